@@ -1,0 +1,21 @@
+#!/bin/sh
+# Makes one peer's own environment: bench/.envs/NAME, from NAME/requirements.txt.
+# Use: sh setup.sh llamaindex|haystack|txtai
+set -eu
+name=${1:?use: setup.sh NAME}
+here=$(cd "$(dirname "$0")" && pwd)
+env=$here/../.envs/$name
+begin=$(date +%s)
+
+mkdir -p "$here/../.envs"
+printf '*\n' >"$here/../.envs/.gitignore"  # an environment is never committed
+python3 -m venv --clear "$env"
+# torch goes first and by itself, so that pip settles on the CPU wheel where one is at hand (and not
+# on the default build, which brings some GB of GPU libraries).
+"$env/bin/pip" install --quiet torch==2.13.0
+"$env/bin/pip" install --quiet --requirement "$here/$name/requirements.txt"
+
+"$env/bin/pip" freeze --quiet >"$env/freeze.txt"
+seconds=$(($(date +%s) - begin))
+echo "$seconds" >"$env/setup_seconds"
+echo "$name: ready in $seconds s, $(du -sm "$env" | cut -f1) MB, $(wc -l <"$env/freeze.txt") packages"

@@ -1,0 +1,1 @@
+"""Models behind two protocols: sentence encoders (`embedding`) and chat models (`chat`)."""

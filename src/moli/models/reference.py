@@ -1,0 +1,48 @@
+"""Model references: one string names any model.
+
+    org/name, a folder     transformers weights, from the local hub cache or a folder
+    openai:NAME@URL        any server that speaks OpenAI's chat API
+    builtin:NAME           ships with Moli
+    scripted:TEXT          answers TEXT; for tests
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from moli.records.errors import ModelError
+
+Scheme = Literal["hub", "openai", "builtin", "scripted"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReference:
+    """A parsed reference. `name` is a hub name or folder, a model's name, or the script's text."""
+
+    scheme: Scheme
+    name: str
+    url: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ModelReference:
+        """Read a reference.
+
+        Raises:
+            ModelError: it is empty, or an `openai:` reference lacks its address.
+        """
+        scheme, colon, rest = text.partition(":")
+        if colon and scheme == "openai":
+            name, at, url = rest.rpartition("@")
+            if not (at and name and url.startswith(("http://", "https://"))):
+                raise ModelError(
+                    "an openai: reference needs a name and an address",
+                    where=text,
+                    fix="Write it as openai:NAME@http://HOST:PORT/v1.",
+                )
+            return cls("openai", name, url.rstrip("/"))
+        if colon and scheme in ("builtin", "scripted"):
+            return cls("builtin" if scheme == "builtin" else "scripted", rest)
+        if not text.strip():
+            raise ModelError("the model reference is empty", fix="Name one, as org/name.")
+        return cls("hub", text)

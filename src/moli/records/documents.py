@@ -1,0 +1,113 @@
+"""Documents as they are read, cut and stored.
+
+Every position is an offset in characters (Unicode code points) into `text`.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+EVERYONE = "everyone"
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading that stands in the text at `offset`; level 1 is the highest."""
+
+    offset: int
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """What a parser recovers from a file.
+
+    Attributes:
+        text: the whole text; blocks are separated by a blank line, table rows by a newline.
+        pages: offset at which each page (slide, sheet) begins; empty if the format has no pages.
+        headings: in order of offset.
+        title: the document's own title, or empty.
+        metadata: what the file says of itself (author, date, sender, ...).
+        warnings: what could not be recovered, for people to read.
+    """
+
+    text: str
+    pages: tuple[int, ...] = ()
+    headings: tuple[Heading, ...] = ()
+    title: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of a document: `text[start:end]`, and the headings it stands under."""
+
+    start: int
+    end: int
+    heading: str
+
+
+def page_at(pages: tuple[int, ...], offset: int) -> int | None:
+    """The page (from 1) that holds `offset`, or None in a document without pages."""
+    return bisect_right(pages, offset) or 1 if pages else None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A stored document. `added_at` is in seconds since the epoch, `pages` as in ParsedDocument."""
+
+    id: int
+    source: str
+    title: str
+    format: str
+    language: str
+    sha256: str
+    bytes: int
+    characters: int
+    pages: tuple[int, ...]
+    warnings: tuple[str, ...]
+    added_at: float
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stored passage: the document's text at `start:end`."""
+
+    id: int
+    document_id: int
+    source: str
+    title: str
+    heading: str
+    page: int | None
+    start: int
+    end: int
+    text: str
+
+    @property
+    def context(self) -> str:
+        """Where the passage stands, in words that its own text may lack: title and headings."""
+        return ". ".join(part for part in dict.fromkeys((self.title, self.heading)) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of the change log: a range of passages came or went."""
+
+    seq: int
+    kind: str
+    document_id: int
+    first_passage: int
+    last_passage: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """The receipt of a removal: how many of each went; `traces` had their quotes redacted."""
+
+    documents: int
+    passages: int
+    vectors: int
+    traces: int

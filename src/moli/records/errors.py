@@ -1,0 +1,66 @@
+"""One error family. Every message says what happened, where, and what to do next."""
+
+
+class MoliError(Exception):
+    """An error a person can act on.
+
+    Args:
+        what: the fact, as a sentence without its full stop.
+        where: the file, field or address concerned; empty when there is none.
+        fix: what to do next, as a full sentence; empty when nothing can be done.
+    """
+
+    code = "error"
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(what, where, fix)
+
+    def __str__(self) -> str:
+        located = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{located}. {self.fix}" if self.fix else located
+
+
+class SettingsError(MoliError):
+    """A setting is unknown or has a value that cannot be used."""
+
+    code = "settings"
+
+
+class WorkspaceError(MoliError):
+    """A workspace is missing, in use or from another version."""
+
+    code = "workspace"
+
+
+class InputError(MoliError):
+    """What the caller passed cannot be used."""
+
+    code = "input"
+
+
+class NotFoundError(MoliError):
+    """Nothing by that name or number is in the workspace."""
+
+    code = "not_found"
+
+
+class ModelError(MoliError):
+    """A model cannot be loaded or did not answer."""
+
+    code = "model"
+
+
+class DocumentError(MoliError):
+    """A document cannot be read.
+
+    `reason` is one of: broken, encrypted, too_large, bomb, misnamed, unsupported,
+    empty, timeout, memory, missing_tool, missing.
+    """
+
+    code = "document"
+
+    def __init__(self, reason: str, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.reason = reason
+        self.args = (reason, what, where, fix)

@@ -1,0 +1,22 @@
+"""What one file may cost."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one file; past any of them the file is refused and the others go on.
+
+    Attributes:
+        file_bytes: the largest file that is opened.
+        unpacked_bytes: the most that a zipped format may unpack to.
+        seconds: time for one file, before any recognition of scanned pages.
+        page_seconds: time added for each page that needs optical recognition.
+        memory_bytes: address space of the process that parses.
+    """
+
+    file_bytes: int = 200 << 20
+    unpacked_bytes: int = 1 << 30
+    seconds: float = 120.0
+    page_seconds: float = 30.0
+    memory_bytes: int = 2 << 30

@@ -1,0 +1,82 @@
+"""Mail as a file: headers, body, attachments of the kinds that can be read."""
+
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+
+from moli.records.errors import DocumentError
+from moli.retrieval.parse.blocks import Blocks
+from moli.retrieval.parse.encodings import decode
+from moli.retrieval.parse.limits import Limits
+from moli.retrieval.parse.plain import read_text
+from moli.retrieval.parse.web import read_html
+
+_HEADERS = ("From", "To", "Cc", "Date", "Subject")
+_KEYS = {"From": "author", "To": "recipient", "Date": "date"}
+_MAX_DEPTH = 5
+
+
+def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
+    """Add the message in `data` to `blocks`."""
+    message = BytesParser(policy=policy.default).parsebytes(data)
+    _message(message, blocks, limits, 0)
+
+
+def _message(message: EmailMessage, blocks: Blocks, limits: Limits, depth: int) -> None:
+    headers = {name: _header(message, name) for name in _HEADERS}
+    if not depth:
+        blocks.title = headers["Subject"]
+        blocks.metadata.update({key: headers[name] for name, key in _KEYS.items()})
+    blocks.heading(headers["Subject"], depth + 1)
+    blocks.paragraph("\n".join(f"{name}: {text}" for name, text in headers.items() if text))
+    body = message.get_body(preferencelist=("plain", "html"))
+    if body is not None and not _text(body).strip():
+        body = message.get_body(preferencelist=("html",)) or body
+    if body is not None:
+        if body.get_content_type() == "text/html":
+            read_html(_text(body), blocks)
+        else:
+            read_text(_text(body), blocks)
+    for part in message.iter_attachments():
+        if isinstance(part, EmailMessage):
+            _attachment(part, blocks, limits, depth)
+
+
+def _header(message: EmailMessage, name: str) -> str:
+    """A header as text; the parser raises on some that are badly malformed."""
+    try:
+        return " ".join(str(message[name] or "").split())
+    except (ValueError, IndexError, AttributeError, TypeError, LookupError):
+        raw = next((value for key, value in message.raw_items() if key == name), "")
+        return " ".join(str(raw).split())
+
+
+def _text(part: EmailMessage) -> str:
+    payload = part.get_payload(decode=True)
+    if not isinstance(payload, bytes):
+        return ""
+    return decode(payload, part.get_content_charset() or "")
+
+
+def _attachment(part: EmailMessage, blocks: Blocks, limits: Limits, depth: int) -> None:
+    """Add an attachment under its name, or say why it is not there."""
+    from moli.retrieval.parse.formats import parse_bytes
+
+    name = part.get_filename() or part.get_content_type()
+    if part.get_content_type() == "message/rfc822" and depth < _MAX_DEPTH:
+        inner = part.get_content()
+        if isinstance(inner, EmailMessage):
+            _message(inner, blocks, limits, depth + 1)
+        return
+    payload = part.get_payload(decode=True)
+    if part.get_content_disposition() == "inline" and part.get_content_maintype() == "image":
+        return  # A logo in a signature more often than a document.
+    if not isinstance(payload, bytes):
+        return
+    try:
+        document = parse_bytes(payload, name, limits, on_ocr=blocks.on_ocr)
+    except DocumentError as error:
+        blocks.warn(f"the attachment {name} was left out: {error.what}")
+        return
+    blocks.heading(name, depth + 2)
+    blocks.embed(document)

@@ -1,0 +1,43 @@
+"""Plain text, and notebooks, whose cells are text in JSON."""
+
+import json
+import re
+
+from moli.records.errors import DocumentError
+from moli.retrieval.parse.archive import REPAIR
+from moli.retrieval.parse.blocks import Blocks, clean
+from moli.retrieval.parse.encodings import decode
+from moli.retrieval.parse.limits import Limits
+
+_BLANK_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
+
+
+def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
+    """Add the text in `data` to `blocks`."""
+    read_text(decode(data, blocks=blocks), blocks)
+
+
+def read_text(text: str, blocks: Blocks) -> None:
+    """Add text as it is: its lines and indentation may mean something."""
+    for block in _BLANK_LINES.split(clean(text)):
+        blocks.verbatim(block)
+
+
+def read_notebook(data: bytes, blocks: Blocks, limits: Limits) -> None:
+    """Add the Markdown and code cells of a notebook to `blocks`; outputs are left out."""
+    from moli.retrieval.parse.markdown import read_markdown
+
+    try:
+        cells = json.loads(decode(data))["cells"]
+        texts = [(str(cell["cell_type"]), _joined(cell["source"])) for cell in cells]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DocumentError("broken", "it is not a notebook of version 4", fix=REPAIR) from error
+    for kind, text in texts:
+        if kind == "markdown":
+            read_markdown(text, blocks)
+        else:
+            blocks.verbatim(text)
+
+
+def _joined(source: object) -> str:
+    return "".join(str(line) for line in source) if isinstance(source, list) else str(source)

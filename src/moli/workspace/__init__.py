@@ -1,0 +1,123 @@
+"""All that is on disk, and the only state that rooms share.
+
+with Workspace.open() as workspace:
+    workspace.settings, workspace.documents, workspace.traces
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from moli.records.errors import WorkspaceError
+from moli.workspace.database import Database
+from moli.workspace.documents import DocumentStore
+from moli.workspace.passages import PassageStore
+from moli.workspace.settings import SETTINGS_FILE, Settings, find_root, load_settings
+from moli.workspace.traces import TraceStore
+from moli.workspace.tunings import TuningStore
+
+__all__ = ["Settings", "Workspace"]
+
+
+class Workspace:
+    """A folder with `moli.toml` and `.moli/`: settings, the database and what derives from it."""
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self.root = root
+        self.settings = settings
+        self.folder = root / ".moli"
+
+    @classmethod
+    def init(cls, root: Path) -> Workspace:
+        """Make a workspace in `root`; an existing one is opened and left as it is."""
+        root.mkdir(parents=True, exist_ok=True)
+        toml = root / SETTINGS_FILE
+        if not toml.exists():
+            toml.write_text(Settings.template(), encoding="utf-8")
+        workspace = cls.open(root)
+        workspace.folder.mkdir(exist_ok=True)
+        (workspace.folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        workspace.database.migrate()
+        return workspace
+
+    @classmethod
+    def open(cls, start: Path | None = None) -> Workspace:
+        """The workspace at `start` or in the nearest folder above it."""
+        root = find_root(start or Path.cwd())
+        return cls(root, load_settings(root))
+
+    @cached_property
+    def database(self) -> Database:
+        self.folder.mkdir(exist_ok=True)
+        database = Database(self.settings.database or f"sqlite:///{self.folder / 'moli.db'}")
+        with self.lock("migrate"):
+            database.migrate()
+        return database
+
+    @cached_property
+    def documents(self) -> DocumentStore:
+        return DocumentStore(self.database)
+
+    @cached_property
+    def passages(self) -> PassageStore:
+        return PassageStore(self.database)
+
+    @cached_property
+    def traces(self) -> TraceStore:
+        return TraceStore(self.database)
+
+    @cached_property
+    def tunings(self) -> TuningStore:
+        return TuningStore(self.database)
+
+    @property
+    def cache(self) -> Path:
+        """Derived files: anything in here may be deleted and is made again."""
+        path = self.folder / "cache"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def clear_cache(self) -> None:
+        shutil.rmtree(self.folder / "cache", ignore_errors=True)
+
+    @contextmanager
+    def lock(self, name: str, timeout: float = 60.0) -> Iterator[None]:
+        """Hold a lock among all processes that use this workspace.
+
+        Raises:
+            WorkspaceError: another process kept it for `timeout` seconds.
+        """
+        folder = self.folder / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / f"{name}.lock", timeout=timeout):
+                yield
+        except Timeout:
+            raise WorkspaceError(
+                f"another process has been busy with '{name}' for {timeout:.0f} s",
+                where=str(self.root),
+                fix="Wait for it to finish, or stop it.",
+            ) from None
+
+    def close(self) -> None:
+        if "database" in self.__dict__:
+            self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,113 @@
+"""One transactional store of record: SQLite by default, PostgreSQL by URL.
+
+Readers never wait. Writers queue: one transaction at a time appends to the change log, so its
+numbers are in the order of commit on every backend and an index that has applied change n has
+missed nothing before n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+
+from moli.records.errors import WorkspaceError
+
+REVISION = "0001"
+_BUSY_MS = 60_000
+
+
+class Database:
+    """A database by its SQLAlchemy URL.
+
+    Raises:
+        WorkspaceError: on use, if it cannot be reached or was written by a newer Moli.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _configure_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A consistent snapshot."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that commits whole or not at all; others that write wait for it."""
+        with self.engine.connect() as connection:
+            connection.execution_options(write=True)
+            with connection.begin():
+                if not self.is_sqlite:
+                    connection.exec_driver_sql("LOCK TABLE changes IN EXCLUSIVE MODE")
+                yield connection
+
+    def migrate(self) -> None:
+        """Bring the schema to this version; nothing is done when it is already there."""
+        current = self._revision()
+        if current == REVISION:
+            return
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(files("moli.workspace") / "migrations"))
+        with self.engine.connect() as connection:
+            connection.execution_options(write=True)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def _revision(self) -> str | None:
+        try:
+            with self.read() as connection:
+                if not sa.inspect(connection).has_table("alembic_version"):
+                    return None
+                row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        except OperationalError as error:
+            raise WorkspaceError(
+                f"the database does not open ({error.orig})",
+                where=self.engine.url.render_as_string(hide_password=True),
+                fix="Check 'database' in moli.toml and that the server runs.",
+            ) from error
+        if row is not None and row > REVISION:
+            raise WorkspaceError(
+                f"the database has schema {row}, newer than this version's {REVISION}",
+                where=self.engine.url.render_as_string(hide_password=True),
+                fix="Upgrade Moli.",
+            )
+        return str(row) if row is not None else None
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transaction control is turned off: `_begin_sqlite` says when and how.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "secure_delete=ON",  # what is removed is overwritten, not just unlinked
+        f"busy_timeout={_BUSY_MS}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer takes its lock at once: upgrading a read transaction later could fail as busy.
+    write = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

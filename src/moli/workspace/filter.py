@@ -1,0 +1,38 @@
+"""What a search may see, as a condition on the store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from moli.records.documents import EVERYONE
+from moli.workspace import schema
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a search may see: documents open to one of `groups` that have all attributes in `where`.
+
+    A document without groups, or a search without groups, matches nothing: access fails closed.
+    """
+
+    groups: frozenset[str] = frozenset((EVERYONE,))
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    def condition(self) -> sa.ColumnElement[bool]:
+        """The filter as SQL over `documents`."""
+        access, attributes = schema.access, schema.attributes
+        parts = [
+            sa.exists().where(
+                access.c.document_id == schema.documents.c.id, access.c.group.in_(self.groups)
+            )
+        ]
+        for key, value in self.where.items():
+            parts.append(
+                sa.exists().where(
+                    attributes.c.document_id == schema.documents.c.id,
+                    attributes.c.key == key,
+                    attributes.c.value == value,
+                )
+            )
+        return sa.and_(*parts)

@@ -1,0 +1,186 @@
+"""Passages, their vectors, and the change log that search indexes follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from moli.records.documents import Change, Passage, page_at
+from moli.workspace import schema
+from moli.workspace.database import Database
+from moli.workspace.filter import Filter
+
+T = TypeVar("T")
+_BATCH = 500  # stays under every backend's limit on bound variables
+
+
+class PassageStore:
+    """Passages in the store of record."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def passages(self, passage_ids: Sequence[int], visible: Filter | None) -> dict[int, Passage]:
+        """Those of the passages that are live and that the filter shows, by id.
+
+        None shows all; it is for work on the store itself and never for answering people.
+        """
+        condition = sa.true() if visible is None else visible.condition()
+        found: dict[int, Passage] = {}
+        with self._database.read() as connection:
+            for batch in batches(passage_ids):
+                rows = connection.execute(
+                    _passage_query().where(schema.passages.c.id.in_(batch), condition)
+                )
+                found.update((row.id, _passage(row)) for row in rows)
+        return found
+
+    def visible_ids(self, passage_ids: Sequence[int], visible: Filter) -> set[int]:
+        """As `passages`, ids only."""
+        table = schema.passages
+        found: set[int] = set()
+        with self._database.read() as connection:
+            for batch in batches(passage_ids):
+                query = (
+                    sa.select(table.c.id)
+                    .join(schema.documents)
+                    .where(table.c.id.in_(batch), visible.condition())
+                )
+                found.update(scalars(connection, query))
+        return found
+
+    def all_visible_ids(self, visible: Filter) -> list[int]:
+        """Every passage that the filter shows."""
+        query = sa.select(schema.passages.c.id).join(schema.documents).where(visible.condition())
+        with self._database.read() as connection:
+            return scalars(connection, query)
+
+    def scan(self, batch: int = 1000) -> Iterator[list[Passage]]:
+        """Every live passage in order of id, in batches."""
+        last = 0
+        while True:
+            query = (
+                _passage_query()
+                .where(schema.passages.c.id > last)
+                .order_by(schema.passages.c.id)
+                .limit(batch)
+            )
+            with self._database.read() as connection:
+                rows = [_passage(row) for row in connection.execute(query)]
+            if not rows:
+                return
+            yield rows
+            last = rows[-1].id
+
+    def range(self, first: int, last: int) -> list[Passage]:
+        """The live passages numbered first to last."""
+        query = _passage_query().where(schema.passages.c.id.between(first, last))
+        with self._database.read() as connection:
+            return [_passage(row) for row in connection.execute(query)]
+
+    def vectors(
+        self, encoder: str, first: int, last: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids [n] and vectors [n, dimensions] of the live passages numbered first to last."""
+        table = schema.vectors
+        query = sa.select(table.c.passage_id, table.c.vector).where(
+            table.c.encoder == encoder, table.c.passage_id.between(first, last)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        ids = np.array([row.passage_id for row in rows], dtype=np.int64)
+        data = np.frombuffer(b"".join(row.vector for row in rows), dtype="<f2")
+        return ids, data.reshape(len(rows), -1 if len(rows) else 0).astype(np.float32)
+
+    def without_vectors(self, encoder: str, limit: int) -> list[Passage]:
+        """Passages that have no vector of this encoder yet."""
+        table = schema.vectors
+        has = sa.exists().where(
+            table.c.passage_id == schema.passages.c.id, table.c.encoder == encoder
+        )
+        query = _passage_query().where(~has).order_by(schema.passages.c.id).limit(limit)
+        with self._database.read() as connection:
+            return [_passage(row) for row in connection.execute(query)]
+
+    # The change log
+
+    def last_change(self) -> int:
+        """Number of the newest change; 0 in an empty log."""
+        with self._database.read() as connection:
+            query = sa.select(sa.func.max(schema.changes.c.seq))
+            return connection.execute(query).scalar() or 0
+
+    def changes(self, after: int, limit: int = 1000) -> list[Change]:
+        """Changes later than `after`, oldest first."""
+        table = schema.changes
+        query = sa.select(table).where(table.c.seq > after).order_by(table.c.seq).limit(limit)
+        with self._database.read() as connection:
+            return [
+                Change(row.seq, row.kind, row.document_id, row.first_passage, row.last_passage)
+                for row in connection.execute(query)
+            ]
+
+    def set_vectors(
+        self, encoder: str, passage_ids: Sequence[int], vectors: NDArray[np.float32]
+    ) -> None:
+        """Store vectors of a further encoder for passages that still exist."""
+        table = schema.vectors
+        with self._database.write() as connection:
+            for some in batches(list(zip(passage_ids, vectors, strict=True))):
+                ids = [each for each, _ in some]
+                live = scalars(
+                    connection, sa.select(schema.passages.c.id).where(schema.passages.c.id.in_(ids))
+                )
+                connection.execute(
+                    sa.delete(table).where(table.c.encoder == encoder, table.c.passage_id.in_(live))
+                )
+                rows = [vector_row(each, encoder, v) for each, v in some if each in set(live)]
+                if rows:
+                    connection.execute(sa.insert(table), rows)
+
+
+def vector_row(passage_id: int, encoder: str, vector: NDArray[np.float32]) -> dict[str, object]:
+    """A row of `vectors`."""
+    return {
+        "passage_id": passage_id,
+        "encoder": encoder,
+        "vector": vector.astype("<f2").tobytes(),
+    }
+
+
+def _passage_query() -> sa.Select[tuple[object, ...]]:
+    return sa.select(
+        schema.passages,
+        schema.documents.c.source,
+        schema.documents.c.title,
+        schema.documents.c.pages,
+    ).join(schema.documents)
+
+
+def _passage(row: sa.Row[tuple[object, ...]]) -> Passage:
+    return Passage(
+        id=row.id,
+        document_id=row.document_id,
+        source=row.source,
+        title=row.title,
+        heading=row.heading,
+        page=page_at(tuple(row.pages), row.start),
+        start=row.start,
+        end=row.end,
+        text=row.text,
+    )
+
+
+def scalars(connection: sa.Connection, query: sa.Select[tuple[object, ...]]) -> list[Any]:
+    """The first column of a query's rows."""
+    return list(connection.execute(query).scalars())
+
+
+def batches(items: Sequence[T]) -> Iterator[list[T]]:
+    """`items` in lists short enough for one statement."""
+    for start in range(0, len(items), _BATCH):
+        yield list(items[start : start + _BATCH])

@@ -1,0 +1,126 @@
+"""The tables of the store of record. Search indexes are derived from them and follow `changes`."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+# SQLite numbers rows itself only for INTEGER; PostgreSQL needs the wider type spelled out.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _document(primary_key: bool = False, index: bool = False) -> Column[int]:
+    return Column(
+        "document_id",
+        _Id,
+        ForeignKey("documents.id", ondelete="CASCADE"),
+        primary_key=primary_key,
+        nullable=False,
+        index=index,
+    )
+
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("source", Text, nullable=False, unique=True),
+    Column("title", Text, nullable=False),
+    Column("format", String(16), nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("characters", BigInteger, nullable=False),
+    Column("pages", JSON, nullable=False),  # offset at which each page begins
+    Column("warnings", JSON, nullable=False),
+    Column("added_at", Float, nullable=False),  # seconds since the epoch
+    sqlite_autoincrement=True,
+)
+
+access = Table(
+    "access",
+    metadata,
+    _document(primary_key=True),
+    Column("group", Text, primary_key=True),
+    Index("ix_access_group", "group", "document_id"),
+)
+
+attributes = Table(
+    "attributes",
+    metadata,
+    _document(primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Index("ix_attributes_value", "key", "value", "document_id"),
+)
+
+# Passages tile their document: in order, their texts concatenate to the document's text.
+passages = Table(
+    "passages",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    _document(index=True),
+    Column("start", BigInteger, nullable=False),
+    Column("end", BigInteger, nullable=False),
+    Column("heading", Text, nullable=False),
+    Column("text", Text, nullable=False),
+)
+
+vectors = Table(
+    "vectors",
+    metadata,
+    Column("passage_id", _Id, ForeignKey("passages.id", ondelete="CASCADE"), primary_key=True),
+    Column("encoder", Text, primary_key=True),
+    Column("vector", LargeBinary, nullable=False),  # float16, little endian
+)
+
+# One row for each range of passages that came or went. Passage numbers are never used twice, so
+# the log alone tells an index what to add and what to drop, even after the rows are gone.
+changes = Table(
+    "changes",
+    metadata,
+    Column("seq", _Id, primary_key=True, autoincrement=True),
+    Column("kind", String(8), nullable=False),  # "add" or "remove"
+    Column("document_id", _Id, nullable=False),
+    Column("first_passage", _Id, nullable=False),
+    Column("last_passage", _Id, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+traces = Table(
+    "traces",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created_at", Float, nullable=False, index=True),
+    Column("payload", JSON, nullable=False),
+)
+
+trace_documents = Table(
+    "trace_documents",
+    metadata,
+    Column("trace_id", String(32), ForeignKey("traces.id", ondelete="CASCADE"), primary_key=True),
+    Column("document_id", _Id, primary_key=True, index=True),
+)
+
+tunings = Table(
+    "tunings",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("language", String(8), nullable=False),
+    Column("method", String(16), nullable=False),
+    Column("weight", Float, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+)

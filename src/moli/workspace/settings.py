@@ -1,0 +1,143 @@
+"""Settings: `moli.toml` beside `.moli/`, overridden by `MOLI_*` variables.
+
+Unknown keys are refused: a misspelt setting that is silently ignored costs an afternoon.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from moli.records.documents import EVERYONE
+from moli.records.errors import SettingsError, WorkspaceError
+
+SETTINGS_FILE = "moli.toml"
+_PREFIX = "MOLI_"
+# Variables that steer the program itself and are not settings of a workspace.
+_NOT_SETTINGS = {"MOLI_HOME"}
+
+
+class Settings(BaseSettings):
+    """What a workspace can be told. Every field has a default that works offline on a laptop."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    model: str = Field("", description="Language model that words answers; empty: verified quotes")
+    encoder: str = Field("builtin:minilm", description="Sentence encoder for the dense index")
+    database: str = Field("", description="SQLAlchemy URL; empty: SQLite in .moli/moli.db")
+    groups: Annotated[tuple[str, ...], NoDecode] = Field(
+        (EVERYONE,), description="Groups this workspace's users belong to"
+    )
+    passages: int = Field(8, ge=1, le=100, description="Passages an answer is made from")
+    confidence: float = Field(
+        0.5, ge=0, le=1, description="Below this estimated probability, an answer is withheld"
+    )
+    host: str = Field("127.0.0.1", description="Address the server listens on")
+    port: int = Field(7860, ge=0, le=65535, description="Port the server listens on")
+    max_file_mb: int = Field(200, ge=1, description="Larger files are refused")
+    parse_seconds: int = Field(120, ge=1, description="Time limit for reading one file")
+    parse_memory_mb: int = Field(2048, ge=256, description="Memory limit for reading one file")
+    timeout_seconds: float = Field(120.0, gt=0, description="Time limit for one model call")
+
+    @classmethod
+    def template(cls) -> str:
+        """The text of a new `moli.toml`: every setting, commented out, at its default."""
+        lines = ["# Settings of this Moli workspace. MOLI_<NAME> in the environment overrides.", ""]
+        for name, field in cls.model_fields.items():
+            lines += [f"# {field.description}", f"# {name} = {_toml(field.default)}", ""]
+        return "\n".join(lines)
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        **_others: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder, from `start` upwards, that holds `moli.toml`.
+
+    Raises:
+        WorkspaceError: there is none.
+    """
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / SETTINGS_FILE).is_file():
+            return folder
+    raise WorkspaceError(
+        "no workspace here or in any folder above",
+        where=str(start),
+        fix="Run 'moli init' to make one, or pass --workspace FOLDER.",
+    )
+
+
+def load_settings(root: Path) -> Settings:
+    """Settings of the workspace at `root`.
+
+    Raises:
+        SettingsError: a key is unknown (the nearest known one is named) or a value cannot be used.
+    """
+    path = root / SETTINGS_FILE
+    try:
+        keys = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"not valid TOML ({error})", where=str(path), fix="Correct that line."
+        ) from error
+    _refuse_unknown(keys, str(path), "")
+    _refuse_unknown(
+        (name for name in os.environ if name.startswith(_PREFIX) and name not in _NOT_SETTINGS),
+        "environment",
+        _PREFIX,
+    )
+
+    class Located(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        return Located()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(
+            f"'{'.'.join(map(str, first['loc']))}' is {first['input']!r}: {first['msg']}",
+            where=str(path),
+            fix="Correct it there or in the environment.",
+        ) from error
+
+
+def _refuse_unknown(keys: Iterable[str], where: str, prefix: str) -> None:
+    known = list(Settings.model_fields)
+    for key in keys:
+        name = key.removeprefix(prefix).lower() if prefix else key
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            shown = (prefix + near[0].upper() if prefix else near[0]) if near else ""
+            hint = f"Did you mean '{shown}'?" if shown else f"Known keys: {', '.join(known)}."
+            raise SettingsError(f"unknown setting '{key}'", where=where, fix=hint)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return str(value)

@@ -1,0 +1,42 @@
+"""How the two sides of search are fused, per language, with the evidence it was chosen by."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import sqlalchemy as sa
+
+from moli.records.answers import Fusion
+from moli.workspace import schema
+from moli.workspace.database import Database
+
+
+class TuningStore:
+    """The newest tuning of a language is in force; older ones stay as history."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, language: str, fusion: Fusion, evidence: dict[str, Any]) -> None:
+        row = {
+            "language": language,
+            "method": fusion.method,
+            "weight": fusion.weight,
+            "evidence": evidence,
+            "created_at": time.time(),
+        }
+        with self._database.write() as connection:
+            connection.execute(sa.insert(schema.tunings).values(**row))
+
+    def current(self, language: str) -> Fusion | None:
+        table = schema.tunings
+        query = (
+            sa.select(table.c.method, table.c.weight)
+            .where(table.c.language == language)
+            .order_by(table.c.id.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return Fusion(row.method, row.weight) if row else None
