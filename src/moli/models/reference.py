@@ -1,9 +1,9 @@
 """Model references: one string names any model.
 
-    org/name, a folder     transformers weights, from the local hub cache or a folder
-    openai:NAME@URL        any server that speaks OpenAI's chat API
-    builtin:NAME           ships with Moli
-    scripted:TEXT          answers TEXT; for tests
+org/name, a folder     transformers weights, from the local hub cache or a folder
+openai:NAME@URL        any server that speaks OpenAI's chat API
+builtin:NAME           ships with Moli
+scripted:TEXT          answers TEXT; for tests
 """
 
 from __future__ import annotations

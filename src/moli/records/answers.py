@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from moli.records.documents import in_context
+
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
@@ -37,6 +39,11 @@ class Hit:
     score: float
     lexical: float | None = None
     dense: float | None = None
+
+    @property
+    def in_context(self) -> str:
+        """The text led by title and headings, as the indexes see it."""
+        return in_context(self.title, self.heading, self.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,9 @@ class Passage:
     text: str
 
     @property
-    def context(self) -> str:
-        """Where the passage stands, in words that its own text may lack: title and headings."""
-        return ". ".join(part for part in dict.fromkeys((self.title, self.heading)) if part)
+    def in_context(self) -> str:
+        """What the indexes see of the passage; see `in_context`."""
+        return in_context(self.title, self.heading, self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +111,9 @@ class Removal:
     passages: int
     vectors: int
     traces: int
+
+
+def in_context(title: str, heading: str, text: str) -> str:
+    """A passage's text led by the title and headings it stands under, unless it holds them."""
+    lead = [part for part in dict.fromkeys((title, heading)) if part and part not in text]
+    return "\n".join([*lead, text.strip()])

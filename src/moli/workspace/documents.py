@@ -53,12 +53,33 @@ class DocumentStore:
 
     # Writing
 
-    def put(self, new: Iterable[NewDocument]) -> None:
-        """Store documents in one transaction; a document of the same source is replaced by its new
-        version in that same transaction, so at every moment exactly one of them is there."""
+    def put(self, new: Iterable[NewDocument]) -> set[str]:
+        """Store documents in one transaction and return the sources that were there before.
+
+        An older version is replaced in that same transaction, so at every moment exactly one
+        version of a document is there.
+        """
         with self._database.write() as connection:
-            for document in new:
-                _insert(connection, document)
+            return {document.source for document in new if _insert(connection, document)}
+
+    def set_groups(self, source: str, groups: Sequence[str]) -> None:
+        """Say anew who may see a document; nothing is written if that is how it is."""
+        table, access = schema.documents, schema.access
+        query = (
+            sa.select(access.c.group)
+            .join(table, table.c.id == access.c.document_id)
+            .where(table.c.source == source)
+        )
+        with self._database.read() as connection:
+            if set(scalars(connection, query)) == set(groups):
+                return
+        with self._database.write() as connection:
+            document_id = connection.execute(
+                sa.select(table.c.id).where(table.c.source == source)
+            ).scalar()
+            if document_id is not None:
+                connection.execute(sa.delete(access).where(access.c.document_id == document_id))
+                _grant(connection, document_id, groups)
 
     def remove(self, document_ids: Sequence[int]) -> Removal:
         """Remove documents and all that came from them, and say how much that was."""
@@ -130,7 +151,8 @@ class DocumentStore:
             }
 
 
-def _insert(connection: sa.Connection, new: NewDocument) -> None:
+def _insert(connection: sa.Connection, new: NewDocument) -> bool:
+    """Store a document; returns whether it replaces an older version."""
     old = connection.execute(
         sa.select(schema.documents.c.id).where(schema.documents.c.source == new.source)
     ).scalar()
@@ -152,14 +174,19 @@ def _insert(connection: sa.Connection, new: NewDocument) -> None:
         )
         .returning(schema.documents.c.id)
     ).scalar_one()
-    groups = [{"document_id": document_id, "group": each} for each in sorted(set(new.groups))]
-    if groups:
-        connection.execute(sa.insert(schema.access), groups)
+    _grant(connection, document_id, new.groups)
     pairs = {"format": new.format, "language": new.language}
     pairs |= dict(new.parsed.metadata) | dict(new.attributes)
     rows = [{"document_id": document_id, "key": k, "value": v} for k, v in sorted(pairs.items())]
     connection.execute(sa.insert(schema.attributes), rows)
     _insert_passages(connection, document_id, new)
+    return old is not None
+
+
+def _grant(connection: sa.Connection, document_id: int, groups: Sequence[str]) -> None:
+    rows = [{"document_id": document_id, "group": each} for each in sorted(set(groups))]
+    if rows:
+        connection.execute(sa.insert(schema.access), rows)
 
 
 def _insert_passages(connection: sa.Connection, document_id: int, new: NewDocument) -> None:

@@ -24,12 +24,9 @@ class PassageStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def passages(self, passage_ids: Sequence[int], visible: Filter | None) -> dict[int, Passage]:
-        """Those of the passages that are live and that the filter shows, by id.
-
-        None shows all; it is for work on the store itself and never for answering people.
-        """
-        condition = sa.true() if visible is None else visible.condition()
+    def get(self, passage_ids: Sequence[int], visible: Filter) -> dict[int, Passage]:
+        """Those of the passages that are live and that the filter shows, by id."""
+        condition = visible.condition()
         found: dict[int, Passage] = {}
         with self._database.read() as connection:
             for batch in batches(passage_ids):
@@ -40,7 +37,7 @@ class PassageStore:
         return found
 
     def visible_ids(self, passage_ids: Sequence[int], visible: Filter) -> set[int]:
-        """As `passages`, ids only."""
+        """As `get`, ids only."""
         table = schema.passages
         found: set[int] = set()
         with self._database.read() as connection:

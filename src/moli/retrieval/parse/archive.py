@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, cast
 
 from moli.records.errors import DocumentError
 from moli.retrieval.parse.limits import Limits
@@ -56,7 +56,7 @@ class Archive:
         if entry.flag_bits & 1:
             raise DocumentError("encrypted", "it is encrypted", fix=DECRYPT)
         with _zip_errors(), self._zip.open(entry) as part:
-            yield _Counted(part, self)
+            yield cast(IO[bytes], _Counted(part, self))
 
     def spend(self, amount: int) -> None:
         """Count `amount` unpacked bytes; refuse the file once there were too many."""

@@ -17,7 +17,9 @@ _CLEAN: dict[int, str | None] = {
     **dict.fromkeys((0x0B, 0x0C, 0x85, 0x2028, 0x2029), "\n"),
     # Bullets of the Symbol and Wingdings fonts, which live in the private use area.
     **dict.fromkeys((0xF0B7, 0xF0A7, 0xF06E, 0xF0D8, 0xF076), "•"),
-    **{0x0A: "\n", 0x0D: "\n", 0x09: "\t"},
+    0x0A: "\n",
+    0x0D: "\n",
+    0x09: "\t",
 }
 _SPACES = re.compile(r"[^\S\n]+")
 _BREAKS = re.compile(r" ?\n\s*")

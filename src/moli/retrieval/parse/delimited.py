@@ -14,7 +14,7 @@ _DELIMITERS = ",\t;|"
 _SAMPLE_ROWS = 50
 
 
-def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
+def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     """Add the table in `data` to `blocks`."""
     text = decode(data, blocks=blocks).replace("\0", "")
     csv.field_size_limit(1 << 24)

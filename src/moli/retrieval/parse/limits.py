@@ -20,3 +20,6 @@ class Limits:
     seconds: float = 120.0
     page_seconds: float = 30.0
     memory_bytes: int = 2 << 30
+
+
+DEFAULT = Limits()

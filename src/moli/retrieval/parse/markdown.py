@@ -13,7 +13,7 @@ _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n(?:---|\.\.\.)\s*(?:\n|\Z)", re.DO
 _FIELD = re.compile(r"^(title|author|date)\s*:\s*[\"']?(.*?)[\"']?\s*$", re.MULTILINE)
 
 
-def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
+def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     """Add the Markdown text in `data` to `blocks`."""
     read_markdown(decode(data, blocks=blocks), blocks)
 

@@ -58,10 +58,10 @@ def attribute(element: etree._Element, name: str) -> str:
     """The attribute of that local name, whatever its namespace, or empty."""
     value = element.get(name)
     if value is not None:
-        return value
+        return str(value)
     for key, found in element.items():
         if key.rpartition("}")[2] == name:
-            return found
+            return str(found)
     return ""
 
 
@@ -81,7 +81,13 @@ def child(element: etree._Element | None, *path: str) -> etree._Element | None:
 
 def descendants(element: etree._Element, name: str) -> Iterator[etree._Element]:
     """Every element below with that local name, in document order."""
-    return element.iter(f"{{*}}{name}")
+    yield from element.iter(f"{{*}}{name}")
+
+
+def relation_id(element: etree._Element) -> str:
+    """The id by which an element refers to another part: `r:id`, not a plain `id`."""
+    found = (value for key, value in element.items() if key.startswith("{") and key[-3:] == "}id")
+    return str(next(found, ""))
 
 
 def relations(archive: Archive, part: str) -> dict[str, tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Plain text, and notebooks, whose cells are text in JSON."""
+"""Plain text, subtitles, and notebooks, whose cells are text in JSON."""
 
 import json
 import re
@@ -10,9 +10,11 @@ from moli.retrieval.parse.encodings import decode
 from moli.retrieval.parse.limits import Limits
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
+_VOICE = re.compile(r"<v(?:\.[\w.]+)?\s+([^>]+)>")
+_TAGS = re.compile(r"</?[a-z0-9][^>]*>")
 
 
-def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
+def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     """Add the text in `data` to `blocks`."""
     read_text(decode(data, blocks=blocks), blocks)
 
@@ -23,7 +25,16 @@ def read_text(text: str, blocks: Blocks) -> None:
         blocks.verbatim(block)
 
 
-def read_notebook(data: bytes, blocks: Blocks, limits: Limits) -> None:
+def read_captions(data: bytes, blocks: Blocks, _limits: Limits) -> None:
+    """Add the words of subtitles (WebVTT, SubRip) to `blocks`, without their times."""
+    for cue in _BLANK_LINES.split(clean(decode(data, blocks=blocks))):
+        lines = cue.strip().split("\n")
+        timed = next((n for n, line in enumerate(lines) if "-->" in line), None)
+        if timed is not None:
+            blocks.paragraph(_TAGS.sub("", _VOICE.sub(r"\1: ", "\n".join(lines[timed + 1 :]))))
+
+
+def read_notebook(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     """Add the Markdown and code cells of a notebook to `blocks`; outputs are left out."""
     from moli.retrieval.parse.markdown import read_markdown
 

@@ -4,11 +4,13 @@ import datetime
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lxml import etree
 
 from moli.retrieval.parse.archive import Archive
 from moli.retrieval.parse.blocks import Blocks
+from moli.retrieval.parse.charts import add_title
 from moli.retrieval.parse.limits import Limits
 from moli.retrieval.parse.markup import (
     attribute,
@@ -19,6 +21,7 @@ from moli.retrieval.parse.markup import (
     local,
     parse_xml,
     refuse_entities,
+    relation_id,
     relations,
     xml_error,
 )
@@ -28,6 +31,7 @@ _PERCENT_FORMATS = {9: 0, 10: 2}
 # What is left of a number format once quoted text, colours and escapes are gone.
 _DECORATION = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.|_.')
 _CELL = re.compile(r"([A-Z]{1,3})(\d+)$")
+_MAX_SPAN = 1000
 _DEFAULT_NAME = re.compile(r"(sheet|工作表|feuil|tabelle|hoja|シート)\s*\d*$", re.IGNORECASE)
 
 
@@ -49,7 +53,7 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     for sheet in children(sheets, "sheet") if sheets is not None else ():
         blocks.page()
         name = attribute(sheet, "name")
-        _, part = targets.get(_relation(sheet), ("", ""))
+        _, part = targets.get(relation_id(sheet), ("", ""))
         if attribute(sheet, "state") not in ("", "visible"):
             blocks.warn("hidden sheets are included")
         if not _DEFAULT_NAME.match(name):
@@ -65,10 +69,6 @@ class _Workbook:
     strings: list[str]
     formats: list[tuple[str, int]]
     epoch: datetime.datetime
-
-
-def _relation(sheet: etree._Element) -> str:
-    return next((value for key, value in sheet.items() if key.endswith("}id")), "")
 
 
 def _epoch(root: etree._Element) -> datetime.datetime:
@@ -102,9 +102,7 @@ def _shared_strings(archive: Archive, part: str) -> list[str]:
 def _rich_text(element: etree._Element) -> str:
     """The text of all runs, without phonetic guides."""
     return "".join(
-        text.text or ""
-        for text in descendants(element, "t")
-        if local(text.getparent()) != "rPh"
+        text.text or "" for text in descendants(element, "t") if local(text.getparent()) != "rPh"
     )
 
 
@@ -137,37 +135,89 @@ def _kind(identifier: int, codes: dict[int, str]) -> tuple[str, int]:
 
 
 def _sheet(archive: Archive, part: str, book: _Workbook, blocks: Blocks) -> None:
-    """Add the rows of a sheet. Columns empty in all of them are left out."""
-    rows: list[tuple[int, dict[int, str]]] = []
-    columns: set[int] = set()
+    """Add the rows of a sheet, then what is attached to it."""
+    rows: dict[int, dict[int, str]] = {}
     without_value = 0
-    for element in _elements(archive, part, "row"):
+    for element in _elements(archive, part, "row", "mergeCell"):
+        if local(element) == "mergeCell":
+            _repeat(attribute(element, "ref"), rows)
+            continue
         cells: dict[int, str] = {}
         for position, cell in enumerate(children(element, "c")):
             text = _cell(cell, book)
-            if text:
+            if text.strip():
                 cells[_column(attribute(cell, "r"), position)] = text
             elif child(cell, "f") is not None and child(cell, "v") is None:
                 without_value += 1
-        if cells:
-            number = attribute(element, "r")
-            rows.append((int(number) if number.isdigit() else len(rows) + 1, cells))
-            columns |= cells.keys()
+        number = attribute(element, "r")
+        rows[int(number) if number.isdigit() else max(rows, default=0) + 1] = cells
     if without_value:
         blocks.warn(f"{without_value} formulas have no saved value; save the file in Excel first")
-    _rows(rows, sorted(columns), blocks)
+    for region in _regions(rows):
+        _table(region, blocks)
     _attached(archive, part, blocks)
 
 
-def _rows(rows: list[tuple[int, dict[int, str]]], columns: list[int], blocks: Blocks) -> None:
+Region = list[dict[int, str]]
+
+
+def _repeat(reference: str, rows: dict[int, dict[int, str]]) -> None:
+    """Repeat a cell that spans rows in those that hold more, so that each can stand alone."""
+    first, _, last = reference.partition(":")
+    top, bottom = _CELL.match(first), _CELL.match(last)
+    if not top or not bottom or int(bottom[2]) - int(top[2]) > _MAX_SPAN:
+        return
+    column = _column(first, 0)
+    text = rows.get(int(top[2]), {}).get(column, "")
+    for number in range(int(top[2]) + 1, int(bottom[2]) + 1):
+        if text and len(rows.get(number, ())) > 1:
+            rows[number][column] = text
+
+
+def _regions(rows: dict[int, dict[int, str]]) -> Iterator[Region]:
+    """Tables parted by empty rows, and those side by side parted by empty columns."""
+    region: Region = []
     previous = 0
-    for number, cells in rows:
-        if number > previous + 1:
-            blocks.end()
+    for number, cells in rows.items():
+        if region and (not cells or number > previous + 1):
+            yield from _side_by_side(region)
+            region = []
+        if cells:
+            region.append(cells)
         previous = number
-        first = min(cells)
+    if region:
+        yield from _side_by_side(region)
+
+
+def _side_by_side(region: Region) -> Iterator[Region]:
+    columns = sorted({column for cells in region for column in cells})
+    gaps = [right for left, right in pairwise(columns) if right > left + 1]
+    parts = []
+    for start, end in zip([columns[0], *gaps], [*gaps, columns[-1] + 1], strict=True):
+        part = [
+            {column: text for column, text in cells.items() if start <= column < end}
+            for cells in region
+        ]
+        parts.append([cells for cells in part if cells])
+    if len(parts) > 1 and all(_is_dense(part) for part in parts):
+        yield from parts
+    else:
+        yield region  # A form, whose labels and values stand apart.
+
+
+def _is_dense(region: Region) -> bool:
+    """Whether cells fill a rectangle of at least two by two."""
+    columns = {column for cells in region for column in cells}
+    filled = sum(len(cells) for cells in region)
+    return min(len(region), len(columns)) > 1 and filled > 0.8 * len(region) * len(columns)
+
+
+def _table(region: Region, blocks: Blocks) -> None:
+    columns = sorted({column for cells in region for column in cells})
+    blocks.end()
+    for cells in region:
         if len(cells) == 1:
-            blocks.row([cells[first]])  # A title or a note, not a row of the table.
+            blocks.row(cells.values())  # A title or a note, not a row of the table.
         else:
             blocks.row(cells.get(column, "") for column in columns)
     blocks.end()
@@ -213,7 +263,9 @@ def _number(text: str, kind: str, decimals: int, epoch: datetime.datetime) -> st
     if kind == "percent":
         return f"{number * 100:.{decimals}f}%"
     short = f"{number:.15g}"
-    return str(int(number)) if "e" in short and abs(number) < 1e21 and number == int(number) else short
+    return (
+        str(int(number)) if "e" in short and abs(number) < 1e21 and number == int(number) else short
+    )
 
 
 def _date(number: float, epoch: datetime.datetime) -> str:
@@ -231,8 +283,10 @@ def _attached(archive: Archive, part: str, blocks: Blocks) -> None:
             continue
         if kind == "comments":
             for comment in descendants(parse_xml(archive.read(target)), "comment"):
-                reference = attribute(comment, "ref")
-                blocks.paragraph(f"[Comment at {reference}: {_rich_text(comment)}]")
+                # Excel puts a notice to older versions before the text of a thread.
+                _, _, thread = _rich_text(comment).rpartition("\nComment:\n")
+                text = " ".join(thread.split())
+                blocks.paragraph(f"[Comment at {attribute(comment, 'ref')}: {text}]")
         elif kind == "drawing":
             _drawing(archive, target, blocks)
 
@@ -244,6 +298,4 @@ def _drawing(archive: Archive, part: str, blocks: Blocks) -> None:
             blocks.paragraph(_rich_text(paragraph))
     for kind, target in relations(archive, part).values():
         if kind == "chart" and target in archive:
-            chart = parse_xml(archive.read(target))
-            title = next(descendants(chart, "title"), None)
-            blocks.paragraph(_rich_text(title) if title is not None else "")
+            add_title(parse_xml(archive.read(target)), blocks)

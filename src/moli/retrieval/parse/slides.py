@@ -7,6 +7,7 @@ from lxml import etree
 from moli.records.errors import DocumentError
 from moli.retrieval.parse.archive import REPAIR, Archive
 from moli.retrieval.parse.blocks import Blocks
+from moli.retrieval.parse.charts import add_chart
 from moli.retrieval.parse.equations import linear
 from moli.retrieval.parse.limits import Limits
 from moli.retrieval.parse.markup import (
@@ -17,6 +18,7 @@ from moli.retrieval.parse.markup import (
     descendants,
     local,
     parse_xml,
+    relation_id,
     relations,
 )
 
@@ -35,7 +37,7 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     targets = relations(archive, main)
     for number, entry in enumerate(slides if slides is not None else (), start=1):
         blocks.page()
-        _, part = targets.get(_relation(entry), ("", ""))
+        _, part = targets.get(relation_id(entry), ("", ""))
         try:
             _slide(archive, part, blocks)
         except DocumentError as error:
@@ -60,16 +62,7 @@ def _slide(archive: Archive, part: str, blocks: Blocks) -> None:
         if kind == "notesSlide":
             _notes(parse_xml(archive.read(target)), blocks)
         elif kind == "comments":
-            for text in descendants(parse_xml(archive.read(target)), "text"):
-                blocks.paragraph(f"[Comment: {text.text or ''}]")
-
-
-def _relation(element: etree._Element) -> str:
-    """The relation id: `r:id`, which stands beside a plain `id` on a slide entry."""
-    for key, value in element.items():
-        if key.startswith("{") and key.endswith("}id"):
-            return value
-    return ""
+            _comments(parse_xml(archive.read(target)), archive, blocks)
 
 
 def _shapes(tree: etree._Element) -> Iterator[etree._Element]:
@@ -154,13 +147,18 @@ def _frame(
 ) -> None:
     """A table, chart or diagram."""
     for table in descendants(frame, "tbl"):
+        above: list[str] = []
         for row in children(table, "tr"):
-            blocks.row(_cell(cell) for cell in children(row, "tc"))
+            cells = list(children(row, "tc"))
+            above = [
+                _cell(cell, above[n] if n < len(above) else "") for n, cell in enumerate(cells)
+            ]
+            blocks.row(above)
         blocks.end()
     for chart in descendants(frame, "chart"):
-        _, part = targets.get(_relation(chart), ("", ""))
+        _, part = targets.get(relation_id(chart), ("", ""))
         if part in archive:
-            chart_text(parse_xml(archive.read(part)), blocks)
+            add_chart(parse_xml(archive.read(part)), blocks)
     for diagram in descendants(frame, "relIds"):
         _, part = targets.get(attribute(diagram, "dm"), ("", ""))
         if part in archive:
@@ -170,41 +168,35 @@ def _frame(
             blocks.end()
 
 
-def _cell(cell: etree._Element) -> str:
+def _cell(cell: etree._Element, above: str) -> str:
+    """The text of a cell; one that spans rows is repeated, so that each row can stand alone."""
     if attribute(cell, "vMerge") in ("1", "true"):
-        return ""
+        return above
     body = child(cell, "txBody")
     paragraphs = children(body, "p") if body is not None else ()
     return " ".join(_paragraph(paragraph) for paragraph in paragraphs)
 
 
-def chart_text(root: etree._Element, blocks: Blocks) -> None:
-    """The title and the numbers of a chart, one category a row."""
-    title = next(descendants(root, "title"), None)
-    if title is not None:
-        blocks.paragraph("".join(part.text or "" for part in descendants(title, "t")))
-    categories: list[str] = []
-    columns: list[list[str]] = []
-    for series in descendants(root, "ser"):
-        name = _points(child(series, "tx"))
-        labels = child(series, "cat")
-        labels = child(series, "xVal") if labels is None else labels
-        values = child(series, "val")
-        values = child(series, "yVal") if values is None else values
-        categories = categories or _points(labels)
-        columns.append([*(name[:1] or [""]), *_points(values)])
-    height = max((len(column) for column in columns), default=0)
-    for row in range(height):
-        label = categories[row - 1] if 0 < row <= len(categories) else ""
-        blocks.row([label, *(column[row] if row < len(column) else "" for column in columns)])
-    blocks.end()
+def _comments(root: etree._Element, archive: Archive, blocks: Blocks) -> None:
+    """Comments and replies, in the older and the newer form."""
+    authors: dict[str, str] = {}
+    for part in ("ppt/commentAuthors.xml", "ppt/authors.xml"):
+        if part in archive:
+            for author in parse_xml(archive.read(part)):
+                authors[attribute(author, "id")] = attribute(author, "name")
+    for comment in root.iter("{*}cm", "{*}reply"):
+        pieces = [child(comment, "text"), *descendants(_own_body(comment), "t")]
+        text = "".join(piece.text or "" for piece in pieces if piece is not None)
+        author_name = authors.get(attribute(comment, "authorId"), "")
+        blocks.paragraph(
+            f"[Comment by {author_name}: {text}]" if author_name else f"[Comment: {text}]"
+        )
 
 
-def _points(element: etree._Element | None) -> list[str]:
-    """The cached values of a reference into the chart's sheet."""
-    if element is None:
-        return []
-    return [value.text or "" for value in descendants(element, "v")]
+def _own_body(comment: etree._Element) -> etree._Element:
+    """The text frame of a comment, not those of its replies; an empty element if it has none."""
+    body = child(comment, "txBody")
+    return body if body is not None else etree.Element("none")
 
 
 def _notes(root: etree._Element, blocks: Blocks) -> None:

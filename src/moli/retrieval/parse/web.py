@@ -1,7 +1,7 @@
 """HTML: the text a reader sees, with headings, lists and tables. Nothing is ever fetched."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -21,11 +21,12 @@ _BLOCKS = {"address", "article", "aside", "blockquote", "body", "center", "dd", 
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _MENU_ROLES = {"navigation", "menu", "menubar", "toolbar", "tablist", "search"}
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_MAX_SPAN = 100
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 
 
-def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
+def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     """Add the page in `data` to `blocks`."""
     declared = _CHARSET.search(data[:4096])
     read_html(decode(data, declared[1].decode() if declared else "", blocks), blocks)
@@ -155,19 +156,54 @@ class _Walker:
     def _table(self, table: LexborNode) -> None:
         self._flush()
         self._blocks.end()
+        spans: dict[int, tuple[int, str]] = {}
         for node in _below(table, ("caption", "tr")):
             if node.tag == "caption":
                 self._blocks.paragraph(_flat(node))
             else:
-                cells = (cell for cell in node.iter() if cell.tag in ("td", "th"))
-                self._blocks.row(_flat(cell) for cell in cells)
+                cells = _row(node, spans)
+                self._blocks.row(
+                    cells.get(column, "") for column in range(max(cells, default=-1) + 1)
+                )
         self._blocks.end()
 
 
+def _row(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, str]:
+    """Column -> text; a cell that spans rows is repeated, so that each can stand alone.
+
+    `spans` holds the rows that such cells still have to go and their text, by column.
+    """
+    cells = {column: text for column, (_, text) in spans.items()}
+    for column, (left, text) in list(spans.items()):
+        spans[column] = (left - 1, text)
+        if left <= 1:
+            del spans[column]
+    column = 0
+    for cell in row.iter():
+        if cell.tag not in ("td", "th"):
+            continue
+        while column in cells:
+            column += 1
+        cells[column] = _flat(cell)
+        if (rows := _span(cell, "rowspan")) > 1:
+            spans[column] = (rows - 1, cells[column])
+        column += _span(cell, "colspan")
+    return cells
+
+
+def _span(cell: LexborNode, name: str) -> int:
+    value = cell.attributes.get(name) or ""
+    return min(int(value), _MAX_SPAN) if value.isdigit() and int(value) else 1
+
+
+def _never(_node: LexborNode) -> bool:
+    return False
+
+
 def _events(
-    top: LexborNode, skip: "SkipRule" = lambda node: False
+    top: LexborNode, skip: Callable[[LexborNode], bool] = _never
 ) -> Iterator[tuple[LexborNode, bool]]:
-    """Every node below `top` on entering and on leaving it; skipped ones appear once, entering.
+    """Every node below `top` on entering and on leaving it; text and skipped ones appear once.
 
     A skipped node that is dropped does not appear at all.
     """
@@ -181,7 +217,7 @@ def _events(
         if below is not None:
             node, depth = below, depth + 1
             continue
-        if not dropped and not skip(node):
+        if not dropped and node.tag != "-text" and not skip(node):
             yield node, False
         while node is not None and node.next is None:
             node, depth = node.parent, depth - 1
@@ -232,8 +268,7 @@ def _flat(top: LexborNode) -> str:
     for node, entering in _events(top):
         tag = node.tag or ""
         if tag == "-text":
-            if entering:
-                pieces.append(node.text_content or "")
+            pieces.append(node.text_content or "")
         elif tag in _BLOCKS or tag in _HEADINGS or tag == "br":
             pieces.append(" ")
         elif entering and tag == "math" and node.attributes.get("alttext"):

@@ -8,6 +8,7 @@ from lxml import etree
 from moli.records.errors import DocumentError
 from moli.retrieval.parse.archive import Archive
 from moli.retrieval.parse.blocks import Blocks
+from moli.retrieval.parse.charts import add_chart
 from moli.retrieval.parse.equations import linear
 from moli.retrieval.parse.limits import Limits
 from moli.retrieval.parse.markup import (
@@ -88,7 +89,9 @@ class _Reader:
 
     def __init__(self, archive: Archive, main: str, blocks: Blocks) -> None:
         self._blocks = blocks
-        self._parts = {kind: part for kind, part in relations(archive, main).values()}
+        targets = relations(archive, main)
+        self._parts = dict(targets.values())
+        self._targets = {identifier: part for identifier, (_, part) in targets.items()}
         self._archive = archive
         self._styles = _Style(self._part("styles"))
         self._numbering = Numbering(self._part("numbering"))
@@ -156,6 +159,11 @@ class _Reader:
         if name == "txbxContent":
             self.blocks_of(element)
             return
+        if name == "chart":
+            target = self._targets.get(attribute(element, "id"), "")
+            if target in self._archive:
+                add_chart(parse_xml(self._archive.read(target)), self._blocks)
+            return
         kind = name.removesuffix("Reference")
         note = self._notes.get(kind, {}).get(attribute(element, "id"))
         if note is None:
@@ -190,17 +198,24 @@ class _Reader:
             self.blocks_of(rows[0][0])
             return
         self._blocks.end()
+        above: dict[int, str] = {}
         for row in rows:
-            self._blocks.row(self._cell(cell) for cell in row)
+            above = dict(self._row(row, above))
+            self._blocks.row(above.get(column, "") for column in range(max(above, default=-1) + 1))
             for cell in row:
                 for nested in _tables(cell):
                     self._table(nested)
         self._blocks.end()
 
-    def _cell(self, cell: etree._Element) -> str:
-        merge = child(cell, "tcPr", "vMerge")
-        continued = merge is not None and attribute(merge, "val") != "restart"
-        return "" if continued else self._flat(cell)
+    def _row(self, row: list[etree._Element], above: dict[int, str]) -> Iterator[tuple[int, str]]:
+        """Column -> text; a cell that spans rows is repeated, so that each can stand alone."""
+        column = 0
+        for cell in row:
+            merge = child(cell, "tcPr", "vMerge")
+            continued = merge is not None and attribute(merge, "val") != "restart"
+            yield column, above.get(column, "") if continued else self._flat(cell)
+            span = _value(child(cell, "tcPr", "gridSpan"))
+            column += int(span) if span.isdigit() and 0 < int(span) < 64 else 1
 
 
 def _rows(table: etree._Element) -> Iterator[etree._Element]:
@@ -255,6 +270,7 @@ def _inline(element: etree._Element, extras: list[etree._Element]) -> Iterator[s
             yield from _alternative(part, extras)
         elif name in ("drawing", "pict", "object"):
             extras += _boxes(part)
+            extras += descendants(part, "chart")
         elif name in ("footnoteReference", "endnoteReference", "commentReference"):
             extras.append(part)
 

@@ -1,0 +1,104 @@
+"""`moli add`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moli.cli.output import (
+    JsonOption,
+    WorkspaceOption,
+    console,
+    open_workspace,
+    pairs,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from moli.records.ingestion import FileReport
+
+
+def add(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders or glob patterns.")],
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", "-g", help="Who may see them; default: everyone. Repeatable."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="KEY=VALUE to filter by later; may be repeated."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Read files again even if unchanged.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Add documents; unchanged files are skipped and changed ones replaced.
+
+    A file that cannot be read is reported and the rest go on; the exit code is then 3.
+
+    Example: moli add handbook.pdf notes/ "reports/**/*.docx"
+    """
+    from moli.models.embedding import load_encoder
+    from moli.records.documents import EVERYONE
+    from moli.retrieval.indexes import Indexes
+    from moli.retrieval.ingest import Ingest, Labels, discover
+
+    with open_workspace(workspace) as opened:
+        files, missing = discover(paths)
+        encoder = load_encoder(opened.settings.encoder)
+        labels = Labels(tuple(group or (EVERYONE,)), pairs(label, "--label"))
+        outcomes = Ingest(opened, encoder).files(files, labels, force=force)
+        reports = [*missing, *_shown(outcomes, len(files), quiet=as_json)]
+        indexes = Indexes(opened, encoder)
+        indexes.catch_up(patience=60)
+        indexes.save()
+    counts: Counter[str] = Counter(report.outcome for report in reports)
+    if as_json:
+        print_json({"files": reports, "counts": counts})
+    else:
+        _print_summary(reports, counts)
+    if counts["failed"]:
+        raise typer.Exit(3)
+
+
+def _shown(reports: Iterable[FileReport], total: int, *, quiet: bool) -> Iterator[FileReport]:
+    """The reports, with a progress bar on standard error while they come."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("Adding"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[name]}", markup=False),
+    )
+    with Progress(*columns, console=console(stderr=True), disable=quiet, transient=True) as bar:
+        task = bar.add_task("add", total=total, rate="", name="")
+        passages = 0
+        for report in reports:
+            passages += report.passages
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = f"{passages / elapsed:,.0f} passages/s" if elapsed else ""
+            name = report.source.rpartition("/")[2][:40]
+            bar.update(task, advance=1, rate=rate, name=name)
+            yield report
+
+
+def _print_summary(reports: list[FileReport], counts: Counter[str]) -> None:
+    passages = sum(report.passages for report in reports)
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no files found"
+    typer.echo(f"{told} ({passages:,} passages)")
+    for report in reports:
+        if report.message:
+            mark = "failed" if report.outcome == "failed" else "note"
+            typer.echo(f"  {mark}: {report.message}", err=report.outcome == "failed")

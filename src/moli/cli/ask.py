@@ -1,0 +1,78 @@
+"""`moli ask`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moli.cli.output import (
+    GroupOption,
+    JsonOption,
+    WhereOption,
+    WorkspaceOption,
+    console,
+    filter_of,
+    open_workspace,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from moli.records.answers import Answer, Citation
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="What to answer.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Language model; default: the workspace's setting."),
+    ] = None,
+    group: GroupOption = None,
+    where: WhereOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Answer from the documents, every sentence with its verified quote.
+
+    Example: moli ask "Which port does the server use?"
+    """
+    from moli.models.chat import load_chat
+    from moli.models.embedding import load_encoder
+    from moli.retrieval.answer import Answerer
+    from moli.retrieval.search import Retriever
+
+    with open_workspace(workspace) as opened:
+        settings = opened.settings
+        reference = settings.model if model is None else model
+        chat = load_chat(reference, timeout=settings.timeout_seconds) if reference else None
+        retriever = Retriever(opened, load_encoder(settings.encoder))
+        visible = filter_of(opened, group, where)
+        answer = Answerer(opened, retriever, chat).ask(question, visible)
+    if as_json:
+        print_json(answer)
+    else:
+        _print(answer)
+
+
+def _print(answer: Answer) -> None:
+    out = console()
+    numbers: dict[Citation, int] = {}
+    if not answer.answered:
+        out.print(answer.text, markup=False)
+    for sentence in answer.sentences:
+        marks = "".join(
+            f"[{numbers.setdefault(each, len(numbers) + 1)}]" for each in sentence.citations
+        )
+        style = "" if sentence.supported else "dim"
+        mark = marks if sentence.supported else f"{marks} (unsupported)"
+        out.print(f"{sentence.text} {mark}", markup=False, style=style)
+    for citation, number in numbers.items():
+        page = f", page {citation.page}" if citation.page else ""
+        heading = f", {citation.heading}" if citation.heading else ""
+        out.print(f"\n[{number}] {citation.source}{page}{heading}", markup=False, style="bold")
+        out.print(f"    “{' '.join(citation.quote.split())}”", markup=False)
+    out.print(
+        f"\nconfidence {answer.confidence:.2f} · moli trace {answer.trace_id[:8]}",
+        markup=False,
+        style="dim",
+    )

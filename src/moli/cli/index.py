@@ -1,0 +1,94 @@
+"""`moli index`: status, rebuild and tune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+
+app = typer.Typer(help="Look after the search indexes.", no_args_is_help=True)
+
+
+@app.command()
+def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Show what is in each index and how far it is behind the store.
+
+    Example: moli index status
+    """
+    from moli.models.embedding import load_encoder
+    from moli.retrieval.indexes import Indexes
+
+    with open_workspace(workspace) as opened:
+        report = Indexes(opened, load_encoder(opened.settings.encoder)).status()
+        fusions = {name: opened.tunings.current(name) for name in ("en", "zh")}
+    if as_json:
+        print_json({"indexes": report, "fusion": fusions})
+        return
+    for name, each in report.items():
+        typer.echo(f"{name:<8} {each['passages']:>10,} passages, {each['behind']} changes behind")
+    for language, fusion in fusions.items():
+        told = f"{fusion.method}, {fusion.weight:g} on words" if fusion else "default"
+        typer.echo(f"fusion {language}: {told}")
+
+
+@app.command()
+def rebuild(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Erase both indexes and make them again; passages without vectors are encoded.
+
+    Example: moli index rebuild
+    """
+    from moli.models.embedding import load_encoder
+    from moli.retrieval.indexes import Indexes
+    from moli.retrieval.ingest import encode_missing
+
+    with open_workspace(workspace) as opened:
+        encoder = load_encoder(opened.settings.encoder)
+        encoded = encode_missing(opened, encoder)
+        indexes = Indexes(opened, encoder)
+        indexes.rebuild()
+        report = indexes.status()
+    if as_json:
+        print_json({"indexes": report, "encoded": encoded})
+    else:
+        typer.echo(f"Rebuilt: {report['lexical']['passages']:,} passages, {encoded} newly encoded")
+
+
+@app.command()
+def tune(
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="JSONL of {query, source}; default: queries made from the passages."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=20, help="Queries a language is tuned on.")] = 400,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Choose, by measurement, how words and meaning are fused in each language.
+
+    Example: moli index tune --queries labelled.jsonl
+    """
+    from moli.models.embedding import load_encoder
+    from moli.retrieval.search import Retriever
+    from moli.retrieval.tune import labelled_queries, synthetic_queries
+    from moli.retrieval.tune import tune as run
+
+    with open_workspace(workspace) as opened:
+        retriever = Retriever(opened, load_encoder(opened.settings.encoder))
+        asked = labelled_queries(queries) if queries else synthetic_queries(opened.passages, limit)
+        tunings = run(opened, retriever, asked, limit)
+    if as_json:
+        print_json({"tunings": tunings})
+        return
+    from rich.table import Table
+
+    table = Table("language", "method", "on words", "MRR@10", "default", "chosen", box=None)
+    for tuning in tunings:
+        for trial in tuning.trials:
+            chosen = "←" if trial.fusion == tuning.fusion else ""
+            default = "default" if trial.fusion == tuning.default else ""
+            name, weight = trial.fusion.method, f"{trial.fusion.weight:g}"
+            table.add_row(tuning.language, name, weight, f"{trial.score:.4f}", default, chosen)
+    console().print(table)

@@ -1,0 +1,25 @@
+"""`moli init`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moli.cli.output import JsonOption, print_json
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Make a workspace: a folder with moli.toml and .moli/.
+
+    Example: moli init ~/notes
+    """
+    from moli.workspace import Workspace
+
+    with Workspace.init(folder) as workspace:
+        if as_json:
+            print_json({"workspace": workspace.root})
+        else:
+            typer.echo(f"Workspace ready in {workspace.root}. Next: moli add PATH")

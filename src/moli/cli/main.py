@@ -1,0 +1,55 @@
+"""`moli`: the verbs, and what all of them share: errors told plainly, and exit codes.
+
+Exit codes: 0 done, 1 an error, 2 wrong usage, 3 some of several inputs failed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from moli.cli import add, ask, documents, index, init, search, serve, status, trace
+from moli.cli.output import fail
+from moli.records.errors import MoliError
+
+app = typer.Typer(
+    name="moli",
+    help="A local-first workbench that turns a base language model into your team's assistant.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("init")(init.init)
+app.command("add")(add.add)
+app.command("list")(documents.list_documents)
+app.command("remove")(documents.remove)
+app.command("status")(status.status)
+app.command("search")(search.search)
+app.command("ask")(ask.ask)
+app.command("trace")(trace.trace)
+app.add_typer(index.app, name="index")
+app.command("serve")(serve.serve)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+) -> None:
+    """A local-first workbench that turns a base language model into your team's assistant."""
+    if version:
+        from moli import __version__
+
+        typer.echo(f"moli {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run a command; an error that a person can act on is told in one line, without a traceback."""
+    try:
+        app()
+    except MoliError as error:
+        fail(error, as_json="--json" in sys.argv)
+        raise SystemExit(1) from None

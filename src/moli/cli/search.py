@@ -1,0 +1,59 @@
+"""`moli search`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from moli.cli.output import (
+    GroupOption,
+    JsonOption,
+    WhereOption,
+    WorkspaceOption,
+    console,
+    filter_of,
+    open_workspace,
+    print_json,
+)
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=300)] = 5,
+    group: GroupOption = None,
+    where: WhereOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Show the best passages, with the score of each side: words and meaning.
+
+    Example: moli search "how is fusion chosen" -n 3
+    """
+    from moli.models.embedding import load_encoder
+    from moli.retrieval.search import Retriever
+
+    with open_workspace(workspace) as opened:
+        visible = filter_of(opened, group, where)
+        retriever = Retriever(opened, load_encoder(opened.settings.encoder))
+        hits = retriever.search(query, limit, visible)
+    if as_json:
+        print_json({"query": query, "hits": hits})
+        return
+    if not hits:
+        typer.echo("Nothing found.")
+        return
+    out = console()
+    for rank, hit in enumerate(hits, 1):
+        page = f", page {hit.page}" if hit.page else ""
+        sides = [
+            f"{name} {value:.3f}"
+            for name, value in (("words", hit.lexical), ("meaning", hit.dense))
+            if value is not None
+        ]
+        out.print(f"{rank}. {hit.title or hit.source}{page}", style="bold", markup=False)
+        out.print(
+            f"   {hit.score:.3f} = {' + '.join(sides)}   {hit.heading}", style="dim", markup=False
+        )
+        excerpt = " ".join(hit.text.split())
+        out.print("   " + (excerpt[:300] + "…" if len(excerpt) > 300 else excerpt), markup=False)

@@ -1,0 +1,31 @@
+"""`moli serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from moli.cli.output import WorkspaceOption, open_workspace
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address; default: the setting.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port, 0 for any free one; default: the setting.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Start the server: the page to ask on, and the API under /v1.
+
+    Example: moli serve --port 8000
+    """
+    from moli.console.server import serve as run
+
+    with open_workspace(workspace) as opened:
+        run(
+            opened,
+            host or opened.settings.host,
+            opened.settings.port if port is None else port,
+            lambda address: typer.echo(f"Moli is ready: {address}  (Ctrl-C stops it)"),
+        )

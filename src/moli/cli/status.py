@@ -1,0 +1,45 @@
+"""`moli status`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from moli.cli.output import JsonOption, WorkspaceOption, open_workspace, print_json
+
+
+def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Show what the workspace holds and how it is set up.
+
+    Example: moli status
+    """
+    with open_workspace(workspace) as opened:
+        documents = opened.documents.list()
+        counts = opened.documents.counts()
+        settings = opened.settings
+        report = {
+            "workspace": str(opened.root),
+            "database": opened.database.engine.url.render_as_string(hide_password=True),
+            "counts": counts,
+            "characters": sum(each.characters for each in documents),
+            "files_missing": sum(not Path(each.source).exists() for each in documents),
+            "model": settings.model or "quotes",
+            "encoder": settings.encoder,
+            "last_change": opened.passages.last_change(),
+        }
+        size = sum(each.stat().st_size for each in opened.folder.rglob("*") if each.is_file())
+        report["bytes_on_disk"] = size
+    if as_json:
+        print_json(report)
+        return
+    for name, count in counts.items():
+        typer.echo(f"{name:<12}{count:>12,}")
+    typer.echo(f"{'on disk':<12}{size / 2**20:>12,.1f} MiB")
+    for name in ("model", "encoder", "database", "workspace"):
+        typer.echo(f"{name:<12}  {report[name]}")
+    if report["files_missing"]:
+        typer.echo(
+            f"{report['files_missing']} files are no longer there; 'moli remove --missing' "
+            "removes their documents."
+        )

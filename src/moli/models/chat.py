@@ -1,0 +1,59 @@
+"""Chat models: messages in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from moli.models.reference import ModelReference
+from moli.records.errors import ModelError
+from moli.records.messages import Message
+
+
+class ChatModel(Protocol):
+    """A language model that answers a conversation."""
+
+    name: str
+
+    def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
+        """The assistant's next message, decoded greedily.
+
+        Raises:
+            ModelError: the model did not answer.
+        """
+        ...
+
+
+class ScriptedChat:
+    """The chat model for tests: answers a fixed text, or what a function makes of the messages."""
+
+    def __init__(self, script: str | Callable[[Sequence[Message]], str], name: str = "") -> None:
+        self.name = name or "scripted:" + (script if isinstance(script, str) else "function")
+        self._script = script
+
+    def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:  # noqa: ARG002
+        return self._script if isinstance(self._script, str) else self._script(messages)
+
+
+def load_chat(reference: str, *, timeout: float = 120.0) -> ChatModel:
+    """The chat model a reference names.
+
+    Raises:
+        ModelError: there is none by that name, or it cannot be loaded.
+    """
+    parsed = ModelReference.parse(reference)
+    if parsed.scheme == "scripted":
+        return ScriptedChat(parsed.name, reference)
+    if parsed.scheme == "openai":
+        from moli.models.remote import RemoteChat
+
+        return RemoteChat(parsed.name, parsed.url, name=reference, timeout=timeout)
+    if parsed.scheme == "hub":
+        from moli.models.local import LocalChat
+
+        return LocalChat(parsed.name)
+    raise ModelError(
+        "no such built-in language model",
+        where=reference,
+        fix="Name org/name, a folder, or openai:NAME@URL.",
+    )

@@ -1,0 +1,67 @@
+"""Chat models behind any server that speaks OpenAI's chat API (vLLM, Ollama, a cloud)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import httpx
+
+from moli.records.errors import ModelError
+from moli.records.messages import Message
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+
+
+class RemoteChat:
+    """A model on a server. The key, where one is needed, comes from `OPENAI_API_KEY`."""
+
+    def __init__(
+        self,
+        model: str,
+        url: str,
+        *,
+        name: str,
+        timeout: float = 120.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.name = name
+        self._model = model
+        key = os.environ.get(KEY_VARIABLE, "")
+        self._client = httpx.Client(
+            base_url=url,
+            timeout=timeout,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            transport=transport,
+        )
+
+    def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
+        body = {
+            "model": self._model,
+            "messages": [{"role": each.role, "content": each.content} for each in messages],
+            "max_tokens": max_tokens,
+            "temperature": 0,
+        }
+        try:
+            response = self._client.post("/chat/completions", json=body)
+            response.raise_for_status()
+            content = response.json()["choices"][0]["message"]["content"]
+        except httpx.HTTPStatusError as error:
+            status = error.response.status_code
+            hint = f"Set {KEY_VARIABLE}." if status == 401 else "See the server's log."
+            raise ModelError(
+                f"the server answered {status}: {error.response.text[:200]}",
+                where=self.name,
+                fix=hint,
+            ) from error
+        except httpx.HTTPError as error:
+            raise ModelError(
+                f"the server cannot be reached ({error})", where=self.name, fix="Is it running?"
+            ) from error
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ModelError(
+                "the server's answer is not a chat completion",
+                where=self.name,
+                fix="Check that the address ends where the API begins, as in /v1.",
+            ) from error
+        return str(content or "")

@@ -1,0 +1,1 @@
+"""Prompts made of five parts: task, role, context, instruction and examples."""

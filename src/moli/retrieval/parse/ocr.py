@@ -1,0 +1,197 @@
+"""Images of text, recognised with Tesseract."""
+
+import functools
+import io
+import os
+import subprocess
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+
+from moli.records.errors import DocumentError
+from moli.retrieval.parse.archive import REPAIR
+from moli.retrieval.parse.blocks import Blocks
+from moli.retrieval.parse.limits import Limits
+from moli.retrieval.parse.processes import tied_to_this
+from moli.retrieval.parse.prose import close_up, join_lines, words
+
+_LANGUAGES = ("eng", "chi_sim")
+_MAX_PIXELS = 150_000_000
+_MAX_SIDE = 10_000
+# Below this mean confidence the page is likely upside down, sideways or too small.
+_DOUBTFUL = 70.0
+_NOISE = 25.0
+_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+
+
+@dataclass(slots=True)
+class Recognised:
+    """The paragraphs of a page, each a list of lines, and how sure the engine is of them."""
+
+    paragraphs: list[list[str]] = field(default_factory=list)
+    confidence: float = 0.0
+    letters: int = 0
+
+    @property
+    def weight(self) -> float:
+        """How much was read with how much certainty; certainty counts more."""
+        return self.letters * max(0.0, self.confidence - 30.0) ** 2
+
+
+def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
+    """Add the text in the image `data` to `blocks`; each frame of a TIFF is a page."""
+    for image in _frames(data, blocks):
+        blocks.page()
+        add_page(recognise(image, blocks, limits), blocks)
+
+
+def add_page(page: Recognised, blocks: Blocks) -> None:
+    """Add recognised paragraphs to `blocks`."""
+    vocabulary = words(line for lines in page.paragraphs for line in lines)
+    for lines in page.paragraphs:
+        blocks.paragraph(close_up(join_lines(lines, vocabulary)))
+
+
+def recognise(image: Image.Image, blocks: Blocks, limits: Limits, dpi: int = 0) -> Recognised:
+    """The text of one image, whichever way up it is.
+
+    The engine finds the orientation of most pages itself. Where it is in doubt, because the
+    page holds little text or is small, the other orientations and twice the size are tried.
+    """
+    page = _attempt(image, blocks, limits, dpi)
+    if page.confidence >= _DOUBTFUL and page.letters > 10:
+        return page
+    candidates = [page]
+    if max(image.size) < 1500:
+        larger = image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS)
+        candidates.append(_attempt(larger, blocks, limits, dpi * 2))
+    for turn in _TURNS:
+        if max(candidates, key=lambda page: page.weight).confidence >= _DOUBTFUL:
+            break
+        candidates.append(_attempt(image.transpose(turn), blocks, limits, dpi, upright=True))
+    return max(candidates, key=lambda page: page.weight)
+
+
+def _frames(data: bytes, blocks: Blocks) -> Iterator[Image.Image]:
+    """The pages of an image file, upright by their own account; of an animation the first."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+            if image.width * image.height > _MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+            for title in ("Title", "title"):
+                blocks.title = blocks.title or str(image.info.get(title, ""))
+            frames = ImageSequence.Iterator(image) if image.format in ("TIFF", "MPO") else [image]
+            for frame in frames:
+                yield _prepared(frame)
+                if image.format == "MPO":
+                    break
+    except Image.DecompressionBombError as error:
+        raise DocumentError(
+            "bomb", f"the image is too large ({error})", fix="Save it at a lower resolution."
+        ) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+        raise DocumentError("broken", f"the image is damaged ({error})", fix=REPAIR) from error
+
+
+def _prepared(image: Image.Image) -> Image.Image:
+    """Upright, on white, in grey, and of a size that the engine takes."""
+    if image.width * image.height > _MAX_PIXELS:
+        raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = image.convert("F").point(lambda value: value / 256)
+    image = image.convert("L")
+    if max(image.size) > _MAX_SIDE:
+        image.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    return image
+
+
+def _attempt(
+    image: Image.Image, blocks: Blocks, limits: Limits, dpi: int, upright: bool = False
+) -> Recognised:
+    blocks.on_ocr()
+    buffer = io.BytesIO()
+    image.convert("L").save(buffer, "PPM")
+    mode = "3" if upright or "osd" not in installed() else "1"
+    command = [
+        "tesseract", "stdin", "stdout", "--psm", mode, "-l", _languages(),
+        *(("--dpi", str(dpi)) if dpi else ()), "tsv",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(
+            command,
+            input=buffer.getvalue(),
+            capture_output=True,
+            timeout=limits.page_seconds,
+            check=False,
+            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
+            preexec_fn=tied_to_this(),
+        )
+    except subprocess.TimeoutExpired:
+        blocks.warn(f"a page was not recognised within {limits.page_seconds:g} s")
+        return Recognised()
+    if done.returncode:
+        blocks.warn("a page could not be recognised")
+        return Recognised()
+    return _parsed(done.stdout.decode("utf-8", "replace"))
+
+
+def _parsed(table: str) -> Recognised:
+    """Paragraphs from the engine's table of words, without what it takes pictures for."""
+    paragraphs: dict[tuple[str, ...], dict[str, list[tuple[str, float]]]] = {}
+    for row in table.splitlines()[1:]:
+        fields = row.split("\t")
+        if len(fields) == 12 and fields[0] == "5" and fields[11].strip():
+            lines = paragraphs.setdefault(tuple(fields[1:4]), {})
+            lines.setdefault(fields[4], []).append((fields[11], float(fields[10])))
+    page = Recognised()
+    total = 0.0
+    for lines in paragraphs.values():
+        found = [word for line in lines.values() for word in line]
+        letters = sum(len(text) for text, _ in found)
+        certainty = sum(len(text) * confidence for text, confidence in found)
+        if certainty / letters >= _NOISE:
+            page.paragraphs.append([" ".join(text for text, _ in line) for line in lines.values()])
+            page.letters += letters
+            total += certainty
+    page.confidence = total / page.letters if page.letters else 0.0
+    return page
+
+
+@functools.cache
+def installed() -> frozenset[str]:
+    """The languages that Tesseract can read here.
+
+    Raises:
+        DocumentError: missing_tool, if Tesseract is not installed.
+    """
+    try:
+        done = subprocess.run(
+            ["tesseract", "--list-langs"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DocumentError(
+            "missing_tool",
+            "reading scanned pages and images needs Tesseract, which is not installed",
+            fix="Run: apt-get install tesseract-ocr tesseract-ocr-chi-sim",
+        ) from error
+    return frozenset(done.stdout.split("\n")[1:])
+
+
+def _languages() -> str:
+    found = [language for language in _LANGUAGES if language in installed()]
+    if not found:
+        raise DocumentError(
+            "missing_tool",
+            "Tesseract has no language data for English or Chinese",
+            fix="Run: apt-get install tesseract-ocr-eng tesseract-ocr-chi-sim",
+        )
+    return "+".join(found)

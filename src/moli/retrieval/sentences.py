@@ -1,0 +1,41 @@
+"""Sentence boundaries in English and Chinese text."""
+
+from __future__ import annotations
+
+import re
+
+Span = tuple[int, int]
+
+_END = re.compile(
+    r"""
+      [。！？；…]+[”’」』）\]"']*            # Chinese: the mark alone ends the sentence
+    | [.!?]+[”’"')\]]*(?=\s+[“‘"'(\[]*[^\sa-z])  # Latin: a mark, a space, no lower case
+    | \n[ \t]*\n\s*                          # a blank line ends a block
+    """,
+    re.VERBOSE,
+)
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(\[])(?:Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|vs|No|Nos|Fig|Figs|Eq|Sec|Ch|vol|pp?|cf|al|etc"
+    r"|e\.g|i\.e|approx|Inc|Ltd|Co|Corp|Gen|Col|Capt|Lt|Sgt|Rev|Hon|[A-Z])\.$"
+)
+
+
+def sentence_spans(text: str) -> list[Span]:
+    """Spans (start, end) of the sentences of `text`, trimmed of white space, none of them empty."""
+    spans: list[Span] = []
+    start = 0
+    for match in _END.finditer(text):
+        if match.group() == "." and _ABBREVIATION.search(text, max(0, start), match.end()):
+            continue
+        _append(spans, text, start, match.end())
+        start = match.end()
+    _append(spans, text, start, len(text))
+    return spans
+
+
+def _append(spans: list[Span], text: str, start: int, end: int) -> None:
+    piece = text[start:end]
+    trimmed = piece.strip()
+    if trimmed:
+        first = start + piece.index(trimmed)
+        spans.append((first, first + len(trimmed)))
