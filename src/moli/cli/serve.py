@@ -28,4 +28,5 @@ def serve(
             host or opened.settings.host,
             opened.settings.port if port is None else port,
             lambda address: typer.echo(f"Moli is ready: {address}  (Ctrl-C stops it)"),
+            opened.settings.examples,
         )

@@ -16,7 +16,7 @@ from moli.models.chat import ChatModel
 from moli.records.answers import Answer, Citation, Hit, Sentence, Trace
 from moli.records.documents import page_at
 from moli.records.errors import InputError
-from moli.retrieval.evidence import Candidate, weigh
+from moli.retrieval.evidence import Candidate, confidence, weigh
 from moli.retrieval.grounding import Quote, grounding_prompt, read_answer
 from moli.retrieval.search import Retriever
 from moli.retrieval.tokens import language_of
@@ -75,7 +75,7 @@ class Answerer:
             prompt_sha256=prompt_sha256,
             passages=tuple(hits),
             answered=any(sentence.supported for sentence in sentences),
-            confidence=evidence[0].probability if evidence else 0.0,
+            confidence=confidence(evidence),
             sentences=sentences,
             timings_ms=clock.timings,
         )
@@ -87,8 +87,9 @@ class Answerer:
     ) -> tuple[tuple[Sentence, ...], str]:
         """The answer's sentences, and the hash of the prompt if a model worded them."""
         if self._chat is None:
-            best = [each for each in evidence if each.probability >= self._settings.confidence]
-            return tuple(self._quoted(each) for each in _close_to_first(best)), ""
+            if confidence(evidence) < self._settings.confidence:
+                return (), ""
+            return tuple(self._quoted(each) for each in _close_to_first(evidence)), ""
         if not hits:
             return (), ""
         prompt = grounding_prompt(question, hits)

@@ -1,13 +1,13 @@
 """Evidence: which sentence holds the answer, and how likely any does.
 
-Each sentence of the retrieved passages gets the probability that it holds the answer, by logistic
-regression on what search already knows. The best sentence's probability is the confidence of the
-whole answer; below the workspace's threshold, no answer is given.
+Each sentence of the retrieved passages is scored by a linear function of what search already knows
+of it. A softmax over those scores and a fixed 0 for "none of them" gives the probability that each
+holds the answer (a conditional logit with an outside option, McFadden 1974). What is not given to
+"none" is the confidence that the documents hold the answer at all.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,11 @@ INTERCEPTS: Mapping[Language, float] = {"en": -6.0, "zh": -5.0}
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A sentence of a passage; `start` and `end` are offsets into the document's text."""
+    """A sentence of a passage; `start` and `end` are offsets into the document's text.
+
+    `probability` is that it holds the answer; over the candidates of a question and "none of them"
+    it sums to 1.
+    """
 
     hit: Hit
     start: int
@@ -76,16 +80,17 @@ def weigh(
         return []
     values = features(question, hits, spans, encoder, lexical)
     logits = values @ np.array(COEFFICIENTS[language]) + INTERCEPTS[language]
+    odds = np.exp(logits)
     found = [
-        Candidate(
-            hits[index],
-            hits[index].start + start,
-            hits[index].start + end,
-            1 / (1 + math.exp(-float(logit))),
-        )
-        for (index, start, end), logit in zip(spans, logits, strict=True)
+        Candidate(hits[index], hits[index].start + start, hits[index].start + end, probability)
+        for (index, start, end), probability in zip(spans, odds / (1 + odds.sum()), strict=True)
     ]
     return sorted(found, key=lambda each: -each.probability)
+
+
+def confidence(candidates: Sequence[Candidate]) -> float:
+    """Probability that any of the candidates holds the answer."""
+    return float(sum(each.probability for each in candidates))
 
 
 def _sentences(hits: Sequence[Hit]) -> list[tuple[int, int, int]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from moli.models.embedding import Encoder
 from moli.records.documents import Change
@@ -12,7 +13,8 @@ from moli.retrieval.dense import DenseIndex
 from moli.retrieval.lexical import LexicalIndex
 from moli.workspace import Workspace
 
-_CHANGES_PER_COMMIT = 2000
+_CHANGES_PER_COMMIT = 10_000
+_PASSAGES_PER_RUN = 2000
 _PATIENCE = 2.0  # seconds a search waits while another process brings the index up to date
 
 
@@ -52,7 +54,7 @@ class Indexes:
 
     def _after(self, applied: int) -> Iterator[list[Change]]:
         while changes := self._passages.changes(applied, _CHANGES_PER_COMMIT):
-            yield changes
+            yield list(_joined(changes))
             applied = changes[-1].seq
 
     def save(self) -> None:
@@ -75,3 +77,20 @@ class Indexes:
             name: {"passages": len(index), "behind": newest - index.applied}
             for name, index in (("lexical", self.lexical), ("dense", self.dense))
         }
+
+
+def _joined(changes: Sequence[Change]) -> Iterator[Change]:
+    """Changes with runs of neighbouring additions made one: one query reads them all."""
+    run = changes[0]
+    for change in changes[1:]:
+        follows = change.first_passage == run.last_passage + 1
+        if run.kind == change.kind == "add" and follows and _length(run) < _PASSAGES_PER_RUN:
+            run = replace(change, first_passage=run.first_passage)
+        else:
+            yield run
+            run = change
+    yield run
+
+
+def _length(change: Change) -> int:
+    return change.last_passage - change.first_passage + 1

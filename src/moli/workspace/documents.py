@@ -59,8 +59,13 @@ class DocumentStore:
         An older version is replaced in that same transaction, so at every moment exactly one
         version of a document is there.
         """
+        documents = list({document.source: document for document in new}.values())
         with self._database.write() as connection:
-            return {document.source for document in new if _insert(connection, document)}
+            older = _ids(connection, [document.source for document in documents])
+            for document_id in older.values():
+                _delete(connection, document_id)
+            _insert(connection, documents)
+        return set(older)
 
     def set_groups(self, source: str, groups: Sequence[str]) -> None:
         """Say anew who may see a document; nothing is written if that is how it is."""
@@ -79,7 +84,9 @@ class DocumentStore:
             ).scalar()
             if document_id is not None:
                 connection.execute(sa.delete(access).where(access.c.document_id == document_id))
-                _grant(connection, document_id, groups)
+                rows = _access_rows(document_id, groups)
+                if rows:
+                    connection.execute(sa.insert(access), rows)
 
     def remove(self, document_ids: Sequence[int]) -> Removal:
         """Remove documents and all that came from them, and say how much that was."""
@@ -151,71 +158,100 @@ class DocumentStore:
             }
 
 
-def _insert(connection: sa.Connection, new: NewDocument) -> bool:
-    """Store a document; returns whether it replaces an older version."""
-    old = connection.execute(
-        sa.select(schema.documents.c.id).where(schema.documents.c.source == new.source)
-    ).scalar()
-    if old is not None:
-        _delete(connection, old)
-    document_id = connection.execute(
-        sa.insert(schema.documents)
-        .values(
-            source=new.source,
-            title=new.parsed.title,
-            format=new.format,
-            language=new.language,
-            sha256=new.sha256,
-            bytes=new.bytes,
-            characters=len(new.parsed.text),
-            pages=list(new.parsed.pages),
-            warnings=list(new.parsed.warnings),
-            added_at=time.time(),
-        )
-        .returning(schema.documents.c.id)
-    ).scalar_one()
-    _grant(connection, document_id, new.groups)
-    pairs = {"format": new.format, "language": new.language}
-    pairs |= dict(new.parsed.metadata) | dict(new.attributes)
-    rows = [{"document_id": document_id, "key": k, "value": v} for k, v in sorted(pairs.items())]
-    connection.execute(sa.insert(schema.attributes), rows)
-    _insert_passages(connection, document_id, new)
-    return old is not None
+def _ids(connection: sa.Connection, sources: Sequence[str]) -> dict[str, int]:
+    """Ids of the sources that are stored."""
+    table = schema.documents
+    found: dict[str, int] = {}
+    for batch in batches(sources):
+        query = sa.select(table.c.source, table.c.id).where(table.c.source.in_(batch))
+        found.update((row.source, row.id) for row in connection.execute(query))
+    return found
 
 
-def _grant(connection: sa.Connection, document_id: int, groups: Sequence[str]) -> None:
-    rows = [{"document_id": document_id, "group": each} for each in sorted(set(groups))]
-    if rows:
-        connection.execute(sa.insert(schema.access), rows)
-
-
-def _insert_passages(connection: sa.Connection, document_id: int, new: NewDocument) -> None:
-    if not new.chunks:
+def _insert(connection: sa.Connection, documents: Sequence[NewDocument]) -> None:
+    """Store documents with all that belongs to them, a statement a table."""
+    if not documents:
         return
+    ids = connection.execute(
+        sa.insert(schema.documents).returning(schema.documents.c.id, sort_by_parameter_order=True),
+        [_document_row(each) for each in documents],
+    ).scalars()
     # The log remembers every number that was ever given, so none comes back after a removal.
     highest = connection.execute(sa.select(sa.func.max(schema.changes.c.last_passage))).scalar()
     first = (highest or 0) + 1
-    last = first + len(new.chunks) - 1
-    text = new.parsed.text
-    connection.execute(
-        sa.insert(schema.passages),
-        [
-            {
-                "id": first + offset,
-                "document_id": document_id,
-                "start": chunk.start,
-                "end": chunk.end,
-                "heading": chunk.heading,
-                "text": text[chunk.start : chunk.end],
-            }
-            for offset, chunk in enumerate(new.chunks)
-        ],
-    )
-    connection.execute(
-        sa.insert(schema.vectors),
-        [vector_row(first + i, new.encoder, vector) for i, vector in enumerate(new.vectors)],
-    )
-    _log(connection, "add", document_id, first, last)
+    rows: dict[sa.Table, list[dict[str, object]]] = {
+        table: []
+        for table in (
+            schema.access,
+            schema.attributes,
+            schema.passages,
+            schema.vectors,
+            schema.changes,
+        )
+    }
+    for document_id, new in zip(ids, documents, strict=True):
+        rows[schema.access] += _access_rows(document_id, new.groups)
+        rows[schema.attributes] += _attribute_rows(document_id, new)
+        rows[schema.passages] += _passage_rows(document_id, new, first)
+        rows[schema.vectors] += [
+            vector_row(number, new.encoder, vector)
+            for number, vector in enumerate(new.vectors, first)
+        ]
+        if new.chunks:
+            last = first + len(new.chunks) - 1
+            rows[schema.changes].append(_change_row("add", document_id, first, last))
+            first = last + 1
+    for table, values in rows.items():
+        if values:
+            connection.execute(sa.insert(table), values)
+
+
+def _document_row(new: NewDocument) -> dict[str, object]:
+    return {
+        "source": new.source,
+        "title": new.parsed.title,
+        "format": new.format,
+        "language": new.language,
+        "sha256": new.sha256,
+        "bytes": new.bytes,
+        "characters": len(new.parsed.text),
+        "pages": list(new.parsed.pages),
+        "warnings": list(new.parsed.warnings),
+        "added_at": time.time(),
+    }
+
+
+def _access_rows(document_id: int, groups: Sequence[str]) -> list[dict[str, object]]:
+    return [{"document_id": document_id, "group": each} for each in sorted(set(groups))]
+
+
+def _attribute_rows(document_id: int, new: NewDocument) -> list[dict[str, object]]:
+    pairs = dict(new.parsed.metadata) | {"format": new.format, "language": new.language}
+    pairs |= dict(new.attributes)
+    return [{"document_id": document_id, "key": k, "value": v} for k, v in sorted(pairs.items())]
+
+
+def _passage_rows(document_id: int, new: NewDocument, first: int) -> list[dict[str, object]]:
+    return [
+        {
+            "id": number,
+            "document_id": document_id,
+            "start": each.start,
+            "end": each.end,
+            "heading": each.heading,
+            "text": new.parsed.text[each.start : each.end],
+        }
+        for number, each in enumerate(new.chunks, first)
+    ]
+
+
+def _change_row(kind: str, document_id: int, first: int, last: int) -> dict[str, object]:
+    return {
+        "kind": kind,
+        "document_id": document_id,
+        "first_passage": first,
+        "last_passage": last,
+    }
 
 
 def _delete(connection: sa.Connection, document_id: int) -> tuple[int, int, int]:
@@ -235,16 +271,9 @@ def _delete(connection: sa.Connection, document_id: int) -> tuple[int, int, int]
         sa.delete(schema.documents).where(schema.documents.c.id == document_id)
     ).rowcount
     if count:
-        _log(connection, "remove", document_id, first, last)
+        row = _change_row("remove", document_id, first, last)
+        connection.execute(sa.insert(schema.changes), [row])
     return gone, count, held
-
-
-def _log(connection: sa.Connection, kind: str, document_id: int, first: int, last: int) -> None:
-    connection.execute(
-        sa.insert(schema.changes).values(
-            kind=kind, document_id=document_id, first_passage=first, last_passage=last
-        )
-    )
 
 
 def _documents(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Document]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -30,6 +30,14 @@ _PREFIX = "MOLI_"
 _NOT_SETTINGS = {"MOLI_HOME"}
 
 
+def _split(value: Any) -> Any:
+    """In the environment, a list is written with commas."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
 class Settings(BaseSettings):
     """What a workspace can be told. Every field has a default that works offline on a laptop."""
 
@@ -40,9 +48,7 @@ class Settings(BaseSettings):
     model: str = Field("", description="Language model that words answers; empty: verified quotes")
     encoder: str = Field("builtin:minilm", description="Sentence encoder for the dense index")
     database: str = Field("", description="SQLAlchemy URL; empty: SQLite in .moli/moli.db")
-    groups: Annotated[tuple[str, ...], NoDecode] = Field(
-        (EVERYONE,), description="Groups this workspace's users belong to"
-    )
+    groups: Names = Field((EVERYONE,), description="Groups this workspace's users belong to")
     passages: int = Field(8, ge=1, le=100, description="Passages an answer is made from")
     confidence: float = Field(
         0.5, ge=0, le=1, description="Below this estimated probability, an answer is withheld"
@@ -53,6 +59,7 @@ class Settings(BaseSettings):
     parse_seconds: int = Field(120, ge=1, description="Time limit for reading one file")
     parse_memory_mb: int = Field(2048, ge=256, description="Memory limit for reading one file")
     timeout_seconds: float = Field(120.0, gt=0, description="Time limit for one model call")
+    examples: Names = Field((), description="Questions that the page offers to begin with")
 
     @classmethod
     def template(cls) -> str:

@@ -1,6 +1,7 @@
 """From bytes to text when nobody says, or somebody says wrongly, which encoding it is."""
 
 import codecs
+from collections import Counter
 from dataclasses import dataclass
 
 from moli.retrieval.parse.blocks import Blocks
@@ -17,6 +18,12 @@ _SAMPLE = 1 << 16
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "ks_c_5601-1987": "cp949",
           "euc-kr": "cp949", "iso-8859-1": "cp1252", "latin-1": "cp1252", "ascii": "cp1252",
           "us-ascii": "cp1252", "x-sjis": "cp932", "big5": "cp950"}  # fmt: skip
+
+
+_TYPOGRAPHY = frozenset("“”„‘’‚«»‹›–—…•·€£§°©®™½¼¾×\xa0\xad²")
+# German, French, Spanish, Portuguese, Italian, Dutch, and the languages of the North.
+_WESTERN = ("äöüßé", "éèêëàâçùûîïôœæ", "áéíóúñü¿¡ªº", "ãõáéíóúâêôçàü", "àèéìòùî", "éëïöüèáó",
+            "åäöæøéü", "áðéíóúýþæö")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,8 @@ def guess(data: bytes) -> str:
     best, name = max(scores)
     if best > 0.75:
         return name
+    if _is_western(sample):
+        return "cp1252"
     # Imported here because it takes longer to load than most files take to parse.
     from charset_normalizer import from_bytes
 
@@ -106,10 +115,25 @@ def _score(sample: bytes, encoding: _Multibyte) -> float:
         raw = character.encode(encoding.name)
         lead = raw[0]
         common += len(raw) == 2 and any(lead in row for row in encoding.common)
+    share = common / beyond if beyond else 0.0
     kana = sum("\u3041" <= character <= "\u30fe" for character in text)
     # Kana between kanji is the surest sign of Japanese, and absent from Chinese or Korean.
-    bonus = 0.2 if encoding.name in ("cp932", "euc_jp") and kana > 0.1 * beyond else 0.0
-    return common / beyond + bonus if beyond else 0.0
+    if encoding.name in ("cp932", "euc_jp") and kana > 0.1 * beyond:
+        return share + 0.2
+    # Korean syllables lie within the half of the rows that Chinese spreads over.
+    return share + 0.1 if encoding.name == "cp949" and share > 0.95 else share
+
+
+def _is_western(sample: bytes) -> bool:
+    """Whether read as Western European nearly all accents belong to one language of it.
+
+    Central European texts show letters then that no single Western language combines.
+    """
+    text = sample.decode("cp1252", "replace").lower()
+    accents = Counter(letter for letter in text if letter > "\x7f" and letter not in _TYPOGRAPHY)
+    letters = sum(letter.isalpha() for letter in text)
+    known = max(sum(accents[letter] for letter in letters_of) for letters_of in _WESTERN)
+    return accents.total() < 0.3 * letters and known >= 0.97 * accents.total()
 
 
 def _whole(sample: bytes, name: str) -> str | None:

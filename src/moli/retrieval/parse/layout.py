@@ -99,22 +99,40 @@ def _downwards(rows: list[Row]) -> list[Row]:
         return rows  # A map or a drawing, not worth the square of its pieces.
     frames = [_Frame.around(row) for row in rows]
     below: list[list[int]] = [[] for _ in rows]
-    waiting = [0] * len(rows)
     for upper, frame in enumerate(frames):
         for lower, other in enumerate(frames):
             if frame.bottom < other.top and frame.shares_column(other):
                 below[upper].append(lower)
-                waiting[lower] += 1
-    ready = [index for index, count in enumerate(waiting) if not count]
+    waiting = Counter(lower for lowers in below for lower in lowers)
+    turns = _turns(below)
+    ready = [(turns[index], index) for index in range(len(rows)) if not waiting[index]]
+    heapq.heapify(ready)
     ordered: list[Row] = []
     while ready:
-        index = heapq.heappop(ready)
+        _, index = heapq.heappop(ready)
         ordered.append(rows[index])
         for lower in below[index]:
             waiting[lower] -= 1
             if not waiting[lower]:
-                heapq.heappush(ready, lower)
+                heapq.heappush(ready, (turns[lower], lower))
     return ordered
+
+
+def _turns(below: list[list[int]]) -> list[float]:
+    """When each row wants to come: at its place in the file, unless it is out of place there.
+
+    Where a row was written after one that stands below it, the one that is at odds with more
+    rows is to move: a title behind all that it stands over, or a footer before the rest.
+    """
+    odds = [(upper, lower) for upper, rows in enumerate(below) for lower in rows if lower < upper]
+    count = Counter(index for pair in odds for index in pair)
+    turns = [float(index) for index in range(len(below))]
+    for upper, lower in odds:
+        if count[upper] > count[lower]:
+            turns[upper] = min(turns[upper], lower - 0.5)
+        elif count[lower] > count[upper]:
+            turns[lower] = max(turns[lower], upper + 0.5)
+    return turns
 
 
 class _Frame(NamedTuple):

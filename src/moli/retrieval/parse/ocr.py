@@ -15,7 +15,7 @@ from moli.retrieval.parse.archive import REPAIR
 from moli.retrieval.parse.blocks import Blocks
 from moli.retrieval.parse.limits import Limits
 from moli.retrieval.parse.processes import tied_to_this
-from moli.retrieval.parse.prose import close_up, join_lines, words
+from moli.retrieval.parse.prose import close_up, is_unspaced, join_lines, words
 
 _LANGUAGES = ("eng", "chi_sim")
 _MAX_PIXELS = 150_000_000
@@ -23,6 +23,9 @@ _MAX_SIDE = 10_000
 # Below this mean confidence the page is likely upside down, sideways or too small.
 _DOUBTFUL = 70.0
 _NOISE = 25.0
+_SMALL = 1500
+# A page whose grey varies less than this is blank.
+_FAINT = 24
 _TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 
 
@@ -35,6 +38,12 @@ class Recognised:
     letters: int = 0
 
     @property
+    def is_chinese(self) -> bool:
+        """Whether a good part of the letters is Chinese."""
+        text = "".join(line for lines in self.paragraphs for line in lines)
+        return sum(map(is_unspaced, text)) > 0.15 * self.letters
+
+    @property
     def weight(self) -> float:
         """How much was read with how much certainty; certainty counts more."""
         return self.letters * max(0.0, self.confidence - 30.0) ** 2
@@ -42,9 +51,10 @@ class Recognised:
 
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     """Add the text in the image `data` to `blocks`; each frame of a TIFF is a page."""
+    recogniser = Recogniser(blocks, limits)
     for image in _frames(data, blocks):
         blocks.page()
-        add_page(recognise(image, blocks, limits), blocks)
+        add_page(recogniser.recognise(image), blocks)
 
 
 def add_page(page: Recognised, blocks: Blocks) -> None:
@@ -54,24 +64,71 @@ def add_page(page: Recognised, blocks: Blocks) -> None:
         blocks.paragraph(close_up(join_lines(lines, vocabulary)))
 
 
-def recognise(image: Image.Image, blocks: Blocks, limits: Limits, dpi: int = 0) -> Recognised:
-    """The text of one image, whichever way up it is.
+class Recogniser:
+    """Reads the pages of one document, in the language that its pages turn out to be in."""
 
-    The engine finds the orientation of most pages itself. Where it is in doubt, because the
-    page holds little text or is small, the other orientations and twice the size are tried.
-    """
-    page = _attempt(image, blocks, limits, dpi)
-    if page.confidence >= _DOUBTFUL and page.letters > 10:
-        return page
-    candidates = [page]
-    if max(image.size) < 1500:
-        larger = image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS)
-        candidates.append(_attempt(larger, blocks, limits, dpi * 2))
-    for turn in _TURNS:
-        if max(candidates, key=lambda page: page.weight).confidence >= _DOUBTFUL:
-            break
-        candidates.append(_attempt(image.transpose(turn), blocks, limits, dpi, upright=True))
-    return max(candidates, key=lambda page: page.weight)
+    def __init__(self, blocks: Blocks, limits: Limits) -> None:
+        self._blocks, self._limits = blocks, limits
+        self._languages = languages()
+
+    def recognise(self, image: Image.Image, dpi: int = 0) -> Recognised:
+        """The text of one image, whichever way up it is.
+
+        The engine finds the orientation of most pages itself. Where it is in doubt, because
+        the page holds little text or is small, the other languages, orientations and twice
+        the size are tried.
+        """
+        if _is_blank(image):
+            return Recognised()
+        page = self._attempt(image, dpi)
+        if page.letters and page.is_chinese != self._languages.startswith("chi"):
+            # The engine reads a line in the first language that seems to fit: the order matters.
+            self._turn_languages()
+            page = self._attempt(image, dpi)
+        if page.confidence >= _DOUBTFUL and page.letters > 10:
+            return page
+        candidates = [page]
+        if max(image.size) < _SMALL:
+            larger = image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS)
+            candidates.append(self._attempt(larger, dpi * 2))
+        for turn in _TURNS:
+            if max(candidates, key=lambda page: page.weight).confidence >= _DOUBTFUL:
+                break
+            candidates.append(self._attempt(image.transpose(turn), dpi, upright=True))
+        return max(candidates, key=lambda page: page.weight)
+
+    def _turn_languages(self) -> None:
+        self._languages = "+".join(reversed(self._languages.split("+")))
+
+    def _attempt(self, image: Image.Image, dpi: int, upright: bool = False) -> Recognised:
+        self._blocks.on_ocr()
+        buffer = io.BytesIO()
+        image.convert("L").save(buffer, "PPM")
+        mode = "3" if upright or "osd" not in installed() else "1"
+        resolution = ["--dpi", str(dpi)] if dpi else []
+        try:
+            done = subprocess.run(
+                ["tesseract", "-", "-", "--psm", mode, "-l", self._languages, *resolution, "tsv"],
+                input=buffer.getvalue(),
+                capture_output=True,
+                timeout=self._limits.page_seconds,
+                check=False,
+                env={**os.environ, "OMP_THREAD_LIMIT": "1"},
+                preexec_fn=tied_to_this(),
+            )
+        except subprocess.TimeoutExpired:
+            seconds = self._limits.page_seconds
+            self._blocks.warn(f"a page was not recognised within {seconds:g} s")
+            return Recognised()
+        if done.returncode:
+            self._blocks.warn("a page could not be recognised")
+            return Recognised()
+        return _parsed(done.stdout.decode("utf-8", "replace"))
+
+
+def _is_blank(image: Image.Image) -> bool:
+    levels = [level for level, count in enumerate(image.convert("L").histogram()) if count]
+    return levels[-1] - levels[0] < _FAINT
 
 
 def _frames(data: bytes, blocks: Blocks) -> Iterator[Image.Image]:
@@ -112,36 +169,6 @@ def _prepared(image: Image.Image) -> Image.Image:
     if max(image.size) > _MAX_SIDE:
         image.thumbnail((_MAX_SIDE, _MAX_SIDE))
     return image
-
-
-def _attempt(
-    image: Image.Image, blocks: Blocks, limits: Limits, dpi: int, upright: bool = False
-) -> Recognised:
-    blocks.on_ocr()
-    buffer = io.BytesIO()
-    image.convert("L").save(buffer, "PPM")
-    mode = "3" if upright or "osd" not in installed() else "1"
-    command = [
-        "tesseract", "stdin", "stdout", "--psm", mode, "-l", _languages(),
-        *(("--dpi", str(dpi)) if dpi else ()), "tsv",
-    ]  # fmt: skip
-    try:
-        done = subprocess.run(
-            command,
-            input=buffer.getvalue(),
-            capture_output=True,
-            timeout=limits.page_seconds,
-            check=False,
-            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
-            preexec_fn=tied_to_this(),
-        )
-    except subprocess.TimeoutExpired:
-        blocks.warn(f"a page was not recognised within {limits.page_seconds:g} s")
-        return Recognised()
-    if done.returncode:
-        blocks.warn("a page could not be recognised")
-        return Recognised()
-    return _parsed(done.stdout.decode("utf-8", "replace"))
 
 
 def _parsed(table: str) -> Recognised:
@@ -186,7 +213,8 @@ def installed() -> frozenset[str]:
     return frozenset(done.stdout.split("\n")[1:])
 
 
-def _languages() -> str:
+def languages() -> str:
+    """The languages to read in, as the engine takes them."""
     found = [language for language in _LANGUAGES if language in installed()]
     if not found:
         raise DocumentError(

@@ -1,6 +1,7 @@
 """PDF: text where there is a layer of it, recognition where a page is only a picture."""
 
 import ctypes
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from moli.retrieval.parse.archive import DECRYPT, REPAIR
 from moli.retrieval.parse.blocks import Blocks, clean
 from moli.retrieval.parse.layout import Block
 from moli.retrieval.parse.limits import Limits
+from moli.retrieval.parse.ocr import Recognised, Recogniser, add_page
 from moli.retrieval.parse.segments import Glyph
 
 _DPI = 300
@@ -33,23 +35,7 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     document = _open(data)
     try:
         _metadata(document, blocks)
-        titles = _Outline(document)
-        body = 0.0 if titles else _body_size(document)
-        missing: DocumentError | None = None
-        for index in range(len(document)):
-            blocks.page()
-            try:
-                with _page(document, index) as page:
-                    _read_page(page, titles.on(index), body, blocks, limits)
-            except pdfium.PdfiumError:
-                blocks.warn(f"page {index + 1} could not be read")
-            except DocumentError as error:
-                if error.reason != "missing_tool":
-                    raise
-                missing = error
-                blocks.warn(f"page {index + 1} is a scan and was left out: {error.what}")
-        if missing is not None and not blocks.document().text:
-            raise missing
+        _Reader(document, blocks, limits).read()
     finally:
         document.close()
 
@@ -150,30 +136,71 @@ def _glyphs(page: pdfium.PdfPage) -> list[Glyph]:
         text.close()
 
 
-def _read_page(
-    page: pdfium.PdfPage, titles: dict[str, int], body: float, blocks: Blocks, limits: Limits
-) -> None:
-    glyphs = _glyphs(page)
-    if _is_scan(page, glyphs):
-        _recognise(page, glyphs, blocks, limits)
-        return
-    for block in layout.blocks(glyphs, frozenset(titles), _key):
-        _add(block, titles, body, blocks)
+class _Reader:
+    """Adds the pages of one document to `blocks`."""
 
+    def __init__(self, document: pdfium.PdfDocument, blocks: Blocks, limits: Limits) -> None:
+        self._document, self._blocks, self._limits = document, blocks, limits
+        self._outline = _Outline(document)
+        self._body = 0.0 if self._outline else _body_size(document)
 
-def _add(block: Block, titles: dict[str, int], body: float, blocks: Blocks) -> None:
-    if block.kind == "row":
-        blocks.row(block.cells)
-        return
-    level = titles.get(_key(block.text), 0) if block.kind != "item" or titles else 0
-    if not level and body:
-        level = _level(block, body)
-    if level:
-        blocks.heading(block.text, level)
-    elif block.kind == "item":
-        blocks.item(block.text, block.marker)
-    else:
-        blocks.paragraph(block.text)
+    def read(self) -> None:
+        missing: DocumentError | None = None
+        for index in range(len(self._document)):
+            self._blocks.page()
+            try:
+                with _page(self._document, index) as page:
+                    self._page(page, self._outline.on(index))
+            except pdfium.PdfiumError:
+                self._blocks.warn(f"page {index + 1} could not be read")
+            except DocumentError as error:
+                if error.reason != "missing_tool":
+                    raise
+                missing = error
+                self._blocks.warn(f"page {index + 1} is a scan and was left out: {error.what}")
+        if missing is not None and not self._blocks.document().text:
+            raise missing
+
+    def _page(self, page: pdfium.PdfPage, titles: dict[str, int]) -> None:
+        glyphs = _glyphs(page)
+        found = list(layout.blocks(glyphs, frozenset(titles), _key))
+        if _is_scan(page, glyphs):
+            recognised = self._recognised(page)
+            # A picture may say less than the few words of text beside it.
+            if recognised.letters >= sum(len(block.text) for block in found) // 2:
+                add_page(recognised, self._blocks)
+                return
+        last = ("", "")
+        for block in found:
+            if (block.kind, block.marker) != last:
+                self._blocks.end()
+            last = (block.kind, block.marker)
+            self._add(block, titles)
+
+    def _recognised(self, page: pdfium.PdfPage) -> Recognised:
+        scale = min(_DPI / 72, _MAX_RENDER_SIDE / max(page.get_size()))
+        bitmap = page.render(scale=scale, grayscale=True)
+        try:
+            return self._recogniser.recognise(bitmap.to_pil(), dpi=round(scale * 72))
+        finally:
+            bitmap.close()
+
+    @functools.cached_property
+    def _recogniser(self) -> Recogniser:
+        return Recogniser(self._blocks, self._limits)
+
+    def _add(self, block: Block, titles: dict[str, int]) -> None:
+        level = titles.get(_key(block.text), 0)
+        if not level and self._body:
+            level = _level(block, self._body)
+        if block.kind == "row":
+            self._blocks.row(block.cells)
+        elif level:
+            self._blocks.heading(block.text, level)
+        elif block.kind == "item":
+            self._blocks.item(block.text, block.marker)
+        else:
+            self._blocks.paragraph(block.text)
 
 
 def _level(block: Block, body: float) -> int:
@@ -229,20 +256,3 @@ def _picture_share(page: pdfium.PdfPage) -> float:
 def _has_shapes(page: pdfium.PdfPage) -> bool:
     """Whether much is drawn: letters may have been turned into outlines."""
     return bool(raw.FPDFPage_CountObjects(page) > 20)
-
-
-def _recognise(page: pdfium.PdfPage, glyphs: list[Glyph], blocks: Blocks, limits: Limits) -> None:
-    from moli.retrieval.parse import ocr
-
-    scale = min(_DPI / 72, _MAX_RENDER_SIDE / max(page.get_size()))
-    bitmap = page.render(scale=scale, grayscale=True)
-    try:
-        found = ocr.recognise(bitmap.to_pil(), blocks, limits, dpi=round(scale * 72))
-    finally:
-        bitmap.close()
-    layer = [block for block in layout.blocks(glyphs) if block.text.strip()]
-    if found.letters >= sum(len(block.text) for block in layer) // 2:
-        ocr.add_page(found, blocks)
-        return
-    for block in layer:
-        _add(block, {}, 0.0, blocks)

@@ -12,6 +12,7 @@ _UNSPACED = re.compile(
 _HYPHENS = "-\u2010\u00ad\x02\ufffe"
 _DIVIDED = re.compile(r"\w+(?:[-\u2010]\s*\n\s*|[\u00ad\x02\ufffe]\s*)\w+")
 _BETWEEN_UNSPACED = re.compile(rf"(?<={_UNSPACED.pattern})[ \t]+(?={_UNSPACED.pattern})")
+_AROUND_MARKS = re.compile(r"[ \t]+(?=[。，、；：！？）」』》】])|(?<=[（「『《【])[ \t]+")
 
 
 def is_unspaced(character: str) -> bool:
@@ -26,8 +27,8 @@ def words(lines: Iterable[str]) -> set[str]:
 
 
 def close_up(text: str) -> str:
-    """`text` without the spaces that recognition puts between Chinese characters."""
-    return _BETWEEN_UNSPACED.sub("", text)
+    """`text` without the spaces that recognition puts around Chinese characters and marks."""
+    return _AROUND_MARKS.sub("", _BETWEEN_UNSPACED.sub("", text))
 
 
 def join_lines(lines: Sequence[str], vocabulary: set[str]) -> str:

@@ -31,8 +31,9 @@ class Glyph(NamedTuple):
     @property
     def size(self) -> float:
         """The height of the box across the baseline; 0 for white space."""
-        upright = round(self.angle / (math.pi / 2)) % 2 == 0
-        return self.top - self.bottom if upright else self.right - self.left
+        if self.angle and round(self.angle / (math.pi / 2)) % 2:
+            return self.right - self.left
+        return self.top - self.bottom
 
 
 @dataclass(slots=True)
@@ -76,20 +77,25 @@ def plain(glyphs: Iterable[Glyph]) -> list[str]:
 
 def turn_of(glyph: Glyph) -> int:
     """Quarter turns of the baseline."""
-    return round(glyph.angle / (math.pi / 2)) % 4
+    return round(glyph.angle / (math.pi / 2)) % 4 if glyph.angle else 0
 
 
 def _turned(glyphs: Iterable[Glyph], turn: int) -> Iterator[tuple[str, Segment | None]]:
     """Each character that reads in that direction, with its box as seen by the reader."""
     for glyph in glyphs:
-        if not glyph.size:
-            yield glyph.text, None
-        elif turn_of(glyph) == turn:
-            text, x0, y0, x1, y1, _ = glyph
-            left, top, right, bottom = (
-                (x0, -y1, x1, -y0), (-y1, -x1, -y0, -x0), (-x1, y0, -x0, y1), (y0, x0, y1, x1),
-            )[turn]  # fmt: skip
-            yield text, Segment(text, left, top, right, bottom, bottom - top)
+        text, x0, y0, x1, y1, _ = glyph
+        if x0 == x1 and y0 == y1:
+            yield text, None
+        elif turn_of(glyph) != turn:
+            continue
+        elif turn == 0:
+            yield text, Segment(text, x0, -y1, x1, -y0, y1 - y0)
+        elif turn == 3:
+            yield text, Segment(text, y0, x0, y1, x1, x1 - x0)
+        elif turn == 2:
+            yield text, Segment(text, -x1, y0, -x0, y1, y1 - y0)
+        else:
+            yield text, Segment(text, -y1, -x1, -y0, -x0, x1 - x0)
 
 
 def segments(glyphs: Iterable[Glyph], turn: int) -> list[Segment]:
@@ -131,10 +137,11 @@ def segments(glyphs: Iterable[Glyph], turn: int) -> list[Segment]:
 
 def _lost_space(letters: list[Segment], box: Segment) -> bool:
     """Whether a gap before `box`, narrow as it is, parts words: its neighbours have none."""
-    if len(letters) < 2 or not all(_is_spaced_script(part.text) for part in (*letters[-2:], box)):
+    if len(letters) < 2 or box.left - letters[-1].right <= 0.085 * box.size:
         return False
     before = letters[-1].left - letters[-2].right
-    return before < 0.03 * box.size and box.left - letters[-1].right > 0.085 * box.size
+    spaced = all(_is_spaced_script(part.text) for part in (*letters[-2:], box))
+    return spaced and before < 0.03 * box.size
 
 
 def _is_spaced_script(letter: str) -> bool:
@@ -162,7 +169,9 @@ def _over(accent: Segment, letter: Segment) -> bool:
 
 
 def _parted(last: Segment, box: Segment) -> bool:
-    size = max(last.size, box.size)
+    size = last.size if last.size > box.size else box.size
+    if last.top == box.top and abs(box.left - last.right) < size:
+        return False  # The common case, quickly.
     gap = last.distance(box)
     return gap > 1.2 * size or not (last.beside(box) or gap < size)
 

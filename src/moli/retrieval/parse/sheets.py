@@ -147,7 +147,7 @@ def _sheet(archive: Archive, part: str, book: _Workbook, blocks: Blocks) -> None
             text = _cell(cell, book)
             if text.strip():
                 cells[_column(attribute(cell, "r"), position)] = text
-            elif child(cell, "f") is not None and child(cell, "v") is None:
+            elif child(cell, "f") is not None and attribute(cell, "t") != "str":
                 without_value += 1
         number = attribute(element, "r")
         rows[int(number) if number.isdigit() else max(rows, default=0) + 1] = cells
@@ -170,7 +170,7 @@ def _repeat(reference: str, rows: dict[int, dict[int, str]]) -> None:
     column = _column(first, 0)
     text = rows.get(int(top[2]), {}).get(column, "")
     for number in range(int(top[2]) + 1, int(bottom[2]) + 1):
-        if text and len(rows.get(number, ())) > 1:
+        if text and rows.get(number):
             rows[number][column] = text
 
 

@@ -1,0 +1,63 @@
+# make run     install and open the sample library in a browser's reach
+# make test    install what is missing and run every test
+# make check   style, types, layers, budgets, quick tests
+# make fix     format, and mend what can be mended
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check fix bench-retrieval bench-parsing bench-evidence bench-scale soak clean
+
+run: $(VENV)/installed
+	@$(BIN)/moli add -w sample docs/en docs/zh
+	@$(BIN)/moli serve -w sample
+
+test: $(VENV)/installed-dev
+	@sh dev/system-packages.sh
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python dev/budgets.py
+	@$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports
+	@$(BIN)/python -m pytest -m "not slow"
+
+fix: $(VENV)/installed-dev
+	@$(BIN)/ruff format -q .
+	@$(BIN)/ruff check -q --fix .
+
+bench-retrieval: $(VENV)/installed-dev
+	@$(BIN)/python bench/retrieval.py
+
+bench-parsing: $(VENV)/installed-dev
+	@$(BIN)/python bench/parsing.py
+
+bench-evidence: $(VENV)/installed-dev
+	@$(BIN)/python bench/evidence.py --judge
+
+bench-scale: $(VENV)/installed-dev
+	@$(BIN)/python bench/scale.py
+
+soak: $(VENV)/installed-dev
+	@$(BIN)/python bench/soak.py
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Moli needs Python 3.11 or newer; set PYTHON=python3.11 or so." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+# torch goes first and by itself, so that pip settles on the CPU wheel where one is at hand.
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing Moli into $(VENV) (once; a few minutes)..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,206 @@
+"""Fit and judge the model of evidence: which sentence holds the answer, and whether any does.
+
+Use: python bench/evidence.py            fit on training questions, judge on dev questions
+     python bench/evidence.py --judge    judge the coefficients in src/moli as they are
+
+The library holds three quarters of some articles' paragraphs. Questions are of three kinds, a third
+each: on paragraphs it holds; on paragraphs left out, whose neighbours it holds (near misses); and
+on articles it does not hold at all. Only the first kind has an answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from moli.models.embedding import load_encoder
+from moli.retrieval import evidence
+from moli.retrieval.evidence import COEFFICIENTS, FEATURES, INTERCEPTS, features
+from moli.retrieval.ingest import Ingest, source_of_text
+from moli.retrieval.search import Retriever
+from moli.workspace import Workspace
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+SETS = {
+    "en": ("squad/train-v1.1.jsonl.gz", "squad/dev-v1.1.jsonl.gz"),
+    "zh": ("cmrc2018/train.jsonl.gz", "cmrc2018/dev.jsonl.gz"),
+}
+PARAGRAPHS = 1500
+PASSAGES = 8
+
+
+@dataclass(frozen=True)
+class Question:
+    text: str
+    answers: tuple[str, ...]  # empty: the library does not hold an answer
+    kind: str
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """One question's sentences: features [n, f] and whether each holds the answer [n]."""
+
+    question: Question
+    values: np.ndarray
+    holds: np.ndarray
+
+
+def questions(path: Path, count: int, seed: int) -> tuple[list[tuple[str, str]], list[Question]]:
+    """A library of (title, paragraph) and `count` questions of each kind."""
+    generator = random.Random(seed)
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    titles = list(dict.fromkeys(row["title"] for row in rows))
+    generator.shuffle(titles)
+    library: dict[tuple[str, str], None] = {}
+    held_titles: set[str] = set()
+    by_title: dict[str, list[dict]] = {}
+    for row in rows:
+        by_title.setdefault(row["title"], []).append(row)
+    for title in titles[: len(titles) * 2 // 3]:
+        held_titles.add(title)
+        library.update(dict.fromkeys((title, row["context"]) for row in by_title[title]))
+        if len(library) >= PARAGRAPHS:
+            break
+    left_out = set(generator.sample(list(library), len(library) // 4))
+    kept = [each for each in library if each not in left_out]
+    of_kind = {
+        "held": [r for r in rows if (r["title"], r["context"]) in set(kept)],
+        "near miss": [r for r in rows if (r["title"], r["context"]) in left_out],
+        "elsewhere": [r for r in rows if r["title"] not in held_titles],
+    }
+    asked = [
+        Question(row["question"], tuple(row["answers"]) if kind == "held" else (), kind)
+        for kind, pool in of_kind.items()
+        for row in generator.sample(pool, min(count, len(pool)))
+    ]
+    return kept, asked
+
+
+def weigh_all(library: Sequence[tuple[str, str]], asked: Sequence[Question]) -> list[Weighed]:
+    encoder = load_encoder("builtin:minilm")
+    with tempfile.TemporaryDirectory() as folder, Workspace.init(Path(folder)) as workspace:
+        sources = (
+            source_of_text(str(n), text, title.replace("_", " "))
+            for n, (title, text) in enumerate(library)
+        )
+        for _ in Ingest(workspace, encoder).documents(sources):
+            pass  # the reports tell nothing here
+        retriever = Retriever(workspace, encoder)
+        found = []
+        for each in asked:
+            hits = retriever.search(each.text, PASSAGES)
+            spans = evidence._sentences(hits)
+            if not spans:
+                continue
+            values = features(each.text, hits, spans, encoder, retriever.indexes.lexical)
+            texts = [hits[index].text[start:end] for index, start, end in spans]
+            holds = np.array([any(answer in text for answer in each.answers) for text in texts])
+            found.append(Weighed(each, values, holds))
+        return found
+
+
+def fit(weighed: Sequence[Weighed]) -> tuple[np.ndarray, float]:
+    """Coefficients of the conditional logit, by maximum likelihood with a little shrinkage."""
+    from scipy.optimize import minimize
+
+    width = len(FEATURES)
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        total, slope = 0.01 * float(parameters @ parameters), 0.02 * parameters
+        for each in weighed:
+            x = np.hstack([each.values, np.ones((len(each.values), 1))])
+            odds = np.exp(np.minimum(x @ parameters, 50))
+            share = odds / (1 + odds.sum())
+            if each.holds.any():
+                among = np.where(each.holds, odds, 0) / odds[each.holds].sum()
+                total -= np.log(share[each.holds].sum())
+                slope += x.T @ (share - among)
+            else:
+                total += np.log(1 + odds.sum())
+                slope += x.T @ share
+        return total / len(weighed), slope / len(weighed)
+
+    found = minimize(loss, np.zeros(width + 1), jac=True, method="L-BFGS-B").x
+    return found[:width], float(found[width])
+
+
+def judge(weighed: Sequence[Weighed], weights: np.ndarray, intercept: float) -> dict[str, object]:
+    """Of the best sentence: how often it holds the answer, and how well its probability tells."""
+    logits = [each.values @ weights + intercept for each in weighed]
+    odds = np.array([np.exp(logit).sum() for logit in logits])
+    confidence = odds / (1 + odds)
+    right = np.array([e.holds[logit.argmax()] for e, logit in zip(weighed, logits, strict=True)])
+    held = np.array([each.question.kind == "held" for each in weighed])
+    order = np.argsort(-confidence)
+    report: dict[str, object] = {
+        "questions": len(weighed),
+        "best sentence holds the answer (held questions)": round(float(right[held].mean()), 3),
+        "any of the passages does": round(
+            float(np.mean([e.holds.any() for e, h in zip(weighed, held, strict=True) if h])), 3
+        ),
+        "auc held vs not": round(auc(confidence[held], confidence[~held]), 3),
+    }
+    for kind in ("near miss", "elsewhere"):
+        of_kind = np.array([each.question.kind == kind for each in weighed])
+        report[f"auc held vs {kind}"] = round(auc(confidence[held], confidence[of_kind]), 3)
+    there = np.array([each.holds.any() for each in weighed])
+    report["risk at coverage"] = {
+        f"{share:.0%}": round(1 - float(right[order[: int(share * len(order))]].mean()), 3)
+        for share in (0.1, 0.2, 0.3, 0.4, 0.5, 1.0)
+    }
+    report["at threshold"] = {
+        f"{t:.2f}": {
+            "answered of held": round(float((confidence[held] >= t).mean()), 3),
+            "answered of not held": round(float((confidence[~held] >= t).mean()), 3),
+            "right of answered": round(float(right[confidence >= t].mean()), 3),
+        }
+        for t in (0.3, 0.4, 0.5, 0.6, 0.7)
+        if (confidence >= t).any()
+    }
+    bins = np.digitize(confidence, np.linspace(0, 1, 11)[1:-1])
+    report["calibration error"] = round(
+        float(
+            sum(
+                abs(confidence[bins == b].mean() - there[bins == b].mean()) * (bins == b).mean()
+                for b in set(bins)
+            )
+        ),
+        3,
+    )
+    return report
+
+
+def auc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Chance that a positive scores above a negative."""
+    return float(np.mean(positive[:, None] > negative[None, :]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--judge", action="store_true", help="do not fit")
+    parser.add_argument("--count", type=int, default=400, help="questions of each kind")
+    parser.add_argument("--languages", nargs="+", default=list(SETS))
+    args = parser.parse_args()
+    for language in args.languages:
+        train, dev = (DATA / name for name in SETS[language])
+        weights, intercept = np.array(COEFFICIENTS[language]), INTERCEPTS[language]
+        if not args.judge:
+            weights, intercept = fit(weigh_all(*questions(train, args.count, seed=0)))
+            shown = ", ".join(f"{value:.3f}" for value in weights)
+            print(f"{language}: ({shown}), intercept {intercept:.3f}")
+            print("   ", dict(zip(FEATURES, np.round(weights, 2).tolist(), strict=True)))
+        report = judge(weigh_all(*questions(dev, args.count, seed=1)), weights, intercept)
+        print(language, json.dumps(report, indent=2), flush=True)
+
+
+if __name__ == "__main__":
+    main()

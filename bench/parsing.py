@@ -1,0 +1,224 @@
+"""How much of each file's text the parsers recover, against texts made by others.
+
+    python bench/parsing.py ../shared/data/documents/fixtures.tar.gz [--json] [--only pdf]
+
+Four collections of files are paired with the text expected of them. Accuracy is
+1 - edit distance / length on text reduced to its words, so that white space and punctuation
+of tables do not count; recall and precision compare bags of words, so that a different
+reading order shows in accuracy only.
+"""
+
+import argparse
+import json
+import re
+import sys
+import tarfile
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rapidfuzz.distance import Indel
+
+from moli.records.documents import ParsedDocument
+from moli.records.errors import DocumentError
+from moli.retrieval.parse import SUFFIXES, Sandbox
+
+# Expectations that are not the text of the file, each with the reason.
+UNREASONABLE = {
+    "docling/tests/data/html/sources/hyperlink_03.html": "is the menu of a site",
+    "docling/tests/data/ocr/sources/nemotron_multipage.pdf": "expects turned pages garbled",
+    "docling/tests/data/xlsx/sources/xlsx_comments.xlsx": "leaves out the comments",
+    "docling/tests/data/docx/sources/docx_comments.docx": "leaves out the comments",
+    "textract/tests/eml/raw_text.eml": "expects the body of the first part only",
+    "textract/tests/json/raw_text.json": "expects values without their names",
+    "textract/tests/pdf/two_column.pdf": "expects both columns side by side",
+}
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
+_LINK = re.compile(r"\[([^\]]*)\]\(<?[^)\s]*>?(?:\s+\"[^\"]*\")?\)")
+_RULE = re.compile(r"^\s*\|?(?:\s*:?-{2,}:?\s*\|?)+\s*$", re.MULTILINE)
+_TAG = re.compile(r"</?(?:br|b|i|u|sub|sup|p|div|span|table|t[rdh]|a)\b[^>]*>")
+_ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+\-.!|<>$&~])")
+_ENTITIES = {"&lt;": "<", "&gt;": ">", "&amp;": "&", "&quot;": '"'}
+_TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$", re.MULTILINE)
+_DEFAULT_SHEET = re.compile(r"^## (?:Sheet|Slide)\s?\d*$", re.MULTILINE)
+_UNIT = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How one file compares with what was expected of it."""
+
+    file: str
+    format: str
+    accuracy: float
+    recall: float
+    precision: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that was refused."""
+
+    file: str
+    reason: str
+    message: str
+
+
+def plain(markdown: str) -> str:
+    """Markdown without its syntax."""
+    text = _TABLE_ROW.sub(_without_repeats, _COMMENT.sub("", markdown))
+    text = _DEFAULT_SHEET.sub("", text)
+    text = _LINK.sub(r"\1", _IMAGE.sub("", text))
+    text = _TAG.sub(" ", _RULE.sub("", text))
+    for entity, character in _ENTITIES.items():
+        text = text.replace(entity, character)
+    return _ESCAPE.sub(r"\1", text)
+
+
+def _without_repeats(row: re.Match[str]) -> str:
+    """A table row in which a cell over several columns stands once, not once for each."""
+    cells = [cell.strip() for cell in row[0].strip().strip("|").split("|")]
+    kept = [cell for n, cell in enumerate(cells) if n == 0 or cell != cells[n - 1] or not cell]
+    return " | ".join(kept)
+
+
+def units(text: str) -> list[str]:
+    """Words, and single characters of scripts without spaces."""
+    return _UNIT.findall(text.casefold())
+
+
+def compare(found: str, expected: str) -> tuple[float, float, float]:
+    """Character accuracy, and recall and precision of words."""
+    ours, theirs = units(found), units(expected)
+    accuracy = Indel.normalized_similarity(" ".join(ours), " ".join(theirs))
+    common = (Counter(ours) & Counter(theirs)).total()
+    return accuracy, common / max(1, len(theirs)), common / max(1, len(ours))
+
+
+def pairs(root: Path) -> Iterator[tuple[Path, str]]:
+    """Each file with the text expected of it."""
+    yield from _docling(root / "docling/tests/data")
+    yield from _textract(root / "textract/tests")
+    tests = root / "markitdown/packages/markitdown/tests/test_files"
+    for expected in sorted((tests / "expected_outputs").glob("*.md")):
+        source = tests / f"{expected.stem}.pdf"
+        if source.exists():
+            yield source, plain(expected.read_text())
+    pictures = root / "tesseract_test/testing"
+    for name in ("8071_093.3B", "8087_054.3B", "eurotext", "phototest"):
+        source, expected = pictures / f"{name}.tif", pictures / f"{name}.txt"
+        if source.exists() and expected.exists():
+            yield source, expected.read_text("utf-8", "replace")
+    for name in ("rotated-180", "rotated-L", "rotated-R"):
+        source = pictures / f"phototest-{name}.png"
+        if source.exists():
+            yield source, (pictures / "phototest.gold.txt").read_text()
+
+
+def _docling(data: Path) -> Iterator[tuple[Path, str]]:
+    for source in sorted(data.glob("*/sources/*")):
+        truth = source.parents[1] / "groundtruth"
+        found = [truth / f"{source.name}.md", truth / f"{source.stem}.md"]
+        if source.parent.parent.name == "ocr":
+            # The texts expected of the turned pages are as garbled as what they were made with.
+            upright = source.stem.partition("_rotated")[0]
+            found = [truth / "nemotron_ocr/full_page" / f"{upright}.nemotron_ocr.full_page.md"]
+        expected = next((path for path in found if path.exists()), None)
+        if expected is not None and source.suffix.lower() in SUFFIXES:
+            yield source, plain(expected.read_text())
+
+
+def _textract(tests: Path) -> Iterator[tuple[Path, str]]:
+    for source in sorted(tests.glob("*/*")):
+        expected = source.with_suffix(".txt")
+        if source.suffix.lower() in SUFFIXES and source.suffix != ".txt" and expected.exists():
+            yield source, expected.read_text("utf-8", "replace")
+
+
+def measure(
+    root: Path, parse: Callable[[Path], ParsedDocument], included: Callable[[str], bool]
+) -> tuple[list[Score], list[Failure]]:
+    """Parse every file that has an expected text and is `included` by its name."""
+    scores: list[Score] = []
+    failures: list[Failure] = []
+    for source, expected in pairs(root):
+        name = source.relative_to(root).as_posix()
+        if not expected.strip() or not included(name):
+            continue
+        started = time.perf_counter()
+        try:
+            text = parse(source).text
+        except DocumentError as error:
+            failures.append(Failure(name, error.reason, str(error)))
+            continue
+        seconds = time.perf_counter() - started
+        kind = SUFFIXES[source.suffix.lower()]
+        scores.append(Score(name, kind, *compare(text, expected), seconds))
+    return scores, failures
+
+
+def report(scores: list[Score], failures: list[Failure], worst: int = 25) -> str:
+    """The means by format, the worst files and the failures, as text."""
+    formats: dict[str, list[Score]] = defaultdict(list)
+    for score in scores:
+        if score.file not in UNREASONABLE:
+            formats[score.format].append(score)
+    lines = [
+        f"{'format':8} {'files':>5} {'accuracy':>8} {'recall':>7} {'precis.':>7} {'s/file':>6}"
+    ]
+    for name, group in sorted(formats.items()):
+        means = (
+            sum(getattr(score, field) for score in group) / len(group)
+            for field in ("accuracy", "recall", "precision", "seconds")
+        )
+        accuracy, recall, precision, seconds = means
+        lines.append(
+            f"{name:8} {len(group):5} {accuracy:8.3f} {recall:7.3f} {precision:7.3f} {seconds:6.2f}"
+        )
+    lines.append("\nworst:")
+    for score in sorted(scores, key=lambda score: score.accuracy)[:worst]:
+        why = UNREASONABLE.get(score.file, "")
+        lines.append(
+            f"  {score.accuracy:.3f} r {score.recall:.3f} p {score.precision:.3f}"
+            f" {score.file} {why}"
+        )
+    lines.append(f"\nfailed: {len(failures)}")
+    lines += [f"  {failure.file}: {failure.reason}: {failure.message}" for failure in failures]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("fixtures", type=Path, help="the archive of files, or a folder of them")
+    parser.add_argument("--json", action="store_true", help="print every score as JSON")
+    parser.add_argument("--only", default="", help="a format, or a part of file names")
+    parser.add_argument("--worst", type=int, default=25, help="how many of the worst to list")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root: Path = options.fixtures
+        if root.is_file():
+            with tarfile.open(root) as archive:
+                archive.extractall(folder, filter="data")
+            root = Path(folder)
+
+        def included(name: str) -> bool:
+            return options.only in name or options.only == SUFFIXES[Path(name).suffix.lower()]
+
+        with Sandbox() as sandbox:
+            scores, failures = measure(root, sandbox.parse, included)
+    if options.json:
+        values = {"scores": [asdict(score) for score in scores],
+                  "failures": [asdict(failure) for failure in failures]}  # fmt: skip
+        json.dump(values, sys.stdout, indent=1)
+    else:
+        print(report(scores, failures, options.worst))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Moli, measured by the same contract as its peers: a real workspace with database and indexes.
+
+hybrid is its default (both sides, fused as the language's default says); "default" mode is the
+encoder alone, to compare with peers that search by the encoder alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+from contract import passage_text, run
+
+
+class MoliPeer:
+    def __init__(self, model: str, top: int, mode: str) -> None:
+        from moli.models.embedding import load_encoder
+        from moli.records.answers import Fusion
+        from moli.retrieval.search import Retriever
+        from moli.workspace import Workspace
+
+        self.top = top
+        self.fusion = Fusion("minmax", 0.0) if mode == "default" else None
+        self.folder = tempfile.TemporaryDirectory()
+        self.workspace = Workspace.init(Path(self.folder.name))
+        self.encoder = load_encoder("builtin:minilm")
+        self.retriever = Retriever(self.workspace, self.encoder)
+
+    def index(self, passages: list[dict[str, str]]) -> None:
+        from moli.retrieval.ingest import Ingest, source_of_text
+
+        sources = (source_of_text(each["id"], passage_text(each)) for each in passages)
+        for _ in Ingest(self.workspace, self.encoder).documents(sources):
+            pass
+        self.retriever.indexes.catch_up()
+        self.retriever.indexes.save()
+
+    def search(self, query: str) -> Iterable[str]:
+        return [hit.source for hit in self.retriever.search(query, 2 * self.top, None, self.fusion)]
+
+
+if __name__ == "__main__":
+    run("moli", "moli", MoliPeer)

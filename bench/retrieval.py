@@ -1,0 +1,75 @@
+"""Moli and its peers on the same passages and queries, in one run, each in its own environment.
+
+Use: make bench-retrieval            (or: python bench/retrieval.py --sets squad --peers moli txtai)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE / "peers"))
+
+from score import read_qrels, score
+
+SETS = ("squad", "scifact", "cmrc")
+PEERS = ("moli", "llamaindex", "haystack", "txtai")
+DATA = HERE / ".data"
+
+
+def measure(peer: str, name: str, mode: str) -> dict[str, object]:
+    """One peer on one set: its summary with its scores."""
+    folder = DATA / name
+    out = DATA / "results" / f"{name}-{peer}-{mode}.json"
+    runner = HERE / "peers" / peer / "run.py"
+    files = [str(folder / "passages.jsonl"), str(folder / "queries.jsonl"), str(out)]
+    command = [python_of(peer), str(runner), *files, "--mode", mode]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    summary = json.loads(out.read_text(encoding="utf-8"))
+    return summary | score(summary.pop("results"), read_qrels(folder / "qrels.tsv"))
+
+
+def python_of(peer: str) -> str:
+    if peer == "moli":
+        return sys.executable
+    python = HERE / ".envs" / peer / "bin" / "python"
+    if not python.exists():
+        subprocess.run(["sh", str(HERE / "peers" / "setup.sh"), peer], check=True)
+    return str(python)
+
+
+def row(name: str, each: dict[str, object]) -> str:
+    times: dict[str, float] = each["query_ms"]  # type: ignore[assignment]
+    scores = " | ".join(
+        f"{each[key]:.4f}" for key in ("recall@1", "recall@5", "recall@20", "ndcg@10")
+    )
+    return (
+        f"| {name} | {each['peer']} {each['version']} | {each['mode']} | {each['index_rate']} "
+        f"| {times['p50']} | {times['p95']} | {scores} | {each['peak_rss_mb']} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
+    parser.add_argument("--peers", nargs="+", default=PEERS, choices=PEERS)
+    parser.add_argument("--modes", nargs="+", default=("hybrid", "default"))
+    args = parser.parse_args()
+    if not all((DATA / name / "qrels.tsv").exists() for name in args.sets):
+        subprocess.run([sys.executable, str(HERE / "peers" / "prepare.py")], check=True)
+    print(
+        "| set | system | mode | passages/s | p50 ms | p95 ms | R@1 | R@5 | R@20 | nDCG@10 | MB |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    for name in args.sets:
+        for mode in args.modes:
+            for peer in args.peers:
+                print(row(name, measure(peer, name, mode)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The page: a question, its answer, and the sources of the answer.
+
+Text of documents, of models and of people reaches the browser as text nodes only: nothing here
+writes markup, and no address in a document becomes a link.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from importlib.resources import files
+
+from fastapi import FastAPI
+from nicegui import core, run, ui
+from nicegui.client import Client
+from starlette.requests import Request
+from starlette.routing import Match, Mount
+from starlette.types import Scope
+
+from moli.console.desk import Desk
+from moli.console.words import words_for
+from moli.serving.library import Library
+
+_SLOWEST_LIST = 30.0  # seconds that a large library may take to list its documents
+_LONGEST_SLEEP = 600.0  # seconds after which a browser still finds its page as it was
+
+
+def mount(app: FastAPI, examples: Sequence[str] = ()) -> None:
+    """Add the page to the API's app, at '/'. One app in a process can have it.
+
+    Args:
+        app: from `moli.serving.app.create_app`.
+        examples: questions offered while nothing has been asked.
+    """
+    library: Library = app.state.library
+    here = files("moli.console")
+    style = (here / "page.css").read_text(encoding="utf-8")
+    script = (here / "page.js").read_text(encoding="utf-8")
+
+    @ui.page("/", dark=None, response_timeout=_SLOWEST_LIST, reconnect_timeout=_LONGEST_SLEEP)
+    async def page(request: Request, client: Client, trace: str = "") -> None:
+        words = words_for(request.headers.get("accept-language", ""))
+        client.page = copy.copy(client.page)
+        client.page.language = words.language
+        ui.add_head_html(f"<style>{style}</style><script>{script}</script>")
+        documents = await run.io_bound(library.documents, library.visible())
+        desk = Desk(library, words, documents or [], examples)
+        if trace:
+            await desk.recall(trace)
+
+    ui.run_with(app, title="Moli", tailwind=False, show_welcome_message=False)
+    app.router.routes[-1] = _Pages("/", core.app)
+
+
+class _Pages(Mount):
+    """The page and what it loads; every other address stays with the API and its errors."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        path = scope.get("path", "")
+        own = path in ("/", "/favicon.ico") and scope.get("method") in ("GET", "HEAD")
+        if own or path.startswith(("/_nicegui/", "/_nicegui_ws/")):
+            return super().matches(scope)
+        return Match.NONE, {}

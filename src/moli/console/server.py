@@ -1,0 +1,99 @@
+"""Runs the server: the API and the page, on one address."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Sequence
+
+import uvicorn
+
+from moli.console.page import mount
+from moli.records.errors import WorkspaceError
+from moli.serving.app import create_app
+from moli.workspace import Workspace
+
+_BACKLOG = 128
+# Open pages keep a connection that never ends by itself.
+_GOODBYE_SECONDS = 3
+
+
+def serve(
+    workspace: Workspace,
+    host: str,
+    port: int,
+    on_ready: Callable[[str], None],
+    examples: Sequence[str] = (),
+) -> None:
+    """Serve a workspace until interrupted.
+
+    Args:
+        port: 0 for any free one.
+        on_ready: gets the address as soon as the server answers there.
+        examples: questions that the page offers while nothing has been asked.
+
+    Raises:
+        WorkspaceError: the address cannot be had.
+    """
+    with contextlib.closing(_listen(host, port)) as listener:
+        app = create_app(workspace, host=host)
+        mount(app, examples)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=_GOODBYE_SECONDS,
+        )
+        server = _Server(config, lambda: on_ready(_address(host, listener)))
+        # The server shuts down in order and then lets the interruption through.
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run([listener])
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise WorkspaceError(
+            f"no such address ({error.strerror})", where=host, fix="Pass --host 127.0.0.1."
+        ) from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # At once, so that a second server is refused even while this one still loads its models.
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        what = "the port is in use" if error.errno == errno.EADDRINUSE else str(error.strerror)
+        raise WorkspaceError(
+            what,
+            where=f"{host}:{port}",
+            fix="Stop the program that uses it, or pass --port 0 for any free port.",
+        ) from error
+    return listener
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    """The address to type into a browser on this machine."""
+    port = listener.getsockname()[1]
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+    if ":" in name and not name.startswith("["):
+        name = f"[{name}]"
+    return f"http://{name}:{port}"

@@ -1,0 +1,1 @@
+"""The server: a workspace over HTTP, shown only as far as its readers may see."""

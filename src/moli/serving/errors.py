@@ -1,0 +1,74 @@
+"""Every error has one shape: {"error": {"message", "type", "param", "code"}}."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from moli.records.errors import (
+    InputError,
+    ModelError,
+    MoliError,
+    NotFoundError,
+    SettingsError,
+    WorkspaceError,
+)
+from moli.serving.headers import HEADERS
+
+_STATUS: dict[type[MoliError], int] = {
+    InputError: 400,
+    NotFoundError: 404,
+    SettingsError: 500,
+    ModelError: 502,
+    WorkspaceError: 503,
+}
+
+
+def error_response(status: int, message: str, code: str, param: str | None = None) -> JSONResponse:
+    """An error as clients of OpenAI's API read it."""
+    kind = {404: "not_found_error", 403: "permission_error"}.get(status)
+    kind = kind or ("invalid_request_error" if status < 500 else "api_error")
+    body = {"message": message, "type": kind, "param": param, "code": code}
+    return JSONResponse({"error": body}, status, headers=HEADERS)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure of `app` in the one shape."""
+    app.add_exception_handler(MoliError, _of_moli)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(Exception, _of_server)
+
+
+def _of_moli(_request: Request, error: Exception) -> JSONResponse:
+    status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 400)
+    code = error.code if isinstance(error, MoliError) else "error"
+    return error_response(status, str(error), code)
+
+
+def _of_validation(_request: Request, error: Exception) -> JSONResponse:
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+    code = str(first.get("type", "invalid"))
+    # The place is told without its first part, which only says "body" or "query"; in text that is
+    # not JSON it is an offset.
+    place = () if code == "json_invalid" else first.get("loc", ())[1:]
+    param = ".".join(map(str, place))
+    message = str(first.get("msg", "the request cannot be read")).removeprefix("Value error, ")
+    return error_response(400, f"{param}: {message}" if param else message, code, param or None)
+
+
+def _of_http(_request: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    phrase = HTTPStatus(status).phrase
+    detail = str(error.detail) if isinstance(error, HTTPException) else phrase
+    response = error_response(status, detail, phrase.lower().replace(" ", "_"))
+    response.headers.update(getattr(error, "headers", None) or {})
+    return response
+
+
+def _of_server(_request: Request, _error: Exception) -> JSONResponse:
+    return error_response(500, "the server failed; its log says why", "internal_error")

@@ -1,0 +1,134 @@
+"""What one server offers of a workspace, as far as a reader may see it.
+
+The server's own groups are the most that anyone sees. A reader may ask to see less, never more.
+What is hidden and what does not exist are told in the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from moli.models.chat import ChatModel, load_chat
+from moli.models.embedding import Encoder, load_encoder
+from moli.records.answers import Answer, Hit, Trace
+from moli.records.documents import Document
+from moli.records.errors import NotFoundError
+from moli.retrieval.answer import QUOTES, Answerer
+from moli.retrieval.search import Retriever
+from moli.workspace import Workspace
+from moli.workspace.filter import Filter
+
+
+class Library:
+    """Search, answers, documents and traces of a workspace, for many threads at once."""
+
+    def __init__(
+        self, workspace: Workspace, encoder: Encoder, chat: ChatModel | None = None
+    ) -> None:
+        self._settings = workspace.settings
+        self._documents = workspace.documents
+        self._passages = workspace.passages
+        self._traces = workspace.traces
+        self._retriever = Retriever(workspace, encoder)
+        self._answerer = Answerer(workspace, self._retriever, chat)
+        self._model = chat.name if chat else QUOTES
+
+    @classmethod
+    def open(cls, workspace: Workspace) -> Library:
+        """The library with the encoder and the language model its settings name.
+
+        Raises:
+            ModelError: one of them cannot be loaded.
+        """
+        settings = workspace.settings
+        chat = None
+        if settings.model:
+            chat = load_chat(settings.model, timeout=settings.timeout_seconds)
+        library = cls(workspace, load_encoder(settings.encoder), chat)
+        # The first reader should not wait for what is only loaded on first use.
+        library.search("ready 就绪", 1, library.visible())
+        return library
+
+    def visible(
+        self, groups: Sequence[str] | None = None, where: Mapping[str, str] | None = None
+    ) -> Filter:
+        """What a reader sees who asks as a member of `groups`; None: all that the server may."""
+        own = frozenset(self._settings.groups)
+        return Filter(own if groups is None else own & frozenset(groups), where or {})
+
+    def ask(self, question: str, visible: Filter) -> Answer:
+        return self._answerer.ask(question, visible)
+
+    def search(self, query: str, limit: int, visible: Filter) -> list[Hit]:
+        return self._retriever.search(query, limit, visible)
+
+    def documents(self, visible: Filter) -> list[Document]:
+        """The documents by source. Each names only those of its groups that the reader is in."""
+        return [_seen(each, visible) for each in self._documents.list(visible)]
+
+    def document(self, document_id: int, visible: Filter) -> Document:
+        """One document.
+
+        Raises:
+            NotFoundError: it does not exist, or the reader may not see it.
+        """
+        return _seen(self._documents.get(document_id, visible), visible)
+
+    def text(self, document_id: int, visible: Filter) -> str:
+        """The whole text of a document.
+
+        Raises:
+            NotFoundError: it does not exist, or the reader may not see it.
+        """
+        self._documents.get(document_id, visible)
+        return self._documents.text(document_id)
+
+    def trace(self, trace_id: str, visible: Filter) -> Trace:
+        """The trace by its whole id, if all that it rests on may be seen.
+
+        Raises:
+            NotFoundError: it does not exist, or holds something the reader may not see.
+        """
+        try:
+            trace = self._traces.get(trace_id)
+        except NotFoundError:
+            trace = None
+        if trace is None or trace.id != trace_id or not self._shows(trace, visible):
+            raise NotFoundError(f"no trace '{trace_id}'", fix="Copy the id that an answer gave.")
+        return replace(trace, groups=_common(trace.groups, visible))
+
+    def _shows(self, trace: Trace, visible: Filter) -> bool:
+        quoted = {each.document_id for each in trace.passages}
+        quoted |= {each.document_id for part in trace.sentences for each in part.citations}
+        if not quoted:
+            # Nothing but the question: it is shown to those who see all that the asker saw.
+            return frozenset(trace.groups) <= visible.groups
+        return all(self._holds(each, visible) for each in quoted)
+
+    def _holds(self, document_id: int, visible: Filter) -> bool:
+        try:
+            self._documents.get(document_id, visible)
+        except NotFoundError:
+            return False
+        return True
+
+    def status(self, visible: Filter) -> dict[str, Any]:
+        """How the server is set up, and how much of it the reader sees."""
+        indexes = self._retriever.indexes.status()
+        return {
+            "documents": len(self._documents.list(visible)),
+            "passages": len(self._passages.all_visible_ids(visible)),
+            "encoder": self._settings.encoder,
+            "model": self._model,
+            "behind": {name: index["behind"] for name, index in indexes.items()},
+        }
+
+
+def _seen(document: Document, visible: Filter) -> Document:
+    return replace(document, groups=_common(document.groups, visible))
+
+
+def _common(groups: Sequence[str], visible: Filter) -> tuple[str, ...]:
+    return tuple(each for each in groups if each in visible.groups)

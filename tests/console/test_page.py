@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+from console.conftest import EXAMPLE, INJECTED, make_workspace, serving, visiting
+
+QUOTE = "The toy has a warranty of eighteen months."
+
+
+def test_asking_shows_the_cited_answer_and_opens_its_source(chromium: Any, address: str) -> None:
+    with visiting(chromium, address) as visit:
+        page = visit.page
+        assert page.evaluate("document.documentElement.lang") == "en-US"
+        assert page.evaluate("document.activeElement.tagName") == "INPUT"
+        visit.ask("How long is the warranty of the toy?")
+        assert QUOTE in page.inner_text(".answer")
+        assert page.inner_text(".source h2") == "Toy manual"
+        assert "page 1" in page.inner_text(".source .where")
+        assert page.inner_text(".source .path") == "docs/manual.pdf"
+        assert page.inner_text("mark") == QUOTE
+        label = page.get_attribute(".chip", "aria-label")
+        assert label == "Source 1: Toy manual · page 1 · Warranty"
+        assert "confidence" in page.inner_text(".meta")
+        assert visit.elsewhere == []
+        assert visit.failures == []
+
+
+def test_asking_in_chinese_shows_a_chinese_page(chromium: Any, address: str) -> None:
+    with visiting(chromium, address, "zh-CN") as visit:
+        page = visit.page
+        assert page.inner_text("h1") == "向你的文档提问"
+        assert page.evaluate("document.documentElement.lang") == "zh-CN"
+        visit.ask("充满电需要多长时间？")
+        assert "充满电需要两小时" in page.inner_text(".answer")
+        assert "第 2 页" in page.inner_text(".source .where")
+        assert page.inner_text("mark") == "充满电需要两小时。"
+        assert "置信度" in page.inner_text(".meta")
+        assert visit.elsewhere == []
+        assert visit.failures == []
+
+
+def test_a_quote_deep_in_a_long_document_is_scrolled_into_view(chromium: Any, address: str) -> None:
+    with visiting(chromium, address) as visit:
+        page = visit.page
+        visit.ask("Which box does shelf 1500 hold, number 6500?")
+        chip = page.locator(".chip", has=page.locator("span")).first
+        chip.click()
+        page.wait_for_function("document.querySelector('.text').scrollTop > 0")
+        assert page.inner_text("mark") in page.inner_text(".answer")
+        assert "A long document" in page.inner_text(".note")
+        assert page.evaluate("document.querySelector('.text').textContent.length") <= 20_000
+        box, mark = page.locator(".text").bounding_box(), page.locator("mark").bounding_box()
+        assert box["y"] <= mark["y"] <= box["y"] + box["height"]
+
+
+def test_markup_in_documents_and_questions_stays_text(chromium: Any, address: str) -> None:
+    with visiting(chromium, address) as visit:
+        page = visit.page
+        evil = "<img src=http://evil.example/q.png> what does the gremlin note say <script>1"
+        visit.ask(evil)
+        page.click(".sources .entry")
+        page.wait_for_selector("mark")
+        assert page.text_content(".source .text") == INJECTED
+        assert page.input_value(".question input") == evil
+        assert page.locator(".moli script, .moli img, .moli a").count() == 0
+        assert page.title() == "Moli"
+        assert visit.elsewhere == []
+        assert visit.failures == []
+
+
+def test_an_empty_page_lists_the_visible_documents_and_offers_an_example(
+    chromium: Any, address: str
+) -> None:
+    with visiting(chromium, address) as visit:
+        page = visit.page
+        assert page.inner_text(".count") == "3 documents"
+        titles = page.locator(".documents .title").all_inner_texts()
+        assert sorted(titles) == ["Toy manual", "gremlin.txt", "shelves.txt"]
+        page.click("text=Toy manual")
+        page.wait_for_selector(".source .text")
+        assert page.locator("mark").count() == 0
+        page.click(f"text={EXAMPLE}")
+        page.wait_for_selector(".meta")
+        assert page.input_value(".question input") == EXAMPLE
+        assert not page.is_visible(".shelf")
+
+
+def test_an_answers_address_shows_it_again_after_a_reload(chromium: Any, address: str) -> None:
+    with visiting(chromium, address) as visit:
+        page = visit.page
+        visit.ask("How long is the warranty of the toy?")
+        page.wait_for_url("**/?trace=*")
+        answer = page.inner_text(".answer")
+        page.reload()
+        page.wait_for_selector("mark")
+        assert page.inner_text(".answer") == answer
+        assert page.input_value(".question input") == "How long is the warranty of the toy?"
+        assert visit.failures == []
+
+
+def test_an_unknown_address_of_an_answer_says_so_and_the_page_works(
+    chromium: Any, address: str
+) -> None:
+    with visiting(chromium, address, path="/?trace=nothing") as visit:
+        assert "no trace" in visit.page.inner_text(".notice")
+        visit.ask("How long is the warranty of the toy?")
+        assert visit.page.inner_text(".notice") == ""
+
+
+def test_the_page_survives_a_lost_connection(chromium: Any, address: str) -> None:
+    with visiting(chromium, address) as visit:
+        page = visit.page
+        visit.ask("How long is the warranty of the toy?")
+        before = page.inner_text(".answer")
+        page.evaluate("window.socket.io.engine.close()")
+        page.wait_for_function("window.socket.connected === false")
+        page.wait_for_function("window.socket.connected === true", timeout=15_000)
+        assert page.inner_text(".answer") == before
+        visit.ask("gremlin note")
+        assert page.locator(".sentence").count() > 0
+
+
+def test_without_an_answer_the_nearest_passages_can_be_opened(
+    chromium: Any, tmp_path: Path
+) -> None:
+    workspace = make_workspace(tmp_path / "w", confidence=1.0)
+    with workspace, serving(workspace) as (address, _), visiting(chromium, address) as visit:
+        page = visit.page
+        visit.ask("How long is the warranty of the toy?")
+        assert "do not hold an answer" in page.inner_text(".result")
+        assert page.locator(".source").is_hidden()
+        page.locator(".sources .entry").first.click()
+        page.wait_for_selector("mark")
+
+
+def test_a_sentence_without_proof_is_marked(chromium: Any, tmp_path: Path) -> None:
+    said = 'Eighteen months. [1: "eighteen months"]\nThe moon is cheese.'
+    workspace = make_workspace(tmp_path / "w", model=f"scripted:{said}")
+    with workspace, serving(workspace) as (address, _), visiting(chromium, address) as visit:
+        page = visit.page
+        visit.ask("How long is the warranty of the toy?")
+        sentences = page.locator(".sentence")
+        assert sentences.count() == 2
+        assert "not supported" not in sentences.nth(0).inner_text()
+        assert "not supported" in sentences.nth(1).inner_text()
+        assert page.inner_text("mark") == "eighteen months"
+
+
+def test_a_model_that_fails_shows_a_message_and_the_page_stays_usable(
+    chromium: Any, tmp_path: Path
+) -> None:
+    workspace = make_workspace(tmp_path / "w", model="openai:nobody@http://127.0.0.1:9/v1")
+    with workspace, serving(workspace) as (address, _), visiting(chromium, address) as visit:
+        for _ in range(2):
+            visit.ask("How long is the warranty of the toy?")
+            assert "cannot be reached" in visit.page.inner_text(".notice")
+            assert visit.page.is_enabled(".primary")
+        assert visit.failures == []
+
+
+def test_addresses_other_than_the_page_keep_the_apis_errors(address: str) -> None:
+    for method, path, status in (("GET", "/nothing", 404), ("GET", "/v1/ask", 405),
+                                 ("POST", "/", 404), ("POST", "/healthz", 405)):  # fmt: skip
+        response = httpx.request(method, address + path)
+        assert response.status_code == status
+        assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+    assert httpx.get(address, headers={"host": "evil.example"}).status_code == 400
+    assert "frame-ancestors 'none'" in httpx.get(address).headers["content-security-policy"]

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+from fastapi.testclient import TestClient
+from serving.conftest import Build, client_of
+from starlette.websockets import WebSocketDisconnect
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:7860", "localhost:7860", "LOCALHOST", "[::1]:7860"]
+)
+def test_the_loopback_names_are_answered(client: TestClient, host: str) -> None:
+    assert client.get("/healthz", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "localhost.evil.example",
+     "localhost@evil.example", "192.168.1.7", "", "[", "[::1", "0x7f.1"],
+)  # fmt: skip
+def test_a_rebound_name_is_refused_on_every_address(client: TestClient, host: str) -> None:
+    for path in ("/healthz", "/v1/documents", "/v1/status", "/"):
+        response = client.get(path, headers={"host": host})
+        assert response.status_code == 400
+        assert response.json()["error"]["code"] == "host"
+
+
+def test_the_address_the_server_was_told_to_listen_on_is_answered(build: Build) -> None:
+    client = client_of(build(), host="moli.team.example")
+    assert client.get("/healthz", headers={"host": "moli.team.example:80"}).status_code == 200
+    assert client.get("/healthz", headers={"host": "other.example"}).status_code == 400
+
+
+def test_a_server_on_every_address_answers_to_numbers_but_not_to_names(build: Build) -> None:
+    client = client_of(build(), host="0.0.0.0")
+    assert client.get("/healthz", headers={"host": "192.168.1.7:7860"}).status_code == 200
+    assert client.get("/healthz", headers={"host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999"])
+def test_a_page_of_another_origin_is_refused(client: TestClient, origin: str) -> None:
+    for response in (
+        client.post("/v1/ask", json={"question": "why"}, headers={"origin": origin}),
+        client.get("/v1/documents", headers={"origin": origin}),
+    ):
+        assert response.status_code == 403
+        assert response.json()["error"]["code"] == "origin"
+
+
+def test_a_page_of_this_server_is_answered(client: TestClient) -> None:
+    headers = {"origin": "http://127.0.0.1:7860", "host": "127.0.0.1:7860"}
+    assert client.get("/v1/documents", headers=headers).status_code == 200
+
+
+def test_a_websocket_from_another_origin_is_refused(client: TestClient) -> None:
+    with (
+        pytest.raises(WebSocketDisconnect) as refused,
+        client.websocket_connect("/_nicegui_ws/", headers={"origin": "http://evil.example"}),
+    ):
+        pass
+    assert refused.value.code == 1008
+
+
+def test_every_response_forbids_what_comes_from_elsewhere(client: TestClient) -> None:
+    for response in (
+        client.get("/healthz"),
+        client.get("/nothing"),
+        client.get("/healthz", headers={"host": "evil.example"}),
+        client.post("/v1/ask", json={"question": "Which port?"}),
+    ):
+        policy = response.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "connect-src 'self'" in policy
+        assert "http" not in policy
+        assert "*" not in policy
+        assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_answers_are_not_kept_in_caches(client: TestClient) -> None:
+    assert client.get("/v1/documents").headers["cache-control"] == "no-store"
