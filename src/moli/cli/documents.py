@@ -65,6 +65,7 @@ def remove(
         indexes.catch_up(patience=60)
         if purge:
             indexes.rebuild()
+            opened.database.scrub()
         indexes.save()
         left = indexes.status()
     if as_json:

@@ -90,6 +90,19 @@ class Database:
             )
         return str(row) if row is not None else None
 
+    def scrub(self) -> None:
+        """Overwrite what removed rows have left on disk: in SQLite's log, or PostgreSQL's tables."""
+        if self.is_sqlite:
+            connection = self.engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+        else:
+            options = {"isolation_level": "AUTOCOMMIT"}
+            with self.engine.connect().execution_options(**options) as autocommit:
+                autocommit.exec_driver_sql("VACUUM")
+
     def close(self) -> None:
         self.engine.dispose()
 

@@ -147,13 +147,15 @@ def test_nothing_outlives_a_killed_parent(slow_tesseract: Path, tmp_path: Path) 
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
-    assert until(slow_tesseract.exists)
-    engine = int(slow_tesseract.read_text())
-    assert alive(worker) and alive(engine)
-    parent.kill()
-    parent.wait()
+    try:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert until(slow_tesseract.exists)
+        engine = int(slow_tesseract.read_text())
+        assert alive(worker) and alive(engine)
+    finally:
+        parent.kill()
+        parent.wait()
     assert until(lambda: not alive(worker) and not alive(engine), 5)
 
 
