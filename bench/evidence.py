@@ -166,17 +166,18 @@ def judge(weighed: Sequence[Weighed], weights: np.ndarray, intercept: float) -> 
         for t in (0.3, 0.4, 0.5, 0.6, 0.7)
         if (confidence >= t).any()
     }
-    bins = np.digitize(confidence, np.linspace(0, 1, 11)[1:-1])
-    report["calibration error"] = round(
-        float(
-            sum(
-                abs(confidence[bins == b].mean() - there[bins == b].mean()) * (bins == b).mean()
-                for b in set(bins)
-            )
-        ),
-        3,
-    )
+    report["calibration error"] = round(calibration_error(confidence, there), 3)
     return report
+
+
+def calibration_error(confidence: np.ndarray, there: np.ndarray) -> float:
+    """Expected calibration error in ten equal bins (Guo et al. 2017)."""
+    bins = np.digitize(confidence, np.linspace(0, 1, 11)[1:-1])
+    gaps = (
+        abs(confidence[bins == b].mean() - there[bins == b].mean()) * (bins == b).mean()
+        for b in set(bins)
+    )
+    return float(sum(gaps))
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:

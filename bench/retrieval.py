@@ -14,23 +14,26 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.append(str(HERE / "peers"))
 
-from score import read_qrels, score
+from score import read_qrels, score  # noqa: E402
 
 SETS = ("squad", "scifact", "cmrc")
 PEERS = ("moli", "llamaindex", "haystack", "txtai")
 DATA = HERE / ".data"
 
 
-def measure(peer: str, name: str, mode: str) -> dict[str, object]:
-    """One peer on one set: its summary with its scores."""
+def measure(peer: str, name: str, mode: str, *, sample: bool) -> dict[str, object]:
+    """One peer on one set: its summary with its scores on the queries it was asked."""
     folder = DATA / name
     out = DATA / "results" / f"{name}-{peer}-{mode}.json"
     runner = HERE / "peers" / peer / "run.py"
     files = [str(folder / "passages.jsonl"), str(folder / "queries.jsonl"), str(out)]
     command = [python_of(peer), str(runner), *files, "--mode", mode]
+    command += ["--sample"] if sample else []
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     summary = json.loads(out.read_text(encoding="utf-8"))
-    return summary | score(summary.pop("results"), read_qrels(folder / "qrels.tsv"))
+    results = summary.pop("results")
+    qrels = read_qrels(folder / "qrels.tsv")
+    return summary | score(results, {query: qrels[query] for query in results})
 
 
 def python_of(peer: str) -> str:
@@ -58,6 +61,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--peers", nargs="+", default=PEERS, choices=PEERS)
     parser.add_argument("--modes", nargs="+", default=("hybrid", "default"))
+    parser.add_argument(
+        "--all", action="store_true", help="every query, not only the 1,000 that are timed"
+    )
     args = parser.parse_args()
     if not all((DATA / name / "qrels.tsv").exists() for name in args.sets):
         subprocess.run([sys.executable, str(HERE / "peers" / "prepare.py")], check=True)
@@ -68,7 +74,7 @@ def main() -> None:
     for name in args.sets:
         for mode in args.modes:
             for peer in args.peers:
-                print(row(name, measure(peer, name, mode)), flush=True)
+                print(row(name, measure(peer, name, mode, sample=not args.all)), flush=True)
 
 
 if __name__ == "__main__":

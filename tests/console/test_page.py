@@ -109,6 +109,18 @@ def test_an_unknown_address_of_an_answer_says_so_and_the_page_works(
         assert visit.page.inner_text(".notice") == ""
 
 
+def test_a_question_asked_before_the_page_is_connected_is_answered(
+    chromium: Any, address: str
+) -> None:
+    with visiting(chromium, address) as visit:
+        page = visit.page
+        page.wait_for_function("window.did_handshake")
+        page.evaluate("window.did_handshake = false")
+        page.evaluate("setTimeout(() => window.did_handshake = true, 1500)")
+        visit.ask("How long is the warranty of the toy?")
+        assert QUOTE in page.inner_text(".answer")
+
+
 def test_the_page_survives_a_lost_connection(chromium: Any, address: str) -> None:
     with visiting(chromium, address) as visit:
         page = visit.page

@@ -16,7 +16,7 @@ from contract import passage_text, run
 
 
 class MoliPeer:
-    def __init__(self, model: str, top: int, mode: str) -> None:
+    def __init__(self, _model: str, top: int, mode: str) -> None:
         from moli.models.embedding import load_encoder
         from moli.records.answers import Fusion
         from moli.retrieval.search import Retriever

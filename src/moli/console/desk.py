@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from nicegui import run, ui
+from nicegui.events import GenericEventArguments
 
 from moli.console.elements import Reference, button, part, said
 from moli.console.source import SourcePanel
@@ -19,6 +20,10 @@ from moli.serving.library import Library
 _LISTED_DOCUMENTS = 12
 _LISTED_PASSAGES = 5
 _LONGEST_WORD = 16  # characters kept on one line with the numbers after them
+
+# The question travels with the submission: while a page is still connecting, the two events of
+# typing and of submitting may arrive in either order.
+_SEND_QUESTION = "(event) => emit(event.target.elements.question.value)"
 
 
 class Desk:
@@ -49,9 +54,10 @@ class Desk:
     def _form(self) -> None:
         words = self._words
         form = part("form", "ask").props("role=search")
-        with form.on("submit.prevent", self._submit):
-            props = f'borderless dense autofocus maxlength=4000 aria-label="{words.question}"'
-            self._field = ui.input(placeholder=words.placeholder).props(props).classes("question")
+        with form.on("submit.prevent", self._submit, js_handler=_SEND_QUESTION):
+            self._field = ui.input(placeholder=words.placeholder).classes("question")
+            self._field.props("borderless dense autofocus maxlength=4000 name=question")
+            self._field.props["aria-label"] = words.question
             self._ask = button("primary", kind="submit")
             with self._ask:
                 said("span", words.ask)
@@ -79,8 +85,8 @@ class Desk:
 
     # Asking
 
-    async def _submit(self) -> None:
-        await self.ask(self._field.value or "")
+    async def _submit(self, event: GenericEventArguments) -> None:
+        await self.ask(str(event.args))
 
     async def ask(self, question: str) -> None:
         """Answer a question on the page; while one is being answered, others are ignored."""
