@@ -98,10 +98,11 @@ def weigh_all(library: Sequence[tuple[str, str]], asked: Sequence[Question]) -> 
         found = []
         for each in asked:
             hits = retriever.search(each.text, PASSAGES)
-            spans = evidence._sentences(hits)
+            headings = {hit.document_id: () for hit in hits}
+            spans = evidence.sentences(hits, headings)
             if not spans:
                 continue
-            values = features(each.text, hits, spans, encoder, retriever.indexes.lexical)
+            values = features(each.text, hits, spans, headings, encoder, retriever.indexes.lexical)
             texts = [hits[index].text[start:end] for index, start, end in spans]
             holds = np.array([any(answer in text for answer in each.answers) for text in texts])
             found.append(Weighed(each, values, holds))
@@ -109,35 +110,23 @@ def weigh_all(library: Sequence[tuple[str, str]], asked: Sequence[Question]) -> 
 
 
 def fit(weighed: Sequence[Weighed]) -> tuple[np.ndarray, float]:
-    """Coefficients of the conditional logit, by maximum likelihood with a little shrinkage."""
-    from scipy.optimize import minimize
+    """Coefficients and intercept: a regression over sentences, scaled over best sentences."""
+    from sklearn.linear_model import LogisticRegression
 
-    width = len(FEATURES)
-
-    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        total, slope = 0.01 * float(parameters @ parameters), 0.02 * parameters
-        for each in weighed:
-            x = np.hstack([each.values, np.ones((len(each.values), 1))])
-            odds = np.exp(np.minimum(x @ parameters, 50))
-            share = odds / (1 + odds.sum())
-            if each.holds.any():
-                among = np.where(each.holds, odds, 0) / odds[each.holds].sum()
-                total -= np.log(share[each.holds].sum())
-                slope += x.T @ (share - among)
-            else:
-                total += np.log(1 + odds.sum())
-                slope += x.T @ share
-        return total / len(weighed), slope / len(weighed)
-
-    found = minimize(loss, np.zeros(width + 1), jac=True, method="L-BFGS-B").x
-    return found[:width], float(found[width])
+    x = np.concatenate([each.values for each in weighed])
+    y = np.concatenate([each.holds for each in weighed])
+    sentence = LogisticRegression(C=10.0, max_iter=3000).fit(x, y)
+    best = np.array([sentence.decision_function(each.values).max() for each in weighed])
+    held = [each.holds.any() for each in weighed]
+    scale = LogisticRegression(C=10.0).fit(best[:, None], held)
+    slope, shift = float(scale.coef_[0, 0]), float(scale.intercept_[0])
+    return slope * sentence.coef_[0], slope * float(sentence.intercept_[0]) + shift
 
 
 def judge(weighed: Sequence[Weighed], weights: np.ndarray, intercept: float) -> dict[str, object]:
     """Of the best sentence: how often it holds the answer, and how well its probability tells."""
     logits = [each.values @ weights + intercept for each in weighed]
-    odds = np.array([np.exp(logit).sum() for logit in logits])
-    confidence = odds / (1 + odds)
+    confidence = np.array([1 / (1 + np.exp(-logit.max())) for logit in logits])
     right = np.array([e.holds[logit.argmax()] for e, logit in zip(weighed, logits, strict=True)])
     held = np.array([each.question.kind == "held" for each in weighed])
     order = np.argsort(-confidence)

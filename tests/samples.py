@@ -18,7 +18,6 @@ from moli.models.embedding import HashEncoder
 from moli.records.answers import Citation, Fusion, Hit, Sentence, Trace
 from moli.records.documents import Chunk, ParsedDocument
 from moli.records.ingestion import FileReport
-from moli.retrieval.ingest import Ingest, Labels
 from moli.workspace import Workspace
 from moli.workspace.database import Database
 from moli.workspace.documents import NewDocument
@@ -33,6 +32,8 @@ def ingest(
     workspace: Workspace, texts: Mapping[str, str], *groups: str, **attributes: str
 ) -> list[FileReport]:
     """Add texts by source name, open to `groups` (default: everyone), with `attributes`."""
+    from moli.retrieval.ingest import Ingest, Labels
+
     labels = Labels(groups or ("everyone",), attributes)
     return list(Ingest(workspace, ENCODER).texts(texts, labels))
 
@@ -155,7 +156,8 @@ def bytes_with(folder: Path, words: str) -> list[Path]:
 def clean_environment(**extra: str) -> dict[str, str]:
     """The environment without settings of Moli, with `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MOLI_")}
-    return kept | {"PYTHONPATH": str(ROOT / "tests"), **extra}
+    path = os.pathsep.join(filter(None, (str(ROOT / "tests"), kept.get("PYTHONPATH"))))
+    return kept | {"PYTHONPATH": path, **extra}
 
 
 def python(code: str, *arguments: object) -> list[str]:

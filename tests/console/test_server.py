@@ -39,6 +39,12 @@ def test_a_port_in_use_is_an_error_that_says_what_to_do(workspace: Workspace, ta
         serve(workspace, "127.0.0.1", taken, lambda _: None)
 
 
-def test_a_host_that_is_none_is_an_error(workspace: Workspace) -> None:
+def test_a_host_that_is_none_is_an_error(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(WorkspaceError, match="no such address"):
         serve(workspace, "no-such-host.invalid", 0, lambda _: None)

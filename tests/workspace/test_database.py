@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from samples import new_document, run_together
+from samples import new_document
 
 from moli.workspace import Workspace, schema
 from moli.workspace.database import Database
@@ -75,34 +74,6 @@ def test_a_committed_write_is_on_disk_for_another_process_to_read(database: Data
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2  # FULL
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
-
-
-def test_writers_of_several_processes_all_land_in_strict_order(
-    workspace: Workspace, tmp_path: Path
-) -> None:
-    code = """
-        import sys
-        from pathlib import Path
-        from samples import new_document
-        from moli.workspace import Workspace
-        with Workspace.open(Path(sys.argv[1])) as workspace:
-            for n in range(15):
-                name = f"{sys.argv[2]}-{n}"
-                workspace.documents.put([new_document(name, name + " one.", " Two.")])
-    """
-    run_together(code, [[workspace.root, process] for process in range(4)])
-
-    documents = {each.id: each.source for each in workspace.documents.list()}
-    assert sorted(documents.values()) == sorted(f"{p}-{n}" for p in range(4) for n in range(15))
-    changes = workspace.passages.changes(0)
-    assert [change.seq for change in changes] == list(range(1, 61))
-    # Passages were numbered in the order of commit, so no range meets another.
-    ranges = [(change.first_passage, change.last_passage) for change in changes]
-    assert ranges == [(2 * n + 1, 2 * n + 2) for n in range(60)]
-    for process in range(4):
-        own = [documents[change.document_id] for change in changes]
-        own = [source for source in own if source.startswith(f"{process}-")]
-        assert own == [f"{process}-{n}" for n in range(15)]
 
 
 def test_a_log_that_is_followed_while_others_write_misses_nothing(workspace: Workspace) -> None:

@@ -8,7 +8,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from samples import run_together
 
 import moli.workspace.migrations
 from moli.records.errors import WorkspaceError
@@ -53,18 +52,6 @@ def test_migrating_what_is_migrated_leaves_the_rows(workspace: Workspace) -> Non
         connection.exec_driver_sql("INSERT INTO traces VALUES ('x', 1.0, '{}')")
     workspace.database.migrate()
     assert workspace.documents.counts()["traces"] == 1
-
-
-def test_processes_that_migrate_at_once_all_succeed(url: str) -> None:
-    code = """
-        import sys
-        from moli.workspace.database import Database
-        database = Database(sys.argv[1])
-        database.migrate()
-        print(database._revision())
-    """
-    assert run_together(code, [[url]] * 3) == [f"{REVISION}\n"] * 3
-    assert differences(Database(url)) == []
 
 
 def test_a_migration_that_is_cut_short_leaves_nothing(

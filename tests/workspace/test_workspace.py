@@ -117,6 +117,7 @@ def test_a_cache_that_is_cleared_is_there_again_when_asked_for(workspace: Worksp
     assert list(workspace.cache.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_processes_that_make_one_workspace_at_once_all_find_it_ready(tmp_path: Path) -> None:
     code = """
         import sys

@@ -57,6 +57,7 @@ def ask(
 def _print(answer: Answer) -> None:
     out = console()
     numbers: dict[Citation, int] = {}
+    said = {sentence.text for sentence in answer.sentences}
     if not answer.answered:
         out.print(answer.text, markup=False)
     for sentence in answer.sentences:
@@ -66,11 +67,13 @@ def _print(answer: Answer) -> None:
         style = "" if sentence.supported else "dim"
         mark = marks if sentence.supported else f"{marks} (unsupported)"
         out.print(f"{sentence.text} {mark}", markup=False, style=style)
+    out.print()
     for citation, number in numbers.items():
         page = f", page {citation.page}" if citation.page else ""
         heading = f", {citation.heading}" if citation.heading else ""
-        out.print(f"\n[{number}] {citation.source}{page}{heading}", markup=False, style="bold")
-        out.print(f"    “{' '.join(citation.quote.split())}”", markup=False)
+        out.print(f"[{number}] {citation.source}{page}{heading}", markup=False, style="bold")
+        if citation.quote not in said:  # a quoted answer need not be said twice
+            out.print(f"    “{' '.join(citation.quote.split())}”", markup=False)
     out.print(
         f"\nconfidence {answer.confidence:.2f} · moli trace {answer.trace_id[:8]}",
         markup=False,

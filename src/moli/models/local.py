@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,13 +40,14 @@ class LocalChat:
                 where=reference,
                 fix="Check the name; without a network, give a folder.",
             ) from error
+        self._turn = threading.Lock()  # generation keeps state in the model
         self._is_seq2seq = bool(config.is_encoder_decoder)
 
     def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
         import torch
 
         inputs = self._inputs(messages).to(self._model.device)
-        with torch.inference_mode():
+        with self._turn, torch.inference_mode():
             generated = self._model.generate(
                 **inputs,
                 max_new_tokens=max_tokens,

@@ -4,7 +4,7 @@ Every position is an offset in characters (Unicode code points) into `text`.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 EVERYONE = "everyone"
@@ -49,6 +49,16 @@ class Chunk:
     heading: str
 
 
+def heading_path(headings: Sequence[Heading], offset: int) -> str:
+    """The headings that `offset` stands under, from the highest to the lowest, joined by " > "."""
+    above: list[Heading] = []
+    for heading in headings:
+        if heading.offset > offset:
+            break
+        above = [each for each in above if each.level < heading.level] + [heading]
+    return " > ".join(each.text for each in above)
+
+
 def page_at(pages: tuple[int, ...], offset: int) -> int | None:
     """The page (from 1) that holds `offset`, or None in a document without pages."""
     return bisect_right(pages, offset) or 1 if pages else None
@@ -56,7 +66,9 @@ def page_at(pages: tuple[int, ...], offset: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A stored document. `added_at` is in seconds since the epoch, `pages` as in ParsedDocument."""
+    """A stored document. `added_at` is in seconds since the epoch; `pages` and `headings` are as in
+    ParsedDocument.
+    """
 
     id: int
     source: str
@@ -67,6 +79,7 @@ class Document:
     bytes: int
     characters: int
     pages: tuple[int, ...]
+    headings: tuple[Heading, ...]
     warnings: tuple[str, ...]
     added_at: float
     groups: tuple[str, ...]
@@ -115,5 +128,6 @@ class Removal:
 
 def in_context(title: str, heading: str, text: str) -> str:
     """A passage's text led by the title and headings it stands under, unless it holds them."""
-    lead = [part for part in dict.fromkeys((title, heading)) if part and part not in text]
+    parts = (heading,) if heading.startswith(title) else (title, heading)
+    lead = [part for part in parts if part and part not in text]
     return "\n".join([*lead, text.strip()])

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from moli.models.chat import ChatModel
 from moli.records.answers import Answer, Citation, Hit, Sentence, Trace
-from moli.records.documents import page_at
+from moli.records.documents import Document, heading_path, page_at
 from moli.records.errors import InputError
-from moli.retrieval.evidence import Candidate, confidence, weigh
-from moli.retrieval.grounding import Quote, grounding_prompt, read_answer
+from moli.retrieval.evidence import Candidate, weigh
+from moli.retrieval.grounding import Quote, Read, grounding_prompt, read_answer
 from moli.retrieval.search import Retriever
 from moli.retrieval.tokens import language_of
 from moli.workspace import Workspace
@@ -30,7 +30,7 @@ _NO_ANSWER = {
 }
 _MAX_QUESTION = 4000
 _MAX_QUOTES = 3
-_CLOSE_TO_BEST = 0.7
+_CLOSE_TO_BEST = 0.5  # share of the best sentence's odds
 
 
 class Answerer:
@@ -58,10 +58,20 @@ class Answerer:
         with clock.time("search"):
             hits = self._retriever.search(question, self._settings.passages, visible)
         with clock.time("evidence"):
+            documents = {
+                each.id: each
+                for each in self._documents.list(visible, {h.document_id for h in hits})
+            }
+            hits = [hit for hit in hits if hit.document_id in documents]
+            headings = {number: each.headings for number, each in documents.items()}
             lexical = self._retriever.indexes.lexical
-            evidence = weigh(question, hits, self._retriever.encoder, lexical)
+            evidence = weigh(question, hits, headings, self._retriever.encoder, lexical)
         with clock.time("answer"):
-            sentences, prompt_sha256 = self._sentences(question, hits, evidence)
+            read, prompt_sha256 = self._sentences(question, hits, evidence)
+            sentences = tuple(
+                Sentence(text, supported, tuple(_cite(each, documents) for each in quotes))
+                for text, quotes, supported in read
+            )
         language = language_of(question)
         trace = Trace(
             id=uuid.uuid4().hex,
@@ -75,7 +85,7 @@ class Answerer:
             prompt_sha256=prompt_sha256,
             passages=tuple(hits),
             answered=any(sentence.supported for sentence in sentences),
-            confidence=confidence(evidence),
+            confidence=evidence[0].probability if evidence else 0.0,
             sentences=sentences,
             timings_ms=clock.timings,
         )
@@ -84,39 +94,32 @@ class Answerer:
 
     def _sentences(
         self, question: str, hits: Sequence[Hit], evidence: Sequence[Candidate]
-    ) -> tuple[tuple[Sentence, ...], str]:
+    ) -> tuple[list[Read], str]:
         """The answer's sentences, and the hash of the prompt if a model worded them."""
         if self._chat is None:
-            if confidence(evidence) < self._settings.confidence:
-                return (), ""
-            return tuple(self._quoted(each) for each in _close_to_first(evidence)), ""
+            if not evidence or evidence[0].probability < self._settings.confidence:
+                return [], ""
+            best = _close_to_first(evidence)
+            return [(each.text, [(each.hit, each.start, each.end)], True) for each in best], ""
         if not hits:
-            return (), ""
+            return [], ""
         prompt = grounding_prompt(question, hits)
-        read = read_answer(self._chat.complete(prompt.messages()), hits)
-        sentences = (
-            Sentence(text, supported, tuple(self._cite(quote) for quote in quotes))
-            for text, quotes, supported in read
-        )
-        return tuple(sentences), prompt.sha256
+        return read_answer(self._chat.complete(prompt.messages()), hits), prompt.sha256
 
-    def _quoted(self, candidate: Candidate) -> Sentence:
-        citation = self._cite((candidate.hit, candidate.start, candidate.end))
-        return Sentence(candidate.text, True, (citation,))
 
-    def _cite(self, quote: Quote) -> Citation:
-        hit, start, end = quote
-        pages = self._documents.get(hit.document_id).pages
-        return Citation(
-            document_id=hit.document_id,
-            source=hit.source,
-            title=hit.title,
-            heading=hit.heading,
-            page=page_at(pages, start),
-            start=start,
-            end=end,
-            quote=hit.text[start - hit.start : end - hit.start],
-        )
+def _cite(quote: Quote, documents: Mapping[int, Document]) -> Citation:
+    hit, start, end = quote
+    document = documents[hit.document_id]
+    return Citation(
+        document_id=hit.document_id,
+        source=hit.source,
+        title=hit.title,
+        heading=heading_path(document.headings, start),
+        page=page_at(document.pages, start),
+        start=start,
+        end=end,
+        quote=hit.text[start - hit.start : end - hit.start],
+    )
 
 
 def answer_of(trace: Trace) -> Answer:
@@ -149,9 +152,13 @@ def _close_to_first(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The best sentence and at most two that come close to it; the same words only once."""
     chosen: dict[str, Candidate] = {}
     for each in candidates:
-        if each.probability >= _CLOSE_TO_BEST * candidates[0].probability:
+        if _odds(each) >= _CLOSE_TO_BEST * _odds(candidates[0]):
             chosen.setdefault(" ".join(each.text.split()), each)
     return list(chosen.values())[:_MAX_QUOTES]
+
+
+def _odds(candidate: Candidate) -> float:
+    return candidate.probability / (1 - candidate.probability + 1e-9)
 
 
 class _Clock:

@@ -7,10 +7,9 @@ So an offset in a passage is an offset in the document, and nothing is stored tw
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from moli.records.documents import Chunk, Heading, ParsedDocument
+from moli.records.documents import Chunk, ParsedDocument, heading_path
 from moli.retrieval.sentences import sentence_spans
 from moli.retrieval.tokens import CJK
 
@@ -39,8 +38,10 @@ def chunk(document: ParsedDocument) -> list[Chunk]:
             filled = 0
         filled += weight
     ends = [*starts[1:], len(text)]
-    paths = _HeadingPaths(document.headings)
-    return [Chunk(start, end, paths.at(start)) for start, end in zip(starts, ends, strict=True)]
+    return [
+        Chunk(start, end, heading_path(document.headings, start))
+        for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 def _units(text: str) -> Iterator[tuple[int, int]]:
@@ -83,19 +84,3 @@ def _cut(text: str, start: int, end: int) -> int:
 
 def _weight(text: str) -> int:
     return len(text) + (_IDEOGRAPH_WEIGHT - 1) * len(_IDEOGRAPH.findall(text))
-
-
-class _HeadingPaths:
-    """The headings that an offset stands under, joined from the highest to the lowest."""
-
-    def __init__(self, headings: Sequence[Heading]) -> None:
-        self._offsets = [heading.offset for heading in headings]
-        self._paths: list[str] = []
-        above: list[Heading] = []
-        for heading in headings:
-            above = [each for each in above if each.level < heading.level] + [heading]
-            self._paths.append(" > ".join(each.text for each in above))
-
-    def at(self, offset: int) -> str:
-        index = bisect_right(self._offsets, offset)
-        return self._paths[index - 1] if index else ""

@@ -46,18 +46,19 @@ def grounding_prompt(question: str, hits: Sequence[Hit]) -> Prompt:
     )
 
 
-Quote = tuple[Hit, int, int]
+Quote = tuple[Hit, int, int]  # a passage, and offsets into its document's text
+Read = tuple[str, list[Quote], bool]  # a sentence, its quotes, and whether it is supported
 
 
-def read_answer(text: str, hits: Sequence[Hit]) -> list[tuple[str, list[Quote], bool]]:
+def read_answer(text: str, hits: Sequence[Hit]) -> list[Read]:
     """Sentences of a model's answer, each with its quotes and whether it is supported.
 
-    A quote is (hit, start, end) with offsets into the document's text. A sentence is supported when
-    it has at least one citation and each one's words stand in a passage that the model was given.
+    A sentence is supported when it has at least one citation and the words of each stand in a
+    passage that the model was given.
     """
     if NO_ANSWER in text.upper()[: len(NO_ANSWER) + 10]:
         return []
-    sentences: list[tuple[str, list[Quote], bool]] = []
+    sentences: list[Read] = []
     for line in _lines(text):
         cited = [_locate(int(number), quote, hits) for number, quote in _CITATION.findall(line)]
         words = plain(_CITATION.sub("", line))

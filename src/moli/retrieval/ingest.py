@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -229,9 +229,15 @@ class _Readers:
         if not hasattr(self._local, "sandbox"):
             self._local.sandbox = Sandbox(self._limits)
             self._sandboxes.append(self._local.sandbox)
-        parsed = self._local.sandbox.parse(path)
+        parsed = _titled(self._local.sandbox.parse(path), path)
         kind = SUFFIXES.get(path.suffix.lower()) or detect(path.read_bytes(), path.name)
         return Source(str(path), kind, sha256, size, parsed)
+
+
+def _titled(parsed: ParsedDocument, path: Path) -> ParsedDocument:
+    """The document with a title: its own, else its first heading, else the file's name."""
+    heading = next((each.text for each in parsed.headings if each.level == 1), "")
+    return replace(parsed, title=parsed.title or heading or path.stem.replace("_", " "))
 
 
 def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:

@@ -91,7 +91,7 @@ class Database:
         return str(row) if row is not None else None
 
     def scrub(self) -> None:
-        """Overwrite what removed rows have left on disk: in SQLite's log, or PostgreSQL's tables."""
+        """Overwrite what removed rows left on disk: SQLite's log, or PostgreSQL's tables."""
         if self.is_sqlite:
             connection = self.engine.raw_connection()
             try:

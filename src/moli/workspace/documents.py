@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ from moli.records.documents import (
     EVERYONE,
     Chunk,
     Document,
+    Heading,
     ParsedDocument,
     Removal,
 )
@@ -112,9 +113,13 @@ class DocumentStore:
             rows = connection.execute(sa.select(table.c.source, table.c.id, table.c.sha256))
             return {row.source: (row.id, row.sha256) for row in rows}
 
-    def list(self, visible: Filter | None = None) -> list[Document]:
-        """Documents by source; only those a filter shows, if one is given."""
+    def list(
+        self, visible: Filter | None = None, ids: Collection[int] | None = None
+    ) -> list[Document]:
+        """Documents by source; only those a filter shows and only of these ids, where given."""
         condition = sa.true() if visible is None else visible.condition()
+        if ids is not None:
+            condition = condition & schema.documents.c.id.in_(ids)
         with self._database.read() as connection:
             return _documents(connection, condition)
 
@@ -216,6 +221,7 @@ def _document_row(new: NewDocument) -> dict[str, object]:
         "bytes": new.bytes,
         "characters": len(new.parsed.text),
         "pages": list(new.parsed.pages),
+        "headings": [[each.offset, each.level, each.text] for each in new.parsed.headings],
         "warnings": list(new.parsed.warnings),
         "added_at": time.time(),
     }
@@ -280,7 +286,8 @@ def _documents(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> 
     table, access = schema.documents, schema.access
     rows = connection.execute(sa.select(table).where(condition).order_by(table.c.source)).all()
     groups: dict[int, list[str]] = {}
-    for row in connection.execute(sa.select(access).order_by(access.c.group)):
+    of_them = sa.select(access).join(table).where(condition).order_by(access.c.group)
+    for row in connection.execute(of_them):
         groups.setdefault(row.document_id, []).append(row.group)
     return [
         Document(
@@ -293,6 +300,7 @@ def _documents(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> 
             bytes=row.bytes,
             characters=row.characters,
             pages=tuple(row.pages),
+            headings=tuple(Heading(*each) for each in row.headings),
             warnings=tuple(row.warnings),
             added_at=row.added_at,
             groups=tuple(groups.get(row.id, ())),

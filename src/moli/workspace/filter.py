@@ -24,16 +24,20 @@ class Filter:
     def condition(self) -> sa.ColumnElement[bool]:
         """The filter as SQL over `documents`."""
         access, attributes = schema.access, schema.attributes
-        opened = sa.exists().where(
-            access.c.document_id == schema.documents.c.id, access.c.group.in_(self.groups)
+        # Each subquery is tied to `documents` alone, whatever else the query around it reads.
+        opened = (
+            sa.exists()
+            .where(access.c.document_id == schema.documents.c.id, access.c.group.in_(self.groups))
+            .correlate(schema.documents)
         )
-        parts = [sa.true() if self.everything else opened]
-        for key, value in self.where.items():
-            parts.append(
-                sa.exists().where(
-                    attributes.c.document_id == schema.documents.c.id,
-                    attributes.c.key == key,
-                    attributes.c.value == value,
-                )
+        labelled = (
+            sa.exists()
+            .where(
+                attributes.c.document_id == schema.documents.c.id,
+                attributes.c.key == key,
+                attributes.c.value == value,
             )
-        return sa.and_(*parts)
+            .correlate(schema.documents)
+            for key, value in self.where.items()
+        )
+        return sa.and_(sa.true() if self.everything else opened, *labelled)

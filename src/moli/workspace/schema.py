@@ -44,6 +44,7 @@ documents = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("characters", BigInteger, nullable=False),
     Column("pages", JSON, nullable=False),  # offset at which each page begins
+    Column("headings", JSON, nullable=False),  # [offset, level, text] of each
     Column("warnings", JSON, nullable=False),
     Column("added_at", Float, nullable=False),  # seconds since the epoch
     sqlite_autoincrement=True,

@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.Column("characters", sa.BigInteger(), nullable=False),
         sa.Column("pages", sa.JSON(), nullable=False),
+        sa.Column("headings", sa.JSON(), nullable=False),
         sa.Column("warnings", sa.JSON(), nullable=False),
         sa.Column("added_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id"),

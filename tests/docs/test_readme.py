@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from docs.pages import READMES, blocks, commands, name_of
+from typer.testing import CliRunner
+
+from moli.cli.main import app
+
+each_readme = pytest.mark.parametrize("readme", READMES, ids=name_of)
+
+
+def tour(readme: Path) -> str:
+    """The second section after the title."""
+    return readme.read_text(encoding="utf-8").split("\n## ")[2]
+
+
+def run(text: str) -> dict[str, str]:
+    """Run the commands in this folder, in order; what each one printed."""
+    printed: dict[str, str] = {}
+    trace = ""
+    for line in commands(text):
+        name, *words = shlex.split(line)
+        if name != "moli":
+            subprocess.run(line, shell=True, check=True)
+            continue
+        if words[0] == "trace":
+            words[1] = trace
+        result = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert result.exit_code == 0, (line, result.output)
+        printed[line] = result.output
+        trace = next(iter(re.findall(r"moli trace (\w+)", result.output)), trace)
+    return printed
+
+
+@each_readme
+def test_the_tour_and_the_python_example_run(
+    readme: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOLI_ENCODER", "scripted:hash")
+    text = tour(readme)
+    before_removal, removal, after = text.partition("moli remove")
+    run(before_removal + "```\n")
+    [example] = [body for kind, body in blocks(readme.read_text("utf-8")) if kind == "python"]
+    exec(compile(example, readme.name, "exec"), {})
+    printed = run("```sh\n" + removal + after)
+    assert "Removed 1 documents" in "".join(printed.values())
+
+
+@pytest.mark.slow
+@each_readme
+def test_the_tour_prints_what_the_readme_shows(
+    readme: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MOLI_ENCODER", raising=False)
+    text = tour(readme)
+    printed = run(text)
+    shown = [body for kind, body in blocks(text) if kind == "text"]
+    assert shown
+    everything = steady("\n".join(printed.values()), tmp_path)
+    assert [body for body in shown if steady(body, Path("/home/me")) not in everything] == []
+
+
+def steady(text: str, folder: Path) -> str:
+    """Without what differs from run to run: the folder, ids, dates, scores and times."""
+    text = text.replace(str(folder), "HOME")
+    for changing in (
+        r"trace \w{8}",
+        r"\d{4}-\d\d-\d\d [\d:]{8}",
+        r"-?\d+\.\d+(?=[, )]|\n)",
+        r"\d+ ms",
+    ):
+        text = re.sub(changing, "_", text)
+    return "\n".join(line.strip() for line in text.splitlines()).strip()

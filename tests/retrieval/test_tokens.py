@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moli.retrieval.tokens import language_of, query_terms, tokenize
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("", []),
+        (" ,.!? — ", []),
+        ("The Cats' running", ["the", "cat", "run"]),
+        ("snake_case and x-ray", ["snake", "case", "and", "x", "ray"]),
+        ("Version 2.10, 0x7F", ["version", "2", "10", "0x7f"]),
+        ("Straße ÉCOLE", ["strass", "école"]),
+        ("Ｆｕｌｌ－ｗｉｄｔｈ １２３", ["full", "width", "123"]),
+        ("ﬁre ① ²", ["fire", "1", "2"]),
+        ("café", tokenize("cafe\u0301")),  # composed and decomposed
+        ("Москва", ["москва"]),
+    ],
+)
+def test_words_are_folded_split_and_stemmed(text: str, terms: list[str]) -> None:
+    assert tokenize(text) == terms
+
+
+def test_chinese_gives_characters_bigrams_and_words() -> None:
+    found = Counter(tokenize("充电时间"))
+    assert all(found[each] >= 1 for each in "充电时间")
+    assert all(found[each] >= 1 for each in ("充电", "电时", "时间"))
+    assert found["充电"] == found["时间"] == 2  # once as a bigram, once as a word
+    assert found["电时"] == 1
+
+
+def test_chinese_and_latin_in_one_text_are_each_split_their_way() -> None:
+    terms = tokenize("使用USB充电")
+    assert "usb" in terms
+    assert {"使用", "充电", "使", "电"} <= set(terms)
+    assert "b充" not in "".join(terms).replace("usb", "|")
+
+
+def test_forms_of_a_word_and_of_a_width_meet() -> None:
+    assert tokenize("connections") == tokenize("CONNECTION") == tokenize("ｃｏｎｎｅｃｔｅｄ")
+
+
+def test_words_that_only_put_the_question_are_dropped() -> None:
+    assert query_terms("What is the capital of France?") == ["capit", "franc"]
+    assert "什么" not in query_terms("什么是电池")
+    assert "电池" in query_terms("什么是电池")
+
+
+def test_a_query_of_nothing_else_keeps_its_words() -> None:
+    assert query_terms("who is it") == ["who", "is", "it"]
+    assert query_terms("?!") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("", "en"),
+        ("12345 !!", "en"),
+        ("An English sentence.", "en"),
+        ("一个中文句子。", "zh"),
+        ("请问 Kubernetes 是什么", "zh"),
+        ("The word 道 means way, and it is old indeed.", "en"),
+        ("一" + "a" * 6, "en"),  # one in seven letters is under 15%
+        ("一" + "a" * 5, "zh"),  # one in six is over it
+    ],
+)
+def test_the_language_is_that_of_its_letters(text: str, language: str) -> None:
+    assert language_of(text) == language
+
+
+@given(st.text())
+def test_terms_hold_no_space_and_are_never_empty(text: str) -> None:
+    # The index parts them at white space, so one inside a term would make two of it.
+    for term in tokenize(text):
+        assert term.split() == [term]
+
+
+@given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
+def test_texts_set_apart_give_the_terms_of_each(first: str, second: str) -> None:
+    assert tokenize(f"{first} | {second}") == tokenize(first) + tokenize(second)
