@@ -15,7 +15,10 @@ from moli.retrieval.ingest import Ingest
 from moli.serving.app import create_app
 from moli.workspace import Workspace
 
-TEXT = "A backup runs every night at 02:30. Backups are kept for 35 days.\n"
+TEXTS = {
+    "backup.txt": "A backup runs every night at 02:30. Backups are kept for 35 days.\n",
+    "office.txt": "The office opens at 8:30. Receipts are handed in within 30 days of a trip.\n",
+}
 # These differ from run to run or from machine to machine; their type is compared all the same.
 CHANGING = {"source", "trace_id", "created_at", "added_at"}
 Example = tuple[str, str, Any]
@@ -24,10 +27,11 @@ Example = tuple[str, str, Any]
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder = tmp_path_factory.mktemp("api")
-    (folder / "backup.txt").write_text(TEXT, encoding="utf-8")
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text, encoding="utf-8")
     with Workspace.init(folder) as workspace:
         encoder = load_encoder(workspace.settings.encoder)
-        list(Ingest(workspace, encoder).files([folder / "backup.txt"]))
+        list(Ingest(workspace, encoder).files([folder / name for name in TEXTS]))
         yield TestClient(create_app(workspace), base_url="http://127.0.0.1:7860")
 
 

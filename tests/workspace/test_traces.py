@@ -37,6 +37,7 @@ def test_nothing_of_a_removed_document_is_left_in_the_files(
         ids.append(put(workspace, f"gone{n}", *(f"{WORD} number {n} {i}. " * 9 for i in range(8))))
         hit = hit_of(f"{WORD} quoted.", document_id=ids[-1], title=WORD, heading=WORD, source=WORD)
         workspace.traces.add(trace_of(f"{n:032x}", hit))
+    assert bytes_with(workspace.folder, WORD)
     workspace.documents.remove(ids)
     with workspace.database.write() as connection:
         connection.exec_driver_sql("UPDATE documents SET title = '' WHERE source LIKE 'kept%'")

@@ -25,13 +25,15 @@ def add(
     paths: Annotated[list[str], typer.Argument(help="Files, folders or glob patterns.")],
     group: Annotated[
         list[str] | None,
-        typer.Option("--group", "-g", help="Who may see them; default: everyone. Repeatable."),
+        typer.Option("--group", "-g", help="Who may see them (new: everyone). Repeatable."),
     ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option("--label", help="KEY=VALUE to filter by later; may be repeated."),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Read files again even if unchanged.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Read files again even if unchanged.")
+    ] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -42,14 +44,13 @@ def add(
     Example: moli add handbook.pdf notes/ "reports/**/*.docx"
     """
     from moli.models.embedding import load_encoder
-    from moli.records.documents import EVERYONE
     from moli.retrieval.indexes import Indexes
     from moli.retrieval.ingest import Ingest, Labels, discover
 
     with open_workspace(workspace) as opened:
         files, missing = discover(paths)
         encoder = load_encoder(opened.settings.encoder)
-        labels = Labels(tuple(group or (EVERYONE,)), pairs(label, "--label"))
+        labels = Labels(tuple(group) if group else None, pairs(label, "--label"))
         outcomes = Ingest(opened, encoder).files(files, labels, force=force)
         reports = [*missing, *_shown(outcomes, len(files), quiet=as_json)]
         indexes = Indexes(opened, encoder)
@@ -98,7 +99,13 @@ def _print_summary(reports: list[FileReport], counts: Counter[str]) -> None:
     passages = sum(report.passages for report in reports)
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no files found"
     typer.echo(f"{told} ({passages:,} passages)")
+    if skipped := {report.source.rpartition(".")[2] for report in reports if _skipped(report)}:
+        typer.echo(f"  skipped: files that are of no known format (.{', .'.join(sorted(skipped))})")
     for report in reports:
         if report.message:
             mark = "failed" if report.outcome == "failed" else "note"
             typer.echo(f"  {mark}: {report.message}", err=report.outcome == "failed")
+
+
+def _skipped(report: FileReport) -> bool:
+    return report.outcome == "skipped"

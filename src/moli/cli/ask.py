@@ -15,6 +15,7 @@ from moli.cli.output import (
     filter_of,
     open_workspace,
     print_json,
+    warn_of_missing_vectors,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def ask(
         retriever = Retriever(opened, load_encoder(settings.encoder))
         visible = filter_of(opened, group, where)
         answer = Answerer(opened, retriever, chat).ask(question, visible)
+        warn_of_missing_vectors(retriever)
     if as_json:
         print_json(answer)
     else:
@@ -67,7 +69,8 @@ def _print(answer: Answer) -> None:
         style = "" if sentence.supported else "dim"
         mark = marks if sentence.supported else f"{marks} (unsupported)"
         out.print(f"{sentence.text} {mark}", markup=False, style=style)
-    out.print()
+    if numbers:
+        out.print()
     for citation, number in numbers.items():
         page = f", page {citation.page}" if citation.page else ""
         heading = f", {citation.heading}" if citation.heading else ""

@@ -46,7 +46,8 @@ def remove(
         bool, typer.Option("--missing", help="Remove documents whose file is gone.")
     ] = False,
     purge: Annotated[
-        bool, typer.Option("--purge", help="Rebuild the indexes, so no trace stays on disk.")
+        bool,
+        typer.Option("--purge", help="Rebuild the indexes, so that no word of them stays on disk."),
     ] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
@@ -58,6 +59,8 @@ def remove(
     from moli.models.embedding import load_encoder
     from moli.retrieval.indexes import Indexes
 
+    if not targets and not missing:
+        raise typer.BadParameter("name what to remove, or give --missing", param_hint="TARGETS")
     with open_workspace(workspace) as opened:
         chosen = _chosen(opened.documents.list(), targets or [], missing=missing)
         receipt = opened.documents.remove([each.id for each in chosen])
@@ -73,9 +76,9 @@ def remove(
         print_json({"removed": receipt, "sources": sources, "indexes": left, "purged": purge})
         return
     typer.echo(
-        f"Removed {receipt.documents} documents, {receipt.passages} passages, "
-        f"{receipt.vectors} vectors; {receipt.traces} traces redacted. "
-        f"Left in the indexes: {left['lexical']['passages']} by words, "
+        f"Removed: documents {receipt.documents}, passages {receipt.passages}, "
+        f"vectors {receipt.vectors}; traces redacted: {receipt.traces}. "
+        f"Passages left in the indexes: {left['lexical']['passages']} by words, "
         f"{left['dense']['passages']} by meaning."
     )
 
@@ -90,9 +93,15 @@ def _chosen(documents: list[Document], targets: list[str], *, missing: bool) -> 
             )
         chosen.update((each.id, each) for each in matches)
     if missing:
-        gone = (each for each in documents if not Path(each.source).exists())
+        gone = (each for each in documents if file_is_gone(each))
         chosen.update((each.id, each) for each in gone)
     return list(chosen.values())
+
+
+def file_is_gone(document: Document) -> bool:
+    """Whether the document came from a file that is no longer there."""
+    path = Path(document.source)
+    return path.is_absolute() and not path.exists()
 
 
 def _matches(document: Document, target: str) -> bool:

@@ -15,6 +15,7 @@ from moli.records.errors import MoliError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from moli.retrieval.search import Retriever
     from moli.workspace import Workspace
     from moli.workspace.filter import Filter
 
@@ -56,6 +57,17 @@ def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"'{text}' is not KEY=VALUE", param_hint=option)
         result[key] = value
     return result
+
+
+def warn_of_missing_vectors(retriever: Retriever) -> None:
+    """Say so when passages cannot be found by meaning, as after a change of encoder."""
+    lacking = len(retriever.indexes.lexical) - len(retriever.indexes.dense)
+    if lacking > 0:
+        typer.echo(
+            f"moli: {lacking} passages are found by words only, as they have no vector of "
+            f"{retriever.encoder.name}. Run 'moli index rebuild'.",
+            err=True,
+        )
 
 
 def print_json(value: Any) -> None:

@@ -15,6 +15,7 @@ from moli.cli.output import (
     filter_of,
     open_workspace,
     print_json,
+    warn_of_missing_vectors,
 )
 
 
@@ -37,6 +38,7 @@ def search(
         visible = filter_of(opened, group, where)
         retriever = Retriever(opened, load_encoder(opened.settings.encoder))
         hits = retriever.search(query, limit, visible)
+        warn_of_missing_vectors(retriever)
     if as_json:
         print_json({"query": query, "hits": hits})
         return
@@ -53,7 +55,7 @@ def search(
         ]
         out.print(f"{rank}. {hit.title or hit.source}{page}", style="bold", markup=False)
         out.print(
-            f"   {hit.score:.3f} = {' + '.join(sides)}   {hit.heading}", style="dim", markup=False
+            f"   {hit.score:.3f} ({', '.join(sides)})   {hit.heading}", style="dim", markup=False
         )
         excerpt = " ".join(hit.text.split())
         out.print("   " + (excerpt[:300] + "…" if len(excerpt) > 300 else excerpt), markup=False)

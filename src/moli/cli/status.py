@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
+from moli.cli.documents import file_is_gone
 from moli.cli.output import JsonOption, WorkspaceOption, open_workspace, print_json
 
 
@@ -23,7 +22,7 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
             "database": opened.database.engine.url.render_as_string(hide_password=True),
             "counts": counts,
             "characters": sum(each.characters for each in documents),
-            "files_missing": sum(not Path(each.source).exists() for each in documents),
+            "files_missing": sum(map(file_is_gone, documents)),
             "model": settings.model or "quotes",
             "encoder": settings.encoder,
             "last_change": opened.passages.last_change(),

@@ -12,18 +12,23 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as op
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from moli.records.errors import ModelError
+
+# On import, OpenVINO reports to an analytics service over the network if this package is there.
+# Nothing leaves the machine: without it, OpenVINO falls back to a stub of its own.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import openvino as ov  # noqa: E402
+from openvino import opset13 as op  # noqa: E402
 
 _MAX_TOKENS = 512
 _ACTIVATIONS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}

@@ -12,7 +12,7 @@ class MoliError(Exception):
 
     code = "error"
 
-    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+    def __init__(self, what: str, where: str = "", fix: str = "") -> None:
         self.what, self.where, self.fix = what, where, fix
         super().__init__(what, where, fix)
 
@@ -60,7 +60,7 @@ class DocumentError(MoliError):
 
     code = "document"
 
-    def __init__(self, reason: str, what: str, *, where: str = "", fix: str = "") -> None:
-        super().__init__(what, where=where, fix=fix)
+    def __init__(self, reason: str, what: str, where: str = "", fix: str = "") -> None:
+        super().__init__(what, where, fix)
         self.reason = reason
         self.args = (reason, what, where, fix)

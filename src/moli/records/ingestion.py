@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["added", "updated", "unchanged", "failed"]
+Outcome = Literal["added", "updated", "unchanged", "skipped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +11,7 @@ class FileReport:
     """What became of one file.
 
     Attributes:
+        outcome: "skipped" is a file in a folder whose suffix is of no format that is read.
         reason: for a failed file, the reason code of `DocumentError`.
         message: for a failed file, what is wrong and what to do; else warnings, if any.
     """

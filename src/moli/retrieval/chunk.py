@@ -61,20 +61,21 @@ def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         return
     cuts = [start + first for first, _ in sentence_spans(text[start:end])][1:]
     for first, last in zip([start, *cuts], [*cuts, end], strict=True):
-        while _weight(text[first:last]) > MAX_WEIGHT:
-            middle = _cut(text, first, last)
+        while (middle := _cut(text, first, last)) < last:
             yield first, middle
             first = middle
         yield first, last
 
 
 def _cut(text: str, start: int, end: int) -> int:
-    """The last good place to cut at most a full passage after `start`."""
+    """The last good place to cut at most a full passage after `start`; `end` if all fits."""
     limit = start
     weight = 0
     while limit < end and weight < MAX_WEIGHT - _IDEOGRAPH_WEIGHT:
         weight += _IDEOGRAPH_WEIGHT if _IDEOGRAPH.match(text[limit]) else 1
         limit += 1
+    if limit == end:
+        return end
     for mark in ("\n", "，", ", ", " "):
         found = text.rfind(mark, start + (limit - start) // 2, limit)
         if found > start:

@@ -19,13 +19,13 @@ from moli.records.answers import Hit
 from moli.records.documents import Heading, heading_path
 from moli.retrieval.lexical import LexicalIndex
 from moli.retrieval.sentences import sentence_spans
-from moli.retrieval.tokens import Language, language_of, query_terms, tokenize
+from moli.retrieval.tokens import Language, key_terms, language_of, tokenize
 
 _MAX_SENTENCES = 96  # keeps the time of one answer bounded
 _MAX_CHARACTERS = 600
 _ASKS_NUMBER = re.compile(
     r"\bwhen\b|\bhow (?:many|much|long|old|far|often|large|tall|big)\b|\bwhat (?:year|date|percent"
-    r"|number|age|time|century|decade)|多少|几|何时|什么时候|哪年|哪一年|年份|日期",
+    r"|number|age|time|century|decade)|多少|多久|多长|多大|多远|几|何时|什么时候|哪年|哪一年|年份|日期",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(
@@ -92,7 +92,8 @@ def weigh(
 def sentences(hits: Sequence[Hit], headings: Headings) -> list[tuple[int, int, int]]:
     """(index of hit, start, end) of sentences worth weighing, in order of the hits.
 
-    A heading asks more than it answers, so it is no candidate; it speaks for what is below it.
+    A heading asks more than it answers, and so does a question: they are no candidates, but speak
+    for what is below them.
     """
     return [
         (index, start, end)
@@ -100,6 +101,7 @@ def sentences(hits: Sequence[Hit], headings: Headings) -> list[tuple[int, int, i
         for start, end in sentence_spans(hit.text)
         if end - start <= _MAX_CHARACTERS
         and re.search(r"\w", hit.text[start:end])
+        and not hit.text[start:end].rstrip("*_ ”\"'").endswith(("?", "？"))
         and not any(each.offset == hit.start + start for each in headings[hit.document_id])
     ][:_MAX_SENTENCES]
 
@@ -113,7 +115,7 @@ def features(
     lexical: LexicalIndex,
 ) -> NDArray[np.float64]:
     """[sentences, len(FEATURES)]."""
-    rarity = lexical.rarity(query_terms(question))
+    rarity = lexical.rarity(key_terms(question))
     total = sum(rarity.values()) or 1.0
 
     def coverage(terms: set[str]) -> float:

@@ -25,7 +25,7 @@ class Indexes:
         self._workspace = workspace
         self._passages = workspace.passages
         self._guard = threading.Lock()
-        folder = workspace.cache / "index"
+        folder = workspace.cache / "index" / workspace.database.identity()
         self.lexical = LexicalIndex(folder / "lexical")
         self.dense = DenseIndex(folder / "dense", encoder)
 
@@ -36,6 +36,7 @@ class Indexes:
         now. That is safe: what it returns is checked against the store before anyone sees it.
         """
         newest = self._passages.last_change()
+        self._forget_the_future(newest)
         if min(self.lexical.applied, self.dense.applied) >= newest:
             return newest
         with self._guard:
@@ -51,6 +52,13 @@ class Indexes:
                 except WorkspaceError:
                     pass
         return newest
+
+    def _forget_the_future(self, newest: int) -> None:
+        """An index ahead of the log was made before the database was put back to an older state."""
+        if max(self.lexical.applied, self.dense.applied) > newest:
+            with self._guard, self._workspace.lock("lexical"):
+                self.lexical.clear()
+                self.dense.clear()
 
     def _after(self, applied: int) -> Iterator[list[Change]]:
         while changes := self._passages.changes(applied, _CHANGES_PER_COMMIT):

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from moli.models.embedding import Encoder
-from moli.records.documents import EVERYONE, Chunk, ParsedDocument, in_context
+from moli.records.documents import Chunk, ParsedDocument, in_context
 from moli.records.errors import DocumentError
 from moli.records.ingestion import FileReport
 from moli.retrieval.chunk import chunk
@@ -49,9 +49,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What is noted with every document of an ingestion: who may see it, and attributes."""
+    """What is noted with every document of an ingestion: who may see it, and attributes.
 
-    groups: Sequence[str] = (EVERYONE,)
+    Without `groups`, documents that are stored already keep theirs and new ones are open to
+    everyone: adding a folder again never opens what was closed.
+    """
+
+    groups: Sequence[str] | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -126,7 +130,8 @@ class Ingest:
         except DocumentError as error:
             return FileReport(str(path), "failed", reason=error.reason, message=str(error))
         if source is None:
-            self._documents.set_groups(str(path), labels.groups)
+            if labels.groups is not None or labels.attributes:
+                self._documents.relabel(str(path), labels.groups, labels.attributes)
             return FileReport(str(path), "unchanged")
         return source
 
@@ -243,20 +248,25 @@ def _titled(parsed: ParsedDocument, path: Path) -> ParsedDocument:
 def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:
     """Files below `paths` (files, folders, glob patterns), and a report on each path that is none.
 
-    Folders give the files of known suffix, hidden ones left out; a file named outright is taken
-    whatever its name.
+    Folders give the files of known suffix, hidden ones left out; the others are reported as
+    skipped. A file named outright is taken whatever its name.
     """
     found: dict[Path, None] = {}
     missing: list[FileReport] = []
     for text in paths:
         path = Path(text).expanduser()
         if path.is_dir():
-            found.update(dict.fromkeys(_below(path)))
+            for each in _below(path):
+                if each.suffix.lower() in SUFFIXES:
+                    found[each] = None
+                else:
+                    missing.append(FileReport(str(each), "skipped", reason="unsupported"))
         elif path.exists():
             found[path.absolute()] = None
         elif matches := _glob(path):
-            inner, _ = discover(matches)
+            inner, others = discover(matches)
             found.update(dict.fromkeys(inner))
+            missing += others
         else:
             message = f"{text}: no such file or folder. Check the path."
             missing.append(FileReport(text, "failed", reason="missing", message=message))
@@ -277,7 +287,7 @@ def _below(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(root, name)
-            if not name.startswith(".") and path.suffix.lower() in SUFFIXES and path.is_file():
+            if not name.startswith(".") and path.is_file():
                 yield path
 
 

@@ -95,7 +95,8 @@ class LexicalIndex:
         total = len(self)
         counts = {term: self._searcher.doc_freq("terms", term) for term in set(terms)}
         return {
-            term: math.log(1 + (total - count + 0.5) / (count + 0.5))
+            # A count may include removed passages until their segment is merged.
+            term: math.log(1 + (max(total - count, 0) + 0.5) / (count + 0.5))
             for term, count in counts.items()
         }
 

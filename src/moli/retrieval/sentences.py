@@ -11,6 +11,8 @@ _END = re.compile(
       [。！？；…]+[”’」』）\]"']*            # Chinese: the mark alone ends the sentence
     | [.!?]+[”’"')\]]*(?=\s+[“‘"'(\[]*[^\sa-z])  # Latin: a mark, a space, no lower case
     | \n[ \t]*\n\s*                          # a blank line ends a block
+    | \n(?=[ \t]*(?:[-*•·]|\d+[.)、])\s)       # a line that begins an item of a list
+    | \n(?=[^\n]*\ \|\ )                      # a row of a table
     """,
     re.VERBOSE,
 )

@@ -25,7 +25,7 @@ _FUNCTION_WORDS = frozenset(
     a an and are as at be been but by did do doe for from had has have he her his how i if in into
     is it it of on or s so such that the their them then there these they this to was we were what
     when where which who whom whose whi will with would you your
-    的 了 是 在 有 和 什 么 什么 哪 哪些 哪个 谁 多少 几 何 怎么 怎样 如何 为何 为什么 请问
+    的 了 是 在 有 和 什 么 什么 哪 哪些 哪个 谁 多少 几 何 怎么 怎样 如何 为何 为什么 请问 多久 多长 多大 多远 几点 吗 呢 要 能 可以
     """.split()  # noqa: SIM905
 )
 _stemmer = Stemmer.Stemmer("english")
@@ -50,6 +50,19 @@ def tokenize(text: str) -> list[str]:
 def query_terms(text: str) -> list[str]:
     """Index terms of a query: function words are dropped unless there is nothing else."""
     terms = tokenize(text)
+    return [term for term in terms if term not in _FUNCTION_WORDS] or terms
+
+
+def key_terms(text: str) -> list[str]:
+    """The words of a question that an answer is likely to share, without overlapping pieces."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    terms = [
+        term
+        for match in _RUN.finditer(folded)
+        for term in (
+            _segmenter().cut(match.group()) if match.lastgroup == "cjk" else (_stem(match.group()),)
+        )
+    ]
     return [term for term in terms if term not in _FUNCTION_WORDS] or terms
 
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from filelock import FileLock, Timeout
+from sqlalchemy import URL
 
 from moli.records.errors import WorkspaceError
 from moli.workspace.database import Database
@@ -38,7 +39,14 @@ class Workspace:
     @classmethod
     def init(cls, root: Path) -> Workspace:
         """Make a workspace in `root`; an existing one is opened and left as it is."""
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError(
+                f"no folder can be made there ({error.strerror})",
+                where=str(root),
+                fix="Choose another place.",
+            ) from error
         toml = root / SETTINGS_FILE
         if not toml.exists():
             toml.write_text(Settings.template(), encoding="utf-8")
@@ -57,7 +65,8 @@ class Workspace:
     @cached_property
     def database(self) -> Database:
         self.folder.mkdir(exist_ok=True)
-        database = Database(self.settings.database or f"sqlite:///{self.folder / 'moli.db'}")
+        embedded = URL.create("sqlite", database=str(self.folder / "moli.db"))
+        database = Database(self.settings.database or embedded)
         with self.lock("migrate"):
             database.migrate()
         return database

@@ -14,9 +14,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from moli.records.errors import WorkspaceError
+from moli.workspace import schema
 
 REVISION = "0001"
 _BUSY_MS = 60_000
@@ -26,11 +27,26 @@ class Database:
     """A database by its SQLAlchemy URL.
 
     Raises:
-        WorkspaceError: on use, if it cannot be reached or was written by a newer Moli.
+        WorkspaceError: it names no database that can be used; later, on use, if the database cannot
+            be reached or was written by a newer Moli.
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    def __init__(self, url: str | sa.URL) -> None:
+        try:
+            self.engine = sa.create_engine(_with_driver(url))
+        except (ArgumentError, ImportError) as error:
+            raise WorkspaceError(
+                f"not a database that can be used ({error})",
+                where="database",
+                fix="Leave it empty for SQLite, or give postgresql://USER@HOST/NAME "
+                "(needs: pip install 'moli[scale]').",
+            ) from error
+        if self.engine.dialect.name not in ("sqlite", "postgresql"):
+            raise WorkspaceError(
+                f"{self.engine.dialect.name} is not supported",
+                where="database",
+                fix="Leave it empty for SQLite, or give a postgresql:// address.",
+            )
         if self.is_sqlite:
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -55,6 +71,11 @@ class Database:
                     connection.exec_driver_sql("LOCK TABLE changes IN EXCLUSIVE MODE")
                 yield connection
 
+    def identity(self) -> str:
+        """A name that no other database has."""
+        with self.read() as connection:
+            return str(connection.execute(sa.select(schema.identity.c.name)).scalar_one())
+
     def migrate(self) -> None:
         """Bring the schema to this version; nothing is done when it is already there."""
         current = self._revision()
@@ -76,7 +97,7 @@ class Database:
                 if not sa.inspect(connection).has_table("alembic_version"):
                     return None
                 row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-        except OperationalError as error:
+        except DatabaseError as error:
             raise WorkspaceError(
                 f"the database does not open ({error.orig})",
                 where=self.engine.url.render_as_string(hide_password=True),
@@ -105,6 +126,12 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _with_driver(url: str | sa.URL) -> sa.URL:
+    parsed = sa.make_url(url)
+    plain = parsed.drivername in ("postgresql", "postgres")
+    return parsed.set(drivername="postgresql+psycopg") if plain else parsed
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

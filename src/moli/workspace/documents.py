@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import sqlalchemy as sa
@@ -30,7 +30,8 @@ from moli.workspace.traces import redact
 class NewDocument:
     """A document read, cut and embedded, ready to be stored.
 
-    `chunks` tile `parsed.text`; `vectors` is [len(chunks), dimensions] from `encoder`.
+    `chunks` tile `parsed.text`; `vectors` is [len(chunks), dimensions] from `encoder`. Without
+    `groups`, a new version keeps those of the old one, and a new document is open to everyone.
     """
 
     source: str
@@ -42,7 +43,7 @@ class NewDocument:
     chunks: Sequence[Chunk]
     encoder: str
     vectors: NDArray[np.float32]
-    groups: Sequence[str] = (EVERYONE,)
+    groups: Sequence[str] | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,45 +64,50 @@ class DocumentStore:
         documents = list({document.source: document for document in new}.values())
         with self._database.write() as connection:
             older = _ids(connection, [document.source for document in documents])
+            groups = {source: _groups(connection, number) for source, number in older.items()}
             for document_id in older.values():
                 _delete(connection, document_id)
-            _insert(connection, documents)
+            _insert(
+                connection,
+                [
+                    each
+                    if each.groups is not None
+                    else replace(each, groups=groups.get(each.source, (EVERYONE,)))
+                    for each in documents
+                ],
+            )
         return set(older)
 
-    def set_groups(self, source: str, groups: Sequence[str]) -> None:
-        """Say anew who may see a document; nothing is written if that is how it is."""
-        table, access = schema.documents, schema.access
-        query = (
-            sa.select(access.c.group)
-            .join(table, table.c.id == access.c.document_id)
-            .where(table.c.source == source)
-        )
-        with self._database.read() as connection:
-            if set(scalars(connection, query)) == set(groups):
-                return
+    def relabel(
+        self, source: str, groups: Sequence[str] | None, attributes: Mapping[str, str]
+    ) -> None:
+        """Say anew who may see a stored document, if `groups` are given, and add attributes."""
         with self._database.write() as connection:
-            document_id = connection.execute(
-                sa.select(table.c.id).where(table.c.source == source)
-            ).scalar()
-            if document_id is not None:
+            document_id = _ids(connection, [source]).get(source)
+            if document_id is None:
+                return
+            if groups is not None:
+                access = schema.access
                 connection.execute(sa.delete(access).where(access.c.document_id == document_id))
-                rows = _access_rows(document_id, groups)
-                if rows:
+                if rows := _access_rows(document_id, groups):
                     connection.execute(sa.insert(access), rows)
+            table = schema.attributes
+            for key, value in attributes.items():
+                of_key = (table.c.document_id == document_id) & (table.c.key == key)
+                connection.execute(sa.delete(table).where(of_key))
+                row = {"document_id": document_id, "key": key, "value": value}
+                connection.execute(sa.insert(table).values(row))
 
     def remove(self, document_ids: Sequence[int]) -> Removal:
         """Remove documents and all that came from them, and say how much that was."""
+        documents = passages = vectors = 0
         with self._database.write() as connection:
-            passages = vectors = documents = traces = 0
-            for batch in batches(document_ids):
-                traces += redact(connection, batch)
-                for document_id in batch:
-                    counts = _delete(connection, document_id)
-                    documents, passages, vectors = (
-                        documents + counts[0],
-                        passages + counts[1],
-                        vectors + counts[2],
-                    )
+            traces = redact(connection, _sources(connection, document_ids))
+            for document_id in document_ids:
+                counts = _delete(connection, document_id)
+                documents += counts[0]
+                passages += counts[1]
+                vectors += counts[2]
         return Removal(documents, passages, vectors, traces)
 
     # Documents
@@ -136,7 +142,7 @@ class DocumentStore:
             found = _documents(connection, condition)
         if not found:
             raise NotFoundError(
-                f"no document {document_id}", fix="'moli list' shows what there is."
+                f"no document {document_id}", fix="Take an id from the list of documents."
             )
         return found[0]
 
@@ -171,6 +177,15 @@ def _ids(connection: sa.Connection, sources: Sequence[str]) -> dict[str, int]:
         query = sa.select(table.c.source, table.c.id).where(table.c.source.in_(batch))
         found.update((row.source, row.id) for row in connection.execute(query))
     return found
+
+
+def _sources(connection: sa.Connection, document_ids: Sequence[int]) -> list[str]:
+    table = schema.documents
+    return [
+        source
+        for batch in batches(document_ids)
+        for source in scalars(connection, sa.select(table.c.source).where(table.c.id.in_(batch)))
+    ]
 
 
 def _insert(connection: sa.Connection, documents: Sequence[NewDocument]) -> None:
@@ -227,7 +242,15 @@ def _document_row(new: NewDocument) -> dict[str, object]:
     }
 
 
-def _access_rows(document_id: int, groups: Sequence[str]) -> list[dict[str, object]]:
+def _groups(connection: sa.Connection, document_id: int) -> list[str]:
+    access = schema.access
+    query = sa.select(access.c.group).where(access.c.document_id == document_id)
+    return scalars(connection, query)
+
+
+def _access_rows(document_id: int, groups: Sequence[str] | None) -> list[dict[str, object]]:
+    if groups is None:
+        raise ValueError("groups are settled before a document is stored")
     return [{"document_id": document_id, "group": each} for each in sorted(set(groups))]
 
 

@@ -32,6 +32,9 @@ def _document(primary_key: bool = False, index: bool = False) -> Column[int]:
     )
 
 
+# One row. Derived files are kept by this name, so those of another database are never mistaken.
+identity = Table("identity", metadata, Column("name", String(32), primary_key=True))
+
 documents = Table(
     "documents",
     metadata,
@@ -108,11 +111,12 @@ traces = Table(
     Column("payload", JSON, nullable=False),
 )
 
-trace_documents = Table(
-    "trace_documents",
+# By source and not by number: a trace speaks of the version it saw, and goes with the document.
+trace_sources = Table(
+    "trace_sources",
     metadata,
     Column("trace_id", String(32), ForeignKey("traces.id", ondelete="CASCADE"), primary_key=True),
-    Column("document_id", _Id, primary_key=True, index=True),
+    Column("source", Text, primary_key=True, index=True),
 )
 
 tunings = Table(

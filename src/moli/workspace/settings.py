@@ -87,6 +87,10 @@ def find_root(start: Path) -> Path:
         WorkspaceError: there is none.
     """
     start = start.resolve()
+    if not start.is_dir():
+        raise WorkspaceError(
+            "no such folder", where=str(start), fix="Run 'moli init' there to make a workspace."
+        )
     for folder in (start, *start.parents):
         if (folder / SETTINGS_FILE).is_file():
             return folder

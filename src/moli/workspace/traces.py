@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from moli.records.answers import Trace
 from moli.records.errors import NotFoundError
 from moli.workspace import schema
 from moli.workspace.database import Database
+from moli.workspace.passages import batches
 
 _TRACE = TypeAdapter(Trace)
 
@@ -22,18 +24,23 @@ class TraceStore:
         self._database = database
 
     def add(self, trace: Trace) -> None:
-        quoted = {passage.document_id for passage in trace.passages}
+        """Store a trace; what it has from a document that was just removed is left out."""
+        sources = sorted({passage.source for passage in trace.passages})
+        payload = _TRACE.dump_python(trace, mode="json")
+        table = schema.documents
         with self._database.write() as connection:
+            live = connection.execute(sa.select(table.c.source).where(table.c.source.in_(sources)))
+            present = set(live.scalars())
+            if gone := set(sources) - present:
+                payload = _without(payload, gone)
             connection.execute(
                 sa.insert(schema.traces).values(
-                    id=trace.id,
-                    created_at=trace.created_at,
-                    payload=_TRACE.dump_python(trace, mode="json"),
+                    id=trace.id, created_at=trace.created_at, payload=payload
                 )
             )
-            if quoted:
-                rows = [{"trace_id": trace.id, "document_id": each} for each in sorted(quoted)]
-                connection.execute(sa.insert(schema.trace_documents), rows)
+            rows = [{"trace_id": trace.id, "source": source} for source in sorted(present)]
+            if rows:
+                connection.execute(sa.insert(schema.trace_sources), rows)
 
     def get(self, trace_id: str) -> Trace:
         """The trace by its id, or by a prefix that only it has.
@@ -60,39 +67,43 @@ class TraceStore:
         return [_TRACE.validate_python(row) for row in rows]
 
 
-def redact(connection: sa.Connection, document_ids: list[int]) -> int:
-    """Take the words of removed documents out of the traces that quote them; returns how many."""
-    if not document_ids:
-        return 0
-    traces, link = schema.traces, schema.trace_documents
-    concerned = sa.select(link.c.trace_id).where(link.c.document_id.in_(document_ids))
-    rows = connection.execute(
-        sa.select(traces.c.id, traces.c.payload).where(traces.c.id.in_(concerned))
-    ).all()
-    gone = set(document_ids)
-    for trace_id, payload in rows:
-        connection.execute(
-            sa.update(traces).where(traces.c.id == trace_id).values(payload=_without(payload, gone))
-        )
-    connection.execute(sa.delete(link).where(link.c.document_id.in_(document_ids)))
-    return len(rows)
+def redact(connection: sa.Connection, sources: Sequence[str]) -> int:
+    """Take the words of removed documents out of the traces that have them; returns how many."""
+    traces, link = schema.traces, schema.trace_sources
+    concerned: set[str] = set()
+    for batch in batches(sources):
+        of_batch = link.c.source.in_(batch)
+        ids = set(connection.execute(sa.select(link.c.trace_id).where(of_batch)).scalars())
+        for trace_id in ids:
+            one = traces.c.id == trace_id
+            payload = connection.execute(sa.select(traces.c.payload).where(one)).scalar_one()
+            payload = _without(payload, set(batch))
+            connection.execute(sa.update(traces).where(one).values(payload=payload))
+        connection.execute(sa.delete(link).where(of_batch))
+        concerned |= ids
+    return len(concerned)
 
 
-def _without(payload: dict[str, Any], gone: set[int]) -> dict[str, Any]:
-    """`payload` with text, heading and title of the `gone` documents emptied, numbers kept."""
+def _without(payload: dict[str, Any], gone: set[str]) -> dict[str, Any]:
+    """`payload` without the words of the documents from `gone`; numbers and scores stay."""
     words = {"text", "quote", "heading", "title", "source"}
 
     def clean(value: Any) -> Any:
         if isinstance(value, list):
             return [clean(each) for each in value]
         if isinstance(value, dict):
-            redacted = value.get("document_id") in gone
+            redacted = value.get("source") in gone
             return {k: "" if redacted and k in words else clean(v) for k, v in value.items()}
         return value
 
+    # A sentence may repeat a passage word for word. It stays only where its quotes show that it
+    # rests on documents that are still there.
+    kept = [
+        bool(sentence["citations"]) and not any(c["source"] in gone for c in sentence["citations"])
+        for sentence in payload["sentences"]
+    ]
     cleaned: dict[str, Any] = clean(payload)
-    # A sentence may repeat its quote word for word, so answers that rest on a removed document go.
-    for sentence in cleaned["sentences"]:
-        if any(citation["document_id"] in gone for citation in sentence["citations"]):
+    for sentence, keep in zip(cleaned["sentences"], kept, strict=True):
+        if not keep:
             sentence["text"] = ""
     return cleaned

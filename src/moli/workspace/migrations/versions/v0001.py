@@ -1,5 +1,7 @@
 """The first schema."""
 
+import uuid
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -51,6 +53,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("source"),
         sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "identity",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
         "traces",
@@ -118,17 +125,13 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_passages_document_id"), "passages", ["document_id"], unique=False)
     op.create_table(
-        "trace_documents",
+        "trace_sources",
         sa.Column("trace_id", sa.String(length=32), nullable=False),
-        sa.Column(
-            "document_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
-        ),
+        sa.Column("source", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["trace_id"], ["traces.id"], ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("trace_id", "document_id"),
+        sa.PrimaryKeyConstraint("trace_id", "source"),
     )
-    op.create_index(
-        op.f("ix_trace_documents_document_id"), "trace_documents", ["document_id"], unique=False
-    )
+    op.create_index(op.f("ix_trace_sources_source"), "trace_sources", ["source"], unique=False)
     op.create_table(
         "vectors",
         sa.Column(
@@ -139,12 +142,14 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["passage_id"], ["passages.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("passage_id", "encoder"),
     )
+    name = uuid.uuid4().hex
+    op.bulk_insert(sa.table("identity", sa.column("name", sa.String)), [{"name": name}])
 
 
 def downgrade() -> None:
     op.drop_table("vectors")
-    op.drop_index(op.f("ix_trace_documents_document_id"), table_name="trace_documents")
-    op.drop_table("trace_documents")
+    op.drop_index(op.f("ix_trace_sources_source"), table_name="trace_sources")
+    op.drop_table("trace_sources")
     op.drop_index(op.f("ix_passages_document_id"), table_name="passages")
     op.drop_table("passages")
     op.drop_index("ix_attributes_value", table_name="attributes")
@@ -154,5 +159,6 @@ def downgrade() -> None:
     op.drop_table("tunings")
     op.drop_index(op.f("ix_traces_created_at"), table_name="traces")
     op.drop_table("traces")
+    op.drop_table("identity")
     op.drop_table("documents")
     op.drop_table("changes")

@@ -1,0 +1,473 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import (
+    ENCODER,
+    clean_environment,
+    ingest,
+    new_document,
+    orphans,
+    python,
+    run_together,
+)
+
+from moli.models.embedding import HashEncoder
+from moli.records.ingestion import FileReport
+from moli.retrieval.chunk import chunk
+from moli.retrieval.ingest import Ingest, Labels, discover, encode_missing
+from moli.retrieval.parse import parse_file
+from moli.workspace import Workspace
+from moli.workspace.filter import Filter
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return folder
+
+
+def add(workspace: Workspace, *paths: Path | str, **options: Any) -> list[FileReport]:
+    """Reports on everything below `paths`, as `moli add` makes them."""
+    labels = options.pop("labels", None)
+    found, missing = discover([str(path) for path in paths])
+    return [*missing, *Ingest(workspace, ENCODER).files(found, labels, **options)]
+
+
+def outcomes(reports: list[FileReport]) -> dict[str, str]:
+    return {Path(report.source).name: report.outcome for report in reports}
+
+
+def text_of(workspace: Workspace, path: Path) -> str:
+    return workspace.documents.text(workspace.documents.digests()[str(path)][0])
+
+
+def test_a_file_is_stored_as_it_was_parsed_cut_and_encoded(
+    workspace: Workspace, folder: Path
+) -> None:
+    path = folder / "guide.md"
+    path.write_text("# Guide\n\n" + "It runs. " * 300 + "\n\n## 附录\n\n" + "充电两小时。" * 200)
+    (report,) = add(workspace, path)
+    parsed = parse_file(path)
+    chunks = chunk(parsed)
+    assert len(chunks) > 2
+    assert (report.outcome, report.passages, report.characters) == (
+        "added",
+        len(chunks),
+        len(parsed.text),
+    )
+    (document,) = workspace.documents.list()
+    assert (document.title, document.format, document.characters) == (
+        parsed.title,
+        "md",
+        len(parsed.text),
+    )
+    assert workspace.documents.text(document.id) == parsed.text
+    passages = workspace.passages.range(1, 99)
+    assert [(p.start, p.end, p.heading) for p in passages] == [
+        (c.start, c.end, c.heading) for c in chunks
+    ]
+    _, vectors = workspace.passages.vectors(ENCODER.name, 1, 99)
+    expected = ENCODER.encode([each.in_context for each in passages])
+    assert abs(vectors - expected).max() < 1e-3
+
+
+def test_files_that_have_not_changed_are_left_alone(workspace: Workspace, folder: Path) -> None:
+    (folder / "a.txt").write_text("One.")
+    add(workspace, folder)
+    before = workspace.documents.list()
+    assert outcomes(add(workspace, folder)) == {"a.txt": "unchanged"}
+    os.utime(folder / "a.txt", (1, 1))
+    assert outcomes(add(workspace, folder)) == {"a.txt": "unchanged"}
+    assert workspace.documents.list() == before
+
+
+def test_files_are_read_again_when_told_to(workspace: Workspace, folder: Path) -> None:
+    (folder / "a.txt").write_text("One.")
+    add(workspace, folder)
+    assert outcomes(add(workspace, folder, force=True)) == {"a.txt": "updated"}
+    assert len(workspace.documents.list()) == 1
+
+
+def test_a_file_that_has_changed_takes_the_place_of_its_older_version(
+    workspace: Workspace, folder: Path
+) -> None:
+    (folder / "a.txt").write_text("Old.")
+    (folder / "b.txt").write_text("Stays.")
+    add(workspace, folder)
+    (folder / "a.txt").write_text("New.")
+    assert outcomes(add(workspace, folder)) == {"a.txt": "updated", "b.txt": "unchanged"}
+    assert text_of(workspace, folder / "a.txt") == "New."
+    assert len(workspace.documents.list()) == 2
+    assert not any(orphans(workspace.database).values())
+
+
+def test_a_change_that_cannot_be_read_leaves_the_older_version(
+    workspace: Workspace, folder: Path
+) -> None:
+    path = folder / "a.txt"
+    path.write_text("Old words.")
+    add(workspace, folder)
+    path.write_bytes(bytes(range(256)) * 40)
+    (report,) = add(workspace, folder)
+    assert (report.outcome, report.reason) == ("failed", "misnamed")
+    assert text_of(workspace, path) == "Old words."
+    path.write_text("New words.")
+    assert outcomes(add(workspace, folder)) == {"a.txt": "updated"}
+
+
+def test_files_that_fail_do_not_keep_the_rest_out(workspace: Workspace, folder: Path) -> None:
+    (folder / "good.txt").write_text("Good.")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing of the kind")
+    (folder / "empty.txt").write_bytes(b"")
+    (folder / "lies.docx").write_text("Not a Word document.")
+    reports = add(workspace, folder, folder / "absent.txt")
+    assert outcomes(reports).pop("good.txt") == "added"
+    failed = {Path(r.source).name: r for r in reports if r.outcome == "failed"}
+    assert set(failed) == {"broken.pdf", "empty.txt", "lies.docx", "absent.txt"}
+    assert all(report.reason and report.message for report in failed.values())
+    assert failed["absent.txt"].reason == "missing"
+
+
+def test_a_file_that_goes_away_before_it_is_read_is_reported(
+    workspace: Workspace, folder: Path
+) -> None:
+    paths = [folder / "here.txt", folder / "gone.txt"]
+    paths[0].write_text("Here.")
+    reports = list(Ingest(workspace, ENCODER).files(paths))
+    assert {(Path(r.source).name, r.outcome, r.reason) for r in reports} == {
+        ("here.txt", "added", ""),
+        ("gone.txt", "failed", "missing"),
+    }
+
+
+NAMES = ["two words.txt", "手册（一）.txt", "line\nbreak.txt", "-rf.txt", "%s?#*.txt", "'q\".txt", "é.txt"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_is_added_whatever_it_is_called(
+    workspace: Workspace, folder: Path, name: str
+) -> None:
+    (folder / name).write_text("Words.")
+    assert outcomes(add(workspace, folder)) == {name: "added"}
+    assert outcomes(add(workspace, folder / name)) == {name: "unchanged"}
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="a name that is not UTF-8 becomes a source with lone surrogates, which the store "
+    "cannot encode: the whole run ends with UnicodeEncodeError and its group is lost",
+)
+def test_a_name_that_is_not_utf8_does_not_end_the_run(workspace: Workspace, folder: Path) -> None:
+    (folder / "good.txt").write_text("Good.")
+    with open(os.fsencode(folder) + b"/caf\xe9.txt", "w") as file:  # noqa: PTH123
+        file.write("Words.")
+    reports = add(workspace, folder)
+    assert "added" in {report.outcome for report in reports}
+    assert len(reports) == 2
+
+
+def test_a_file_named_twice_is_added_once(workspace: Workspace, folder: Path) -> None:
+    path = folder / "a.txt"
+    path.write_text("Words.")
+    assert outcomes(add(workspace, path, folder, f"{folder}/*.txt", path)) == {"a.txt": "added"}
+
+
+@pytest.mark.xfail(strict=True, reason="absolute() keeps '..', so each spelling is a source")
+def test_a_file_is_known_however_its_path_is_spelt(workspace: Workspace, folder: Path) -> None:
+    (folder / "a.txt").write_text("Words.")
+    (folder / "inner").mkdir()
+    add(workspace, folder / "a.txt", folder / "inner" / ".." / "a.txt")
+    assert len(workspace.documents.list()) == 1
+
+
+def test_equal_files_of_two_names_are_two_documents(workspace: Workspace, folder: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_text("Same words.")
+    assert outcomes(add(workspace, folder)) == {"a.txt": "added", "b.txt": "added"}
+
+
+def test_labels_and_groups_go_with_every_document(workspace: Workspace, folder: Path) -> None:
+    (folder / "a.txt").write_text("Words.")
+    add(workspace, folder, labels=Labels(("hr", "it"), {"team": "support"}))
+    assert workspace.documents.list(Filter()) == []
+    found = workspace.documents.list(Filter(frozenset({"it"}), {"team": "support"}))
+    assert found[0].groups == ("hr", "it")
+    assert workspace.documents.list(Filter(frozenset({"it"}), {"team": "other"})) == []
+
+
+def test_an_unchanged_file_is_given_its_new_groups(workspace: Workspace, folder: Path) -> None:
+    (folder / "a.txt").write_text("Words.")
+    add(workspace, folder)
+    changes = workspace.passages.last_change()
+    assert outcomes(add(workspace, folder, labels=Labels(("hr",)))) == {"a.txt": "unchanged"}
+    assert workspace.documents.list()[0].groups == ("hr",)
+    assert workspace.passages.last_change() == changes
+
+
+@pytest.mark.xfail(strict=True, reason="only the groups of an unchanged file are brought up to date")
+def test_an_unchanged_file_is_given_its_new_labels(workspace: Workspace, folder: Path) -> None:
+    (folder / "a.txt").write_text("Words.")
+    add(workspace, folder)
+    add(workspace, folder, labels=Labels(attributes={"team": "support"}))
+    assert len(workspace.documents.list(Filter(where={"team": "support"}))) == 1
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="without --group an ingestion means 'everyone', also for documents that were closed",
+)
+@pytest.mark.parametrize("text", ["Words.", "Other words."])
+def test_adding_a_folder_again_opens_nothing_that_was_closed(
+    workspace: Workspace, folder: Path, text: str
+) -> None:
+    (folder / "a.txt").write_text("Words.")
+    add(workspace, folder, labels=Labels(("hr",)))
+    (folder / "a.txt").write_text(text)
+    add(workspace, folder)
+    assert workspace.documents.list(Filter()) == []
+
+
+def test_a_text_of_white_space_is_a_document_without_passages(workspace: Workspace) -> None:
+    (report,) = ingest(workspace, {"blank": " \n\t\n "})
+    assert (report.outcome, report.passages) == ("added", 0)
+    assert workspace.documents.counts()["passages"] == 0
+    ingest(workspace, {"blank": "Words now."})
+    assert workspace.documents.counts() == {
+        "documents": 1,
+        "passages": 1,
+        "vectors": 1,
+        "traces": 0,
+    }
+
+
+def test_a_folder_gives_its_files_of_known_kinds_but_not_the_hidden_ones(folder: Path) -> None:
+    for name in ("b.txt", "a.md", "c.exe", ".hidden.txt", "UPPER.TXT"):
+        (folder / name).touch()
+    for inner in ("sub", ".git"):
+        (folder / inner).mkdir()
+        (folder / inner / "d.txt").touch()
+    (folder / "dangling.txt").symlink_to(folder / "nowhere")
+    found, missing = discover([str(folder)])
+    assert [str(path.relative_to(folder)) for path in found] == [
+        "UPPER.TXT",
+        "a.md",
+        "b.txt",
+        "sub/d.txt",
+    ]
+    assert missing == []
+
+
+def test_a_pattern_gives_what_it_matches_and_a_file_that_is_called_so(folder: Path) -> None:
+    (folder / "deep" / "er").mkdir(parents=True)
+    for name in ("a.txt", "deep/b.txt", "deep/er/c.txt", "report[1].txt"):
+        (folder / name).touch()
+    found, _ = discover([f"{folder}/**/*.txt"])
+    assert {path.name for path in found} == {"a.txt", "b.txt", "c.txt", "report[1].txt"}
+    assert [path.name for path in discover([f"{folder}/report[1].txt"])[0]] == ["report[1].txt"]
+    found, missing = discover([f"{folder}/*.pdf"])
+    assert (found, [report.reason for report in missing]) == ([], ["missing"])
+
+
+@pytest.mark.xfail(strict=True, reason="only a path that is absent is expected, not an odd one")
+@pytest.mark.parametrize("path", ["~nobody-by-that-name/x.txt", "a" * 300])
+def test_a_path_that_cannot_be_is_reported_like_a_missing_one(path: str) -> None:
+    found, missing = discover([path])
+    assert (found, [report.reason for report in missing]) == ([], ["missing"])
+
+
+def test_passages_of_a_new_encoder_are_encoded_once(workspace: Workspace) -> None:
+    ingest(workspace, {f"d{n}": f"Words {n}." for n in range(7)})
+    other = HashEncoder("scripted:other", 16)
+    assert encode_missing(workspace, other, batch=3) == 7
+    assert encode_missing(workspace, other, batch=3) == 0
+    ids, vectors = workspace.passages.vectors(other.name, 1, 7)
+    expected = other.encode([each.in_context for each in workspace.passages.range(1, 7)])
+    assert ids.tolist() == list(range(1, 8))
+    assert abs(vectors - expected).max() < 1e-3
+
+
+def test_a_report_is_given_only_once_the_document_is_stored(
+    workspace: Workspace, folder: Path
+) -> None:
+    for n in range(6):
+        (folder / f"{n}.txt").write_text(f"Number {n}.\n\n" * 700)
+    for report in Ingest(workspace, ENCODER).files(sorted(folder.iterdir())):
+        assert report.source in workspace.documents.digests()
+
+
+def test_an_ingestion_that_is_left_early_leaves_whole_documents(
+    workspace: Workspace, folder: Path
+) -> None:
+    for n in range(8):
+        (folder / f"{n}.txt").write_text(f"Number {n}.\n\n" * 700)
+    reports = Ingest(workspace, ENCODER).files(sorted(folder.iterdir()))
+    next(reports)
+    reports.close()  # type: ignore[attr-defined]
+    for document in workspace.documents.list():
+        assert len(workspace.documents.text(document.id)) == document.characters
+    assert not any(orphans(workspace.database).values())
+
+
+# What may be killed at any moment
+
+ADD = """
+    import sys
+    from pathlib import Path
+    from samples import ENCODER
+    from moli.retrieval import ingest
+    from moli.workspace import Workspace
+    ingest._GROUP_PASSAGES = 3
+    with Workspace.open(Path(sys.argv[1])) as workspace:
+        found, _ = ingest.discover([sys.argv[2]])
+        for report in ingest.Ingest(workspace, ENCODER).files(found):
+            print(report.outcome, report.source, flush=True)
+"""
+
+
+def write_library(folder: Path, count: int = 30) -> None:
+    """Small files of several kinds, the same every time."""
+    generator = random.Random(11)
+    for n in range(count):
+        words = " ".join(generator.choice(("pump", "valve", "水泵。")) for _ in range(60))
+        body = {
+            "txt": f"Number {n}. {words}\n\n" * 20,
+            "md": f"# Title {n}\n\n{words}\n\n## Part\n\n{words}\n" * 8,
+            "html": f"<title>T{n}</title><h1>H{n}</h1><p>{words}</p>" + f"<p>{words}" * 15,
+        }
+        kind = ("txt", "md", "html")[n % 3]
+        (folder / f"{n:02}.{kind}").write_text(body[kind], encoding="utf-8")
+
+
+def content(workspace: Workspace) -> dict[str, Any]:
+    """All that the store holds of each document, without the numbers that it was given."""
+    with workspace.database.read() as connection:
+
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+        return {
+            "documents": rows(
+                "SELECT source, title, format, language, sha256, bytes, characters, pages, "
+                "warnings FROM documents ORDER BY source"
+            ),
+            "passages": rows(
+                'SELECT source, start, "end", heading, text, encoder, vector FROM documents d '
+                "JOIN passages p ON p.document_id = d.id JOIN vectors v ON v.passage_id = p.id "
+                "ORDER BY source, start"
+            ),
+            "access": rows(
+                'SELECT source, "group" FROM documents d JOIN access a ON a.document_id = d.id '
+                "ORDER BY 1, 2"
+            ),
+            "attributes": rows(
+                "SELECT source, key, value FROM documents d "
+                "JOIN attributes a ON a.document_id = d.id ORDER BY 1, 2, 3"
+            ),
+        }
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes that name `pid` as the one they work for."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"moli.retrieval.parse.worker" in words and str(pid).encode() in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="children are looked for in /proc")
+def test_an_ingestion_that_is_killed_again_and_again_ends_as_one_that_was_not(
+    workspace: Workspace, make_workspace: Any, folder: Path
+) -> None:
+    write_library(folder)
+    undisturbed = make_workspace("undisturbed")
+    begun = time.monotonic()
+    subprocess.run(
+        python(ADD, undisturbed.root, folder), env=clean_environment(), check=True, timeout=120
+    )
+    whole = time.monotonic() - begun
+
+    generator = random.Random(7)
+    acknowledged: set[str] = set()
+    for _ in range(8):
+        process = subprocess.Popen(
+            python(ADD, workspace.root, folder),
+            env=clean_environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            process.wait(whole * generator.uniform(0.35, 1.0))
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+        assert process.stdout is not None
+        # A line that was cut off is no acknowledgement.
+        lines = [line for line in process.stdout if line.endswith("\n")]
+        process.wait()
+        acknowledged |= {line.split(" ", 1)[1].rstrip("\n") for line in lines}
+        assert acknowledged <= set(workspace.documents.digests())
+        assert not any(orphans(workspace.database).values())
+        for document in workspace.documents.list():
+            assert len(workspace.documents.text(document.id)) == document.characters
+        deadline = time.monotonic() + 20
+        while children_of(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert children_of(process.pid) == []
+
+    done = subprocess.run(
+        python(ADD, workspace.root, folder),
+        env=clean_environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert len(done.stdout.splitlines()) == 30
+    assert content(workspace) == content(undisturbed)
+    assert not any(orphans(workspace.database).values())
+    left = [path for path in workspace.folder.rglob("*") if "partial" in path.name]
+    assert left == []
+
+
+@pytest.mark.slow
+def test_two_processes_that_add_the_same_files_leave_one_of_each(
+    workspace: Workspace, make_workspace: Any, folder: Path
+) -> None:
+    write_library(folder, 12)
+    outputs = run_together(ADD, [[workspace.root, folder]] * 2)
+    assert all(len(out.splitlines()) == 12 for out in outputs)
+    alone = make_workspace("alone")
+    add(alone, folder)
+    assert content(workspace) == content(alone)
+    assert not any(orphans(workspace.database).values())
+
+
+def test_a_store_that_refuses_leaves_the_group_out_and_says_so(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(type(workspace.documents), "put", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        ingest(workspace, {"a": "Words."})
+    monkeypatch.undo()
+    assert workspace.documents.list() == []
+    workspace.documents.put([new_document("a", "Words.")])
+    assert len(workspace.documents.list()) == 1
