@@ -57,10 +57,11 @@ def new_document(source: str, *parts: str, **fields: Any) -> NewDocument:
     return NewDocument(source=source, parsed=parsed, chunks=chunks, **defaults | fields)
 
 
-def hit_of(text: str, *, document_id: int = 1, passage_id: int = 1, **fields: Any) -> Hit:
+def hit_of(
+    text: str, source: str = "a", *, document_id: int = 1, passage_id: int = 1, **fields: Any
+) -> Hit:
     """A hit that holds `text`, at the start of its document unless told otherwise."""
     defaults: dict[str, Any] = {
-        "source": "source.txt",
         "title": "",
         "heading": "",
         "page": None,
@@ -73,6 +74,7 @@ def hit_of(text: str, *, document_id: int = 1, passage_id: int = 1, **fields: An
     return Hit(
         passage_id=passage_id,
         document_id=document_id,
+        source=source,
         end=values["start"] + len(text),
         text=text,
         **values,
@@ -135,7 +137,7 @@ def orphans(database: Database) -> dict[str, int]:
         "attributes": ("document_id", "documents"),
         "passages": ("document_id", "documents"),
         "vectors": ("passage_id", "passages"),
-        "trace_documents": ("trace_id", "traces"),
+        "trace_sources": ("trace_id", "traces"),
     }
     with database.read() as connection:
         return {

@@ -50,7 +50,7 @@ def test_the_tour_and_the_python_example_run(
     [example] = [body for kind, body in blocks(readme.read_text("utf-8")) if kind == "python"]
     exec(compile(example, readme.name, "exec"), {})
     printed = run("```sh\n" + removal + after)
-    assert "Removed 1 documents" in "".join(printed.values())
+    assert "Removed: documents 1, " in "".join(printed.values())
 
 
 @pytest.mark.slow

@@ -25,9 +25,6 @@ def test_every_kind_of_error_has_a_code_of_its_own(kind: type[MoliError]) -> Non
     assert getattr(errors, kind.__name__) is kind
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the initialisers take where and fix by name only, and pickle by place"
-)
 @pytest.mark.parametrize(
     "error",
     [

@@ -65,7 +65,9 @@ def test_every_passage_comes_once_best_first(
     fused = fuse(lexical, dense, fusion)
     keys = [(-score, number) for number, score in fused]
     assert keys == sorted(keys)
-    expected = (set(lexical) if fusion.weight else set()) | (set(dense) if fusion.weight < 1 else set())
+    expected = (set(lexical) if fusion.weight else set()) | (
+        set(dense) if fusion.weight < 1 else set()
+    )
     assert sorted(number for number, _ in fused) == sorted(expected)
     assert all(score >= 0 for _, score in fused)
 

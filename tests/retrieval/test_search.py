@@ -315,7 +315,7 @@ class LibraryMachine(RuleBasedStateMachine):
     @rule(data=st.data(), groups=st.frozensets(st.sampled_from(GROUPS)))
     def regroup(self, data: st.DataObject, groups: frozenset[str]) -> None:
         source = data.draw(st.sampled_from(sorted(self.kept)))
-        self.workspace.documents.set_groups(source, sorted(groups))
+        self.workspace.documents.relabel(source, sorted(groups), {})
         old = self.kept[source]
         self.kept[source] = Kept(old.texts, groups, old.attributes)
 

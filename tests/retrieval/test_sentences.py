@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from moli.retrieval.sentences import sentence_spans
 
-TEXTS = st.text(st.sampled_from("aB1 .!?…\n\t。！？；”’\"')]（《「中文。 　Mr.No") | st.characters())
+TEXTS = st.text(
+    st.sampled_from("aB1 .!?…\n\t。！？；”’\"')]（《「中文。 　Mr.No") | st.characters()
+)
 
 
 @pytest.mark.parametrize(

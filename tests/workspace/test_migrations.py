@@ -75,7 +75,6 @@ def test_a_migration_that_is_cut_short_leaves_nothing(
     assert differences(database) == []
 
 
-@pytest.mark.xfail(strict=True, reason="only OperationalError is caught, sqlite3 gives its parent")
 def test_a_file_that_is_no_database_is_refused_by_its_name(workspace: Workspace) -> None:
     workspace.close()
     path = workspace.folder / "moli.db"
@@ -86,7 +85,6 @@ def test_a_file_that_is_no_database_is_refused_by_its_name(workspace: Workspace)
         Workspace.open(workspace.root).documents.counts()
 
 
-@pytest.mark.xfail(strict=True, reason="create_engine's errors are not told as a WorkspaceError")
 @pytest.mark.parametrize("bad", ["nonsense", "mysql://localhost/x", "postgresql+nodriver://x/y"])
 def test_an_address_that_no_driver_takes_is_refused(bad: str) -> None:
     with pytest.raises(WorkspaceError):

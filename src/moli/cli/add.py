@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -99,13 +100,14 @@ def _print_summary(reports: list[FileReport], counts: Counter[str]) -> None:
     passages = sum(report.passages for report in reports)
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no files found"
     typer.echo(f"{told} ({passages:,} passages)")
-    if skipped := {report.source.rpartition(".")[2] for report in reports if _skipped(report)}:
-        typer.echo(f"  skipped: files that are of no known format (.{', .'.join(sorted(skipped))})")
+    kinds = {
+        Path(report.source).suffix or Path(report.source).name
+        for report in reports
+        if report.outcome == "skipped"
+    }
+    if kinds:
+        typer.echo(f"  skipped: files of kinds that are not read ({', '.join(sorted(kinds))})")
     for report in reports:
         if report.message:
             mark = "failed" if report.outcome == "failed" else "note"
             typer.echo(f"  {mark}: {report.message}", err=report.outcome == "failed")
-
-
-def _skipped(report: FileReport) -> bool:
-    return report.outcome == "skipped"

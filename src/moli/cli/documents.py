@@ -47,7 +47,7 @@ def remove(
     ] = False,
     purge: Annotated[
         bool,
-        typer.Option("--purge", help="Rebuild the indexes, so that no word of them stays on disk."),
+        typer.Option("--purge", help="Rebuild the indexes, so that no word stays."),
     ] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,

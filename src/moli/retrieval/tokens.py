@@ -25,7 +25,8 @@ _FUNCTION_WORDS = frozenset(
     a an and are as at be been but by did do doe for from had has have he her his how i if in into
     is it it of on or s so such that the their them then there these they this to was we were what
     when where which who whom whose whi will with would you your
-    的 了 是 在 有 和 什 么 什么 哪 哪些 哪个 谁 多少 几 何 怎么 怎样 如何 为何 为什么 请问 多久 多长 多大 多远 几点 吗 呢 要 能 可以
+    的 了 是 在 有 和 什 么 什么 哪 哪些 哪个 谁 多少 几 何 怎么 怎样 如何 为何 为什么 请问
+    多久 多长 多大 多远 几点 吗 呢 要 能 可以
     """.split()  # noqa: SIM905
 )
 _stemmer = Stemmer.Stemmer("english")

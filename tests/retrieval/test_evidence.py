@@ -1,0 +1,99 @@
+"""The evidence for each sentence, against a second account of its features."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from samples import ENCODER, ingest
+
+from moli.records.answers import Hit
+from moli.records.documents import Heading
+from moli.retrieval import evidence
+from moli.retrieval.evidence import FEATURES, features, sentences, weigh
+from moli.retrieval.search import Retriever
+from moli.workspace import Workspace
+
+TEXT = "The pump is loud. It has 3 valves. Is it old?\n\nThe motor turns the pump."
+QUESTION = "How many valves has the pump?"
+NONE = {1: ()}
+
+
+@pytest.fixture
+def hits(workspace: Workspace, retriever: Retriever) -> list[Hit]:
+    ingest(workspace, {"a": TEXT})
+    return retriever.search(QUESTION)
+
+
+def texts(hits: list[Hit], spans: list[tuple[int, int, int]]) -> list[str]:
+    return [hits[index].text[start:end] for index, start, end in spans]
+
+
+def test_questions_and_headings_are_no_candidates(hits: list[Hit]) -> None:
+    assert texts(hits, sentences(hits, NONE)) == [
+        "The pump is loud.",
+        "It has 3 valves.",
+        "The motor turns the pump.",
+    ]
+    headings = {1: (Heading(0, 1, "The pump is loud."),)}
+    assert texts(hits, sentences(hits, headings))[0] == "It has 3 valves."
+
+
+def test_each_feature_is_what_its_name_says(hits: list[Hit], retriever: Retriever) -> None:
+    spans = sentences(hits, NONE)
+    table = features(QUESTION, hits, spans, NONE, ENCODER, retriever.indexes.lexical)
+    assert table.shape == (3, len(FEATURES))
+    columns = dict(zip(FEATURES, table.T, strict=True))
+    vectors = ENCODER.encode([QUESTION, *texts(hits, spans)]).astype(float)
+    np.testing.assert_allclose(columns["similarity"], vectors[1:] @ vectors[0], atol=1e-6)
+    assert columns["number"].tolist() == [-1.0, 1.0, -1.0]
+    assert columns["rank"].tolist() == [1.0] * 3
+    assert columns["passage_similarity"].tolist() == [hits[0].dense] * 3
+    assert (columns["coverage"] <= columns["nearby"]).all()
+    assert (columns["nearby"] <= columns["passage"] + 1e-12).all()
+    assert ((columns["coverage"] >= 0) & (columns["passage"] <= 1 + 1e-12)).all()
+    # The second sentence has the valves, the third has nothing that was asked for but the pump.
+    assert columns["coverage"][1] > 0
+
+
+def test_a_question_without_a_number_has_no_use_for_one(
+    hits: list[Hit], retriever: Retriever
+) -> None:
+    spans = sentences(hits, NONE)
+    table = features("Is it loud", hits, spans, NONE, ENCODER, retriever.indexes.lexical)
+    assert table[:, FEATURES.index("number")].tolist() == [0.0] * 3
+
+
+def test_probabilities_are_logistic_in_the_features_best_first(
+    hits: list[Hit], retriever: Retriever
+) -> None:
+    lexical = retriever.indexes.lexical
+    table = features(QUESTION, hits, sentences(hits, NONE), NONE, ENCODER, lexical)
+    expected = sorted(
+        (
+            1
+            / (
+                1
+                + math.exp(
+                    -math.fsum(c * v for c, v in zip(evidence.COEFFICIENTS["en"], row, strict=True))
+                    - evidence.INTERCEPTS["en"]
+                )
+            )
+            for row in table.tolist()
+        ),
+        reverse=True,
+    )
+    found = weigh(QUESTION, hits, NONE, ENCODER, lexical)
+    assert [each.probability for each in found] == pytest.approx(expected)
+    assert all(each.text in TEXT for each in found)
+    assert all(TEXT[each.start : each.end] == each.text for each in found)
+
+
+def test_nothing_found_is_no_evidence(retriever: Retriever) -> None:
+    assert weigh(QUESTION, [], {}, ENCODER, retriever.indexes.lexical) == []
+
+
+def test_there_is_a_coefficient_for_each_feature_of_each_language() -> None:
+    assert set(evidence.COEFFICIENTS) == set(evidence.INTERCEPTS) == {"en", "zh"}
+    assert {len(each) for each in evidence.COEFFICIENTS.values()} == {len(FEATURES)}
