@@ -36,12 +36,9 @@ def misled(workspace: Workspace, retriever: Retriever) -> Retriever:
     return retriever
 
 
-def labelled(wrong: int = 0) -> list[LabelledQuery]:
-    """Queries whose answer is the document of their vector, or, of the last `wrong`, their words'."""
-    return [
-        LabelledQuery(f"query{n}", f"d{n if n < COUNT - wrong else (n - 1) % COUNT}")
-        for n in range(COUNT)
-    ]
+def labelled() -> list[LabelledQuery]:
+    """Queries whose answer is the document of their vector."""
+    return [LabelledQuery(f"query{n}", f"d{n}") for n in range(COUNT)]
 
 
 def test_what_the_queries_show_is_chosen_and_kept(misled: Retriever, workspace: Workspace) -> None:

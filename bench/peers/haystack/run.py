@@ -18,7 +18,7 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # it would try the network
 
 
 class HaystackPeer:
-    def __init__(self, model: str, top: int, mode: str) -> None:
+    def __init__(self, model: str, top: int, mode: str) -> None:  # long: two pipelines
         from haystack import Pipeline
         from haystack.components.joiners import DocumentJoiner
         from haystack.components.preprocessors import DocumentSplitter
