@@ -186,7 +186,7 @@ def test_the_longest_question_that_is_allowed_is_answered(ask: Ask) -> None:
 
 
 def test_a_quote_is_cited_by_its_own_page_and_headings(library: Workspace, ask: Ask) -> None:
-    first, second = "The engine is loud and old.\n\n", "The zeppelin flies at dawn."
+    first, second = "The engine is loud and old.\n\n", "Flights\n\nThe zeppelin flies at dawn."
     heading = Heading(len(first), 1, "Flights")
     new = new_document("book", first + second, pages=(0, len(first)))
     library.documents.put([replace(new, parsed=replace(new.parsed, headings=(heading,)))])
