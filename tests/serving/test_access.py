@@ -114,7 +114,7 @@ def test_a_part_of_a_traces_id_does_not_find_it(client: TestClient) -> None:
 
 def test_names_of_groups_the_reader_is_not_in_are_not_told(build: Build) -> None:
     workspace = build()
-    workspace.documents.set_groups("guide.txt", ["everyone", "board"])
+    workspace.documents.relabel("guide.txt", ["everyone", "board"], {})
     client = client_of(workspace)
     asked = client.post("/v1/ask", json={"question": "Which port?"}).json()
     number = ids(workspace)["guide.txt"]
@@ -127,7 +127,7 @@ def test_a_document_taken_from_a_group_disappears_at_once(build: Build) -> None:
     client = client_of(workspace)
     number = ids(workspace)["salaries.txt"]
     asked = client.post("/v1/ask", json={"question": "director salary"}).json()
-    workspace.documents.set_groups("salaries.txt", ["board"])
+    workspace.documents.relabel("salaries.txt", ["board"], {})
     assert client.get(f"/v1/documents/{number}").status_code == 404
     assert client.get(f"/v1/traces/{asked['trace_id']}").status_code == 404
     hits = client.post("/v1/search", json={"query": "director salary"}).json()["hits"]
