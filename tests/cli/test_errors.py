@@ -66,7 +66,6 @@ def test_wrong_usage_ends_with_two(moli: Moli, arguments: tuple[str, ...]) -> No
     assert "Usage" in ran.err
 
 
-@pytest.mark.xfail(strict=True, reason="a FileNotFoundError ends the command with a traceback")
 def test_labelled_queries_that_are_not_there_are_told_in_a_line(moli: Moli) -> None:
     ran = moli("index", "tune", "--queries", "absent.jsonl")
     assert ran.code in (1, 2)

@@ -192,14 +192,7 @@ def test_a_changed_encoder_is_caught_up_with_by_a_rebuild(moli: Moli, home: Path
     assert moli("search", "port", "--json").json["hits"][0]["dense"] is not None
 
 
-MARKUP = pytest.mark.xfail(
-    strict=True, reason="a table's cells and a line of `trace` are read as markup, and fail on it"
-)
-
-
-@pytest.mark.parametrize(
-    "verb", [pytest.param("list", marks=MARKUP), "search", pytest.param("trace", marks=MARKUP)]
-)
+@pytest.mark.parametrize("verb", ["list", "search", "trace"])
 def test_titles_and_groups_are_shown_as_they_are(moli: Moli, home: Path, verb: str) -> None:
     """Square brackets are markup to the terminal's library, and documents are full of them."""
     (home / "odd.html").write_text("<title>[/b] [red]odd</title><p>The odd port.</p>")
@@ -211,9 +204,6 @@ def test_titles_and_groups_are_shown_as_they_are(moli: Moli, home: Path, verb: s
     assert ("[/hr]" if verb == "trace" else "[/b] [red]odd") in ran.out
 
 
-@pytest.mark.xfail(
-    strict=True, reason="control characters of a document reach the terminal, where they act"
-)
 def test_a_document_cannot_work_the_terminal(moli: Moli, home: Path) -> None:
     with Workspace.open(home) as workspace:
         ingest(workspace, {"evil": "The port \x1b]0;owned\x07 is \x1b[31mred\x1b[0m and wide."})

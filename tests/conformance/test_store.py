@@ -395,12 +395,7 @@ def test_a_further_encoder_gets_vectors_only_of_what_is_still_there(
     "database_url",
     [
         "sqlite",
-        pytest.param(
-            "postgresql",
-            marks=pytest.mark.xfail(
-                strict=True, reason="range() and vectors() do not say in what order they want rows"
-            ),
-        ),
+        "postgresql",
     ],
     indirect=True,
 )
@@ -502,14 +497,7 @@ def test_readers_do_not_wait_for_a_writer(documents: DocumentStore, database: Da
     "database_url",
     [
         "sqlite",
-        pytest.param(
-            "postgresql",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="read() promises a consistent snapshot and PostgreSQL's default is READ "
-                "COMMITTED, where each statement sees its own",
-            ),
-        ),
+        "postgresql",
     ],
     indirect=True,
 )

@@ -120,7 +120,6 @@ def test_a_line_separator_inside_a_query_does_not_end_its_line(tmp_path: Path) -
     assert labelled_queries(path) == [LabelledQuery("one\u2028two\x85three", "a")]
 
 
-@pytest.mark.xfail(strict=True, reason="only errors inside a line are told as an InputError")
 @pytest.mark.parametrize("data", [None, b'{"query": "\xff\xfe", "source": "a"}'])
 def test_a_file_that_cannot_be_read_is_an_input_error(tmp_path: Path, data: bytes | None) -> None:
     path = tmp_path / "queries.jsonl"

@@ -13,6 +13,7 @@ from moli.cli.output import (
     WorkspaceOption,
     console,
     filter_of,
+    harmless,
     open_workspace,
     print_json,
     warn_of_missing_vectors,
@@ -61,24 +62,23 @@ def _print(answer: Answer) -> None:
     numbers: dict[Citation, int] = {}
     said = {sentence.text for sentence in answer.sentences}
     if not answer.answered:
-        out.print(answer.text, markup=False)
+        out.print(answer.text)
     for sentence in answer.sentences:
         marks = "".join(
             f"[{numbers.setdefault(each, len(numbers) + 1)}]" for each in sentence.citations
         )
         style = "" if sentence.supported else "dim"
         mark = marks if sentence.supported else f"{marks} (unsupported)"
-        out.print(f"{sentence.text} {mark}", markup=False, style=style)
+        out.print(harmless(f"{sentence.text} {mark}"), style=style)
     if numbers:
         out.print()
     for citation, number in numbers.items():
         page = f", page {citation.page}" if citation.page else ""
         heading = f", {citation.heading}" if citation.heading else ""
-        out.print(f"[{number}] {citation.source}{page}{heading}", markup=False, style="bold")
+        out.print(harmless(f"[{number}] {citation.source}{page}{heading}"), style="bold")
         if citation.quote not in said:  # a quoted answer need not be said twice
-            out.print(f"    “{' '.join(citation.quote.split())}”", markup=False)
+            out.print(harmless(f"    “{' '.join(citation.quote.split())}”"))
     out.print(
         f"\nconfidence {answer.confidence:.2f} · moli trace {answer.trace_id[:8]}",
-        markup=False,
         style="dim",
     )

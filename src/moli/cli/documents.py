@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+from moli.cli.output import (
+    JsonOption,
+    WorkspaceOption,
+    console,
+    harmless,
+    open_workspace,
+    print_json,
+)
 from moli.records.documents import Document
 from moli.records.errors import NotFoundError
 
@@ -33,7 +40,7 @@ def list_documents(as_json: JsonOption = False, workspace: WorkspaceOption = Non
         pages = str(len(each.pages) or "")
         groups = ", ".join(each.groups)
         row = (str(each.id), each.title, each.format, pages, f"{each.characters:,}", groups)
-        table.add_row(*row, each.source)
+        table.add_row(*map(harmless, (*row, each.source)))
     console().print(table)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from moli.retrieval.search import Retriever
     from moli.workspace import Workspace
     from moli.workspace.filter import Filter
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 WorkspaceOption = Annotated[
@@ -84,10 +87,18 @@ def _plain(value: Any) -> Any:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A terminal for people; on standard error for progress, which is no result."""
+    """A terminal for people; on standard error for progress, which is no result.
+
+    Text is shown as it is: brackets in it are no markup.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not stderr)
+    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=not stderr)
+
+
+def harmless(text: str) -> str:
+    """`text` without control characters: what a document says must not work the terminal."""
+    return _CONTROL.sub("", text)
 
 
 def fail(error: MoliError, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from moli.cli.output import (
     WorkspaceOption,
     console,
     filter_of,
+    harmless,
     open_workspace,
     print_json,
     warn_of_missing_vectors,
@@ -53,9 +54,7 @@ def search(
             for name, value in (("words", hit.lexical), ("meaning", hit.dense))
             if value is not None
         ]
-        out.print(f"{rank}. {hit.title or hit.source}{page}", style="bold", markup=False)
-        out.print(
-            f"   {hit.score:.3f} ({', '.join(sides)})   {hit.heading}", style="dim", markup=False
-        )
-        excerpt = " ".join(hit.text.split())
-        out.print("   " + (excerpt[:300] + "…" if len(excerpt) > 300 else excerpt), markup=False)
+        out.print(harmless(f"{rank}. {hit.title or hit.source}{page}"), style="bold")
+        out.print(f"   {hit.score:.3f} ({', '.join(sides)})   {harmless(hit.heading)}", style="dim")
+        excerpt = harmless(" ".join(hit.text.split()))
+        out.print("   " + (excerpt[:300] + "…" if len(excerpt) > 300 else excerpt))

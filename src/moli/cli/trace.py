@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+from moli.cli.output import (
+    JsonOption,
+    WorkspaceOption,
+    console,
+    harmless,
+    open_workspace,
+    print_json,
+)
 
 
 def trace(
@@ -27,16 +34,16 @@ def trace(
     out = console()
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.created_at))
     outcome = "answered" if found.answered else "no answer"
-    out.print(found.question, markup=False, style="bold")
+    out.print(found.question, style="bold")
     out.print(f"{when}, {outcome}, confidence {found.confidence:.2f}, as {', '.join(found.groups)}")
     weight = found.fusion.weight
-    out.print(f"model {found.model}, prompt {found.prompt_sha256[:12] or 'none'}", markup=False)
+    out.print(f"model {found.model}, prompt {found.prompt_sha256[:12] or 'none'}")
     out.print(f"encoder {found.encoder}, fusion {found.fusion.method}, {weight:g} on words")
     out.print("  ".join(f"{name} {ms:.0f} ms" for name, ms in found.timings_ms.items()))
     for rank, hit in enumerate(found.passages, 1):
         sides = f"words {hit.lexical or 0:.2f}, meaning {hit.dense or 0:.2f}"
         where = f"{hit.source or '(removed)'}:{hit.start}-{hit.end}"
-        out.print(f"{rank:>3}. {hit.score:.3f} ({sides})  {where}", markup=False)
+        out.print(f"{rank:>3}. {hit.score:.3f} ({sides})  {where}")
     for sentence in found.sentences:
         mark = "✓" if sentence.supported else "✗"
-        out.print(f"{mark} {sentence.text or '(removed)'}", markup=False)
+        out.print(harmless(f"{mark} {sentence.text or '(removed)'}"))

@@ -19,6 +19,7 @@ class LocalChat:
 
     def __init__(self, reference: str) -> None:
         import torch
+        from safetensors import SafetensorError
         from transformers import (
             AutoConfig,
             AutoModelForCausalLM,
@@ -34,12 +35,14 @@ class LocalChat:
             device = "cuda" if torch.cuda.is_available() else "cpu"
             model: Any = kind.from_pretrained(reference, dtype="auto")
             self._model = model.to(device).eval()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(
                 f"cannot be loaded ({str(error).splitlines()[0]})",
                 where=reference,
                 fix="Check the name; without a network, give a folder.",
             ) from error
+        # Of a prompt that is too long, the end is kept: the question stands there.
+        self._tokenizer.truncation_side = "left"
         self._turn = threading.Lock()  # generation keeps state in the model
         self._is_seq2seq = bool(config.is_encoder_decoder)
 

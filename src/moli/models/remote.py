@@ -28,12 +28,18 @@ class RemoteChat:
         self.name = name
         self._model = model
         key = os.environ.get(KEY_VARIABLE, "")
-        self._client = httpx.Client(
-            base_url=url,
-            timeout=timeout,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            transport=transport,
-        )
+        try:
+            self._client = httpx.Client(
+                base_url=url,
+                timeout=timeout,
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                transport=transport,
+            )
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            part = KEY_VARIABLE if isinstance(error, UnicodeEncodeError) else "the address"
+            raise ModelError(
+                f"{part} cannot be used ({error})", where=name, fix=f"Correct {part}."
+            ) from error
 
     def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
         body = {

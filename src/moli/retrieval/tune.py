@@ -71,8 +71,14 @@ def labelled_queries(path: Path) -> list[LabelledQuery]:
     Raises:
         InputError: a line cannot be read; the message has its number.
     """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot be read ({error})", where=str(path), fix="Give a JSONL file in UTF-8."
+        ) from error
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             found.append(LabelledQuery(str(row["query"]), str(row["source"])))

@@ -75,7 +75,8 @@ class PassageStore:
 
     def range(self, first: int, last: int) -> list[Passage]:
         """The live passages numbered first to last."""
-        query = _passage_query().where(schema.passages.c.id.between(first, last))
+        numbers = schema.passages.c.id
+        query = _passage_query().where(numbers.between(first, last)).order_by(numbers)
         with self._database.read() as connection:
             return [_passage(row) for row in connection.execute(query)]
 
@@ -87,6 +88,7 @@ class PassageStore:
         query = sa.select(table.c.passage_id, table.c.vector).where(
             table.c.encoder == encoder, table.c.passage_id.between(first, last)
         )
+        query = query.order_by(table.c.passage_id)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         ids = np.array([row.passage_id for row in rows], dtype=np.int64)
