@@ -85,13 +85,7 @@ def test_an_address_that_cannot_be_is_a_model_error(url: str) -> None:
         load_chat(f"openai:m@{url}").complete(TALK)
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "two\nlines",
-        "ключ",
-    ],
-)
+@pytest.mark.parametrize("key", ["two\nlines", "ключ"])
 def test_a_key_that_fits_no_header_is_a_model_error(
     monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
