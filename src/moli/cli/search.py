@@ -55,6 +55,7 @@ def search(
             if value is not None
         ]
         out.print(harmless(f"{rank}. {hit.title or hit.source}{page}"), style="bold")
-        out.print(f"   {hit.score:.3f} ({', '.join(sides)})   {harmless(hit.heading)}", style="dim")
+        scores = f"   {hit.score:.3f} ({', '.join(sides)})   {harmless(hit.heading)}"
+        out.print(scores.rstrip(), style="dim")
         excerpt = harmless(" ".join(hit.text.split()))
         out.print("   " + (excerpt[:300] + "…" if len(excerpt) > 300 else excerpt))

@@ -85,9 +85,10 @@ def test_memory_is_bounded(good: Path, tmp_path: Path) -> None:
 
 
 def test_a_crash_is_reported(good: Path, hanging: Path) -> None:
-    with Sandbox() as sandbox:
+    # So much memory that the file cannot run out of it before it is crashed.
+    with Sandbox(Limits(memory_bytes=64 << 30)) as sandbox:
         sandbox.parse(good)
-        crash = threading.Timer(0.5, os.kill, (worker_of(sandbox), signal.SIGSEGV))
+        crash = threading.Timer(0.3, os.kill, (worker_of(sandbox), signal.SIGSEGV))
         crash.start()
         with pytest.raises(DocumentError, match="SIGSEGV") as caught:
             sandbox.parse(hanging)
