@@ -154,11 +154,6 @@ def test_an_index_of_another_database_is_not_taken_for_this_ones(
         assert hit.dense == pytest.approx(1.0, abs=1e-2)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the log's end is read before the index is looked at: what another thread has applied "
-    "in between looks like the future, and both indexes are erased in the midst of service",
-)
 def test_an_index_that_another_thread_has_just_brought_further_is_kept(
     workspace: Workspace, retriever: Retriever, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ class Indexes:
         folder = workspace.cache / "index" / workspace.database.identity()
         self.lexical = LexicalIndex(folder / "lexical")
         self.dense = DenseIndex(folder / "dense", encoder)
+        self._forget_the_future()
 
     def catch_up(self, patience: float = _PATIENCE) -> int:
         """Apply what the log has and the indexes have not; returns the log's last change.
@@ -36,7 +37,6 @@ class Indexes:
         now. That is safe: what it returns is checked against the store before anyone sees it.
         """
         newest = self._passages.last_change()
-        self._forget_the_future(newest)
         if min(self.lexical.applied, self.dense.applied) >= newest:
             return newest
         with self._guard:
@@ -53,9 +53,11 @@ class Indexes:
                     pass
         return newest
 
-    def _forget_the_future(self, newest: int) -> None:
+    def _forget_the_future(self) -> None:
         """An index ahead of the log was made before the database was put back to an older state."""
-        if max(self.lexical.applied, self.dense.applied) > newest:
+        # The indexes first: the log may grow meanwhile, and then it is only further ahead.
+        applied = max(self.lexical.applied, self.dense.applied)
+        if applied > self._passages.last_change():
             with self._guard, self._workspace.lock("lexical"):
                 self.lexical.clear()
                 self.dense.clear()
