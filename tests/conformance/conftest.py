@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from moli.workspace.tunings import TuningStore
 def _programs() -> Path | None:
     """The folder that holds PostgreSQL's server programs."""
     found = shutil.which("initdb")
-    folders = [Path(found).parent] if found else []
+    folders = [Path(found).resolve().parent] if found else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((f for f in folders if (f / "initdb").exists() and (f / "pg_ctl").exists()), None)
 
@@ -39,39 +41,52 @@ def _unprivileged() -> list[str]:
             user = pwd.getpwnam(name)
         except KeyError:
             continue
-        ids = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-        return ["setpriv", *ids]
+        return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     pytest.skip("PostgreSQL does not run as root, and there is no other user to run it")
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """A PostgreSQL server of the test's own, on a Unix socket; gives the socket's folder."""
+    """A PostgreSQL server of the test's own, on a Unix socket; gives the socket's folder.
+
+    It is a child of the tests and ends with them, also where they are killed.
+    """
     pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'moli[scale]'")
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed: no initdb on PATH or in /usr/lib/postgresql")
-    prefix = _unprivileged()
+    other = _unprivileged()
+    tied = [*(other or ["setpriv"]), "--pdeathsig=INT"] if shutil.which("setpriv") else other
     # A socket's path must be short, and pytest's folders are closed to other users.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     folder.chmod(0o777)
-
-    def run(program: str, *arguments: str) -> None:
-        command = [*prefix, str(programs / program), *arguments]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, f"{program}: {done.stdout}\n{done.stderr}"
-
     data = str(folder / "data")
-    log = str(folder / "log")
-    options = f"-k {folder} -c listen_addresses= -c fsync=off -c shared_buffers=16MB"
-    run("initdb", "-D", data, "-U", "moli", "-A", "trust", "-E", "UTF8", "--no-sync")
-    # The server must not inherit a pipe, or the command above would wait for the pipe to close.
-    command = [*prefix, str(programs / "pg_ctl"), "-D", data, "-l", log, "-w", "-o", options]
-    started = subprocess.run([*command, "start"], cwd=folder, stdout=subprocess.DEVNULL, timeout=60)
-    assert started.returncode == 0, Path(log).read_text()
-    yield str(folder)
-    run("pg_ctl", "-D", data, "-m", "immediate", "stop")
-    shutil.rmtree(folder, ignore_errors=True)
+    initdb = [str(programs / "initdb"), "-D", data, "-U", "moli", "-A", "trust", "-E", "UTF8"]
+    made = subprocess.run(
+        [*other, *initdb, "--no-sync"], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    assert made.returncode == 0, made.stderr
+    options = ("listen_addresses=", "fsync=off", "shared_buffers=16MB")
+    command = [str(programs / "postgres"), "-D", data, "-k", str(folder)]
+    command += [part for option in options for part in ("-c", option)]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([*tied, *command], cwd=folder, stdout=log, stderr=log)
+    try:
+        _wait_until_ready(server, programs, folder)
+        yield str(folder)
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], programs: Path, folder: Path) -> None:
+    asked = [str(programs / "pg_isready"), "-q", "-h", str(folder)]
+    deadline = time.monotonic() + 60
+    while subprocess.run(asked).returncode:
+        assert server.poll() is None, (folder / "log").read_text()
+        assert time.monotonic() < deadline, "PostgreSQL does not get ready"
+        time.sleep(0.1)
 
 
 @pytest.fixture
