@@ -13,7 +13,6 @@ from moli.cli.output import (
     WorkspaceOption,
     console,
     filter_of,
-    harmless,
     open_workspace,
     print_json,
     warn_of_missing_vectors,
@@ -69,15 +68,15 @@ def _print(answer: Answer) -> None:
         )
         style = "" if sentence.supported else "dim"
         mark = marks if sentence.supported else f"{marks} (unsupported)"
-        out.print(harmless(f"{sentence.text} {mark}"), style=style)
+        out.print(f"{sentence.text} {mark}", style=style)
     if numbers:
         out.print()
     for citation, number in numbers.items():
         page = f", page {citation.page}" if citation.page else ""
         heading = f", {citation.heading}" if citation.heading else ""
-        out.print(harmless(f"[{number}] {citation.source}{page}{heading}"), style="bold")
+        out.print(f"[{number}] {citation.source}{page}{heading}", style="bold")
         if citation.quote not in said:  # a quoted answer need not be said twice
-            out.print(harmless(f"    “{' '.join(citation.quote.split())}”"))
+            out.print(f"    “{' '.join(citation.quote.split())}”")
     out.print(
         f"\nconfidence {answer.confidence:.2f} · moli trace {answer.trace_id[:8]}",
         style="dim",

@@ -12,7 +12,6 @@ from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
     console,
-    harmless,
     open_workspace,
     print_json,
 )
@@ -40,7 +39,7 @@ def list_documents(as_json: JsonOption = False, workspace: WorkspaceOption = Non
         pages = str(len(each.pages) or "")
         groups = ", ".join(each.groups)
         row = (str(each.id), each.title, each.format, pages, f"{each.characters:,}", groups)
-        table.add_row(*map(harmless, (*row, each.source)))
+        table.add_row(*row, each.source)
     console().print(table)
 
 

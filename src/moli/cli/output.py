@@ -89,16 +89,17 @@ def _plain(value: Any) -> Any:
 def console(*, stderr: bool = False) -> Console:
     """A terminal for people; on standard error for progress, which is no result.
 
-    Text is shown as it is: brackets in it are no markup.
+    Text is shown as it is: brackets in it are no markup, and control characters are left out, for
+    what a document says must not work the terminal.
     """
     from rich.console import Console
+    from rich.text import Text
 
-    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=not stderr)
+    class Terminal(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(_CONTROL.sub("", text), **options)
 
-
-def harmless(text: str) -> str:
-    """`text` without control characters: what a document says must not work the terminal."""
-    return _CONTROL.sub("", text)
+    return Terminal(stderr=stderr, highlight=False, markup=False, soft_wrap=not stderr)
 
 
 def fail(error: MoliError, *, as_json: bool) -> None:

@@ -13,7 +13,6 @@ from moli.cli.output import (
     WorkspaceOption,
     console,
     filter_of,
-    harmless,
     open_workspace,
     print_json,
     warn_of_missing_vectors,
@@ -54,8 +53,8 @@ def search(
             for name, value in (("words", hit.lexical), ("meaning", hit.dense))
             if value is not None
         ]
-        out.print(harmless(f"{rank}. {hit.title or hit.source}{page}"), style="bold")
-        scores = f"   {hit.score:.3f} ({', '.join(sides)})   {harmless(hit.heading)}"
+        out.print(f"{rank}. {hit.title or hit.source}{page}", style="bold")
+        scores = f"   {hit.score:.3f} ({', '.join(sides)})   {hit.heading}"
         out.print(scores.rstrip(), style="dim")
-        excerpt = harmless(" ".join(hit.text.split()))
+        excerpt = " ".join(hit.text.split())
         out.print("   " + (excerpt[:300] + "…" if len(excerpt) > 300 else excerpt))

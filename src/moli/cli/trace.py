@@ -11,7 +11,6 @@ from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
     console,
-    harmless,
     open_workspace,
     print_json,
 )
@@ -46,4 +45,4 @@ def trace(
         out.print(f"{rank:>3}. {hit.score:.3f} ({sides})  {where}")
     for sentence in found.sentences:
         mark = "✓" if sentence.supported else "✗"
-        out.print(harmless(f"{mark} {sentence.text or '(removed)'}"))
+        out.print(f"{mark} {sentence.text or '(removed)'}")

@@ -96,6 +96,7 @@ def sentences(hits: Sequence[Hit], headings: Headings) -> list[tuple[int, int, i
     A heading asks more than it answers, and so does a question: they are no candidates, but speak
     for what is below them.
     """
+    starts = {number: {each.offset for each in of} for number, of in headings.items()}
     return [
         (index, start, end)
         for index, hit in enumerate(hits)
@@ -103,14 +104,12 @@ def sentences(hits: Sequence[Hit], headings: Headings) -> list[tuple[int, int, i
         if end - start <= _MAX_CHARACTERS
         and re.search(r"\w", hit.text[start:end])
         and not hit.text[start:end].rstrip("*_ ”\"'").endswith(("?", "？"))
-        and not any(each.offset == hit.start + start for each in headings[hit.document_id])
+        and hit.start + start not in starts[hit.document_id]
     ][:_MAX_SENTENCES]
 
 
 def _similarity(question: str, texts: Sequence[str], encoder: Encoder) -> NDArray[np.float32]:
-    """Cosine of the question and each text; zeros in a language where it misleads."""
-    if not COEFFICIENTS[language_of(question)][0]:
-        return np.zeros(len(texts), np.float32)
+    """Cosine of the question and each text."""
     vectors = encoder.encode([question, *texts])
     similar: NDArray[np.float32] = vectors[1:] @ vectors[0]
     return similar
@@ -132,7 +131,9 @@ def features(
         return sum(weight for term, weight in rarity.items() if term in terms) / total
 
     texts = [hits[index].text[start:end] for index, start, end in spans]
-    similar = _similarity(question, texts, encoder)
+    # Neither cosine counts in a language that the encoder does not read; there, none is computed.
+    reads = bool(COEFFICIENTS[language_of(question)][0])
+    similar = _similarity(question, texts, encoder) if reads else np.zeros(len(texts))
     terms = [set(tokenize(text)) for text in texts]
     whole = [coverage(set(tokenize(hit.in_context))) for hit in hits]
     best = max(hit.score for hit in hits) or 1.0
@@ -152,7 +153,7 @@ def features(
                 coverage(around),
                 whole[index],
                 hit.score / best,
-                0.0 if language_of(question) == "zh" else hit.dense or 0.0,
+                (hit.dense or 0.0) if reads else 0.0,
                 number,
             )
         )

@@ -58,9 +58,12 @@ class Indexes:
         # The indexes first: the log may grow meanwhile, and then it is only further ahead.
         applied = max(self.lexical.applied, self.dense.applied)
         if applied > self._passages.last_change():
-            with self._guard, self._workspace.lock("lexical"):
-                self.lexical.clear()
-                self.dense.clear()
+            self._erase()
+
+    def _erase(self) -> None:
+        with self._guard, self._workspace.lock("lexical"):
+            self.lexical.clear()
+            self.dense.clear()
 
     def _after(self, applied: int) -> Iterator[list[Change]]:
         while changes := self._passages.changes(applied, _CHANGES_PER_COMMIT):
@@ -74,9 +77,7 @@ class Indexes:
 
     def rebuild(self) -> None:
         """Erase both indexes, remains of removed text included, and derive them again."""
-        with self._guard, self._workspace.lock("lexical"):
-            self.lexical.clear()
-            self.dense.clear()
+        self._erase()
         self.catch_up(patience=60)
         self.save()
 

@@ -31,7 +31,6 @@ Side = Callable[[int, Collection[int] | None], dict[int, float]]
 class Candidates:
     """What both sides found, before fusion."""
 
-    language: Language
     lexical: dict[int, float]
     dense: dict[int, float]
 
@@ -59,8 +58,9 @@ class Retriever:
             fusion: how to join both sides; by default, what the workspace is tuned to.
         """
         visible = visible or Filter()
+        fusion = fusion or self.fusion(language_of(query))
         found = self.candidates(query, visible, fusion)
-        ranked = fuse(found.lexical, found.dense, fusion or self.fusion(found.language))[:limit]
+        ranked = fuse(found.lexical, found.dense, fusion)[:limit]
         shown = self._passages.get([number for number, _ in ranked], visible)
         return [
             Hit(
@@ -91,11 +91,9 @@ class Retriever:
         found = self._passages.get(unique, Filter(everything=True))
         return {number: passage.source for number, passage in found.items()}
 
-    def candidates(self, query: str, visible: Filter, fusion: Fusion | None = None) -> Candidates:
+    def candidates(self, query: str, visible: Filter, fusion: Fusion) -> Candidates:
         """What each side finds among what may be seen; a side without weight is not asked."""
         self.indexes.catch_up()
-        language = language_of(query)
-        fusion = fusion or self.fusion(language)
         lexical: dict[int, float] = {}
         dense: dict[int, float] = {}
         if fusion.weight > 0:
@@ -107,7 +105,7 @@ class Retriever:
             dense = self._visible(
                 lambda limit, within: self.indexes.dense.search(vector, limit, within), visible
             )
-        return Candidates(language, lexical, dense)
+        return Candidates(lexical, dense)
 
     def _visible(self, side: Side, visible: Filter) -> dict[int, float]:
         """The best `DEPTH` hits of a side that the filter shows."""

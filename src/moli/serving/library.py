@@ -105,14 +105,7 @@ class Library:
         if not quoted:
             # Nothing but the question: it is shown to those who see all that the asker saw.
             return frozenset(trace.groups) <= visible.groups
-        return all(self._holds(each, visible) for each in quoted)
-
-    def _holds(self, document_id: int, visible: Filter) -> bool:
-        try:
-            self._documents.get(document_id, visible)
-        except NotFoundError:
-            return False
-        return True
+        return len(self._documents.list(visible, quoted)) == len(quoted)
 
     def status(self, visible: Filter) -> dict[str, Any]:
         """How the server is set up, and how much of it the reader sees."""

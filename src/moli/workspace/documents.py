@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import sqlalchemy as sa
@@ -67,15 +67,7 @@ class DocumentStore:
             groups = {source: _groups(connection, number) for source, number in older.items()}
             for document_id in older.values():
                 _delete(connection, document_id)
-            _insert(
-                connection,
-                [
-                    each
-                    if each.groups is not None
-                    else replace(each, groups=groups.get(each.source, (EVERYONE,)))
-                    for each in documents
-                ],
-            )
+            _insert(connection, documents, groups)
         return set(older)
 
     def relabel(
@@ -135,11 +127,7 @@ class DocumentStore:
         Raises:
             NotFoundError: it does not exist, or the filter does not show it.
         """
-        condition = schema.documents.c.id == document_id
-        if visible is not None:
-            condition = condition & visible.condition()
-        with self._database.read() as connection:
-            found = _documents(connection, condition)
+        found = self.list(visible, [document_id])
         if not found:
             raise NotFoundError(
                 f"no document {document_id}", fix="Take an id from the list of documents."
@@ -188,8 +176,16 @@ def _sources(connection: sa.Connection, document_ids: Sequence[int]) -> list[str
     ]
 
 
-def _insert(connection: sa.Connection, documents: Sequence[NewDocument]) -> None:
-    """Store documents with all that belongs to them, a statement a table."""
+def _insert(
+    connection: sa.Connection,
+    documents: Sequence[NewDocument],
+    kept: Mapping[str, Sequence[str]],
+) -> None:
+    """Store documents with all that belongs to them, a statement a table.
+
+    Args:
+        kept: groups, by source, for new versions that come without.
+    """
     if not documents:
         return
     ids = connection.execute(
@@ -210,7 +206,8 @@ def _insert(connection: sa.Connection, documents: Sequence[NewDocument]) -> None
         )
     }
     for document_id, new in zip(ids, documents, strict=True):
-        rows[schema.access] += _access_rows(document_id, new.groups)
+        groups = kept.get(new.source, (EVERYONE,)) if new.groups is None else new.groups
+        rows[schema.access] += _access_rows(document_id, groups)
         rows[schema.attributes] += _attribute_rows(document_id, new)
         rows[schema.passages] += _passage_rows(document_id, new, first)
         rows[schema.vectors] += [
@@ -248,9 +245,7 @@ def _groups(connection: sa.Connection, document_id: int) -> list[str]:
     return scalars(connection, query)
 
 
-def _access_rows(document_id: int, groups: Sequence[str] | None) -> list[dict[str, object]]:
-    if groups is None:
-        raise ValueError("groups are settled before a document is stored")
+def _access_rows(document_id: int, groups: Sequence[str]) -> list[dict[str, object]]:
     return [{"document_id": document_id, "group": each} for each in sorted(set(groups))]
 
 

@@ -131,13 +131,12 @@ class PassageStore:
         with self._database.write() as connection:
             for some in batches(list(zip(passage_ids, vectors, strict=True))):
                 ids = [each for each, _ in some]
-                live = scalars(
-                    connection, sa.select(schema.passages.c.id).where(schema.passages.c.id.in_(ids))
-                )
+                of_some = schema.passages.c.id.in_(ids)
+                live = set(scalars(connection, sa.select(schema.passages.c.id).where(of_some)))
                 connection.execute(
                     sa.delete(table).where(table.c.encoder == encoder, table.c.passage_id.in_(live))
                 )
-                rows = [vector_row(each, encoder, v) for each, v in some if each in set(live)]
+                rows = [vector_row(each, encoder, v) for each, v in some if each in live]
                 if rows:
                     connection.execute(sa.insert(table), rows)
 
