@@ -7,47 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
-from math import log2
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from moli.metrics.ranking import ndcg, recall
+
 Qrels = Mapping[str, Mapping[str, int]]
-Measure = Callable[[Sequence[str], Mapping[str, int], int], float]
-
-
-def recall(ranked: Sequence[str], grades: Mapping[str, int], k: int) -> float:
-    """Share of the relevant passages (grade above 0) that are among the first k.
-
-    >>> recall(["a", "b", "c"], {"b": 1, "z": 2, "c": 0}, 2)
-    0.5
-    """
-    relevant = {passage for passage, grade in grades.items() if grade > 0}
-    return len(relevant.intersection(ranked[:k])) / len(relevant)
-
-
-def ndcg(ranked: Sequence[str], grades: Mapping[str, int], k: int) -> float:
-    """Gain of the first k, each grade divided by log2(rank + 1), over that of the best order.
-
-    By hand: with a graded 3 and c graded 1, the ranking b, a, c gains at ranks 2 and 3
-        3 / log2(3) + 1 / log2(4) = 1.892789 + 0.5      = 2.392789
-    and the best order, a, c, gains at ranks 1 and 2
-        3 / log2(2) + 1 / log2(3) = 3        + 0.630930 = 3.630930
-    so the nDCG is 2.392789 / 3.630930 = 0.659002; cut at 2, where c is lost, 1.892789 / 3.630930.
-
-    >>> round(ndcg(["b", "a", "c"], {"a": 3, "c": 1}, 10), 6)
-    0.659002
-    >>> round(ndcg(["b", "a", "c"], {"a": 3, "c": 1}, 2), 6)
-    0.521296
-    >>> ndcg(["a", "c"], {"a": 3, "c": 1}, 10), ndcg([], {"a": 3}, 10)
-    (1.0, 0.0)
-    """
-    gains = [grades.get(passage, 0) for passage in ranked[:k]]
-    best = sorted(grades.values(), reverse=True)[:k]
-    return discounted(gains) / discounted(best)
-
-
-def discounted(gains: Sequence[int]) -> float:
-    return sum(gain / log2(rank + 1) for rank, gain in enumerate(gains, start=1))
 
 
 def score(results: Mapping[str, Sequence[str]], qrels: Qrels) -> dict[str, float]:
@@ -60,10 +25,16 @@ def score(results: Mapping[str, Sequence[str]], qrels: Qrels) -> dict[str, float
     if not judged:
         raise ValueError("no query has a relevant passage, so there is nothing to score")
 
-    def mean(measure: Measure, k: int) -> float:
-        return sum(measure(results.get(q, ()), g, k) for q, g in judged.items()) / len(judged)
+    def found(query: str, depth: int) -> float:
+        relevant = {passage for passage, grade in judged[query].items() if grade > 0}
+        return recall(results.get(query, ()), relevant, depth)
 
-    return {f"recall@{k}": mean(recall, k) for k in (1, 5, 20)} | {"ndcg@10": mean(ndcg, 10)}
+    def gain(query: str) -> float:
+        return ndcg(results.get(query, ()), judged[query], 10)
+
+    count = len(judged)
+    scores = {f"recall@{k}": sum(found(query, k) for query in judged) / count for k in (1, 5, 20)}
+    return scores | {"ndcg@10": sum(map(gain, judged)) / count}
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:

@@ -25,6 +25,14 @@ def test_ndcg_is_one_for_the_ideal_order_and_nothing_without_relevance() -> None
     assert ndcg([], grades) == 0.0
 
 
+def test_ndcg_by_hand_for_an_order_that_is_not_the_best() -> None:
+    # b, a, c gains 3 / log2(3) + 1 / log2(4) = 2.392789, and the best order, a, c, gains
+    # 3 + 1 / log2(3) = 3.630930.
+    grades = {"a": 3, "c": 1}
+    assert ndcg(["b", "a", "c"], grades) == pytest.approx(0.659002, abs=1e-6)
+    assert ndcg(["b", "a", "c"], grades, depth=2) == pytest.approx(0.521296, abs=1e-6)
+
+
 def test_ndcg_sees_no_further_than_its_depth() -> None:
     assert ndcg(["x", "a"], {"a": 1}, depth=1) == 0.0
     # The ideal is cut at the depth as well: one of two relevant items is all that fits.
