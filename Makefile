@@ -22,6 +22,7 @@ check: $(VENV)/installed-dev
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python dev/budgets.py
 	@$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports
+	@sh dev/system-packages.sh
 	@$(BIN)/python -m pytest -m "not slow"
 
 fix: $(VENV)/installed-dev

@@ -1,9 +1,10 @@
 """Make the retrieval sets: bench/.data/<set>/passages.jsonl, queries.jsonl and qrels.tsv.
 
-Use: python bench/peers/prepare.py [--data ../shared/data] [squad scifact cmrc]
+Use: python bench/peers/prepare.py [--data ../shared/data] [squad crowd scifact cmrc]
 
 squad and cmrc: every distinct paragraph of the dev set is a passage, every question a query whose
-one relevant passage is its paragraph. scifact: abstracts, claims and judgements as BEIR has them.
+one relevant passage is its paragraph. crowd: squad with the training set's paragraphs besides.
+scifact: abstracts, claims and judgements as BEIR has them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ def reading(path: Path) -> Set:
     return passages, queries, qrels
 
 
+def crowd(folder: Path) -> Set:
+    """SQuAD's dev questions among the paragraphs of its training set too, ten times as many."""
+    passages, queries, qrels = reading(folder / "dev-v1.1.jsonl.gz")
+    others, _, _ = reading(folder / "train-v1.1.jsonl.gz")
+    return [*passages, *(row | {"id": "t" + row["id"]} for row in others)], queries, qrels
+
+
 def scifact(folder: Path) -> Set:
     judged = {}  # a dict, since one judgement stands there twice
     for line in (folder / "qrels_test.tsv").read_text(encoding="utf-8").splitlines()[1:]:
@@ -60,6 +68,7 @@ def scifact(folder: Path) -> Set:
 
 SETS: dict[str, Callable[[Path], Set]] = {
     "squad": lambda data: reading(data / "squad" / "dev-v1.1.jsonl.gz"),
+    "crowd": lambda data: crowd(data / "squad"),
     "scifact": lambda data: scifact(data / "scifact"),
     "cmrc": lambda data: reading(data / "cmrc2018" / "dev.jsonl.gz"),
 }

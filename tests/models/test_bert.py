@@ -31,7 +31,7 @@ def reference(folder: Path, texts: list[str], pooling: str) -> NDArray[np.float3
     """Unit vectors by transformers in float32."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(512)
+    tokenizer.enable_truncation(256)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     rows = []
     for text in texts:

@@ -182,11 +182,6 @@ def test_a_file_is_added_whatever_it_is_called(
     assert outcomes(add(workspace, folder / name)) == {name: "unchanged"}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a name that is not UTF-8 becomes a source with lone surrogates, which the store "
-    "cannot encode: the whole run ends with UnicodeEncodeError and its group is lost",
-)
 def test_a_name_that_is_not_utf8_does_not_end_the_run(workspace: Workspace, folder: Path) -> None:
     (folder / "good.txt").write_text("Good.")
     with open(os.fsencode(folder) + b"/caf\xe9.txt", "w") as file:  # noqa: PTH123
@@ -202,7 +197,6 @@ def test_a_file_named_twice_is_added_once(workspace: Workspace, folder: Path) ->
     assert outcomes(add(workspace, path, folder, f"{folder}/*.txt", path)) == {"a.txt": "added"}
 
 
-@pytest.mark.xfail(strict=True, reason="absolute() keeps '..', so each spelling is a source")
 def test_a_file_is_known_however_its_path_is_spelt(workspace: Workspace, folder: Path) -> None:
     (folder / "a.txt").write_text("Words.")
     (folder / "inner").mkdir()
@@ -241,9 +235,6 @@ def test_an_unchanged_file_is_given_its_new_labels(workspace: Workspace, folder:
     assert len(workspace.documents.list(Filter(where={"team": "support"}))) == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a replaced document keeps its groups and loses the labels it was given"
-)
 def test_a_changed_file_keeps_the_labels_it_was_given(workspace: Workspace, folder: Path) -> None:
     (folder / "a.txt").write_text("Words.")
     add(workspace, folder, labels=Labels(attributes={"team": "support"}))
@@ -305,11 +296,16 @@ def test_a_pattern_gives_what_it_matches_and_a_file_that_is_called_so(folder: Pa
     assert (found, [report.reason for report in missing]) == ([], ["missing"])
 
 
-@pytest.mark.xfail(strict=True, reason="only a path that is absent is expected, not an odd one")
 @pytest.mark.parametrize("path", ["~nobody-by-that-name/x.txt", "a" * 300])
 def test_a_path_that_cannot_be_is_reported_like_a_missing_one(path: str) -> None:
     found, missing = discover([path])
     assert (found, [report.reason for report in missing]) == ([], ["missing"])
+
+
+def test_a_pipe_is_reported_and_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.txt")
+    found, others = discover([str(folder / "pipe.txt"), str(folder)])
+    assert (found, [report.reason for report in others]) == ([], ["unsupported"])
 
 
 def test_passages_of_a_new_encoder_are_encoded_once(workspace: Workspace) -> None:

@@ -110,9 +110,6 @@ def test_a_line_that_is_no_labelled_query_is_named_by_its_number(tmp_path: Path,
     assert caught.value.where == f"{path}:2"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="splitlines() also parts lines at characters that JSON lets stand in text"
-)
 def test_a_line_separator_inside_a_query_does_not_end_its_line(tmp_path: Path) -> None:
     path = tmp_path / "queries.jsonl"
     row = json.dumps({"query": "one\u2028two\x85three", "source": "a"}, ensure_ascii=False)

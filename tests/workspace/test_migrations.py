@@ -8,11 +8,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from samples import ingest
 
 import moli.workspace.migrations
 from moli.records.errors import WorkspaceError
 from moli.workspace import Workspace, schema
 from moli.workspace.database import REVISION, Database
+from moli.workspace.filter import Filter
 
 
 @pytest.fixture
@@ -38,6 +40,16 @@ def test_the_revision_the_code_expects_is_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", moli.workspace.migrations.__path__[0])
     assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
+
+
+def test_what_the_first_version_stored_is_kept(workspace: Workspace) -> None:
+    ingest(workspace, {"a": "Words."}, team="support")
+    with workspace.database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE attributes DROP COLUMN given")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    again = Workspace.open(workspace.root)
+    assert len(again.documents.list(Filter(where={"team": "support"}))) == 1
+    assert differences(again.database) == []
 
 
 def test_a_schema_of_a_newer_version_is_refused(workspace: Workspace) -> None:

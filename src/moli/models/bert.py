@@ -4,15 +4,17 @@ The graph is built here from the weights, operation by operation (Devlin et al. 
 pooling: Reimers & Gurevych 2019, section 3), so loading needs neither PyTorch nor a conversion and
 takes a quarter of a second. OpenVINO computes in bfloat16 where the processor has it.
 
-Each text is one request without padding, run on all cores. That costs a fifth of the best batched
-rate and buys vectors that do not depend on their neighbours.
+Each text is one request without padding, and each core works on a text of its own. That is as fast
+as batches of like length, and buys vectors that do not depend on their neighbours.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,6 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import openvino as ov  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
-_MAX_TOKENS = 512
 _ACTIVATIONS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 
@@ -52,10 +53,11 @@ class BertEncoder:
         self.dimensions = int(config["hidden_size"])
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(min(_MAX_TOKENS, config["max_position_embeddings"]))
+        self._tokenizer.enable_truncation(_max_tokens(folder, config))
         weights = load_file(folder / "model.safetensors")
         graph = sentence_graph(weights, config, pooling=_pooling(folder))
-        options: dict[str, Any] = {"NUM_STREAMS": "1"}
+        self._streams = os.cpu_count() or 1
+        options: dict[str, Any] = {"NUM_STREAMS": str(self._streams)}
         if precision:
             options["INFERENCE_PRECISION_HINT"] = precision
         self._model = ov.Core().compile_model(graph, "CPU", options)
@@ -63,11 +65,21 @@ class BertEncoder:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.empty((len(texts), self.dimensions), np.float32)
         encodings = self._tokenizer.encode_batch_fast(list(texts))
-        # Not OpenVINO's queue of requests with callbacks: it can abort or hang a process that ends.
-        request = self._model.create_infer_request()
         # By length, so that neighbours share a shape, for which the kernels are then at hand.
-        for row in sorted(range(len(texts)), key=lambda row: len(encodings[row].ids)):
-            vectors[row] = request.infer([np.array([encodings[row].ids], np.int64)])[0][0]
+        order = sorted(range(len(texts)), key=lambda row: len(encodings[row].ids))
+
+        def encode_each(rows: Sequence[int]) -> None:
+            request = self._model.create_infer_request()
+            for row in rows:
+                vectors[row] = request.infer([np.array([encodings[row].ids], np.int64)])[0][0]
+
+        # Not OpenVINO's queue of requests with callbacks: it can abort or hang a process that ends.
+        streams = min(self._streams, len(texts))
+        if streams <= 1:
+            encode_each(order)
+        else:
+            with ThreadPoolExecutor(streams) as pool:
+                list(pool.map(encode_each, [order[each::streams] for each in range(streams)]))
         return vectors
 
 
@@ -164,6 +176,14 @@ def _normalise(state: Any, weight: _Weights, epsilon: float) -> Any:
 def _pooling(folder: Path) -> str:
     path = folder / "1_Pooling" / "config.json"
     return "cls" if path.exists() and _read_json(path).get("pooling_mode_cls_token") else "mean"
+
+
+def _max_tokens(folder: Path, config: Mapping[str, Any]) -> int:
+    """How much the encoder was trained to read, which can be less than it has positions for."""
+    path = folder / "sentence_bert_config.json"
+    trained = _read_json(path).get("max_seq_length") if path.exists() else None
+    positions = int(config["max_position_embeddings"])
+    return min(trained or positions, positions)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -49,14 +49,20 @@ class Chunk:
     heading: str
 
 
-def heading_path(headings: Sequence[Heading], offset: int) -> str:
-    """The headings that `offset` stands under, from the highest to the lowest, joined by " > "."""
-    above: list[Heading] = []
-    for heading in headings:
-        if heading.offset > offset:
-            break
-        above = [each for each in above if each.level < heading.level] + [heading]
-    return " > ".join(each.text for each in above)
+class Outline:
+    """The headings of a document, read once to be looked up at many offsets."""
+
+    def __init__(self, headings: Sequence[Heading]) -> None:
+        self._starts = [heading.offset for heading in headings]
+        self._paths = [""]
+        above: list[Heading] = []
+        for heading in headings:
+            above = [each for each in above if each.level < heading.level] + [heading]
+            self._paths.append(" > ".join(each.text for each in above))
+
+    def path(self, offset: int) -> str:
+        """The headings `offset` stands under, from the highest to the lowest, joined by " > "."""
+        return self._paths[bisect_right(self._starts, offset)]
 
 
 def page_at(pages: tuple[int, ...], offset: int) -> int | None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from moli.models.chat import ChatModel
 from moli.records.answers import Answer, Citation, Hit, Sentence, Trace
-from moli.records.documents import Document, heading_path, page_at
+from moli.records.documents import Document, Outline, page_at
 from moli.records.errors import InputError
 from moli.retrieval.evidence import Candidate, weigh
 from moli.retrieval.grounding import Quote, Read, grounding_prompt, read_answer
@@ -114,7 +114,7 @@ def _cite(quote: Quote, documents: Mapping[int, Document]) -> Citation:
         document_id=hit.document_id,
         source=hit.source,
         title=hit.title,
-        heading=heading_path(document.headings, start),
+        heading=Outline(document.headings).path(start),
         page=page_at(document.pages, start),
         start=start,
         end=end,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from moli.records.documents import Chunk, ParsedDocument, heading_path
+from moli.records.documents import Chunk, Outline, ParsedDocument
 from moli.retrieval.sentences import sentence_spans
 from moli.retrieval.tokens import CJK
 
@@ -38,10 +38,8 @@ def chunk(document: ParsedDocument) -> list[Chunk]:
             filled = 0
         filled += weight
     ends = [*starts[1:], len(text)]
-    return [
-        Chunk(start, end, heading_path(document.headings, start))
-        for start, end in zip(starts, ends, strict=True)
-    ]
+    outline = Outline(document.headings)
+    return [Chunk(start, end, outline.path(start)) for start, end in zip(starts, ends, strict=True)]
 
 
 def _units(text: str) -> Iterator[tuple[int, int]]:

@@ -97,22 +97,21 @@ class DenseIndex:
             return {}
         if within is not None:
             return self._scan(vector, limit, within)
-        limit = min(limit, len(self._index))
         exact = len(self._index) <= EXACT_LIMIT
-        found = self._index.search(vector, limit, exact=exact)
-        return {
-            int(key): 1.0 - float(distance)
-            for key, distance in zip(found.keys, found.distances, strict=True)
-        }
+        found = self._index.search(vector, min(limit, len(self._index)), exact=exact)
+        return self._scan(vector, limit, found.keys.tolist())
 
     def _scan(
         self, vector: NDArray[np.float32], limit: int, within: Collection[int]
     ) -> dict[int, float]:
+        """The best of `within`. All scores come from here, so they tell nothing of the way."""
         numbers = np.fromiter(within, np.int64, len(within))
         numbers = numbers[self._index.contains(numbers)] if len(numbers) else numbers
         if not len(numbers):
             return {}
-        similar = np.asarray(self._index.get(numbers), np.float32) @ vector
+        stored = np.asarray(self._index.get(numbers), np.float32)
+        # Not `stored @ vector`: BLAS rounds a row by how many there are.
+        similar = np.einsum("ij,j->i", stored, vector)
         best = np.lexsort((numbers, -similar))[:limit]
         return {int(numbers[row]): float(similar[row]) for row in best}
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from moli.models.embedding import Encoder
 from moli.records.answers import Hit
-from moli.records.documents import Heading, heading_path
+from moli.records.documents import Heading, Outline
 from moli.retrieval.lexical import LexicalIndex
 from moli.retrieval.sentences import sentence_spans
 from moli.retrieval.tokens import Language, key_terms, language_of, tokenize
@@ -137,11 +137,12 @@ def features(
     terms = [set(tokenize(text)) for text in texts]
     whole = [coverage(set(tokenize(hit.in_context))) for hit in hits]
     best = max(hit.score for hit in hits) or 1.0
+    outlines = {number: Outline(of) for number, of in headings.items()}
     asks_number = bool(_ASKS_NUMBER.search(question))
     rows = []
     for row, (index, start, _) in enumerate(spans):
         hit = hits[index]
-        around = set(tokenize(heading_path(headings[hit.document_id], hit.start + start)))
+        around = set(tokenize(outlines[hit.document_id].path(hit.start + start)))
         for each in (row - 1, row, row + 1):
             if 0 <= each < len(spans) and spans[each][0] == index:
                 around |= terms[each]

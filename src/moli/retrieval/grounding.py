@@ -27,9 +27,15 @@ _EXAMPLE = Example(
 
 _CITATION = re.compile(r"[\[［【]\s*(\d+)\s*[:：]\s*[\"“「](.+?)[\"”」]\s*[\]］】]", re.DOTALL)
 _BARE_NUMBER = re.compile(r"\s*\[\s*\d+\s*\]")
-_IMAGE_OR_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_TAG = re.compile(r"<[^>]*>")
-_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://|www\.|data:|mailto:)\S+", re.IGNORECASE)
+# Innermost first: what holds another piece of markup is taken out in the next round.
+_IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]*)\]\s*\([^()]*\)?")
+_TAG = re.compile(r"<(?:[a-z/!?][^<>]*>|(?=[a-z/!?]))", re.IGNORECASE)
+# With a scheme, or without one (`//host`, and `\\\\host`, which browsers read alike).
+_ADDRESS = re.compile(
+    r"(?:(?:https?|ftp|file|blob|data|mailto|javascript):|(?<![\w/])[/\\]{2}|[a-z][a-z0-9+.-]*:[/\\]{2}"
+    r"|www\.)\S+",
+    re.IGNORECASE,
+)
 
 
 def grounding_prompt(question: str, hits: Sequence[Hit]) -> Prompt:
@@ -69,9 +75,15 @@ def read_answer(text: str, hits: Sequence[Hit]) -> list[Read]:
 
 
 def plain(text: str) -> str:
-    """`text` without markup, links, images or addresses: nothing in it can be fetched."""
-    without = _TAG.sub("", _IMAGE_OR_LINK.sub(r"\1", _BARE_NUMBER.sub("", text)))
-    return " ".join(_ADDRESS.sub("", without).split())
+    """`text` without markup, links, images or addresses: nothing in it can be fetched.
+
+    What is left when a piece goes may be markup again, so this goes on until nothing changes.
+    """
+    before, text = "", _BARE_NUMBER.sub("", text)
+    while text != before:
+        before = text
+        text = _ADDRESS.sub("", _TAG.sub("", _IMAGE_OR_LINK.sub(r"\1", text)))
+    return " ".join(text.split())
 
 
 def _lines(text: str) -> list[str]:

@@ -252,38 +252,57 @@ def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:
     skipped. A file named outright is taken whatever its name.
     """
     found: dict[Path, None] = {}
-    missing: list[FileReport] = []
+    others: list[FileReport] = []
     for text in paths:
-        path = Path(text).expanduser()
-        if path.is_dir():
-            for each in _below(path):
-                if each.suffix.lower() in SUFFIXES:
-                    found[each] = None
+        try:
+            path = _absolute(text)
+            named = [path] if path.exists() else _glob(path)
+        except (OSError, RuntimeError, ValueError):  # too long, of nobody's home, with a NUL
+            named = []
+        if not named:
+            others.append(_unusable(text, "missing", "no such file or folder. Check the path"))
+        for path in named:
+            for each in _below(path) if path.is_dir() else [path]:
+                if path.is_dir() and each.suffix.lower() not in SUFFIXES:
+                    others.append(FileReport(_printable(each), "skipped", reason="unsupported"))
+                elif not each.is_file():
+                    others.append(_unusable(each, "unsupported", "neither a file nor a folder"))
+                elif _printable(each) != str(each):
+                    others.append(
+                        _unusable(each, "unsupported", "its name is not UTF-8. Rename it")
+                    )
                 else:
-                    missing.append(FileReport(str(each), "skipped", reason="unsupported"))
-        elif path.exists():
-            found[path.absolute()] = None
-        elif matches := _glob(path):
-            inner, others = discover(matches)
-            found.update(dict.fromkeys(inner))
-            missing += others
-        else:
-            message = f"{text}: no such file or folder. Check the path."
-            missing.append(FileReport(text, "failed", reason="missing", message=message))
-    return list(found), missing
+                    found[each] = None
+    return list(found), others
 
 
-def _glob(pattern: Path) -> list[str]:
+def _absolute(text: str) -> Path:
+    """One spelling for each file: the path from the root, without `~` and `..`."""
+    path = Path(text).expanduser().absolute()
+    return path.resolve() if ".." in path.parts else path
+
+
+def _unusable(path: Path | str, reason: str, what: str) -> FileReport:
+    name = _printable(path)
+    return FileReport(name, "failed", reason=reason, message=f"{name}: {what}.")
+
+
+def _printable(path: Path | str) -> str:
+    """The path with bytes that are not UTF-8 replaced, which no output or database would take."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _glob(pattern: Path) -> list[Path]:
     """What a pattern names; the part before its first wildcard is where to look."""
     parts = pattern.parts
     fixed = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
     if fixed == len(parts):
         return []
-    return sorted(str(path) for path in Path(*parts[:fixed]).glob(str(Path(*parts[fixed:]))))
+    return sorted(Path(*parts[:fixed]).glob(str(Path(*parts[fixed:]))))
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder.absolute()):
+    for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(root, name)

@@ -29,13 +29,15 @@ class LexicalIndex:
         self._open()
 
     def _open(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._index = tantivy.Index(self._schema, str(self._folder))
+            self._load()
         except ValueError:  # damaged, or written with another schema: it is only derived
             shutil.rmtree(self._folder)
-            self._folder.mkdir(parents=True)
-            self._index = tantivy.Index(self._schema, str(self._folder))
+            self._load()
+
+    def _load(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._index = tantivy.Index(self._schema, str(self._folder))
         self.reload()
 
     def reload(self) -> None:

@@ -2,8 +2,8 @@
 
 Both indexes may lag behind the store or know of what the searcher may not see. So every hit is
 checked against the store, live version and filter in one query, before it counts for anything:
-what is hidden is never returned. It still counts in the rarity of words, and usearch rounds a
-query where the scan of few passages does not, so scores alone can hint that something is hidden.
+what is hidden is never returned. It still counts in the rarity of words, so BM25 scores alone can
+hint that something is hidden.
 """
 
 from __future__ import annotations

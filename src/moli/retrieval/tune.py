@@ -72,13 +72,16 @@ def labelled_queries(path: Path) -> list[LabelledQuery]:
         InputError: a line cannot be read; the message has its number.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(): JSON lets U+2028 and its like stand in a text.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"cannot be read ({error})", where=str(path), fix="Give a JSONL file in UTF-8."
         ) from error
     found = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             found.append(LabelledQuery(str(row["query"]), str(row["source"])))

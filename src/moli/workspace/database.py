@@ -19,8 +19,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from moli.records.errors import WorkspaceError
 from moli.workspace import schema
 
-REVISION = "0001"
+REVISION = "0002"
 _BUSY_MS = 60_000
+_MIGRATION_LOCK = 0x6D6F6C69  # "moli": PostgreSQL's advisory locks have numbers for names
 
 
 class Database:
@@ -91,6 +92,8 @@ class Database:
         config.set_main_option("script_location", str(files("moli.workspace") / "migrations"))
         with self.engine.connect() as connection:
             connection.execution_options(write=True)
+            if not self.is_sqlite:  # SQLite's writers queue by themselves
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 

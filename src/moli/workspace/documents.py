@@ -32,6 +32,7 @@ class NewDocument:
 
     `chunks` tile `parsed.text`; `vectors` is [len(chunks), dimensions] from `encoder`. Without
     `groups`, a new version keeps those of the old one, and a new document is open to everyone.
+    A new version also keeps the old one's given attributes, where it brings none of that key.
     """
 
     source: str
@@ -64,10 +65,10 @@ class DocumentStore:
         documents = list({document.source: document for document in new}.values())
         with self._database.write() as connection:
             older = _ids(connection, [document.source for document in documents])
-            groups = {source: _groups(connection, number) for source, number in older.items()}
+            kept = {source: _kept(connection, number) for source, number in older.items()}
             for document_id in older.values():
                 _delete(connection, document_id)
-            _insert(connection, documents, groups)
+            _insert(connection, documents, kept)
         return set(older)
 
     def relabel(
@@ -87,7 +88,7 @@ class DocumentStore:
             for key, value in attributes.items():
                 of_key = (table.c.document_id == document_id) & (table.c.key == key)
                 connection.execute(sa.delete(table).where(of_key))
-                row = {"document_id": document_id, "key": key, "value": value}
+                row = _attribute_row(document_id, key, value, given=True)
                 connection.execute(sa.insert(table).values(row))
 
     def remove(self, document_ids: Sequence[int]) -> Removal:
@@ -176,15 +177,21 @@ def _sources(connection: sa.Connection, document_ids: Sequence[int]) -> list[str
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What people said of a document, which its new versions keep."""
+
+    groups: Sequence[str] = (EVERYONE,)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
 def _insert(
-    connection: sa.Connection,
-    documents: Sequence[NewDocument],
-    kept: Mapping[str, Sequence[str]],
+    connection: sa.Connection, documents: Sequence[NewDocument], kept: Mapping[str, _Kept]
 ) -> None:
     """Store documents with all that belongs to them, a statement a table.
 
     Args:
-        kept: groups, by source, for new versions that come without.
+        kept: by source, for documents that were there before.
     """
     if not documents:
         return
@@ -206,9 +213,11 @@ def _insert(
         )
     }
     for document_id, new in zip(ids, documents, strict=True):
-        groups = kept.get(new.source, (EVERYONE,)) if new.groups is None else new.groups
+        before = kept.get(new.source, _Kept())
+        groups = before.groups if new.groups is None else new.groups
         rows[schema.access] += _access_rows(document_id, groups)
-        rows[schema.attributes] += _attribute_rows(document_id, new)
+        given = {**before.attributes, **new.attributes}
+        rows[schema.attributes] += _attribute_rows(document_id, new, given)
         rows[schema.passages] += _passage_rows(document_id, new, first)
         rows[schema.vectors] += [
             vector_row(number, new.encoder, vector)
@@ -239,20 +248,30 @@ def _document_row(new: NewDocument) -> dict[str, object]:
     }
 
 
-def _groups(connection: sa.Connection, document_id: int) -> list[str]:
-    access = schema.access
-    query = sa.select(access.c.group).where(access.c.document_id == document_id)
-    return scalars(connection, query)
+def _kept(connection: sa.Connection, document_id: int) -> _Kept:
+    access, table = schema.access, schema.attributes
+    groups = sa.select(access.c.group).where(access.c.document_id == document_id)
+    given = sa.select(table).where(table.c.document_id == document_id, table.c.given)
+    attributes = {row.key: row.value for row in connection.execute(given)}
+    return _Kept(scalars(connection, groups), attributes)
 
 
 def _access_rows(document_id: int, groups: Sequence[str]) -> list[dict[str, object]]:
     return [{"document_id": document_id, "group": each} for each in sorted(set(groups))]
 
 
-def _attribute_rows(document_id: int, new: NewDocument) -> list[dict[str, object]]:
-    pairs = dict(new.parsed.metadata) | {"format": new.format, "language": new.language}
-    pairs |= dict(new.attributes)
-    return [{"document_id": document_id, "key": k, "value": v} for k, v in sorted(pairs.items())]
+def _attribute_rows(
+    document_id: int, new: NewDocument, given: Mapping[str, str]
+) -> list[dict[str, object]]:
+    read = {**new.parsed.metadata, "format": new.format, "language": new.language}
+    return [
+        _attribute_row(document_id, key, value, given=key in given)
+        for key, value in sorted({**read, **given}.items())
+    ]
+
+
+def _attribute_row(document_id: int, key: str, value: str, *, given: bool) -> dict[str, object]:
+    return {"document_id": document_id, "key": key, "value": value, "given": given}
 
 
 def _passage_rows(document_id: int, new: NewDocument, first: int) -> list[dict[str, object]]:

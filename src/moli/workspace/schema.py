@@ -1,8 +1,11 @@
 """The tables of the store of record. Search indexes are derived from them and follow `changes`."""
 
+import re
+
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -13,9 +16,26 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
+    false,
 )
 
 metadata = MetaData()
+
+
+class CleanText(TypeDecorator[str]):
+    """Text that every database can hold: of the length it came with, but without NUL or half of a
+    surrogate pair.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _dialect: object) -> str | None:
+        return None if value is None else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 # SQLite numbers rows itself only for INTEGER; PostgreSQL needs the wider type spelled out.
 _Id = BigInteger().with_variant(Integer, "sqlite")
@@ -39,8 +59,8 @@ documents = Table(
     "documents",
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
-    Column("source", Text, nullable=False, unique=True),
-    Column("title", Text, nullable=False),
+    Column("source", CleanText, nullable=False, unique=True),
+    Column("title", CleanText, nullable=False),
     Column("format", String(16), nullable=False),
     Column("language", String(8), nullable=False),
     Column("sha256", String(64), nullable=False),
@@ -57,7 +77,7 @@ access = Table(
     "access",
     metadata,
     _document(primary_key=True),
-    Column("group", Text, primary_key=True),
+    Column("group", CleanText, primary_key=True),
     Index("ix_access_group", "group", "document_id"),
 )
 
@@ -65,8 +85,10 @@ attributes = Table(
     "attributes",
     metadata,
     _document(primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("value", Text, primary_key=True),
+    Column("key", CleanText, primary_key=True),
+    Column("value", CleanText, primary_key=True),
+    # Given by a person, not read from the file: kept when the file changes.
+    Column("given", Boolean, nullable=False, server_default=false()),
     Index("ix_attributes_value", "key", "value", "document_id"),
 )
 
@@ -78,15 +100,15 @@ passages = Table(
     _document(index=True),
     Column("start", BigInteger, nullable=False),
     Column("end", BigInteger, nullable=False),
-    Column("heading", Text, nullable=False),
-    Column("text", Text, nullable=False),
+    Column("heading", CleanText, nullable=False),
+    Column("text", CleanText, nullable=False),
 )
 
 vectors = Table(
     "vectors",
     metadata,
     Column("passage_id", _Id, ForeignKey("passages.id", ondelete="CASCADE"), primary_key=True),
-    Column("encoder", Text, primary_key=True),
+    Column("encoder", CleanText, primary_key=True),
     Column("vector", LargeBinary, nullable=False),  # float16, little endian
 )
 
@@ -116,7 +138,7 @@ trace_sources = Table(
     "trace_sources",
     metadata,
     Column("trace_id", String(32), ForeignKey("traces.id", ondelete="CASCADE"), primary_key=True),
-    Column("source", Text, primary_key=True, index=True),
+    Column("source", CleanText, primary_key=True, index=True),
 )
 
 tunings = Table(
