@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check fix bench-retrieval bench-parsing bench-evidence bench-scale soak clean
+.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale soak clean
 
 run: $(VENV)/installed
 	@$(BIN)/moli add -w sample docs/en docs/zh
@@ -31,6 +31,9 @@ fix: $(VENV)/installed-dev
 
 bench-retrieval: $(VENV)/installed-dev
 	@$(BIN)/python bench/retrieval.py
+
+bench-encoder: $(VENV)/installed-dev
+	@$(BIN)/python bench/encoder.py
 
 bench-parsing: $(VENV)/installed-dev
 	@$(BIN)/python bench/parsing.py

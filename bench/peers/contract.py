@@ -90,9 +90,10 @@ def arguments(name: str) -> argparse.Namespace:
     parser.add_argument("--top", type=int, default=20, help="passages a query (default: 20)")
     parser.add_argument(
         "--mode",
-        choices=("default", "hybrid"),
+        choices=("default", "hybrid", "lexical"),
         default="default",
-        help="default: by the encoder alone; hybrid: with the framework's own keyword search",
+        help="default: by the encoder alone; hybrid: with the framework's own keyword search; "
+        "lexical: by that alone (only Moli)",
     )
     parser.add_argument(
         "--sample", action="store_true", help=f"only the {TIMED} queries that are timed"

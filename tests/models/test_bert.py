@@ -102,3 +102,16 @@ def tiny_bert(folder: Path, pooling: str) -> Path:
     options = {"pooling_mode_cls_token": pooling == "cls"}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(options))
     return folder
+
+
+def test_builtin_weights_that_are_not_the_official_ones_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "model"
+    copy.mkdir()
+    data = bytearray((MINILM / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(data)
+    monkeypatch.setattr("moli.models.embedding.files", lambda _: tmp_path)
+    with pytest.raises(ModelError, match=r"model\.safetensors.*official release"):
+        load_encoder("builtin:minilm")

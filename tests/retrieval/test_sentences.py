@@ -59,6 +59,11 @@ def test_white_space_has_no_sentences(text: str) -> None:
     assert sentence_spans(text) == []
 
 
+def test_a_line_of_dots_is_read_in_one_go() -> None:
+    leader = "." * 200_000  # in quadratic time this test would take minutes
+    assert sentence_spans(leader) == [(0, len(leader))]
+
+
 @given(TEXTS)
 def test_spans_are_in_order_apart_trimmed_and_hold_every_word(text: str) -> None:
     spans = sentence_spans(text)

@@ -1,7 +1,8 @@
 """Moli, measured by the same contract as its peers: a real workspace with database and indexes.
 
 hybrid is its default (both sides, fused as the language's default says); "default" mode is the
-encoder alone, to compare with peers that search by the encoder alone.
+encoder alone, to compare with peers that search by the encoder alone, and "lexical" the words
+alone: the fused result must not fall behind the better of these two.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class MoliPeer:
         from moli.workspace import Workspace
 
         self.top = top
-        self.fusion = Fusion("minmax", 0.0) if mode == "default" else None
+        weight = {"default": 0.0, "lexical": 1.0}.get(mode)
+        self.fusion = None if weight is None else Fusion("minmax", weight)
         self.folder = tempfile.TemporaryDirectory()
         self.workspace = Workspace.init(Path(self.folder.name))
         self.encoder = load_encoder("builtin:minilm")

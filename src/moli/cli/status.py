@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 import typer
 
 from moli.cli.documents import file_is_gone
@@ -27,8 +30,7 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
             "encoder": settings.encoder,
             "last_change": opened.passages.last_change(),
         }
-        size = sum(each.stat().st_size for each in opened.folder.rglob("*") if each.is_file())
-        report["bytes_on_disk"] = size
+        report["bytes_on_disk"] = size = _size(opened.folder)
     if as_json:
         print_json(report)
         return
@@ -42,3 +44,12 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
             f"{report['files_missing']} files are no longer there; 'moli remove --missing' "
             "removes their documents."
         )
+
+
+def _size(folder: Path) -> int:
+    """Bytes below a folder, of which files may go away meanwhile."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size

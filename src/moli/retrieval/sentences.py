@@ -9,7 +9,7 @@ Span = tuple[int, int]
 _END = re.compile(
     r"""
       [。！？；…]+[”’」』）\]"']*            # Chinese: the mark alone ends the sentence
-    | [.!?]+[”’"')\]]*(?=\s+[“‘"'(\[]*[^\sa-z])  # Latin: a mark, a space, no lower case
+    | (?<![.!?])[.!?]+[”’"')\]]*(?=\s+[“‘"'(\[]*[^\sa-z])  # Latin: a mark, a space, no lower case
     | \n[ \t]*\n\s*                          # a blank line ends a block
     | \n(?=[ \t]*(?:[-*•·]|\d+[.)、])\s)       # a line that begins an item of a list
     | \n(?=[^\n]*\ \|\ )                      # a row of a table

@@ -26,8 +26,6 @@ from moli.records.errors import SettingsError, WorkspaceError
 
 SETTINGS_FILE = "moli.toml"
 _PREFIX = "MOLI_"
-# Variables that steer the program itself and are not settings of a workspace.
-_NOT_SETTINGS = {"MOLI_HOME"}
 
 
 def _split(value: Any) -> Any:
@@ -115,11 +113,8 @@ def load_settings(root: Path) -> Settings:
             f"not valid TOML ({error})", where=str(path), fix="Correct that line."
         ) from error
     _refuse_unknown(keys, str(path), "")
-    _refuse_unknown(
-        (name for name in os.environ if name.startswith(_PREFIX) and name not in _NOT_SETTINGS),
-        "environment",
-        _PREFIX,
-    )
+    variables = (name for name in os.environ if name.startswith(_PREFIX))
+    _refuse_unknown(variables, "environment", _PREFIX)
 
     class Located(Settings):
         model_config = SettingsConfigDict(toml_file=path)

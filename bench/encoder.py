@@ -1,0 +1,61 @@
+"""The built-in encoder as it is used against itself in float32: rate, and how far vectors move.
+
+Use: make bench-encoder    (passages are those of bench/retrieval.py, every tenth of each set)
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from moli.models.bert import BertEncoder
+from moli.models.embedding import Encoder, builtin_folder, load_encoder
+
+HERE = Path(__file__).parent
+SETS = ("squad", "scifact", "cmrc")
+ROUNDS = 3
+
+
+def texts(name: str) -> list[str]:
+    path = HERE / ".data" / name / "passages.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    return [f"{row['title']}\n{row['text']}" for row in rows[::10]]
+
+
+def measured(encoder: Encoder, some: list[str]) -> tuple[np.ndarray, float]:
+    """Vectors, and the median of texts a second."""
+    rates = []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        vectors = encoder.encode(some)
+        rates.append(len(some) / (time.perf_counter() - begun))
+    return vectors, statistics.median(rates)
+
+
+def main() -> None:
+    if not all((HERE / ".data" / name).exists() for name in SETS):
+        subprocess.run([sys.executable, str(HERE / "peers" / "prepare.py")], check=True)
+    used = load_encoder("builtin:minilm")
+    exact = BertEncoder(builtin_folder(), name="float32", precision="f32")
+    print("| set | texts | texts/s | in float32 | mean deviation | largest |")
+    print("|---|---|---|---|---|---|")
+    for name in SETS:
+        some = texts(name)
+        vectors, rate = measured(used, some)
+        truth, exact_rate = measured(exact, some)
+        deviation = 1 - (vectors * truth).sum(axis=1)
+        print(
+            f"| {name} | {len(some)} | {rate:.1f} | {exact_rate:.1f} "
+            f"| {deviation.mean():.5f} | {deviation.max():.5f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
