@@ -1,0 +1,203 @@
+"""Files to rows, each with the place it came from. What cannot be read is told, never dropped."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moli.records.errors import InputError
+from moli.records.examples import Malformed
+
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as it stands in its file."""
+
+    where: str
+    values: dict[str, Any]
+
+
+Rows = Iterator[Row | Malformed]
+
+
+def read_rows(path: Path) -> Rows:
+    """Rows of a file, or of the data files in a folder in order of name.
+
+    Raises:
+        InputError: there is nothing to read there, or a file as a whole cannot be read.
+    """
+    if path.is_dir():
+        yield from _folder(path)
+        return
+    suffix = _suffix(path)
+    if suffix not in SUFFIXES:
+        raise InputError(
+            "not a data file that is read here",
+            where=str(path),
+            fix=f"Give one of {', '.join(SUFFIXES)}, the first five also with .gz.",
+        )
+    try:
+        if suffix in (".parquet", ".arrow"):
+            yield from _columns(path, suffix)
+        else:
+            yield from _text_rows(path, _decoded(path), suffix)
+    except FileNotFoundError as error:
+        raise InputError("no such file", where=str(path), fix="Check the path.") from error
+    except (OSError, EOFError) as error:
+        raise InputError(
+            f"cannot be read ({error})", where=str(path), fix="Check the file, or copy it anew."
+        ) from error
+
+
+def _suffix(path: Path) -> str:
+    suffixes = [each.lower() for each in path.suffixes]
+    if suffixes[-1:] == [".gz"]:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _folder(folder: Path) -> Rows:
+    """Data files below a folder; those that `datasets` keeps beside its data are not data."""
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and _suffix(path) in SUFFIXES and path.name not in _BESIDE
+    )
+    if not files:
+        raise InputError(
+            "no data file in this folder", where=str(folder), fix=f"Give {', '.join(SUFFIXES)}."
+        )
+    for path in files:
+        yield from read_rows(path)
+
+
+_BESIDE = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
+
+
+def _decoded(path: Path) -> str:
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        data = file.read()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"not UTF-8 (byte {data[error.start]:#04x})",
+            where=f"{path}:{line}",
+            fix="Save the file as UTF-8.",
+        ) from error
+
+
+def _text_rows(path: Path, text: str, suffix: str) -> Rows:
+    if suffix in (".csv", ".tsv"):
+        return _csv(path, text, "\t" if suffix == ".tsv" else "")
+    if suffix == ".json" and not _is_lines(text):
+        return _json(path, text)
+    return _jsonl(path, text)
+
+
+def _is_lines(text: str) -> bool:
+    """Whether a .json file holds an object a line, as many do."""
+    first, _, rest = text.strip().partition("\n")
+    return first.startswith("{") and first.rstrip().endswith("}") and rest.lstrip().startswith("{")
+
+
+def _jsonl(path: Path, text: str) -> Rows:
+    # Not splitlines(): JSON lets U+2028 and its like stand in a text.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield _row(f"{path}:{number}", *_parsed(line))
+
+
+def _json(path: Path, text: str) -> Rows:
+    value, problem = _parsed(text)
+    if isinstance(value, dict):  # {"data": [...]}, or the only list there is
+        lists = [each for each in value.values() if isinstance(each, list)]
+        value = value.get("data", lists[0] if len(lists) == 1 else None)
+    if problem or not isinstance(value, list):
+        what = problem or "not a list of objects"
+        yield Malformed(str(path), what, "Write [{...}, ...], or one object a line.")
+        return
+    for number, each in enumerate(value, 1):
+        yield _row(f"{path} row {number}", each, "")
+
+
+def _parsed(text: str) -> tuple[Any, str]:
+    """The value, and what is wrong with the text if it is no JSON."""
+    try:
+        return json.loads(text), ""
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column" if error.lineno > 1 else "column"
+        return None, f"not JSON ({error.msg} at {place} {error.colno})"
+    except RecursionError:
+        return None, "not JSON that can be read (nested too deeply)"
+
+
+def _row(where: str, value: Any, problem: str) -> Row | Malformed:
+    if problem:
+        return Malformed(where, problem, "Correct it.")
+    if not isinstance(value, dict):
+        kind = "null" if value is None else type(value).__name__
+        return Malformed(where, f"a {kind}, not an object", 'Write {"name": value, ...}.')
+    return Row(where, value)
+
+
+def _csv(path: Path, text: str, delimiter: str) -> Rows:
+    csv.field_size_limit(sys.maxsize)
+    header = text.partition("\n")[0]
+    delimiter = delimiter or max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    names = next(filter(None, reader), [])
+    if repeated := {name for name in names if names.count(name) > 1}:
+        yield Malformed(
+            f"{path}:1", f"column '{sorted(repeated)[0]}' is there twice", "Give each its own name."
+        )
+        return
+    line = reader.line_num + 1
+    try:
+        for cells in reader:
+            where, line = f"{path}:{line}", reader.line_num + 1
+            if len(cells) == len(names):
+                yield Row(where, dict(zip(names, cells, strict=True)))
+            elif cells:
+                yield Malformed(
+                    where,
+                    f"{len(cells)} cells under {len(names)} columns",
+                    f"Put texts that hold '{delimiter}' or a line break into double quotes.",
+                )
+    except csv.Error as error:
+        yield Malformed(
+            f"{path}:{line}", f"not CSV ({error})", 'Close the quote; write a quote inside as "".'
+        )
+
+
+def _columns(path: Path, suffix: str) -> Rows:
+    import pyarrow as pa
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        if suffix == ".parquet":
+            batches = pyarrow.parquet.ParquetFile(path).iter_batches()
+        else:
+            batches = iter(pa.ipc.open_stream(pa.memory_map(str(path))))
+        for batch in batches:
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(f"{path} row {number}", values)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"not {suffix[1:]} that can be read, from row {number + 1} on ({error})",
+            where=str(path),
+            fix="Write the file anew.",
+        ) from error

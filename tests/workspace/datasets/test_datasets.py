@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from moli.records.errors import InputError
+from moli.records.examples import (
+    Conversation,
+    Example,
+    Labelled,
+    LabelledImage,
+    Match,
+    Pair,
+    Scored,
+    Span,
+    Text,
+)
+from moli.records.messages import Message
+from moli.workspace.datasets import read_dataset
+
+ROWS = [
+    {"text": "Tea, please; 茶。", "label": "order"},
+    {"text": 'She said "no"\nand left.', "label": "other"},
+]
+EXAMPLES = [Labelled(row["text"], row["label"]) for row in ROWS]
+
+
+def lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write(folder: Path, suffix: str) -> Path:
+    """The same rows in a file of each format."""
+    path = folder / f"rows{suffix}"
+    if suffix in (".csv", ".tsv", "_semicolon.csv"):
+        delimiter = {".csv": ",", ".tsv": "\t", "_semicolon.csv": ";"}[suffix]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["text", "label"], delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(ROWS)
+    elif suffix == ".json":
+        path.write_text(json.dumps(ROWS), encoding="utf-8")
+    elif suffix == "_data.json":
+        path.write_text(json.dumps({"version": 1, "data": ROWS}), encoding="utf-8")
+    elif suffix == ".jsonl.gz":
+        path.write_bytes(gzip.compress(lines(ROWS).encode()))
+    elif suffix == "_bom.jsonl":
+        path.write_bytes(b"\xef\xbb\xbf" + lines(ROWS).replace("\n", "\r\n").encode())
+    elif suffix == ".parquet":
+        pyarrow.parquet.write_table(pa.Table.from_pylist(ROWS), path)
+    else:  # an object a line, under either name
+        path.write_text(lines(ROWS), encoding="utf-8")
+    return path
+
+
+def examples(path: Path, **options: Any) -> list[Example]:
+    dataset = read_dataset(path, **options)
+    assert dataset.malformed == ()
+    return [each.example for each in dataset.examples]
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    [".jsonl", ".ndjson", "_lines.json", ".json", "_data.json", ".csv", ".tsv", "_semicolon.csv",
+     ".jsonl.gz", "_bom.jsonl", ".parquet"],
+)  # fmt: skip
+def test_every_format_gives_the_same_examples(tmp_path: Path, suffix: str) -> None:
+    assert examples(write(tmp_path, suffix)) == EXAMPLES
+
+
+def test_a_folder_as_datasets_saves_it(tmp_path: Path) -> None:
+    for name in ("dataset_info.json", "state.json"):
+        (tmp_path / name).write_text("{}")
+    for number, row in enumerate(ROWS):
+        table = pa.Table.from_pylist([row])
+        path = tmp_path / f"data-0000{number}-of-00002.arrow"
+        with path.open("wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+    assert examples(tmp_path) == EXAMPLES
+
+
+def test_an_example_knows_the_line_it_came_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\n"two\nlines",a\nx,b\n')
+    assert [each.where for each in read_dataset(path).examples] == [f"{path}:2", f"{path}:4"]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n" + lines([{"text": "one\u2028line"}]))
+    assert [each.where for each in read_dataset(path).examples] == [f"{path}:2"]
+
+
+USER, ANSWER = Message("user", "Hi"), Message("assistant", "Hello")
+TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+SHARED = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"messages": TURNS}, Conversation((USER, ANSWER))),
+        ({"conversations": SHARED}, Conversation((USER, ANSWER))),
+        (
+            {"system": "Be kind.", "conversations": SHARED},
+            Conversation((Message("system", "Be kind."), USER, ANSWER)),
+        ),
+        ({"instruction": "Hi", "input": "", "output": "Hello"}, Conversation((USER, ANSWER))),
+        (
+            {"instruction": "Add.", "input": "1 + 1", "output": "2", "history": [["Hi", "Hello"]]},
+            Conversation((USER, ANSWER, Message("user", "Add.\n1 + 1"), Message("assistant", "2"))),
+        ),
+        ({"prompt": "Once", "completion": " upon"}, Pair("Once", " upon")),
+        ({"question": "1 + 1?", "answer": "2"}, Pair("1 + 1?", "2")),
+        ({"source": "", "target": "x"}, Pair("", "x")),
+        ({"text": "Words."}, Text("Words.")),
+        ({"sentence": "Words.", "label": True}, Labelled("Words.", "1")),
+        ({"text": "Words.", "intent": 7}, Labelled("Words.", "7")),
+        ({"text1": "a", "text2": "b", "score": "2.5"}, Scored("a", "b", 2.5)),
+        ({"anchor": "a", "positive": "b", "negative": "c"}, Match("a", "b", ("c",))),
+        ({"query": "a", "positive": "b"}, Match("a", "b")),
+        ({"image": "a.png", "label": "cat"}, LabelledImage(Path("a.png"), "cat")),
+        (
+            {"question": "q", "context": "a b", "answers": {"text": ["b"], "answer_start": [2]}},
+            Span("q", "a b", ("b",), (2,)),
+        ),
+        (
+            {"question": "q", "context": "a b", "answers": [], "answer_starts": []},
+            Span("q", "a b", (), ()),
+        ),
+    ],
+)  # fmt: skip
+def test_every_shape_is_known_by_its_columns(
+    tmp_path: Path, row: dict[str, Any], expected: Example
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines([row]))
+    assert examples(path) == [expected]
+
+
+def test_columns_of_other_names_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines([{"body": "Words.", "topic": "x", "text": "not this"}]))
+    columns = {"text": "body", "label": "topic"}
+    assert examples(path, columns=columns) == [Labelled("Words.", "x")]
+
+
+def test_a_shape_can_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines([{"text": "Words.", "label": "x"}]))
+    assert examples(path, shape="text") == [Text("Words.")]
+    with pytest.raises(InputError, match=r"no shape is called 'chat'\. There are: messages"):
+        read_dataset(path, shape="chat")

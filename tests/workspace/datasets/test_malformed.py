@@ -1,0 +1,128 @@
+"""Forty ways to get a data set wrong: each is told by file, line and fix, and the rest is read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from moli.records.errors import InputError
+from moli.workspace.datasets import read_dataset
+
+GOOD = '{"text": "A good film.", "label": "positive"}\n'
+CHAT = (
+    '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n'
+)
+ALPACA = '{"instruction": "a", "output": "b"}\n'
+SPAN = '{"question": "q", "context": "abc", "answers": ["b"], "answer_starts": [1]}\n'
+SCORED = '{"text1": "a", "text2": "b", "score": 1}\n'
+MATCH = '{"query": "a", "positive": "b"}\n'
+
+
+def turns(*pairs: tuple[object, object]) -> str:
+    return json.dumps({"messages": [{"role": role, "content": text} for role, text in pairs]})
+
+
+# File, its text, line of the fault, and what the message says of it. Every other row is good.
+ROWS = [
+    ("cut.jsonl", GOOD + '{"text": "A film', 2, "not JSON"),
+    ("comma.jsonl", GOOD + '{"text": "x", "label": "y",}', 2, "not JSON"),
+    ("quotes.jsonl", GOOD + "{'text': 'x', 'label': 'y'}", 2, "not JSON"),
+    ("nan.jsonl", GOOD + '{"text": NaN, "label": "y"}', 2, "'text' is float, not text"),
+    ("list.jsonl", GOOD + '["x", "y"]', 2, "a list, not an object"),
+    ("string.jsonl", GOOD + '"x"', 2, "a str, not an object"),
+    ("null.jsonl", GOOD + "null", 2, "a null, not an object"),
+    ("blank.jsonl", GOOD + "\n\n" + '{"text": "x"}', 4, "'label' is missing"),
+    ("typo.jsonl", GOOD + '{"text": "x", "lable": "y"}', 2, "'label' is missing. Rename 'lable'"),
+    ("case.jsonl", GOOD + '{"Text": "x", "label": "y"}', 2, "'text' is missing. Rename 'Text'"),
+    ("empty.jsonl", GOOD + '{"text": "", "label": "y"}', 2, "'text' is empty"),
+    ("space.jsonl", GOOD + '{"text": " \\n ", "label": "y"}', 2, "'text' is empty"),
+    ("number.jsonl", GOOD + '{"text": 5, "label": "y"}', 2, "'text' is int, not text"),
+    ("nothing.jsonl", GOOD + '{"text": null, "label": "y"}', 2, "'text' is null, not text"),
+    ("labels.jsonl", GOOD + '{"text": "x", "label": ["a", "b"]}', 2, "'label' is list, not text"),
+    ("fraction.jsonl", GOOD + '{"text": "x", "label": 0.5}', 2, "'label' is float, not text"),
+    ("nolabel.jsonl", GOOD + '{"text": "x", "label": ""}', 2, "'label' is empty"),
+    ("more.csv", "text,label\nx,y\na,b,c\n", 3, "3 cells under 2 columns"),
+    ("fewer.csv", "text,label\nx,y\na\n", 3, "1 cells under 2 columns"),
+    ("break.csv", 'text,label\n"x\ny",a\nb\n', 4, "1 cells under 2 columns"),
+    ("quote.csv", 'text,label\nx,y\n"a,b\nc,d\n', 3, "not CSV"),
+    ("after.csv", 'text,label\nx,y\n"a"b,c\n', 3, "not CSV"),
+    ("empty.tsv", "text\tlabel\nx\ty\n\tz\n", 3, "'text' is empty"),
+    ("roles.jsonl", CHAT + turns(("user", "Hi"), ("bot", "Hello")), 2, 'has the role "bot"'),
+    ("turn.jsonl", CHAT + turns(("user", "Hi"), ("assistant", None)), 2, "no text in 'content'"),
+    ("mute.jsonl", CHAT + turns(("user", "Hi"), ("assistant", " ")), 2, "no text in 'content'"),
+    ("asks.jsonl", CHAT + turns(("user", "Hi")), 2, "no turn of the assistant"),
+    ("twice.jsonl", CHAT + turns(("user", "a"), ("user", "b"), ("assistant", "c")), 2, "in a row"),
+    ("late.jsonl", CHAT + turns(("assistant", "b"), ("system", "c")), 2, "not the first"),
+    ("none.jsonl", CHAT + '{"messages": []}', 2, "not a list of turns"),
+    ("text.jsonl", CHAT + '{"messages": "Hi"}', 2, "not a list of turns"),
+    ("keys.jsonl", CHAT + '{"messages": [{"from": "human", "value": "Hi"}]}', 2, "lacks 'role'"),
+    ("history.jsonl", ALPACA + ALPACA.replace("}", ', "history": ["c"]}'), 2, "'history' is not"),
+    ("span.jsonl", SPAN + SPAN.replace("[1]", "[2]"), 2, 'the answer "b" does not stand'),
+    ("before.jsonl", SPAN + SPAN.replace("[1]", "[-2]"), 2, "does not stand in the context at -2"),
+    ("starts.jsonl", SPAN + SPAN.replace("[1]", "[1, 1]"), 2, "not two lists of one length"),
+    ("score.jsonl", SCORED + SCORED.replace("1}", '"high"}'), 2, "'score' is 'high', not a number"),
+    ("negatives.jsonl", MATCH + MATCH.replace("}", ', "negatives": [1]}'), 2, "is not text"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "line", "said"), ROWS, ids=[row[0] for row in ROWS])
+def test_a_malformed_row_is_told_and_the_rest_is_read(
+    tmp_path: Path, name: str, text: str, line: int, said: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    dataset = read_dataset(path)
+    (malformed,) = dataset.malformed
+    assert malformed.where == f"{path}:{line}"
+    assert said in str(malformed)
+    assert malformed.fix.endswith(".")
+    assert len(dataset.examples) >= 1
+
+
+def test_a_label_that_is_none_of_those_named_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(GOOD + GOOD.replace("positive", "postive"))
+    dataset = read_dataset(path, labels=["negative", "positive"])
+    assert str(dataset.malformed[0]).startswith(
+        f"{path}:2: 'label' is \"postive\"; expected one of negative, positive. "
+    )
+
+
+# Files that cannot be read at all: what is said, and the line if there is one.
+FILES = {
+    "empty.jsonl": (b"", "empty"),
+    "blank.csv": (b"\n\n", "empty"),
+    "header.csv": (b"text,label\n", "empty"),
+    "twice.csv": (b"text,text\na,b\n", r"twice\.csv:1: column 'text' is there twice"),
+    "latin.jsonl": (GOOD.encode() + b'{"text": "caf\xe9"}', r"latin\.jsonl:2: not UTF-8"),
+    "unknown.jsonl": (b'{"a": 1, "b": 2}', "columns a, b make no known kind"),
+    "object.json": (b'{"a": 1}', "not a list of objects"),
+    "cut.json": (b'[{"text": "a"},\n{"text"', "not JSON .* at line 2"),
+    "deep.jsonl": (b"[" * 100_000, "nested too deeply"),
+    "cut.jsonl.gz": (gzip.compress(GOOD.encode() * 100)[:-9], "cannot be read"),
+    "plain.jsonl.gz": (GOOD.encode(), "cannot be read"),
+    "words.docx": (b"text", "not a data file"),
+    "broken.parquet": (b"PAR1 not really PAR1", "not parquet that can be read"),
+    "broken.arrow": (b"not arrow at all", "not arrow that can be read"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    data, said = FILES[name]
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=said) as caught:
+        read_dataset(path)
+    assert str(path) in str(caught.value)
+    assert caught.value.fix.endswith(".")
+
+
+def test_what_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no\.jsonl: no such file"):
+        read_dataset(tmp_path / "no.jsonl")
+    with pytest.raises(InputError, match="no data file"):
+        read_dataset(tmp_path)
