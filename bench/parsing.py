@@ -1,6 +1,6 @@
 """How much of each file's text the parsers recover, against texts made by others.
 
-    python bench/parsing.py ../shared/data/documents/fixtures.tar.gz [--json] [--only pdf]
+    make bench-parsing    (or: python bench/parsing.py [FIXTURES] [--json] [--only pdf])
 
 Four collections of files are paired with the text expected of them. Accuracy is
 1 - edit distance / length on text reduced to its words, so that white space and punctuation
@@ -26,6 +26,7 @@ from moli.records.documents import ParsedDocument
 from moli.records.errors import DocumentError
 from moli.retrieval.parse import SUFFIXES, Sandbox
 
+FIXTURES = Path(__file__).parents[2] / "shared" / "data" / "documents" / "fixtures.tar.gz"
 # Expectations that are not the text of the file, each with the reason.
 UNREASONABLE = {
     "docling/tests/data/html/sources/hyperlink_03.html": "is the menu of a site",
@@ -195,7 +196,13 @@ def report(scores: list[Score], failures: list[Failure], worst: int = 25) -> str
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("fixtures", type=Path, help="the archive of files, or a folder of them")
+    parser.add_argument(
+        "fixtures",
+        type=Path,
+        nargs="?",
+        default=FIXTURES,
+        help="the archive of files, or a folder of them (default: the shared fixtures)",
+    )
     parser.add_argument("--json", action="store_true", help="print every score as JSON")
     parser.add_argument("--only", default="", help="a format, or a part of file names")
     parser.add_argument("--worst", type=int, default=25, help="how many of the worst to list")
