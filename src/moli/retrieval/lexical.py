@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ class LexicalIndex:
         try:
             self._load()
         except ValueError:  # damaged, or written with another schema: it is only derived
-            shutil.rmtree(self._folder)
+            self._erase()
             self._load()
 
     def _load(self) -> None:
@@ -104,8 +105,15 @@ class LexicalIndex:
 
     def clear(self) -> None:
         """Erase the files; the next `apply` starts from nothing."""
-        shutil.rmtree(self._folder)
+        self._erase()
         self._open()
+
+    def _erase(self) -> None:
+        # Moved away first: an open index notices a deletion, and its lock file would come between.
+        name = self._folder.name
+        self._folder.rename(self._folder.with_name(f"{name}.{os.getpid()}.erased"))
+        for aside in self._folder.parent.glob(f"{name}.*.erased"):
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _schema() -> tantivy.Schema:
