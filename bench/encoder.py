@@ -5,7 +5,6 @@ Use: make bench-encoder    (passages are those of bench/retrieval.py, every tent
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -18,14 +17,17 @@ from moli.models.bert import BertEncoder
 from moli.models.embedding import Encoder, builtin_folder, load_encoder
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE / "peers"))
+
+from contract import passage_text, read_jsonl  # noqa: E402
+
 SETS = ("squad", "scifact", "cmrc")
 ROUNDS = 3
 
 
 def texts(name: str) -> list[str]:
-    path = HERE / ".data" / name / "passages.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    return [f"{row['title']}\n{row['text']}" for row in rows[::10]]
+    passages = read_jsonl(HERE / ".data" / name / "passages.jsonl")
+    return [passage_text(passage) for passage in passages[::10]]
 
 
 def measured(encoder: Encoder, some: list[str]) -> tuple[np.ndarray, float]:

@@ -141,12 +141,10 @@ def _conversation(
 ) -> Conversation:
     if not isinstance(turns, list) or not turns:
         raise Unfit(f"'{column}' is not a list of turns", f"Write [{{'{role_key}': ...}}, ...].")
-    messages = [
+    messages = _system(values) + [
         _message(turn, f"{column}[{number}]", role_key, text_key)
         for number, turn in enumerate(turns)
     ]
-    if values.get("system"):
-        messages.insert(0, Message("system", _text(values, "system")))
     if any(each.role == "system" for each in messages[1:]):
         raise Unfit(f"'{column}' has a system turn that is not the first", "Put it first.")
     turns_taken = [each.role for each in messages if each.role != "system"]
@@ -159,6 +157,11 @@ def _conversation(
                 "Join them, or add what is missing between them.",
             )
     return Conversation(tuple(messages))
+
+
+def _system(values: Values) -> list[Message]:
+    """The system's message, where a row has it in a column of its own."""
+    return [Message("system", _text(values, "system"))] if values.get("system") else []
 
 
 def _message(turn: Any, where: str, role_key: str, text_key: str) -> Message:
@@ -181,12 +184,9 @@ def _message(turn: Any, where: str, role_key: str, text_key: str) -> Message:
 
 def _alpaca(values: Values) -> Conversation:
     request = _text(values, "instruction")
-    more = values.get("input") or ""
-    if more:
+    if values.get("input"):
         request = f"{request}\n{_text(values, 'input')}"
-    turns: list[Message] = []
-    if values.get("system"):
-        turns.append(Message("system", _text(values, "system")))
+    turns = _system(values)
     for earlier in values.get("history") or ():
         if not (isinstance(earlier, list | tuple) and len(earlier) == 2):
             raise Unfit("'history' is not a list of [request, answer]", "Write pairs of texts.")
@@ -233,7 +233,7 @@ def _span(values: Values) -> Span:
             "Write answers: [text], answer_starts: [offset].",
         )
     for text, start in zip(texts, starts, strict=True):
-        if not isinstance(start, int) or context[max(start, 0) :][: len(text)] != text or start < 0:
+        if not isinstance(start, int) or start < 0 or not context.startswith(text, start):
             raise Unfit(
                 f'the answer "{text}" does not stand in the context at {start}',
                 "Correct the offset; it counts characters from 0.",
