@@ -262,10 +262,11 @@ def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:
         if not named:
             others.append(_unusable(text, "missing", "no such file or folder. Check the path"))
         for path in named:
-            for each in _below(path) if path.is_dir() else [path]:
-                if path.is_dir() and each.suffix.lower() not in SUFFIXES:
+            inside = path.is_dir()
+            for each in _below(path) if inside else [path]:
+                if inside and each.suffix.lower() not in SUFFIXES:
                     others.append(FileReport(_printable(each), "skipped", reason="unsupported"))
-                elif not each.is_file():
+                elif not (inside or each.is_file()):
                     others.append(_unusable(each, "unsupported", "neither a file nor a folder"))
                 elif _printable(each) != str(each):
                     others.append(
