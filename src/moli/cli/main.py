@@ -1,6 +1,7 @@
 """`moli`: the verbs, and what all of them share: errors told plainly, and exit codes.
 
-Exit codes: 0 done, 1 an error, 2 wrong usage, 3 some of several inputs failed.
+Exit codes: 0 done, 1 an error, 2 wrong usage, 3 some of several inputs failed,
+130 stopped by Ctrl-C in a way that can be gone on with.
 """
 
 from __future__ import annotations
@@ -9,7 +10,22 @@ import sys
 
 import typer
 
-from moli.cli import add, ask, documents, index, init, search, serve, status, trace
+from moli.cli import (
+    add,
+    ask,
+    documents,
+    evaluate,
+    index,
+    init,
+    models,
+    predict,
+    runs,
+    search,
+    serve,
+    status,
+    trace,
+    tune,
+)
 from moli.cli.output import fail
 from moli.records.errors import MoliError
 
@@ -31,6 +47,11 @@ app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("trace")(trace.trace)
 app.add_typer(index.app, name="index")
+app.add_typer(models.app, name="models")
+app.command("tune")(tune.tune)
+app.add_typer(runs.app, name="runs")
+app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(serve.serve)
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
+
+from moli.records.errors import InputError
+
+Interval = tuple[float, float]
 
 
 def paired_p_value(
@@ -23,3 +30,47 @@ def paired_p_value(
     signs = generator.integers(0, 2, (rounds, len(difference)), dtype=np.int8) * 2 - 1
     at_least = int(np.sum(signs @ difference >= difference.sum() - 1e-12))
     return (at_least + 1) / (rounds + 1)
+
+
+def wilson_interval(successes: float, trials: int, level: float = 0.95) -> Interval:
+    """Where the probability of a success lies, from how many of `trials` were one (Wilson 1927).
+
+    Unlike the interval around the share itself it stays within 0 and 1, and tells something also
+    where all trials or none were successes.
+
+    Raises:
+        InputError: there are no trials.
+    """
+    if trials < 1:
+        raise InputError("nothing was counted", fix="Give one example or more.")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, shrink = successes / trials, 1 / (1 + z * z / trials)
+    middle = (share + z * z / (2 * trials)) * shrink
+    half = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2) * shrink
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def bootstrap_interval(
+    statistic: Callable[[NDArray[np.int64]], float],
+    count: int,
+    *,
+    level: float = 0.95,
+    rounds: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Where a statistic of examples lies, by the percentiles of its values on samples of them drawn
+    with replacement (Efron 1979).
+
+    Args:
+        statistic: its value on the examples of these numbers.
+        count: how many examples there are.
+
+    Raises:
+        InputError: there are none.
+    """
+    if count < 1:
+        raise InputError("nothing was counted", fix="Give one example or more.")
+    generator = np.random.default_rng(seed)
+    values = [statistic(generator.integers(0, count, count)) for _ in range(rounds)]
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

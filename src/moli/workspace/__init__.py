@@ -20,6 +20,7 @@ from sqlalchemy import URL
 from moli.records.errors import WorkspaceError
 from moli.workspace.database import Database
 from moli.workspace.documents import DocumentStore
+from moli.workspace.models import ModelStore
 from moli.workspace.passages import PassageStore
 from moli.workspace.settings import SETTINGS_FILE, Settings, find_root, load_settings
 from moli.workspace.traces import TraceStore
@@ -86,6 +87,10 @@ class Workspace:
     @cached_property
     def tunings(self) -> TuningStore:
         return TuningStore(self.database)
+
+    @cached_property
+    def models(self) -> ModelStore:
+        return ModelStore(self.database, self.folder / "adapters")
 
     @property
     def cache(self) -> Path:

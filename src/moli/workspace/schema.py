@@ -151,3 +151,15 @@ tunings = Table(
     Column("evidence", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
 )
+
+# What each alias of a model has pointed at, of which the newest row is in force. Rows are added and
+# never changed, so that an alias can be moved back.
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("name", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),  # of the model's content; empty: of none any more
+    Column("set_at", Float, nullable=False),  # seconds since the epoch
+    Index("ix_aliases_name", "name", "id"),
+)

@@ -6,16 +6,17 @@ dataset.examples, dataset.malformed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from moli.records.errors import InputError
-from moli.records.examples import Located, Malformed
-from moli.workspace.datasets.rows import Row, read_rows
+from moli.records.examples import Example, Located, Malformed
+from moli.workspace.datasets.rows import Row, read_lines, read_rows
 from moli.workspace.datasets.shapes import SHAPES, Shape, shape_of
 
-__all__ = ["Dataset", "read_dataset"]
+__all__ = ["Dataset", "Row", "read_dataset", "read_lines", "read_questions", "read_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,49 @@ def read_dataset(
     if not rows:
         raise InputError("the data set is empty", where=str(path), fix="Add a row.")
     found = _named(shape) if shape else _detected(path, rows)
+    return _divided(path, found, rows, lambda row: found.example(row, labels))
+
+
+def read_questions(
+    rows: Iterable[Row | Malformed],
+    asked: Mapping[str, Mapping[str, Any]],
+    *,
+    path: Path,
+    columns: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Examples of rows that a model is to answer, so that what it tells may be missing in them.
+
+    Args:
+        asked: names of the shapes that the model reads, each with columns that a row may lack and
+            what then stands in their place.
+        path: where the rows are from, for errors.
+
+    Raises:
+        InputError: there are no rows, or none has such a shape.
+    """
+    named = [_renamed(row, columns or {}) for row in rows]
+    if not named:
+        raise InputError("there is nothing to answer", where=str(path), fix="Add a row.")
+    found = _detected(path, named, asked)
+    blanks = asked[found.name]
+    return _divided(path, found, named, lambda row: found.example(row, blanks=blanks))
+
+
+def _divided(
+    path: Path,
+    shape: Shape,
+    rows: Sequence[Row | Malformed],
+    read: Callable[[Row], Example | Malformed],
+) -> Dataset:
     examples: list[Located] = []
     malformed: list[Malformed] = []
     for row in rows:
-        read = found.example(row, labels) if isinstance(row, Row) else row
-        if isinstance(read, Malformed):
-            malformed.append(read)
+        example = read(row) if isinstance(row, Row) else row
+        if isinstance(example, Malformed):
+            malformed.append(example)
         else:
-            examples.append(Located(row.where, read))
-    return Dataset(path, found.name, tuple(examples), tuple(malformed))
+            examples.append(Located(row.where, example))
+    return Dataset(path, shape.name, tuple(examples), tuple(malformed))
 
 
 def _renamed(row: Row | Malformed, columns: Mapping[str, str]) -> Row | Malformed:
@@ -76,13 +111,24 @@ def _named(name: str) -> Shape:
     )
 
 
-def _detected(path: Path, rows: Sequence[Row | Malformed]) -> Shape:
+def _detected(
+    path: Path,
+    rows: Sequence[Row | Malformed],
+    asked: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Shape:
     for row in rows:
-        if isinstance(row, Row) and (shape := shape_of(row.values)):
+        if isinstance(row, Row) and (shape := shape_of(row.values, asked)):
             return shape
     first = rows[0]
     if isinstance(first, Malformed):
         raise InputError(first.what, where=first.where, fix=first.fix)
+    if asked is not None:
+        needed = [sorted(_named(name).columns.keys() - asked[name].keys()) for name in asked]
+        raise InputError(
+            f"columns {', '.join(map(str, first.values)) or '-'} are not what this model reads",
+            where=str(path),
+            fix=f"It reads {' or '.join(' with '.join(each) for each in needed)}.",
+        )
     raise InputError(
         f"columns {', '.join(map(str, first.values)) or '-'} make no known kind of example",
         where=str(path),

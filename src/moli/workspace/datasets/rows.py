@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,30 @@ def read_rows(path: Path) -> Rows:
             yield from _text_rows(path, _decoded(path), suffix)
     except FileNotFoundError as error:
         raise InputError("no such file", where=str(path), fix="Check the path.") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"cannot be read ({error})", where=str(path), fix="Check the file, or copy it anew."
+            f"cannot be read ({reason})",
+            where=str(path),
+            fix="Check the file, or copy it anew.",
         ) from error
+
+
+def read_lines(path: Path, column: str) -> Rows:
+    """Each line of a text file that is not blank as a row with one column.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        text = _decoded(path)
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror or error})", where=str(path), fix="Check the path."
+        ) from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield Row(f"{path}:{number}", {column: line.strip()})
 
 
 def _suffix(path: Path) -> str:
@@ -77,15 +98,56 @@ def _folder(folder: Path) -> Rows:
             "no data file in this folder", where=str(folder), fix=f"Give {', '.join(SUFFIXES)}."
         )
     for path in files:
-        yield from read_rows(path)
+        names = _class_names(_beside(path))
+        for row in read_rows(path):
+            yield _named(row, names) if isinstance(row, Row) and names else row
 
 
 _BESIDE = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
 
 
+def _beside(path: Path) -> Any:
+    """What `datasets` has written of the data's columns beside them."""
+    try:
+        info = json.loads((path.parent / "dataset_info.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return info.get("features") if isinstance(info, dict) else None
+
+
+def _class_names(features: Any) -> dict[str, list[str]]:
+    """For each column of classes that `datasets` numbers, the classes' names in order."""
+    if not isinstance(features, dict):
+        return {}
+    return {
+        column: [str(name) for name in kind["names"]]
+        for column, kind in features.items()
+        if isinstance(kind, dict) and kind.get("_type") == "ClassLabel" and kind.get("names")
+    }
+
+
+def _named(row: Row, names: dict[str, list[str]]) -> Row | Malformed:
+    """A row whose classes go by their names instead of by their numbers."""
+    named = dict(row.values)
+    for column, classes in names.items():
+        number = named.get(column)
+        if not isinstance(number, int) or isinstance(number, bool):
+            continue
+        if not 0 <= number < len(classes):
+            return Malformed(
+                row.where,
+                f"'{column}' is {number}, and the data set names {len(classes)} classes from 0 on",
+                "Give the row a class, or remove it.",
+            )
+        named[column] = classes[number]
+    return Row(row.where, named)
+
+
 def _decoded(path: Path) -> str:
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         data = file.read()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[:200].count(0) > len(data[:200]) // 4:
+        raise InputError("UTF-16, not UTF-8", where=f"{path}:1", fix="Save the file as UTF-8.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -138,6 +200,8 @@ def _parsed(text: str) -> tuple[Any, str]:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column" if error.lineno > 1 else "column"
         return None, f"not JSON ({error.msg} at {place} {error.colno})"
+    except ValueError:  # of Python, which takes no number of more than 4,300 digits
+        return None, "not JSON that can be read (a number has too many digits)"
     except RecursionError:
         return None, "not JSON that can be read (nested too deeply)"
 
@@ -192,12 +256,22 @@ def _columns(path: Path, suffix: str) -> Rows:
         else:
             batches = iter(pa.ipc.open_stream(pa.memory_map(str(path))))
         for batch in batches:
+            names = _class_names(_within(batch.schema.metadata))
             for values in batch.to_pylist():
                 number += 1
-                yield Row(f"{path} row {number}", values)
-    except pa.ArrowInvalid as error:
+                yield _named(Row(f"{path} row {number}", values), names)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(
-            f"not {suffix[1:]} that can be read, from row {number + 1} on ({error})",
+            f"not {suffix[1:]} that can be read, from row {number + 1} on "
+            f"({' '.join(str(error).split())})",
             where=str(path),
             fix="Write the file anew.",
         ) from error
+
+
+def _within(metadata: Any) -> Any:
+    """What `datasets` has written of the data's columns in the file itself."""
+    try:
+        return json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 from moli.records.examples import (
     Conversation,
@@ -22,17 +23,21 @@ from moli.records.examples import (
     Span,
     Text,
 )
-from moli.records.messages import Message
+from moli.records.messages import Message, Role
 from moli.workspace.datasets.rows import Row
 
 Values = Mapping[str, Any]
-_ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
+_ROLES: Mapping[str, Role] = {
     "system": "system",
     "user": "user",
     "human": "user",
     "assistant": "assistant",
     "gpt": "assistant",
     "model": "assistant",
+    "function_call": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
 }
 
 
@@ -66,13 +71,20 @@ class Shape:
                 found[column] = name
         return found
 
-    def example(self, row: Row, labels: Sequence[str] = ()) -> Example | Malformed:
-        """The example that a row makes, or what keeps it from making one."""
+    def example(
+        self, row: Row, labels: Sequence[str] = (), blanks: Values = MappingProxyType({})
+    ) -> Example | Malformed:
+        """The example that a row makes, or what keeps it from making one.
+
+        Args:
+            blanks: columns that it may lack or have empty, with what then stands there.
+        """
         names = self.names(row.values)
         own = {**row.values, **{column: row.values[name] for column, name in names.items()}}
+        own |= {column: blank for column, blank in blanks.items() if own.get(column) in (None, "")}
         try:
             for column in self.columns:
-                if column not in names:
+                if column not in own:
                     raise _missing(column, row.values)
             example = self.read(own)
             if labels and isinstance(example, Labelled | LabelledImage):
@@ -82,9 +94,18 @@ class Shape:
         return example
 
 
-def shape_of(row: Values) -> Shape | None:
-    """The first shape whose columns a row has."""
-    return next((each for each in SHAPES if len(each.names(row)) == len(each.columns)), None)
+def shape_of(row: Values, blanks: Mapping[str, Values] | None = None) -> Shape | None:
+    """The first shape whose columns a row has.
+
+    Args:
+        blanks: the only shapes there may be, each with columns that it may lack.
+    """
+    for each in SHAPES:
+        if blanks is None or each.name in blanks:
+            missing = each.columns.keys() - each.names(row).keys()
+            if missing <= (blanks or {}).get(each.name, {}).keys():
+                return each
+    return None
 
 
 def _missing(column: str, row: Values) -> Unfit:
@@ -108,7 +129,19 @@ def _text(values: Values, column: str, *, empty: bool = False) -> str:
         raise Unfit(f"'{column}' is {kind}, not text", "Write a string.")
     if not empty and not value.strip():
         raise Unfit(f"'{column}' is empty", "Fill it in, or remove the row.")
+    _encodable(value, column)
     return value
+
+
+def _encodable(value: str, column: str) -> None:
+    """JSON can spell half a character, which no tokenizer takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise Unfit(
+            f"'{column}' holds half of a character (a lone surrogate)",
+            "Correct the escapes, as \\ud83d\\ude00 for one character.",
+        ) from error
 
 
 def _label(values: Values) -> str:
@@ -151,7 +184,7 @@ def _conversation(
     if "assistant" not in turns_taken:
         raise Unfit(f"'{column}' has no turn of the assistant", "Add what is to be learnt.")
     for number, (before, after) in enumerate(pairwise(turns_taken), 1):
-        if before == after:
+        if before == after != "tool":  # several calls have several answers
             raise Unfit(
                 f"'{column}' has two turns of the {before} in a row, after turn {number}",
                 "Join them, or add what is missing between them.",
@@ -179,6 +212,7 @@ def _message(turn: Any, where: str, role_key: str, text_key: str) -> Message:
     content = turn[text_key]
     if not isinstance(content, str) or (role == "assistant" and not content.strip()):
         raise Unfit(f"'{where}' has no text in '{text_key}'", "Fill it in, or remove the row.")
+    _encodable(content, where)
     return Message(role, content)
 
 
@@ -187,12 +221,22 @@ def _alpaca(values: Values) -> Conversation:
     if values.get("input"):
         request = f"{request}\n{_text(values, 'input')}"
     turns = _system(values)
-    for earlier in values.get("history") or ():
-        if not (isinstance(earlier, list | tuple) and len(earlier) == 2):
-            raise Unfit("'history' is not a list of [request, answer]", "Write pairs of texts.")
-        turns += [Message("user", str(earlier[0])), Message("assistant", str(earlier[1]))]
+    for request_before, answer in _history(values.get("history") or []):
+        turns += [Message("user", request_before), Message("assistant", answer)]
     turns += [Message("user", request), Message("assistant", _text(values, "output"))]
     return Conversation(tuple(turns))
+
+
+def _history(given: Any) -> list[tuple[str, str]]:
+    """Earlier requests, each with its answer."""
+    pairs = []
+    for each in given if isinstance(given, list | tuple) else [given]:
+        match each:
+            case [str() as request, str() as answer]:
+                pairs.append((request, answer))
+            case _:
+                raise Unfit("'history' is not a list of [request, answer]", "Write pairs of texts.")
+    return pairs
 
 
 def _pair(values: Values) -> Pair:
@@ -214,7 +258,7 @@ def _scored(values: Values) -> Scored:
 
 def _match(values: Values) -> Match:
     given = values.get("negatives", values.get("negative")) or ()
-    negatives = (given,) if isinstance(given, str) else tuple(given)
+    negatives = tuple(given) if isinstance(given, list | tuple) else (given,)
     if not all(isinstance(each, str) and each.strip() for each in negatives):
         raise Unfit("'negatives' holds something that is not text", "Write a list of texts.")
     return Match(_text(values, "query"), _text(values, "positive"), negatives)
@@ -233,6 +277,8 @@ def _span(values: Values) -> Span:
             "Write answers: [text], answer_starts: [offset].",
         )
     for text, start in zip(texts, starts, strict=True):
+        if not isinstance(text, str) or not text.strip():
+            raise Unfit(f"the answer {text!r} is no text", "Write a string that is not empty.")
         if not isinstance(start, int) or start < 0 or not context.startswith(text, start):
             raise Unfit(
                 f'the answer "{text}" does not stand in the context at {start}',

@@ -1,0 +1,217 @@
+"""`moli models`: list, show, verify, export, alias and remove."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+
+if TYPE_CHECKING:
+    from moli.workspace.models import StoredModel
+
+app = typer.Typer(help="Look after the models that were made here.", no_args_is_help=True)
+
+Reference = Annotated[
+    str, typer.Argument(help="An alias, alias@hash, or 4 or more characters of a hash.")
+]
+
+
+@app.command("list")
+def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """List the models, the newest first.
+
+    Example: moli models list
+    """
+    with open_workspace(workspace) as opened:
+        found = opened.models.list()
+    if as_json:
+        print_json({"models": found})
+        return
+    if not found:
+        typer.echo("No models yet.")
+        return
+    from rich.table import Table
+
+    table = Table(box=None)
+    table.add_column("name", no_wrap=True)  # names are there to be copied
+    for head in ("task", "method", "base", "metric", "size", "made"):
+        table.add_column(head, overflow="fold")
+    for each in found:
+        made = each.manifest
+        others = [alias for alias in each.aliases if not each.name.startswith(f"{alias}@")]
+        name = f"{each.name} ({', '.join(others)})" if others else each.name
+        metric, when = _main_metric(made.metrics), _moment(made.created_at)[:10]
+        table.add_row(name, made.task, made.method, made.base, metric, _size(each), when)
+    console().print(table)
+
+
+@app.command()
+def show(name: Reference, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Show what a model was made from, and how well it did.
+
+    Example: moli models show support
+    """
+    with open_workspace(workspace) as opened:
+        found = opened.models.get(name)
+    if as_json:
+        print_json(found)
+        return
+    out, made = console(), found.manifest
+    out.print(found.name, style="bold")
+    rows = {
+        "task": f"{made.task}, {made.method}",
+        "base": made.base,
+        "metrics": ", ".join(f"{key} {value:.4g}" for key, value in made.metrics.items()),
+        "made": _moment(made.created_at),
+        "aliases": ", ".join(found.aliases),
+        "parent": made.parent,
+        "hash": found.hash,
+        "base hash": made.base_hash,
+        "tokenizer": made.tokenizer_hash,
+        "template": made.template_hash,
+        "stop tokens": ", ".join(map(str, made.stop_tokens)),
+        "data": made.dataset_hash,
+        "size": _size(found),
+        "folder": str(found.folder),
+    }
+    for key, value in rows.items():
+        out.print(f"{key:<12} {value or '-'}")
+    out.print("recipe")
+    out.print(json.dumps(made.recipe, ensure_ascii=False, indent=2))
+
+
+@app.command()
+def verify(
+    name: Annotated[
+        str | None, typer.Argument(help="A model, as for 'show'; default: all of them.")
+    ] = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Hash models' files anew and tell those that are not as they were stored; exit 1 if any.
+
+    Example: moli models verify
+    """
+    with open_workspace(workspace) as opened:
+        store = opened.models
+        found = [store.get(name)] if name else store.list()
+        differences = {each.hash: store.verify(each) for each in found}
+    if as_json:
+        told = [
+            {"name": each.name, "hash": each.hash, "differences": differences[each.hash]}
+            for each in found
+        ]
+        print_json({"models": told})
+    else:
+        out = console()
+        for each in found:
+            out.print(f"{each.name}  {'differs' if differences[each.hash] else 'as stored'}")
+            for difference in differences[each.hash]:
+                out.print(f"  {difference.what}: {difference.file}")
+    if any(differences.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    name: Reference,
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Work an adapter into its base: a whole model.")
+    ] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write a model to a folder for other programs: an adapter for PEFT, or a whole model.
+
+    A merged model is compared with the adapter in its base, and refused if it answers otherwise.
+
+    Example: moli models export support support-merged --merge
+    """
+    from moli.training.export import export as write
+
+    with open_workspace(workspace) as opened:
+        done = write(opened.models.get(name), folder, merge=merge)
+    if as_json:
+        print_json(done)
+        return
+    typer.echo(f"Written: {done.folder} ({len(done.files)} files)")
+    if done.parity:
+        near = done.parity
+        typer.echo(
+            f"  against the adapter in its base, where outputs go up to {near.largest:.3g}: "
+            f"off by at most {near.exact:.2g} after merging, {near.written:.2g} as written in "
+            f"{near.precision}; the largest output is the same at {near.agreement:.2%} of places"
+        )
+
+
+@app.command()
+def alias(
+    name: Annotated[str, typer.Argument(help="The alias: a-z, 0-9, '.', '_' and '-'.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="HASH",
+            help="What it is to point at: 4 or more characters of a hash, or alias@hash. "
+            "Without it, what the alias has pointed at is shown.",
+        ),
+    ] = None,
+    retire: Annotated[
+        bool, typer.Option("--retire", help="Have it point at nothing any more.")
+    ] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Point an alias at a model, move it back, or show its history.
+
+    Example: moli models alias support 3f9c1a2b
+    """
+    if retire and model:
+        raise typer.BadParameter("give a HASH or --retire, not both", param_hint="--retire")
+    with open_workspace(workspace) as opened:
+        if model:
+            opened.models.point(name, model)
+        elif retire:
+            opened.models.retire(name)
+        history = opened.models.history(name)
+    if as_json:
+        print_json({"alias": name, "hash": history[0].hash, "history": history})
+        return
+    shown = history[:1] if model or retire else history
+    for each in shown:
+        target = each.hash[:8] or "nothing"
+        typer.echo(f"{each.alias} -> {target:<8}  since {_moment(each.set_at)}")
+
+
+@app.command()
+def remove(name: Reference, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Remove a model from the disk; one that an alias points at is kept.
+
+    Example: moli models remove 3f9c1a2b
+    """
+    with open_workspace(workspace) as opened:
+        content = opened.models.remove(name)
+    if as_json:
+        print_json({"removed": content})
+    else:
+        typer.echo(f"Removed: {content}")
+
+
+def _main_metric(metrics: Mapping[str, float]) -> str:
+    """The first metric that is not the loss, else the loss."""
+    names = sorted(metrics, key=lambda name: name == "loss")
+    return f"{names[0]} {metrics[names[0]]:.4g}" if names else ""
+
+
+def _size(model: StoredModel) -> str:
+    return f"{model.bytes / 2**20:,.1f} MiB"
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,0 +1,193 @@
+"""`moli predict`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+
+if TYPE_CHECKING:
+    from moli.records.examples import Example, Malformed
+    from moli.training.predict import Hear, Progress
+    from moli.training.trained import Trained
+
+# What examples hold that is to be told, and so is not shown beside what is told.
+_ANSWERS = ("label", "answers", "starts", "target", "score")
+_SHOWN = 100  # characters of a text, on a terminal
+
+Model = Annotated[str, typer.Argument(help="An alias, alias@hash, or the beginning of a hash.")]
+
+
+def predict(
+    model: Model,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Rows to answer: JSONL, JSON, CSV, TSV, Parquet, Arrow; .txt by line."),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="One text to answer, or one row as a JSON object.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write answers there: .jsonl, or .csv.", metavar="FILE")
+    ] = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Answer with a model that was trained here; rows need no labels or answers of their own.
+
+    A row that cannot be read is reported and the rest go on; the exit code is then 3.
+
+    Example: moli predict support tickets.csv --out answered.jsonl
+    """
+    if (file is None) == (text is None):
+        raise typer.BadParameter("give a FILE or --text", param_hint="FILE")
+    if out and out.suffix not in (".jsonl", ".csv"):
+        raise typer.BadParameter("its name ends in neither .jsonl nor .csv", param_hint="--out")
+    from moli.training import predict as answering
+    from moli.training.trained import load_trained
+
+    with open_workspace(workspace) as opened:
+        trained = load_trained(opened.models.get(model))
+    if text is not None:
+        told = answering.predict(trained, [answering.read_text(trained, text)])[0]
+        _print_one(told, as_json=as_json)
+        return
+    assert file is not None  # noqa: S101 - for the type checker; it was seen to above
+    read = answering.read_unanswered(trained, file)
+    examples = [each.example for each in read.examples]
+    told_all, last = _answered(trained, examples, quiet=as_json)
+    rows = [
+        {"where": each.where, **_given(each.example), **told}
+        for each, told in zip(read.examples, told_all, strict=True)
+    ]
+    if out:
+        _write(out, rows)
+    if as_json:
+        rate = {"seconds": last.seconds, "tokens_per_second": last.rate}
+        print_json({"model": trained.name, "answers": rows, "malformed": read.malformed, **rate})
+    else:
+        if not out:
+            terminal = console()
+            for row, told in zip(rows, told_all, strict=True):
+                terminal.print(f"{_words(told)}\t{_short(row)}")
+        _print_end(len(rows), last, read.malformed)
+    if read.malformed:
+        raise typer.Exit(3)
+
+
+def _print_end(count: int, last: Progress, malformed: Sequence[Malformed]) -> None:
+    typer.echo(f"{count:,} answers in {last.seconds:.1f} s, {last.rate:,.0f} tokens/s", err=True)
+    for each in malformed:
+        typer.echo(f"moli: {each}", err=True)
+
+
+def _answered(
+    trained: Trained, examples: Sequence[Example], *, quiet: bool
+) -> tuple[list[dict[str, Any]], Progress]:
+    """What a model answers, and how far it was when it had done so."""
+    from moli.training import predict as answering
+
+    last = [answering.Progress(0, 0, 0.0)]
+    with progress("Answering", quiet=quiet) as show:
+
+        def hear(now: Progress) -> None:
+            last[0] = now
+            show(now)
+
+        told = answering.predict(trained, examples, hear=hear)
+    return told, last[0]
+
+
+@contextmanager
+def progress(title: str, *, quiet: bool) -> Iterator[Hear]:
+    """A bar on standard error, with the tokens a second and the time that is left."""
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn(title),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f}%"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console(stderr=True), disable=quiet, transient=True) as bar:
+        shown = bar.add_task(title, total=None, rate="")
+
+        def show(now: Progress) -> None:
+            rate = f"{now.rate:,.0f} tokens/s"
+            bar.update(shown, total=now.total, completed=now.tokens, rate=rate)
+
+        yield show
+
+
+def _given(example: Example) -> dict[str, Any]:
+    """What an example asks."""
+    asked = {key: value for key, value in asdict(example).items() if key not in _ANSWERS}
+    return {key: str(each) if isinstance(each, Path) else each for key, each in asked.items()}
+
+
+def _print_one(told: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(told)
+    else:
+        console().print(_words(told))
+
+
+def _words(told: Mapping[str, Any]) -> str:
+    """An answer in a line."""
+    return "\t".join(_word(each) for each in told.values()) or "-"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return " ".join(map(_word, value))
+    return " ".join(str(value).split())
+
+
+def _short(row: Mapping[str, Any]) -> str:
+    """The beginning of what was asked."""
+    texts = [each for key, each in row.items() if key != "where" and isinstance(each, str)]
+    asked = " ".join((texts[:1] or [""])[0].split())
+    return asked if len(asked) <= _SHOWN else asked[: _SHOWN - 1] + "…"
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Answers as rows; in CSV, what is no text or number as JSON.
+
+    Raises:
+        WorkspaceError: the file cannot be written.
+    """
+    from moli.records.errors import WorkspaceError
+
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix == ".jsonl":
+                for row in rows:
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                return
+            names = list(dict.fromkeys(name for row in rows for name in row))
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            for row in rows:
+                writer.writerow({key: _cell(value) for key, value in row.items()})
+    except OSError as error:
+        raise WorkspaceError(
+            f"cannot be written ({error.strerror or error})",
+            where=str(path),
+            fix="Check the folder and who may write there.",
+        ) from error
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,160 @@
+"""`moli tune`: check a recipe, train what it says, or go on with a run."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, pairs, print_json
+from moli.records.errors import InputError
+
+if TYPE_CHECKING:
+    from moli.training.recipe import Recipe
+    from moli.training.run import Result
+    from moli.workspace import Workspace
+
+INTERRUPTED = 130  # what a shell gives for a program that Ctrl-C has stopped
+
+
+def tune(
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RECIPE", help="A YAML file; not needed where --set says everything."
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Show what is known before training; train nothing.")
+    ] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with this run from its checkpoint."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A value of the recipe, as epochs=3; may be repeated."),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Train a model as a recipe says, and keep it in the workspace.
+
+    --check reads the data, builds the model and takes a few steps that are thrown away, and tells
+    what is wrong with any row, what is learnt, how long it will take and where the result can be
+    served. It ends with 1 if the recipe cannot be trained. Ctrl-C stops a run after its step; it
+    ends with 130, and goes on with --resume.
+
+    Example: moli tune recipe.yaml --check
+    """
+    # The libraries' warnings concern those who write them; ours are told by errors and findings.
+    warnings.simplefilter("ignore")
+    if resume:
+        if recipe or check or changes:
+            raise typer.BadParameter("a run has its recipe already", param_hint="--resume")
+        with open_workspace(workspace) as opened:
+            _train(opened, resume, quiet=quiet, as_json=as_json)
+        return
+    wanted = _recipe(recipe, changes)
+    if check:
+        _check(wanted, as_json=as_json)
+        return
+    with open_workspace(workspace) as opened:
+        _train(opened, wanted, quiet=quiet, as_json=as_json)
+
+
+def _recipe(path: Path | None, changes: list[str] | None) -> Recipe:
+    from moli.training.recipe import make_recipe, read_recipe
+
+    values = {key: _value(key, text) for key, text in pairs(changes, "--set").items()}
+    if path:
+        return read_recipe(path, values)
+    if not values:
+        raise InputError(
+            "no recipe",
+            where="moli tune",
+            fix="Give a file, or --set task=classification --set data=FILE.",
+        )
+    return make_recipe(values, where="--set")
+
+
+def _value(key: str, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"'{key}' cannot be read", where="--set", fix="Write it as in a recipe."
+        ) from error
+
+
+def _check(recipe: Recipe, *, as_json: bool) -> None:
+    from moli.training.preflight import preflight
+
+    found = preflight(recipe)
+    if as_json:
+        print_json({"ok": found.ok, "preflight": found})
+    else:
+        from moli.cli.preflight import show
+
+        show(found, console())
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _train(workspace: Workspace, what: Recipe | str, *, quiet: bool, as_json: bool) -> None:
+    from moli.training.listeners.progress import Progress
+    from moli.training.run import resume, tune
+
+    hear = [] if quiet else [Progress()]
+    if isinstance(what, str):
+        from moli.training.runs import find_run
+
+        result = resume(find_run(workspace, what).id, workspace, hear=hear)
+    else:
+        result = tune(what, workspace, hear=hear, rehearse=True)
+    if as_json:
+        print_json({"result": result})
+    else:
+        _show(result)
+    if result.status == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+
+
+def _show(result: Result) -> None:
+    from moli.training.listeners.figures import duration, figure
+    from moli.training.listeners.report import PAGE
+
+    out, facts = console(), result.facts
+    if result.status == "interrupted":
+        out.print(f"Interrupted after step {facts['step']:,}; nothing is lost.")
+        out.print(f"Go on with: moli tune --resume {result.run}")
+        return
+    out.print(result.model, style="bold")
+    metrics = ", ".join(f"{name} {figure(value)}" for name, value in facts["metrics"].items())
+    rates = (
+        f"{facts['examples_per_second']:,} examples and {facts['tokens_per_second']:,} tokens a "
+        f"second, {facts['peak_memory_mb']:,} MB at most"
+    )
+    rows = {
+        "metrics": metrics or "none, as nothing is held out",
+        "best": f"at step {facts['best_step']:,} of {facts['step']:,}" if metrics else "",
+        "time": f"{duration(facts['seconds'])} in training{_against(facts)}",
+        "rates": rates,
+        "report": str(result.folder / PAGE),
+    }
+    for name, told in rows.items():
+        if told:
+            out.print(f"{name:<8} {told}")
+
+
+def _against(facts: dict[str, Any]) -> str:
+    """How far the estimate was off."""
+    ratio = facts.get("against_estimate", {}).get("seconds")
+    if not ratio:
+        return ""
+    return f", {abs(ratio - 1):.0%} {'more' if ratio > 1 else 'less'} than estimated"

@@ -1,0 +1,35 @@
+"""How well a language model foresees text, from its summed negative log-likelihood in nats."""
+
+from __future__ import annotations
+
+import math
+
+from moli.records.errors import InputError
+
+
+def perplexity(nats: float, tokens: int) -> float:
+    """exp of the mean nats a token. It depends on the tokenizer: compare models of the same one.
+
+    Raises:
+        InputError: there are no tokens.
+    """
+    if tokens < 1:
+        raise InputError("no token was scored", fix="Give a text that is not empty.")
+    try:
+        return math.exp(nats / tokens)
+    except OverflowError:
+        return math.inf
+
+
+def bits_per_byte(nats: float, size: int) -> float:
+    """Bits that the model needs for a byte of text; models of any tokenizer can be compared.
+
+    Args:
+        size: bytes of the scored text in UTF-8.
+
+    Raises:
+        InputError: there are no bytes.
+    """
+    if size < 1:
+        raise InputError("no byte was scored", fix="Give a text that is not empty.")
+    return nats / math.log(2) / size

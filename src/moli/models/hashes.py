@@ -1,0 +1,67 @@
+"""What a model is, by its content: so that an adapter is never put on another base than its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHashes:
+    """SHA-256 of a base's weights, its tokenizer and its chat template; the ids that end a text."""
+
+    base: str
+    tokenizer: str
+    template: str
+    stop_tokens: tuple[int, ...]
+
+
+def hashes_of(folder: str, tokenizer: Any = None) -> ModelHashes:
+    """Hashes of a model's folder (or a hub name, by its cached files) and its tokenizer."""
+    template = getattr(tokenizer, "chat_template", None) or ""
+    end = getattr(tokenizer, "eos_token_id", None)
+    return ModelHashes(
+        base=hash_weights(folder),
+        tokenizer=hash_tokenizer(tokenizer),
+        template=hash_text(str(template)) if template else "",
+        stop_tokens=() if end is None else (int(end),),
+    )
+
+
+def hash_weights(folder: str) -> str:
+    """Of the weight files in order of name; empty for a model that has none yet."""
+    path = _local(folder)
+    total, files = hashlib.sha256(), sorted(path.glob("*.safetensors")) if path else []
+    for each in files:
+        with each.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest() if files else ""
+
+
+def hash_tokenizer(tokenizer: Any) -> str:
+    """Of all that decides which ids a text has; empty for one without such a description.
+
+    How it last cut and padded is left out: that is set by every call, and is saved along.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return ""
+    state = json.loads(backend.to_str()) | {"truncation": None, "padding": None}
+    return hash_text(json.dumps(state, sort_keys=True))
+
+
+def hash_text(text: str) -> str:
+    """SHA-256 of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _local(name: str) -> Path | None:
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json")
+    return Path(config).parent if isinstance(config, str) else None

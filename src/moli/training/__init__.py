@@ -1,0 +1,1 @@
+"""One loop that fine-tunes every kind of model Moli knows."""

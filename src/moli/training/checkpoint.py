@@ -1,0 +1,95 @@
+"""All that a run needs to go on as if it had never stopped, in one file: there whole, or not."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from moli.records.errors import InputError
+
+CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is. Sums are over resumptions.
+
+    Attributes:
+        best: the best evaluation's score, larger is better; None before the first.
+        stale: evaluations since then.
+    """
+
+    step: int = 0
+    examples: int = 0
+    tokens: int = 0
+    supervised: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    best_step: int = 0
+    stale: int = 0
+
+
+def save(
+    folder: Path,
+    progress: Progress,
+    weights: Mapping[str, torch.Tensor],
+    optimizer: Mapping[str, torch.Tensor],
+) -> None:
+    """Replace the folder's checkpoint. What is computed at random goes on from here as well."""
+    tensors = {f"weights/{name}": each for name, each in weights.items()}
+    tensors |= {f"optimizer/{name}": each for name, each in optimizer.items()}
+    tensors["random/cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    write(folder / CHECKPOINT, tensors, {"progress": json.dumps(asdict(progress))})
+
+
+def load(folder: Path) -> tuple[Progress, dict[str, torch.Tensor], dict[str, torch.Tensor]] | None:
+    """Progress, weights and optimiser of the folder's checkpoint, the random state set; or None.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    from safetensors import SafetensorError
+
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+    except (SafetensorError, KeyError, TypeError, OSError) as error:
+        raise InputError(
+            f"the checkpoint cannot be read ({error})",
+            where=str(path),
+            fix="Delete the run's folder and begin anew.",
+        ) from error
+    torch.set_rng_state(tensors["random/cpu"])
+    if "random/cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random/cuda"])
+    return progress, _below(tensors, "weights/"), _below(tensors, "optimizer/")
+
+
+def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)
+    }
+
+
+def write(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+    """Tensors in a file that takes its name only when all of it is on disk."""
+    partial = path.with_suffix(".partial")
+    contiguous = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
+    save_file(contiguous, partial, {name: str(value) for name, value in facts.items()})
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,139 @@
+"""The examples of a run: read, told of where they cannot be, and divided without leaks."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from moli.records.errors import InputError
+from moli.records.examples import Example, Located, Malformed
+from moli.training.recipe import Recipe
+from moli.workspace.datasets import Dataset, read_dataset
+
+# Above this share of malformed rows it is the data set that is wrong, not a row.
+_TOLERATED = 0.01
+_MOST_HELD_OUT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a run learns from and is judged by.
+
+    Attributes:
+        malformed: rows that are no examples, of both.
+        digest: SHA-256 of the files.
+        taken_out: where examples to learn from stood that were also held out, and where these
+            stand; they are no longer among those to learn from.
+    """
+
+    train: tuple[Located, ...]
+    held_out: tuple[Located, ...]
+    malformed: tuple[Malformed, ...]
+    digest: str
+    taken_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def overlap(self) -> int:
+        return len(self.taken_out)
+
+
+def read_data(recipe: Recipe, accepts: tuple[type, ...]) -> Data:
+    """The examples that a recipe names.
+
+    An example that stands in both parts is taken out of the part to learn from, for a model must not
+    be judged by what it has seen.
+
+    Raises:
+        InputError: nothing can be read, or it is of another kind than the task learns from.
+    """
+    dataset = read_dataset(recipe.data, columns=recipe.columns)
+    check_dataset(dataset, recipe, accepts)
+    if isinstance(recipe.held_out, Path):
+        other = read_dataset(recipe.held_out, columns=recipe.columns)
+        check_dataset(other, recipe, accepts)
+        train, held_out = dataset.examples, other.examples
+        malformed = dataset.malformed + other.malformed
+        digest = _digest(recipe.data, recipe.held_out)
+    else:
+        train, held_out = split(dataset.examples, recipe.held_out, recipe.seed)
+        malformed = dataset.malformed
+        digest = _digest(recipe.data)
+    judged = {each.example: each.where for each in held_out}
+    taken_out = tuple(
+        (each.where, judged[each.example]) for each in train if each.example in judged
+    )
+    kept = tuple(each for each in train if each.example not in judged)
+    if not kept:
+        raise InputError(
+            "no example is left to learn from", where=str(recipe.data), fix="Add examples."
+        )
+    return Data(kept, held_out, malformed, digest, taken_out)
+
+
+def split(
+    examples: Sequence[Located], share: float, seed: int
+) -> tuple[tuple[Located, ...], tuple[Located, ...]]:
+    """Two parts, the second with about `share` of the examples, equal ones on the same side."""
+    if not 0 <= share < 1:
+        raise InputError(
+            f"'held_out' is {share}", where="recipe", fix="Give a share below 1, or a file."
+        )
+    # Not set(): its order is another in each process.
+    distinct = list(dict.fromkeys(each.example for each in examples))
+    random.Random(seed).shuffle(distinct)  # noqa: S311 - for a split, not for a secret
+    count = min(round(share * len(distinct)), _MOST_HELD_OUT)
+    judged = set(distinct[:count])
+    train = tuple(each for each in examples if each.example not in judged)
+    held_out = {each.example: each for each in examples if each.example in judged}
+    return train, tuple(held_out.values())
+
+
+def check_dataset(dataset: Dataset, recipe: Recipe, accepts: tuple[type, ...]) -> None:
+    """See that a data set can be learnt from, or judged by.
+
+    Raises:
+        InputError: too many rows are malformed, or one is another kind of example.
+    """
+    rows = len(dataset.examples) + len(dataset.malformed)
+    if len(dataset.malformed) > max(1, _TOLERATED * rows) or not dataset.examples:
+        shown = "\n  ".join(map(str, dataset.malformed[:5]))
+        raise InputError(
+            f"{len(dataset.malformed)} of {rows} rows are malformed:\n  {shown}\n ",
+            where=str(dataset.path),
+            fix="Correct them; 'moli tune --check' lists all.",
+        )
+    first = dataset.examples[0]
+    if not isinstance(first.example, accepts):
+        wanted = " or ".join(each.__name__.lower() for each in accepts)
+        raise InputError(
+            f"a row is read as a {type(first.example).__name__.lower()} example; "
+            f"the task {recipe.task} learns from {wanted} examples",
+            where=first.where,
+            fix="Choose another task, or say which column is which with 'columns'.",
+        )
+    for each in dataset.examples:
+        if not isinstance(each.example, accepts):
+            raise InputError(
+                "this row is another kind of example than the first",
+                where=each.where,
+                fix="Keep them in files of their own.",
+            )
+
+
+def _digest(*paths: Path) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        files = (
+            sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+        )
+        for each in files:
+            with each.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def examples_of(located: Sequence[Located]) -> list[Example]:
+    return [each.example for each in located]

@@ -1,0 +1,49 @@
+"""What a run was made with, written in its folder to be read by people and by its report."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from moli.training.probe import Machine
+from moli.training.recipe import Recipe
+
+RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
+_PACKAGES = ("moli", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
+
+
+def write(folder: Path, recipe: Recipe, machine: Machine) -> None:
+    """Write `recipe.yaml`, with every value that was left open, and `environment.json`."""
+    import yaml
+
+    values = recipe.model_dump(mode="json")
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    (folder / RECIPE).write_text(text, encoding="utf-8")
+    (folder / ENVIRONMENT).write_text(json.dumps(describe(machine), indent=2), encoding="utf-8")
+
+
+def describe(machine: Machine) -> dict[str, Any]:
+    """Versions of what computes, and the machine."""
+    found = asdict(machine)
+    gflops = {name: round(value, 1) for name, value in found.pop("gflops").items()}
+    memory = found.pop("memory") >> 20
+    return {
+        "versions": {"python": platform.python_version(), **_versions(_PACKAGES)},
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "machine": {**found, "gflops": gflops, "free_memory_mb": memory},
+    }
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

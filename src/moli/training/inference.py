@@ -1,0 +1,102 @@
+"""A model run over samples without learning: for evaluation, prediction and proofs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moli.records.examples import Example
+from moli.training.samples import Batching, Sample, plan_epoch
+from moli.training.tasks.task import Task, evaluating
+
+CAP = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a model made of groups of samples, a group for each example.
+
+    Attributes:
+        answers: one for each sample.
+        losses: summed over all that is supervised in a group, [groups]; 0 where not asked for.
+        supervised: how many items that is, [groups].
+    """
+
+    answers: list[list[Any]]
+    losses: NDArray[np.float64]
+    supervised: NDArray[np.int64]
+
+    @property
+    def loss(self) -> float:
+        """Mean over all that is supervised."""
+        return float(self.losses.sum() / max(1, self.supervised.sum()))
+
+
+def answers(
+    task: Task,
+    model: Any,
+    groups: Sequence[Sequence[Sample]],
+    *,
+    judged: bool = True,
+    hear: Callable[[int], None] | None = None,
+    cap: int = CAP,
+) -> Outcome:
+    """The answers for each group's samples.
+
+    Args:
+        judged: whether the samples have what is to be told in them, so that they have a loss.
+        hear: is told after each part how many tokens were in it.
+        cap: tokens that are computed at once.
+    """
+    flat = [(number, each) for number, group in enumerate(groups) for each in group]
+    sizes = [each.size for _, each in flat]
+    # In steps of many samples, sorted by size within: few parts, and each close to the cap.
+    batching = Batching(batch=max(1, min(len(flat), 256)), cap=cap, packed=task.packed)
+    found: list[Any] = [None] * len(flat)
+    losses, supervised = np.zeros(len(groups)), np.zeros(len(groups), np.int64)
+    parts = (part for step in plan_epoch(sizes, batching, 0, 0) for part in step)
+    with evaluating(model):
+        for part in parts:
+            samples = [flat[row][1] for row in part]
+            owners = [flat[row][0] for row in part]
+            outputs = task.forward(model, samples)
+            if judged:
+                each = task.losses(outputs, samples).double().cpu().numpy()
+                np.add.at(losses, owners, each)
+                np.add.at(supervised, owners, [sample.supervised for sample in samples])
+            for row, answer in zip(part, task.read(outputs, samples), strict=True):
+                found[row] = answer
+            if hear:
+                hear(sum(sizes[row] for row in part))
+    by_group: list[list[Any]] = [[] for _ in groups]
+    for (number, _), answer in zip(flat, found, strict=True):
+        by_group[number].append(answer)
+    return Outcome(by_group, losses, supervised)
+
+
+def evaluate(
+    task: Task,
+    model: Any,
+    examples: Sequence[Example],
+    groups: Sequence[Sequence[Sample]],
+) -> dict[str, float]:
+    """The task's metrics and the loss on examples and their samples."""
+    outcome = answers(task, model, groups)
+    metrics = task.judge(*combined(task, outcome, examples))
+    return {"loss": outcome.loss, **metrics}
+
+
+def combined(
+    task: Task, outcome: Outcome, examples: Sequence[Example]
+) -> tuple[list[Any], list[Example]]:
+    """One answer for each example, and these examples; those that make no sample are left out."""
+    pairs = [
+        (task.combine(each, example), example)
+        for each, example in zip(outcome.answers, examples, strict=True)
+        if each
+    ]
+    return [answer for answer, _ in pairs], [example for _, example in pairs]

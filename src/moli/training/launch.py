@@ -1,0 +1,121 @@
+"""A run on the machines of a Ray cluster, which starts the processes and starts them again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from moli.records.errors import InputError, MoliError
+from moli.training.recipe import Recipe
+from moli.training.run import Result, begin, resume
+from moli.workspace import Workspace
+
+_RESTARTS = 3  # after a machine was lost; each goes on from the last checkpoint
+
+
+def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int) -> Result:
+    """Train what a recipe says in several processes of a Ray cluster.
+
+    Args:
+        root: the workspace's folder. It, the data and the base lie where every machine sees them.
+        address: the cluster's, as `10.0.0.1:6379`, or "local" for one that is started for the run.
+        workers: processes, each with a GPU where the cluster has enough of them.
+
+    Raises:
+        InputError: Ray is missing, the cluster does not answer or is too small.
+        MoliError: what the run itself raises.
+    """
+    _import_ray()
+    import ray
+
+    mine = not ray.is_initialized()
+    if mine:
+        _connect(address)
+    try:
+        gpus = _gpus(workers)
+        with Workspace.open(root) as workspace:
+            folder = begin(recipe, workspace)
+        return _fit(root.absolute(), folder, workers, gpus)
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _import_ray() -> None:
+    # Both are read when Ray is imported, and by the processes that it starts.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    try:
+        import ray.train.torch  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"Ray is not installed ({error})", where="--ray", fix="pip install 'moli[scale]'"
+        ) from error
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"no Ray cluster answers ({str(error).splitlines()[0]})",
+            where=address,
+            fix="Start one with 'ray start --head', and give its address as HOST:6379.",
+        ) from error
+
+
+def _gpus(workers: int) -> bool:
+    """Whether there is a GPU for each process."""
+    import ray
+
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    if there.get("GPU", 0) >= workers:
+        return True
+    if there.get("CPU", 0) < workers:
+        raise InputError(
+            f"{workers} workers need as many CPUs, and the cluster has {there.get('CPU', 0):g}",
+            where="--workers",
+            fix="Ask for fewer, or add machines with 'ray start --address'.",
+        )
+    return False
+
+
+def _fit(root: Path, folder: Path, workers: int, gpus: bool) -> Result:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+
+    work: Any = _work
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={"root": str(root), "run": folder.name},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=str(folder.absolute()),
+            failure_config=FailureConfig(max_failures=_RESTARTS),
+        ),
+    )
+    try:
+        finished: Any = trainer.fit()
+    except TrainingFailedError as error:
+        failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
+        for each in failures:
+            if isinstance(each, MoliError):
+                raise each from error
+        raise InputError(
+            f"the run failed on the cluster ({str(error).splitlines()[-1]})",
+            where=folder.name,
+            fix="The cluster's logs say more; the run can be resumed from its last checkpoint.",
+        ) from error
+    result: Result = finished.return_value
+    return result
+
+
+def _work(config: dict[str, Any]) -> Result:
+    """What each process does: go on with the run, whose beginning is like any other place in it."""
+    with Workspace.open(Path(config["root"])) as workspace:
+        return resume(config["run"], workspace)

@@ -1,0 +1,268 @@
+"""The one training loop. It knows samples, losses and weights, and no task or method by name."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import torch
+
+from moli.records.training import Evaluated, Event, StepTaken
+from moli.training import checkpoint
+from moli.training.checkpoint import Progress
+from moli.training.optim import Optimizers, Weights, schedule
+from moli.training.samples import Batching, Micro, Sample, Step, plan_epoch, steps_in_epoch
+
+T = TypeVar("T")
+_CLIP = 1.0
+Status = Literal["finished", "stopped_early", "interrupted"]
+
+
+class World(Protocol):
+    """The processes that train together."""
+
+    rank: int
+    size: int
+
+    def share(self, step: Step, *, divisible: bool) -> list[tuple[Micro, float]]:
+        """This process's parts of a step, each with its weight; as many as every other has."""
+        ...
+
+    def total(self, value: float) -> float:
+        """The sum of a number over all processes."""
+        ...
+
+    def first(self, call: Callable[[], T]) -> T:
+        """What a call gives in the first process, told to all; so is an error of ours."""
+        ...
+
+    def reseed(self, seed: int, step: int) -> None:
+        """Have each process draw other numbers, and the same ones whenever it takes this step."""
+        ...
+
+    def spread(self, loss: torch.nn.Module, dtype: torch.dtype) -> Weights:
+        """Leave in each process its part of the module's `model`; what is trained of it."""
+        ...
+
+    def within(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:
+        """Call what runs the module's model by another way than the module."""
+        ...
+
+    def whole(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A state with each tensor whole, wherever its parts are; only the first process has it."""
+        ...
+
+    def collect(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
+        """Make the first process's model whole again; no process can train it any more."""
+        ...
+
+
+class Alone:
+    """A single process."""
+
+    rank, size = 0, 1
+
+    def share(self, step: Step, *, divisible: bool) -> list[tuple[Micro, float]]:  # noqa: ARG002
+        return [(micro, 1.0) for micro in step]
+
+    def total(self, value: float) -> float:
+        return value
+
+    def first(self, call: Callable[[], T]) -> T:
+        return call()
+
+    def reseed(self, seed: int, step: int) -> None:
+        """Its one generator runs on, and a checkpoint has its state."""
+
+    def spread(self, loss: torch.nn.Module, dtype: torch.dtype) -> Weights:
+        return Weights(loss.get_submodule("model"), dtype)
+
+    def within(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:  # noqa: ARG002
+        return call()
+
+    def whole(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return state
+
+    def collect(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
+        """It is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When things happen, in steps but for saving, which changes nothing that is learnt."""
+
+    steps: int
+    evaluate_every: int
+    patience: int
+    save_seconds: float = 60.0
+    save_every: int = 0
+
+
+@dataclass(slots=True)
+class Loop:
+    """One run.
+
+    Attributes:
+        loss: the summed loss of samples; it is called as a module, so that it may be sharded.
+        evaluate: metrics of the model as it is now and the score to raise; None without examples.
+        divisible: whether a step's parts may be divided further.
+        hear: what is told of each step and evaluation.
+    """
+
+    loss: torch.nn.Module
+    weights: Weights
+    optimizers: Optimizers
+    samples: Sequence[Sample]
+    batching: Batching
+    schedule: Schedule
+    seed: int
+    folder: Path
+    hear: Callable[[Event], None]
+    evaluate: Callable[[], tuple[dict[str, float], float]] | None = None
+    divisible: bool = True
+    world: World = field(default_factory=Alone)
+    progress: Progress = field(default_factory=Progress)
+
+    def run(self) -> Status:
+        """Train to the end, or until a signal or want of gain stops it; end with the best weights."""
+        status: Status = "finished"
+        saved = time.perf_counter()
+        with _interruptible() as interrupted:
+            for step in self._remaining():
+                self.hear(self.take(step))
+                if self._evaluation_is_due() and self._judge_stale():
+                    status = "stopped_early"
+                    break
+                now = time.perf_counter()
+                stopping = self.world.total(interrupted()) > 0
+                if stopping or self._saving_is_due(now - saved):
+                    self.save()
+                    saved = now
+                if stopping:
+                    return "interrupted"
+        if self.evaluate and self.progress.best is not None:
+            self.weights.load(self._best())
+        return status
+
+    def _remaining(self) -> Iterator[Step]:
+        """The steps that are left, epoch by epoch."""
+        sizes = [each.size for each in self.samples]
+        each_epoch = steps_in_epoch(len(sizes), self.batching.batch)
+        while self.progress.step < self.schedule.steps:
+            epoch, done = divmod(self.progress.step, each_epoch)
+            for step in plan_epoch(sizes, self.batching, self.seed, epoch)[done:]:
+                if self.progress.step >= self.schedule.steps:
+                    return
+                yield step
+
+    def take(self, step: Step) -> StepTaken:
+        """Sum the gradients of a step over its parts, and move the weights."""
+        begun = time.perf_counter()
+        chosen = [self.samples[row] for micro in step for row in micro]
+        supervised = sum(each.supervised for each in chosen)
+        summed = 0.0
+        self.world.reseed(self.seed, self.progress.step)
+        for micro, weight in self.world.share(step, divisible=self.divisible):
+            loss = self.loss([self.samples[row] for row in micro]) * weight
+            # FSDP averages over processes what is to be summed.
+            (loss * (self.world.size / supervised)).backward()
+            self.weights.gather()
+            summed += float(loss.detach())
+        norm = self.weights.clip(_CLIP)
+        progress = self.progress
+        rate = self.optimizers.step(schedule(progress.step, self.schedule.steps))
+        self.weights.publish()
+        self.weights.clear()
+        progress.step += 1
+        progress.examples += len(chosen)
+        progress.tokens += sum(each.size for each in chosen)
+        progress.supervised += supervised
+        progress.seconds += time.perf_counter() - begun
+        return StepTaken(
+            step=progress.step,
+            loss=self.world.total(summed) / supervised,
+            learning_rate=rate,
+            gradient_norm=norm,
+            examples=progress.examples,
+            tokens=progress.tokens,
+            supervised=progress.supervised,
+            seconds=progress.seconds,
+        )
+
+    def _evaluation_is_due(self) -> bool:
+        step, every = self.progress.step, self.schedule.evaluate_every
+        return self.evaluate is not None and (step % every == 0 or step == self.schedule.steps)
+
+    def _judge_stale(self) -> bool:
+        """Evaluate, keep the weights if they are the best so far; whether patience has run out."""
+        assert self.evaluate is not None
+        begun = time.perf_counter()
+        judged = self.evaluate()
+        metrics, score = self.world.first(lambda: judged)
+        progress = self.progress
+        best = progress.best is None or score > progress.best
+        if best:
+            progress.best, progress.best_step, progress.stale = score, progress.step, 0
+            state = self.world.whole(self.weights.state())
+            if self.world.rank == 0:
+                checkpoint.write(self.folder / checkpoint.BEST, state, {"step": progress.step})
+        else:
+            progress.stale += 1
+        seconds = time.perf_counter() - begun
+        self.hear(Evaluated(progress.step, metrics, best, seconds))
+        return 0 < self.schedule.patience <= progress.stale
+
+    def _best(self) -> dict[str, torch.Tensor]:
+        from safetensors.torch import load_file
+
+        self.world.first(lambda: None)  # which has written it by then
+        return load_file(self.folder / checkpoint.BEST)
+
+    def _saving_is_due(self, seconds: float) -> bool:
+        every = self.schedule.save_every
+        if every:
+            return self.progress.step % every == 0
+        return self.world.first(lambda: seconds >= self.schedule.save_seconds)
+
+    def save(self) -> None:
+        """Write a checkpoint from which `resume` goes on."""
+        weights = self.world.whole(self.weights.state())
+        optimizer = self.world.whole(self.optimizers.state())
+        if self.world.rank == 0:
+            checkpoint.save(self.folder, self.progress, weights, optimizer)
+
+    def resume(self) -> bool:
+        """Go on from the folder's checkpoint; whether there was one."""
+        found = checkpoint.load(self.folder)
+        if found is None:
+            return False
+        self.progress, weights, optimizer = found
+        self.weights.load(weights)
+        self.optimizers.load(optimizer)
+        return True
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask for a stop after the step; a second one is obeyed at once."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        before = {each: signal.signal(each, ask) for each in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # only the main thread may do this; elsewhere nothing interrupts
+        before = {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

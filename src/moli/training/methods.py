@@ -1,0 +1,160 @@
+"""Which weights are trained: all of them, or a small adapter of one of PEFT's kinds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moli.models.text import read_json
+from moli.records.errors import InputError
+from moli.training.bottleneck import CONFIG, add_bottlenecks, load_bottlenecks, save_bottlenecks
+from moli.training.recipe import Recipe
+
+_PEFT_TASKS = {
+    "classification": "SEQ_CLS",
+    "reranking": "SEQ_CLS",
+    "instruction": "CAUSAL_LM",
+    "pretraining": "CAUSAL_LM",
+    "seq2seq": "SEQ_2_SEQ_LM",
+    "span": "QUESTION_ANS",
+    "embedding": "FEATURE_EXTRACTION",
+    "image": None,
+}
+# Methods whose extra tokens or states change what a row is, so that rows cannot be laid end to end.
+# New heads are trained whole.
+_HEADS = ("classifier", "score", "qa_outputs", "head")
+PADDED = ("prefix", "prompt")
+
+
+def apply(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
+    """The model with an adapter of the recipe's method in it, all else frozen.
+
+    Raises:
+        InputError: the method does not go with this model, or not with this machine.
+    """
+    method = recipe.method
+    if method == "full":
+        return model
+    if method == "adapter":
+        return add_bottlenecks(model, recipe.rank, heads(model))
+    if method == "qlora":
+        require_four_bits()
+    from peft import get_peft_model
+
+    try:
+        adapted: torch.nn.Module = get_peft_model(model, _config(recipe, model))
+    except (ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        raise InputError(
+            f"'{method}' does not go with this model ({error})",
+            where=recipe.base,
+            fix="Use method: lora, or full.",
+        ) from error
+    return adapted
+
+
+def require_four_bits() -> None:
+    """4-bit weights need a GPU and bitsandbytes.
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    import importlib.util
+
+    fix = "Use method: lora, which trains the same weights over a bfloat16 base."
+    if not torch.cuda.is_available():
+        raise InputError("qlora needs a CUDA GPU, and there is none", where="method", fix=fix)
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(
+            "qlora needs bitsandbytes",
+            where="method",
+            fix="pip install bitsandbytes, or " + fix[0].lower() + fix[1:],
+        )
+
+
+def mark_new(model: Any, missing: Set[str]) -> None:
+    """Note the modules for which a base had no weights, by the names of the parameters missing."""
+    new: list[str] = []
+    for name, module in model.named_modules():  # what is above comes first
+        keys = {f"{name}.{key}" for key, _ in module.named_parameters()}
+        inside = any(name.startswith(f"{each}.") for each in new)
+        if name and keys and keys <= missing and not inside:
+            new.append(name)
+    model.new_modules = new
+
+
+def heads(model: torch.nn.Module) -> list[str]:
+    """What is trained whole: the task's head, and all else that began with random weights.
+
+    An adapter that lacked some of them would be put on other random weights when it is loaded.
+    """
+    named = [name for name, _ in model.named_children() if name in _HEADS]
+    new: list[str] = getattr(model, "new_modules", [])
+    return named + [each for each in new if each.partition(".")[0] not in named]
+
+
+def _config(recipe: Recipe, model: torch.nn.Module) -> Any:
+    import peft
+
+    kind, whole = _PEFT_TASKS[recipe.task], heads(model)
+    if recipe.method in PADDED:
+        if kind is None:
+            raise ValueError("there are no tokens to put a prompt before")
+        maker = peft.PrefixTuningConfig if recipe.method == "prefix" else peft.PromptTuningConfig
+        return maker(task_type=kind, num_virtual_tokens=recipe.rank, modules_to_save=whole or None)
+    excluded = "|".join(map(re.escape, (*_HEADS, *whole)))
+    return peft.LoraConfig(
+        r=recipe.rank,
+        lora_alpha=2 * recipe.rank,
+        use_rslora=recipe.method == "rslora",
+        use_dora=recipe.method == "dora",
+        target_modules="all-linear" if kind else _convolutions_too(model),
+        exclude_modules=rf"(.*\.)?({excluded})(\..*)?",
+        modules_to_save=whole or None,
+        task_type=kind,
+    )
+
+
+def _convolutions_too(model: torch.nn.Module) -> list[str]:
+    """Every linear layer and convolution: without a task's name, PEFT looks for neither."""
+    return [
+        name
+        for name, each in model.named_modules()
+        if isinstance(each, torch.nn.Linear)
+        or (isinstance(each, torch.nn.Conv2d) and each.groups == 1)
+    ]
+
+
+def save(model: torch.nn.Module, recipe: Recipe, folder: Path) -> None:
+    """Write what was trained: the whole model, or the adapter in PEFT's layout."""
+    inner: Any = model
+    if recipe.method == "adapter":
+        save_bottlenecks(model, folder, recipe.rank)
+        return
+    if recipe.method == "full":
+        inner.save_pretrained(folder)
+        return
+    for config in inner.peft_config.values():
+        config.base_model_name_or_path = recipe.base
+    inner.save_pretrained(folder, save_embedding_layers=False)
+
+
+def method_in(folder: Path) -> str:
+    """What kind of weights a folder holds: "full", "adapter", or "peft" for all others."""
+    config = read_json(folder / CONFIG)
+    if config is None:
+        return "full"
+    return "adapter" if config.get("peft_type") == "BOTTLENECK" else "peft"
+
+
+def restore(base: torch.nn.Module, method: str, folder: Path) -> torch.nn.Module:
+    """A base model with the adapter that `save` wrote."""
+    if method == "adapter":
+        return load_bottlenecks(base, folder)
+    from peft import PeftModel
+
+    restored: torch.nn.Module = PeftModel.from_pretrained(base, str(folder))
+    return restored

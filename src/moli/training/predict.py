@@ -1,0 +1,261 @@
+"""What a trained model answers, and how good its answers are.
+
+trained = load_trained(workspace.models.get("support"))
+predict(trained, [Labelled("It came broken.", "?")])    # [{"label": "complaint", ...}]
+evaluate_on(trained, Path("test.jsonl")).metrics
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moli.metrics.classification import (
+    ClassificationReport,
+    classification_report,
+    confusion_matrix,
+)
+from moli.metrics.statistics import Interval, bootstrap_interval, wilson_interval
+from moli.records.errors import InputError
+from moli.records.examples import Example, Labelled, LabelledImage, Located, Malformed
+from moli.training import inference
+from moli.training.data import check_dataset
+from moli.training.inference import Outcome, combined
+from moli.training.samples import Sample
+from moli.training.trained import Trained
+from moli.workspace.datasets import (
+    Dataset,
+    Row,
+    read_dataset,
+    read_lines,
+    read_questions,
+    read_rows,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a model is with its samples.
+
+    Attributes:
+        tokens, total: that were read, and that there are.
+        seconds: since it began.
+    """
+
+    tokens: int
+    total: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second."""
+        return self.tokens / max(self.seconds, 1e-9)
+
+
+Hear = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Which classes were taken for which: row, the class that is right; column, the one told."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How well a model answers a data set.
+
+    Attributes:
+        metric: the main one of `metrics`.
+        interval: where that one lies with 95 % confidence, had other examples of the kind been
+            asked: by Wilson where it is a share of the examples, else by bootstrap.
+        malformed: rows that were left out.
+        cut: examples of which a part had no room.
+        report, confusion: of classes; None for other tasks.
+    """
+
+    metrics: dict[str, float]
+    metric: str
+    interval: Interval
+    examples: int
+    malformed: tuple[Malformed, ...]
+    cut: int
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    report: ClassificationReport | None = None
+    confusion: Confusion | None = None
+
+
+def read_unanswered(trained: Trained, path: Path) -> Dataset:
+    """Rows of a file to be answered, in which answers may be missing.
+
+    It may be any file that data sets are read from, or a text file with a text a line.
+
+    Raises:
+        InputError: it cannot be read, or has no row that this model reads.
+    """
+    if path.suffix.lower() == ".txt":
+        rows = read_lines(path, _text_column(trained, str(path)))
+    else:
+        rows = read_rows(path)
+    columns = trained.task.recipe.columns
+    found = read_questions(rows, trained.task.asked, path=path, columns=columns)
+    return replace(found, examples=tuple(_beside(each, path) for each in found.examples))
+
+
+def read_text(trained: Trained, text: str) -> Example:
+    """One text to be answered; a JSON object is taken for a row with its columns.
+
+    Raises:
+        InputError: the model needs more than a text.
+    """
+    row = None
+    if text.lstrip().startswith("{"):
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError:
+            row = None  # then it is a text that begins so
+    row = row if isinstance(row, dict) else {_text_column(trained, "--text"): text}
+    found = read_questions([Row("--text", row)], trained.task.asked, path=Path("--text"))
+    if found.malformed:
+        wrong = found.malformed[0]
+        raise InputError(wrong.what, where=wrong.where, fix=wrong.fix)
+    return found.examples[0].example
+
+
+def predict(
+    trained: Trained, examples: Sequence[Example], *, hear: Hear | None = None
+) -> list[dict[str, Any]]:
+    """An answer for each example, as its task tells it; empty where an example says nothing.
+
+    Args:
+        hear: is told how far it is.
+    """
+    task = trained.task
+    groups = task.samples(examples, training=False)
+    outcome = _run(trained, groups, judged=False, hear=hear)
+    return [
+        task.told(task.combine(answers, example)) if answers else {}
+        for answers, example in zip(outcome.answers, examples, strict=True)
+    ]
+
+
+def evaluate_on(trained: Trained, path: Path, *, hear: Hear | None = None) -> Evaluation:
+    """The model's metrics on the examples of a file or a folder.
+
+    Raises:
+        InputError: it cannot be read, or its examples are not of the model's kind.
+    """
+    task = trained.task
+    dataset = read_dataset(path, columns=task.recipe.columns)
+    check_dataset(dataset, task.recipe, task.accepts)
+    examples = [_beside(each, path).example for each in dataset.examples]
+    groups = task.samples(examples, training=False)
+    begun = time.perf_counter()
+    outcome = _run(trained, groups, judged=True, hear=hear)
+    seconds = time.perf_counter() - begun
+    answers, answered = combined(task, outcome, examples)
+    if not answers:
+        raise InputError("no example says anything", where=str(path), fix="Add examples.")
+    metrics = {"loss": outcome.loss, **task.judge(answers, answered)}
+    metric = task.metric if task.metric in metrics else [*metrics][1]
+    tokens = sum(each.size for group in groups for each in group)
+    report, confusion = _classes(trained, answers, answered)
+    return Evaluation(
+        metrics=metrics,
+        metric=metric,
+        interval=_interval(trained, metric, outcome, answers, answered),
+        examples=len(answered),
+        malformed=dataset.malformed,
+        cut=sum(any(each.cut for each in group) for group in groups),
+        tokens=tokens,
+        seconds=seconds,
+        tokens_per_second=tokens / max(seconds, 1e-9),
+        report=report,
+        confusion=confusion,
+    )
+
+
+def _run(
+    trained: Trained, groups: Sequence[Sequence[Sample]], *, judged: bool, hear: Hear | None
+) -> Outcome:
+    flat = [each for group in groups for each in group]
+    total, done, begun = sum(each.size for each in flat), 0, time.perf_counter()
+
+    def tell(tokens: int) -> None:
+        nonlocal done
+        done += tokens
+        if hear:
+            hear(Progress(done, total, time.perf_counter() - begun))
+
+    trained.pack(flat)
+    return inference.answers(trained.task, trained.model, groups, judged=judged, hear=tell)
+
+
+def _interval(
+    trained: Trained,
+    metric: str,
+    outcome: Outcome,
+    answers: Sequence[Any],
+    examples: Sequence[Example],
+) -> Interval:
+    task = trained.task
+    if metric == "loss":  # of all that is supervised, so examples weigh as much as they have of it
+        losses, supervised = outcome.losses, outcome.supervised
+        return bootstrap_interval(
+            lambda rows: float(losses[rows].sum() / max(1, supervised[rows].sum())), len(losses)
+        )
+    scores = np.array(task.scores(answers, examples))
+    if not len(scores):
+
+        def judged(rows: NDArray[np.int64]) -> float:
+            return task.judge([answers[n] for n in rows], [examples[n] for n in rows])[metric]
+
+        return bootstrap_interval(judged, len(answers))
+    if set(scores) <= {0.0, 1.0}:
+        return wilson_interval(float(scores.sum()), len(scores))
+    return bootstrap_interval(lambda rows: float(scores[rows].mean()), len(scores))
+
+
+def _classes(
+    trained: Trained, answers: Sequence[Any], examples: Sequence[Example]
+) -> tuple[ClassificationReport | None, Confusion | None]:
+    wanted = [each.label for each in examples if isinstance(each, Labelled | LabelledImage)]
+    if not wanted:
+        return None, None
+    said = [trained.task.told(each)["label"] for each in answers]
+    labels = sorted({*wanted, *said, *getattr(trained.task, "labels", ())})
+    counts = confusion_matrix(wanted, said, labels)
+    confusion = Confusion(tuple(labels), tuple(map(tuple, counts.tolist())))
+    return classification_report(wanted, said, labels), confusion
+
+
+def _text_column(trained: Trained, where: str) -> str:
+    task = trained.task
+    if task.text_column:
+        return task.text_column
+    raise InputError(
+        f"the task {task.recipe.task} needs more than a text",
+        where=where,
+        fix="Give rows with columns, as JSONL; for one, a JSON object as --text.",
+    )
+
+
+def _beside(located: Located, path: Path) -> Located:
+    """An example whose image is found beside the data that name it."""
+    example = located.example
+    if isinstance(example, LabelledImage):
+        file = (path if path.is_dir() else path.parent) / example.path
+        if file.is_file():
+            return replace(located, example=replace(example, path=file))
+    return located

@@ -1,0 +1,229 @@
+"""Everything that can be known of a run before its first step. Nothing is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from moli.records.errors import InputError, MoliError
+from moli.records.examples import Malformed
+from moli.records.training import Event
+from moli.training import masks, servers
+from moli.training.data import Data, read_data
+from moli.training.findings import Finding, findings_of, of_malformed
+from moli.training.inspection import Lengths, Repetitions, labels_of, lengths_of, repetitions
+from moli.training.masks import Masked
+from moli.training.proof import Proof
+from moli.training.recipe import Recipe
+from moli.training.rehearsal import Estimate, rehearse
+from moli.training.samples import Sample
+from moli.training.servers import Verdict, verdicts
+from moli.training.session import Session
+from moli.training.tasks import make_task
+from moli.workspace.datasets import read_dataset
+
+_CONTRACTS, _SHOWN_MASKS = 200, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """An example that is too long, and how many of its tokens have no room."""
+
+    where: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What becomes of the rows of a data set.
+
+    Attributes:
+        kept: examples to learn from.
+        malformed: rows that are no examples.
+        dropped: examples from which nothing is learnt, and why.
+    """
+
+    kept: int = 0
+    held_out: int = 0
+    malformed: tuple[Malformed, ...] = ()
+    cut: tuple[Cut, ...] = ()
+    dropped: tuple[Malformed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """What is learnt of what is read.
+
+    Attributes:
+        unit: what is counted, as "tokens" or "examples".
+        learnt, tokens: supervised items, and tokens in all.
+        unended: examples whose last learnt token does not end the answer; None where a task
+            teaches no ends.
+    """
+
+    unit: str
+    learnt: int
+    tokens: int
+    unended: tuple[str, ...] | None = None
+
+    @property
+    def share(self) -> float:
+        """Of the tokens that are supervised; 1 where it is not tokens that are."""
+        return self.learnt / max(self.tokens, 1) if self.unit == "tokens" else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What was found. What could not be looked at, because of an error, is None or empty."""
+
+    recipe: Mapping[str, Any]
+    findings: tuple[Finding, ...]
+    rows: Rows = field(default_factory=Rows)
+    supervision: Supervision | None = None
+    repetitions: Repetitions = field(default_factory=Repetitions)
+    labels: Mapping[str, int] = field(default_factory=dict)
+    lengths: Lengths | None = None
+    masks: tuple[Masked, ...] = ()
+    packing: Proof | None = None
+    contract: tuple[str, ...] | None = None
+    estimate: Estimate | None = None
+    servers: tuple[Verdict, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run can be made."""
+        return not any(each.severity == "error" for each in self.findings)
+
+
+def preflight(recipe: Recipe) -> Preflight:
+    """Read the data, build the model, prove its packing and take a few steps, and keep nothing.
+
+    What keeps a run from being made is a finding, not an exception.
+    """
+    try:
+        with TemporaryDirectory(prefix="moli-check-") as folder:
+            return _passed(Session.open(recipe, Path(folder), _unheard))
+    except MoliError as error:
+        return _refused(recipe, error)
+
+
+def _unheard(event: Event) -> None:
+    """What happens in a check is nobody's concern."""
+
+
+def _passed(session: Session) -> Preflight:
+    task, data, samples = session.task, session.data, session.loop.samples
+    recipe = session.settled.recipe
+    rows = _rows(data, session.groups)
+    supervision = Supervision(
+        task.unit,
+        sum(each.supervised for each in samples),
+        sum(each.size for each in samples),
+        _unended(session),
+    )
+    lengths = lengths_of(samples, getattr(task, "max_length", 0)) if samples[0].parts else None
+    found = Preflight(
+        recipe=recipe.model_dump(mode="json"),
+        findings=(),
+        rows=rows,
+        supervision=supervision,
+        repetitions=repetitions(data.train, data.held_out),
+        labels=labels_of(data.train),
+        lengths=lengths,
+        masks=_masks(session),
+        packing=Proof(**session.facts["packing"]),
+        contract=_contract(session),
+        estimate=rehearse(session),
+        servers=tuple(verdicts(servers.weights_of(recipe, session.model))),
+    )
+    return _with(found, findings_of(found, data, packs=task.packs))
+
+
+def _with(found: Preflight, findings: Iterator[Finding]) -> Preflight:
+    order = ("error", "warning", "note")
+    ranked = sorted(findings, key=lambda each: order.index(each.severity))
+    return replace(found, findings=tuple(ranked))
+
+
+def _rows(data: Data, groups: Sequence[Sequence[Sample]]) -> Rows:
+    cut, dropped = [], []
+    for each, group in zip(data.train, groups, strict=True):
+        if lost := sum(sample.cut for sample in group):
+            cut.append(Cut(each.where, lost))
+        if not group:
+            dropped.append(
+                Malformed(each.where, "nothing in it can be learnt", "Complete it, or remove it.")
+            )
+    dropped += [
+        Malformed(where, f"it is held out as well, at {other}", "Remove one of the two.")
+        for where, other in data.taken_out
+    ]
+    kept = sum(map(bool, groups))
+    return Rows(kept, len(data.held_out), data.malformed, tuple(cut), tuple(dropped))
+
+
+def _unended(session: Session) -> tuple[str, ...] | None:
+    numbers = masks.unended(session.task, session.groups)
+    if numbers is None:
+        return None
+    return tuple(session.data.train[number].where for number in numbers)
+
+
+def _masks(session: Session) -> tuple[Masked, ...]:
+    """Two samples of a usual length."""
+    told = [
+        (sample, each.where)
+        for each, group in zip(session.data.train, session.groups, strict=True)
+        for sample in group[:1]
+    ]
+    told.sort(key=lambda each: each[0].size)
+    middle = told[len(told) // 3 :: max(1, len(told) // 3)][:_SHOWN_MASKS]
+    shown = (masks.masked(session.task, sample, where) for sample, where in middle)
+    return tuple(each for each in shown if each)
+
+
+def _contract(session: Session) -> tuple[str, ...] | None:
+    """How the text that is trained on differs from what is served; None if that is not told."""
+    contract = getattr(session.task, "contract", None)
+    if contract is None:
+        return None
+    return tuple(contract([each.example for each in session.data.train[:_CONTRACTS]]))
+
+
+def _refused(recipe: Recipe, error: MoliError) -> Preflight:
+    """What can be told of the data of a run that cannot be made."""
+    where = (error.where,) if error.where else ()
+    refusal = Finding("error", error.what, error.fix, where)
+    asked = recipe.model_dump(mode="json")
+    told = tuple(verdicts(servers.weights_of(recipe))) if recipe.method else ()
+    try:
+        data = read_data(recipe, make_task(recipe).accepts)
+    except MoliError:
+        malformed = _malformed(recipe)
+        errors = tuple(of_malformed(malformed, "error")) or (refusal,)
+        return Preflight(asked, errors, Rows(malformed=malformed), servers=told)
+    rows = Rows(len(data.train), len(data.held_out), data.malformed)
+    found = Preflight(
+        asked,
+        (),
+        rows,
+        repetitions=repetitions(data.train, data.held_out),
+        labels=labels_of(data.train),
+        servers=told,
+    )
+    return _with(found, iter([refusal, *findings_of(found, data, packs=False)]))
+
+
+def _malformed(recipe: Recipe) -> tuple[Malformed, ...]:
+    """All malformed rows of data that as a whole are refused."""
+    found: list[Malformed] = []
+    for path in (recipe.data, recipe.held_out):
+        if isinstance(path, Path):
+            try:
+                found += read_dataset(path, columns=recipe.columns).malformed
+            except InputError:
+                continue  # which is what the run was refused for
+    return tuple(found)

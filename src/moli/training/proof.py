@@ -1,0 +1,110 @@
+"""Packing is used where it is proven, on the run's own model and samples, to change nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from moli.training.samples import Sample
+from moli.training.tasks.task import Task, evaluating, plain
+
+_PROBES, _TOKENS = 6, 2048
+# Of a sample's loss against the mean. In bfloat16 two orders of summation differ by half as much.
+_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was found.
+
+    Attributes:
+        holds: whether samples may lie end to end.
+        alone, packed: mean loss of a probe, each by itself in torch's way and all end to end.
+        leak: by how much a sample's loss moved when every token of its neighbours was changed.
+        reason: why not, where it does not hold.
+    """
+
+    holds: bool
+    alone: float = 0.0
+    packed: float = 0.0
+    leak: float = 0.0
+    reason: str = ""
+
+
+def prove_packing(task: Task, model: torch.nn.Module, samples: Sequence[Sample]) -> Proof:
+    """Compare the loss of a few samples one by one and end to end, and look for leaks between them.
+
+    The second test does not depend on precision: with the same shapes, a sample's loss is the same
+    number to the last bit as long as it sees nothing of its neighbours.
+    """
+    probes = _probes(samples)
+    if not task.packs or len(probes) < 2:
+        return Proof(False, reason="this task does not pack" if probes else "no samples")
+    try:
+        with evaluating(model):
+            with _torch_attention(model):
+                alone = [float(_losses(task, model, [each], packed=False)) for each in probes]
+            packed = _losses(task, model, probes, packed=True).tolist()
+            leak = _leak(task, model, probes)
+    except (TypeError, AttributeError, NotImplementedError, ValueError, RuntimeError) as error:
+        return Proof(False, reason=f"{type(error).__name__}: {str(error).splitlines()[0]}")
+    finally:
+        task.packed = False
+    mean = sum(alone) / len(alone)
+    off = max(abs(one - other) for one, other in zip(alone, packed, strict=True)) / max(mean, 1e-6)
+    tolerance = _TOLERANCE.get(next(model.parameters()).dtype, 1e-4)
+    holds = off <= tolerance and leak <= 1e-6
+    reason = "" if holds else f"off by {off:.2g} of the loss, leak {leak:.2g}"
+    return Proof(holds, mean, sum(packed) / len(packed), leak, reason)
+
+
+@contextmanager
+def _torch_attention(model: torch.nn.Module) -> Iterator[None]:
+    """Attention as torch computes it, to compare with."""
+    inner = plain(model)
+    before = inner.config._attn_implementation
+    inner.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        inner.set_attn_implementation(before)
+
+
+def _probes(samples: Sequence[Sample]) -> list[Sample]:
+    """A few samples of different sizes that together are soon computed."""
+    spread = sorted(samples[:256], key=lambda each: each.size)
+    chosen, tokens = [], 0
+    for each in spread[:: max(1, len(spread) // _PROBES)]:
+        if tokens + each.size <= _TOKENS and each.parts:
+            chosen.append(each)
+            tokens += each.size
+    return chosen
+
+
+def _losses(
+    task: Task, model: torch.nn.Module, samples: list[Sample], *, packed: bool
+) -> torch.Tensor:
+    task.packed = packed
+    return task.fingerprints(task.forward(model, samples), samples)
+
+
+def _leak(task: Task, model: torch.nn.Module, probes: list[Sample]) -> float:
+    """The largest move of the first or last sample's loss when all others' tokens are changed."""
+    before = _losses(task, model, probes, packed=True)
+    moved = 0.0
+    for kept in (0, len(probes) - 1):
+        changed = [each if i == kept else _other(each) for i, each in enumerate(probes)]
+        after = _losses(task, model, changed, packed=True)
+        moved = max(moved, float((before[kept] - after[kept]).abs()))
+    return moved
+
+
+def _other(sample: Sample) -> Sample:
+    """The same shape with its tokens in reverse: other words in every place but the middle one."""
+    reversed_parts = tuple(np.ascontiguousarray(part[::-1]) for part in sample.parts)
+    return dataclasses.replace(sample, parts=reversed_parts)

@@ -1,0 +1,191 @@
+"""From a recipe to a trained model in the workspace.
+
+result = tune(make_recipe({"task": "classification", "data": "tickets.jsonl"}), workspace)
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moli.records.errors import InputError, MoliError, NotFoundError
+from moli.records.training import Event, RunEnded, RunStarted
+from moli.training.listeners.curves import FILE as EVENTS
+from moli.training.listeners.curves import read_events
+from moli.training.recipe import Recipe, make_recipe
+from moli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from moli.training.session import Session
+
+Hear = Callable[[Event], None]
+ASKED, SETTLED, ESTIMATE = "asked.json", "settled.json", "estimate.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run gave.
+
+    Attributes:
+        model: its name in the workspace, as `support@3f9c1a2b`; empty when it was interrupted.
+        facts: metrics, rates, peak memory, proof of packing and the like.
+    """
+
+    run: str
+    folder: Path
+    status: str
+    model: str
+    facts: dict[str, Any]
+
+
+def tune(
+    recipe: Recipe, workspace: Workspace, *, hear: Sequence[Hear] = (), rehearse: bool = False
+) -> Result:
+    """Train what the recipe says and keep the result in the workspace.
+
+    Every run writes its events and its report in its folder, and reports to the recipe's trackers.
+
+    Args:
+        hear: each is called with every event of the run, after those have.
+        rehearse: take a few steps first to estimate time and memory; they are undone.
+
+    Raises:
+        InputError: the data or a value of the recipe cannot be used.
+        ModelError: the base cannot be loaded.
+    """
+    from moli.training.distributed import join
+
+    folder = join().first(lambda: begin(recipe, workspace))
+    try:
+        return resume(folder.name, workspace, hear=hear, rehearse=rehearse)
+    except MoliError:
+        if join().rank == 0 and not (folder / EVENTS).exists():  # there is nothing to go on with
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def begin(recipe: Recipe, workspace: Workspace) -> Path:
+    """The folder of a new run, from which `resume` starts it."""
+    run = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+    folder = workspace.folder / "runs" / run
+    folder.mkdir(parents=True)
+    paths: dict[str, Any] = {
+        key: value.absolute()
+        for key in ("data", "held_out", "template")
+        if isinstance(value := getattr(recipe, key), Path)
+    }
+    if recipe.base and Path(recipe.base).is_dir():
+        paths["base"] = str(Path(recipe.base).absolute())
+    absolute = recipe.model_copy(update=paths)
+    _write_json(folder / ASKED, absolute.model_dump(mode="json"))
+    return folder
+
+
+def resume(
+    run: str, workspace: Workspace, *, hear: Sequence[Hear] = (), rehearse: bool = False
+) -> Result:
+    """Go on with a run from its last checkpoint; `hear` and `rehearse` are as for `tune`.
+
+    Raises:
+        NotFoundError: there is no such run.
+        InputError: the data have changed since, or the run is complete.
+    """
+    folder = workspace.folder / "runs" / run
+    if not run or not (folder / ASKED).is_file():
+        raise NotFoundError("no such run", where=run or "run", fix="See 'moli runs'.")
+    if _is_complete(folder):
+        raise InputError("the run is complete", where=run, fix="Begin a new one to train further.")
+    asked = json.loads((folder / ASKED).read_text(encoding="utf-8"))
+    recipe = make_recipe(asked, where=str(folder / ASKED))
+    return _run(recipe, workspace, folder, hear, rehearse=rehearse)
+
+
+def _run(
+    recipe: Recipe, workspace: Workspace, folder: Path, hear: Sequence[Hear], *, rehearse: bool
+) -> Result:
+    from moli.training.distributed import join
+    from moli.training.session import Session
+
+    world = join()
+    tell = _told(recipe, hear) if world.rank == 0 else _untold
+    session = Session.open(recipe, folder, tell, world)
+    estimate = _estimate(session, folder, rehearse=rehearse and world.size == 1)
+    session.facts |= {"estimate": estimate} if estimate else {}
+    loop = session.loop
+    settled = session.settled.recipe.model_dump(mode="json")
+    step, steps = loop.progress.step, loop.schedule.steps
+    tell(RunStarted(folder.name, str(folder), settled, session.facts, step, steps))
+    try:
+        status = loop.run()
+        model = session.store(workspace).name if status != "interrupted" else ""
+    except BaseException as error:
+        told = {"error": str(error).strip() or type(error).__name__}
+        interrupted = isinstance(error, KeyboardInterrupt)
+        tell(RunEnded("interrupted" if interrupted else "failed", loop.progress.step, told))
+        raise
+    facts = session.facts | session.outcome() | {"model": model}
+    tell(RunEnded(status, loop.progress.step, facts))
+    return Result(folder.name, folder, status, model, facts)
+
+
+def _is_complete(folder: Path) -> bool:
+    events = read_events(folder)
+    last = events[-1] if events else None
+    return isinstance(last, RunEnded) and last.status in ("finished", "stopped_early")
+
+
+def _told(recipe: Recipe, hear: Sequence[Hear]) -> Hear:
+    """All who hear of a run: its files first."""
+    from moli.training.listeners import Listeners
+    from moli.training.listeners.curves import Curves
+    from moli.training.listeners.report import Report
+    from moli.training.listeners.trackers import make_trackers
+
+    others: Any = hear
+    return Listeners([Curves(), Report(), *make_trackers(recipe.trackers), *others])
+
+
+def _untold(event: Event) -> None:
+    """What the other processes do with an event, which the first one tells."""
+
+
+def _estimate(session: Session, folder: Path, *, rehearse: bool) -> dict[str, Any] | None:
+    """What the run was expected to take when it began; found now if it begins."""
+    from moli.training.rehearsal import rehearse as rehearsed
+    from moli.training.rehearsal import undone
+
+    path = folder / ESTIMATE
+    if not path.exists():
+        if session.loop.progress.step or not rehearse:
+            return None
+        with undone(session.loop):
+            found = asdict(rehearsed(session))
+        _write_json(path, found)
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return kept
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def check_unchanged(folder: Path, digest: str) -> None:
+    """Refuse to go on with a run whose data are not what they were.
+
+    Raises:
+        InputError: they differ.
+    """
+    path = folder / "data.sha256"
+    if path.exists() and path.read_text(encoding="ascii") != digest:
+        raise InputError(
+            "the data have changed since the run began",
+            where=str(folder),
+            fix="Put them back, or begin a new run.",
+        )
+    path.write_text(digest, encoding="ascii")

@@ -1,0 +1,115 @@
+"""Samples, and how many of them make a step: the order of the data, written down before it is used.
+
+The plan of an epoch is a pure function of the samples' sizes, the seed and the epoch's number. So
+a run that goes on from a checkpoint needs only the number of its step to see the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tokens = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An example as the model sees it.
+
+    Attributes:
+        parts: its token sequences: one, or several that the model reads apart.
+        target: what is to be learnt, in the task's own form.
+        supervised: how many items of it count in the loss.
+        cut: tokens of the example that had no room.
+        size: what it costs to compute, in tokens.
+    """
+
+    parts: tuple[Tokens, ...]
+    target: Any
+    supervised: int = 1
+    cut: int = 0
+    pixels: int = 0
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.parts)) + self.pixels
+
+
+Micro = tuple[int, ...]  # numbers of samples that are computed at once
+Step = tuple[Micro, ...]  # what is summed before the weights move
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How samples are put together.
+
+    Attributes:
+        batch: samples in a step.
+        cap: tokens that are computed at once, but for a sample that is longer by itself.
+        packed: samples lie end to end; otherwise those computed together are padded to the longest,
+            and the samples of about fifty steps are sorted by size before they are dealt out.
+    """
+
+    batch: int
+    cap: int
+    packed: bool
+
+
+def plan_epoch(sizes: Sequence[int], batching: Batching, seed: int, epoch: int) -> list[Step]:
+    """The steps of one epoch; every sample is in exactly one of them."""
+    order = np.random.default_rng((seed, epoch)).permutation(len(sizes))
+    if not batching.packed:
+        order = _by_size_nearby(order, sizes, batching, seed, epoch)
+    starts = range(0, len(order), batching.batch)
+    return [_micros(order[s : s + batching.batch].tolist(), sizes, batching) for s in starts]
+
+
+def steps_in_epoch(samples: int, batch: int) -> int:
+    """How many steps an epoch has, the last of which may be short."""
+    return -(-samples // batch)
+
+
+def _by_size_nearby(
+    order: NDArray[np.int64], sizes: Sequence[int], batching: Batching, seed: int, epoch: int
+) -> NDArray[np.int64]:
+    size = np.asarray(sizes)
+    region = batching.batch * 50
+    steps: list[NDArray[np.int64]] = []
+    for begin in range(0, len(order), region):
+        near = order[begin : begin + region]
+        near = near[np.argsort(size[near], kind="stable")]
+        steps += [near[s : s + batching.batch] for s in range(0, len(near), batching.batch)]
+    # The short step, if there is one, stays last: every other step then has its full number.
+    tail = [steps.pop()] if steps and len(steps[-1]) < batching.batch else []
+    shuffled = np.random.default_rng((seed, epoch, 1)).permutation(len(steps))
+    return np.concatenate([*(steps[each] for each in shuffled), *tail])
+
+
+def _micros(rows: list[int], sizes: Sequence[int], batching: Batching) -> Step:
+    """Divide a step's samples so that each part is within the cap.
+
+    Packed: best fit in order of falling size (Johnson 1974), which needs few parts.
+    Padded: neighbours by size, counted at the size of the longest.
+    """
+    rows = sorted(rows, key=lambda row: -sizes[row])
+    parts: list[list[int]] = []
+    room: list[int] = []
+    for row in rows:
+        if batching.packed:
+            fits = [each for each, free in enumerate(room) if free >= sizes[row]]
+            best = min(fits, key=room.__getitem__, default=None)
+        else:
+            longest = sizes[parts[-1][0]] if parts else 0
+            fits_last = parts and longest * (len(parts[-1]) + 1) <= batching.cap
+            best = len(parts) - 1 if fits_last else None
+        if best is None:
+            parts.append([row])
+            room.append(batching.cap - sizes[row])
+        else:
+            parts[best].append(row)
+            room[best] -= sizes[row]
+    return tuple(map(tuple, parts))

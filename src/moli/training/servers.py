@@ -1,0 +1,153 @@
+"""Whether what is trained will load in the servers that people use, told before it is trained.
+
+Each rule names where it was read; servers change, so a verdict is advice and refuses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from moli.training.recipe import Recipe
+
+# docs.vllm.ai, vllm/config/lora: MaxLoRARanks (which has a 1 as well), default 16.
+_VLLM_RANKS, _VLLM_DEFAULT = (8, 16, 32, 64, 128, 256, 320, 512), 16
+_MERGE = "merge it into its base, and serve the result as a whole model"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Of one server.
+
+    Attributes:
+        loads: "yes", "with a setting", or "no".
+        reason: why, or what to set.
+    """
+
+    server: str
+    loads: Literal["yes", "with a setting", "no"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What a server has to make sense of.
+
+    Attributes:
+        method: the recipe's.
+        writes: whether the model writes text, which is what these servers are for.
+        heads: layers that are trained whole and lie in the adapter.
+        odd: adapted layers that are not linear ones.
+    """
+
+    method: str
+    rank: int
+    writes: bool
+    heads: tuple[str, ...] = ()
+    odd: tuple[str, ...] = ()
+
+
+def weights_of(recipe: Recipe, model: torch.nn.Module | None = None) -> Weights:
+    """What a recipe, and the model that was built by it, give a server to load."""
+    heads: set[str] = set()
+    odd: list[str] = []
+    if model is not None:
+        configs: Any = getattr(model, "peft_config", {})
+        for config in configs.values():
+            heads |= set(getattr(config, "modules_to_save", None) or ())
+        for name, module in model.named_modules():
+            base = getattr(module, "base_layer", None)
+            if hasattr(module, "lora_A") and not isinstance(base, torch.nn.Linear):
+                odd.append(name)
+    writes = recipe.task in ("instruction", "pretraining")
+    return Weights(str(recipe.method), recipe.rank, writes, tuple(sorted(heads)), tuple(odd))
+
+
+def verdicts(weights: Weights) -> list[Verdict]:
+    """A verdict for each of the servers named in the documentation."""
+    return [
+        _verdict(name, rule, weights)
+        for name, rule in (
+            ("vLLM", _vllm),
+            ("SGLang", _sglang),
+            ("llama.cpp", _llama_cpp),
+            ("transformers serve", _transformers),
+        )
+    ]
+
+
+def _verdict(name: str, rule: Callable[[Weights], tuple[str, str]], weights: Weights) -> Verdict:
+    if not weights.writes:
+        return Verdict(name, "no", "it is for models that write text; Moli answers with this one")
+    if weights.method == "adapter":
+        return Verdict(name, "no", "bottleneck layers are no LoRA, and only Moli reads them")
+    if weights.method in ("prefix", "prompt"):
+        # vLLM: prompt adapters went with its first engine (docs.vllm.ai v0.10.0, CLI reference).
+        # transformers: "prompt learning [is] out of scope" (docs, main_classes/peft).
+        return Verdict(name, "no", "learnt prompts are not loaded; use method: lora")
+    loads, reason = rule(weights)
+    return Verdict(name, "yes" if loads == "yes" else _other(loads), reason)
+
+
+def _other(loads: str) -> Literal["with a setting", "no"]:
+    return "no" if loads == "no" else "with a setting"
+
+
+def _lora_only(weights: Weights) -> str:
+    """What no server takes in a LoRA adapter; empty where it is plain LoRA on linear layers."""
+    # vllm/lora/peft_helper.py: "vLLM does not yet support DoRA", "only supports modules_to_save
+    # being None". convert_lora_to_gguf.py: "Not a lora_A or lora_B tensor" for either of them.
+    # sglang/srt/lora: buffers for lora_A and lora_B of linear layers, and nothing beside them.
+    if weights.method == "dora":
+        return "DoRA is not supported; use method: lora or rslora"
+    if weights.heads:
+        return f"it has layers trained whole ({', '.join(weights.heads)}); {_MERGE}"
+    if weights.odd:
+        return f"{weights.odd[0]} is adapted and is not a linear layer; {_MERGE}"
+    return ""
+
+
+def _vllm(weights: Weights) -> tuple[str, str]:
+    if weights.method == "full":
+        return "yes", "vllm serve FOLDER, if it knows the architecture"
+    if problem := _lora_only(weights):
+        return "no", problem
+    room = next((each for each in _VLLM_RANKS if each >= weights.rank), None)
+    if room is None:
+        return "no", f"rank {weights.rank} is above its highest, {_VLLM_RANKS[-1]}"
+    if room > _VLLM_DEFAULT:
+        return "with a setting", f"--enable-lora --max-lora-rank {room} (16 unless it is told)"
+    return "yes", "--enable-lora --lora-modules NAME=FOLDER"
+
+
+def _sglang(weights: Weights) -> tuple[str, str]:
+    if weights.method == "full":
+        return "yes", "--model-path FOLDER, if it knows the architecture"
+    if problem := _lora_only(weights):
+        return "no", problem
+    if weights.method == "rslora":
+        # sglang/srt/lora/lora.py: scaling = lora_alpha / r, whatever `use_rslora` says.
+        return "no", f"it scales by alpha / rank, which makes rsLoRA too weak; {_MERGE}"
+    return "yes", "--enable-lora --lora-paths NAME=FOLDER"
+
+
+def _llama_cpp(weights: Weights) -> tuple[str, str]:
+    if weights.method == "full":
+        return "with a setting", "convert_hf_to_gguf.py FOLDER makes the file that it reads"
+    if problem := _lora_only(weights):
+        return "no", problem
+    if weights.method == "rslora":
+        # convert_lora_to_gguf.py keeps adapter.lora.alpha alone; the scale is alpha / rank.
+        return "no", f"it scales by alpha / rank, which makes rsLoRA too weak; {_MERGE}"
+    return "with a setting", "convert_lora_to_gguf.py --base BASE FOLDER, then --lora FILE"
+
+
+def _transformers(weights: Weights) -> tuple[str, str]:
+    if weights.method == "full":
+        return "yes", "transformers serve, with the folder for a model"
+    # transformers/cli/serving/model_manager.py reads the folder's config.json, which an adapter
+    # has not: "Unrecognized model". In Python, from_pretrained(FOLDER) puts it in its base.
+    return "no", f"it opens whole models only (from_pretrained loads an adapter); {_MERGE}"

@@ -1,0 +1,282 @@
+"""A run made ready: data read, decisions taken, model built, packing proven, loop set up."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moli.records.models import Manifest
+from moli.records.training import Event
+from moli.training import environment, inference, lora, methods
+from moli.training.data import Data, examples_of, read_data
+from moli.training.dropout import replace_dropout
+from moli.training.loop import Alone, Loop, Schedule, World
+from moli.training.optim import Optimizers, count
+from moli.training.probe import keep_memory, probe
+from moli.training.proof import Proof, prove_packing
+from moli.training.recipe import Recipe
+from moli.training.run import SETTLED, check_unchanged
+from moli.training.samples import Batching, Sample, steps_in_epoch
+from moli.training.settle import Settled, restored, settle
+from moli.training.tasks import make_task
+from moli.training.tasks.task import Task
+from moli.workspace import Workspace
+
+_EVALUATION_TOKENS = 200_000
+_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+class StepLoss(torch.nn.Module):
+    """A task's summed loss as a module around the model, so that both may be sharded as one."""
+
+    def __init__(self, task: Task, model: torch.nn.Module) -> None:
+        super().__init__()
+        self._task = [task]  # in a list: a task is no module
+        self.model = model
+
+    def forward(self, samples: list[Sample]) -> torch.Tensor:
+        return self.task.losses(self.task.forward(self.model, samples), samples).sum()
+
+    @property
+    def task(self) -> Task:
+        return self._task[0]
+
+
+@dataclass(slots=True)
+class Session:
+    """What a run works with, from its beginning or its last checkpoint to its end.
+
+    Attributes:
+        groups: the samples of each example to learn from.
+        judged: those of the held-out examples that evaluations take, from the first on.
+    """
+
+    settled: Settled
+    task: Task
+    model: torch.nn.Module
+    data: Data
+    loop: Loop
+    facts: dict[str, Any]
+    groups: list[list[Sample]]
+    judged: list[list[Sample]]
+
+    @classmethod
+    def open(
+        cls,
+        recipe: Recipe,
+        folder: Path,
+        hear: Callable[[Event], None],
+        world: World | None = None,
+    ) -> Session:
+        world = world or Alone()
+        keep_memory()
+        settled = world.first(lambda: _settled(recipe, folder))
+        if world.size == 1:  # several have the threads that they were started with
+            torch.set_num_threads(settled.threads)
+        recipe = settled.recipe
+        torch.manual_seed(recipe.seed)
+        task = make_task(recipe)
+        data = read_data(recipe, task.accepts)
+        world.first(lambda: check_unchanged(folder, data.digest))
+        train, held_out = examples_of(data.train), examples_of(data.held_out)
+        task.prepare(train)
+        groups = task.samples(train, training=True)
+        samples = [each for group in groups for each in group]
+        judged = _judged(task, task.samples(held_out, training=False))
+        model = build(task, recipe)
+        proof = world.first(lambda: _proof(task, model, samples))
+        task.packed = proof.holds
+        loop = _loop(StepLoss(task, model), settled, samples, folder, hear, world)
+        if judged:
+            evaluate = _evaluation(task, model, held_out, judged)
+            loop.evaluate = lambda: world.within(loop.loss, evaluate)
+        loop.resume()
+        facts = _facts(task, model, data, samples, proof)
+        return cls(settled, task, model, data, loop, facts, groups, judged)
+
+    def outcome(self) -> dict[str, Any]:
+        """Rates, memory and the best evaluation, at the end of a run."""
+        progress = self.loop.progress
+        seconds = max(progress.seconds, 1e-9)
+        return {
+            "step": progress.step,
+            "best_step": progress.best_step,
+            "seconds": round(progress.seconds, 1),
+            "examples_per_second": round(progress.examples / seconds, 2),
+            "tokens_per_second": round(progress.tokens / seconds, 1),
+            "peak_memory_mb": peak_memory_mb(),
+        } | self._against_estimate()
+
+    def _against_estimate(self) -> dict[str, Any]:
+        """What the run took, as a multiple of what was estimated for the steps it has taken."""
+        estimate, progress = self.facts.get("estimate"), self.loop.progress
+        if not estimate or not progress.step:
+            return {}
+        seconds = estimate["seconds"] * progress.step / self.loop.schedule.steps
+        ratios = {
+            "seconds": progress.seconds / max(seconds, 1e-9),
+            "memory": peak_memory_mb() / max(estimate["memory_mb"], 1),
+        }
+        return {"against_estimate": {name: round(ratio, 3) for name, ratio in ratios.items()}}
+
+    def store(self, workspace: Workspace) -> Any:
+        """Keep the trained weights in the workspace; what was kept for resuming is removed."""
+        world = self.loop.world
+        metrics: dict[str, float] = {}
+        if self.loop.evaluate:
+            metrics, _ = self.loop.evaluate()
+        self.facts["metrics"] = metrics
+        world.collect(self.model, _DTYPES[str(self.settled.recipe.precision)])
+        return world.first(lambda: self._keep(workspace, metrics))
+
+    def _keep(self, workspace: Workspace, metrics: dict[str, float]) -> Any:
+        folder = self.loop.folder / "model"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        methods.save(self.model, self.settled.recipe, folder)
+        self.task.save(self.model, folder)
+        recipe = self.settled.recipe
+        hashes = self.task.hashes()
+        manifest = Manifest(
+            task=recipe.task,
+            method=str(recipe.method),
+            base=recipe.base,
+            base_hash=hashes.base,
+            tokenizer_hash=hashes.tokenizer,
+            template_hash=hashes.template,
+            stop_tokens=hashes.stop_tokens,
+            dataset_hash=self.data.digest,
+            parent="",
+            recipe=recipe.model_dump(mode="json"),
+            metrics=metrics,
+            created_at=time.time(),
+        )
+        stored = workspace.models.add(folder, manifest, alias=recipe.name)
+        shutil.rmtree(folder)
+        return stored
+
+
+def peak_memory_mb() -> int:
+    """The most memory that was held at once: of the GPU where there is one, else of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved() >> 20
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac, else in KiB
+    return most >> (20 if sys.platform == "darwin" else 10)
+
+
+def build(task: Task, recipe: Recipe) -> torch.nn.Module:
+    """The model that a recipe trains, in training mode."""
+    # Full tuning begins from the weights as they are; a frozen base is read as it is computed with.
+    dtype = torch.float32 if recipe.method == "full" else _DTYPES[str(recipe.precision)]
+    model = methods.apply(task.build(dtype), recipe)
+    replace_dropout(model)
+    lora.fuse(model)
+    if torch.cuda.is_available():
+        model.cuda()
+    return model.train()
+
+
+def _settled(recipe: Recipe, folder: Path) -> Settled:
+    """The run's decisions: those of its first session, where there was one."""
+    path = folder / SETTLED
+    if path.exists():
+        return restored(json.loads(path.read_text(encoding="utf-8")))
+    machine = probe()
+    settled = settle(recipe, machine, make_task(recipe).width)
+    path.write_text(json.dumps(settled.as_json(), indent=2, default=str), encoding="utf-8")
+    environment.write(folder, settled.recipe, machine)
+    return settled
+
+
+def _proof(task: Task, model: torch.nn.Module, samples: list[Sample]) -> Proof:
+    if not task.packs or task.recipe.method in methods.PADDED:
+        return Proof(False)
+    return prove_packing(task, model, samples)
+
+
+def _judged(task: Task, groups: list[list[Sample]]) -> list[list[Sample]]:
+    """As many held-out samples as an evaluation now and then may cost."""
+    kept: list[list[Sample]] = []
+    left = _EVALUATION_TOKENS
+    for group in groups:
+        if task.metric == "loss":  # which is a mean: a part of an example tells as well
+            room = [sum(each.size for each in group[:n]) <= left for n in range(1, len(group) + 1)]
+            group = group[: sum(room)]  # noqa: PLW2901
+        left -= sum(each.size for each in group)
+        if left < 0:
+            break
+        kept.append(group)
+    return kept
+
+
+def _loop(
+    loss: StepLoss,
+    settled: Settled,
+    samples: list[Sample],
+    folder: Path,
+    hear: Callable[[Event], None],
+    world: World,
+) -> Loop:
+    recipe, task = settled.recipe, loss.task
+    weights = world.spread(loss, _DTYPES[str(recipe.precision)])
+    batch = int(recipe.batch or 1)
+    each_epoch = steps_in_epoch(len(samples), batch)
+    steps = max(1, round(each_epoch * recipe.epochs))
+    return Loop(
+        loss=loss,
+        weights=weights,
+        optimizers=Optimizers(
+            weights,
+            str(recipe.optimizer),
+            float(recipe.learning_rate or 0),
+            pretraining=recipe.task == "pretraining",
+        ),
+        samples=samples,
+        batching=Batching(batch, settled.cap if task.divisible else 1 << 40, task.packed),
+        schedule=Schedule(steps, max(1, min(each_epoch, steps // 5)), recipe.patience),
+        seed=recipe.seed,
+        folder=folder,
+        hear=hear,
+        divisible=task.divisible,
+        world=world,
+    )
+
+
+def _evaluation(
+    task: Task, model: torch.nn.Module, examples: list[Any], groups: list[list[Sample]]
+) -> Callable[[], tuple[dict[str, float], float]]:
+    judged = examples[: len(groups)]
+
+    def evaluate() -> tuple[dict[str, float], float]:
+        metrics = inference.evaluate(task, model, judged, groups)
+        score = -metrics["loss"] if task.metric == "loss" else metrics[task.metric]
+        return metrics, score
+
+    return evaluate
+
+
+def _facts(
+    task: Task, model: torch.nn.Module, data: Data, samples: list[Sample], proof: Proof
+) -> dict[str, Any]:
+    trained = [each for each in model.parameters() if each.requires_grad]
+    return {
+        "examples": len(data.train),
+        "held_out": len(data.held_out),
+        "malformed": len(data.malformed),
+        "overlap_removed": data.overlap,
+        "samples": len(samples),
+        "cut": sum(each.cut > 0 for each in samples),
+        "tokens": sum(each.size for each in samples),
+        "parameters": count(model.parameters()),
+        "trained_parameters": count(trained),
+        "packing": asdict(proof),
+    }

@@ -1,0 +1,84 @@
+"""What a recipe leaves open, settled by the task, the model's size and what the machine does well."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from moli.training.probe import Machine
+from moli.training.recipe import Recipe
+
+# Examples in a step.
+_BATCH = {
+    "instruction": 16,
+    "pretraining": 64,
+    "embedding": 64,
+    "reranking": 32,
+    "image": 64,
+    "seq2seq": 32,
+    "span": 32,
+}
+# Of full tuning at a width of 768, the classic recipe's; the best rate falls with the width (Yang
+# et al. 2022), and an adapter's is about ten times that of full tuning.
+_RATE, _WIDTH, _ADAPTER = 5e-5, 768, 10.0
+_NEW = {"pretraining": 6e-3, "image": 2e-3, "seq2seq": 2e-3}
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A run's decisions, which a resumed run takes over as they are.
+
+    Attributes:
+        recipe: with no value left open.
+        cap: tokens that are computed at once.
+        threads: of torch.
+    """
+
+    recipe: Recipe
+    cap: int
+    threads: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "cap": self.cap,
+            "threads": self.threads,
+        }
+
+
+def settle(recipe: Recipe, machine: Machine, width: int) -> Settled:
+    """Decide what is open.
+
+    Args:
+        width: of the base model's hidden states; 0 for a model that is made anew.
+    """
+    method = recipe.method or ("lora" if recipe.task == "instruction" else "full")
+    new = recipe.base == "new"
+    rate = recipe.learning_rate
+    if rate is None:
+        rate = _NEW.get(recipe.task, 1e-3) if new else _RATE * _WIDTH / max(width, 64)
+        rate *= _ADAPTER if method != "full" else 1.0
+    settled = recipe.model_copy(
+        update={
+            "method": method,
+            "learning_rate": float(f"{rate:.2g}"),
+            "batch": recipe.batch or _BATCH.get(recipe.task, 16),
+            "optimizer": recipe.optimizer or ("muon" if recipe.task == "pretraining" else "adamw"),
+            "precision": recipe.precision or machine.precision,
+        }
+    )
+    return Settled(settled, cap=_cap(machine), threads=machine.threads)
+
+
+def _cap(machine: Machine) -> int:
+    """Tokens at once: enough to keep matrix products busy, few enough for the memory there is."""
+    if machine.device == "cuda":
+        return 16384
+    return 4096 if machine.memory > 4 << 30 else 1024
+
+
+def restored(values: dict[str, Any]) -> Settled:
+    """The decisions of an earlier session of the run."""
+    fields = {each.name: values[each.name] for each in dataclasses.fields(Settled)}
+    return Settled(**{**fields, "recipe": Recipe(**values["recipe"])})

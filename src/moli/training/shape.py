@@ -1,0 +1,32 @@
+"""The shape of a model that is made anew."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from moli.records.errors import InputError
+from moli.training.recipe import Recipe
+
+
+def read_shape(recipe: Recipe, defaults: Mapping[str, int]) -> dict[str, int]:
+    """The recipe's shape with what it leaves out.
+
+    Raises:
+        InputError: such a model has no part of that name, or a number cannot be used.
+    """
+    for name, value in recipe.shape.items():
+        if name not in defaults:
+            near = difflib.get_close_matches(name, defaults, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(defaults)}."
+            raise InputError(f"a new model has no '{name}'", where="shape", fix=hint)
+        if value < 1:
+            raise InputError(f"'{name}' is {value}", where="shape", fix="Give 1 or more.")
+    shape = {**defaults, **recipe.shape}
+    if shape["hidden"] % shape.get("heads", 1):
+        raise InputError(
+            f"'hidden' is {shape['hidden']}, which {shape['heads']} heads cannot share",
+            where="shape",
+            fix="Make it a multiple of 'heads'.",
+        )
+    return shape

@@ -1,0 +1,106 @@
+"""What a causal language model costs: the surprise at each token that is to be learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from moli.training.losses import token_cross_entropy
+from moli.training.samples import Sample
+from moli.training.tasks.task import backbone, plain, whole
+from moli.training.tasks.transformer import Transformer
+
+# What some models do to their logits after the last layer.
+_ODD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+@dataclass(slots=True)
+class Predicted:
+    """States before the head of the supervised positions, [items, width], and what goes with them.
+
+    Only these reach the head, whose product with a large vocabulary is most of a small model's work.
+
+    Attributes:
+        head: states to logits [items, vocabulary].
+        wanted, owner: the token that follows each item, and the sample it belongs to, [items].
+        losses: by item, once they are known.
+    """
+
+    states: torch.Tensor
+    head: Callable[[torch.Tensor], torch.Tensor]
+    wanted: torch.Tensor
+    owner: torch.Tensor
+    losses: torch.Tensor | None = None
+
+
+class Causal(Transformer):
+    """A decoder; a sample's target says for each of its tokens whether it is to be learnt."""
+
+    kind = "AutoModelForCausalLM"
+    unit = "tokens"
+
+    def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        return self.pretrained(dtype)
+
+    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        return self.restored(folder, dtype)
+
+    def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> Predicted:
+        laid = self.lay([each.parts[0] for each in samples], model)
+        ids = np.concatenate([each.parts[0] for each in samples])
+        # A token is predicted at the place before it; a sample's first token by nothing.
+        learnt = np.concatenate([each.target for each in samples])
+        learnt[np.cumsum([0] + [len(each.target) for each in samples[:-1]])] = False
+        at = np.flatnonzero(learnt) - 1
+        owner = np.repeat(np.arange(len(samples)), [len(each.target) for each in samples])
+        device = laid.tokens.device
+        wanted = torch.as_tensor(ids[at + 1].astype(np.int64), device=device)
+        positions = torch.as_tensor(at, device=device)
+        states, head = self._states(model, laid, positions)
+        return Predicted(states, head, wanted, torch.as_tensor(owner[at + 1], device=device))
+
+    def _states(
+        self, model: torch.nn.Module, laid: Any, positions: torch.Tensor
+    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        inner = plain(model)
+        if laid.packed and not any(getattr(inner.config, name, None) for name in _ODD):
+            states = backbone(model)(**laid.inputs, use_cache=False).last_hidden_state
+            return states[0][positions], inner.get_output_embeddings()
+        if laid.packed:
+            out = inner(**laid.inputs, use_cache=False, logits_to_keep=positions)
+            return out.logits[0], _same
+        logits = whole(model)(**laid.inputs, use_cache=False).logits
+        # A prompt that was put before the row has logits too.
+        return laid.gather(logits[:, -laid.inputs["input_ids"].shape[1] :])[positions], _same
+
+    def losses(self, outputs: Predicted, samples: Sequence[Sample]) -> torch.Tensor:
+        if outputs.losses is None:
+            outputs.losses = _by_item(outputs)
+        total = outputs.losses.new_zeros(len(samples))
+        return total.index_add(0, outputs.owner, outputs.losses)
+
+    def read(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
+        """Nats of each sample, and over how many tokens."""
+        nats = self.losses(outputs, samples).tolist()
+        return [np.array(pair) for pair in zip(nats, (s.supervised for s in samples), strict=True)]
+
+    def combine(self, answers: Sequence[Any], example: Any) -> Any:  # noqa: ARG002
+        return np.sum(answers, axis=0)
+
+
+def _same(logits: torch.Tensor) -> torch.Tensor:
+    return logits
+
+
+def _by_item(outputs: Predicted) -> torch.Tensor:
+    """Cross-entropy of each item, in float32."""
+    head, states = outputs.head, outputs.states
+    if type(head) is torch.nn.Linear and head.bias is None and head.weight.dtype == states.dtype:
+        return token_cross_entropy(states, head.weight, outputs.wanted)
+    return cross_entropy(head(states).float(), outputs.wanted, reduction="none")

@@ -1,0 +1,224 @@
+"""Images and their classes: residual networks (He et al. 2016) and vision transformers (Dosovitskiy
+et al. 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from moli.metrics.classification import accuracy, macro_f1
+from moli.models.beside import read_beside
+from moli.models.hashes import ModelHashes, hashes_of
+from moli.models.text import folder_of
+from moli.records.errors import InputError
+from moli.records.examples import Example, LabelledImage
+from moli.training import methods
+from moli.training.optim import cast
+from moli.training.pictures import Album, Preparation, opened, shifted
+from moli.training.samples import Sample
+from moli.training.shape import read_shape
+from moli.training.tasks.task import Task, plain
+from moli.training.tasks.transformer import load
+
+UNKNOWN = -100  # a label that was not there in training: it has no loss
+_KIND = "AutoModelForImageClassification"
+_SHAPE = {"hidden": 32, "layers": 2, "image": 32, "channels": 3}
+_STAGES = 3
+_SHIFT = 2  # pixels
+_BATCH_NORM = torch.nn.modules.batchnorm._BatchNorm
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image's file and the number of its class."""
+
+    path: Path
+    label: int
+
+
+class ImageClassification(Task):
+    """A class for each image."""
+
+    accepts = (LabelledImage,)
+    metric = "accuracy"
+    packs = False
+    learns = ("labels",)
+    text_column = "image"
+    labels: list[str]
+    normalised = True  # by the images of a step; known when the model is built
+
+    @property
+    def asked(self) -> Mapping[str, Mapping[str, Any]]:  # type: ignore[override]
+        return {"image": {"label": self.labels[0]}}
+
+    @property
+    def new(self) -> bool:
+        return self.recipe.base == "new"
+
+    @property
+    def divisible(self) -> bool:  # type: ignore[override]
+        """Batch normalisation looks at all images of a step (Ioffe & Szegedy 2015)."""
+        return not self.normalised
+
+    @cached_property
+    def shape(self) -> dict[str, int]:
+        return read_shape(self.recipe, _SHAPE)
+
+    @cached_property
+    def width(self) -> int:  # type: ignore[override]
+        if self.new:
+            return 0
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(folder_of(self.recipe.base))
+        return int(getattr(config, "hidden_size", None) or config.hidden_sizes[-1])
+
+    def hashes(self) -> ModelHashes:
+        return super().hashes() if self.new else hashes_of(folder_of(self.recipe.base))
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """How an image becomes numbers: as the base was trained to see it."""
+        if self.new:
+            return Preparation(self.shape["image"], self.shape["channels"])
+        folder = folder_of(self.recipe.base)
+        return Preparation.read(
+            read_beside(folder, "preprocessor_config.json"), read_beside(folder, "config.json")
+        )
+
+    @cached_property
+    def album(self) -> Album:
+        return Album(self.preparation)
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        if self.new and self.recipe.method not in (None, "full"):
+            raise InputError(
+                f"a new model has nothing that '{self.recipe.method}' could adapt",
+                where="method",
+                fix="Use method: full, or name a base.",
+            )
+        self.labels = sorted({each.label for each in examples if isinstance(each, LabelledImage)})
+        if len(self.labels) < 2:
+            raise InputError(
+                f"every example has the label '{''.join(self.labels)}'",
+                where=str(self.recipe.data),
+                fix="Add examples of another class.",
+            )
+
+    def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
+        """Without their pixels, which are read when they are needed.
+
+        Raises:
+            InputError: a file is missing or no image.
+        """
+        number = {label: each for each, label in enumerate(self.labels)}
+        size = max(1, self.preparation.image**2 // 256)  # as many as a transformer has patches
+        groups = []
+        for each in [each for each in examples if isinstance(each, LabelledImage)]:
+            path = self._found(each.path)
+            with opened(path):  # that it can be is better known now than hours later
+                pass
+            picture = Picture(path, number.get(each.label, UNKNOWN))
+            groups.append([Sample((), picture, pixels=size)])
+        return groups
+
+    def _found(self, path: Path) -> Path:
+        """The file, whose path is relative to the data it is named in."""
+        for place in (self.recipe.data, self.recipe.held_out):
+            if isinstance(place, Path):
+                file = (place if place.is_dir() else place.parent) / path
+                if file.is_file():
+                    return file
+        return path
+
+    def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        names = dict(enumerate(self.labels))
+        classes = {"id2label": names, "label2id": {name: each for each, name in names.items()}}
+        if self.new:
+            return self._ready(self._made(classes), dtype)
+        options = {**classes, "ignore_mismatched_sizes": True}  # another head than the base's
+        folder = folder_of(self.recipe.base)
+        return self._ready(load(_KIND, self.recipe, folder, torch.float32, options), dtype)
+
+    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        self.recall(folder)
+        method = methods.method_in(folder)
+        if method != "full":
+            return methods.restore(self.build(dtype), method, folder)
+        self.preparation = Preparation.read(
+            read_beside(str(folder), "preprocessor_config.json"),
+            read_beside(str(folder), "config.json"),
+        )
+        return self._ready(load(_KIND, self.recipe, str(folder), torch.float32, {}), dtype)
+
+    def _ready(self, model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+        """In `dtype`, but for what batch normalisation keeps, as in training."""
+        self.normalised = any(isinstance(each, _BATCH_NORM) for each in model.modules())
+        cast(model, dtype)
+        return model
+
+    def _made(self, classes: dict[str, Any]) -> Any:
+        """A small residual network with weights from torch's generator."""
+        from transformers import ResNetConfig, ResNetForImageClassification
+
+        hidden = self.shape["hidden"]
+        config = ResNetConfig(
+            num_channels=self.shape["channels"],
+            embedding_size=hidden,
+            hidden_sizes=[hidden * 2**stage for stage in range(_STAGES)],
+            depths=[self.shape["layers"]] * _STAGES,
+            layer_type="basic",
+            **classes,
+        )
+        return ResNetForImageClassification(config)
+
+    def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
+        """Scores before the softmax, [images, classes], in float32."""
+        images = self.album.images([each.target.path for each in samples])
+        if model.training:
+            images = shifted(images, _SHIFT)
+        _normalise_by(model, len(samples))
+        inner = plain(model)
+        scores: torch.Tensor = inner(pixel_values=images.to(inner.device, inner.dtype)).logits
+        return scores.float()
+
+    def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
+        wanted = torch.tensor([each.target.label for each in samples], device=outputs.device)
+        return cross_entropy(outputs, wanted, reduction="none", ignore_index=UNKNOWN)
+
+    def read(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:  # noqa: ARG002
+        """Probabilities of the classes."""
+        return list(torch.softmax(outputs, -1).cpu().numpy())
+
+    def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+        said = [self.labels[int(np.argmax(each))] for each in answers]
+        wanted = [each.label for each in examples if isinstance(each, LabelledImage)]
+        return {"accuracy": accuracy(wanted, said), "macro_f1": macro_f1(wanted, said)}
+
+    def told(self, answer: Any) -> dict[str, Any]:
+        best = int(np.argmax(answer))
+        return {"label": self.labels[best], "probability": float(answer[best])}
+
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """How images are prepared and what the classes are, for an adapter as well."""
+        super().save(model, folder)
+        self.preparation.write(folder / "preprocessor_config.json")
+
+
+def _normalise_by(model: torch.nn.Module, images: int) -> None:
+    """Normalise by the batch where statistics are learnt, else by those that are known.
+
+    A frozen layer keeps its statistics, for they are saved with the base and not with an adapter.
+    One image alone has none: at the end of a network its only pixel would always be 0.
+    """
+    for each in model.modules():
+        if isinstance(each, _BATCH_NORM):
+            learns = each.weight is not None and each.weight.requires_grad
+            each.train(model.training and learns and images > 1)

@@ -1,0 +1,176 @@
+"""A language model from nothing: a tokenizer learnt from the texts, then a Llama-shaped model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from moli.metrics.language import bits_per_byte, perplexity
+from moli.models.hashes import ModelHashes, hashes_of
+from moli.models.text import load_tokenizer
+from moli.records.examples import Example, Text
+from moli.training import attention
+from moli.training.samples import Sample
+from moli.training.tasks.causal import Causal, Predicted
+
+END, TURN, TURN_END, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"
+_CHAT = (
+    "{% for message in messages %}{{ '" + TURN + "' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '" + TURN_END + "' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '" + TURN_END + "' }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '" + TURN + "assistant\n' }}{% endif %}"
+)
+_SHAPE = {"hidden": 320, "layers": 8, "heads": 5, "vocabulary": 8192}
+# Texts from which the tokenizer learns, in characters: more changes few of its merges.
+_TOKENIZER_TEXT = 20_000_000
+
+
+class Pretraining(Causal):
+    """Texts, cut to pieces of `max_length` tokens, every token of which is learnt once an epoch."""
+
+    accepts = (Text,)
+    longest = 512
+
+    @property
+    def shape(self) -> dict[str, int]:
+        return _SHAPE | self.recipe.shape
+
+    @property
+    def is_new(self) -> bool:
+        return self.recipe.base == "new"
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return load_tokenizer(self.recipe.base)
+
+    @cached_property
+    def width(self) -> int:
+        return 0 if self.is_new else super().width
+
+    @cached_property
+    def max_length(self) -> int:
+        return (self.recipe.max_length or self.longest) if self.is_new else super().max_length
+
+    def hashes(self) -> ModelHashes:
+        return hashes_of("" if self.is_new else self.recipe.base, self.tokenizer)
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        if self.is_new:
+            texts = [each.text for each in examples if isinstance(each, Text)]
+            self.tokenizer = train_tokenizer(texts, self.shape["vocabulary"])
+
+    def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        if not self.is_new:
+            return super().build(dtype)
+        from transformers import AutoModelForCausalLM
+
+        attention.register()
+        model: torch.nn.Module = AutoModelForCausalLM.from_config(
+            self.config(), attn_implementation=attention.NAME
+        )
+        return model.to(dtype)
+
+    def config(self) -> Any:
+        """A Llama's configuration of the recipe's shape (Touvron et al. 2023, section 2.2)."""
+        from transformers import LlamaConfig
+
+        hidden, heads = self.shape["hidden"], self.shape["heads"]
+        return LlamaConfig(
+            vocab_size=len(self.tokenizer),
+            hidden_size=hidden,
+            num_hidden_layers=self.shape["layers"],
+            num_attention_heads=heads,
+            num_key_value_heads=self.shape.get("kv_heads", heads),
+            intermediate_size=self.shape.get("inner", -(-hidden * 8 // 3 // 64) * 64),
+            max_position_embeddings=self.shape.get("positions", 2048),
+            tie_word_embeddings=True,
+            bos_token_id=self.tokenizer.convert_tokens_to_ids(END),
+            eos_token_id=self.tokenizer.eos_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+
+    def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:
+        """Pieces that share a token with their neighbours, so that each token has one before it.
+
+        To judge, they share half: each token is then predicted from at least half of `max_length`.
+        """
+        backend = self.tokenizer.backend_tokenizer
+        texts = [each.text for each in examples if isinstance(each, Text)]
+        start, end = backend.token_to_id(END), self.tokenizer.eos_token_id
+        begin = end if start is None else start
+        groups = []
+        for encoding in backend.encode_batch_fast(texts, add_special_tokens=False):
+            ids = np.array([begin, *encoding.ids, begin], np.int32)
+            groups.append(
+                list(_pieces(ids, self.max_length, 0 if training else self.max_length // 2))
+            )
+        return groups
+
+    def read(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
+        """Nats of each sample, over how many tokens and how many bytes."""
+        return [
+            np.append(answer, self._bytes[each.parts[0][each.target]].sum())
+            for answer, each in zip(super().read(outputs, samples), samples, strict=True)
+        ]
+
+    @cached_property
+    def _bytes(self) -> NDArray[np.int64]:
+        """The length of each token in UTF-8; what is no text has none."""
+        backend, special = self.tokenizer.backend_tokenizer, set(self.tokenizer.all_special_ids)
+        # A byte-level tokenizer writes each byte as one character, others write the text itself.
+        by_byte = "ByteLevel" in type(backend.decoder).__name__
+        tokens = (backend.id_to_token(number) or "" for number in range(len(self.tokenizer)))
+        return np.array(
+            [
+                0 if number in special else len(token if by_byte else token.encode())
+                for number, token in enumerate(tokens)
+            ]
+        )
+
+    def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
+        nats, tokens, size = np.sum(answers, axis=0)
+        return {
+            "bits_per_byte": bits_per_byte(float(nats), int(size)),
+            "perplexity": perplexity(float(nats), int(tokens)),
+        }
+
+
+def _pieces(ids: Any, length: int, shared: int) -> Iterable[Sample]:
+    """Pieces of at most length + 1 tokens, of which the first 1 + `shared` are context only."""
+    first = 0
+    while first < len(ids) - 1:
+        known = min(shared, first)
+        piece = ids[first - known : first - known + length + 1]
+        learnt = np.arange(len(piece)) > known
+        yield Sample((piece,), learnt, int(learnt.sum()))
+        first += len(piece) - 1 - known
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
+    """A byte-level BPE tokenizer (Sennrich et al. 2016) with tokens for chat."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    step = max(1, sum(map(len, texts)) // _TOKENIZER_TEXT)
+    parts = (text[i : i + 10_000] for text in texts for i in range(0, len(text), 10_000 * step))
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END, TURN, TURN_END, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(parts, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=TURN_END, pad_token=PAD, bos_token=END
+    )
+    fast.chat_template = _CHAT
+    return fast

@@ -1,0 +1,145 @@
+"""A trained model put to work: its base and adapter, or all of it, as it was when it was judged.
+
+trained = load_trained(workspace.models.get("support"))
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from moli.models.hashes import hash_text, hash_tokenizer, hash_weights
+from moli.models.text import folder_of, load_tokenizer
+from moli.records.errors import ModelError
+from moli.training import lora, methods
+from moli.training.proof import prove_packing
+from moli.training.recipe import Recipe, make_recipe
+from moli.training.samples import Sample
+from moli.training.tasks import make_task
+from moli.training.tasks.task import Task
+from moli.workspace.content import read_manifest
+from moli.workspace.models import StoredModel
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+# Samples below which it is not worth while to prove that they may be packed.
+_FEW = 16
+
+
+@dataclass(slots=True)
+class Trained:
+    """A model that answers, and the task that speaks with it.
+
+    Attributes:
+        name: by which it was asked for in the workspace.
+        tried: whether it was tried to prove packing.
+    """
+
+    task: Task
+    model: torch.nn.Module
+    name: str = ""
+    tried: bool = False
+
+    def pack(self, samples: Sequence[Sample]) -> bool:
+        """Lay samples end to end from now on, if that is proven on these to change nothing.
+
+        A few samples are not worth a proof, and are padded.
+        """
+        able = self.task.packs and self.task.recipe.method not in methods.PADDED
+        if able and not self.tried and len(samples) >= _FEW:
+            self.tried = True
+            self.task.packed = prove_packing(self.task, self.model, samples).holds
+        return self.task.packed
+
+
+def load_trained(stored: StoredModel, *, precision: str | None = None) -> Trained:
+    """A stored model, ready to answer.
+
+    Args:
+        precision: "bf16" or "fp32"; by default what it was trained in.
+
+    Raises:
+        ModelError: its base, or its own folder, is not what it was; see `check_contract`.
+    """
+    recipe = recipe_of(stored)
+    check_contract(stored, recipe)
+    task = make_task(recipe)
+    model = task.restore(stored.folder, DTYPES[precision or recipe.precision or "fp32"])
+    lora.fuse(model)
+    if torch.cuda.is_available():
+        model.cuda()
+    model.requires_grad_(False)
+    return Trained(task, model.eval(), stored.name)
+
+
+def recipe_of(stored: StoredModel) -> Recipe:
+    """The recipe of a stored model; a whole model is its own base."""
+    recipe = make_recipe(stored.manifest.recipe, where=stored.name)
+    if stored.manifest.method == "full":
+        return recipe.model_copy(update={"base": str(stored.folder)})
+    return recipe
+
+
+def check_contract(stored: StoredModel, recipe: Recipe) -> None:
+    """See that a model is put on the base that it was trained on, and speaks as it was taught.
+
+    Of its own folder all but the weights are hashed; `moli models verify` hashes these as well.
+
+    Raises:
+        ModelError: the base, its tokenizer or a file of the model has changed since, or is gone.
+    """
+    made = stored.manifest
+    if changed := _changed(stored.folder):
+        raise ModelError(
+            f"it has been changed since it was stored ({', '.join(changed)})",
+            where=stored.name,
+            fix=f"Remove it and train it again; 'moli models verify {stored.hash[:8]}' tells more.",
+        )
+    if made.tokenizer_hash:
+        template = load_tokenizer(str(stored.folder)).chat_template or ""
+        if (hash_text(str(template)) if template else "") != made.template_hash:
+            raise ModelError(
+                "its chat template is not the one it was trained with",
+                where=stored.name,
+                fix="Train it again: it would read other texts than it has learnt from.",
+            )
+    if made.method == "full":
+        return
+    base = folder_of(recipe.base)
+    weights = hash_weights(base)
+    if made.base_hash and not weights:
+        raise ModelError(
+            f"its base {recipe.base} is not on this machine",
+            where=stored.name,
+            fix=f"Put it there: {_known(stored)}.",
+        )
+    differing = ["weights"] if weights != made.base_hash else []
+    if made.tokenizer_hash and hash_tokenizer(load_tokenizer(recipe.base)) != made.tokenizer_hash:
+        differing.append("tokenizer")
+    if differing:
+        raise ModelError(
+            f"it was trained on another {recipe.base} than there is now: "
+            f"the {' and the '.join(differing)} differ",
+            where=stored.name,
+            fix=f"Put that one back ({_known(stored)}), or train again on what is there now.",
+        )
+
+
+def _known(stored: StoredModel) -> str:
+    made = stored.manifest
+    return f"weights {made.base_hash[:12] or '-'}, tokenizer {made.tokenizer_hash[:12] or '-'}"
+
+
+def _changed(folder: Path) -> list[str]:
+    """Files of a model, but for weights, that are not what they were when it was stored."""
+    changed = []
+    for name, digest in read_manifest(folder)[1].items():
+        path = folder / name
+        if path.suffix == ".safetensors" and path.is_file():
+            continue
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            changed.append(name)
+    return changed

@@ -1,0 +1,159 @@
+"""A model's files on disk, the name they have by their content, and the manifest beside them.
+
+The name is the SHA-256 of a list that has the SHA-256 and the name of each file, in order of the
+names. With nothing but a shell, in the model's folder:
+
+    find . -type f ! -path ./manifest.json -printf '%P\\0' | LC_ALL=C sort -z |
+        xargs -0 sha256sum -z | sha256sum
+
+The manifest holds that list, so that a file that was changed can be told by its name. It is not in
+the list itself: it says when and by which run the weights came about, and the same weights with
+the same configuration are to have the same name whoever made them, and to be kept once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from moli.records.errors import InputError, WorkspaceError
+from moli.records.models import Manifest
+
+MANIFEST = "manifest.json"
+_ADAPTER = "adapter_config.json"
+_MANIFEST = TypeAdapter(Manifest)
+_DIGESTS = TypeAdapter(dict[str, str])
+# PEFT keeps these as sets and writes them in an order that differs from process to process.
+_SETS = ("target_modules", "exclude_modules")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A file that is not as it was when its model was stored."""
+
+    file: str
+    what: Literal["changed", "missing", "added"]
+
+
+def check_folder(folder: Path) -> None:
+    """See that a folder holds an adapter or a model.
+
+    Raises:
+        InputError: it does not, or the name of a file would not print.
+    """
+    if not (folder / _ADAPTER).is_file() and not (folder / "config.json").is_file():
+        raise InputError(
+            f"neither an adapter ({_ADAPTER}) nor a model (config.json)",
+            where=str(folder),
+            fix="Give the folder that save_pretrained wrote.",
+        )
+    for name in files_of(folder):
+        if not name.isprintable():
+            raise InputError(
+                f"the file name {name!r} has characters that do not print",
+                where=str(folder),
+                fix="Rename the file.",
+            )
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """A model's files by their names below its folder, sorted; the manifest is not among them."""
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    return {name: path for name, path in paths.items() if path.is_file() and name != MANIFEST}
+
+
+def write_draft(folder: Path, draft: Path, manifest: Manifest) -> str:
+    """Copy a model with its manifest, down to the disk, and return the hash of its content."""
+    for name, path in files_of(folder).items():
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, draft / name)
+    if (draft / _ADAPTER).is_file():
+        _order_sets(draft / _ADAPTER)
+    digests = {name: _digest(path) for name, path in files_of(draft).items()}
+    values = {**_MANIFEST.dump_python(manifest, mode="json"), "files": digests}
+    text = json.dumps(values, ensure_ascii=False, indent=2)
+    (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    for path in (*draft.rglob("*"), draft):
+        sync(path)
+    return _content_hash(digests)
+
+
+def _order_sets(path: Path) -> None:
+    """Sort what has no order in an adapter's configuration, so that equal ones are equal bytes."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        sets = {key: sorted(values[key]) for key in _SETS if isinstance(values.get(key), list)}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"not an adapter's configuration ({error})", where=_ADAPTER, fix="Save it anew."
+        ) from error
+    if any(values[key] != ordered for key, ordered in sets.items()):
+        path.write_text(json.dumps(values | sets, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _content_hash(digests: Mapping[str, str]) -> str:
+    lines = (
+        digests[name].encode() + b"  " + os.fsencode(name) + b"\0"
+        for name in sorted(digests, key=os.fsencode)
+    )
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
+    """A model's manifest and the hashes of its files as they were stored.
+
+    Raises:
+        WorkspaceError: it is not there, or not a manifest.
+    """
+    path = folder / MANIFEST
+    try:
+        values: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+        digests = _DIGESTS.validate_python(values.pop("files", None))
+        return _MANIFEST.validate_python(values), digests
+    except (OSError, ValueError, TypeError) as error:
+        raise WorkspaceError(
+            f"the manifest cannot be read ({type(error).__name__})",
+            where=str(path),
+            fix=f"Add the same model again, or 'moli models remove {folder.name[:8]}'.",
+        ) from error
+
+
+def differences_of(folder: Path, content: str) -> tuple[Difference, ...]:
+    """What separates the files in a folder from those that the hash `content` stands for."""
+    found = {name: _digest(path) for name, path in files_of(folder).items()}
+    try:
+        digests = read_manifest(folder)[1]
+    except WorkspaceError:
+        gone = not (folder / MANIFEST).exists()
+        return (Difference(MANIFEST, "missing" if gone else "changed"),)
+    differences = [
+        Difference(name, "missing" if name not in found else "changed")
+        for name, digest in digests.items()
+        if found.get(name) != digest
+    ]
+    differences += [Difference(name, "added") for name in found if name not in digests]
+    if _content_hash(digests) != content:  # the list itself is not what was stored
+        differences.append(Difference(MANIFEST, "changed"))
+    return tuple(differences)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or a folder's list of files, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,57 @@
+"""A run from its recipe to its files and back, for tests of tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moli.records.examples import Example
+from moli.training import inference, methods
+from moli.training.recipe import Recipe, make_recipe
+from moli.training.session import Session
+from moli.training.tasks import make_task
+from moli.training.tasks.task import Task
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    return path
+
+
+def recipe_of(**values: Any) -> Recipe:
+    """In float32, so that results can be compared closely."""
+    return make_recipe({"precision": "fp32", "held_out": 0.2, **values})
+
+
+def trained(recipe: Recipe, folder: Path) -> tuple[Session, list[float]]:
+    """A run that has come to its end, and each step's loss."""
+    losses: list[float] = []
+    folder.mkdir()
+    session = Session.open(
+        recipe, folder, lambda event: losses.append(event.loss) if hasattr(event, "loss") else None
+    )
+    assert session.loop.run() == "finished"
+    return session, losses
+
+
+def restored(session: Session, folder: Path) -> tuple[Task, torch.nn.Module]:
+    """The model from the files that a run writes, with a task that has seen no examples."""
+    folder.mkdir()
+    recipe = session.settled.recipe
+    methods.save(session.model, recipe, folder)
+    session.task.save(session.model, folder)
+    task = make_task(recipe)
+    return task, task.restore(folder, torch.float32)
+
+
+def told(task: Task, model: torch.nn.Module, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    outcome = inference.answers(task, model, task.samples(examples, training=False))
+    return [task.told(each) for each in inference.combined(task, outcome, examples)[0]]
+
+
+def held_out(session: Session) -> list[Example]:
+    return [each.example for each in session.data.held_out]
