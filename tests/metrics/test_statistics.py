@@ -1,4 +1,4 @@
-"""The permutation test against the enumeration of every sign."""
+"""The permutation test against the enumeration of every sign; intervals against the literature."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moli.metrics.statistics import paired_p_value
+from moli.metrics.statistics import bootstrap_interval, paired_p_value, wilson_interval
+from moli.records.errors import InputError
 
 
 def enumerated(difference: list[float]) -> float:
@@ -65,3 +66,36 @@ def test_the_unit_that_scores_are_in_does_not_matter(unit: float) -> None:
     difference = np.array([0.1, 0.2, 0.3, -0.1, 0.7, -0.3, 0.1])
     zero = np.zeros(len(difference))
     assert paired_p_value(difference * unit, zero) == paired_p_value(difference, zero)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    # Newcombe (1998), Statistics in Medicine 17, table I, method 3.
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_intervals_are_those_of_the_literature(
+    successes: int, trials: int, low: float, high: float
+) -> None:
+    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_a_bootstrap_of_a_mean_is_near_the_normal_interval() -> None:
+    scores = np.random.default_rng(1).normal(3.0, 2.0, 2000)
+    low, high = bootstrap_interval(lambda rows: float(scores[rows].mean()), len(scores))
+    error = scores.std() / math.sqrt(len(scores))
+    assert low == pytest.approx(scores.mean() - 1.96 * error, abs=0.2 * error)
+    assert high == pytest.approx(scores.mean() + 1.96 * error, abs=0.2 * error)
+    again = bootstrap_interval(lambda rows: float(scores[rows].mean()), len(scores))
+    assert (low, high) == again
+
+
+def test_an_interval_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError):
+        wilson_interval(0, 0)
+    with pytest.raises(InputError):
+        bootstrap_interval(lambda rows: 0.0, 0)

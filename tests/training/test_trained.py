@@ -153,7 +153,7 @@ def test_rows_are_answered_without_labels(root: Path, stored: dict[str, StoredMo
     ]
     # Where answers are to be learnt or judged by, they must be there.
     assert len(read_dataset(table, columns={"text": "review"}, shape="labelled").malformed) == 4
-    with pytest.raises(InputError, match="5 of 5 rows are malformed|4 of 4 rows are malformed"):
+    with pytest.raises(InputError, match="4 of 4 rows are malformed"):
         evaluate_on(trained, table)
     (root / "none.jsonl").write_text('{"question": "w1"}\n')
     with pytest.raises(InputError, match="It reads text"):
@@ -164,8 +164,6 @@ def test_rows_are_answered_without_labels(root: Path, stored: dict[str, StoredMo
 def test_an_evaluation_has_report_confusion_and_an_interval(
     root: Path, stored: dict[str, StoredModel]
 ) -> None:
-    from sklearn.metrics import confusion_matrix  # type: ignore[import-untyped]
-
     path = root / "other.jsonl"
     rows = [{"text": text, "label": "abc"[n % 3]} for n, text in enumerate(texts(root)[:30])]
     path.write_text("".join(json.dumps(each) + "\n" for each in rows))
@@ -176,7 +174,10 @@ def test_an_evaluation_has_report_confusion_and_an_interval(
     assert found.metrics["accuracy"] == accuracy(wanted, said)
     assert found.confusion is not None and found.report is not None
     assert found.confusion.labels == ("a", "b", "c")  # a class that was never learnt is told
-    assert np.array_equal(found.confusion.counts, confusion_matrix(wanted, said))
+    pairs = list(zip(wanted, said, strict=True))
+    assert found.confusion.counts == tuple(
+        tuple(pairs.count((right, told)) for told in "abc") for right in "abc"
+    )
     assert found.report.classes[2].recall == 0
     low, high = found.interval
     assert (found.metric, found.examples) == ("accuracy", 30)

@@ -130,7 +130,7 @@ def _pieces(pieces: Sequence[Piece], *, coloured: bool) -> Text:
 
 
 def _printable(text: str) -> str:
-    """Line breaks that can be seen, and no control characters: a text must not work the terminal."""
+    """Line breaks that can be seen, and nothing that works the terminal."""
     shown = text.replace("\n", "\\n\n  ")
     return "".join(each for each in shown if each.isprintable() or each == "\n")
 

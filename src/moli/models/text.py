@@ -51,11 +51,27 @@ def load_tokenizer(reference: str) -> Any:
         ) from error
 
 
-def max_positions(reference: str) -> int:
-    """How many tokens a model has places for; a large number where it does not say."""
+def load_config(reference: str) -> Any:
+    """The configuration of a model.
+
+    Raises:
+        ModelError: there is none, or it is of an unknown kind.
+    """
     from transformers import AutoConfig
 
-    config: Any = AutoConfig.from_pretrained(folder_of(reference))
+    try:
+        return AutoConfig.from_pretrained(folder_of(reference))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"no model can be found ({str(error).splitlines()[0]})",
+            where=reference,
+            fix="Check the name; without a network, give a folder.",
+        ) from error
+
+
+def max_positions(reference: str) -> int:
+    """How many tokens a model has places for; a large number where it does not say."""
+    config = load_config(reference)
     places = getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0)
     padding = config.pad_token_id
     if config.model_type in ("roberta", "xlm-roberta", "camembert") and padding is not None:
@@ -78,6 +94,8 @@ class Cutter:
 
     def ids(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int32], int]]:
         """For each text its ids, and how many tokens had no room."""
+        if not texts:  # which a tokenizer does not take
+            return []
         encoded = self._tokenizer(list(texts), return_attention_mask=False, verbose=False)
         return [self._cut(ids) for ids in encoded["input_ids"]]
 

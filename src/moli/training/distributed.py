@@ -102,16 +102,17 @@ class Processes:
         return gathered
 
     def collect(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
-        made: dict[int, torch.nn.Parameter] = {}  # tied weights stay tied
+        made: dict[torch.nn.Parameter, torch.nn.Parameter] = {}  # tied weights stay tied
         for module in model.modules():
-            for name, part in module.named_parameters(recurse=False):
-                if id(part) not in made:
-                    tensor = _whole(part)
-                    if self.rank == 0:
-                        tensor = tensor.detach().to("cpu", dtype)
-                        made[id(part)] = torch.nn.Parameter(tensor, part.requires_grad)
-                if self.rank == 0:
-                    module._parameters[name] = made[id(part)]
+            for name, part in module._parameters.items():
+                if part is None:
+                    continue
+                if part not in made:
+                    tensor = _whole(part).detach()
+                    if self.rank:
+                        tensor = torch.empty(0)
+                    made[part] = torch.nn.Parameter(tensor.to("cpu", dtype), part.requires_grad)
+                module._parameters[name] = made[part]
 
 
 def divided(step: Step, parts: int) -> list[Micro]:

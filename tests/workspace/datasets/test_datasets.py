@@ -155,3 +155,31 @@ def test_a_shape_can_be_named(tmp_path: Path) -> None:
     assert examples(path, shape="text") == [Text("Words.")]
     with pytest.raises(InputError, match=r"no shape is called 'chat'\. There are: messages"):
         read_dataset(path, shape="chat")
+
+
+def test_classes_go_by_the_names_that_datasets_has_written(tmp_path: Path) -> None:
+    features = {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}}
+    rows = [{"text": "a", "label": 1}, {"text": "b", "label": 0}]
+    # Beside the data, as `save_to_disk` writes it.
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "dataset_info.json").write_text(json.dumps({"features": features}))
+    (folder / "rows.jsonl").write_text(lines(rows))
+    assert examples(folder) == [Labelled("a", "good"), Labelled("b", "bad")]
+    # Within the file, as it is on the hub.
+    noted = json.dumps({"info": {"features": features}})
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({"huggingface": noted})
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    assert examples(tmp_path / "rows.parquet") == [Labelled("a", "good"), Labelled("b", "bad")]
+
+
+def test_tools_have_turns_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    called = [("human", "Weather?"), ("function_call", "{}"), ("observation", "4"),
+              ("observation", "5"), ("gpt", "Cold.")]  # fmt: skip
+    path.write_text(lines([{"conversations": [{"from": r, "value": t} for r, t in called]}]))
+    (found,) = examples(path)
+    assert isinstance(found, Conversation)
+    assert [each.role for each in found.messages] == [
+        "user", "assistant", "tool", "tool", "assistant"
+    ]  # fmt: skip

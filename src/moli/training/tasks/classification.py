@@ -19,7 +19,6 @@ from moli.training.samples import Sample
 from moli.training.tasks.task import backbone, plain, whole
 from moli.training.tasks.transformer import Transformer
 
-
 UNKNOWN = -100  # a label that was not there in training: it has no loss
 
 

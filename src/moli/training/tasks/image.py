@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from moli.metrics.classification import accuracy, macro_f1
 from moli.models.beside import read_beside
 from moli.models.hashes import ModelHashes, hashes_of
-from moli.models.text import folder_of
+from moli.models.text import folder_of, load_config
 from moli.records.errors import InputError
 from moli.records.examples import Example, LabelledImage
 from moli.training import methods
@@ -72,12 +72,10 @@ class ImageClassification(Task):
         return read_shape(self.recipe, _SHAPE)
 
     @cached_property
-    def width(self) -> int:  # type: ignore[override]
+    def width(self) -> int:
         if self.new:
             return 0
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(folder_of(self.recipe.base))
+        config = load_config(self.recipe.base)
         return int(getattr(config, "hidden_size", None) or config.hidden_sizes[-1])
 
     def hashes(self) -> ModelHashes:

@@ -65,7 +65,7 @@ class Seq2Seq(Transformer):
     kind = "AutoModelForSeq2SeqLM"
     asked: ClassVar = {"pair": {"target": "?"}}
     text_column = "source"
-    longest_answer = 0  # of those to learn from, in tokens with the end; 0: not known
+    room = 0  # tokens of an answer: one more than the longest had, so that one can be too long
 
     @property
     def new(self) -> bool:
@@ -98,8 +98,8 @@ class Seq2Seq(Transformer):
                 )
             self.shape = read_shape(self.recipe, _SHAPE)
             self.tokenizer = make_tokenizer(pairs, self.shape["vocabulary"])
-        lengths = (len(ids) for ids, _ in self._cut([each.target for each in pairs]))
-        self.longest_answer = max(lengths)
+        targets = self._cut([each.target for each in pairs])
+        self.room = max(len(ids) for ids, _ in targets) + 1
 
     def _cut(self, texts: Sequence[str]) -> list[tuple[Any, int]]:
         return Cutter(self.tokenizer, self.max_length).ids(texts)
@@ -121,7 +121,7 @@ class Seq2Seq(Transformer):
         from transformers import AutoTokenizer
 
         settings = read_json(folder / "generation_config.json") or {}
-        self.longest_answer = int(settings.get("max_new_tokens") or 0)
+        self.room = int(settings.get("max_new_tokens") or 0)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         return self._ready(self.restored(folder, dtype))
 
@@ -132,9 +132,8 @@ class Seq2Seq(Transformer):
         for module in inner.modules():  # T5 has one dropout for states and probabilities
             if type(module).__name__ == "T5Attention":
                 module.dropout = self.recipe.dropout or 0.0
-        if self.longest_answer:
-            inner.generation_config.max_new_tokens = self.longest_answer + 1
-            inner.generation_config.max_length = None
+        inner.generation_config.max_new_tokens = self.room or self.max_length
+        inner.generation_config.max_length = None
         return model
 
     def _made(self) -> Any:
@@ -184,13 +183,9 @@ class Seq2Seq(Transformer):
         return [Written(*each) for each in zip(texts, foreseen, _lengths(samples), strict=True)]
 
     def _write(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Iterator[str]:
-        """The likeliest token again and again, until all texts have come to their end.
-
-        One more token than the longest answer known leaves room for a text to be too long.
-        """
-        room = self.longest_answer + 1 if self.longest_answer else self.max_length
+        """The likeliest token again and again, until all texts have come to their end."""
         generating: Any = model
-        ids = generating.generate(**inputs, max_new_tokens=room, do_sample=False, num_beams=1)
+        ids = generating.generate(**inputs, do_sample=False, num_beams=1)
         for each in ids:
             yield self.tokenizer.decode(each, skip_special_tokens=True).strip()
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from moli.models.hashes import ModelHashes, hashes_of
-from moli.models.text import folder_of, load_tokenizer, max_positions
+from moli.models.text import folder_of, load_config, load_tokenizer, max_positions
 from moli.records.errors import ModelError
 from moli.training import attention, methods
 from moli.training.batches import Laid, lay
@@ -35,9 +35,7 @@ class Transformer(Task):
 
     @cached_property
     def width(self) -> int:
-        from transformers import AutoConfig
-
-        config: Any = AutoConfig.from_pretrained(folder_of(self.recipe.base))
+        config = load_config(self.recipe.base)
         return int(getattr(config, "hidden_size", 0) or getattr(config, "d_model", 0))
 
     def hashes(self) -> ModelHashes:

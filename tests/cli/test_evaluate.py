@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training import small
+from training.kept import keep
+
+Moli = Callable[..., Any]
+pytestmark = pytest.mark.slow
+
+
+def test_a_model_is_judged_and_exported(moli: Moli, home: Path) -> None:
+    """One test, as each would train a model of its own."""
+    base = small.write_model(home / "bert", "bert")
+    data = small.write_labelled(home / "data.jsonl", 40)
+    keep(home, data, base, name="sorter", method="lora", epochs=2)
+
+    found = moli("evaluate", "sorter", data, "--json").json
+    told = moli("predict", "sorter", data, "--json").json["answers"]
+    wanted = [json.loads(line)["label"] for line in data.read_text().splitlines()]
+    right = sum(each["label"] == label for each, label in zip(told, wanted, strict=True))
+    assert found["metrics"]["accuracy"] == pytest.approx(right / 40)
+    low, high = found["interval"]
+    assert low < right / 40 <= high
+    assert found["confusion"]["labels"] == ["a", "b"]
+    assert sum(map(sum, found["confusion"]["counts"])) == 40
+
+    ran = moli("evaluate", "sorter", data)
+    assert f"accuracy         {right / 40:.4f}  (95 %: {low:.4f} to {high:.4f})" in ran.out
+    for part in ("on 40 examples", "precision", "weighted avg", "right \\ told", "macro_f1"):
+        assert part in ran.out
+    assert "tokens/s" in ran.err
+
+    (home / "bare.jsonl").write_text('{"text": "w1"}\n')
+    ran = moli("evaluate", "sorter", "bare.jsonl")
+    assert ran.code == 1 and "a row is read as a text example" in ran.err
+
+    ran = moli("models", "export", "sorter", "merged", "--merge", "--json")
+    assert ran.json["parity"]["exact"] < 1e-5
+    assert (home / "merged" / "model.safetensors").is_file()
+    ran = moli("models", "export", "sorter", "merged")
+    assert ran.code == 1 and "there is something already" in ran.err
+    ran = moli("models", "export", "sorter", "again", "--merge")
+    assert "Written: again" in ran.out and "the same at 100.00% of places" in ran.out
+
+    # Another base in the same place.
+    (home / "bert" / "model.safetensors").write_bytes(b"other")
+    ran = moli("evaluate", "sorter", data, "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (1, "model")
+    assert "trained on another" in ran.json["error"]["what"]

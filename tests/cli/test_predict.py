@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training import small
+from training.kept import keep
+
+Moli = Callable[..., Any]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def texts(home: Path) -> list[str]:
+    """Texts of which `sorter`, a model that was trained here, knows the class."""
+    base = small.write_model(home / "bert", "bert")
+    data = small.write_labelled(home / "data.jsonl", 40)
+    keep(home, data, base, name="sorter", epochs=2)
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    return [each["text"] for each in rows[:5]]
+
+
+def test_rows_are_answered_in_order(moli: Moli, home: Path, texts: list[str]) -> None:
+    """One test, as each would train a model of its own."""
+    path = home / "new.txt"
+    path.write_text("\n".join(texts) + "\n")
+    ran = moli("predict", "sorter", path, "--json")
+    assert ran.code == 0
+    told = ran.json["answers"]
+    assert [each["text"] for each in told] == texts
+    assert [each["where"] for each in told] == [f"{path}:{n}" for n in range(1, 6)]
+    assert {each["label"] for each in told} <= {"a", "b"}
+    assert all(0.5 <= each["probability"] <= 1 for each in told)
+    assert ran.json["model"].startswith("sorter@") and ran.json["tokens_per_second"] > 0
+
+    # For people: an answer a line, and on standard error how long it took.
+    ran = moli("predict", "sorter", path)
+    lines = ran.out.splitlines()
+    assert [line.split()[0] for line in lines] == [each["label"] for each in told]
+    assert texts[0][:60] in lines[0]
+    assert "5 answers in" in ran.err and "tokens/s" in ran.err
+
+    # Into files.
+    assert moli("predict", "sorter", path, "--out", "out.jsonl").out == ""
+    written = [json.loads(line) for line in (home / "out.jsonl").read_text().splitlines()]
+    assert written == told
+    moli("predict", "sorter", path, "--out", "out.csv")
+    with (home / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(each["text"], each["label"]) for each in rows] == [
+        (each["text"], each["label"]) for each in told
+    ]
+
+    # One text.
+    one = moli("predict", "sorter", "--text", texts[0], "--json").json
+    assert one["label"] == told[0]["label"]
+    assert one["probability"] == pytest.approx(told[0]["probability"], abs=1e-5)
+    assert moli("predict", "sorter", "--text", texts[0]).out.split()[0] == one["label"]
+
+    # A row that is none is reported, and the rest go on.
+    (home / "some.jsonl").write_text(json.dumps({"text": texts[0]}) + "\n{'no'}\n")
+    ran = moli("predict", "sorter", "some.jsonl")
+    assert ran.code == 3
+    assert len(ran.out.splitlines()) == 1 and "some.jsonl:2: not JSON" in ran.err
+
+    # What cannot be done is told.
+    assert moli("predict", "sorter").code == 2
+    assert moli("predict", "sorter", path, "--out", "out.xlsx").code == 2
+    ran = moli("predict", "sorter", "missing.txt", "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (1, "input")
+    ran = moli("predict", "sorted", path)
+    assert ran.code == 1 and "Did you mean sorter" in ran.err
+    ran = moli("predict", "sorter", path, "--out", "none/out.csv")
+    assert ran.code == 1 and "cannot be written" in ran.err

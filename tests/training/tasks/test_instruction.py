@@ -1,0 +1,154 @@
+"""What is learnt of a conversation: the assistant's words and the end of its turn, whatever the
+template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moli.models.template import render
+from moli.records.errors import InputError
+from moli.records.examples import Conversation, Pair, Text
+from moli.records.messages import Message
+from moli.training.recipe import make_recipe
+from moli.training.tasks import make_task
+from training.small import write_model
+
+TALK = (
+    Message("system", "w0 w1"),
+    Message("user", "w2 w3"),
+    Message("assistant", "w4 w5"),
+    Message("user", "w6"),
+    Message("assistant", "w7 w8 w9"),
+)
+# As real ones are written: ChatML, Llama 2's brackets, one that never ends a turn, and one that
+# leaves earlier answers out of the history.
+TEMPLATES = {
+    "chatml": (
+        "{% for m in messages %}{{ '<' + m.role + '> ' + m.content }}"
+        "{% if m.role == 'assistant' %} {{ eos_token }}{% endif %} | {% endfor %}"
+        "{% if add_generation_prompt %}<assistant> {% endif %}"
+    ),
+    "brackets": (
+        "{% for m in messages %}{% if m.role == 'user' %}( {{ m.content }} ) "
+        "{% elif m.role == 'assistant' %}{{ m.content }} {{ eos_token }} "
+        "{% else %}{{ m.content }} {% endif %}{% endfor %}"
+    ),
+    "endless": (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    ),
+    "forgetful": (
+        "{% for m in messages %}{% if m.role != 'assistant' or loop.last %}"
+        "{{ m.role }}: {{ m.content }} {% if m.role == 'assistant' %}{{ eos_token }} {% endif %}"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    ),
+}
+
+
+def task_of(folder: Path, template: str) -> Any:
+    base = write_model(folder / "base", "llama")
+    task: Any = make_task(
+        make_recipe({"task": "instruction", "base": base, "data": "unused.jsonl"})
+    )
+    task.tokenizer.chat_template = template
+    return task
+
+
+def learnt(task: Any, example: Any) -> list[list[str]]:
+    """The words that are learnt, a list for each sample."""
+    (group,) = task.samples([example], training=True)
+    return [task.tokenizer.convert_ids_to_tokens(s.parts[0][s.target].tolist()) for s in group]
+
+
+@pytest.mark.parametrize("name", ["chatml", "brackets"])
+def test_answers_and_their_ends_are_learnt_and_nothing_else(name: str, tmp_path: Path) -> None:
+    task = task_of(tmp_path, TEMPLATES[name])
+    assert learnt(task, Conversation(TALK)) == [["w4", "w5", "[SEP]", "w7", "w8", "w9", "[SEP]"]]
+
+
+def test_where_a_template_never_ends_a_turn_the_last_one_is_ended(tmp_path: Path) -> None:
+    task = task_of(tmp_path, TEMPLATES["endless"])
+    assert learnt(task, Conversation(TALK[:3])) == [["w4", "w5", "[SEP]"]]
+    assert task.contract([Conversation(TALK[:3])]) == [
+        "the template does not end an answer; the end is added"
+    ]
+
+
+def test_where_history_is_rewritten_each_answer_is_learnt_as_it_would_be_served(
+    tmp_path: Path,
+) -> None:
+    task = task_of(tmp_path, TEMPLATES["forgetful"])
+    assert learnt(task, Conversation(TALK)) == [["w4", "w5", "[SEP]"], ["w7", "w8", "w9", "[SEP]"]]
+    texts = [each.text for each in render(task.tokenizer, TALK)]
+    assert "w4" in texts[0]
+    assert "w4" not in texts[1]
+
+
+def test_a_template_that_does_not_continue_its_prompt_is_refused(tmp_path: Path) -> None:
+    task = task_of(
+        tmp_path,
+        "{% for m in messages %}{{ m.role }} {{ m.content }} {{ eos_token }} {% endfor %}"
+        "{% if add_generation_prompt %}now answer: {% endif %}",
+    )
+    with pytest.raises(InputError, match="does not write an answer as the continuation"):
+        learnt(task, Conversation(TALK))
+
+
+def test_a_template_that_refuses_is_told(tmp_path: Path) -> None:
+    task = task_of(tmp_path, "{{ raise_exception('no system turns') }}")
+    with pytest.raises(InputError, match="no system turns"):
+        learnt(task, Conversation(TALK))
+
+
+def test_the_mask_is_that_of_the_templates_own_marks(tmp_path: Path) -> None:
+    """transformers computes it by another way: from {% generation %} in the template."""
+    marked = (
+        "{% for m in messages %}{{ '<' + m.role + '> ' }}{% if m.role == 'assistant' %}"
+        "{% generation %}{{ m.content + ' ' + eos_token }}{% endgeneration %}"
+        "{% else %}{{ m.content }}{% endif %} | {% endfor %}"
+        "{% if add_generation_prompt %}<assistant> {% endif %}"
+    )
+    task = task_of(tmp_path, marked)
+    turns = [{"role": each.role, "content": each.content} for each in TALK]
+    theirs = task.tokenizer.apply_chat_template(
+        turns, return_dict=True, return_assistant_tokens_mask=True, add_special_tokens=False
+    )
+    mask = np.asarray(theirs["assistant_masks"]).reshape(-1)
+    ((sample,),) = task.samples([Conversation(TALK)], training=True)
+    size = len(sample.target)  # ours ends with the last answer
+    assert sample.target.tolist() == mask[:size].astype(bool).tolist()
+    assert not mask[size:].any()
+    assert task.contract([Conversation(TALK)]) == []
+    other = marked.replace(
+        "{% generation %}{{ m.content", "{{ m.content[:2] }}{% generation %}{{ m.content[2:]"
+    )
+    task.tokenizer.chat_template = other
+    assert task.contract([Conversation(TALK)]) == [
+        "the template marks other tokens as the assistant's"
+    ]
+
+
+def test_of_a_pair_the_target_is_learnt_and_of_a_text_all(tmp_path: Path) -> None:
+    task = task_of(tmp_path, TEMPLATES["chatml"])
+    assert learnt(task, Pair("w1 w2", "w3")) == [["w3", "[SEP]"]]
+    # The first token has none before it, so its mark counts for nothing.
+    ((sample,),) = task.samples([Text("w1 w2 w3")], training=True)
+    assert sample.supervised == 3
+    assert sample.parts[0][-1] == task.tokenizer.eos_token_id
+
+
+def test_what_is_too_long_is_cut_and_said_to_be(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base", "llama")
+    task = make_task(
+        make_recipe({"task": "instruction", "base": base, "data": "unused.jsonl", "max_length": 8})
+    )
+    long = Pair("w1", " ".join(["w2"] * 30))
+    hopeless = Pair(" ".join(["w1"] * 30), "w2")
+    cut, dropped = task.samples([long, hopeless], training=True)
+    assert [each.size for each in cut] == [8]
+    assert cut[0].cut > 20
+    assert dropped == []  # nothing of its answer would be left

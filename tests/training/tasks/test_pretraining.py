@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moli.records.examples import Text
+from moli.training import inference
+from moli.training.recipe import make_recipe
+from moli.training.tasks import make_task
+from moli.training.tasks.pretraining import _pieces, train_tokenizer
+
+TEXTS = [
+    "It was the best of times, it was the worst of times. " * 40,
+    "磨刀不误砍柴工。Sharpening the axe does not delay the cutting. " * 40,
+]
+SHAPE = {"hidden": 32, "layers": 2, "heads": 4, "vocabulary": 400}
+
+
+@given(st.integers(2, 300), st.integers(8, 64), st.booleans())
+def test_every_token_is_learnt_once_and_from_what_is_before_it(
+    count: int, length: int, judging: bool
+) -> None:
+    ids = np.arange(count, dtype=np.int32)
+    pieces = list(_pieces(ids, length, length // 2 if judging else 0))
+    learnt = np.concatenate([each.parts[0][each.target] for each in pieces])
+    assert learnt.tolist() == list(range(1, count))
+    assert sum(each.supervised for each in pieces) == count - 1
+    for each in pieces:
+        assert len(each.parts[0]) <= length + 1
+        assert each.parts[0].tolist() == list(range(each.parts[0][0], each.parts[0][-1] + 1))
+    if judging:  # all but those of the first piece have half a piece before them
+        assert all(int(np.argmax(each.target)) > length // 2 for each in pieces[1:])
+
+
+def made(**values: Any) -> Any:
+    task: Any = make_task(
+        make_recipe(
+            {
+                "task": "pretraining",
+                "base": "new",
+                "data": "unused.jsonl",
+                "shape": SHAPE,
+                "precision": "fp32",
+                "max_length": 32,
+                **values,
+            }
+        )
+    )
+    task.prepare([Text(each) for each in TEXTS])
+    torch.manual_seed(0)
+    return task
+
+
+def test_bits_per_byte_are_those_of_a_plain_pass_over_the_text() -> None:
+    task = made(max_length=4096)
+    model = task.build(torch.float32).eval()
+    examples = [Text(each) for each in TEXTS]
+    metrics = inference.evaluate(task, model, examples, task.samples(examples, training=False))
+    nats = size = 0.0
+    for text in TEXTS:
+        ids = task.tokenizer(text, add_special_tokens=False)["input_ids"]
+        end = task.tokenizer.bos_token_id
+        row = torch.tensor([[end, *ids, end]])
+        with torch.no_grad():
+            logits = model(input_ids=row).logits[0, :-1].double()
+        nats += float(torch.nn.functional.cross_entropy(logits, row[0, 1:], reduction="sum"))
+        size += len(text.encode())
+    assert metrics["bits_per_byte"] == pytest.approx(nats / size / math.log(2), rel=1e-5)
+
+
+def test_a_tokenizer_gives_every_text_back_and_knows_chat() -> None:
+    tokenizer = train_tokenizer(TEXTS, 300)
+    assert len(tokenizer) == 300
+    for text in (*TEXTS, "a\n\tb  c", "日本語 🙂"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    told = tokenizer.apply_chat_template(turns, return_dict=True, return_assistant_tokens_mask=True)
+    ids, mask = np.asarray(told["input_ids"]), np.asarray(told["assistant_masks"]).astype(bool)
+    assert tokenizer.decode(ids[mask]) == "Hello<|im_end|>"
+
+
+def test_the_length_of_tokens_is_that_of_the_text() -> None:
+    task = made()
+    for text in TEXTS:
+        ids = task.tokenizer(text)["input_ids"]
+        assert int(task._bytes[ids].sum()) == len(text.encode())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_model_from_nothing_learns_a_text_by_heart(optimizer: str, tmp_path: Path) -> None:
+    import json
+
+    from moli.training.session import Session
+
+    data = tmp_path / "texts.jsonl"
+    data.write_text("".join(json.dumps({"text": each}) + "\n" for each in TEXTS))
+    recipe = made(optimizer=optimizer).recipe.model_copy(
+        update={"data": data, "held_out": data, "epochs": 12.0, "batch": 8}
+    )
+    recipe = recipe.model_copy(update={"held_out": 0.0})
+    session = Session.open(recipe, tmp_path, lambda _: None)
+    session.loop.run()
+    examples = [Text(each) for each in TEXTS]
+    groups = session.task.samples(examples, training=False)
+    metrics = inference.evaluate(session.task, session.model, examples, groups)
+    assert metrics["bits_per_byte"] < 0.6  # each sentence is there forty times

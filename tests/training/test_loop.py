@@ -1,0 +1,176 @@
+"""What the loop promises: sums that do not depend on how a step is divided, and exact resumption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from moli.records.training import Evaluated, Event, StepTaken
+from moli.training import checkpoint
+from moli.training.recipe import make_recipe
+from moli.training.session import Session
+from training.small import write_conversations, write_labelled, write_model
+
+
+def recipe(folder: Path, task: str = "classification", **values: Any) -> Any:
+    base = folder / "base"
+    if not base.exists():
+        write_model(base, "bert" if task == "classification" else "llama")
+    data = folder / "data.jsonl"
+    write = write_labelled if task == "classification" else write_conversations
+    return make_recipe(
+        {
+            "task": task,
+            "base": str(base),
+            "data": write(data),
+            "batch": 4,
+            "precision": "fp32",
+            "held_out": 0.2,
+            "epochs": 2,
+            **values,
+        }
+    )
+
+
+class Killed(Exception):  # noqa: N818
+    """In the place of a lost process: nothing is put in order on the way out."""
+
+
+def weights_of(session: Session) -> dict[str, torch.Tensor]:
+    return {name: each.clone() for name, each in session.loop.weights.state().items()}
+
+
+def run(asked: Any, folder: Path, kill_at: int = 0) -> tuple[dict[str, torch.Tensor], list[Event]]:
+    folder.mkdir(exist_ok=True)
+    heard: list[Event] = []
+
+    def hear(event: Event) -> None:
+        heard.append(event)
+        if kill_at and isinstance(event, StepTaken) and event.step == kill_at:
+            raise Killed
+
+    session = Session.open(asked, folder, hear)
+    session.loop.schedule = type(session.loop.schedule)(
+        session.loop.schedule.steps,
+        session.loop.schedule.evaluate_every,
+        asked.patience,
+        save_every=3,
+    )
+    session.loop.run()
+    return weights_of(session), heard
+
+
+@pytest.mark.parametrize(
+    ("task", "values"),
+    [
+        ("classification", {"method": "full", "dropout": 0.1}),
+        ("classification", {"method": "lora", "precision": "bf16"}),
+        ("instruction", {"method": "lora"}),
+        ("instruction", {"method": "full", "optimizer": "muon"}),
+    ],
+    ids=["full with dropout", "lora in bf16", "instructions", "muon"],
+)
+def test_a_killed_run_resumes_to_the_same_weights_to_the_last_bit(
+    task: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    asked = recipe(tmp_path, task, **values)
+    whole, _ = run(asked, tmp_path / "whole")
+    for kill_at in (1, 4, 9):
+        folder = tmp_path / f"killed{kill_at}"
+        with pytest.raises(Killed):
+            run(asked, folder, kill_at)
+        resumed, heard = run(asked, folder)
+        assert heard[0].step <= kill_at + 1  # from the last checkpoint, not beyond it
+        assert resumed.keys() == whole.keys()
+        for name in whole:
+            assert torch.equal(resumed[name], whole[name]), (kill_at, name)
+
+
+@pytest.mark.parametrize("task", ["classification", "instruction"])
+def test_how_a_step_is_divided_changes_nothing(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers differ in length, so an average of averages would give another loss."""
+    asked = recipe(tmp_path, task, method="full", held_out=0.0)
+    losses = {}
+    for cap in (1, 60, 100_000):
+        monkeypatch.setattr("moli.training.settle._cap", lambda *_, cap=cap: cap)
+        _, heard = run(asked, tmp_path / str(cap))
+        losses[cap] = [each.loss for each in heard if isinstance(each, StepTaken)]
+    assert len(losses[1]) == 16
+    assert losses[1] == pytest.approx(losses[100_000], rel=1e-5)
+    assert losses[60] == pytest.approx(losses[100_000], rel=1e-5)
+
+
+def test_the_loss_is_the_mean_over_supervised_tokens_as_transformers_computes_it(
+    tmp_path: Path,
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    asked = recipe(tmp_path, "instruction", method="full", held_out=0.0, batch=30, epochs=1)
+    (first,) = [e for e in run(asked, tmp_path / "run")[1] if isinstance(e, StepTaken)]
+    model = AutoModelForCausalLM.from_pretrained(asked.base).eval()
+    tokenizer = AutoTokenizer.from_pretrained(asked.base)
+    nats = tokens = 0.0
+    import json
+
+    for line in (tmp_path / "data.jsonl").read_text().splitlines():
+        turns = json.loads(line)["messages"]
+        asked_text = tokenizer.apply_chat_template(
+            turns[:-1], tokenize=False, add_generation_prompt=True
+        )
+        prompt = tokenizer(asked_text, add_special_tokens=False)["input_ids"]
+        answer = tokenizer(turns[-1]["content"], add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([[*prompt, *answer, tokenizer.eos_token_id]])
+        labels = ids.clone()
+        labels[0, : len(prompt)] = -100
+        with torch.no_grad():
+            nats += float(model(input_ids=ids, labels=labels).loss) * (len(answer) + 1)
+        tokens += len(answer) + 1
+    assert first.supervised == tokens
+    assert first.loss == pytest.approx(nats / tokens, rel=1e-5)
+
+
+def test_patience_ends_a_run_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+    asked = recipe(
+        tmp_path, "classification", method="full", epochs=50, learning_rate=0.05, patience=2
+    )
+    (tmp_path / "run").mkdir()
+    heard: list[Event] = []
+    session = Session.open(asked, tmp_path / "run", heard.append)
+    status = session.loop.run()
+    judged = [each for each in heard if isinstance(each, Evaluated)]
+    assert status == "stopped_early"
+    assert [each.best for each in judged[-2:]] == [False, False]
+    best = [each for each in judged if each.best][-1]
+    assert session.loop.evaluate is not None
+    assert session.loop.evaluate()[0] == pytest.approx(best.metrics, rel=1e-6)
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    (tmp_path / checkpoint.CHECKPOINT).write_bytes(b"not tensors")
+    with pytest.raises(Exception, match="the checkpoint cannot be read") as told:
+        checkpoint.load(tmp_path)
+    assert "begin anew" in str(told.value)
+
+
+def test_a_checkpoint_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = {"w": torch.ones(3)}
+    checkpoint.save(tmp_path, checkpoint.Progress(step=1), one, {})
+
+    def torn(tensors: Any, path: Path, *_: Any) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint, "save_file", torn)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save(tmp_path, checkpoint.Progress(step=2), {"w": torch.zeros(3)}, {})
+    found = checkpoint.load(tmp_path)
+    assert found is not None
+    assert found[0].step == 1
+    assert torch.equal(found[1]["w"], one["w"])

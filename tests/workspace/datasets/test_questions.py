@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moli.records.errors import InputError
+from moli.records.examples import Labelled, Located, Malformed, Scored, Span, Text
+from moli.workspace.datasets import Row, read_dataset, read_lines, read_questions
+
+PATH = Path("asked.jsonl")
+LABELLED = {"labelled": {"label": "?"}}
+
+
+def rows(*values: dict[str, object]) -> list[Row | Malformed]:
+    return [Row(f"asked.jsonl:{n}", each) for n, each in enumerate(values, 1)]
+
+
+def test_what_is_to_be_told_may_be_missing_or_empty() -> None:
+    given = rows({"review": "x"}, {"text": "y", "category": None}, {"text": "z", "label": "a"})
+    found = read_questions(given, LABELLED, path=PATH)
+    examples = [each.example for each in found.examples]
+    assert examples == [Labelled("x", "?"), Labelled("y", "?"), Labelled("z", "a")]
+    assert found.malformed == ()
+
+
+def test_what_is_asked_may_not_be_missing() -> None:
+    broken = Malformed("asked.jsonl:9", "not JSON", "Correct it.")
+    found = read_questions([*rows({"text": "x"}, {"label": "a"}), broken], LABELLED, path=PATH)
+    assert found.examples == (Located("asked.jsonl:1", Labelled("x", "?")),)
+    assert [each.what for each in found.malformed] == ["'text' is missing", "not JSON"]
+
+
+def test_only_the_shapes_that_are_asked_for_are_read() -> None:
+    asked = {"scored": {"score": 0.0}, "text": {}}
+    both = {"sentence1": "x", "sentence2": "y", "text": "z"}
+    found = read_questions(rows(both), asked, path=PATH)
+    assert found.examples[0].example == Scored("x", "y", 0.0)
+    found = read_questions(rows({"text": "x", "label": "a"}), asked, path=PATH)
+    assert found.examples[0].example == Text("x")
+    span = {"span": {"answers": {"text": [], "answer_start": []}}}
+    found = read_questions(rows({"question": "q", "context": "c"}), span, path=PATH)
+    assert found.examples[0].example == Span("q", "c", (), ())
+    with pytest.raises(InputError, match="It reads context with question"):
+        read_questions(rows({"question": "q", "answer": "a"}), span, path=PATH)
+    with pytest.raises(InputError, match="nothing to answer"):
+        read_questions([], span, path=PATH)
+
+
+def test_columns_may_have_other_names() -> None:
+    found = read_questions(rows({"body": "x"}), LABELLED, path=PATH, columns={"text": "body"})
+    assert found.examples[0].example == Labelled("x", "?")
+
+
+def test_data_to_learn_from_still_need_every_column(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"text": "x", "label": "a"}\n{"text": "y"}\n{"text": "z", "label": ""}\n')
+    found = read_dataset(path)
+    assert len(found.examples) == 1
+    assert [each.what for each in found.malformed] == ["'label' is missing", "'label' is empty"]
+
+
+def test_lines_of_a_text_file_are_rows(tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_bytes("\ufeffone\r\n\r\n  two \n".encode())
+    found = [
+        (each.where, each.values) for each in read_lines(path, "text") if isinstance(each, Row)
+    ]
+    assert found == [(f"{path}:1", {"text": "one"}), (f"{path}:3", {"text": "two"})]
+    with pytest.raises(InputError, match="cannot be read"):
+        list(read_lines(tmp_path / "none.txt", "text"))
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="not UTF-8"):
+        list(read_lines(path, "text"))
