@@ -23,6 +23,8 @@ WATCH = """
             seen.append(f"open {arguments[0]}")
         elif event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink"):
             seen.append(f"{event} {arguments[0]}")
+        elif event == "socket.bind" and arguments[1][:2] == ("::1", 0):
+            pass  # urllib3, where it is installed, asks so whether there is IPv6, and lets go
         elif event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"):
             seen.append(f"{event} {arguments}")
         elif event in ("_thread.start_new_thread", "_thread.start_joinable_thread"):

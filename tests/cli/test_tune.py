@@ -95,7 +95,7 @@ def test_a_model_is_trained_and_its_run_is_listed(moli: Moli, home: Path, recipe
 def test_a_recipe_can_be_given_on_the_command_line(moli: Moli, home: Path, recipe: Path) -> None:
     ran = moli(
         "tune", "--set", "task=classification", "--set", "data=rows.jsonl", "--set", "base=base",
-        "--set", "held_out=0.2", "--json", "--quiet",
+        "--set", "held_out=0.2", "--json",
     )  # fmt: skip
     assert (ran.code, ran.err) == (0, "")
     assert ran.json["result"]["status"] == "finished"
@@ -138,11 +138,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     assert (run["status"], run["steps"]) == ("interrupted", 48)
     assert 3 <= run["step"] < 48
     assert f"moli tune --resume {run['id']}" in out
-    assert moli("tune", "--resume", run["id"], "--quiet").code == 0
+    assert moli("tune", "--resume", run["id"]).code == 0
     steps = [each["step"] for each in events(home) if each["event"] == "step"]
     assert steps == list(range(1, 49))
     resumed = moli("models", "show", "support", "--json").json["hash"]
-    assert moli("tune", "recipe.yaml", "--quiet").code == 0
+    assert moli("tune", "recipe.yaml").code == 0
     # A model's name is the hash of its files: the very same ones came out.
     assert moli("models", "show", "support", "--json").json["hash"] == resumed
 

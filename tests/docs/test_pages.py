@@ -89,6 +89,21 @@ def test_the_table_of_settings_is_the_settings(language: str) -> None:
 
 
 @each_language
+def test_the_table_of_the_recipe_is_the_recipe(language: str) -> None:
+    from moli.training.recipe import Recipe
+
+    keys = re.findall(r"^\| `(\w+)` \|(?= (?:\W*`|\W*\||\w))", page_of(language, "training"), re.M)
+    tasks, names = keys[:8], keys[8:]
+    assert set(tasks) == set(Recipe.model_fields["task"].annotation.__args__)
+    assert names == list(Recipe.model_fields)
+    defaults = dict(
+        re.findall(r"^\| `(\w+)` \| `(.*?)` \|", page_of(language, "training"), re.MULTILINE)
+    )
+    for name, shown in defaults.items():
+        assert str(Recipe.model_fields[name].default) == shown
+
+
+@each_language
 def test_the_list_of_formats_is_the_formats(language: str) -> None:
     named = set(re.findall(r"`(\.[a-z]+)`", page_of(language, "documents")))
     assert named - REFUSED == set(SUFFIXES)

@@ -65,10 +65,15 @@ class Runner:
             launcher = ["-m", "torch.distributed.run", "--standalone"]
             command[1:1] = [*launcher, f"--nproc_per_node={processes}"]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
+        with subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                _, errors = process.communicate(timeout=300)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # not killed: the launcher has to end those that it started
+                raise
+        assert process.returncode == 0, errors[-4000:]
         story: Story = json.loads(out.read_text(encoding="utf-8"))
         return story
 

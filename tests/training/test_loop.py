@@ -1,4 +1,4 @@
-"""What the loop promises: sums that do not depend on how a step is divided, and exact resumption."""
+"""What the loop promises: sums that do not depend on how steps are divided, and exact resumption."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from training.small import write_conversations, write_labelled, write_model
 
 from moli.records.training import Evaluated, Event, StepTaken
 from moli.training import checkpoint
 from moli.training.recipe import make_recipe
 from moli.training.session import Session
-from training.small import write_conversations, write_labelled, write_model
 
 
 def recipe(folder: Path, task: str = "classification", **values: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from training.small import write_conversations, write_labelled, write_model
 
 from moli.training import attention
 from moli.training.data import examples_of, read_data
@@ -14,7 +15,6 @@ from moli.training.proof import Proof, prove_packing
 from moli.training.recipe import make_recipe
 from moli.training.session import build
 from moli.training.tasks import make_task
-from training.small import write_conversations, write_labelled, write_model
 
 
 def proof(folder: Path, task: str) -> Proof:

@@ -37,8 +37,11 @@ def tune(
         list[str] | None,
         typer.Option("--set", help="A value of the recipe, as epochs=3; may be repeated."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Train on this Ray cluster, as HOST:6379 or local."),
+    ] = None,
     as_json: JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Train a model as a recipe says, and keep it in the workspace.
@@ -56,14 +59,19 @@ def tune(
         if recipe or check or changes:
             raise typer.BadParameter("a run has its recipe already", param_hint="--resume")
         with open_workspace(workspace) as opened:
-            _train(opened, resume, quiet=quiet, as_json=as_json)
+            _train(opened, resume, as_json=as_json)
         return
     wanted = _recipe(recipe, changes)
     if check:
         _check(wanted, as_json=as_json)
         return
     with open_workspace(workspace) as opened:
-        _train(opened, wanted, quiet=quiet, as_json=as_json)
+        if ray:
+            from moli.training.launch import tune_on_ray
+
+            _finish(tune_on_ray(wanted, opened.root, ray), as_json=as_json)
+        else:
+            _train(opened, wanted, as_json=as_json)
 
 
 def _recipe(path: Path | None, changes: list[str] | None) -> Recipe:
@@ -106,17 +114,22 @@ def _check(recipe: Recipe, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _train(workspace: Workspace, what: Recipe | str, *, quiet: bool, as_json: bool) -> None:
+def _train(workspace: Workspace, what: Recipe | str, *, as_json: bool) -> None:
     from moli.training.listeners.progress import Progress
     from moli.training.run import resume, tune
 
-    hear = [] if quiet else [Progress()]
+    hear = [Progress()]
     if isinstance(what, str):
         from moli.training.runs import find_run
 
         result = resume(find_run(workspace, what).id, workspace, hear=hear)
     else:
         result = tune(what, workspace, hear=hear, rehearse=True)
+    _finish(result, as_json=as_json)
+
+
+def _finish(result: Result, *, as_json: bool) -> None:
+    """Tell what came of a run, and how to go on if it was interrupted."""
     if as_json:
         print_json({"result": result})
     else:

@@ -34,7 +34,8 @@ class Bottleneck(torch.nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self.layer(states)
-        return result + self.up(torch.nn.functional.gelu(self.down(result)))
+        moved: torch.Tensor = self.up(torch.nn.functional.gelu(self.down(result)))
+        return result + moved
 
 
 def add_bottlenecks(

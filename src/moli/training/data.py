@@ -43,8 +43,8 @@ class Data:
 def read_data(recipe: Recipe, accepts: tuple[type, ...]) -> Data:
     """The examples that a recipe names.
 
-    An example that stands in both parts is taken out of the part to learn from, for a model must not
-    be judged by what it has seen.
+    An example that stands in both parts is taken out of the part to learn from, for a model must
+    not be judged by what it has seen.
 
     Raises:
         InputError: nothing can be read, or it is of another kind than the task learns from.
@@ -136,4 +136,5 @@ def _digest(*paths: Path) -> str:
 
 
 def examples_of(located: Sequence[Located]) -> list[Example]:
+    """Examples without where they came from."""
     return [each.example for each in located]

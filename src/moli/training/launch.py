@@ -14,13 +14,14 @@ from moli.workspace import Workspace
 _RESTARTS = 3  # after a machine was lost; each goes on from the last checkpoint
 
 
-def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int) -> Result:
+def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int = 0) -> Result:
     """Train what a recipe says in several processes of a Ray cluster.
 
     Args:
         root: the workspace's folder. It, the data and the base lie where every machine sees them.
         address: the cluster's, as `10.0.0.1:6379`, or "local" for one that is started for the run.
-        workers: processes, each with a GPU where the cluster has enough of them.
+        workers: processes, each with a GPU where the cluster has enough of them; by default, one
+            for each GPU, or for each machine where there is none.
 
     Raises:
         InputError: Ray is missing, the cluster does not answer or is too small.
@@ -33,6 +34,7 @@ def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int) -> Resul
     if mine:
         _connect(address)
     try:
+        workers = workers or _all_workers()
         gpus = _gpus(workers)
         with Workspace.open(root) as workspace:
             folder = begin(recipe, workspace)
@@ -65,6 +67,14 @@ def _connect(address: str) -> None:
             where=address,
             fix="Start one with 'ray start --head', and give its address as HOST:6379.",
         ) from error
+
+
+def _all_workers() -> int:
+    """One for each GPU of the cluster, or for each machine where there is none."""
+    import ray
+
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(there.get("GPU", 0)) or len(ray.nodes())
 
 
 def _gpus(workers: int) -> bool:

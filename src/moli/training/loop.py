@@ -17,10 +17,12 @@ from moli.training import checkpoint
 from moli.training.checkpoint import Progress
 from moli.training.optim import Optimizers, Weights, schedule
 from moli.training.samples import Batching, Micro, Sample, Step, plan_epoch, steps_in_epoch
+from moli.training.stepping import StepLoss
 
 T = TypeVar("T")
 _CLIP = 1.0
 Status = Literal["finished", "stopped_early", "interrupted"]
+Evaluate = Callable[[], tuple[dict[str, float], float]]
 
 
 class World(Protocol):
@@ -114,7 +116,7 @@ class Loop:
         hear: what is told of each step and evaluation.
     """
 
-    loss: torch.nn.Module
+    loss: StepLoss
     weights: Weights
     optimizers: Optimizers
     samples: Sequence[Sample]
@@ -123,19 +125,19 @@ class Loop:
     seed: int
     folder: Path
     hear: Callable[[Event], None]
-    evaluate: Callable[[], tuple[dict[str, float], float]] | None = None
+    evaluate: Evaluate | None = None
     divisible: bool = True
     world: World = field(default_factory=Alone)
     progress: Progress = field(default_factory=Progress)
 
     def run(self) -> Status:
-        """Train to the end, or until a signal or want of gain stops it; end with the best weights."""
+        """Train to the end, or until a signal or want of gain stops it, and set the best weights."""
         status: Status = "finished"
         saved = time.perf_counter()
         with _interruptible() as interrupted:
             for step in self._remaining():
                 self.hear(self.take(step))
-                if self._evaluation_is_due() and self._judge_stale():
+                if self.evaluate and self._is_due() and self._judge_stale(self.evaluate):
                     status = "stopped_early"
                     break
                 now = time.perf_counter()
@@ -194,15 +196,15 @@ class Loop:
             seconds=progress.seconds,
         )
 
-    def _evaluation_is_due(self) -> bool:
+    def _is_due(self) -> bool:
+        """Whether it is time for an evaluation."""
         step, every = self.progress.step, self.schedule.evaluate_every
-        return self.evaluate is not None and (step % every == 0 or step == self.schedule.steps)
+        return step % every == 0 or step == self.schedule.steps
 
-    def _judge_stale(self) -> bool:
+    def _judge_stale(self, evaluate: Evaluate) -> bool:
         """Evaluate, keep the weights if they are the best so far; whether patience has run out."""
-        assert self.evaluate is not None
         begun = time.perf_counter()
-        judged = self.evaluate()
+        judged = evaluate()
         metrics, score = self.world.first(lambda: judged)
         progress = self.progress
         best = progress.best is None or score > progress.best

@@ -12,7 +12,7 @@ import torch
 
 
 class _Linear(torch.autograd.Function):
-    """y = x W' + b + scale (x A') B' for x [T, in], W [out, in], A [r, in], B [out, r]; W frozen."""
+    """y = x W' + b + scale (x A') B': x [T, in], W [out, in] frozen, A [r, in], B [out, r]."""
 
     @staticmethod
     def forward(

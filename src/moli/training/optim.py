@@ -16,7 +16,7 @@ class Weights:
     """A model's weights in the precision of the computation, and what is trained in float32.
 
     In bfloat16 a weight does not move by less than a 256th of itself, so a float32 copy of each
-    trained weight takes the steps and the sums of gradients (Micikevicius et al. 2018, section 3.1).
+    trained weight takes the steps and the sums of gradients (Micikevicius et al. 2018, sec. 3.1).
     """
 
     def __init__(self, model: torch.nn.Module, dtype: torch.dtype) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import resource
 import shutil
 import sys
@@ -16,7 +16,7 @@ import torch
 
 from moli.records.models import Manifest
 from moli.records.training import Event
-from moli.training import environment, inference, lora, methods
+from moli.training import environment, inference, lora, methods, trial
 from moli.training.data import Data, examples_of, read_data
 from moli.training.dropout import replace_dropout
 from moli.training.loop import Alone, Loop, Schedule, World
@@ -26,29 +26,14 @@ from moli.training.proof import Proof, prove_packing
 from moli.training.recipe import Recipe
 from moli.training.run import SETTLED, check_unchanged
 from moli.training.samples import Batching, Sample, steps_in_epoch
-from moli.training.settle import Settled, restored, settle
+from moli.training.settle import Settled, read, settle, write
+from moli.training.stepping import StepLoss
 from moli.training.tasks import make_task
 from moli.training.tasks.task import Task
 from moli.workspace import Workspace
 
 _EVALUATION_TOKENS = 200_000
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-
-
-class StepLoss(torch.nn.Module):
-    """A task's summed loss as a module around the model, so that both may be sharded as one."""
-
-    def __init__(self, task: Task, model: torch.nn.Module) -> None:
-        super().__init__()
-        self._task = [task]  # in a list: a task is no module
-        self.model = model
-
-    def forward(self, samples: list[Sample]) -> torch.Tensor:
-        return self.task.losses(self.task.forward(self.model, samples), samples).sum()
-
-    @property
-    def task(self) -> Task:
-        return self._task[0]
 
 
 @dataclass(slots=True)
@@ -96,11 +81,16 @@ class Session:
         proof = world.first(lambda: _proof(task, model, samples))
         task.packed = proof.holds
         loop = _loop(StepLoss(task, model), settled, samples, folder, hear, world)
+        settled = world.first(lambda: _tried(settled, loop))
+        loop.batching = dataclasses.replace(loop.batching, packed=bool(settled.packed))
+        if task.divisible:
+            loop.batching = dataclasses.replace(loop.batching, cap=settled.cap)
+        task.packed = loop.batching.packed
         if judged:
             evaluate = _evaluation(task, model, held_out, judged)
             loop.evaluate = lambda: world.within(loop.loss, evaluate)
         loop.resume()
-        facts = _facts(task, model, data, samples, proof)
+        facts = _facts(model, data, samples, proof)
         return cls(settled, task, model, data, loop, facts, groups, judged)
 
     def outcome(self) -> dict[str, Any]:
@@ -189,11 +179,25 @@ def _settled(recipe: Recipe, folder: Path) -> Settled:
     """The run's decisions: those of its first session, where there was one."""
     path = folder / SETTLED
     if path.exists():
-        return restored(json.loads(path.read_text(encoding="utf-8")))
+        return read(path)
     machine = probe()
     settled = settle(recipe, machine, make_task(recipe).width)
-    path.write_text(json.dumps(settled.as_json(), indent=2, default=str), encoding="utf-8")
+    write(path, settled)
     environment.write(folder, settled.recipe, machine)
+    return settled
+
+
+def _tried(settled: Settled, loop: Loop) -> Settled:
+    """The run's decisions with how samples are put together: tried where that is worth its time."""
+    if settled.packed is not None:
+        return settled
+    batching, tokens = loop.batching, sum(each.size for each in loop.samples)
+    worth = tokens * settled.recipe.epochs > trial.WORTH and not torch.cuda.is_available()
+    if worth and loop.divisible and loop.world.size == 1:
+        batching = trial.fastest(loop.loss, loop.samples, batching)
+    cap = batching.cap if loop.divisible else settled.cap
+    settled = dataclasses.replace(settled, cap=cap, packed=batching.packed)
+    write(loop.folder / SETTLED, settled)
     return settled
 
 
@@ -210,7 +214,7 @@ def _judged(task: Task, groups: list[list[Sample]]) -> list[list[Sample]]:
     for group in groups:
         if task.metric == "loss":  # which is a mean: a part of an example tells as well
             room = [sum(each.size for each in group[:n]) <= left for n in range(1, len(group) + 1)]
-            group = group[: sum(room)]  # noqa: PLW2901
+            group = group[: sum(room)]
         left -= sum(each.size for each in group)
         if left < 0:
             break
@@ -265,7 +269,7 @@ def _evaluation(
 
 
 def _facts(
-    task: Task, model: torch.nn.Module, data: Data, samples: list[Sample], proof: Proof
+    model: torch.nn.Module, data: Data, samples: list[Sample], proof: Proof
 ) -> dict[str, Any]:
     trained = [each for each in model.parameters() if each.requires_grad]
     return {

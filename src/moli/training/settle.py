@@ -1,10 +1,11 @@
-"""What a recipe leaves open, settled by the task, the model's size and what the machine does well."""
+"""What a recipe leaves open, settled by the task, the model's size and what the machine can do."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from moli.training.probe import Machine
 from moli.training.recipe import Recipe
@@ -33,18 +34,13 @@ class Settled:
         recipe: with no value left open.
         cap: tokens that are computed at once.
         threads: of torch.
+        packed: whether samples lie end to end; None before that has been tried.
     """
 
     recipe: Recipe
     cap: int
     threads: int
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "recipe": self.recipe.model_dump(mode="json"),
-            "cap": self.cap,
-            "threads": self.threads,
-        }
+    packed: bool | None = None
 
 
 def settle(recipe: Recipe, machine: Machine, width: int) -> Settled:
@@ -78,7 +74,13 @@ def _cap(machine: Machine) -> int:
     return 4096 if machine.memory > 4 << 30 else 1024
 
 
-def restored(values: dict[str, Any]) -> Settled:
-    """The decisions of an earlier session of the run."""
-    fields = {each.name: values[each.name] for each in dataclasses.fields(Settled)}
-    return Settled(**{**fields, "recipe": Recipe(**values["recipe"])})
+def write(path: Path, settled: Settled) -> None:
+    """Keep a run's decisions for when it is resumed."""
+    values = {**dataclasses.asdict(settled), "recipe": settled.recipe.model_dump(mode="json")}
+    path.write_text(json.dumps(values, indent=2), encoding="utf-8")
+
+
+def read(path: Path) -> Settled:
+    """The decisions that were kept."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return Settled(**{**values, "recipe": Recipe(**values["recipe"])})

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from training.small import write_model
 
 from moli.models.template import render
 from moli.records.errors import InputError
@@ -15,7 +16,6 @@ from moli.records.examples import Conversation, Pair, Text
 from moli.records.messages import Message
 from moli.training.recipe import make_recipe
 from moli.training.tasks import make_task
-from training.small import write_model
 
 TALK = (
     Message("system", "w0 w1"),

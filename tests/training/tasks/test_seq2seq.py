@@ -143,11 +143,11 @@ def test_letters_are_put_in_order(tmp_path: Path) -> None:
         task="seq2seq",
         base="new",
         shape=_SHAPE | {"hidden": 64, "layers": 2},
-        data=_write_pairs(tmp_path / "pairs.jsonl", _pairs(2000, "abcdefgh", 5)),
+        data=_write_pairs(tmp_path / "pairs.jsonl", _pairs(4000, "abcdefgh", 5)),
         held_out=0.1,
-        epochs=25,
+        epochs=16,
         batch=64,
-        learning_rate=4e-3,
+        learning_rate=3e-3,
     )
     session, _ = trained(recipe, tmp_path / "run")
     assert session.loop.progress.best is not None and session.loop.progress.best >= 0.95

@@ -24,7 +24,7 @@ _ODD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 class Predicted:
     """States before the head of the supervised positions, [items, width], and what goes with them.
 
-    Only these reach the head, whose product with a large vocabulary is most of a small model's work.
+    Only these reach the head, whose product with the vocabulary is most of a small model's work.
 
     Attributes:
         head: states to logits [items, vocabulary].

@@ -1,4 +1,4 @@
-"""Texts and their classes: the classic recipe of IMDb and BERT (Devlin et al. 2018, section 4.1)."""
+"""Texts and their classes: the classic recipe of IMDb and BERT (Devlin et al. 2018, sec. 4.1)."""
 
 from __future__ import annotations
 
@@ -67,9 +67,11 @@ class Classification(Transformer):
         """Scores before the softmax, [samples, classes], in float32."""
         laid = self.lay([each.parts[0] for each in samples], model)
         if not laid.packed:
-            return whole(model)(**laid.inputs).logits.float()
-        states = backbone(model)(**laid.inputs).last_hidden_state
-        return head(plain(model), laid, states[0]).float()
+            logits: torch.Tensor = whole(model)(**laid.inputs).logits
+        else:
+            states = backbone(model)(**laid.inputs).last_hidden_state
+            logits = head(plain(model), laid, states[0])
+        return logits.float()
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         wanted = torch.tensor([each.target for each in samples], device=outputs.device)
@@ -93,9 +95,9 @@ def head(model: Any, laid: Laid, states: torch.Tensor) -> torch.Tensor:
     """What a model's own forward pass does after the transformer, for sequences end to end."""
     if hasattr(model, "score"):  # causal models: the last token has read all others
         ends = torch.cat([laid.starts[1:], laid.starts.new_tensor([len(states)])]) - 1
-        return model.score(states[ends])
+        return model.score(states[ends]).float()  # type: ignore[no-any-return]
     first = states[laid.starts][:, None]
     pooler = getattr(model.base_model, "pooler", None)
-    if pooler is None:  # RoBERTa's head pools by itself
-        return model.classifier(first)
-    return model.classifier(model.dropout(pooler(first)))
+    if pooler is not None:  # RoBERTa's head pools by itself
+        first = model.dropout(pooler(first))
+    return model.classifier(first).float()  # type: ignore[no-any-return]

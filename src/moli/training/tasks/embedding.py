@@ -97,7 +97,9 @@ class Embedding(Paired):
         """The sum of what is positive in a sample's vectors, for its loss depends on the others."""
         owner = np.repeat(np.arange(len(samples)), [len(each.parts) for each in samples])
         positive = outputs.clamp(min=0).sum(-1)
-        return positive.new_zeros(len(samples)).index_add(0, torch.from_numpy(owner), positive)
+        return positive.new_zeros(len(samples)).index_add(
+            0, torch.from_numpy(owner).to(positive.device), positive
+        )
 
     def read(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
         """For each sample the vectors of its parts, [parts, hidden]."""

@@ -40,7 +40,7 @@ class Instruction(Causal):
             tokenizer.chat_template = PLAIN
         return tokenizer
 
-    def prepare(self, examples: Sequence[Example]) -> None:
+    def prepare(self, examples: Sequence[Example]) -> None:  # noqa: ARG002
         if self.tokenizer.eos_token_id is None:
             raise InputError(
                 "the tokenizer has no token that ends a text, so the model could not learn to stop",

@@ -1,0 +1,25 @@
+"""What a step differentiates: a task's loss as a module around the model."""
+
+from __future__ import annotations
+
+import torch
+
+from moli.training.samples import Sample
+from moli.training.tasks.task import Task
+
+
+class StepLoss(torch.nn.Module):
+    """The summed loss of samples, as a module so that it and the model may be sharded as one."""
+
+    def __init__(self, task: Task, model: torch.nn.Module) -> None:
+        super().__init__()
+        self._task = [task]  # in a list: a task is no module
+        self.model = model
+
+    def forward(self, samples: list[Sample]) -> torch.Tensor:
+        task = self._task[0]
+        return task.losses(task.forward(self.model, samples), samples).sum()
+
+    @property
+    def task(self) -> Task:
+        return self._task[0]
