@@ -75,6 +75,20 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Small models are trained by one thread: two would mostly wait for each other."""
+    if "training" not in request.path.parts:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def write_settings(folder: Path, **settings: Any) -> None:
     """A `moli.toml` with the hash encoder and `settings`."""
     values = {"encoder": ENCODER.name} | settings

@@ -1,4 +1,4 @@
-"""What the loop promises: sums that do not depend on how steps are divided, and exact resumption."""
+"""What the loop promises: sums that do not depend on how steps are divided, exact resumption."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _train(workspace: Workspace, what: Recipe | str, *, as_json: bool) -> None:
     from moli.training.listeners.progress import Progress
     from moli.training.run import resume, tune
 
-    hear = [Progress()]
+    hear = [] if as_json else [Progress()]
     if isinstance(what, str):
         from moli.training.runs import find_run
 

@@ -74,7 +74,7 @@ def _all_workers() -> int:
     import ray
 
     there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return int(there.get("GPU", 0)) or len(ray.nodes())
+    return int(there.get("GPU", 0)) or len(ray.nodes())  # type: ignore[no-untyped-call]
 
 
 def _gpus(workers: int) -> bool:

@@ -131,7 +131,7 @@ class Loop:
     progress: Progress = field(default_factory=Progress)
 
     def run(self) -> Status:
-        """Train to the end, or until a signal or want of gain stops it, and set the best weights."""
+        """To the end, or until a signal or lack of gain stops it; then set the best weights."""
         status: Status = "finished"
         saved = time.perf_counter()
         with _interruptible() as interrupted:
