@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale soak clean
+.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale bench-training soak clean
 
 run: $(VENV)/installed
 	@$(BIN)/moli add -w sample docs/en docs/zh
@@ -43,6 +43,9 @@ bench-evidence: $(VENV)/installed-dev
 
 bench-scale: $(VENV)/installed-dev
 	@$(BIN)/python bench/scale.py
+
+bench-training: $(VENV)/installed-dev
+	@$(BIN)/python bench/training/speed.py
 
 soak: $(VENV)/installed-dev
 	@$(BIN)/python bench/soak.py

@@ -147,7 +147,7 @@ def test_letters_are_put_in_order(tmp_path: Path) -> None:
         held_out=0.1,
         epochs=16,
         batch=64,
-        learning_rate=3e-3,
+        learning_rate=1e-3,
     )
     session, _ = trained(recipe, tmp_path / "run")
     assert session.loop.progress.best is not None and session.loop.progress.best >= 0.95
