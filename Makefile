@@ -46,6 +46,7 @@ bench-scale: $(VENV)/installed-dev
 
 bench-training: $(VENV)/installed-dev
 	@$(BIN)/python bench/training/speed.py
+	@$(BIN)/python bench/training/resume.py
 
 soak: $(VENV)/installed-dev
 	@$(BIN)/python bench/soak.py

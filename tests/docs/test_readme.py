@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -10,6 +11,7 @@ from docs.pages import READMES, blocks, commands, name_of
 from typer.testing import CliRunner
 
 from moli.cli.main import app
+from moli.workspace import Workspace
 
 each_readme = pytest.mark.parametrize("readme", READMES, ids=name_of)
 
@@ -79,3 +81,25 @@ def steady(text: str, folder: Path) -> str:
     ):
         text = re.sub(changing, "_", text)
     return "\n".join(line.strip() for line in text.splitlines()).strip()
+
+
+@pytest.mark.slow
+@each_readme
+def test_the_commands_of_training_run(
+    readme: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"text": f"{text} {number}", "label": label}
+        for number in range(20)
+        for text, label in (("Where is my parcel", "delivery"), ("I was charged twice", "payment"))
+    ]
+    for name in ("tickets.jsonl", "test.jsonl"):
+        Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    [section] = [
+        each for each in readme.read_text("utf-8").split("\n## ")[1:] if "moli tune" in each
+    ]
+    Workspace.init(tmp_path).close()
+    printed = run(section)
+    assert any("tickets@" in each for each in printed.values())
+    assert any(re.search("delivery|payment", each) for each in list(printed.values())[-1:])
