@@ -24,9 +24,9 @@ _PEFT_TASKS = {
     "embedding": "FEATURE_EXTRACTION",
     "image": None,
 }
-# Methods whose extra tokens or states change what a row is, so that rows cannot be laid end to end.
 # New heads are trained whole.
 _HEADS = ("classifier", "score", "qa_outputs", "head")
+# Methods whose extra tokens or states change what a row is, so that rows cannot be laid end to end.
 PADDED = ("prefix", "prompt")
 
 
@@ -105,14 +105,14 @@ def _config(recipe: Recipe, model: torch.nn.Module) -> Any:
             raise ValueError("there are no tokens to put a prompt before")
         maker = peft.PrefixTuningConfig if recipe.method == "prefix" else peft.PromptTuningConfig
         return maker(task_type=kind, num_virtual_tokens=recipe.rank, modules_to_save=whole or None)
-    excluded = "|".join(map(re.escape, (*_HEADS, *whole)))
+    excluded = "|".join(map(re.escape, whole))
     return peft.LoraConfig(
         r=recipe.rank,
         lora_alpha=2 * recipe.rank,
         use_rslora=recipe.method == "rslora",
         use_dora=recipe.method == "dora",
         target_modules="all-linear" if kind else _convolutions_too(model),
-        exclude_modules=rf"(.*\.)?({excluded})(\..*)?",
+        exclude_modules=rf"(.*\.)?({excluded})(\..*)?" if whole else None,
         modules_to_save=whole or None,
         task_type=kind,
     )
