@@ -52,3 +52,19 @@ def test_a_process_that_has_encoded_ends_cleanly() -> None:
         for _ in range(8)
     ]
     assert codes == [0] * 8
+
+
+def test_a_signal_after_encoders_have_come_and_gone_is_handled() -> None:
+    """OpenVINO leaves a thread with a stack for signals that it has freed."""
+    said = run_python("""
+        import gc, os, signal
+        signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+        from moli.models.embedding import load_encoder
+        kept = [load_encoder("builtin:minilm") for _ in range(2)]
+        kept[0].encode(["one"])
+        while kept:
+            kept.pop(0)
+            gc.collect()
+            os.kill(os.getpid(), signal.SIGTERM)
+    """)
+    assert said.split() == ["handled", "handled"]

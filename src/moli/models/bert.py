@@ -11,11 +11,13 @@ as batches of like length, and buys vectors that do not depend on their neighbou
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,8 @@ class BertEncoder:
         }
         if precision:
             options["INFERENCE_PRECISION_HINT"] = precision
-        self._model = ov.Core().compile_model(graph, "CPU", options)
+        with _own_signal_stack():
+            self._model = ov.Core().compile_model(graph, "CPU", options)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.empty((len(texts), self.dimensions), np.float32)
@@ -90,6 +93,30 @@ class BertEncoder:
             with ThreadPoolExecutor(streams) as pool:
                 list(pool.map(encode_each, [order[each::streams] for each in range(streams)]))
         return vectors
+
+
+class _SignalStack(ctypes.Structure):
+    """`stack_t` of Linux."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def _own_signal_stack() -> Iterator[None]:
+    """Give this thread back the stack for signals that it had before.
+
+    OpenVINO puts one of its own in its place and frees it with the last model. A signal that came
+    later, as Ctrl-C does, would be handled on memory that is no longer there.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    libc, before = ctypes.CDLL(None), _SignalStack()
+    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)
 
 
 def sentence_graph(
