@@ -30,6 +30,7 @@ def test_a_rehearsal_leaves_no_trace_but_its_estimate(workspace: Workspace, tmp_
             "batch": 8,
             "epochs": 2,
             "dropout": 0.1,  # whose randomness must go back as well
+            "precision": "fp32",  # or a busy machine might choose another for each
         }
     )
     heard: dict[bool, list[Event]] = {False: [], True: []}

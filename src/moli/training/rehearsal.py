@@ -63,7 +63,7 @@ def rehearse(session: Session) -> Estimate:
     rate = tokens / max(seconds, 1e-9)
     epochs = loop.schedule.steps / steps_in_epoch(len(sizes), loop.batching.batch)
     return Estimate(
-        seconds=round(sum(sizes) * epochs / rate, 2),
+        seconds=round(sum(sizes) * epochs / rate, 3),
         evaluating=round(_evaluating(session), 2),
         memory_mb=peak_memory_mb(),
         tokens_per_second=round(rate, 1),

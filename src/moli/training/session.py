@@ -100,7 +100,7 @@ class Session:
         return {
             "step": progress.step,
             "best_step": progress.best_step,
-            "seconds": round(progress.seconds, 1),
+            "seconds": round(progress.seconds, 3),
             "examples_per_second": round(progress.examples / seconds, 2),
             "tokens_per_second": round(progress.tokens / seconds, 1),
             "peak_memory_mb": peak_memory_mb(),
