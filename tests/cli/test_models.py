@@ -8,7 +8,7 @@ import pytest
 from adapters import manifest_of, write_adapter
 
 from moli.workspace import Workspace
-from moli.workspace.models import StoredModel
+from moli.workspace.content import StoredModel
 
 Moli = Callable[..., Any]
 

@@ -11,7 +11,7 @@ from conftest import write_settings
 from training import small
 
 from moli.workspace import Workspace
-from moli.workspace.models import StoredModel
+from moli.workspace.content import StoredModel
 
 
 def keep(home: Path, data: Path, base: str, **recipe: Any) -> StoredModel:

@@ -11,7 +11,7 @@ from training.kept import keep, write_masked_model, write_spans
 
 from moli.records.errors import InputError, ModelError
 from moli.training.export import export
-from moli.workspace.models import StoredModel
+from moli.workspace.content import StoredModel
 
 pytestmark = pytest.mark.slow
 

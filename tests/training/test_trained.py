@@ -22,8 +22,8 @@ from moli.training.predict import (
     read_unanswered,
 )
 from moli.training.trained import load_trained
+from moli.workspace.content import StoredModel
 from moli.workspace.datasets import read_dataset
-from moli.workspace.models import StoredModel
 
 METHODS = ("full", "lora", "adapter", "prefix")
 

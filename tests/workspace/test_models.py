@@ -15,7 +15,8 @@ from samples import clean_environment, python, run_python, run_together
 
 from moli.records.errors import InputError, NotFoundError, WorkspaceError
 from moli.workspace import Workspace
-from moli.workspace.models import ModelStore, StoredModel
+from moli.workspace.content import StoredModel
+from moli.workspace.models import ModelStore
 
 WEIGHTS = "adapter_model.safetensors"
 

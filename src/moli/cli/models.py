@@ -13,7 +13,7 @@ import typer
 from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
 
 if TYPE_CHECKING:
-    from moli.workspace.models import StoredModel
+    from moli.workspace.content import StoredModel
 
 app = typer.Typer(help="Look after the models that were made here.", no_args_is_help=True)
 

@@ -12,7 +12,6 @@ as batches of like length, and buys vectors that do not depend on their neighbou
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from moli.models.beside import read_json
 from moli.records.errors import ModelError
 
 # On import, OpenVINO reports to an analytics service over the network if this package is there.
@@ -51,7 +51,13 @@ class BertEncoder:
 
     def __init__(self, folder: Path, *, name: str, precision: str = "") -> None:
         self.name = name
-        config = _read_json(folder / "config.json")
+        config = read_json(folder / "config.json")
+        if config is None:
+            raise ModelError(
+                "no model: there is no config.json",
+                where=str(folder),
+                fix="Give a folder of an encoder.",
+            )
         if config.get("model_type") != "bert":
             raise ModelError(
                 f"model type '{config.get('model_type')}' is not supported as an encoder",
@@ -234,23 +240,12 @@ def _normalise(state: Any, weight: _Weights, epsilon: float) -> Any:
 
 
 def _pooling(folder: Path) -> str:
-    path = folder / "1_Pooling" / "config.json"
-    return "cls" if path.exists() and _read_json(path).get("pooling_mode_cls_token") else "mean"
+    modes = read_json(folder / "1_Pooling" / "config.json") or {}
+    return "cls" if modes.get("pooling_mode_cls_token") else "mean"
 
 
 def _max_tokens(folder: Path, config: Mapping[str, Any]) -> int:
     """How much the encoder was trained to read, which can be less than it has positions for."""
-    path = folder / "sentence_bert_config.json"
-    trained = _read_json(path).get("max_seq_length") if path.exists() else None
+    trained = (read_json(folder / "sentence_bert_config.json") or {}).get("max_seq_length")
     positions = int(config["max_position_embeddings"])
     return min(trained or positions, positions)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ModelError(
-            f"cannot be read ({error})", where=str(path), fix="Give a folder of an encoder."
-        ) from error
-    return data

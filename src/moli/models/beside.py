@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from moli.models.text import read_json
+from moli.records.errors import ModelError
 
 
 def read_beside(folder: str, name: str) -> Any:
@@ -22,3 +23,19 @@ def read_beside(folder: str, name: str) -> Any:
         _raise_exceptions_for_connection_errors=False,
     )
     return read_json(Path(found)) if found else None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a model's folder; None where there is none.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"cannot be read ({error})", where=str(path), fix="Put the model's own file there."
+        ) from error

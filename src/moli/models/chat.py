@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from moli.models.reference import ModelReference
-from moli.records.errors import ModelError
 from moli.records.messages import Message
 
 
@@ -48,12 +47,6 @@ def load_chat(reference: str, *, timeout: float = 120.0) -> ChatModel:
         from moli.models.remote import RemoteChat
 
         return RemoteChat(parsed.name, parsed.url, name=reference, timeout=timeout)
-    if parsed.scheme == "hub":
-        from moli.models.local import LocalChat
+    from moli.models.local import LocalChat
 
-        return LocalChat(parsed.name)
-    raise ModelError(
-        "no such built-in language model",
-        where=reference,
-        fix="Name org/name, a folder, or openai:NAME@URL.",
-    )
+    return LocalChat(reference)

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from moli.models.text import folder_of, load_config, load_tokenizer
 from moli.records.errors import ModelError
 from moli.records.messages import Message
 
 
 class LocalChat:
-    """A transformers model by folder or hub name, on a GPU where there is one.
+    """A transformers model by its reference, on a GPU where there is one.
 
     Raises:
         ModelError: its files are not to be had, or it is of a kind that does not generate text.
@@ -20,20 +21,15 @@ class LocalChat:
     def __init__(self, reference: str) -> None:
         import torch
         from safetensors import SafetensorError
-        from transformers import (
-            AutoConfig,
-            AutoModelForCausalLM,
-            AutoModelForSeq2SeqLM,
-            AutoTokenizer,
-        )
+        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
         self.name = reference
+        config = load_config(reference)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        self._tokenizer = load_tokenizer(reference)
         try:
-            config = AutoConfig.from_pretrained(reference)
-            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(reference)
             device = "cuda" if torch.cuda.is_available() else "cpu"
-            model: Any = kind.from_pretrained(reference, dtype="auto")
+            model: Any = kind.from_pretrained(folder_of(reference), dtype="auto")
             self._model = model.to(device).eval()
         except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(

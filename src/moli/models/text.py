@@ -1,9 +1,8 @@
-"""Tokenizers and how texts are cut to a length without losing their special tokens."""
+"""What a model's reference stands for: its folder, its tokenizer, and texts cut to its length."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from moli.models.reference import ModelReference
 from moli.records.errors import ModelError
+from moli.workspace.shipped import shipped
 
 
 def folder_of(reference: str) -> str:
@@ -18,19 +18,29 @@ def folder_of(reference: str) -> str:
 
     Raises:
         ModelError: it names a model that is not made of weights on this machine.
+        NotFoundError: no model of that name ships with Moli.
     """
     parsed = ModelReference.parse(reference)
     if parsed.scheme == "hub":
         return parsed.name
-    if parsed.scheme == "builtin" and parsed.name == "minilm":
+    if parsed.scheme != "builtin":
+        raise ModelError(
+            "not a model whose weights are at hand",
+            where=reference,
+            fix="Name a folder, org/name, builtin:minilm or builtin:starter.",
+        )
+    if parsed.name == "minilm":
         from moli.models.embedding import builtin_folder
 
         return str(builtin_folder())
-    raise ModelError(
-        "not a model whose weights can be trained",
-        where=reference,
-        fix="Name a folder, org/name or builtin:minilm.",
-    )
+    model = shipped(reference)
+    if model.manifest.method != "full":
+        raise ModelError(
+            f"an adapter in {model.manifest.base}, not a model of its own",
+            where=reference,
+            fix=f"Name {model.manifest.base}.",
+        )
+    return str(model.folder)
 
 
 def load_tokenizer(reference: str) -> Any:
@@ -39,16 +49,7 @@ def load_tokenizer(reference: str) -> Any:
     Raises:
         ModelError: its files are not to be had.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder_of(reference))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"no tokenizer can be loaded ({str(error).splitlines()[0]})",
-            where=reference,
-            fix="Check the name; without a network, give a folder.",
-        ) from error
+    return _load("AutoTokenizer", reference, "its tokenizer cannot be loaded")
 
 
 def load_config(reference: str) -> Any:
@@ -57,13 +58,17 @@ def load_config(reference: str) -> Any:
     Raises:
         ModelError: there is none, or it is of an unknown kind.
     """
-    from transformers import AutoConfig
+    return _load("AutoConfig", reference, "it cannot be loaded")
+
+
+def _load(kind: str, reference: str, failed: str) -> Any:
+    import transformers
 
     try:
-        return AutoConfig.from_pretrained(folder_of(reference))
+        return getattr(transformers, kind).from_pretrained(folder_of(reference))
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"no model can be found ({str(error).splitlines()[0]})",
+            f"{failed} ({str(error).splitlines()[0]})",
             where=reference,
             fix="Check the name; without a network, give a folder.",
         ) from error
@@ -104,10 +109,3 @@ class Cutter:
         if over > 0:
             ids = ids[: self._max - self._suffix] + ids[len(ids) - self._suffix :]
         return np.asarray(ids, np.int32), max(over, 0)
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file of a model's folder; None where there is none."""
-    import json
-
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

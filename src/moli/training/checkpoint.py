@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Progress:
 
     Attributes:
         best: the best evaluation's score, larger is better; None before the first.
+        metrics: of that evaluation.
         stale: evaluations since then.
     """
 
@@ -34,6 +35,7 @@ class Progress:
     seconds: float = 0.0
     best: float | None = None
     best_step: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
     stale: int = 0
 
 

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from moli.models.text import folder_of, read_json
+from moli.models.beside import read_json
+from moli.models.text import folder_of
 from moli.records.errors import InputError, ModelError, WorkspaceError
 from moli.training.recipe import Recipe
 from moli.training.tasks import make_task
 from moli.training.tasks.task import evaluating, plain
 from moli.training.trained import check_contract, recipe_of
-from moli.workspace.content import MANIFEST, files_of
-from moli.workspace.models import StoredModel
+from moli.workspace.content import MANIFEST, StoredModel, files_of
 
 _CONFIG = "adapter_config.json"
 # Of the largest output: two orders of summation in float32 differ by far less.

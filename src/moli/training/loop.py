@@ -210,6 +210,7 @@ class Loop:
         best = progress.best is None or score > progress.best
         if best:
             progress.best, progress.best_step, progress.stale = score, progress.step, 0
+            progress.metrics = metrics
             state = self.world.whole(self.weights.state())
             if self.world.rank == 0:
                 checkpoint.write(self.folder / checkpoint.BEST, state, {"step": progress.step})

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from moli.models.text import read_json
+from moli.models.beside import read_json
 from moli.records.errors import InputError
 from moli.training.bottleneck import CONFIG, add_bottlenecks, load_bottlenecks, save_bottlenecks
 from moli.training.recipe import Recipe

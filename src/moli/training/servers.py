@@ -16,6 +16,7 @@ from moli.training.recipe import Recipe
 # docs.vllm.ai, vllm/config/lora: MaxLoRARanks (which has a 1 as well), default 16.
 _VLLM_RANKS, _VLLM_DEFAULT = (8, 16, 32, 64, 128, 256, 320, 512), 16
 _MERGE = "merge it into its base, and serve the result as a whole model"
+_TOO_WEAK = f"it scales by alpha / rank, which makes rsLoRA too weak; {_MERGE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _sglang(weights: Weights) -> tuple[str, str]:
         return "no", problem
     if weights.method == "rslora":
         # sglang/srt/lora/lora.py: scaling = lora_alpha / r, whatever `use_rslora` says.
-        return "no", f"it scales by alpha / rank, which makes rsLoRA too weak; {_MERGE}"
+        return "no", _TOO_WEAK
     return "yes", "--enable-lora --lora-paths NAME=FOLDER"
 
 
@@ -141,7 +142,7 @@ def _llama_cpp(weights: Weights) -> tuple[str, str]:
         return "no", problem
     if weights.method == "rslora":
         # convert_lora_to_gguf.py keeps adapter.lora.alpha alone; the scale is alpha / rank.
-        return "no", f"it scales by alpha / rank, which makes rsLoRA too weak; {_MERGE}"
+        return "no", _TOO_WEAK
     return "with a setting", "convert_lora_to_gguf.py --base BASE FOLDER, then --lora FILE"
 
 

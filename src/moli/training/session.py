@@ -121,14 +121,11 @@ class Session:
     def store(self, workspace: Workspace) -> Any:
         """Keep the trained weights in the workspace; what was kept for resuming is removed."""
         world = self.loop.world
-        metrics: dict[str, float] = {}
-        if self.loop.evaluate:
-            metrics, _ = self.loop.evaluate()
-        self.facts["metrics"] = metrics
+        self.facts["metrics"] = self.loop.progress.metrics
         world.collect(self.model, _DTYPES[str(self.settled.recipe.precision)])
-        return world.first(lambda: self._keep(workspace, metrics))
+        return world.first(lambda: self._keep(workspace))
 
-    def _keep(self, workspace: Workspace, metrics: dict[str, float]) -> Any:
+    def _keep(self, workspace: Workspace) -> Any:
         folder = self.loop.folder / "model"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -147,7 +144,7 @@ class Session:
             dataset_hash=self.data.digest,
             parent="",
             recipe=recipe.model_dump(mode="json"),
-            metrics=metrics,
+            metrics=self.loop.progress.metrics,
             created_at=time.time(),
         )
         stored = workspace.models.add(folder, manifest, alias=recipe.name)

@@ -21,8 +21,7 @@ from moli.training.recipe import Recipe, make_recipe
 from moli.training.samples import Sample
 from moli.training.tasks import make_task
 from moli.training.tasks.task import Task
-from moli.workspace.content import read_manifest
-from moli.workspace.models import StoredModel
+from moli.workspace.content import StoredModel, read_manifest
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 # Samples below which it is not worth while to prove that they may be packed.

@@ -35,6 +35,30 @@ _DIGESTS = TypeAdapter(dict[str, str])
 _SETS = ("target_modules", "exclude_modules")
 
 
+SHOWN = 8  # characters of a hash in a model's name
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model that is kept, in a workspace or as one that ships with Moli.
+
+    Attributes:
+        name: as `support@3f9c1a2b`, with the alias it was asked for by, else its first; without
+            any alias, `3f9c1a2b`. One that ships is `builtin:NAME`.
+        hash: SHA-256 of its content, in hexadecimal.
+        folder: where its files are. They are to be read, never written.
+        aliases: those that point at it now.
+        bytes: size of its files, the manifest not among them.
+    """
+
+    name: str
+    hash: str
+    folder: Path
+    manifest: Manifest
+    aliases: tuple[str, ...]
+    bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A file that is not as it was when its model was stored."""
@@ -129,6 +153,19 @@ def read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
             where=str(path),
             fix=f"Add the same model again, or 'moli models remove {folder.name[:8]}'.",
         ) from error
+
+
+def stored_in(
+    folder: Path, name: str, content: str = "", aliases: tuple[str, ...] = ()
+) -> StoredModel:
+    """The model in a folder; its hash is that of its manifest's list where none is given.
+
+    Raises:
+        WorkspaceError: its manifest cannot be read.
+    """
+    manifest, digests = read_manifest(folder)
+    size = sum(path.stat().st_size for path in files_of(folder).values())
+    return StoredModel(name, content or _content_hash(digests), folder, manifest, aliases, size)
 
 
 def differences_of(folder: Path, content: str) -> tuple[Difference, ...]:

@@ -12,7 +12,6 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from moli.records.errors import InputError, NotFoundError, WorkspaceError
@@ -27,42 +26,22 @@ from moli.workspace.aliases import (
     pointings,
 )
 from moli.workspace.content import (
+    SHOWN,
     Difference,
+    StoredModel,
     check_folder,
     differences_of,
-    files_of,
-    read_manifest,
+    stored_in,
     sync,
     write_draft,
 )
 from moli.workspace.database import Database
+from moli.workspace.shipped import is_shipped, shipped
 
 _CONTENT = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{4,64}")
-_SHOWN = 8  # characters of a hash in a model's name
 _ABANDONED = 24 * 3600.0  # seconds after which a draft is taken to be a crash's
 _HINT = "Give an alias, or 4 or more characters of a hash; 'moli models list' shows both."
-
-
-@dataclass(frozen=True, slots=True)
-class StoredModel:
-    """A model in the workspace.
-
-    Attributes:
-        name: as `support@3f9c1a2b`, with the alias it was asked for by, else its first; without
-            any alias, `3f9c1a2b`.
-        hash: SHA-256 of its content, in hexadecimal.
-        folder: where its files are. They are to be read, never written.
-        aliases: those that point at it now.
-        bytes: size of its files, the manifest not among them.
-    """
-
-    name: str
-    hash: str
-    folder: Path
-    manifest: Manifest
-    aliases: tuple[str, ...]
-    bytes: int
 
 
 class ModelStore:
@@ -145,7 +124,7 @@ class ModelStore:
             aliases = aliases_of(content, current_aliases(connection))
             if aliases:
                 raise InputError(
-                    f"{content[:_SHOWN]} is in use as {' and '.join(aliases)}",
+                    f"{content[:SHOWN]} is in use as {' and '.join(aliases)}",
                     fix=f"Point that elsewhere first: moli models alias {aliases[0]} HASH "
                     "(or --retire).",
                 )
@@ -159,13 +138,16 @@ class ModelStore:
         """The model by an alias, by `alias@hash` of those the alias has ever had, or by its hash.
 
         A hash may be cut to 4 characters or more. Where an alias could also be the beginning of a
-        hash, the alias is meant; a whole hash always means that content.
+        hash, the alias is meant; a whole hash always means that content. `builtin:NAME` is one
+        that ships with Moli; the store does not list it, nor can an alias point at it.
 
         Raises:
             InputError: several models fit.
             NotFoundError: none does; names that are near are told.
             WorkspaceError: its manifest cannot be read.
         """
+        if is_shipped(reference):
+            return shipped(reference)
         content, alias = self._resolve(reference)
         return self._stored(content, alias, self._current())
 
@@ -226,7 +208,7 @@ class ModelStore:
             if content.startswith(prefix) and (content in had or not alias)
         ]
         if not _PREFIX.fullmatch(prefix) or not fitting:
-            names = (f"{row.alias}@{row.hash[:_SHOWN]}" for row in rows if row.hash)
+            names = (f"{row.alias}@{row.hash[:SHOWN]}" for row in rows if row.hash)
             raise _unknown(reference, [*current, *names])
         if len(fitting) > 1:
             raise InputError(
@@ -247,7 +229,7 @@ class ModelStore:
         place = self._folder / content
         if not place.is_dir():
             raise NotFoundError(
-                f"the model {content[:_SHOWN]} is not on this disk",
+                f"the model {content[:SHOWN]} is not on this disk",
                 where=str(self._folder),
                 fix="Train or copy it again, or take another; 'moli models list' shows them.",
             )
@@ -261,14 +243,8 @@ class ModelStore:
         place = self._place(content)
         aliases = aliases_of(content, current)
         alias = alias or next(iter(aliases), "")
-        return StoredModel(
-            name=f"{alias}@{content[:_SHOWN]}" if alias else content[:_SHOWN],
-            hash=content,
-            folder=place,
-            manifest=read_manifest(place)[0],
-            aliases=aliases,
-            bytes=sum(path.stat().st_size for path in files_of(place).values()),
-        )
+        name = f"{alias}@{content[:SHOWN]}" if alias else content[:SHOWN]
+        return stored_in(place, name, content, aliases)
 
     def _sweep(self) -> None:
         """Make the store's folder, and clear it of what removals and crashes left."""

@@ -9,11 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
-from moli.metrics.classification import accuracy, macro_f1
 from moli.models.beside import read_beside
 from moli.models.hashes import ModelHashes, hashes_of
 from moli.models.text import folder_of, load_config
@@ -24,10 +21,10 @@ from moli.training.optim import cast
 from moli.training.pictures import Album, Preparation, opened, shifted
 from moli.training.samples import Sample
 from moli.training.shape import read_shape
-from moli.training.tasks.task import Task, plain
+from moli.training.tasks.classes import Classes, number_of
+from moli.training.tasks.task import plain
 from moli.training.tasks.transformer import load
 
-UNKNOWN = -100  # a label that was not there in training: it has no loss
 _KIND = "AutoModelForImageClassification"
 _SHAPE = {"hidden": 32, "layers": 2, "image": 32, "channels": 3}
 _STAGES = 3
@@ -43,15 +40,12 @@ class Picture:
     label: int
 
 
-class ImageClassification(Task):
+class ImageClassification(Classes):
     """A class for each image."""
 
     accepts = (LabelledImage,)
-    metric = "accuracy"
     packs = False
-    learns = ("labels",)
     text_column = "image"
-    labels: list[str]
     normalised = True  # by the images of a step; known when the model is built
 
     @property
@@ -102,13 +96,7 @@ class ImageClassification(Task):
                 where="method",
                 fix="Use method: full, or name a base.",
             )
-        self.labels = sorted({each.label for each in examples if isinstance(each, LabelledImage)})
-        if len(self.labels) < 2:
-            raise InputError(
-                f"every example has the label '{''.join(self.labels)}'",
-                where=str(self.recipe.data),
-                fix="Add examples of another class.",
-            )
+        super().prepare(examples)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
         """Without their pixels, which are read when they are needed.
@@ -116,14 +104,14 @@ class ImageClassification(Task):
         Raises:
             InputError: a file is missing or no image.
         """
-        number = {label: each for each, label in enumerate(self.labels)}
+        numbers = self.numbers
         size = max(1, self.preparation.image**2 // 256)  # as many as a transformer has patches
         groups = []
         for each in [each for each in examples if isinstance(each, LabelledImage)]:
             path = self._found(each.path)
             with opened(path):  # that it can be is better known now than hours later
                 pass
-            picture = Picture(path, number.get(each.label, UNKNOWN))
+            picture = Picture(path, number_of(each.label, numbers))
             groups.append([Sample((), picture, pixels=size)])
         return groups
 
@@ -137,11 +125,9 @@ class ImageClassification(Task):
         return path
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        names = dict(enumerate(self.labels))
-        classes = {"id2label": names, "label2id": {name: each for each, name in names.items()}}
         if self.new:
-            return self._ready(self._made(classes), dtype)
-        options = {**classes, "ignore_mismatched_sizes": True}  # another head than the base's
+            return self._ready(self._made(), dtype)
+        options = {**self.names, "ignore_mismatched_sizes": True}  # another head than the base's
         folder = folder_of(self.recipe.base)
         return self._ready(load(_KIND, self.recipe, folder, torch.float32, options), dtype)
 
@@ -162,7 +148,7 @@ class ImageClassification(Task):
         cast(model, dtype)
         return model
 
-    def _made(self, classes: dict[str, Any]) -> Any:
+    def _made(self) -> Any:
         """A small residual network with weights from torch's generator."""
         from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -173,7 +159,7 @@ class ImageClassification(Task):
             hidden_sizes=[hidden * 2**stage for stage in range(_STAGES)],
             depths=[self.shape["layers"]] * _STAGES,
             layer_type="basic",
-            **classes,
+            **self.names,
         )
         return ResNetForImageClassification(config)
 
@@ -187,22 +173,8 @@ class ImageClassification(Task):
         scores: torch.Tensor = inner(pixel_values=images.to(inner.device, inner.dtype)).logits
         return scores.float()
 
-    def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
-        wanted = torch.tensor([each.target.label for each in samples], device=outputs.device)
-        return cross_entropy(outputs, wanted, reduction="none", ignore_index=UNKNOWN)
-
-    def read(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:  # noqa: ARG002
-        """Probabilities of the classes."""
-        return list(torch.softmax(outputs, -1).cpu().numpy())
-
-    def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
-        said = [self.labels[int(np.argmax(each))] for each in answers]
-        wanted = [each.label for each in examples if isinstance(each, LabelledImage)]
-        return {"accuracy": accuracy(wanted, said), "macro_f1": macro_f1(wanted, said)}
-
-    def told(self, answer: Any) -> dict[str, Any]:
-        best = int(np.argmax(answer))
-        return {"label": self.labels[best], "probability": float(answer[best])}
+    def target_of(self, sample: Sample) -> int:
+        return int(sample.target.label)
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
         """How images are prepared and what the classes are, for an adapter as well."""

@@ -15,8 +15,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from moli.metrics.sequences import exact_share
+from moli.models.beside import read_json
 from moli.models.hashes import ModelHashes, hash_text
-from moli.models.text import Cutter, read_json
+from moli.models.text import Cutter
 from moli.records.errors import InputError
 from moli.records.examples import Example, Pair
 from moli.training.samples import Sample

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import torch
 
+from moli.models.beside import read_json
 from moli.models.hashes import ModelHashes
-from moli.models.text import read_json
 from moli.records.examples import Example
 from moli.training.recipe import Recipe
 from moli.training.samples import Sample

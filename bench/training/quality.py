@@ -1,0 +1,186 @@
+"""What models learn with Moli's recipes: each trained on all its data, judged on what it never saw.
+
+Use: python bench/training/quality.py [CASE ...]    (without a case: all that are known)
+Prints a Markdown table for bench/RESULTS.md. A case that is done is kept in bench/.work/quality and
+not run again; one that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+REPO = HERE.parents[1]
+DATA, RECIPES = REPO.parent / "shared" / "data", REPO / "examples" / "recipes"
+WORK = REPO / "bench" / ".work" / "quality"
+MOLI = str(Path(sys.executable).with_name("moli"))
+SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A recipe on a data set.
+
+    Attributes:
+        recipe: a file's name in examples/recipes, without which `settings` say everything.
+        write: writes the files to train and to judge by, and names them.
+    """
+
+    metric: str
+    write: Callable[[Path], tuple[Path, Path]]
+    recipe: str = ""
+    settings: tuple[str, ...] = ()
+
+
+def given(train: str, test: str) -> Callable[[Path], tuple[Path, Path]]:
+    """Files as they are."""
+    return lambda _: (DATA / train, DATA / test)
+
+
+def part(train: str, test: str, count: int) -> Callable[[Path], tuple[Path, Path]]:
+    """So many rows of each, drawn at random."""
+
+    def write(folder: Path) -> tuple[Path, Path]:
+        files = folder / "train.jsonl", folder / "test.jsonl"
+        for source, target in zip((train, test), files, strict=True):
+            with gzip.open(DATA / source, "rt", encoding="utf-8") as file:
+                rows = file.readlines()
+            target.write_text("".join(random.Random(0).sample(rows, count)), encoding="utf-8")
+        return files
+
+    return write
+
+
+def digits(folder: Path) -> tuple[Path, Path]:
+    """MNIST's images as files."""
+    from PIL import Image
+
+    def read(name: str, header: int) -> Any:
+        return np.frombuffer(gzip.decompress((DATA / "mnist" / name).read_bytes())[header:], "u1")
+
+    files = []
+    for name in ("train", "t10k"):
+        images = read(f"{name}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
+        labels = read(f"{name}-labels-idx1-ubyte.gz", 8)
+        (folder / name).mkdir(exist_ok=True)
+        files.append(folder / f"{name}.jsonl")
+        with files[-1].open("w", encoding="utf-8") as rows:
+            for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+                path = f"{name}/{number:05}.png"
+                Image.fromarray(image).save(folder / path)
+                rows.write(json.dumps({"image": path, "label": str(label)}) + "\n")
+    return files[0], files[1]
+
+
+def letters(folder: Path) -> tuple[Path, Path]:
+    """Words of random letters and the same letters in order; none to judge by is among the others.
+
+    They are as long as a T5's short tasks are: 3 to 10 letters.
+    """
+    draw = random.Random(0)
+    words = {
+        "".join(draw.choices("abcdefghijklmnop", k=draw.randint(3, 10))) for _ in range(22_000)
+    }
+    rows = [{"source": " ".join(w), "target": " ".join(sorted(w))} for w in sorted(words)]
+    draw.shuffle(rows)
+    files = folder / "train.jsonl", folder / "test.jsonl"
+    for file, chosen in zip(files, (rows[2000:], rows[:2000]), strict=True):
+        file.write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
+    return files
+
+
+IMDB = ("imdb/train.jsonl.gz", "imdb/test.jsonl.gz")
+CASES = {
+    "mnist": Case("accuracy", digits, "mnist"),
+    "banking77": Case(
+        "accuracy", given("banking77/train.jsonl.gz", "banking77/test.jsonl.gz"), "banking77"
+    ),
+    "stsb": Case("spearman", given("stsb/en_train.jsonl.gz", "stsb/en_test.jsonl.gz"), "stsb"),
+    "letters": Case("exact_match", letters, "sort"),
+    "imdb": Case("accuracy", given(*IMDB), settings=("task=classification",)),
+    "imdb-lora": Case(
+        "accuracy", given(*IMDB), settings=("task=classification", "method=lora", "rank=8")
+    ),
+} | {
+    f"imdb-attention-dropout-{dropout or 'none'}-{seed}": Case(
+        "accuracy",
+        part(*IMDB, 5000),
+        settings=("task=classification", f"seed={seed}", *([f"dropout={dropout}"] * bool(dropout))),
+    )
+    for seed in range(SEEDS)
+    for dropout in ("", "0.1")
+}
+
+
+def moli(*words: str) -> dict[str, Any]:
+    done = subprocess.run([MOLI, *words, "--json"], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"moli {' '.join(words)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def measure(name: str, case: Case) -> dict[str, Any]:
+    """Train and judge, in a workspace of the case's own."""
+    folder = WORK / name
+    kept = folder / "result.json"
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        train, test = case.write(folder)
+        runs = sorted((folder / ".moli" / "runs").glob("*/checkpoint.safetensors"))
+        if runs:
+            tuned = moli("tune", "--resume", runs[-1].parent.name, "-w", str(folder))["result"]
+        else:
+            moli("init", str(folder))
+            recipe = [str(RECIPES / f"{case.recipe}.yaml")] if case.recipe else []
+            settings = (*case.settings, f"data={train}", *held_out(case, train))
+            sets = [word for each in settings for word in ("--set", each)]
+            tuned = moli("tune", *recipe, *sets, "-w", str(folder))["result"]
+        judged = moli("evaluate", tuned["model"], str(test), "-w", str(folder))
+        kept.write_text(json.dumps({"tuned": tuned, "judged": judged}), encoding="utf-8")
+        shutil.rmtree(folder / "train", ignore_errors=True)
+    result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return result
+
+
+def held_out(case: Case, train: Path) -> tuple[str, ...]:
+    """STS-B has examples for it; elsewhere a recipe's share is taken."""
+    dev = train.with_name("en_dev.jsonl.gz")
+    return (f"held_out={dev}",) if case.recipe == "stsb" else ()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "cases", nargs="*", choices=[*CASES, []], metavar="CASE", help=str([*CASES])
+    )
+    asked = parser.parse_args().cases or [*CASES]
+    print("| case | learnt from | judged on | metric | 95 % | training | examples/s |")
+    print("|---|---|---|---|---|---|---|")
+    for name in asked:
+        case = CASES[name]
+        result = measure(name, case)
+        facts, judged = result["tuned"]["facts"], result["judged"]
+        low, high = judged["interval"]
+        print(
+            f"| {name} | {facts['examples']:,} | {judged['examples']:,} "
+            f"| {case.metric} **{judged['metrics'][case.metric]:.4f}** | {low:.4f} to {high:.4f} "
+            f"| {facts['seconds'] / 60:.1f} min | {facts['examples_per_second']:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Models that ship with Moli: folders as the store keeps them, in the package itself.
+
+shipped("builtin:reader").folder
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from moli.records.errors import NotFoundError
+from moli.workspace.content import MANIFEST, StoredModel, stored_in
+
+_SCHEME = "builtin:"
+
+
+def is_shipped(reference: str) -> bool:
+    """Whether a reference is of the form of those to models that ship."""
+    return reference.startswith(_SCHEME)
+
+
+def shipped(reference: str) -> StoredModel:
+    """The model that `builtin:NAME` names.
+
+    Raises:
+        NotFoundError: none that was trained by Moli ships by that name.
+    """
+    name = reference.removeprefix(_SCHEME)
+    if name not in shipped_names():
+        known = ", ".join(_SCHEME + each for each in shipped_names())
+        raise NotFoundError(f"no model ships as '{reference}'", fix=f"There is: {known}.")
+    return stored_in(_folder() / name, reference)
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Names of the models that ship, in order."""
+    return tuple(sorted(path.parent.name for path in _folder().glob(f"*/{MANIFEST}")))
+
+
+def _folder() -> Path:
+    return Path(str(files("moli"))) / "shipped"
