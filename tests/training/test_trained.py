@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from training import small
 from training.kept import keep, write_masked_model, write_spans
 
@@ -21,7 +22,9 @@ from moli.training.predict import (
     read_text,
     read_unanswered,
 )
-from moli.training.trained import load_trained
+from moli.training.recipe import make_recipe
+from moli.training.tasks import make_task
+from moli.training.trained import Trained, load_trained
 from moli.workspace.content import StoredModel
 from moli.workspace.datasets import read_dataset
 
@@ -211,6 +214,13 @@ def test_a_model_that_tells_more_than_a_text_takes_rows(root: Path) -> None:
     assert set(found.metrics) == {"loss", "exact_match", "f1"}
     assert found.interval[0] <= found.metrics["f1"] <= found.interval[1]
     assert found.report is None
+
+
+def test_a_model_that_writes_is_asked_elsewhere() -> None:
+    recipe = make_recipe({"task": "instruction", "base": "any", "data": "chats.jsonl"})
+    trained = Trained(make_task(recipe), torch.nn.Identity(), "bot@3f9c1a2b")
+    with pytest.raises(InputError, match=r"writes on.*moli models export bot@3f9c1a2b FOLDER"):
+        read_text(trained, "Where is my parcel?")
 
 
 @pytest.mark.slow

@@ -104,6 +104,7 @@ def read_unanswered(trained: Trained, path: Path) -> Dataset:
     Raises:
         InputError: it cannot be read, or has no row that this model reads.
     """
+    _check_answers(trained)
     if path.suffix.lower() == ".txt":
         rows = read_lines(path, _text_column(trained, str(path)))
     else:
@@ -119,6 +120,7 @@ def read_text(trained: Trained, text: str) -> Example:
     Raises:
         InputError: the model needs more than a text.
     """
+    _check_answers(trained)
     row = None
     if text.lstrip().startswith("{"):
         try:
@@ -238,6 +240,16 @@ def _classes(
     counts = confusion_matrix(wanted, said, labels)
     confusion = Confusion(tuple(labels), tuple(map(tuple, counts.tolist())))
     return classification_report(wanted, said, labels), confusion
+
+
+def _check_answers(trained: Trained) -> None:
+    if not trained.task.asked:
+        raise InputError(
+            f"a model of the task {trained.task.recipe.task} writes on, it has no answer for a row",
+            where=trained.name,
+            fix=f"Write it to a folder, 'moli models export {trained.name} FOLDER --merge', and "
+            "name that as the workspace's model.",
+        )
 
 
 def _text_column(trained: Trained, where: str) -> str:
