@@ -13,6 +13,7 @@ its end.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -121,27 +122,30 @@ def _fused(
 
 
 class _Block:
-    """A block of queries and the keys that it may see, as slices of the row."""
+    """A block of queries and the keys that it may see, as slices of their segment."""
 
     __slots__ = ("hidden", "keys", "queries")
 
     def __init__(self, queries: slice, keys: slice, hidden: torch.Tensor | None) -> None:
         self.queries, self.keys, self.hidden = queries, keys, hidden
 
+    @property
+    def size(self) -> int:
+        """Scores of one head."""
+        return (self.queries.stop - self.queries.start) * (self.keys.stop - self.keys.start)
 
-def _blocks(ends: list[int], pattern: Pattern) -> Iterator[_Block]:
+
+def _blocks(length: int, pattern: Pattern) -> Iterator[_Block]:
+    """The blocks of a segment: all of it at once, but where later keys are not seen."""
     causal, window, _ = pattern
-    begin = 0
-    for end in ends:
-        if not causal:
-            yield _Block(slice(begin, end), slice(begin, end), None)
-        else:
-            for first in range(begin, end, _BLOCK):
-                last = min(first + _BLOCK, end)
-                lowest = max(begin, first - window + 1) if window else begin
-                seen = _visible(last - first, first - lowest, last - lowest, window)
-                yield _Block(slice(first, last), slice(lowest, last), ~seen)
-        begin = end
+    if not causal:
+        yield _Block(slice(0, length), slice(0, length), None)
+        return
+    for first in range(0, length, _BLOCK):
+        last = min(first + _BLOCK, length)
+        lowest = max(0, first - window + 1) if window else 0
+        seen = _visible(last - first, first - lowest, last - lowest, window)
+        yield _Block(slice(first, last), slice(lowest, last), ~seen)
 
 
 def _visible(
@@ -155,7 +159,11 @@ def _visible(
 
 
 class _Segments(torch.autograd.Function):
-    """q [H, T, D], k and v [K, T, D] to [H, T, D]; queries of a group share their keys."""
+    """q [H, T, D], k and v [K, T, D] to [H, T, D]; queries of a group share their keys.
+
+    Each segment is copied to where its heads lie one after another, which is the only form that the
+    matrix products take without copying by themselves; the scale is worked in on the way.
+    """
 
     @staticmethod
     def forward(
@@ -167,56 +175,90 @@ class _Segments(torch.autograd.Function):
         scale: float,
         pattern: Pattern,
     ) -> torch.Tensor:
-        blocks = list(_blocks(ends, pattern))
-        q, k, v = _grouped(q, k.shape[0]), k.contiguous(), v.contiguous()
-        mixed = torch.empty_like(q)
-        size = (
-            q.shape[0]
-            * q.shape[1]
-            * sum((b.queries.stop - b.queries.start) * (b.keys.stop - b.keys.start) for b in blocks)
-        )
+        segments = [slice(*each) for each in pairwise([0, *ends])]
+        blocks = [list(_blocks(each.stop - each.start, pattern)) for each in segments]
+        size = len(q) * sum(block.size for each in blocks for block in each)
         ctx.keeps = any(ctx.needs_input_grad) and (size <= _KEPT or pattern[2] > 0)
+        mixed = _by_token(q)
+        inputs: list[torch.Tensor] = []
         kept: list[torch.Tensor] = []
-        for block in blocks:
-            p = _probabilities(q, k, block, scale)
-            dropped, mask, ctx.dropped_scale = drop(p, pattern[2]) if pattern[2] else (p, p, 1.0)
-            mixed[:, :, block.queries] = _unfold(dropped @ v[:, block.keys], q.shape[1])
-            if ctx.keeps:
-                kept += [p, mask] if pattern[2] else [p]
-        ctx.blocks, ctx.scale, ctx.dropout = blocks, scale, pattern[2]
-        ctx.save_for_backward(q, k, v, mixed, *kept)
-        return mixed.flatten(0, 1)
+        for segment, parts in zip(segments, blocks, strict=True):
+            q_, k_, v_ = _grouped(q, segment, len(k), scale), k[:, segment], v[:, segment]
+            k_, v_ = k_.contiguous(), v_.contiguous()
+            for block in parts:
+                p = _probabilities(q_, k_, block)
+                dropped, mask, ctx.dropped = drop(p, pattern[2]) if pattern[2] else (p, p, 1.0)
+                out = mixed[:, segment][:, block.queries]
+                out.copy_((dropped @ v_[:, block.keys]).view(out.shape))
+                if ctx.keeps:
+                    kept += [p, mask] if pattern[2] else [p]
+            inputs += [q_, k_, v_]
+        ctx.segments, ctx.blocks, ctx.scale, ctx.dropout = segments, blocks, scale, pattern[2]
+        ctx.save_for_backward(*inputs, *kept)
+        return mixed
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        q, k, v, mixed, *kept = ctx.saved_tensors
-        groups = q.shape[1]
-        gradient = _grouped(gradient, k.shape[0])
-        # The row's part of the softmax's derivative (Dao et al. 2022, appendix B.4).
-        wide = torch.promote_types(q.dtype, torch.float32)
-        rows = (gradient.to(wide) * mixed.to(wide)).sum(-1, keepdim=True).to(q.dtype)
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        each = iter(kept)
-        for block in ctx.blocks:
-            p = next(each) if ctx.keeps else _probabilities(q, k, block, ctx.scale)
-            g, used = _fold(gradient, block.queries), p
-            dp = g @ v[:, block.keys].transpose(1, 2)
-            if ctx.dropout:
-                mask = next(each) * ctx.dropped_scale
-                used, dp = p * mask, dp.mul_(mask)
-            dv[:, block.keys] += used.transpose(1, 2) @ g
-            ds = dp.sub_(_fold(rows, block.queries)).mul_(p).mul_(ctx.scale)
-            dq[:, :, block.queries] = _unfold(ds @ k[:, block.keys], groups)
-            dk[:, block.keys] += ds.transpose(1, 2) @ _fold(q, block.queries)
-        return dq.flatten(0, 1), dk, dv, None, None, None
+        count = 3 * len(ctx.segments)
+        inputs, kept = iter(ctx.saved_tensors[:count]), iter(ctx.saved_tensors[count:])
+        keys = len(ctx.saved_tensors[1])
+        dq = _by_token(gradient)
+        dk, dv = _by_token(gradient, keys), _by_token(gradient, keys)
+        for segment, parts in zip(ctx.segments, ctx.blocks, strict=True):
+            q, k, v = next(inputs), next(inputs), next(inputs)
+            g = _grouped(gradient, segment, keys)
+            to_k, to_v = _Sum(k), _Sum(v)
+            for block in parts:
+                p = next(kept) if ctx.keeps else _probabilities(q, k, block)
+                g_, used = _fold(g, block.queries), p
+                dp = g_ @ v[:, block.keys].transpose(1, 2)
+                if ctx.dropout:
+                    mask = next(kept) * ctx.dropped
+                    used, dp = p * mask, dp.mul_(mask)
+                to_v.add(block.keys, used.transpose(1, 2) @ g_)
+                ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
+                out = dq[:, segment][:, block.queries]
+                torch.mul((ds @ k[:, block.keys]).view(out.shape), ctx.scale, out=out)
+                to_k.add(block.keys, ds.transpose(1, 2) @ _fold(q, block.queries))
+            dk[:, segment], dv[:, segment] = to_k.total, to_v.total
+        return dq, dk, dv, None, None, None
 
 
 _apply: Any = _Segments.apply
 
 
-def _grouped(q: torch.Tensor, keys: int) -> torch.Tensor:
-    """[H, T, D] as [K, H/K, T, D]."""
-    return q.contiguous().view(keys, q.shape[0] // keys, *q.shape[1:])
+class _Sum:
+    """What blocks give the keys of a segment, [K, L, D]."""
+
+    def __init__(self, keys: torch.Tensor) -> None:
+        self._keys = keys
+        self._total: torch.Tensor | None = None
+
+    @property
+    def total(self) -> torch.Tensor:
+        assert self._total is not None  # noqa: S101 - a segment has a block
+        return self._total
+
+    def add(self, keys: slice, part: torch.Tensor) -> None:
+        if part.shape == self._keys.shape and self._total is None:
+            self._total = part
+            return
+        if self._total is None:
+            self._total = torch.zeros_like(self._keys)
+        self._total[:, keys] += part
+
+
+def _by_token(like: torch.Tensor, heads: int = 0) -> torch.Tensor:
+    """Room for [H, T, D] as the linear layers around have it, token by token."""
+    own, length, width = like.shape
+    return like.new_empty(length, heads or own, width).transpose(0, 1)
+
+
+def _grouped(q: torch.Tensor, segment: slice, keys: int, scale: float = 1.0) -> torch.Tensor:
+    """A segment of [H, T, D], scaled, as [K, H/K, L, D] of its own."""
+    own = q.new_empty(q.shape[0], segment.stop - segment.start, q.shape[2])
+    torch.mul(q[:, segment], scale, out=own)
+    return own.view(keys, -1, *own.shape[1:])
 
 
 def _fold(q: torch.Tensor, span: slice) -> torch.Tensor:
@@ -224,13 +266,10 @@ def _fold(q: torch.Tensor, span: slice) -> torch.Tensor:
     return q[:, :, span].flatten(1, 2)
 
 
-def _unfold(mixed: torch.Tensor, groups: int) -> torch.Tensor:
-    return mixed.view(mixed.shape[0], groups, -1, mixed.shape[-1])
-
-
-def _probabilities(q: torch.Tensor, k: torch.Tensor, block: _Block, scale: float) -> torch.Tensor:
-    """[K, G * L, keys]"""
-    scores = (_fold(q, block.queries) @ k[:, block.keys].transpose(1, 2)).mul_(scale)
+def _probabilities(q: torch.Tensor, k: torch.Tensor, block: _Block) -> torch.Tensor:
+    """[K, G * L, keys], from queries that are scaled."""
+    scores = _fold(q, block.queries) @ k[:, block.keys].transpose(1, 2)
     if block.hidden is not None:
-        _unfold(scores, q.shape[1]).masked_fill_(block.hidden, float("-inf"))
+        rows = scores.view(scores.shape[0], q.shape[1], -1, scores.shape[-1])
+        rows.masked_fill_(block.hidden, float("-inf"))
     return torch.softmax(scores, -1)

@@ -105,7 +105,7 @@ def _evaluating(session: Session) -> float:
     if not session.judged:
         return 0.0
     every, steps = session.loop.schedule.evaluate_every, session.loop.schedule.steps
-    times = -(-steps // every) + 1  # one more for the model that is kept
+    times = -(-steps // every)
     some: list[list[Sample]] = []
     for group in session.judged:
         if some and _tokens(some) >= _EVALUATED:
