@@ -47,6 +47,7 @@ bench-scale: $(VENV)/installed-dev
 bench-training: $(VENV)/installed-dev
 	@$(BIN)/python bench/training/speed.py
 	@$(BIN)/python bench/training/resume.py
+	@$(BIN)/python bench/training/quality.py
 
 soak: $(VENV)/installed-dev
 	@$(BIN)/python bench/soak.py

@@ -30,6 +30,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--folder", type=Path, default=Path("imdb"))
     asked = parser.parse_args()
+    model = asked.folder / "model"
+    if model.exists():
+        parser.error(f"{model} is there already: remove it, or name another --folder")
 
     # A recipe says what is wanted; what it leaves open, as the rate of learning, is derived.
     recipe = make_recipe(
@@ -47,7 +50,6 @@ def main() -> None:
     with Workspace.init(asked.folder) as workspace:
         result = tune(recipe, workspace, hear=[tell])
         trained = load_trained(workspace.models.get(result.model))
-        model = asked.folder / "model"
         export(workspace.models.get(result.model), model)
 
     test = evaluate_on(trained, asked.test)

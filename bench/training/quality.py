@@ -63,6 +63,15 @@ def part(train: str, test: str, count: int) -> Callable[[Path], tuple[Path, Path
     return write
 
 
+def squad(folder: Path) -> tuple[Path, Path]:
+    """The rows whose answer stands in one place, as examples/reader.py chooses them."""
+    target = folder / "train.jsonl"
+    with gzip.open(DATA / "squad" / "train-v1.1.jsonl.gz", "rt", encoding="utf-8") as rows:
+        chosen = [row for row in rows if json.loads(row)["answer_occurrences"] == [1]]
+    target.write_text("".join(chosen), encoding="utf-8")
+    return target, DATA / "squad" / "dev-v1.1.jsonl.gz"
+
+
 def digits(folder: Path) -> tuple[Path, Path]:
     """MNIST's images as files."""
     from PIL import Image
@@ -107,8 +116,19 @@ CASES = {
     "banking77": Case(
         "accuracy", given("banking77/train.jsonl.gz", "banking77/test.jsonl.gz"), "banking77"
     ),
-    "stsb": Case("spearman", given("stsb/en_train.jsonl.gz", "stsb/en_test.jsonl.gz"), "stsb"),
+    "stsb": Case(
+        "spearman",
+        given("stsb/en_train.jsonl.gz", "stsb/en_test.jsonl.gz"),
+        "stsb",
+        (f"held_out={DATA / 'stsb' / 'en_dev.jsonl.gz'}",),
+    ),
     "letters": Case("exact_match", letters, "sort"),
+    "reader": Case("f1", squad, "reader"),
+    "starter": Case(
+        "bits_per_byte",
+        given("classic_books/train.jsonl.gz", "classic_books/valid.jsonl.gz"),
+        "starter",
+    ),
     "imdb": Case("accuracy", given(*IMDB), settings=("task=classification",)),
     "imdb-lora": Case(
         "accuracy", given(*IMDB), settings=("task=classification", "method=lora", "rank=8")
@@ -140,25 +160,23 @@ def measure(name: str, case: Case) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         train, test = case.write(folder)
         runs = sorted((folder / ".moli" / "runs").glob("*/checkpoint.safetensors"))
-        if runs:
+        made = folder / "tuned.json"
+        if made.exists():
+            tuned = json.loads(made.read_text(encoding="utf-8"))
+        elif runs:
             tuned = moli("tune", "--resume", runs[-1].parent.name, "-w", str(folder))["result"]
         else:
             moli("init", str(folder))
             recipe = [str(RECIPES / f"{case.recipe}.yaml")] if case.recipe else []
-            settings = (*case.settings, f"data={train}", *held_out(case, train))
+            settings = (*case.settings, f"data={train}")
             sets = [word for each in settings for word in ("--set", each)]
             tuned = moli("tune", *recipe, *sets, "-w", str(folder))["result"]
+        made.write_text(json.dumps(tuned), encoding="utf-8")
         judged = moli("evaluate", tuned["model"], str(test), "-w", str(folder))
         kept.write_text(json.dumps({"tuned": tuned, "judged": judged}), encoding="utf-8")
         shutil.rmtree(folder / "train", ignore_errors=True)
     result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return result
-
-
-def held_out(case: Case, train: Path) -> tuple[str, ...]:
-    """STS-B has examples for it; elsewhere a recipe's share is taken."""
-    dev = train.with_name("en_dev.jsonl.gz")
-    return (f"held_out={dev}",) if case.recipe == "stsb" else ()
 
 
 def main() -> None:
@@ -173,10 +191,11 @@ def main() -> None:
         case = CASES[name]
         result = measure(name, case)
         facts, judged = result["tuned"]["facts"], result["judged"]
-        low, high = judged["interval"]
+        low, high = judged["interval"] if judged["metric"] == case.metric else ("", "")
+        between = f"{low:.4f} to {high:.4f}" if low else "-"
         print(
             f"| {name} | {facts['examples']:,} | {judged['examples']:,} "
-            f"| {case.metric} **{judged['metrics'][case.metric]:.4f}** | {low:.4f} to {high:.4f} "
+            f"| {case.metric} **{judged['metrics'][case.metric]:.4f}** | {between} "
             f"| {facts['seconds'] / 60:.1f} min | {facts['examples_per_second']:.0f} |",
             flush=True,
         )

@@ -119,3 +119,13 @@ def test_a_model_says_of_texts_end_to_end_what_it_says_of_each_alone(family: str
     ).last_hidden_state[0]
     # Rotary angles are computed in float32 in both.
     torch.testing.assert_close(packed, torch.cat(alone), rtol=0, atol=1e-6)
+
+
+def test_a_window_that_looks_both_ways_is_refused_where_it_matters() -> None:
+    ours = inputs(4, 4)
+    options: dict[str, Any] = {"cu_seq_lens_q": borders()}
+    with pytest.raises(NotImplementedError, match="both ways"):
+        segment_attention(Layer(causal=False), *ours, None, sliding_window=100, **options)
+    wide, _ = segment_attention(Layer(causal=False), *ours, None, sliding_window=400, **options)
+    plain, _ = segment_attention(Layer(causal=False), *ours, None, **options)
+    torch.testing.assert_close(wide, plain)

@@ -9,10 +9,14 @@ import pytest
 import torch
 from training.small import write_conversations, write_labelled, write_model
 
+from moli.records.errors import ModelError
 from moli.records.training import Evaluated, Event, StepTaken
 from moli.training import checkpoint
+from moli.training.checkpoint import Progress
 from moli.training.recipe import make_recipe
+from moli.training.run import tune
 from moli.training.session import Session
+from moli.workspace import Workspace
 
 
 def recipe(folder: Path, task: str = "classification", **values: Any) -> Any:
@@ -174,3 +178,37 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
     assert found is not None
     assert found[0].step == 1
     assert torch.equal(found[1]["w"], one["w"])
+
+
+def test_a_finished_run_keeps_its_report_and_no_weights(tmp_path: Path) -> None:
+    asked = recipe(tmp_path)
+    with Workspace.init(tmp_path / "home") as workspace:
+        result = tune(asked, workspace)
+        assert not list(result.folder.glob("*.safetensors"))
+        assert (result.folder / "events.jsonl").is_file()
+        assert workspace.models.get(result.model).manifest.metrics == result.facts["metrics"]
+
+
+def test_the_best_weights_of_a_checkpoint_outlive_better_ones_that_are_lost(tmp_path: Path) -> None:
+    best = [checkpoint.best_of(tmp_path, step) for step in (10, 20, 30)]
+    state = {"w": torch.ones(1)}
+    for path in best[:2]:
+        checkpoint.write(path, state, {})
+    checkpoint.save(tmp_path, Progress(step=25, best_step=20), state, {})
+    checkpoint.write(best[2], state, {})
+    assert [path.exists() for path in best] == [False, True, True]
+    found = checkpoint.load(tmp_path)
+    assert found and checkpoint.best_of(tmp_path, found[0].best_step) == best[1]
+    checkpoint.remove(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_diverges_is_stopped_and_told(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    session = Session.open(recipe(tmp_path), folder, lambda _: None)
+    with torch.no_grad():
+        session.loop.weights.masters[0][:] = float("nan")
+    session.loop.weights.publish()
+    with pytest.raises(ModelError, match=r"gradient of step 1 is not a number.*learning_rate"):
+        session.loop.run()

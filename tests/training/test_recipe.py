@@ -110,3 +110,17 @@ def test_a_recipe_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_a_number_may_be_written_with_an_exponent(tmp_path: Path) -> None:
     # YAML 1.1 takes 1e-4 for a text, as it lacks a point.
     assert read_recipe(write(tmp_path, LEAST + "learning_rate: 1e-4\n")).learning_rate == 1e-4
+
+
+def test_a_base_is_derived_from_the_task() -> None:
+    def base(task: str) -> str:
+        return make_recipe({"task": task, "data": "x"}).base
+
+    assert base("pretraining") == base("image") == base("seq2seq") == "new"
+    assert base("classification") == base("span") == "builtin:minilm"
+
+
+@pytest.mark.parametrize("name", ["Tickets", "two words", "票"])
+def test_a_name_that_is_no_alias_is_refused_before_anything_is_trained(name: str) -> None:
+    with pytest.raises(InputError, match="is not a name for an alias"):
+        make_recipe({"task": "classification", "data": "x", "name": name})

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look after the models that were made here.", no_args_is_help=True)
 
 Reference = Annotated[
-    str, typer.Argument(help="An alias, alias@hash, or 4 or more characters of a hash.")
+    str,
+    typer.Argument(help="An alias, alias@hash, 4 or more characters of a hash, or builtin:NAME."),
 ]
 
 
@@ -34,7 +35,7 @@ def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) 
         print_json({"models": found})
         return
     if not found:
-        typer.echo("No models yet.")
+        typer.echo(f"No models yet. {_shipped()}")
         return
     from rich.table import Table
 
@@ -49,6 +50,7 @@ def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) 
         metric, when = _main_metric(made.metrics), _moment(made.created_at)[:10]
         table.add_row(name, made.task, made.method, made.base, metric, _size(each), when)
     console().print(table)
+    console().print(_shipped())
 
 
 @app.command()
@@ -190,7 +192,13 @@ def alias(
 
 
 @app.command()
-def remove(name: Reference, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+def remove(
+    name: Annotated[
+        str, typer.Argument(help="An alias, alias@hash, or 4 or more characters of a hash.")
+    ],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
     """Remove a model from the disk; one that an alias points at is kept.
 
     Example: moli models remove 3f9c1a2b
@@ -201,6 +209,12 @@ def remove(name: Reference, as_json: JsonOption = False, workspace: WorkspaceOpt
         print_json({"removed": content})
     else:
         typer.echo(f"Removed: {content}")
+
+
+def _shipped() -> str:
+    from moli.workspace.shipped import shipped_names
+
+    return f"With Moli come: {', '.join(f'builtin:{name}' for name in shipped_names())}."
 
 
 def _main_metric(metrics: Mapping[str, float]) -> str:

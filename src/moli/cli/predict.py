@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+from moli.records.errors import MoliError, WorkspaceError
 
 if TYPE_CHECKING:
     from moli.records.examples import Example, Malformed
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 _ANSWERS = ("label", "answers", "starts", "target", "score")
 _SHOWN = 100  # characters of a text, on a terminal
 
-Model = Annotated[str, typer.Argument(help="An alias, alias@hash, or the beginning of a hash.")]
+Model = Annotated[
+    str, typer.Argument(help="An alias, alias@hash, the beginning of a hash, or builtin:NAME.")
+]
 
 
 def predict(
@@ -51,6 +54,8 @@ def predict(
         raise typer.BadParameter("give a FILE or --text", param_hint="FILE")
     if out and out.suffix not in (".jsonl", ".csv"):
         raise typer.BadParameter("its name ends in neither .jsonl nor .csv", param_hint="--out")
+    if out and not out.parent.is_dir():  # better told now than after the work
+        raise _unwritable(out, "there is no such folder")
     from moli.training import predict as answering
     from moli.training.trained import load_trained
 
@@ -168,8 +173,6 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         WorkspaceError: the file cannot be written.
     """
-    from moli.records.errors import WorkspaceError
-
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             if path.suffix == ".jsonl":
@@ -182,11 +185,15 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             for row in rows:
                 writer.writerow({key: _cell(value) for key, value in row.items()})
     except OSError as error:
-        raise WorkspaceError(
-            f"cannot be written ({error.strerror or error})",
-            where=str(path),
-            fix="Check the folder and who may write there.",
-        ) from error
+        raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def _unwritable(path: Path, reason: str) -> MoliError:
+    return WorkspaceError(
+        f"cannot be written ({reason})",
+        where=str(path),
+        fix="Check the folder and who may write there.",
+    )
 
 
 def _cell(value: Any) -> Any:

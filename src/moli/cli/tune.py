@@ -58,6 +58,8 @@ def tune(
     if resume:
         if recipe or check or changes:
             raise typer.BadParameter("a run has its recipe already", param_hint="--resume")
+        if ray:
+            raise typer.BadParameter("a run on Ray goes on by itself", param_hint="--ray")
         with open_workspace(workspace) as opened:
             _train(opened, resume, as_json=as_json)
         return
@@ -153,11 +155,14 @@ def _show(result: Result) -> None:
         f"{facts['examples_per_second']:,} examples and {facts['tokens_per_second']:,} tokens a "
         f"second, {facts['peak_memory_mb']:,} MB at most"
     )
+    left = {"malformed": "malformed", "cut": "cut", "overlap_removed": "held out as well"}
+    notes = [f"{facts[name]:,} {told}" for name, told in left.items() if facts.get(name)]
     rows = {
         "metrics": metrics or "none, as nothing is held out",
         "best": f"at step {facts['best_step']:,} of {facts['step']:,}" if metrics else "",
         "time": f"{duration(facts['seconds'])} in training{_against(facts)}",
         "rates": rates,
+        "rows": f"{', '.join(notes)}; 'moli tune --check' tells which" if notes else "",
         "report": str(result.folder / PAGE),
     }
     for name, told in rows.items():

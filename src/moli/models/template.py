@@ -14,13 +14,14 @@ from typing import Any
 from moli.records.errors import InputError
 from moli.records.messages import Message
 
-# For bases that have none: plain words, so that no token is new to them.
+# For bases that have none: plain words, so that no token is new to them. The space before an answer
+# is the answer's, as it is in the tokens of byte-level tokenizers.
 PLAIN = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
     "{{ 'Assistant: ' + message['content'] + eos_token + '\n' }}"
     "{% else %}{{ message['role'].capitalize() + ': ' + message['content'] + '\n' }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 
 
@@ -42,11 +43,15 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> list[Rendered]:
     """A conversation as text: once, or once for each turn of the assistant where the template
     writes earlier turns otherwise than the last one (as those do that drop earlier thoughts).
 
+    A turn of the assistant that nothing comes before answers nobody, and is read only.
+
     Raises:
         InputError: the template refuses the conversation, or does not write an answer as the
             continuation of the prompt for it.
     """
-    said = [number for number, each in enumerate(messages) if each.role == "assistant"]
+    said = [number for number, each in enumerate(messages) if each.role == "assistant" and number]
+    if not said:
+        return []
     wholes = [_text(tokenizer, messages[: number + 1]) for number in said]
     starts = [len(_prompt(tokenizer, messages, n, w)) for n, w in zip(said, wholes, strict=True)]
     stop = tokenizer.eos_token or ""
@@ -88,7 +93,7 @@ def _text(tokenizer: Any, messages: Sequence[Message], *, asking: bool = False) 
     turns = [{"role": each.role, "content": each.content} for each in messages]
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asking)
-    except TemplateError as error:
+    except (TemplateError, ValueError) as error:
         raise InputError(
             f"the chat template refuses the conversation ({error})",
             where="template",

@@ -13,6 +13,7 @@ its end.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -75,6 +76,10 @@ def segment_attention(
     ends = [query.shape[2]] if borders is None else borders.tolist()[1:]
     scale = options.get("scaling") or query.shape[-1] ** -0.5
     window = options.get("sliding_window") or 0
+    if window and not causal:
+        if window < max(end - begin for begin, end in pairwise([0, *ends])):
+            raise NotImplementedError("a window that looks both ways is not computed by segments")
+        window = 0
     dropout = float(options.get("dropout") or 0.0)
     rows = []
     for q, k, v in zip(query, key, value, strict=True):
@@ -121,18 +126,18 @@ def _fused(
     return torch.cat(parts, 1)
 
 
+@dataclass(frozen=True, slots=True)
 class _Block:
     """A block of queries and the keys that it may see, as slices of their segment."""
 
-    __slots__ = ("hidden", "keys", "queries")
-
-    def __init__(self, queries: slice, keys: slice, hidden: torch.Tensor | None) -> None:
-        self.queries, self.keys, self.hidden = queries, keys, hidden
+    queries: slice
+    keys: slice
+    hidden: torch.Tensor | None
 
     @property
     def size(self) -> int:
         """Scores of one head."""
-        return (self.queries.stop - self.queries.start) * (self.keys.stop - self.keys.start)
+        return int((self.queries.stop - self.queries.start) * (self.keys.stop - self.keys.start))
 
 
 def _blocks(length: int, pattern: Pattern) -> Iterator[_Block]:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from moli.records.errors import InputError
 
-CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+CHECKPOINT, _BEST = "checkpoint.safetensors", "best-*.safetensors"
 
 
 @dataclass(slots=True)
@@ -52,6 +52,24 @@ def save(
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     write(folder / CHECKPOINT, tensors, {"progress": json.dumps(asdict(progress))})
+    for path in folder.glob(_BEST):  # from here on, only the best that this checkpoint knows
+        if path != best_of(folder, progress.best_step):
+            path.unlink()
+
+
+def best_of(folder: Path, step: int) -> Path:
+    """Where the weights of an evaluation are kept that was the best so far.
+
+    It is named by its step: a run that goes on from an earlier checkpoint than that finds what was
+    the best then.
+    """
+    return folder / _BEST.replace("*", str(step))
+
+
+def remove(folder: Path) -> None:
+    """Remove what is kept to go on with a run."""
+    for path in (folder / CHECKPOINT, *folder.glob(_BEST)):
+        path.unlink(missing_ok=True)
 
 
 def load(folder: Path) -> tuple[Progress, dict[str, torch.Tensor], dict[str, torch.Tensor]] | None:

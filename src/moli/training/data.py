@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moli.records.errors import InputError
-from moli.records.examples import Example, Located, Malformed
+from moli.records.examples import Example, Labelled, Located, Malformed, Match, Pair, Span
 from moli.training.recipe import Recipe
 from moli.workspace.datasets import Dataset, read_dataset
 
@@ -76,19 +76,43 @@ def read_data(recipe: Recipe, accepts: tuple[type, ...]) -> Data:
 def split(
     examples: Sequence[Located], share: float, seed: int
 ) -> tuple[tuple[Located, ...], tuple[Located, ...]]:
-    """Two parts, the second with about `share` of the examples, equal ones on the same side."""
+    """Two parts, the second with about `share` of the examples.
+
+    Examples that are about the same are on the same side: a model that has seen a text knows more
+    of another question about it than of any other.
+    """
     if not 0 <= share < 1:
         raise InputError(
             f"'held_out' is {share}", where="recipe", fix="Give a share below 1, or a file."
         )
-    # Not set(): its order is another in each process.
-    distinct = list(dict.fromkeys(each.example for each in examples))
-    random.Random(seed).shuffle(distinct)  # noqa: S311 - for a split, not for a secret
-    count = min(round(share * len(distinct)), _MOST_HELD_OUT)
-    judged = set(distinct[:count])
-    train = tuple(each for each in examples if each.example not in judged)
-    held_out = {each.example: each for each in examples if each.example in judged}
-    return train, tuple(held_out.values())
+    # Not sets: their order is another in each process.
+    alike: dict[object, dict[Example, Located]] = {}
+    for each in examples:
+        alike.setdefault(_subject(each.example), {})[each.example] = each
+    subjects = list(alike)
+    random.Random(seed).shuffle(subjects)  # noqa: S311 - for a split, not for a secret
+    count = min(round(share * sum(map(len, alike.values()))), _MOST_HELD_OUT)
+    judged: dict[Example, Located] = {}
+    for subject in subjects:
+        if len(judged) >= count:
+            break
+        judged |= alike[subject]
+    return tuple(each for each in examples if each.example not in judged), tuple(judged.values())
+
+
+def _subject(example: Example) -> object:
+    """What an example is about: the text that others may be about as well."""
+    match example:
+        case Span():
+            return example.context
+        case Match():
+            return example.query
+        case Labelled():
+            return example.text
+        case Pair():
+            return example.source or example.target
+        case _:
+            return example
 
 
 def check_dataset(dataset: Dataset, recipe: Recipe, accepts: tuple[type, ...]) -> None:

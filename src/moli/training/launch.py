@@ -87,7 +87,7 @@ def _gpus(workers: int) -> bool:
     if there.get("CPU", 0) < workers:
         raise InputError(
             f"{workers} workers need as many CPUs, and the cluster has {there.get('CPU', 0):g}",
-            where="--workers",
+            where="Ray",
             fix="Ask for fewer, or add machines with 'ray start --address'.",
         )
     return False

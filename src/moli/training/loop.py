@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
+from moli.records.errors import ModelError
 from moli.records.training import Evaluated, Event, StepTaken
 from moli.training import checkpoint
 from moli.training.checkpoint import Progress
@@ -177,6 +179,12 @@ class Loop:
             summed += float(loss.detach())
         norm = self.weights.clip(_CLIP)
         progress = self.progress
+        if not math.isfinite(norm):
+            raise ModelError(
+                f"the gradient of step {progress.step + 1:,} is not a number: training diverged",
+                where=self.folder.name,
+                fix="Lower learning_rate, or use precision: fp32.",
+            )
         rate = self.optimizers.step(schedule(progress.step, self.schedule.steps))
         self.weights.publish()
         self.weights.clear()
@@ -213,7 +221,7 @@ class Loop:
             progress.metrics = metrics
             state = self.world.whole(self.weights.state())
             if self.world.rank == 0:
-                checkpoint.write(self.folder / checkpoint.BEST, state, {"step": progress.step})
+                checkpoint.write(checkpoint.best_of(self.folder, progress.step), state, {})
         else:
             progress.stale += 1
         seconds = time.perf_counter() - begun
@@ -224,7 +232,7 @@ class Loop:
         from safetensors.torch import load_file
 
         self.world.first(lambda: None)  # which has written it by then
-        return load_file(self.folder / checkpoint.BEST)
+        return load_file(checkpoint.best_of(self.folder, self.progress.best_step))
 
     def _saving_is_due(self, seconds: float) -> bool:
         every = self.schedule.save_every

@@ -41,8 +41,6 @@ def apply(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
         return model
     if method == "adapter":
         return add_bottlenecks(model, recipe.rank, heads(model))
-    if method == "qlora":
-        require_four_bits()
     from peft import get_peft_model
 
     try:
@@ -73,6 +71,19 @@ def require_four_bits() -> None:
             where="method",
             fix="pip install bitsandbytes, or " + fix[0].lower() + fix[1:],
         )
+
+
+def four_bits(dtype: torch.dtype) -> dict[str, Any]:
+    """How a base is loaded in 4 bits (Dettmers et al. 2023, section 3)."""
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": 0}}
 
 
 def mark_new(model: Any, missing: Set[str]) -> None:

@@ -100,7 +100,8 @@ def cast(model: torch.nn.Module, dtype: torch.dtype) -> None:
     for module in model.modules():
         if not isinstance(module, _NOT_CAST):
             for parameter in module.parameters(recurse=False):
-                parameter.data = parameter.data.to(dtype)
+                if parameter.is_floating_point():  # weights in 4 bits are not
+                    parameter.data = parameter.data.to(dtype)
 
 
 def schedule(step: int, steps: int, warmup: float = 0.06) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ from moli.metrics.classification import (
 )
 from moli.metrics.statistics import Interval, bootstrap_interval, wilson_interval
 from moli.records.errors import InputError
-from moli.records.examples import Example, Labelled, LabelledImage, Located, Malformed
+from moli.records.examples import Example, Labelled, LabelledImage, Malformed
 from moli.training import inference
-from moli.training.data import check_dataset
+from moli.training.data import check_dataset, examples_of
 from moli.training.inference import Outcome, combined
 from moli.training.samples import Sample
 from moli.training.trained import Trained
@@ -110,8 +110,7 @@ def read_unanswered(trained: Trained, path: Path) -> Dataset:
     else:
         rows = read_rows(path)
     columns = trained.task.recipe.columns
-    found = read_questions(rows, trained.task.asked, path=path, columns=columns)
-    return replace(found, examples=tuple(_beside(each, path) for each in found.examples))
+    return read_questions(rows, trained.task.asked, path=path, columns=columns)
 
 
 def read_text(trained: Trained, text: str) -> Example:
@@ -128,7 +127,9 @@ def read_text(trained: Trained, text: str) -> Example:
         except json.JSONDecodeError:
             row = None  # then it is a text that begins so
     row = row if isinstance(row, dict) else {_text_column(trained, "--text"): text}
-    found = read_questions([Row("--text", row)], trained.task.asked, path=Path("--text"))
+    task = trained.task
+    rows = [Row("--text", row)]
+    found = read_questions(rows, task.asked, path=Path("--text"), columns=task.recipe.columns)
     if found.malformed:
         wrong = found.malformed[0]
         raise InputError(wrong.what, where=wrong.where, fix=wrong.fix)
@@ -161,14 +162,14 @@ def evaluate_on(trained: Trained, path: Path, *, hear: Hear | None = None) -> Ev
     task = trained.task
     dataset = read_dataset(path, columns=task.recipe.columns)
     check_dataset(dataset, task.recipe, task.accepts)
-    examples = [_beside(each, path).example for each in dataset.examples]
+    examples = examples_of(dataset.examples)
     groups = task.samples(examples, training=False)
+    if not any(groups):
+        raise InputError("no example says anything", where=str(path), fix="Add examples.")
     begun = time.perf_counter()
     outcome = _run(trained, groups, judged=True, hear=hear)
     seconds = time.perf_counter() - begun
     answers, answered = combined(task, outcome, examples)
-    if not answers:
-        raise InputError("no example says anything", where=str(path), fix="Add examples.")
     metrics = {"loss": outcome.loss, **task.judge(answers, answered)}
     metric = task.metric if task.metric in metrics else [*metrics][1]
     tokens = sum(each.size for group in groups for each in group)
@@ -261,13 +262,3 @@ def _text_column(trained: Trained, where: str) -> str:
         where=where,
         fix="Give rows with columns, as JSONL; for one, a JSON object as --text.",
     )
-
-
-def _beside(located: Located, path: Path) -> Located:
-    """An example whose image is found beside the data that name it."""
-    example = located.example
-    if isinstance(example, LabelledImage):
-        file = (path if path.is_dir() else path.parent) / example.path
-        if file.is_file():
-            return replace(located, example=replace(example, path=file))
-    return located

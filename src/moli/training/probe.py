@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -38,10 +40,7 @@ class Machine:
 def probe() -> Machine:
     """Try the machine: under half a second."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    gflops = {
-        name: _matmul_gflops(dtype, device)
-        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
-    }
+    gflops = {name: _matmul_gflops(dtype, device) for name, dtype in DTYPES.items()}
     memory = torch.cuda.mem_get_info()[0] if device == "cuda" else _available_memory()
     return Machine(device, torch.get_num_threads(), gflops, memory)
 

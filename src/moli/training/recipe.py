@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moli.records.errors import InputError
+from moli.workspace.aliases import check_alias
 
 TaskName = Literal[
     "classification",
@@ -25,6 +26,8 @@ MethodName = Literal["full", "lora", "rslora", "dora", "adapter", "prefix", "pro
 
 
 _PATHS = ("data", "held_out", "template")
+# The base of a recipe that names none; of tasks that are not here, the encoder that ships.
+_BASE = {"pretraining": "new", "seq2seq": "new", "image": "new"}
 
 
 class Recipe(BaseModel):
@@ -33,7 +36,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: TaskName = Field(description="What the model is to learn to do")
-    base: str = Field("builtin:minilm", description="Model to start from; `new` makes one by shape")
+    base: str = Field(description="Model to start from; `new` makes one by shape")
     data: Path = Field(description="Examples: a file or a folder")
     held_out: Path | float = Field(
         0.05, description="Examples to judge by: a file or folder, or a share of `data`"
@@ -114,6 +117,7 @@ def make_recipe(
     Raises:
         InputError: a key is unknown (the nearest known one is named) or a value cannot be used.
     """
+    values = {"base": _BASE.get(str(values.get("task")), "builtin:minilm"), **values}
     for key in values:
         if key not in Recipe.model_fields:
             raise InputError(f"unknown key '{key}'", where=where, fix=_nearest(str(key)))
@@ -127,6 +131,8 @@ def make_recipe(
         raise InputError(
             f"'{key}' is {first['input']!r}: {first['msg'].lower()}", where=where, fix=_meaning(key)
         ) from error
+    if recipe.name:
+        check_alias(recipe.name)
     if folder is None:
         return recipe
     paths = {

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from moli.records.errors import InputError, MoliError, NotFoundError
 from moli.records.training import Event, RunEnded, RunStarted
+from moli.training.checkpoint import remove
 from moli.training.listeners.curves import FILE as EVENTS
 from moli.training.listeners.curves import read_events
 from moli.training.recipe import Recipe, make_recipe
@@ -131,6 +132,8 @@ def _run(
         raise
     facts = session.facts | session.outcome() | {"model": model}
     tell(RunEnded(status, loop.progress.step, facts))
+    if status != "interrupted":
+        world.first(lambda: remove(folder))
     return Result(folder.name, folder, status, model, facts)
 
 

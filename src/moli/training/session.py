@@ -7,8 +7,10 @@ import resource
 import shutil
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from moli.training.data import Data, examples_of, read_data
 from moli.training.dropout import replace_dropout
 from moli.training.loop import Alone, Loop, Schedule, World
 from moli.training.optim import Optimizers, count
-from moli.training.probe import keep_memory, probe
+from moli.training.probe import DTYPES, keep_memory, probe
 from moli.training.proof import Proof, prove_packing
 from moli.training.recipe import Recipe
 from moli.training.run import SETTLED, check_unchanged
@@ -33,7 +35,6 @@ from moli.training.tasks.task import Task
 from moli.workspace import Workspace
 
 _EVALUATION_TOKENS = 200_000
-_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ class Session:
         if task.divisible:
             loop.batching = dataclasses.replace(loop.batching, cap=settled.cap)
         task.packed = loop.batching.packed
-        if judged:
+        if any(judged):
             evaluate = _evaluation(task, model, held_out, judged)
             loop.evaluate = lambda: world.within(loop.loss, evaluate)
         loop.resume()
@@ -122,7 +123,7 @@ class Session:
         """Keep the trained weights in the workspace; what was kept for resuming is removed."""
         world = self.loop.world
         self.facts["metrics"] = self.loop.progress.metrics
-        world.collect(self.model, _DTYPES[str(self.settled.recipe.precision)])
+        world.collect(self.model, DTYPES[str(self.settled.recipe.precision)])
         return world.first(lambda: self._keep(workspace))
 
     def _keep(self, workspace: Workspace) -> Any:
@@ -163,7 +164,9 @@ def peak_memory_mb() -> int:
 def build(task: Task, recipe: Recipe) -> torch.nn.Module:
     """The model that a recipe trains, in training mode."""
     # Full tuning begins from the weights as they are; a frozen base is read as it is computed with.
-    dtype = torch.float32 if recipe.method == "full" else _DTYPES[str(recipe.precision)]
+    if recipe.method == "qlora":
+        methods.require_four_bits()
+    dtype = torch.float32 if recipe.method == "full" else DTYPES[str(recipe.precision)]
     model = methods.apply(task.build(dtype), recipe)
     replace_dropout(model)
     lora.fuse(model)
@@ -209,13 +212,15 @@ def _judged(task: Task, groups: list[list[Sample]]) -> list[list[Sample]]:
     kept: list[list[Sample]] = []
     left = _EVALUATION_TOKENS
     for group in groups:
+        sizes = list(accumulate(each.size for each in group))
         if task.metric == "loss":  # which is a mean: a part of an example tells as well
-            room = [sum(each.size for each in group[:n]) <= left for n in range(1, len(group) + 1)]
-            group = group[: sum(room)]
-        left -= sum(each.size for each in group)
-        if left < 0:
+            group = group[: bisect_right(sizes, left)]
+        elif sizes and sizes[-1] > left:
             break
+        left -= sizes[len(group) - 1] if group else 0
         kept.append(group)
+        if left <= 0:
+            break
     return kept
 
 
@@ -228,7 +233,7 @@ def _loop(
     world: World,
 ) -> Loop:
     recipe, task = settled.recipe, loss.task
-    weights = world.spread(loss, _DTYPES[str(recipe.precision)])
+    weights = world.spread(loss, DTYPES[str(recipe.precision)])
     batch = int(recipe.batch or 1)
     each_epoch = steps_in_epoch(len(samples), batch)
     steps = max(1, round(each_epoch * recipe.epochs))
@@ -239,7 +244,7 @@ def _loop(
             weights,
             str(recipe.optimizer),
             float(recipe.learning_rate or 0),
-            pretraining=recipe.task == "pretraining",
+            pretraining=recipe.task == "pretraining" and recipe.base == "new",
         ),
         samples=samples,
         batching=Batching(batch, settled.cap if task.divisible else 1 << 40, task.packed),

@@ -60,7 +60,8 @@ def settle(recipe: Recipe, machine: Machine, width: int) -> Settled:
             "method": method,
             "learning_rate": float(f"{rate:.2g}"),
             "batch": recipe.batch or _BATCH.get(recipe.task, 16),
-            "optimizer": recipe.optimizer or ("muon" if recipe.task == "pretraining" else "adamw"),
+            "optimizer": recipe.optimizer
+            or ("muon" if recipe.task == "pretraining" and new else "adamw"),
             "precision": recipe.precision or machine.precision,
         }
     )

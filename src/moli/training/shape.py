@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from moli.records.errors import InputError
 from moli.training.recipe import Recipe
 
 
-def read_shape(recipe: Recipe, defaults: Mapping[str, int]) -> dict[str, int]:
+def read_shape(
+    recipe: Recipe, defaults: Mapping[str, int], others: Sequence[str] = ()
+) -> dict[str, int]:
     """The recipe's shape with what it leaves out.
+
+    Args:
+        others: names of what follows from the rest where it is not given.
 
     Raises:
         InputError: such a model has no part of that name, or a number cannot be used.
     """
     for name, value in recipe.shape.items():
-        if name not in defaults:
-            near = difflib.get_close_matches(name, defaults, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(defaults)}."
+        known = [*defaults, *others]
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(known)}."
             raise InputError(f"a new model has no '{name}'", where="shape", fix=hint)
         if value < 1:
             raise InputError(f"'{name}' is {value}", where="shape", fix="Give 1 or more.")
+    if recipe.method not in (None, "full"):
+        raise InputError(
+            f"a new model has nothing that '{recipe.method}' could adapt",
+            where="method",
+            fix="Use method: full, or name a base.",
+        )
     shape = {**defaults, **recipe.shape}
     if shape["hidden"] % shape.get("heads", 1):
         raise InputError(

@@ -16,6 +16,7 @@ from moli.models.hashes import hash_text, hash_tokenizer, hash_weights
 from moli.models.text import folder_of, load_tokenizer
 from moli.records.errors import ModelError
 from moli.training import lora, methods
+from moli.training.probe import DTYPES, probe
 from moli.training.proof import prove_packing
 from moli.training.recipe import Recipe, make_recipe
 from moli.training.samples import Sample
@@ -23,7 +24,6 @@ from moli.training.tasks import make_task
 from moli.training.tasks.task import Task
 from moli.workspace.content import StoredModel, read_manifest
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 # Samples below which it is not worth while to prove that they may be packed.
 _FEW = 16
 
@@ -58,7 +58,8 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
     """A stored model, ready to answer.
 
     Args:
-        precision: "bf16" or "fp32"; by default what it was trained in.
+        precision: "bf16" or "fp32"; by default what it was trained in, if this machine is good at
+            that.
 
     Raises:
         ModelError: its base, or its own folder, is not what it was; see `check_contract`.
@@ -66,7 +67,9 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
     recipe = recipe_of(stored)
     check_contract(stored, recipe)
     task = make_task(recipe)
-    model = task.restore(stored.folder, DTYPES[precision or recipe.precision or "fp32"])
+    if not precision:
+        precision = "bf16" if recipe.precision == "bf16" == probe().precision else "fp32"
+    model = task.restore(stored.folder, DTYPES[precision])
     lora.fuse(model)
     if torch.cuda.is_available():
         model.cuda()
@@ -95,7 +98,7 @@ def check_contract(stored: StoredModel, recipe: Recipe) -> None:
         raise ModelError(
             f"it has been changed since it was stored ({', '.join(changed)})",
             where=stored.name,
-            fix=f"Remove it and train it again; 'moli models verify {stored.hash[:8]}' tells more.",
+            fix=f"Remove it and train it again; 'moli models verify {stored.name}' tells more.",
         )
     if made.tokenizer_hash:
         template = load_tokenizer(str(stored.folder)).chat_template or ""

@@ -28,7 +28,10 @@ def shipped(reference: str) -> StoredModel:
     name = reference.removeprefix(_SCHEME)
     if name not in shipped_names():
         known = ", ".join(_SCHEME + each for each in shipped_names())
-        raise NotFoundError(f"no model ships as '{reference}'", fix=f"There is: {known}.")
+        raise NotFoundError(
+            f"no trained model ships as '{reference}'",
+            fix=f"There is: {known}; and builtin:minilm, as a base.",
+        )
     return stored_in(_folder() / name, reference)
 
 

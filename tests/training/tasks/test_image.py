@@ -144,7 +144,9 @@ def test_statistics_stay_in_float32_and_are_those_of_the_batches(
     data: Path, tmp_path: Path
 ) -> None:
     task = ImageClassification(_new(data))
-    examples = [LabelledImage(Path(f"images/{each}.png"), "ab"[each % 2]) for each in range(8)]
+    examples = [
+        LabelledImage(data.parent / f"images/{each}.png", "ab"[each % 2]) for each in range(8)
+    ]
     task.prepare(examples)
     samples = [each for group in task.samples(examples, training=True) for each in group]
     model = task.build(torch.float32).train()
@@ -163,7 +165,9 @@ def test_statistics_stay_in_float32_and_are_those_of_the_batches(
 
 def test_frozen_statistics_and_those_of_one_image_do_not_move(data: Path, tmp_path: Path) -> None:
     task = ImageClassification(_new(data))
-    examples = [LabelledImage(Path(f"images/{each}.png"), "ab"[each % 2]) for each in range(2)]
+    examples = [
+        LabelledImage(data.parent / f"images/{each}.png", "ab"[each % 2]) for each in range(2)
+    ]
     task.prepare(examples)
     samples = [each for group in task.samples(examples, training=True) for each in group]
     model = task.build(torch.float32).train()
@@ -213,11 +217,14 @@ def test_one_label_is_refused(data: Path) -> None:
 
 
 def test_a_new_model_is_not_adapted_and_has_no_unknown_part(data: Path) -> None:
-    examples = [LabelledImage(Path(f"images/{each}.png"), "ab"[each]) for each in range(2)]
+    examples = _pictures(data, 2)
     with pytest.raises(InputError, match="nothing that 'lora' could adapt"):
         ImageClassification(_new(data, method="lora")).prepare(examples)
     recipe = recipe_of(task="image", base="new", data=data, shape={"hiden": 8})
-    task = ImageClassification(recipe)
-    task.prepare(examples)
     with pytest.raises(InputError, match=r"no 'hiden'.*Did you mean 'hidden'"):
-        task.build(torch.float32)
+        ImageClassification(recipe).prepare(examples)
+
+
+def _pictures(data: Path, count: int) -> list[LabelledImage]:
+    folder = data.parent / "images"
+    return [LabelledImage(folder / f"{each}.png", "ab"[each % 2]) for each in range(count)]

@@ -152,3 +152,35 @@ def test_what_is_too_long_is_cut_and_said_to_be(tmp_path: Path) -> None:
     assert [each.size for each in cut] == [8]
     assert cut[0].cut > 20
     assert dropped == []  # nothing of its answer would be left
+
+
+def test_a_turn_that_answers_nobody_is_read_and_not_learnt(tmp_path: Path) -> None:
+    task = task_of(tmp_path, TEMPLATES["chatml"])
+    opened = Conversation((Message("assistant", "w1 w2"), *TALK[1:3]))
+    ((sample,),) = task.samples([opened], training=True)
+    learnt = task.tokenizer.decode(sample.parts[0][sample.target])
+    assert learnt.split() == ["w4", "w5", "[SEP]"]
+    alone = Conversation((Message("assistant", "w1 w2"),))
+    assert task.samples([alone], training=True) == [[]]
+    assert task.contract([alone, opened]) == []
+
+
+def test_a_completion_of_nothing_is_learnt_as_a_text_with_its_end(tmp_path: Path) -> None:
+    task = task_of(tmp_path, TEMPLATES["chatml"])
+    ((sample,), (text,)) = task.samples([Pair(" ", "w1 w2"), Text("w1 w2")], training=True)
+    assert sample.parts[0].tolist() == text.parts[0].tolist()
+    assert task.tokenizer.decode(sample.parts[0]).split() == ["w1", "w2", "[SEP]"]
+
+
+def test_the_plain_template_asks_with_the_tokens_it_was_taught_with(tmp_path: Path) -> None:
+    from moli.models.template import PLAIN
+    from moli.training.tasks.pretraining import train_tokenizer
+
+    task = task_of(tmp_path, PLAIN)
+    task.tokenizer = train_tokenizer(["Assistant: Hello there. User: Hi, who are you?\n" * 20], 300)
+    task.tokenizer.chat_template = PLAIN
+    talk = Conversation((Message("user", "Hi"), Message("assistant", "Hello")))
+    assert task.contract([talk]) == []
+    ((sample,),) = task.samples([talk], training=True)
+    learnt = task.tokenizer.decode(sample.parts[0][sample.target])
+    assert learnt == " Hello" + task.tokenizer.eos_token

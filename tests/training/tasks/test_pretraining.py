@@ -9,7 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from training import small
 
+from moli.records.errors import InputError
 from moli.records.examples import Text
 from moli.training import inference
 from moli.training.recipe import make_recipe
@@ -112,3 +114,40 @@ def test_a_model_from_nothing_learns_a_text_by_heart(optimizer: str, tmp_path: P
     groups = session.task.samples(examples, training=False)
     metrics = inference.evaluate(session.task, session.model, examples, groups)
     assert metrics["bits_per_byte"] < 0.6  # each sentence is there forty times
+
+
+def test_no_piece_is_longer_than_was_asked_for() -> None:
+    task = made(max_length=32)
+    for training in (True, False):
+        groups = task.samples([Text(each) for each in TEXTS], training=training)
+        assert max(each.size for group in groups for each in group) == 32
+
+
+def test_a_new_model_is_not_adapted_and_has_no_unknown_part() -> None:
+    with pytest.raises(InputError, match="nothing that 'lora' could adapt"):
+        made(method="lora")
+    with pytest.raises(InputError, match=r"no 'layer'.*Did you mean 'layers'"):
+        made(shape={"layer": 2})
+    assert made(shape={**SHAPE, "inner": 48}).config().intermediate_size == 48
+
+
+def test_a_new_model_has_no_base_whatever_lies_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other.safetensors").write_bytes(b"weights of something else")
+    monkeypatch.chdir(tmp_path)
+    assert made().hashes().base == ""
+
+
+def test_bytes_are_those_of_the_text_for_a_tokenizer_of_words(tmp_path: Path) -> None:
+    base = small.write_model(tmp_path / "base", "llama")
+    task: Any = make_task(make_recipe({"task": "pretraining", "base": base, "data": "unused"}))
+    (group,) = task.samples([Text("w1 w22 w3")], training=False)
+    assert task._size(group[0].parts[0][group[0].target]) == len("w1 w22 w3")
+
+
+def test_an_encoder_is_no_language_model(tmp_path: Path) -> None:
+    for task in ("pretraining", "instruction"):
+        recipe = make_recipe({"task": task, "base": "builtin:minilm", "data": "unused"})
+        with pytest.raises(InputError, match=r"builtin:minilm: an encoder.*language model"):
+            make_task(recipe).prepare([])

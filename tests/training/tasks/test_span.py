@@ -12,7 +12,7 @@ import torch
 from moli.records.examples import Span
 from moli.training.recipe import make_recipe
 from moli.training.tasks import make_task
-from moli.training.tasks.span import Window, _best
+from moli.training.tasks.span import Found, Window, _best
 
 TEXT = (
     "The lamp was made in Vienna by Anna Huber, who sold 4,200 of them between 1907 and 1911. "
@@ -131,3 +131,39 @@ def test_a_reader_learns_to_find_the_number(tmp_path: Path) -> None:
     session.loop.run()
     assert session.loop.evaluate is not None
     assert session.loop.evaluate()[0]["exact_match"] > 0.9
+
+
+def test_a_text_without_an_answer_is_judged_by_whether_one_is_given() -> None:
+    task = task_of()
+    asked = [span("Who?", "Anna Huber"), Span("Who paid?", TEXT, (), ())]
+    task.prepare(asked[:1])
+    assert not task.refuses
+    task.prepare(asked)
+    assert task.refuses
+    assert task.judge(["Anna Huber", ""], asked) == {"f1": 1.0, "exact_match": 1.0}
+    assert task.judge(["Huber", "Vienna"], asked)["exact_match"] == 0.0
+
+
+def test_no_answer_is_told_where_every_window_says_so_and_it_was_learnt() -> None:
+    task = task_of()
+    found = [Found(-2.0, 0, 3, -1.0), Found(-3.0, 4, 8, -0.5)]
+    example = Span("Who?", TEXT, (), ())
+    assert task.combine(found, example) == "The"
+    task.refuses = True
+    assert task.combine(found, example) == ""
+    assert task.combine([Found(-0.1, 0, 3, -4.0), *found[1:]], example) == "The"
+
+
+def test_an_answer_that_no_window_holds_teaches_nothing() -> None:
+    task = task_of(max_length=16)
+    long = Span("Which?", TEXT, (TEXT[:80],), (0,))
+    assert task.samples([long], training=True) == [[]]
+    assert task.samples([long], training=False)[0]
+
+
+def test_a_question_longer_than_its_room_is_cut_and_counted() -> None:
+    task = task_of(max_length=64)
+    question = "which " * 70
+    ((sample,),) = task.samples([span(question, "Vienna")], training=True)
+    assert sample.size <= 64 and sample.cut == 70 - 32
+    assert sample.target.start > 0

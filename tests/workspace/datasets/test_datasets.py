@@ -123,7 +123,7 @@ SHARED = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
         ({"text1": "a", "text2": "b", "score": "2.5"}, Scored("a", "b", 2.5)),
         ({"anchor": "a", "positive": "b", "negative": "c"}, Match("a", "b", ("c",))),
         ({"query": "a", "positive": "b"}, Match("a", "b")),
-        ({"image": "a.png", "label": "cat"}, LabelledImage(Path("a.png"), "cat")),
+        ({"image": "/a.png", "label": "cat"}, LabelledImage(Path("/a.png"), "cat")),
         (
             {"question": "q", "context": "a b", "answers": {"text": ["b"], "answer_start": [2]}},
             Span("q", "a b", ("b",), (2,)),
@@ -140,6 +140,15 @@ def test_every_shape_is_known_by_its_columns(
     path = tmp_path / "a.jsonl"
     path.write_text(lines([row]))
     assert examples(path) == [expected]
+
+
+def test_an_image_is_found_beside_the_data_that_name_it(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "rows.jsonl").write_text(lines([{"image": "1.png", "label": "cat"}]))
+        found = examples(tmp_path / part / "rows.jsonl")
+        assert found == examples(tmp_path / part)
+        assert found == [LabelledImage(tmp_path / part / "1.png", "cat")]
 
 
 def test_columns_of_other_names_are_told(tmp_path: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from moli.models.text import load_config
+from moli.records.errors import InputError
+from moli.records.examples import Example
 from moli.training.losses import token_cross_entropy
 from moli.training.samples import Sample
 from moli.training.tasks.task import backbone, plain, whole
@@ -45,11 +47,13 @@ class Causal(Transformer):
     kind = "AutoModelForCausalLM"
     unit = "tokens"
 
-    def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        return self.pretrained(dtype)
-
-    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        return self.restored(folder, dtype)
+    def prepare(self, examples: Sequence[Example]) -> None:  # noqa: ARG002
+        if not self.new and _sees_ahead(load_config(self.recipe.base)):
+            raise InputError(
+                "an encoder, whose tokens see those after them, and not a language model",
+                where=self.recipe.base,
+                fix="Name a language model as base, or base: new with task: pretraining.",
+            )
 
     def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> Predicted:
         laid = self.lay([each.parts[0] for each in samples], model)
@@ -92,6 +96,16 @@ class Causal(Transformer):
 
     def combine(self, answers: Sequence[Any], example: Any) -> Any:  # noqa: ARG002
         return np.sum(answers, axis=0)
+
+
+def _sees_ahead(config: Any) -> bool:
+    """Whether a model of this kind is meant to fill gaps rather than to write on."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    if getattr(config, "is_encoder_decoder", False):
+        return True
+    fills_gaps = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return fills_gaps and not getattr(config, "is_decoder", False)
 
 
 def _same(logits: torch.Tensor) -> torch.Tensor:

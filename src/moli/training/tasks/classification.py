@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,9 +38,6 @@ class Classification(Classes, Transformer):
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         return self.pretrained(dtype, **self.names)
-
-    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        return self.restored(folder, dtype)
 
     def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
         """Scores before the softmax, [samples, classes], in float32."""

@@ -54,9 +54,6 @@ class Embedding(Paired):
             groups.append([Sample(parts, score, 1, sum(lost))])
         return groups
 
-    def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        return self.pretrained(dtype)
-
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         self.pooling = _pooling(str(folder))
         return self.restored(folder, dtype)

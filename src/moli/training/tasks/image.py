@@ -14,7 +14,6 @@ import torch
 from moli.models.beside import read_beside
 from moli.models.hashes import ModelHashes, hashes_of
 from moli.models.text import folder_of, load_config
-from moli.records.errors import InputError
 from moli.records.examples import Example, LabelledImage
 from moli.training import methods
 from moli.training.optim import cast
@@ -53,17 +52,9 @@ class ImageClassification(Classes):
         return {"image": {"label": self.labels[0]}}
 
     @property
-    def new(self) -> bool:
-        return self.recipe.base == "new"
-
-    @property
     def divisible(self) -> bool:  # type: ignore[override]
         """Batch normalisation looks at all images of a step (Ioffe & Szegedy 2015)."""
         return not self.normalised
-
-    @cached_property
-    def shape(self) -> dict[str, int]:
-        return read_shape(self.recipe, _SHAPE)
 
     @cached_property
     def width(self) -> int:
@@ -90,13 +81,9 @@ class ImageClassification(Classes):
         return Album(self.preparation)
 
     def prepare(self, examples: Sequence[Example]) -> None:
-        if self.new and self.recipe.method not in (None, "full"):
-            raise InputError(
-                f"a new model has nothing that '{self.recipe.method}' could adapt",
-                where="method",
-                fix="Use method: full, or name a base.",
-            )
         super().prepare(examples)
+        if self.new:
+            self.shape = read_shape(self.recipe, _SHAPE)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
         """Without their pixels, which are read when they are needed.
@@ -108,21 +95,11 @@ class ImageClassification(Classes):
         size = max(1, self.preparation.image**2 // 256)  # as many as a transformer has patches
         groups = []
         for each in [each for each in examples if isinstance(each, LabelledImage)]:
-            path = self._found(each.path)
-            with opened(path):  # that it can be is better known now than hours later
+            with opened(each.path):  # that it can be is better known now than hours later
                 pass
-            picture = Picture(path, number_of(each.label, numbers))
+            picture = Picture(each.path, number_of(each.label, numbers))
             groups.append([Sample((), picture, pixels=size)])
         return groups
-
-    def _found(self, path: Path) -> Path:
-        """The file, whose path is relative to the data it is named in."""
-        for place in (self.recipe.data, self.recipe.held_out):
-            if isinstance(place, Path):
-                file = (place if place.is_dir() else place.parent) / path
-                if file.is_file():
-                    return file
-        return path
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         if self.new:

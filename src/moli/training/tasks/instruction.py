@@ -40,7 +40,8 @@ class Instruction(Causal):
             tokenizer.chat_template = PLAIN
         return tokenizer
 
-    def prepare(self, examples: Sequence[Example]) -> None:  # noqa: ARG002
+    def prepare(self, examples: Sequence[Example]) -> None:
+        super().prepare(examples)
         if self.tokenizer.eos_token_id is None:
             raise InputError(
                 "the tokenizer has no token that ends a text, so the model could not learn to stop",
@@ -69,8 +70,9 @@ class Instruction(Causal):
         return groups
 
     def _rendered(self, example: Example) -> list[Rendered]:
-        if isinstance(example, Text):
-            return [Rendered(example.text, ((0, len(example.text)),), ended=False)]
+        text = _alone(example)
+        if text:
+            return [Rendered(text, ((0, len(text)),), ended=False)]
         return render(self.tokenizer, _messages(example))
 
     def _sample(self, rendered: Rendered, ids: list[int], offsets: Any) -> Sample:
@@ -88,9 +90,9 @@ class Instruction(Causal):
         """What would make the served model see another text than the trained one did."""
         problems = []
         for example in examples:
-            if isinstance(example, Text):
+            messages = [] if _alone(example) else _messages(example)
+            if not any(each.role == "assistant" for each in messages[1:]):
                 continue
-            messages = _messages(example)
             last = max(n for n, each in enumerate(messages) if each.role == "assistant")
             asked = prompt(self.tokenizer, messages[:last])
             text = render(self.tokenizer, messages[: last + 1])[-1].text
@@ -130,11 +132,17 @@ class Instruction(Causal):
         return {"perplexity": perplexity(float(nats), int(tokens)), "tokens": int(tokens)}
 
 
+def _alone(example: Example) -> str:
+    """A text that is no answer to anything."""
+    if isinstance(example, Text):
+        return example.text
+    return example.target if isinstance(example, Pair) and not example.source.strip() else ""
+
+
 def _messages(example: Example) -> list[Message]:
     if isinstance(example, Conversation):
         last = max(n for n, each in enumerate(example.messages) if each.role == "assistant")
         return list(example.messages[: last + 1])
     if not isinstance(example, Pair):
         raise TypeError(f"{type(example).__name__} has no turns")
-    asked = [Message("user", example.source)] if example.source.strip() else []
-    return [*asked, Message("assistant", example.target)]
+    return [Message("user", example.source), Message("assistant", example.target)]

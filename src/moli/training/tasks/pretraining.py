@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from moli.metrics.language import bits_per_byte, perplexity
 from moli.models.hashes import ModelHashes, hashes_of
-from moli.models.text import load_tokenizer
 from moli.records.examples import Example, Text
 from moli.training import attention
 from moli.training.samples import Sample
+from moli.training.shape import read_shape
 from moli.training.tasks.causal import Causal, Predicted
+from moli.training.tokenizer import byte_pairs
 
 END, TURN, TURN_END, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"
 _CHAT = (
@@ -26,9 +27,10 @@ _CHAT = (
     "{% else %}{{ message['content'] + '" + TURN_END + "' }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '" + TURN + "assistant\n' }}{% endif %}"
 )
-_SHAPE = {"hidden": 320, "layers": 8, "heads": 5, "vocabulary": 8192}
+_SHAPE = {"hidden": 320, "layers": 8, "heads": 5, "vocabulary": 8192, "positions": 2048}
 # Texts from which the tokenizer learns, in characters: more changes few of its merges.
 _TOKENIZER_TEXT = 20_000_000
+_AT_ONCE = 64  # texts that are encoded together: they may be whole books
 
 
 class Pretraining(Causal):
@@ -37,36 +39,31 @@ class Pretraining(Causal):
     accepts = (Text,)
     longest = 512
 
-    @property
-    def shape(self) -> dict[str, int]:
-        return _SHAPE | self.recipe.shape
-
-    @property
-    def is_new(self) -> bool:
-        return self.recipe.base == "new"
-
     @cached_property
-    def tokenizer(self) -> Any:
-        return load_tokenizer(self.recipe.base)
+    def shape(self) -> dict[str, int]:
+        return read_shape(self.recipe, _SHAPE, ("inner", "kv_heads"))
 
     @cached_property
     def width(self) -> int:
-        return 0 if self.is_new else super().width
+        return 0 if self.new else super().width
 
     @cached_property
     def max_length(self) -> int:
-        return (self.recipe.max_length or self.longest) if self.is_new else super().max_length
+        if self.new:
+            return min(self.recipe.max_length or self.longest, self.shape["positions"])
+        return super().max_length
 
     def hashes(self) -> ModelHashes:
-        return hashes_of("" if self.is_new else self.recipe.base, self.tokenizer)
+        return hashes_of("", self.tokenizer) if self.new else super().hashes()
 
     def prepare(self, examples: Sequence[Example]) -> None:
-        if self.is_new:
+        super().prepare(examples)
+        if self.new:
             texts = [each.text for each in examples if isinstance(each, Text)]
             self.tokenizer = train_tokenizer(texts, self.shape["vocabulary"])
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        if not self.is_new:
+        if not self.new:
             return super().build(dtype)
         from transformers import AutoModelForCausalLM
 
@@ -88,10 +85,11 @@ class Pretraining(Causal):
             num_attention_heads=heads,
             num_key_value_heads=self.shape.get("kv_heads", heads),
             intermediate_size=self.shape.get("inner", -(-hidden * 8 // 3 // 64) * 64),
-            max_position_embeddings=self.shape.get("positions", 2048),
+            max_position_embeddings=self.shape["positions"],
             tie_word_embeddings=True,
             bos_token_id=self.tokenizer.convert_tokens_to_ids(END),
-            eos_token_id=self.tokenizer.eos_token_id,
+            # A text ends with the one, an answer with the other.
+            eos_token_id=[self.tokenizer.eos_token_id, self.tokenizer.convert_tokens_to_ids(END)],
             pad_token_id=self.tokenizer.pad_token_id,
         )
 
@@ -104,34 +102,36 @@ class Pretraining(Causal):
         texts = [each.text for each in examples if isinstance(each, Text)]
         start, end = backend.token_to_id(END), self.tokenizer.eos_token_id
         begin = end if start is None else start
+        shared = 0 if training else self.max_length // 2
         groups = []
-        for encoding in backend.encode_batch_fast(texts, add_special_tokens=False):
-            ids = np.array([begin, *encoding.ids, begin], np.int32)
-            groups.append(
-                list(_pieces(ids, self.max_length, 0 if training else self.max_length // 2))
-            )
+        for first in range(0, len(texts), _AT_ONCE):
+            block = texts[first : first + _AT_ONCE]
+            for encoding in backend.encode_batch_fast(block, add_special_tokens=False):
+                ids = np.array([begin, *encoding.ids, begin], np.int32)
+                groups.append(list(_pieces(ids, self.max_length - 1, shared)))
         return groups
 
     def read(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
         """Nats of each sample, over how many tokens and how many bytes."""
         return [
-            np.append(answer, self._bytes[each.parts[0][each.target]].sum())
+            np.append(answer, self._size(each.parts[0][each.target]))
             for answer, each in zip(super().read(outputs, samples), samples, strict=True)
         ]
 
+    def _size(self, ids: NDArray[np.int32]) -> int:
+        """Bytes of the text that tokens stand for, in UTF-8."""
+        if self._bytes is not None:
+            return int(self._bytes[ids].sum())
+        return len(self.tokenizer.decode(ids.tolist(), skip_special_tokens=True).encode())
+
     @cached_property
-    def _bytes(self) -> NDArray[np.int64]:
-        """The length of each token in UTF-8; what is no text has none."""
+    def _bytes(self) -> NDArray[np.int64] | None:
+        """By token, for a byte-level tokenizer, which writes each byte as one character."""
         backend, special = self.tokenizer.backend_tokenizer, set(self.tokenizer.all_special_ids)
-        # A byte-level tokenizer writes each byte as one character, others write the text itself.
-        by_byte = "ByteLevel" in type(backend.decoder).__name__
+        if "ByteLevel" not in type(backend.decoder).__name__:
+            return None
         tokens = (backend.id_to_token(number) or "" for number in range(len(self.tokenizer)))
-        return np.array(
-            [
-                0 if number in special else len(token if by_byte else token.encode())
-                for number, token in enumerate(tokens)
-            ]
-        )
+        return np.array([0 if n in special else len(token) for n, token in enumerate(tokens)])
 
     def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
         nats, tokens, size = np.sum(answers, axis=0)
@@ -154,23 +154,13 @@ def _pieces(ids: Any, length: int, shared: int) -> Iterable[Sample]:
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
     """A byte-level BPE tokenizer (Sennrich et al. 2016) with tokens for chat."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     step = max(1, sum(map(len, texts)) // _TOKENIZER_TEXT)
-    parts = (text[i : i + 10_000] for text in texts for i in range(0, len(text), 10_000 * step))
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[END, TURN, TURN_END, PAD],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(parts, trainer)
+    parts = [text[i : i + 10_000] for text in texts for i in range(0, len(text), 10_000)]
+    learnt = byte_pairs(parts[::step], vocabulary, (END, TURN, TURN_END, PAD))
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=TURN_END, pad_token=PAD, bos_token=END
+        tokenizer_object=learnt, eos_token=TURN_END, pad_token=PAD, bos_token=END
     )
     fast.chat_template = _CHAT
     return fast

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,9 +111,6 @@ class Reranking(Paired):
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         return self.pretrained(dtype, num_labels=1)
-
-    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        return self.restored(folder, dtype)
 
     def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
         """Scores of all pairs of all samples, in order: [pairs], in float32."""

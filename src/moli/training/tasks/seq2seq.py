@@ -18,12 +18,12 @@ from moli.metrics.sequences import exact_share
 from moli.models.beside import read_json
 from moli.models.hashes import ModelHashes, hash_text
 from moli.models.text import Cutter
-from moli.records.errors import InputError
 from moli.records.examples import Example, Pair
 from moli.training.samples import Sample
 from moli.training.shape import read_shape
 from moli.training.tasks.task import plain, whole
 from moli.training.tasks.transformer import Transformer
+from moli.training.tokenizer import byte_pairs
 
 _SHAPE = {"hidden": 256, "layers": 4, "heads": 4, "vocabulary": 4096}
 _PAD, _END, _UNKNOWN = _SPECIAL = ("<pad>", "</s>", "<unk>")
@@ -68,10 +68,6 @@ class Seq2Seq(Transformer):
     text_column = "source"
     room = 0  # tokens of an answer: one more than the longest had, so that one can be too long
 
-    @property
-    def new(self) -> bool:
-        return self.recipe.base == "new"
-
     @cached_property
     def width(self) -> int:
         return 0 if self.new else super().width
@@ -91,12 +87,6 @@ class Seq2Seq(Transformer):
     def prepare(self, examples: Sequence[Example]) -> None:
         pairs = [each for each in examples if isinstance(each, Pair)]
         if self.new:
-            if self.recipe.method not in (None, "full"):
-                raise InputError(
-                    f"a new model has nothing that '{self.recipe.method}' could adapt",
-                    where="method",
-                    fix="Use method: full, or name a base.",
-                )
             self.shape = read_shape(self.recipe, _SHAPE)
             self.tokenizer = make_tokenizer(pairs, self.shape["vocabulary"])
         targets = self._cut([each.target for each in pairs])
@@ -217,7 +207,9 @@ def make_tokenizer(pairs: Sequence[Pair], vocabulary: int) -> Any:
 
     texts = [text for each in pairs for text in (each.source, each.target)]
     small = vocabulary < _CHARACTERS
-    made: Tokenizer = _characters(texts, vocabulary) if small else _bytes(texts, vocabulary)
+    made: Tokenizer = (
+        _characters(texts, vocabulary) if small else byte_pairs(texts, vocabulary, _SPECIAL)
+    )
     made.post_processor = processors.TemplateProcessing(
         single=f"$A {_END}", special_tokens=[(_END, made.token_to_id(_END))]
     )
@@ -241,22 +233,6 @@ def _characters(texts: Sequence[str], vocabulary: int) -> Any:
     made = Tokenizer(models.WordLevel(numbers, unk_token=_UNKNOWN))
     made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     made.decoder = decoders.Fuse()
-    return made
-
-
-def _bytes(texts: Sequence[str], vocabulary: int) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=list(_SPECIAL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    made.train_from_iterator(texts, trainer)
     return made
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,11 +40,16 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An answer as characters of its context, and the logarithm of its probability."""
+    """An answer as characters of its context, and the logarithm of its probability.
+
+    Attributes:
+        none: that of there being no answer.
+    """
 
     score: float
     start: int
     end: int
+    none: float
 
 
 class SpanAnswering(Transformer):
@@ -55,10 +59,12 @@ class SpanAnswering(Transformer):
     metric = "f1"
     kind = "AutoModelForQuestionAnswering"
     longest = 384
+    learns = ("refuses",)
+    refuses = False  # whether it has learnt that a text may hold no answer
     asked: ClassVar = {"span": {"answers": {"text": [], "answer_start": []}}}
 
     def prepare(self, examples: Sequence[Example]) -> None:
-        pass
+        self.refuses = any(isinstance(each, Span) and not each.answers for each in examples)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:
         spans = [each for each in examples if isinstance(each, Span)]
@@ -68,8 +74,10 @@ class SpanAnswering(Transformer):
         return groups
 
     def _windows(self, spans: Sequence[Span], *, training: bool) -> list[list[Sample]]:
+        """The windows of each text; none to learn from where none has the answer whole."""
+        questions, cut = self._questions(spans)
         encoded = self.tokenizer(
-            [each.question.strip() for each in spans],
+            questions,
             [each.context for each in spans],
             truncation="only_second",
             max_length=self.max_length,
@@ -87,14 +95,26 @@ class SpanAnswering(Transformer):
             offsets = offsets * parts[:, None]  # what is not context has no place in it
             start, end = _tokens_of(spans[owner], offsets, begin)
             window = Window(begin, start, end, None if training else offsets)
-            groups[owner].append(Sample((ids,), window))
+            groups[owner].append(Sample((ids,), window, 1, cut[owner]))
+        if training:
+            for each, group in zip(spans, groups, strict=True):
+                if each.answers and not any(sample.target.end for sample in group):
+                    group.clear()
         return groups
 
-    def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        return self.pretrained(dtype)
-
-    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        return self.restored(folder, dtype)
+    def _questions(self, spans: Sequence[Span]) -> tuple[list[str], list[int]]:
+        """Questions that leave half of the room to the text, and how many tokens each has lost."""
+        most = self.max_length // 2
+        questions, lost = [each.question.strip() for each in spans], [0] * len(spans)
+        for row, question in enumerate(questions):
+            if len(question) > most:  # else it cannot have as many tokens
+                encoded = self.tokenizer(
+                    question, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+                )
+                over = encoded["offset_mapping"][most:]
+                if over:
+                    questions[row], lost[row] = question[: over[0][0]].rstrip(), len(over)
+        return questions, lost
 
     def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
         """Scores to be first and last, [samples, longest, 2], -inf where no answer can be."""
@@ -126,17 +146,22 @@ class SpanAnswering(Transformer):
         return [_best(each, sample.target) for each, sample in zip(known, samples, strict=True)]
 
     def combine(self, answers: Sequence[Any], example: Example) -> Any:
-        """The likeliest answer of all windows, as text."""
+        """The likeliest answer of all windows, as text; "" where having none is likelier."""
         best: Found = max(answers, key=lambda each: each.score)
+        none = min(each.none for each in answers)  # the one window that has it has to say so
+        if self.refuses and none > best.score:
+            return ""
         return example.context[best.start : best.end] if isinstance(example, Span) else ""
 
     def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+        """As SQuAD 2.0 does: without an answer, to give none is right (Rajpurkar et al. 2018)."""
         wanted = [each.answers for each in examples if isinstance(each, Span)]
         pairs = list(zip(answers, wanted, strict=True))
-        return {
-            "exact_match": float(np.mean([exact_match(said, right) for said, right in pairs])),
-            "f1": float(np.mean([f1(said, right) for said, right in pairs])),
-        }
+
+        def mean(score: Callable[[str, Sequence[str]], float]) -> float:
+            return float(np.mean([score(*each) if each[1] else not each[0] for each in pairs]))
+
+        return {"f1": mean(f1), "exact_match": mean(exact_match)}
 
 
 def _tokens_of(span: Span, offsets: NDArray[np.int32], begin: int) -> tuple[int, int]:
@@ -177,7 +202,7 @@ def _best(known: torch.Tensor, window: Window) -> Found:
     """The likeliest span of a window, from log-probabilities [tokens, 2]."""
     begin, last = window.begin, len(known) - 1
     if window.offsets is None or last <= begin:
-        return Found(-np.inf, 0, 0)
+        return Found(-np.inf, 0, 0, 0.0)
     first, final = known[begin:last, 0], known[begin:last, 1]
     scores = first[:, None] + final[None]
     scores = scores.triu() + torch.full_like(scores, -torch.inf).tril(-1)
@@ -187,4 +212,5 @@ def _best(known: torch.Tensor, window: Window) -> Found:
         float(scores[start, end]),
         int(window.offsets[begin + start, 0]),
         int(window.offsets[begin + end, 1]),
+        float(known[0].sum()),
     )

@@ -56,6 +56,11 @@ class Task(ABC):
         self.packed = False
 
     @property
+    def new(self) -> bool:
+        """Whether the model is made anew, by the recipe's shape."""
+        return self.recipe.base == "new"
+
+    @property
     def width(self) -> int:
         """Of the base's hidden states; 0 for a model that is made anew."""
         return 0

@@ -51,6 +51,12 @@ class Transformer(Task):
         wanted = self.recipe.max_length or self.longest
         return min(wanted, max_positions(self.recipe.base))
 
+    def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        return self.pretrained(dtype)
+
+    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        return self.restored(folder, dtype)
+
     def pretrained(self, dtype: torch.dtype, **options: Any) -> torch.nn.Module:
         """The base model in `dtype`, new heads from torch's generator."""
         return load(self.kind, self.recipe, folder_of(self.recipe.base), dtype, options)
@@ -94,6 +100,8 @@ def load(
     transformers.logging.disable_progress_bar()
     attention.register()
     config = transformers.AutoConfig.from_pretrained(source)
+    if recipe.method == "qlora" and torch.cuda.is_available():
+        options |= methods.four_bits(dtype)
     for name in _ATTENTION_DROPOUT:
         if hasattr(config, name):
             options[name] = recipe.dropout or 0.0

@@ -7,12 +7,12 @@ dataset.examples, dataset.malformed
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from moli.records.errors import InputError
-from moli.records.examples import Example, Located, Malformed
+from moli.records.examples import Example, LabelledImage, Located, Malformed
 from moli.workspace.datasets.rows import Row, read_lines, read_rows
 from moli.workspace.datasets.shapes import SHAPES, Shape, shape_of
 
@@ -91,8 +91,16 @@ def _divided(
         if isinstance(example, Malformed):
             malformed.append(example)
         else:
-            examples.append(Located(row.where, example))
+            examples.append(Located(row.where, _placed(example, path)))
     return Dataset(path, shape.name, tuple(examples), tuple(malformed))
+
+
+def _placed(example: Example, path: Path) -> Example:
+    """An image's path is relative to the data that name it."""
+    if isinstance(example, LabelledImage):
+        folder = path if path.is_dir() else path.parent
+        return replace(example, path=(folder / example.path).absolute())
+    return example
 
 
 def _renamed(row: Row | Malformed, columns: Mapping[str, str]) -> Row | Malformed:

@@ -284,7 +284,11 @@ def _span(values: Values) -> Span:
                 f'the answer "{text}" does not stand in the context at {start}',
                 "Correct the offset; it counts characters from 0.",
             )
-    return Span(_text(values, "question"), context, tuple(texts), tuple(starts))
+    # Spaces around an answer are no part of it, and of no token.
+    pairs = zip(texts, starts, strict=True)
+    places = tuple(start + len(text) - len(text.lstrip()) for text, start in pairs)
+    answers = tuple(text.strip() for text in texts)
+    return Span(_text(values, "question"), context, answers, places)
 
 
 # The most particular first: a row is read as the first shape whose columns it has.
