@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+import warnings
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,8 @@ def apply(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
     from peft import get_peft_model
 
     try:
-        adapted: torch.nn.Module = get_peft_model(model, _config(recipe, model))
+        with _quiet():
+            adapted: torch.nn.Module = get_peft_model(model, _config(recipe, model))
     except (ValueError, KeyError, AttributeError, NotImplementedError) as error:
         raise InputError(
             f"'{method}' does not go with this model ({error})",
@@ -151,6 +154,7 @@ def save(model: torch.nn.Module, recipe: Recipe, folder: Path) -> None:
     for config in inner.peft_config.values():
         config.base_model_name_or_path = recipe.base
     inner.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # an empty card, with the path of the base
 
 
 def method_in(folder: Path) -> str:
@@ -167,5 +171,16 @@ def restore(base: torch.nn.Module, method: str, folder: Path) -> torch.nn.Module
         return load_bottlenecks(base, folder)
     from peft import PeftModel
 
-    restored: torch.nn.Module = PeftModel.from_pretrained(base, str(folder))
+    with _quiet():  # PEFT would read an adapter in float32 whatever the base is computed in
+        restored: torch.nn.Module = PeftModel.from_pretrained(
+            base, str(folder), autocast_adapter_dtype=False
+        )
     return restored
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """PEFT asks transformers for what that has renamed, and is warned of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

@@ -16,7 +16,7 @@ from moli.models.hashes import hash_text, hash_tokenizer, hash_weights
 from moli.models.text import folder_of, load_tokenizer
 from moli.records.errors import ModelError
 from moli.training import lora, methods
-from moli.training.probe import DTYPES, probe
+from moli.training.probe import DTYPES, keep_memory, probe
 from moli.training.proof import prove_packing
 from moli.training.recipe import Recipe, make_recipe
 from moli.training.samples import Sample
@@ -66,6 +66,7 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
     """
     recipe = recipe_of(stored)
     check_contract(stored, recipe)
+    keep_memory()
     task = make_task(recipe)
     if not precision:
         precision = "bf16" if recipe.precision == "bf16" == probe().precision else "fp32"
