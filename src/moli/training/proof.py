@@ -50,7 +50,7 @@ def prove_packing(task: Task, model: torch.nn.Module, samples: Sequence[Sample])
     if not task.packs or len(probes) < 2:
         return Proof(False, reason="this task does not pack" if probes else "no samples")
     try:
-        with evaluating(model), _in_float32(model):
+        with _in_float32(model), evaluating(model):
             tolerance = _TOLERANCE.get(next(model.parameters()).dtype, 1e-4)
             with _torch_attention(model):
                 alone = [float(_losses(task, model, [each], packed=False)) for each in probes]
@@ -69,7 +69,10 @@ def prove_packing(task: Task, model: torch.nn.Module, samples: Sequence[Sample])
 
 @contextmanager
 def _in_float32(model: torch.nn.Module) -> Iterator[None]:
-    """Nothing is lost on the way there and back."""
+    """Nothing is lost on the way there and back.
+
+    It encloses inference mode: what is converted within could not be trained afterwards.
+    """
     narrow = {each: each.dtype for each in model.parameters() if each.is_floating_point()}
     if count(narrow) > _WIDENED:
         narrow = {}
