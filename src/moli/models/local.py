@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from moli.models.text import folder_of, load_config, load_tokenizer
+from moli.models.text import folder_of, is_encoder, load_config, load_tokenizer
 from moli.records.errors import ModelError
 from moli.records.messages import Message
 
@@ -25,6 +25,10 @@ class LocalChat:
 
         self.name = reference
         config = load_config(reference)
+        if is_encoder(config):
+            raise ModelError(
+                "an encoder, which does not write", where=reference, fix="Name a language model."
+            )
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         self._tokenizer = load_tokenizer(reference)
         try:

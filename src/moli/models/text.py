@@ -74,6 +74,15 @@ def _load(kind: str, reference: str, failed: str) -> Any:
         ) from error
 
 
+def is_encoder(config: Any) -> bool:
+    """Whether a model of this kind fills gaps, its tokens seeing each other, and does not write."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    fills_gaps = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
+    return fills_gaps and not decodes
+
+
 def max_positions(reference: str) -> int:
     """How many tokens a model has places for; a large number where it does not say."""
     config = load_config(reference)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from moli.models.text import load_config
+from moli.models.text import is_encoder, load_config
 from moli.records.errors import InputError
 from moli.records.examples import Example
 from moli.training.losses import token_cross_entropy
@@ -48,7 +48,8 @@ class Causal(Transformer):
     unit = "tokens"
 
     def prepare(self, examples: Sequence[Example]) -> None:  # noqa: ARG002
-        if not self.new and _sees_ahead(load_config(self.recipe.base)):
+        config = None if self.new else load_config(self.recipe.base)
+        if config and (config.is_encoder_decoder or is_encoder(config)):
             raise InputError(
                 "an encoder, whose tokens see those after them, and not a language model",
                 where=self.recipe.base,
@@ -96,16 +97,6 @@ class Causal(Transformer):
 
     def combine(self, answers: Sequence[Any], example: Any) -> Any:  # noqa: ARG002
         return np.sum(answers, axis=0)
-
-
-def _sees_ahead(config: Any) -> bool:
-    """Whether a model of this kind is meant to fill gaps rather than to write on."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    if getattr(config, "is_encoder_decoder", False):
-        return True
-    fills_gaps = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    return fills_gaps and not getattr(config, "is_decoder", False)
 
 
 def _same(logits: torch.Tensor) -> torch.Tensor:
