@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from moli.workspace import Workspace
-from moli.workspace.content import StoredModel, files_of, write_draft
+from moli.workspace.content import StoredModel, write_draft
 
 SHIPPED = Path(__file__).resolve().parents[1] / "src" / "moli" / "shipped"
 
@@ -40,8 +40,7 @@ def ship(stored: StoredModel, target: Path, card: Path) -> str:
         for key, value in stored.manifest.recipe.items()
     }
     with TemporaryDirectory() as name:
-        for file, path in files_of(stored.folder).items():
-            shutil.copyfile(path, Path(name, file))
+        shutil.copytree(stored.folder, name, dirs_exist_ok=True)
         shutil.copyfile(card, Path(name, "README.md"))
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)

@@ -2,8 +2,8 @@
 
     python examples/reader.py train-v1.1.jsonl.gz dev-v1.1.jsonl.gz
 
-Rows have a `question`, a `context`, its `answers` and where they begin, `answer_starts`. About 80
-minutes on two cores.
+Rows have a `question`, a `context`, its `answers` and where they begin, `answer_starts`. About
+100 minutes on two cores.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import argparse
 import gzip
 import json
 import random
+import runpy
 import shutil
 import subprocess
 import sys
@@ -64,11 +65,10 @@ def part(train: str, test: str, count: int) -> Callable[[Path], tuple[Path, Path
 
 
 def squad(folder: Path) -> tuple[Path, Path]:
-    """The rows whose answer stands in one place, as examples/reader.py chooses them."""
+    """The rows that examples/reader.py chooses."""
+    example = runpy.run_path(str(REPO / "examples" / "reader.py"))
     target = folder / "train.jsonl"
-    with gzip.open(DATA / "squad" / "train-v1.1.jsonl.gz", "rt", encoding="utf-8") as rows:
-        chosen = [row for row in rows if json.loads(row)["answer_occurrences"] == [1]]
-    target.write_text("".join(chosen), encoding="utf-8")
+    example["choose"](DATA / "squad" / "train-v1.1.jsonl.gz", target)
     return target, DATA / "squad" / "dev-v1.1.jsonl.gz"
 
 
@@ -181,10 +181,10 @@ def measure(name: str, case: Case) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "cases", nargs="*", choices=[*CASES, []], metavar="CASE", help=str([*CASES])
-    )
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     asked = parser.parse_args().cases or [*CASES]
+    if unknown := {*asked} - {*CASES}:
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
     print("| case | learnt from | judged on | metric | 95 % | training | examples/s |")
     print("|---|---|---|---|---|---|---|")
     for name in asked:

@@ -59,8 +59,10 @@ def hash_text(text: str) -> str:
 
 
 def _local(name: str) -> Path | None:
-    if not name or Path(name).is_dir():
-        return Path(name) if name else None
+    if not name:
+        return None
+    if Path(name).is_dir():
+        return Path(name)
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(name, "config.json")

@@ -180,39 +180,39 @@ class _Segments(torch.autograd.Function):
         scale: float,
         pattern: Pattern,
     ) -> torch.Tensor:
+        dropout = pattern[2]
         segments = [slice(*each) for each in pairwise([0, *ends])]
         blocks = [list(_blocks(each.stop - each.start, pattern)) for each in segments]
         size = len(q) * sum(block.size for each in blocks for block in each)
-        ctx.keeps = any(ctx.needs_input_grad) and (size <= _KEPT or pattern[2] > 0)
+        ctx.keeps = any(ctx.needs_input_grad) and (size <= _KEPT or dropout > 0)
         mixed = _by_token(q)
         inputs: list[torch.Tensor] = []
         kept: list[torch.Tensor] = []
         for segment, parts in zip(segments, blocks, strict=True):
-            q_, k_, v_ = _grouped(q, segment, len(k), scale), k[:, segment], v[:, segment]
-            k_, v_ = k_.contiguous(), v_.contiguous()
+            q_ = _grouped(q, segment, len(k), scale)
+            k_, v_ = k[:, segment].contiguous(), v[:, segment].contiguous()
             for block in parts:
                 p = _probabilities(q_, k_, block)
-                dropped, mask, ctx.dropped = drop(p, pattern[2]) if pattern[2] else (p, p, 1.0)
+                dropped, mask, ctx.dropped = drop(p, dropout) if dropout else (p, p, 1.0)
                 out = mixed[:, segment][:, block.queries]
                 out.copy_((dropped @ v_[:, block.keys]).view(out.shape))
                 if ctx.keeps:
-                    kept += [p, mask] if pattern[2] else [p]
+                    kept += [p, mask] if dropout else [p]
             inputs += [q_, k_, v_]
-        ctx.segments, ctx.blocks, ctx.scale, ctx.dropout = segments, blocks, scale, pattern[2]
+        ctx.segments, ctx.blocks, ctx.scale, ctx.dropout = segments, blocks, scale, dropout
         ctx.save_for_backward(*inputs, *kept)
         return mixed
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        count = 3 * len(ctx.segments)
-        inputs, kept = iter(ctx.saved_tensors[:count]), iter(ctx.saved_tensors[count:])
-        keys = len(ctx.saved_tensors[1])
+        saved, count = ctx.saved_tensors, 3 * len(ctx.segments)
+        inputs, kept, keys = iter(saved[:count]), iter(saved[count:]), len(saved[1])
         dq = _by_token(gradient)
-        dk, dv = _by_token(gradient, keys), _by_token(gradient, keys)
+        # Several blocks see the same keys.
+        dk, dv = (_by_token(gradient, keys).zero_() for _ in range(2))
         for segment, parts in zip(ctx.segments, ctx.blocks, strict=True):
             q, k, v = next(inputs), next(inputs), next(inputs)
             g = _grouped(gradient, segment, keys)
-            to_k, to_v = _Sum(k), _Sum(v)
             for block in parts:
                 p = next(kept) if ctx.keeps else _probabilities(q, k, block)
                 g_, used = _fold(g, block.queries), p
@@ -220,37 +220,15 @@ class _Segments(torch.autograd.Function):
                 if ctx.dropout:
                     mask = next(kept) * ctx.dropped
                     used, dp = p * mask, dp.mul_(mask)
-                to_v.add(block.keys, used.transpose(1, 2) @ g_)
+                dv[:, segment][:, block.keys] += used.transpose(1, 2) @ g_
                 ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
                 out = dq[:, segment][:, block.queries]
                 torch.mul((ds @ k[:, block.keys]).view(out.shape), ctx.scale, out=out)
-                to_k.add(block.keys, ds.transpose(1, 2) @ _fold(q, block.queries))
-            dk[:, segment], dv[:, segment] = to_k.total, to_v.total
+                dk[:, segment][:, block.keys] += ds.transpose(1, 2) @ _fold(q, block.queries)
         return dq, dk, dv, None, None, None
 
 
 _apply: Any = _Segments.apply
-
-
-class _Sum:
-    """What blocks give the keys of a segment, [K, L, D]."""
-
-    def __init__(self, keys: torch.Tensor) -> None:
-        self._keys = keys
-        self._total: torch.Tensor | None = None
-
-    @property
-    def total(self) -> torch.Tensor:
-        assert self._total is not None  # noqa: S101 - a segment has a block
-        return self._total
-
-    def add(self, keys: slice, part: torch.Tensor) -> None:
-        if part.shape == self._keys.shape and self._total is None:
-            self._total = part
-            return
-        if self._total is None:
-            self._total = torch.zeros_like(self._keys)
-        self._total[:, keys] += part
 
 
 def _by_token(like: torch.Tensor, heads: int = 0) -> torch.Tensor:

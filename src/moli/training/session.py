@@ -120,7 +120,7 @@ class Session:
         return {"against_estimate": {name: round(ratio, 3) for name, ratio in ratios.items()}}
 
     def store(self, workspace: Workspace) -> Any:
-        """Keep the trained weights in the workspace; what was kept for resuming is removed."""
+        """Keep the trained weights in the workspace."""
         world = self.loop.world
         self.facts["metrics"] = self.loop.progress.metrics
         world.collect(self.model, DTYPES[str(self.settled.recipe.precision)])
@@ -163,9 +163,9 @@ def peak_memory_mb() -> int:
 
 def build(task: Task, recipe: Recipe) -> torch.nn.Module:
     """The model that a recipe trains, in training mode."""
-    # Full tuning begins from the weights as they are; a frozen base is read as it is computed with.
     if recipe.method == "qlora":
         methods.require_four_bits()
+    # Full tuning begins from the weights as they are; a frozen base is read as it is computed with.
     dtype = torch.float32 if recipe.method == "full" else DTYPES[str(recipe.precision)]
     model = methods.apply(task.build(dtype), recipe)
     replace_dropout(model)

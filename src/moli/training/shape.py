@@ -18,10 +18,11 @@ def read_shape(
         others: names of what follows from the rest where it is not given.
 
     Raises:
-        InputError: such a model has no part of that name, or a number cannot be used.
+        InputError: such a model has no part of that name, a number cannot be used, or the recipe's
+            method needs a base.
     """
+    known = [*defaults, *others]
     for name, value in recipe.shape.items():
-        known = [*defaults, *others]
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(known)}."

@@ -28,14 +28,12 @@ from moli.records.errors import InputError, WorkspaceError
 from moli.records.models import Manifest
 
 MANIFEST = "manifest.json"
+SHOWN = 8  # characters of a hash in a model's name
 _ADAPTER = "adapter_config.json"
 _MANIFEST = TypeAdapter(Manifest)
 _DIGESTS = TypeAdapter(dict[str, str])
 # PEFT keeps these as sets and writes them in an order that differs from process to process.
 _SETS = ("target_modules", "exclude_modules")
-
-
-SHOWN = 8  # characters of a hash in a model's name
 
 
 @dataclass(frozen=True, slots=True)

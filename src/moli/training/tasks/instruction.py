@@ -91,18 +91,17 @@ class Instruction(Causal):
         problems = []
         for example in examples:
             messages = [] if _alone(example) else _messages(example)
-            if not any(each.role == "assistant" for each in messages[1:]):
+            if len(messages) < 2:  # they end with an answer, if not with one to nobody
                 continue
-            last = max(n for n, each in enumerate(messages) if each.role == "assistant")
-            asked = prompt(self.tokenizer, messages[:last])
-            text = render(self.tokenizer, messages[: last + 1])[-1].text
+            asked = prompt(self.tokenizer, messages[:-1])
+            text = render(self.tokenizer, messages)[-1].text
             alone = self.tokenizer(asked, add_special_tokens=False)["input_ids"]
             inside = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             if inside[: len(alone)] != alone:
                 problems.append("a prompt has other tokens by itself than before its answer")
             if self.tokenizer.eos_token not in text[len(asked) :]:
                 problems.append("the template does not end an answer; the end is added")
-            problems += self._against_markers(messages[: last + 1])
+            problems += self._against_markers(messages)
         return sorted(set(problems))
 
     def _against_markers(self, messages: list[Message]) -> list[str]:

@@ -44,10 +44,6 @@ class Pretraining(Causal):
         return read_shape(self.recipe, _SHAPE, ("inner", "kv_heads"))
 
     @cached_property
-    def width(self) -> int:
-        return 0 if self.new else super().width
-
-    @cached_property
     def max_length(self) -> int:
         if self.new:
             return min(self.recipe.max_length or self.longest, self.shape["positions"])

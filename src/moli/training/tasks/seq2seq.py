@@ -69,10 +69,6 @@ class Seq2Seq(Transformer):
     room = 0  # tokens of an answer: one more than the longest had, so that one can be too long
 
     @cached_property
-    def width(self) -> int:
-        return 0 if self.new else super().width
-
-    @cached_property
     def max_length(self) -> int:
         if self.new:  # places are told by distance, of which there is no highest
             return self.recipe.max_length or self.longest

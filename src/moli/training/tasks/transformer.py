@@ -35,6 +35,8 @@ class Transformer(Task):
 
     @cached_property
     def width(self) -> int:
+        if self.new:
+            return 0
         config = load_config(self.recipe.base)
         return int(getattr(config, "hidden_size", 0) or getattr(config, "d_model", 0))
 
