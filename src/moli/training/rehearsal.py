@@ -102,7 +102,7 @@ def _largest(step: Step, sizes: Sequence[int]) -> int:
 
 def _evaluating(session: Session) -> float:
     """Seconds of all evaluations, from the time that a part of one takes."""
-    if not session.judged:
+    if not session.loop.evaluate:
         return 0.0
     every, steps = session.loop.schedule.evaluate_every, session.loop.schedule.steps
     times = -(-steps // every)

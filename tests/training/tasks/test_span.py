@@ -167,3 +167,7 @@ def test_a_question_longer_than_its_room_is_cut_and_counted() -> None:
     ((sample,),) = task.samples([span(question, "Vienna")], training=True)
     assert sample.size <= 64 and sample.cut == 70 - 32
     assert sample.target.start > 0
+    long = Span(question, f"{TEXT} " * 5, ("Vienna",), (TEXT.index("Vienna"),))
+    (windows,) = task.samples([long], training=True)
+    assert [each.cut for each in windows] == [70 - 32] + [0] * (len(windows) - 1)
+    assert len(windows) > 1

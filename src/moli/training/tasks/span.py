@@ -95,7 +95,8 @@ class SpanAnswering(Transformer):
             offsets = offsets * parts[:, None]  # what is not context has no place in it
             start, end = _tokens_of(spans[owner], offsets, begin)
             window = Window(begin, start, end, None if training else offsets)
-            groups[owner].append(Sample((ids,), window, 1, cut[owner]))
+            lost = 0 if groups[owner] else cut[owner]  # counted once, in the first window
+            groups[owner].append(Sample((ids,), window, 1, lost))
         if training:
             for each, group in zip(spans, groups, strict=True):
                 if each.answers and not any(sample.target.end for sample in group):
