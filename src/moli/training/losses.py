@@ -29,15 +29,16 @@ class _TokenCrossEntropy(torch.autograd.Function):
         moved = torch.empty_like(states) if learns_states else None
         for first in range(0, len(states), rows):
             span = slice(first, first + rows)
-            logits = (states[span] @ weight.t()).float()
+            logits = states[span] @ weight.t()
             right = wanted[span, None]
-            chosen = logits.gather(1, right)
-            total = logits.logsumexp(1, keepdim=True)
+            chosen, highest = logits.gather(1, right).float(), logits.amax(1, keepdim=True).float()
+            slope = torch.softmax(logits, 1, dtype=torch.float32)
+            # The highest probability is exp(highest - total): no second pass of exponentials.
+            total = highest - slope.amax(1, keepdim=True).log()
             losses[span] = (total - chosen).squeeze(1)
             if moved is None and kept is None:
                 continue
             # softmax(logits) - onehot(wanted)
-            slope = logits.sub_(total).exp_()
             slope.scatter_add_(1, right, torch.full_like(chosen, -1.0))
             narrow = slope.to(states.dtype)
             if moved is not None:

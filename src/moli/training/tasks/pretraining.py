@@ -67,6 +67,7 @@ class Pretraining(Causal):
         model: torch.nn.Module = AutoModelForCausalLM.from_config(
             self.config(), attn_implementation=attention.NAME
         )
+        _begin_quietly(model, self.shape["layers"])
         return model.to(dtype)
 
     def config(self) -> Any:
@@ -135,6 +136,14 @@ class Pretraining(Causal):
             "bits_per_byte": bits_per_byte(float(nats), int(size)),
             "perplexity": perplexity(float(nats), int(tokens)),
         }
+
+
+@torch.no_grad()
+def _begin_quietly(model: torch.nn.Module, layers: int) -> None:
+    """Divide what layers add to the states by the root of how many add (Radford 2019, sec. 2.3)."""
+    for name, weight in model.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            weight.div_((2 * layers) ** 0.5)
 
 
 def _pieces(ids: Any, length: int, shared: int) -> Iterable[Sample]:
