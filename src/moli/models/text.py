@@ -27,7 +27,7 @@ def folder_of(reference: str) -> str:
         raise ModelError(
             "not a model whose weights are at hand",
             where=reference,
-            fix="Name a folder, org/name or builtin:minilm.",
+            fix="Name a folder, org/name, builtin:minilm or builtin:starter.",
         )
     if parsed.name == "minilm":
         from moli.models.embedding import builtin_folder

@@ -27,7 +27,12 @@ MethodName = Literal["full", "lora", "rslora", "dora", "adapter", "prefix", "pro
 
 _PATHS = ("data", "held_out", "template")
 # The base of a recipe that names none; of tasks that are not here, the encoder that ships.
-_BASE = {"pretraining": "new", "seq2seq": "new", "image": "new"}
+_BASE = {
+    "instruction": "builtin:starter",
+    "pretraining": "new",
+    "seq2seq": "new",
+    "image": "new",
+}
 
 
 class Recipe(BaseModel):

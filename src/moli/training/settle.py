@@ -13,7 +13,7 @@ from moli.training.recipe import Recipe
 # Examples in a step.
 _BATCH = {
     "instruction": 16,
-    "pretraining": 64,
+    "pretraining": 16,
     "embedding": 64,
     "reranking": 32,
     "image": 64,
