@@ -5,7 +5,8 @@ Prints Markdown tables for bench/RESULTS.md. Environments and the model are made
 
 In a round every system goes once over the same rows, one after another, so what the machine does
 meanwhile meets all of them. The matrix-product limit is measured between them: what the products of
-a pass alone would take at the rate of large bfloat16 products.
+a pass alone would take at the rate of large ones. Where the processor has no bfloat16 that is the
+rate of float32, and the peers are set to float32 too.
 """
 
 from __future__ import annotations
@@ -94,12 +95,13 @@ def python_of(environment: str) -> str:
     return str(interpreter)
 
 
-def run(entrant: Entrant, comparison: Comparison, model: str, seed: int) -> Result:
+def run(entrant: Entrant, comparison: Comparison, model: str, seed: int, precision: str) -> Result:
     out = WORK / "speed.json"
     recipe, *options = entrant.options
     command = [python_of(entrant.environment), str(HERE / entrant.script), "--recipe", recipe]
     command += [*options, "--data", str(comparison.data), "--model", model]
     command += ["--examples", str(entrant.examples), "--seed", str(seed), "--out", str(out)]
+    command += ["--precision", precision]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPO)
     if done.returncode:
         sys.exit(f"{entrant.name} failed:\n{done.stderr[-3000:]}")
@@ -107,10 +109,13 @@ def run(entrant: Entrant, comparison: Comparison, model: str, seed: int) -> Resu
     return result
 
 
-def limit() -> float:
-    """GFLOP/s of large bfloat16 products, in a process of its own."""
-    code = "from moli.training.probe import probe; print(probe().gflops['bf16'])"
-    return float(subprocess.check_output([sys.executable, "-c", code], text=True))
+def limit() -> tuple[float, str]:
+    """GFLOP/s of large products, and in which precision, found in a process of its own."""
+    code = (
+        "from moli.training.probe import probe; p = probe(); print(p.precision, *p.gflops.values())"
+    )
+    precision, *rates = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    return max(map(float, rates)), precision
 
 
 def model_of(name: str) -> str:
@@ -128,17 +133,18 @@ def compare(name: str, comparison: Comparison, rounds: int) -> None:
     limits: list[float] = []
     for seed in range(rounds):
         for entrant in comparison.entrants:
-            limits.append(limit())
-            results[entrant.name].append(run(entrant, comparison, model, seed))
-            rate = results[entrant.name][-1][comparison.unit]
-            print(f"{entrant.name}: {rate}", file=sys.stderr, flush=True)
+            rate, precision = limit()
+            limits.append(rate)
+            results[entrant.name].append(run(entrant, comparison, model, seed, precision))
+            speed = results[entrant.name][-1][comparison.unit]
+            print(f"{entrant.name}: {speed}", file=sys.stderr, flush=True)
     print(f"\n{comparison.title}. Median of {rounds} rounds, each on rows of its own.\n")
     print("| system | rate | tokens/s | against it, Moli's | of the limit | peak MB |")
     print("|---|---|---|---|---|---|")
     ours = results[comparison.entrants[0].name]
     for entrant in comparison.entrants:
         print(row(entrant.name, results[entrant.name], ours, comparison, limits))
-    print(f"\nMatrix products in bfloat16: {statistics.median(limits):.0f} GFLOP/s.")
+    print(f"\nMatrix products in {precision}: {statistics.median(limits):.0f} GFLOP/s.")
 
 
 def row(

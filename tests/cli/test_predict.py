@@ -55,6 +55,12 @@ def test_rows_are_answered_in_order(moli: Moli, home: Path, texts: list[str]) ->
         (each["text"], each["label"]) for each in told
     ]
 
+    # Other columns stay, and a label that was given is not mistaken for the model's.
+    (home / "new.csv").write_text(f"id,text,label\n7,{texts[0]},b\n")
+    [row] = moli("predict", "sorter", "new.csv", "--json").json["answers"]
+    assert (row["id"], row["text"], row["given_label"]) == ("7", texts[0], "b")
+    assert row["label"] == told[0]["label"]
+
     # One text.
     one = moli("predict", "sorter", "--text", texts[0], "--json").json
     assert one["label"] == told[0]["label"]

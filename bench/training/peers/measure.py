@@ -48,6 +48,12 @@ def parser(description: str, recipes: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, metavar="FOLDER")
     parser.add_argument("--examples", type=int, default=320, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--precision",
+        choices=("bf16", "fp32"),
+        default="bf16",
+        help="fp32 where the processor only imitates bfloat16, a hundred times slower",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
     return parser
 

@@ -3,8 +3,9 @@
 tutorial: what the classic IMDb examples teach: every text padded to 512, float32, batches of 16 in
 random order, AdamW at 2e-5 with warm-up and weight decay, the model's own dropout.
 best: all that can be had without writing a loop: texts of like length together, padded to the
-longest of their batch, bf16 autocast, and no dropout on attention, for which there is no fused
-kernel on a CPU. Compiling is left out: each new length would be compiled anew.
+longest of their batch, bf16 autocast (unless --precision fp32), and no dropout on attention, for
+which there is no fused kernel on a CPU. Compiling is left out: each new length would be compiled
+anew.
 
 The Trainer sorts within groups of a quarter of the pass and at most 50 batches, so a pass over few
 examples pads a little more than a long one.
@@ -24,8 +25,8 @@ LONGEST = 512
 LEARNING_RATE = 2e-5
 LORA_LEARNING_RATE = 1e-3
 RECIPES: dict[str, dict[str, Any]] = {
-    "tutorial": {"bf16": False, "train_sampling_strategy": "random"},
-    "best": {"bf16": True, "train_sampling_strategy": "group_by_length"},
+    "tutorial": {"train_sampling_strategy": "random"},
+    "best": {"train_sampling_strategy": "group_by_length"},
 }
 
 
@@ -79,6 +80,7 @@ def trained(
         args=TrainingArguments(
             **measure.arguments_of_trainer(folder, args.seed, steps),
             **RECIPES[args.recipe],
+            bf16=args.recipe == "best" and args.precision == "bf16",
             per_device_train_batch_size=BATCH,
             learning_rate=LORA_LEARNING_RATE if args.lora else LEARNING_RATE,
             warmup_steps=0.1,  # of all steps

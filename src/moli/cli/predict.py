@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from moli.training.predict import Hear, Progress
     from moli.training.trained import Trained
 
-# What examples hold that is to be told, and so is not shown beside what is told.
-_ANSWERS = ("label", "answers", "starts", "target", "score")
 _SHOWN = 100  # characters of a text, on a terminal
 
 Model = Annotated[
@@ -46,6 +44,7 @@ def predict(
 ) -> None:
     """Answer with a model that was trained here; rows need no labels or answers of their own.
 
+    Rows keep their other columns; one named like an answer, as label, is then called given_label.
     A row that cannot be read is reported and the rest go on; the exit code is then 3.
 
     Example: moli predict support tickets.csv --out answered.jsonl
@@ -70,8 +69,8 @@ def predict(
     examples = [each.example for each in read.examples]
     told_all, last = _answered(trained, examples, quiet=as_json)
     rows = [
-        {"where": each.where, **_given(each.example), **told}
-        for each, told in zip(read.examples, told_all, strict=True)
+        {"where": row.where, **_given(row.values, told), **told}
+        for row, told in zip(read.rows, told_all, strict=True)
     ]
     if out:
         _write(out, rows)
@@ -81,8 +80,8 @@ def predict(
     else:
         if not out:
             terminal = console()
-            for row, told in zip(rows, told_all, strict=True):
-                terminal.print(f"{_words(told)}\t{_short(row)}")
+            for example, told in zip(examples, told_all, strict=True):
+                terminal.print(f"{_words(told)}\t{_short(example)}")
         _print_end(len(rows), last, read.malformed)
     if read.malformed:
         raise typer.Exit(3)
@@ -134,10 +133,11 @@ def progress(title: str, *, quiet: bool) -> Iterator[Hear]:
         yield show
 
 
-def _given(example: Example) -> dict[str, Any]:
-    """What an example asks."""
-    asked = {key: value for key, value in asdict(example).items() if key not in _ANSWERS}
-    return {key: str(each) if isinstance(each, Path) else each for key, each in asked.items()}
+def _given(columns: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's own columns; one with the name of something told is called given_NAME."""
+    given = {f"given_{key}" if key in told else key: each for key, each in columns.items()}
+    plain: dict[str, Any] = json.loads(json.dumps(given, default=str))
+    return plain
 
 
 def _print_one(told: Mapping[str, Any], *, as_json: bool) -> None:
@@ -160,9 +160,9 @@ def _word(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-def _short(row: Mapping[str, Any]) -> str:
+def _short(example: Example) -> str:
     """The beginning of what was asked."""
-    texts = [each for key, each in row.items() if key != "where" and isinstance(each, str)]
+    texts = [str(each) for each in astuple(example) if isinstance(each, str | Path)]
     asked = " ".join((texts[:1] or [""])[0].split())
     return asked if len(asked) <= _SHOWN else asked[: _SHOWN - 1] + "…"
 

@@ -21,12 +21,17 @@ __all__ = ["Dataset", "Row", "read_dataset", "read_lines", "read_questions", "re
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """All rows of a data set: those that are examples and those that are not, in file order."""
+    """All rows of a data set: those that are examples and those that are not, in file order.
+
+    Attributes:
+        rows: what each of the examples was read from, with whatever else stands there.
+    """
 
     path: Path
     shape: str
     examples: tuple[Located, ...]
     malformed: tuple[Malformed, ...]
+    rows: tuple[Row, ...] = ()
 
 
 def read_dataset(
@@ -46,11 +51,12 @@ def read_dataset(
     Raises:
         InputError: nothing can be read there, or no row has a shape that is known.
     """
-    rows = [_renamed(row, columns or {}) for row in read_rows(path)]
+    rows = list(read_rows(path))
     if not rows:
         raise InputError("the data set is empty", where=str(path), fix="Add a row.")
-    found = _named(shape) if shape else _detected(path, rows)
-    return _divided(path, found, rows, lambda row: found.example(row, labels))
+    columns = columns or {}
+    found = _named(shape) if shape else _detected(path, rows, columns)
+    return _divided(path, found, rows, lambda row: found.example(_renamed(row, columns), labels))
 
 
 def read_questions(
@@ -70,12 +76,15 @@ def read_questions(
     Raises:
         InputError: there are no rows, or none has such a shape.
     """
-    named = [_renamed(row, columns or {}) for row in rows]
-    if not named:
+    rows = list(rows)
+    if not rows:
         raise InputError("there is nothing to answer", where=str(path), fix="Add a row.")
-    found = _detected(path, named, asked)
+    columns = columns or {}
+    found = _detected(path, rows, columns, asked)
     blanks = asked[found.name]
-    return _divided(path, found, named, lambda row: found.example(row, blanks=blanks))
+    return _divided(
+        path, found, rows, lambda row: found.example(_renamed(row, columns), blanks=blanks)
+    )
 
 
 def _divided(
@@ -86,13 +95,15 @@ def _divided(
 ) -> Dataset:
     examples: list[Located] = []
     malformed: list[Malformed] = []
+    kept: list[Row] = []
     for row in rows:
         example = read(row) if isinstance(row, Row) else row
-        if isinstance(example, Malformed):
-            malformed.append(example)
-        else:
+        if isinstance(row, Row) and not isinstance(example, Malformed):
             examples.append(Located(row.where, _placed(example, path)))
-    return Dataset(path, shape.name, tuple(examples), tuple(malformed))
+            kept.append(row)
+        elif isinstance(example, Malformed):
+            malformed.append(example)
+    return Dataset(path, shape.name, tuple(examples), tuple(malformed), tuple(kept))
 
 
 def _placed(example: Example, path: Path) -> Example:
@@ -103,9 +114,7 @@ def _placed(example: Example, path: Path) -> Example:
     return example
 
 
-def _renamed(row: Row | Malformed, columns: Mapping[str, str]) -> Row | Malformed:
-    if isinstance(row, Malformed) or not columns:
-        return row
+def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
     named = {our: row.values[their] for our, their in columns.items() if their in row.values}
     return Row(row.where, row.values | named)
 
@@ -122,14 +131,16 @@ def _named(name: str) -> Shape:
 def _detected(
     path: Path,
     rows: Sequence[Row | Malformed],
+    columns: Mapping[str, str],
     asked: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Shape:
     for row in rows:
-        if isinstance(row, Row) and (shape := shape_of(row.values, asked)):
+        if isinstance(row, Row) and (shape := shape_of(_renamed(row, columns).values, asked)):
             return shape
     first = rows[0]
     if isinstance(first, Malformed):
         raise InputError(first.what, where=first.where, fix=first.fix)
+    first = _renamed(first, columns)
     if asked is not None:
         needed = [sorted(_named(name).columns.keys() - asked[name].keys()) for name in asked]
         raise InputError(
