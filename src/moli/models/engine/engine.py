@@ -1,0 +1,301 @@
+"""Continuous batching: rows come and go while the others are written.
+
+engine = Engine(load_network("builtin:starter"), load_tokenizer("builtin:starter"))
+engine.complete([Request(ids, Sampling(max_tokens=20))])
+
+A step is one pass over the model's weights. In it every row that is being written gets a token, and
+prompts are read as far as the step's budget goes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from moli.models.engine.adapters import Adapter
+from moli.models.engine.cache import Cache
+from moli.models.engine.lanes import Lanes
+from moli.models.engine.network import Network, Span
+from moli.models.engine.sampling import cut, draw, penalised
+from moli.models.engine.slots import Slots
+from moli.models.engine.writing import Writer
+from moli.records.errors import InputError
+from moli.records.generation import Completion, Delta, Reason, Sampling, TokenLogprob
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be continued, and how.
+
+    Attributes:
+        adapter: the name of one that was added; "" for the base alone.
+        space: rows of other spaces never share what they have read with this one.
+    """
+
+    ids: Sequence[int]
+    sampling: Sampling
+    adapter: str = ""
+    space: Hashable = None
+
+
+Hear = Callable[[Delta], None]
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A request under way.
+
+    Attributes:
+        ids: the prompt, then what was written, with room for all that may be.
+        length: how many of `ids` there are.
+        read: how many of them the cache has.
+        slot: in the cache; -1 while the row waits.
+    """
+
+    request: Request
+    hear: Hear
+    ids: NDArray[np.int32]
+    length: int
+    writer: Writer
+    generator: torch.Generator | None
+    read: int = 0
+    slot: int = -1
+    lane: int = -1
+    cached: int = 0
+    reason: Reason | None = None
+    cancelled: bool = False
+
+    @property
+    def prompt(self) -> int:
+        """Tokens of the prompt."""
+        return len(self.request.ids)
+
+    @property
+    def most(self) -> int:
+        """Tokens that the row may come to."""
+        return len(self.ids)
+
+    def cancel(self) -> None:
+        """Stop; the slot is free within one step. May be called from any thread."""
+        self.cancelled = True
+
+
+class Engine:
+    """Rows of many requests and adapters on one network.
+
+    Only `submit` and `Row.cancel` may be called while another thread is in `step`.
+
+    Args:
+        tokenizer: writes the text; its end of text ends an answer, with the `ends` given.
+        rows: that are written at once.
+        kept: slots beyond these, for the beginnings of earlier rows.
+        places: tokens of a row at most, prompt and answer.
+        budget: tokens of prompts that a step reads beside what it writes.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Any,
+        *,
+        rows: int = 16,
+        kept: int = 8,
+        places: int = 2048,
+        budget: int = 512,
+    ) -> None:
+        self.network = network
+        self._tokenizer = tokenizer
+        self._cache = Cache(rows + kept, places)
+        self._slots = Slots(self._cache)
+        self._lanes = Lanes(network)
+        self._most, self._places, self._budget = rows, places, budget
+        self._ends = _ends(network.model, tokenizer)
+        self._inbox: deque[Row] = deque()
+        self._waiting: list[Row] = []
+        self._rows: list[Row] = []  # by slot
+
+    # From any thread
+
+    def submit(self, request: Request, hear: Hear) -> Row:
+        """Have a request answered in the next steps; `hear` is told within them.
+
+        Raises:
+            InputError: it has no tokens or too many, or an adapter that is not there.
+        """
+        row = self._row(request, hear)
+        self._inbox.append(row)
+        return row
+
+    # From the thread that steps
+
+    def add(self, adapter: Adapter) -> None:
+        """Let requests name an adapter from now on; one of that name is replaced."""
+        self._lanes.add(adapter)
+        self._slots.forget()
+
+    @torch.inference_mode()
+    def step(self) -> bool:
+        """One pass; whether there was anything to do."""
+        self._admit()
+        spans = self._plan()
+        if not spans:
+            return False
+        logits = self.network.run([span for _, span in spans], self._cache)
+        self._deliver([row for row, span in spans if span.asked], logits)
+        self._settle()
+        return True
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Step until all of these are answered."""
+        told: list[list[Delta]] = [[] for _ in requests]
+        rows = [self.submit(each, told[n].append) for n, each in enumerate(requests)]
+        while any(row.reason is None for row in rows):
+            self.step()
+        return [completion(row, deltas) for row, deltas in zip(rows, told, strict=True)]
+
+    # How it is done
+
+    def _row(self, request: Request, hear: Hear) -> Row:
+        length, sampling = len(request.ids), request.sampling
+        if not length:
+            raise InputError("the prompt has no tokens", fix="Say something.")
+        if length >= self._places:
+            raise InputError(
+                f"the prompt has {length:,} tokens, and the model has places for {self._places:,} "
+                "with its answer",
+                fix="Shorten it.",
+            )
+        if request.adapter and request.adapter not in self._lanes:
+            raise InputError(f"no adapter is called '{request.adapter}' here", fix="Add it first.")
+        ids = np.zeros(min(length + sampling.max_tokens, self._places), np.int32)
+        ids[:length] = request.ids
+        generator = None
+        if sampling.temperature > 0:
+            generator = torch.Generator()
+            if sampling.seed is None:
+                generator.seed()
+            else:
+                generator.manual_seed(sampling.seed)
+        writer = Writer(self._tokenizer, sampling.stop)
+        return Row(request, hear, ids, length, writer, generator)
+
+    def _admit(self) -> None:
+        """Begin waiting rows, first those whose adapter has the fewest at work."""
+        while self._inbox:
+            self._waiting.append(self._inbox.popleft())
+        for row in [each for each in self._waiting if each.cancelled]:
+            self._waiting.remove(row)
+            self._finish(row, "cancelled")
+        for row in [each for each in self._rows if each.cancelled]:
+            self._finish(row, "cancelled")
+        self._settle()
+        working = Counter(each.request.adapter for each in self._rows)
+        while self._waiting and len(self._rows) < self._most:
+            row = min(self._waiting, key=lambda each: working[each.request.adapter])
+            lane = self._lanes.lane(row.request.adapter, {each.lane for each in self._rows})
+            if lane is None:
+                return
+            self._waiting.remove(row)
+            working[row.request.adapter] += 1
+            space = (row.request.adapter, row.request.space)
+            row.lane = lane
+            row.slot, row.cached = self._slots.take(space, row.ids[: row.length])
+            row.read = row.cached
+            self._rows.append(row)
+
+    def _plan(self) -> list[tuple[Row, Span]]:
+        """The next tokens of each row, those of one token first."""
+        written: list[tuple[Row, Span]] = []
+        stretches: list[tuple[Row, Span]] = []
+        left = self._budget
+        for row in self._rows:
+            count = row.length - row.read
+            if count > 1:
+                count = min(count, left)
+                left -= count
+            if not count:
+                continue
+            end = row.read + count
+            ids = row.ids[row.read : end].tolist()
+            span = Span(ids, row.slot, row.read, row.lane, end == row.length)
+            (written if count == 1 else stretches).append((row, span))
+            row.read = end
+            self._slots.fill(row.slot, row.ids[:end])
+        return written + stretches
+
+    def _deliver(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
+        """Choose each row's next token and tell it."""
+        likeliest = logits.argmax(-1).tolist()
+        wanted = [n for n, row in enumerate(rows) if row.request.sampling.logprobs is not None]
+        sums = dict(zip(wanted, logits[wanted].logsumexp(-1).tolist(), strict=True))
+        for number, (row, best) in enumerate(zip(rows, likeliest, strict=True)):
+            token = self._chosen(row, logits[number], best)
+            row.ids[row.length] = token
+            row.length += 1
+            self._tell(row, token, logits[number], sums.get(number))
+
+    def _chosen(self, row: Row, scores: torch.Tensor, best: int) -> int:
+        sampling = row.request.sampling
+        changed = penalised(scores, sampling, row.prompt, row.ids[: row.length].tolist())
+        if row.generator is not None:
+            return draw(cut(changed, sampling), row.generator)
+        return best if changed is scores else int(changed.argmax())
+
+    def _tell(self, row: Row, token: int, scores: torch.Tensor, total: float | None) -> None:
+        sampling = row.request.sampling
+        ended = sampling.ends and token in self._ends
+        text = "" if ended else row.writer.push(token)
+        reason: Reason | None = None
+        if ended or row.writer.stopped:
+            reason = "stop"
+        elif row.length == row.most:
+            reason = "length"
+        if reason:
+            text += row.writer.close()
+        delta = Delta(text, (token,), reason=reason or "")
+        if total is not None:
+            top = scores.topk(sampling.logprobs or 0)
+            pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+            others = tuple(TokenLogprob(each, value - total) for each, value in pairs)
+            own = float(scores[token]) - total
+            delta = replace(delta, logprobs=(own,), alternatives=(others,))
+        row.hear(delta)
+        row.reason = reason
+
+    def _finish(self, row: Row, reason: Reason) -> None:
+        row.reason = reason
+        row.hear(Delta(row.writer.close(), (), reason=reason))
+
+    def _settle(self) -> None:
+        """Give back the slots of rows that are done."""
+        for row in [each for each in self._rows if each.reason]:
+            moved = self._rows[self._slots.release(row.slot)]
+            moved.slot, self._rows[row.slot] = row.slot, moved
+            self._rows.pop()
+
+
+def completion(row: Row, deltas: Sequence[Delta]) -> Completion:
+    """An answer that is complete, of what was told of it."""
+    assert row.reason  # noqa: S101
+    return Completion(
+        text="".join(each.text for each in deltas),
+        ids=tuple(token for each in deltas for token in each.ids),
+        reason=row.reason,
+        prompt_tokens=row.prompt,
+        cached=row.cached,
+        logprobs=tuple(value for each in deltas for value in each.logprobs),
+        alternatives=tuple(others for each in deltas for others in each.alternatives),
+    )
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Tokens that end an answer, as the model's own settings for generation say."""
+    said = model.generation_config.eos_token_id
+    ids = said if isinstance(said, list) else [said]
+    return frozenset(each for each in (*ids, tokenizer.eos_token_id) if each is not None)

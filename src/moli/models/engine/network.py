@@ -1,0 +1,202 @@
+"""A language model whose passes mix rows, lengths and adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from moli.models.engine import attention
+from moli.models.engine.adapters import Adapter
+from moli.models.engine.attention import Layout, Stretch
+from moli.models.engine.cache import Cache
+from moli.models.engine.products import Part, Products, mixture
+from moli.models.text import folder_of, is_encoder, load_config
+from moli.records.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """New tokens of one row in a pass.
+
+    Attributes:
+        slot: the row's in the cache.
+        start: the row's tokens before these, which the cache has.
+        lane: of the row's adapter, -1 for none.
+        asked: whether to predict what follows the last of them.
+    """
+
+    ids: Sequence[int]
+    slot: int
+    start: int
+    lane: int
+    asked: bool
+
+
+class Network:
+    """A transformers model that writes text.
+
+    Args:
+        lanes: adapters that the rows of a pass may have between them.
+    """
+
+    def __init__(self, model: Any, *, lanes: int) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.device = next(model.parameters()).device
+        self.dtype: torch.dtype = next(model.parameters()).dtype
+        self.lanes = lanes
+        self._products = _replace(model)
+        self._rank = 0
+
+    @torch.inference_mode()
+    def run(self, spans: Sequence[Span], cache: Cache) -> torch.Tensor:
+        """One pass: logits [asked, V] for the spans that ask, in their order.
+
+        Spans of one token come first.
+        """
+        cache.reserve(max(each.start + len(each.ids) for each in spans))
+        written = next((n for n, each in enumerate(spans) if len(each.ids) > 1), len(spans))
+        begin, stretches, runs = written, [], []
+        last = [n for n in range(written) if spans[n].asked]
+        for each in spans[written:]:
+            end = begin + len(each.ids)
+            stretches.append(Stretch(begin, end, each.slot, each.start))
+            runs.append((begin, end, each.lane))
+            last += [end - 1] * each.asked
+            begin = end
+        layout = Layout(
+            cache=cache,
+            slots=self._index([each.slot for each in spans for _ in each.ids]),
+            places=self._index([each.start + n for each in spans for n in range(len(each.ids))]),
+            written=written,
+            lengths=self._index([each.start + 1 for each in spans[:written]]),
+            stretches=tuple(stretches),
+        )
+        now = mixture([each.lane for each in spans[:written]], runs, self.device)
+        for products in self._products:
+            products.now = now
+        hidden = _hidden(self.model, self._index([i for each in spans for i in each.ids]), layout)
+        return _logits(self.model, hidden[self._index(last)]) if last else hidden[:0].float()
+
+    def check(self, adapter: Adapter) -> None:
+        """See that an adapter fits this model.
+
+        Raises:
+            ModelError: it adapts a layer that is not here, is of another shape or is not linear.
+        """
+        shapes = {name: shape for each in self._products for name, shape in each.shapes.items()}
+        for name, thin in adapter.layers.items():
+            shape = thin.up.shape[0], thin.down.shape[1]
+            if shapes.get(name) != shape:
+                found = (
+                    f"is {shapes[name]}" if name in shapes else "is no linear layer of this base"
+                )
+                raise ModelError(
+                    f"it was made for another base: {name}, which it takes to be {shape}, {found}",
+                    where=adapter.name,
+                    fix="Serve it on the base that it was trained on.",
+                )
+
+    def write(self, lane: int, adapter: Adapter) -> None:
+        """Put an adapter into a lane."""
+        self._rank = max(self._rank, adapter.rank)
+        with torch.inference_mode():
+            for products in self._products:
+                products.write(lane, self.lanes, self._rank, adapter)
+
+    def _index(self, values: Sequence[int]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.long, device=self.device)
+
+
+def load_network(reference: str, *, lanes: int = 16, precision: str = "fp32") -> Network:
+    """A network by its model's reference.
+
+    Raises:
+        ModelError: its files are not to be had, it writes no text, or not row by row.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    config = load_config(reference)
+    if is_encoder(config) or config.is_encoder_decoder:
+        raise ModelError(
+            "not a model that goes on writing", where=reference, fix="Name a language model."
+        )
+    attention.register()
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder_of(reference), dtype=dtype, attn_implementation=attention.NAME
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot be loaded ({str(error).splitlines()[0]})",
+            where=reference,
+            fix="Check the name; without a network, give a folder.",
+        ) from error
+    if torch.cuda.is_available():
+        model.cuda()
+    return Network(model, lanes=lanes)
+
+
+def _hidden(model: Any, ids: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """What the model makes of tokens, [T, width]."""
+    token = attention.layout.set(layout)
+    try:
+        made: torch.Tensor = model.base_model(
+            input_ids=ids[None], position_ids=layout.places[None], use_cache=False
+        ).last_hidden_state[0]
+    finally:
+        attention.layout.reset(token)
+    return made
+
+
+def _logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """What may follow, [T, V] in float32."""
+    logits: torch.Tensor = model.get_output_embeddings()(hidden).float()
+    return logits
+
+
+def _replace(model: Any) -> list[Products]:
+    """Put products where the model's linear layers are; which read the same is seen in a pass."""
+    names = {module: name for name, module in model.named_modules()}
+    linear = [module for module in names if type(module) is torch.nn.Linear]
+    groups = _readers(model, linear)
+    products = []
+    for group in groups:
+        made = Products([names[layer] for layer in group], group)
+        for number, layer in enumerate(group):
+            parent, _, own = names[layer].rpartition(".")
+            setattr(model.get_submodule(parent), own, Part(made, number, layer))
+        products.append(made)
+    return products
+
+
+def _readers(model: Any, layers: Sequence[torch.nn.Linear]) -> list[list[torch.nn.Linear]]:
+    """Layers in the order in which they are called, those together that read the same tensor."""
+    groups: list[list[torch.nn.Linear]] = []
+    seen: list[torch.Tensor] = []  # kept, so that no other tensor gets the same identity
+
+    def hear(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        if any(layer in group for group in groups):
+            return
+        same = bool(seen) and seen[-1] is inputs[0]
+        alike = same and (groups[-1][0].bias is None) == (layer.bias is None)
+        if alike:
+            groups[-1].append(layer)
+        else:
+            groups.append([layer])
+        seen.append(inputs[0])
+
+    handles = [layer.register_forward_pre_hook(hear) for layer in layers]
+    try:
+        with torch.inference_mode():
+            places = torch.arange(2, device=model.device)
+            layout = Layout(Cache(1, 2), places * 0, places, 0, places[:0], (Stretch(0, 2, 0, 0),))
+            _logits(model, _hidden(model, places * 0, layout))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return groups

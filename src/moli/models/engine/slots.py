@@ -1,0 +1,111 @@
+"""Which row has which slot of the cache, and whose beginnings are still there to be used again.
+
+Rows in use have the first slots, so that a pass reads them as one tensor. What a row has read stays
+behind them until its slot is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moli.models.engine.cache import Cache
+
+
+@dataclass(slots=True)
+class Held:
+    """Tokens that a slot has keys and values of.
+
+    Attributes:
+        space: only rows of the same space (an adapter's content, a reader's rights) share them.
+        used: when, in admissions.
+    """
+
+    space: Hashable
+    ids: NDArray[np.int32]
+    used: int = 0
+
+
+class Slots:
+    """The slots of a cache.
+
+    Attributes:
+        taken: how many rows are in use.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._held: list[Held | None] = [None] * cache.slots
+        self._clock = 0
+        self.taken = 0
+
+    def take(self, space: Hashable, ids: NDArray[np.int32]) -> tuple[int, int]:
+        """A slot for a row, and how many of its first tokens it has already; never all."""
+        slot, self._clock = self.taken, self._clock + 1
+        source, shared = self._longest(space, ids)
+        if source != slot:
+            self._vacate(slot, source)
+            if shared:
+                self._cache.copy(source, slot, shared)
+        if source >= 0 and (held := self._held[source]):
+            held.used = self._clock
+        self._held[slot] = Held(space, ids[:shared], self._clock)
+        self.taken += 1
+        return slot, shared
+
+    def fill(self, slot: int, ids: NDArray[np.int32]) -> None:
+        """Note the tokens that a slot has now."""
+        held = self._held[slot]
+        assert held is not None  # noqa: S101 - it was taken
+        held.ids = ids
+
+    def release(self, slot: int) -> int:
+        """Give a row's slot back. The row with the slot returned is in `slot` from now on."""
+        last = self.taken - 1
+        one, other = self._held[slot], self._held[last]
+        if slot != last:
+            assert one is not None  # noqa: S101
+            assert other is not None  # noqa: S101
+            self._cache.swap(slot, last, max(len(one.ids), len(other.ids)))
+            self._held[slot], self._held[last] = other, one
+        self.taken = last
+        return last
+
+    def forget(self, space: Hashable = None) -> None:
+        """What is kept of a space, or all, is not used again."""
+        for slot in range(self.taken, len(self._held)):
+            held = self._held[slot]
+            if held and space in (None, held.space):
+                self._held[slot] = None
+
+    def _longest(self, space: Hashable, ids: NDArray[np.int32]) -> tuple[int, int]:
+        best, source = 0, -1
+        for slot, held in enumerate(self._held):
+            if held and held.space == space:
+                most = min(len(held.ids), len(ids) - 1)
+                differ = np.flatnonzero(held.ids[:most] != ids[:most])
+                shared = int(differ[0]) if len(differ) else most
+                # Where it is as good, the slot to be taken, since nothing then has to be copied.
+                if shared > best or (shared == best and shared and slot == self.taken):
+                    best, source = shared, slot
+        return source, best
+
+    def _vacate(self, slot: int, source: int) -> None:
+        """Move what a free slot holds to where what is there was used longest ago."""
+        held = self._held[slot]
+        if held is None:
+            return
+        others = [n for n in range(slot + 1, len(self._held)) if n != source]
+
+        def age(number: int) -> int:
+            there = self._held[number]
+            return there.used if there else -1
+
+        oldest = min(others, key=age, default=slot)
+        if oldest != slot and age(oldest) < held.used:
+            self._cache.copy(slot, oldest, len(held.ids))
+            self._held[oldest] = held
+        self._held[slot] = None

@@ -1,0 +1,195 @@
+"""The engine against transformers' own generation, and PEFT's."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from models.engine.small import KINDS, Letters, adapt, expected, write
+
+from moli.models.engine.adapters import read_adapter
+from moli.models.engine.engine import Engine, Request
+from moli.models.engine.network import load_network
+from moli.records.errors import InputError, ModelError
+from moli.records.generation import Delta, Sampling
+
+TOKENS = 20
+
+
+def prompts(count: int = 9) -> list[list[int]]:
+    """Of 1 to 40 tokens, some of which begin alike."""
+    draw = random.Random(0)
+    common = draw.choices(range(2, 60), k=12)
+    rows = [draw.choices(range(2, 60), k=draw.randint(1, 28)) for _ in range(count)]
+    return [common + row if n % 3 == 0 else row for n, row in enumerate(rows)]
+
+
+def engine(base: str, **options: int) -> Engine:
+    network = load_network(base, lanes=options.pop("lanes", 4))
+    return Engine(network, Letters(), **{"places": 128} | options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_greedy_answers_are_those_of_transformers(tmp_path: Path, kind: str) -> None:
+    base = write(tmp_path, kind)
+    wanted = expected(base, prompts(), TOKENS)
+    asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
+    alone = engine(base, rows=1, kept=0)
+    assert [alone.complete([each])[0].ids for each in asked] == wanted
+    # Together, more than have room at once, prompts read in pieces, and again from what is kept.
+    many = engine(base, rows=4, kept=2, budget=7)
+    for _ in range(2):
+        answers = many.complete(asked)
+        assert [each.ids for each in answers] == wanted
+    assert sum(each.cached for each in answers) > 0
+
+
+def test_each_row_has_its_own_adapter(tmp_path: Path) -> None:
+    base = write(tmp_path / "base", "llama")
+    folders = {
+        "a": adapt(base, tmp_path / "a", 1),
+        "b": adapt(base, tmp_path / "b", 2, rank=2, use_rslora=True),
+        "c": adapt(base, tmp_path / "c", 3, target_modules=["q_proj", "down_proj"]),
+    }
+    wanted = {"": expected(base, prompts(), TOKENS)}
+    wanted |= {name: expected(base, prompts(), TOKENS, each) for name, each in folders.items()}
+    assert len({tuple(each) for each in wanted.values()}) == 4
+    # With 2 lanes for 3 adapters, some have to wait.
+    for lanes, rows in ((2, 4), (4, 8)):
+        mixed = engine(base, lanes=lanes, rows=rows, budget=30)
+        for name, folder in folders.items():
+            mixed.add(read_adapter(folder, name, mixed.network.dtype))
+        names = [["", "a", "b", "c"][n % 4] for n in range(len(prompts()) * 2)]
+        asked = [
+            Request(ids, Sampling(max_tokens=TOKENS), adapter=name)
+            for ids, name in zip(prompts() * 2, names, strict=True)
+        ]
+        answers = mixed.complete(asked)
+        rows_of = [n % len(prompts()) for n in range(len(names))]
+        assert [each.ids for each in answers] == [
+            wanted[name][row] for name, row in zip(names, rows_of, strict=True)
+        ]
+
+
+def test_an_adapter_that_changes_is_not_answered_from_what_was_read(tmp_path: Path) -> None:
+    base = write(tmp_path / "base", "llama")
+    one, other = adapt(base, tmp_path / "a", 1), adapt(base, tmp_path / "b", 2)
+    changing = engine(base, rows=2)
+    asked = Request(prompts()[0], Sampling(max_tokens=TOKENS), adapter="a")
+    for folder in (one, other):
+        changing.add(read_adapter(folder, "a", changing.network.dtype))
+        answer = changing.complete([asked])[0]
+        assert answer.ids == expected(base, prompts()[:1], TOKENS, folder)[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [({"use_dora": True}, "with DoRA"), ({"bias": "all"}, "with biases")],
+)
+def test_an_adapter_that_cannot_share_a_pass_is_refused(
+    tmp_path: Path, options: dict[str, object], what: str
+) -> None:
+    base = write(tmp_path / "base", "gpt_neox")
+    folder = adapt(base, tmp_path / "a", 1, **options)
+    with pytest.raises(ModelError, match=what):
+        read_adapter(folder, "a", load_network(base).dtype)
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
+    folder = adapt(write(tmp_path / "phi", "phi"), tmp_path / "a", 1)
+    other = engine(write(tmp_path / "llama", "llama"))
+    with pytest.raises(ModelError, match="made for another base"):
+        other.add(read_adapter(folder, "a", other.network.dtype))
+
+
+def test_what_a_row_shares_depends_on_its_space(tmp_path: Path) -> None:
+    base = write(tmp_path, "llama")
+    shared = engine(base, rows=2, kept=2)
+    ids = prompts()[0]
+    few = Sampling(max_tokens=2)
+    assert shared.complete([Request(ids, few, space="one")])[0].cached == 0
+    assert shared.complete([Request(ids, few, space="other")])[0].cached == 0
+    assert shared.complete([Request(ids, few, space="one")])[0].cached == len(ids) - 1
+
+
+def test_a_cancelled_row_gives_its_slot_back_within_a_step(tmp_path: Path) -> None:
+    busy = engine(write(tmp_path, "llama"), rows=1)
+    heard: list[Delta] = []
+    later: list[Delta] = []
+    endless = Sampling(max_tokens=60, ends=False)
+    row = busy.submit(Request(prompts()[0], endless), heard.append)
+    busy.submit(Request(prompts()[1], Sampling(max_tokens=1)), later.append)
+    for _ in range(3):
+        busy.step()
+    assert len(heard) == 3 and not later
+    row.cancel()
+    busy.step()
+    assert heard[-1].reason == "cancelled" and later[-1].reason == "length"
+    assert not busy.step()
+
+
+def test_adapters_take_turns(tmp_path: Path) -> None:
+    """One adapter's crowd does not keep another waiting."""
+    base = write(tmp_path / "base", "llama")
+    fair = engine(base, rows=2)
+    for name, seed in (("crowd", 1), ("one", 2)):
+        fair.add(read_adapter(adapt(base, tmp_path / name, seed), name, fair.network.dtype))
+    order: list[str] = []
+
+    def hear(name: str) -> None:
+        order.append(name)
+
+    few = Sampling(max_tokens=3, ends=False)
+    for _ in range(6):
+        fair.submit(Request([5, 6], few, adapter="crowd"), lambda d: d.reason and hear("crowd"))
+    fair.submit(Request([5, 6], few, adapter="one"), lambda d: d.reason and hear("one"))
+    while fair.step():
+        pass
+    assert order.index("one") <= 1 and len(order) == 7
+
+
+def test_stop_texts_and_ends(tmp_path: Path) -> None:
+    base = write(tmp_path, "llama")
+    stopping = engine(base, rows=2)
+    ids = prompts()[1]
+    whole = stopping.complete([Request(ids, Sampling(max_tokens=TOKENS, ends=False))])[0]
+    assert len(whole.text) == TOKENS and whole.reason == "length"
+    stop = whole.text[5:8]
+    cut = stopping.complete([Request(ids, Sampling(max_tokens=TOKENS, stop=(stop,)))])[0]
+    assert cut.text == whole.text[: whole.text.index(stop)] and cut.reason == "stop"
+
+
+def test_logprobs_are_those_of_the_model(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    base = write(tmp_path, "qwen3")
+    ids = prompts()[2]
+    told = engine(base).complete([Request(ids, Sampling(max_tokens=5, logprobs=3))])[0]
+    model = AutoModelForCausalLM.from_pretrained(base).eval().double()
+    with torch.no_grad():
+        whole = model(torch.tensor([[*ids, *told.ids]])).logits[0].log_softmax(-1)
+    for place, token in enumerate(told.ids):
+        scores = whole[len(ids) - 1 + place]
+        assert told.logprobs[place] == pytest.approx(float(scores[token]), abs=1e-4)
+        top = scores.topk(3)
+        assert [each.id for each in told.alternatives[place]] == top.indices.tolist()
+
+
+def test_a_seed_gives_the_same_answer_alone_and_in_company(tmp_path: Path) -> None:
+    drawing = engine(write(tmp_path, "llama"), rows=4)
+    seeded = Request(prompts()[0], Sampling(max_tokens=TOKENS, temperature=1.0, seed=7))
+    others = [Request(ids, Sampling(max_tokens=9, temperature=2.0)) for ids in prompts()]
+    alone = drawing.complete([seeded])[0].ids
+    assert drawing.complete([*others, seeded])[-1].ids == alone
+    assert drawing.complete([Request(seeded.ids, Sampling(TOKENS, 1.0, seed=8))])[0].ids != alone
+
+
+def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
+    small = engine(write(tmp_path, "llama"), rows=1)
+    for ids, what in (([], "no tokens"), ([5] * 128, "128 tokens")):
+        with pytest.raises(InputError, match=what):
+            small.submit(Request(ids, Sampling()), lambda _: None)
+    with pytest.raises(InputError, match="no adapter is called 'x'"):
+        small.submit(Request([5], Sampling(), "x"), lambda _: None)

@@ -1,0 +1,73 @@
+"""Cuts and penalties against transformers' own, draws against their probabilities."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+
+from moli.models.engine.sampling import cut, draw, penalised
+from moli.records.generation import Sampling
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p", "min_p"),
+    [*product((0.5, 1.7), (0, 5), (1.0, 0.6), (0.0, 0.1))],
+)
+def test_cuts_are_those_of_transformers(
+    temperature: float, top_k: int, top_p: float, min_p: float
+) -> None:
+    from transformers import (
+        LogitsProcessorList,
+        MinPLogitsWarper,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    theirs = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
+    if top_k:
+        theirs.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        theirs.append(TopPLogitsWarper(top_p))
+    if min_p:
+        theirs.append(MinPLogitsWarper(min_p))
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    for seed in range(20):
+        scores = 3 * torch.randn(50, generator=torch.Generator().manual_seed(seed))
+        wanted = theirs(torch.zeros(1, 1, dtype=torch.long), scores[None])[0]
+        torch.testing.assert_close(cut(scores, sampling), wanted)
+
+
+def test_the_penalty_for_repetition_is_that_of_transformers() -> None:
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    ids = [3, 7, 7, 20]
+    for seed in range(10):
+        scores = torch.randn(30, generator=torch.Generator().manual_seed(seed))
+        wanted = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([ids]), scores[None].clone())[0]
+        torch.testing.assert_close(
+            penalised(scores, Sampling(repetition_penalty=1.3), 2, ids), wanted
+        )
+
+
+def test_penalties_for_what_was_written_count_it() -> None:
+    """OpenAI's: scores - presence * (count > 0) - frequency * count, the prompt not counted."""
+    scores = torch.zeros(6)
+    sampling = Sampling(presence_penalty=0.5, frequency_penalty=0.25)
+    found = penalised(scores, sampling, 2, [1, 2, 3, 3, 4])
+    assert found.tolist() == [0, 0, 0, -1.0, -0.75, 0]
+
+
+def test_draws_follow_the_probabilities() -> None:
+    scores = torch.tensor([0.0, float("-inf"), 1.0, 2.0, float("-inf")])
+    generator = torch.Generator().manual_seed(0)
+    counts = [0] * 5
+    for _ in range(20_000):
+        counts[draw(scores, generator)] += 1
+    wanted = scores.double().softmax(-1)
+    assert counts[1] == counts[4] == 0
+    for count, share in zip(counts, wanted.tolist(), strict=True):
+        deviation = (share * (1 - share) / 20_000) ** 0.5
+        assert abs(count / 20_000 - share) <= 4 * deviation
