@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Reason = Literal["stop", "length", "cancelled"]
+Reason = Literal["stop", "length", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an answer must look like: one of a JSON schema (as JSON) and a regular expression."""
+
+    schema: str = ""
+    regex: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,7 @@ class Sampling:
         seed: the same seed, prompt and model give the same answer, whatever else is in the batch.
         logprobs: how many alternatives to tell beside each token's own; None for none at all.
         ends: whether the model's own stop tokens end the answer.
+        form: what the answer must look like.
     """
 
     max_tokens: int = 512
@@ -40,6 +49,7 @@ class Sampling:
     seed: int | None = None
     logprobs: int | None = None
     ends: bool = True
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from moli.models.engine.adapters import Adapter
 from moli.models.engine.cache import Cache
+from moli.models.engine.grammar import Grammar, Grammars
 from moli.models.engine.lanes import Lanes
 from moli.models.engine.network import Network, Span
 from moli.models.engine.sampling import cut, draw, penalised
 from moli.models.engine.slots import Slots
 from moli.models.engine.writing import Writer
-from moli.records.errors import InputError
+from moli.records.errors import InputError, ModelError
 from moli.records.generation import Completion, Delta, Reason, Sampling, TokenLogprob
 
 
@@ -64,6 +65,7 @@ class Row:
     length: int
     writer: Writer
     generator: torch.Generator | None
+    grammar: Grammar | None
     read: int = 0
     slot: int = -1
     lane: int = -1
@@ -92,7 +94,7 @@ class Engine:
     Only `submit` and `Row.cancel` may be called while another thread is in `step`.
 
     Args:
-        tokenizer: writes the text; its end of text ends an answer, with the `ends` given.
+        tokenizer: writes the text.
         rows: that are written at once.
         kept: slots beyond these, for the beginnings of earlier rows.
         places: tokens of a row at most, prompt and answer.
@@ -116,6 +118,7 @@ class Engine:
         self._lanes = Lanes(network)
         self._most, self._places, self._budget = rows, places, budget
         self._ends = _ends(network.model, tokenizer)
+        self._grammars = Grammars(tokenizer, self._ends)
         self._inbox: deque[Row] = deque()
         self._waiting: list[Row] = []
         self._rows: list[Row] = []  # by slot
@@ -126,7 +129,8 @@ class Engine:
         """Have a request answered in the next steps; `hear` is told within them.
 
         Raises:
-            InputError: it has no tokens or too many, or an adapter that is not there.
+            InputError: it has no tokens or too many, an adapter that is not there, or a form that
+                cannot be followed.
         """
         row = self._row(request, hear)
         self._inbox.append(row)
@@ -183,7 +187,8 @@ class Engine:
             else:
                 generator.manual_seed(sampling.seed)
         writer = Writer(self._tokenizer, sampling.stop)
-        return Row(request, hear, ids, length, writer, generator)
+        grammar = self._grammars.begin(sampling.form) if sampling.form else None
+        return Row(request, hear, ids, length, writer, generator, grammar)
 
     def _admit(self) -> None:
         """Begin waiting rows, first those whose adapter has the fewest at work."""
@@ -235,7 +240,11 @@ class Engine:
         wanted = [n for n, row in enumerate(rows) if row.request.sampling.logprobs is not None]
         sums = dict(zip(wanted, logits[wanted].logsumexp(-1).tolist(), strict=True))
         for number, (row, best) in enumerate(zip(rows, likeliest, strict=True)):
-            token = self._chosen(row, logits[number], best)
+            try:
+                token = self._chosen(row, logits[number], best)
+            except ModelError:
+                self._finish(row, "failed")
+                continue
             row.ids[row.length] = token
             row.length += 1
             self._tell(row, token, logits[number], sums.get(number))
@@ -243,9 +252,15 @@ class Engine:
     def _chosen(self, row: Row, scores: torch.Tensor, best: int) -> int:
         sampling = row.request.sampling
         changed = penalised(scores, sampling, row.prompt, row.ids[: row.length].tolist())
+        if row.grammar:
+            changed = row.grammar.allowed(changed)
         if row.generator is not None:
-            return draw(cut(changed, sampling), row.generator)
-        return best if changed is scores else int(changed.argmax())
+            token = draw(cut(changed, sampling), row.generator)
+        else:
+            token = best if changed is scores else int(changed.argmax())
+        if row.grammar:
+            row.grammar.accept(token)
+        return token
 
     def _tell(self, row: Row, token: int, scores: torch.Tensor, total: float | None) -> None:
         sampling = row.request.sampling

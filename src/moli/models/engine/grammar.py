@@ -1,0 +1,93 @@
+"""Answers that must have a form: a JSON schema's or a regular expression's.
+
+At each step only those tokens may be chosen after which the text can still come to have the form.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import torch
+
+from moli.records.errors import InputError, ModelError
+from moli.records.generation import Form
+
+# As json.dumps writes it. Where any space may stand, a weak model writes spaces without end.
+_SPACES: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+class Grammar:
+    """How far one answer has come in its form."""
+
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+
+    def allowed(self, scores: torch.Tensor) -> torch.Tensor:
+        """Scores [V] with -inf for tokens after which the form cannot be had any more.
+
+        Raises:
+            ModelError: the form has become too complex to follow.
+        """
+        bias = np.frombuffer(self._matcher.compute_logit_bias(), np.uint8)
+        if self._matcher.is_error():
+            raise ModelError(
+                f"the form asked for cannot be followed ({self._matcher.get_error()})",
+                fix="Ask for a simpler one.",
+            )
+        hidden = torch.ones(len(scores), dtype=torch.bool)
+        hidden[: len(bias)] = torch.from_numpy(bias[: len(scores)] == 0)
+        return scores.masked_fill(hidden.to(scores.device), float("-inf"))
+
+    def accept(self, token: int) -> None:
+        """Go on by a token that was allowed."""
+        self._matcher.consume_token(token)
+
+
+class Grammars:
+    """Forms for one tokenizer.
+
+    Args:
+        tokenizer: a fast one of transformers.
+        ends: tokens that end an answer.
+    """
+
+    def __init__(self, tokenizer: Any, ends: Collection[int]) -> None:
+        self._tokenizer, self._ends = tokenizer, sorted(ends)
+        self._known: Any = None
+
+    def begin(self, form: Form) -> Grammar:
+        """A form that nothing is written of yet.
+
+        Raises:
+            InputError: the schema or the expression is none, or uses what is not known here.
+        """
+        from llguidance import LLMatcher
+        from llguidance.hf import from_tokenizer
+
+        if self._known is None:  # takes a moment, and few need it
+            self._known = from_tokenizer(self._tokenizer, eos_token=self._ends or None)
+        name, text = ("JSON schema", form.schema) if form.schema else ("expression", form.regex)
+        try:
+            if form.schema:
+                read = LLMatcher.grammar_from_json_schema(text, _SPACES)
+            else:
+                read = LLMatcher.grammar_from_regex(text)
+            matcher = LLMatcher(self._known, read, log_level=0)
+        except ValueError as error:
+            raise _no_form(name, str(error)) from error
+        if matcher.is_error():
+            raise _no_form(name, matcher.get_error())
+        return Grammar(matcher)
+
+
+def _no_form(name: str, error: str) -> InputError:
+    reason = next(iter(error.splitlines()), "")
+    return InputError(f"the {name} cannot be followed ({reason})", fix="Correct or simplify it.")
+
+
+def form_of(schema: Any) -> Form:
+    """The form of a JSON schema as a value."""
+    return Form(schema=json.dumps(schema))

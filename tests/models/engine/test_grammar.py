@@ -1,0 +1,70 @@
+"""Answers have the form that was asked for, whatever the model would have said."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from moli.models.engine.engine import Engine, Request
+from moli.models.engine.network import load_network
+from moli.models.text import load_tokenizer
+from moli.records.errors import InputError
+from moli.records.generation import Form, Sampling
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 8},
+        "mood": {"enum": ["glad", "sad"]},
+        "age": {"type": "integer", "minimum": 0, "maximum": 120},
+    },
+    "required": ["name", "mood", "age"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def starter() -> Engine:
+    name = "builtin:starter"
+    return Engine(load_network(name), load_tokenizer(name), rows=8)
+
+
+def answers(engine: Engine, form: Form, tokens: int = 80) -> list[str]:
+    ids = load_tokenizer("builtin:starter")("The old man said:")["input_ids"]
+    drawn = [Sampling(tokens, 1.0, seed=n, form=form) for n in range(6)]
+    asked = [Request(ids, each) for each in (Sampling(tokens, form=form), *drawn)]
+    told = engine.complete([*asked, Request(ids, Sampling(5))])[:-1]
+    assert all(each.reason == "stop" for each in told)
+    return [each.text for each in told]
+
+
+def test_a_schema_is_kept(starter: Engine) -> None:
+    for text in answers(starter, Form(schema=json.dumps(SCHEMA))):
+        told = json.loads(text)
+        assert set(told) == {"name", "mood", "age"}
+        assert len(told["name"]) <= 8 and told["mood"] in ("glad", "sad")
+        assert isinstance(told["age"], int) and 0 <= told["age"] <= 120
+
+
+def test_an_expression_is_kept(starter: Engine) -> None:
+    pattern = r"(Mr|Mrs) [A-Z][a-z]{2,6}, aged [1-9][0-9]?"
+    told = answers(starter, Form(regex=pattern))
+    assert all(re.fullmatch(pattern, text) for text in told)
+    assert len(set(told)) > 1
+
+
+@pytest.mark.parametrize(
+    "form", [Form(schema='{"type": "thing"}'), Form(schema="{"), Form(regex="(unclosed")]
+)
+def test_a_form_that_is_none_is_refused(starter: Engine, form: Form) -> None:
+    with pytest.raises(InputError, match="cannot be followed"):
+        starter.submit(Request([5], Sampling(form=form)), lambda _: None)
+
+
+def test_an_answer_that_has_no_room_for_its_form_is_cut(tmp_path: Path, starter: Engine) -> None:
+    asked = Sampling(3, form=Form(schema=json.dumps(SCHEMA)))
+    [told] = starter.complete([Request([5, 6], asked)])
+    assert told.reason == "length" and told.text.startswith("{")
