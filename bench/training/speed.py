@@ -112,7 +112,7 @@ def run(entrant: Entrant, comparison: Comparison, model: str, seed: int, precisi
 def limit() -> tuple[float, str]:
     """GFLOP/s of large products, and in which precision, found in a process of its own."""
     code = (
-        "from moli.training.probe import probe; p = probe(); print(p.precision, *p.gflops.values())"
+        "from moli.models.probe import probe; p = probe(); print(p.precision, *p.gflops.values())"
     )
     precision, *rates = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     return max(map(float, rates)), precision

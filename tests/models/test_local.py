@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from moli.models.chat import load_chat
-from moli.models.local import LocalChat
+from moli.models.local import LocalChat, TranslatingChat, fitting, load_local
 from moli.records.errors import ModelError
 from moli.records.messages import Message
 
@@ -59,27 +59,26 @@ def save(folder: Path, kind: str, template: str | None = None, **options: Any) -
     return str(folder)
 
 
-def read_by(chat: LocalChat, *messages: Message) -> str:
+def read_by(chat: LocalChat | TranslatingChat, *messages: Message) -> str:
     """What the model is given, in words."""
-    ids = chat._inputs(messages)["input_ids"][0]
-    return str(chat._tokenizer.decode(ids))
+    return str(chat.tokenizer.decode(fitting(chat.tokenizer, messages, chat.places)))
 
 
 def test_a_template_is_applied_with_its_opening_of_an_answer(tmp_path: Path) -> None:
-    chat = LocalChat(save(tmp_path, "llama", TEMPLATE))
+    chat = load_local(save(tmp_path, "llama", TEMPLATE))
     talk = (Message("system", "lorem"), Message("user", "which port"))
     assert read_by(chat, *talk) == "system : lorem user : which port assistant :"
 
 
 def test_without_a_template_a_model_gets_the_words_alone(tmp_path: Path) -> None:
-    chat = LocalChat(save(tmp_path, "t5"))
+    chat = load_local(save(tmp_path, "t5"))
     talk = (Message("system", "lorem"), Message("user", "which port"))
     assert read_by(chat, *talk) == "lorem which port"
 
 
 @pytest.mark.parametrize("kind", ["t5", "llama"])
 def test_of_a_prompt_that_is_too_long_the_question_is_kept(tmp_path: Path, kind: str) -> None:
-    chat = LocalChat(save(tmp_path, kind))
+    chat = load_local(save(tmp_path, kind))
     context = "Passages : " + "lorem ipsum dolor . " * 100
     read = read_by(chat, Message("user", f"{context} Question : which port"))
     assert read.endswith("Question : which port")
@@ -88,14 +87,14 @@ def test_of_a_prompt_that_is_too_long_the_question_is_kept(tmp_path: Path, kind:
 
 @pytest.mark.parametrize("kind", ["t5", "llama"])
 def test_an_answer_has_no_more_tokens_than_allowed(tmp_path: Path, kind: str) -> None:
-    chat = LocalChat(save(tmp_path, kind))
+    chat = load_local(save(tmp_path, kind))
     for limit in (1, 3):
         answer = chat.complete((Message("user", "which port"),), max_tokens=limit)
         assert len(answer.split()) <= limit
 
 
 def test_a_model_that_ends_its_padding_with_its_text_answers(tmp_path: Path) -> None:
-    chat = LocalChat(save(tmp_path, "llama", TEMPLATE, pad_token=None))
+    chat = load_local(save(tmp_path, "llama", TEMPLATE, pad_token=None))
     assert isinstance(chat.complete((Message("user", "which port"),), max_tokens=3), str)
 
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from moli.models.probe import Machine
 from moli.training.preflight import preflight
-from moli.training.probe import Machine
 from moli.training.recipe import make_recipe
 
 sys.path.insert(0, str(Path(__file__).parent))

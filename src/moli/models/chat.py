@@ -47,6 +47,6 @@ def load_chat(reference: str, *, timeout: float = 120.0) -> ChatModel:
         from moli.models.remote import RemoteChat
 
         return RemoteChat(parsed.name, parsed.url, name=reference, timeout=timeout)
-    from moli.models.local import LocalChat
+    from moli.models.local import load_local
 
-    return LocalChat(reference)
+    return load_local(reference)

@@ -6,34 +6,59 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from moli.models.text import folder_of, is_encoder, load_config, load_tokenizer
+from moli.models.text import folder_of, is_encoder, load_config, load_tokenizer, max_positions
 from moli.records.errors import ModelError
+from moli.records.generation import Sampling
 from moli.records.messages import Message
+
+_ANSWER = 0.5  # of a model's places may be kept for the answer, whatever length was asked for
 
 
 class LocalChat:
-    """A transformers model by its reference, on a GPU where there is one.
+    """A causal model by its reference, on the generation engine; on a GPU where there is one.
 
     Raises:
         ModelError: its files are not to be had, or it is of a kind that does not generate text.
     """
 
     def __init__(self, reference: str) -> None:
-        import torch
-        from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+        from moli.models.engine.engine import Engine
+        from moli.models.engine.network import load_network
+        from moli.models.engine.worker import Worker
 
         self.name = reference
-        config = load_config(reference)
-        if is_encoder(config):
-            raise ModelError(
-                "an encoder, which does not write", where=reference, fix="Name a language model."
-            )
-        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        self._tokenizer = load_tokenizer(reference)
+        self.tokenizer = load_tokenizer(reference)
+        self.places = _places(reference, self.tokenizer)
+        network = load_network(reference, lanes=1)
+        self._worker = Worker(Engine(network, self.tokenizer, places=self.places))
+
+    def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
+        from moli.models.engine.engine import Request
+
+        most = min(max_tokens, int(self.places * _ANSWER))
+        ids = fitting(self.tokenizer, messages, self.places - most)
+        [answer] = self._worker.complete([Request(ids, Sampling(most))])
+        return answer.text.strip()
+
+
+class TranslatingChat:
+    """A model with an encoder and a decoder, as T5.
+
+    Raises:
+        ModelError: its files are not to be had.
+    """
+
+    def __init__(self, reference: str) -> None:
+        import torch
+        from safetensors import SafetensorError
+        from transformers import AutoModelForSeq2SeqLM
+
+        self.name = reference
+        self.tokenizer = load_tokenizer(reference)
+        self.places = _places(reference, self.tokenizer)
         try:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-            model: Any = kind.from_pretrained(folder_of(reference), dtype="auto")
+            model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder_of(reference), dtype="auto")
             self._model = model.to(device).eval()
         except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(
@@ -41,35 +66,74 @@ class LocalChat:
                 where=reference,
                 fix="Check the name; without a network, give a folder.",
             ) from error
-        # Of a prompt that is too long, the end is kept: the question stands there.
-        self._tokenizer.truncation_side = "left"
         self._turn = threading.Lock()  # generation keeps state in the model
-        self._is_seq2seq = bool(config.is_encoder_decoder)
 
     def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
         import torch
 
-        inputs = self._inputs(messages).to(self._model.device)
+        ids = torch.tensor([fitting(self.tokenizer, messages, self.places)])
+        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
         with self._turn, torch.inference_mode():
             generated = self._model.generate(
-                **inputs,
+                input_ids=ids.to(self._model.device),
                 max_new_tokens=max_tokens,
                 do_sample=False,
-                pad_token_id=self._padding_id(),
+                pad_token_id=end if pad is None else pad,
             )[0]
-        new = generated if self._is_seq2seq else generated[inputs["input_ids"].shape[1] :]
-        return str(self._tokenizer.decode(new, skip_special_tokens=True)).strip()
+        return str(self.tokenizer.decode(generated, skip_special_tokens=True)).strip()
 
-    def _padding_id(self) -> int:
-        pad = self._tokenizer.pad_token_id
-        return int(self._tokenizer.eos_token_id) if pad is None else int(pad)
 
-    def _inputs(self, messages: Sequence[Message]) -> Any:
-        if self._tokenizer.chat_template:
-            turns = [{"role": each.role, "content": each.content} for each in messages]
-            return self._tokenizer.apply_chat_template(
-                turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
-            )
-        # A model without a chat template has never seen roles: it gets the words alone.
-        text = "\n\n".join(message.content for message in messages)
-        return self._tokenizer(text, return_tensors="pt", truncation=True)
+def load_local(reference: str) -> LocalChat | TranslatingChat:
+    """The model of a reference, of whichever kind it is.
+
+    Raises:
+        ModelError: it cannot be loaded, or does not write.
+    """
+    config = load_config(reference)
+    if is_encoder(config):
+        raise ModelError(
+            "an encoder, which does not write", where=reference, fix="Name a language model."
+        )
+    return TranslatingChat(reference) if config.is_encoder_decoder else LocalChat(reference)
+
+
+def _places(reference: str, tokenizer: Any) -> int:
+    return min(max_positions(reference), int(tokenizer.model_max_length))
+
+
+def fitting(tokenizer: Any, messages: Sequence[Message], room: int) -> list[int]:
+    """The tokens of a conversation to answer, at most `room` of them.
+
+    Of one that is too long the oldest turns go first, but for the system's; of a last message that
+    is too long by itself the end is kept: the question stands there.
+    """
+    kept = list(messages)
+    ids = _ids(tokenizer, kept)
+    while len(ids) > room:
+        first = next((n for n, each in enumerate(kept[:-1]) if each.role != "system"), None)
+        if first is not None:
+            del kept[first]
+        elif len(shorter := _shortened(tokenizer, kept[-1], len(ids) - room).content) > 0:
+            kept[-1] = Message(kept[-1].role, shorter)
+        elif len(kept) > 1:
+            kept = kept[-1:]  # not even the system's has room
+        else:
+            return ids[-room:]
+        ids = _ids(tokenizer, kept)
+    return ids
+
+
+def _shortened(tokenizer: Any, message: Message, over: int) -> Message:
+    """A message without its first `over` tokens."""
+    ids = tokenizer(message.content, add_special_tokens=False, verbose=False)["input_ids"]
+    return Message(message.role, str(tokenizer.decode(ids[over:])).lstrip())
+
+
+def _ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    if tokenizer.chat_template:
+        turns = [{"role": each.role, "content": each.content} for each in messages]
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    # A model without a chat template has never seen roles: it gets the words alone.
+    text = "\n\n".join(message.content for message in messages)
+    return list(tokenizer(text, verbose=False)["input_ids"])

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from moli.training.probe import Machine
+from moli.models.probe import Machine
 from moli.training.recipe import Recipe
 
 RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"

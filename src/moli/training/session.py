@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from moli.models.probe import DTYPES, keep_memory, probe
 from moli.records.models import Manifest
 from moli.records.training import Event
 from moli.training import environment, inference, lora, methods, trial
@@ -23,7 +24,6 @@ from moli.training.data import Data, examples_of, read_data
 from moli.training.dropout import replace_dropout
 from moli.training.loop import Alone, Loop, Schedule, World
 from moli.training.optim import Optimizers, count
-from moli.training.probe import DTYPES, keep_memory, probe
 from moli.training.proof import Proof, prove_packing
 from moli.training.recipe import Recipe
 from moli.training.run import SETTLED, check_unchanged

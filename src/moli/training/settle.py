@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from moli.training.probe import Machine
+from moli.models.probe import Machine
 from moli.training.recipe import Recipe
 
 # Examples in a step.

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from moli.models.hashes import hash_text, hash_tokenizer, hash_weights
+from moli.models.probe import DTYPES, keep_memory, probe
 from moli.models.text import folder_of, load_tokenizer
 from moli.records.errors import ModelError
 from moli.training import lora, methods
-from moli.training.probe import DTYPES, keep_memory, probe
 from moli.training.proof import prove_packing
 from moli.training.recipe import Recipe, make_recipe
 from moli.training.samples import Sample

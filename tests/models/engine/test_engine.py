@@ -26,7 +26,7 @@ def prompts(count: int = 9) -> list[list[int]]:
 
 
 def engine(base: str, **options: int) -> Engine:
-    network = load_network(base, lanes=options.pop("lanes", 4))
+    network = load_network(base, lanes=options.pop("lanes", 4), precision="fp32")
     return Engine(network, Letters(), **{"places": 128} | options)
 
 

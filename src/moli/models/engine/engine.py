@@ -155,6 +155,17 @@ class Engine:
         self._settle()
         return True
 
+    def end(self, reason: Reason) -> None:
+        """End all that is under way or waits."""
+        waiting = [*self._waiting, *self._inbox]
+        self._waiting.clear()
+        self._inbox.clear()
+        for row in (*self._rows, *waiting):
+            if row.reason is None:
+                self._finish(row, reason)
+        self._settle()
+        self._slots.forget()  # a step that failed may not have read what it was to read
+
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Step until all of these are answered."""
         told: list[list[Delta]] = [[] for _ in requests]

@@ -13,6 +13,7 @@ from moli.models.engine.adapters import Adapter
 from moli.models.engine.attention import Layout, Stretch
 from moli.models.engine.cache import Cache
 from moli.models.engine.products import Part, Products, mixture
+from moli.models.probe import DTYPES, probe
 from moli.models.text import folder_of, is_encoder, load_config
 from moli.records.errors import ModelError
 
@@ -110,8 +111,11 @@ class Network:
         return torch.tensor(values, dtype=torch.long, device=self.device)
 
 
-def load_network(reference: str, *, lanes: int = 16, precision: str = "fp32") -> Network:
+def load_network(reference: str, *, lanes: int = 16, precision: str = "") -> Network:
     """A network by its model's reference.
+
+    Args:
+        precision: "bf16" or "fp32"; by default what this machine is faster with.
 
     Raises:
         ModelError: its files are not to be had, it writes no text, or not row by row.
@@ -125,7 +129,7 @@ def load_network(reference: str, *, lanes: int = 16, precision: str = "fp32") ->
             "not a model that goes on writing", where=reference, fix="Name a language model."
         )
     attention.register()
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    dtype = DTYPES[precision or probe().precision]
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder_of(reference), dtype=dtype, attn_implementation=attention.NAME

@@ -1,0 +1,105 @@
+"""An engine at work in a thread of its own, for any number of others."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+from moli.models.engine.engine import Engine, Hear, Request, Row, completion
+from moli.records.errors import ModelError
+from moli.records.generation import Completion, Delta
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Steps an engine while there is something to do.
+
+    What a step tells is told in this worker's thread: those who hear should be quick.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._wake = threading.Event()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request, hear: Hear) -> Row:
+        """Have a request answered; `hear` is told as it goes.
+
+        Raises:
+            InputError: the request cannot be answered.
+        """
+        row = self._engine.submit(request, hear)
+        self._wake.set()
+        return row
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Wait for the answers to all of these.
+
+        Raises:
+            InputError: one of them cannot be answered.
+            ModelError: one of them failed.
+        """
+        told: list[list[Delta]] = [[] for _ in requests]
+        done = threading.Semaphore(0)
+
+        def hears(deltas: list[Delta]) -> Hear:
+            def hear(delta: Delta) -> None:
+                deltas.append(delta)
+                if delta.reason:
+                    done.release()
+
+            return hear
+
+        rows = [
+            self.submit(each, hears(deltas)) for each, deltas in zip(requests, told, strict=True)
+        ]
+        for _ in rows:
+            done.acquire()
+        answers = [completion(row, each) for row, each in zip(rows, told, strict=True)]
+        if any(each.reason == "failed" for each in answers):
+            raise ModelError("the model failed to answer", fix="Look into the log.")
+        return answers
+
+    def call(self, change: Callable[[Engine], T]) -> T:
+        """Do something with the engine between two steps, as adding an adapter, and wait for it."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(change(self._engine))
+            except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
+                future.set_exception(error)
+
+        self._calls.append(run)
+        self._wake.set()
+        return future.result()
+
+    def close(self) -> None:
+        """Stop; what is under way ends as cancelled."""
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._closed:
+            self._wake.clear()
+            while self._calls:
+                self._calls.popleft()()
+            try:
+                worked = self._engine.step()
+            except Exception:  # noqa: BLE001 - logged; those who wait are told, others served
+                _log.exception("a step of the engine failed")
+                self._engine.end("failed")
+                continue
+            if not worked and not self._calls:
+                self._wake.wait()
+        self._engine.end("cancelled")
