@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from moli.models.text import folder_of, is_encoder, load_config, load_tokenizer, max_positions
+from moli.models.text import folder_of, is_encoder, load_config, load_tokenizer, places_of
 from moli.records.errors import ModelError
 from moli.records.generation import Sampling
 from moli.records.messages import Message
@@ -28,7 +28,7 @@ class LocalChat:
 
         self.name = reference
         self.tokenizer = load_tokenizer(reference)
-        self.places = _places(reference, self.tokenizer)
+        self.places = places_of(reference, self.tokenizer)
         network = load_network(reference, lanes=1)
         self._worker = Worker(Engine(network, self.tokenizer, places=self.places))
 
@@ -55,7 +55,7 @@ class TranslatingChat:
 
         self.name = reference
         self.tokenizer = load_tokenizer(reference)
-        self.places = _places(reference, self.tokenizer)
+        self.places = places_of(reference, self.tokenizer)
         try:
             device = "cuda" if torch.cuda.is_available() else "cpu"
             model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder_of(reference), dtype="auto")
@@ -95,10 +95,6 @@ def load_local(reference: str) -> LocalChat | TranslatingChat:
             "an encoder, which does not write", where=reference, fix="Name a language model."
         )
     return TranslatingChat(reference) if config.is_encoder_decoder else LocalChat(reference)
-
-
-def _places(reference: str, tokenizer: Any) -> int:
-    return min(max_positions(reference), int(tokenizer.model_max_length))
 
 
 def fitting(tokenizer: Any, messages: Sequence[Message], room: int) -> list[int]:

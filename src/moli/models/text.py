@@ -93,6 +93,11 @@ def max_positions(reference: str) -> int:
     return int(places) or 1 << 20
 
 
+def places_of(reference: str, tokenizer: Any) -> int:
+    """How many tokens a conversation may have, by the model and by its tokenizer."""
+    return min(max_positions(reference), int(tokenizer.model_max_length))
+
+
 class Cutter:
     """Texts as token ids of at most a length: what is too long loses its end, not its marks."""
 

@@ -8,18 +8,24 @@ Endpoints are plain functions, so each call runs in a thread of its own and none
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from moli.records.answers import Answer, Hit, Trace
 from moli.records.documents import Document
+from moli.records.errors import NotFoundError
+from moli.serving import completions
+from moli.serving.answering import Answering
 from moli.serving.errors import install
 from moli.serving.guard import Guard
 from moli.serving.library import Library
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
+
+if TYPE_CHECKING:
+    from moli.serving.models import Offered
 
 
 def _storable(text: str) -> str:
@@ -126,6 +132,38 @@ def trace(trace_id: TraceId, library: Served, visible: Visible) -> Trace:
     return library.trace(trace_id, visible)
 
 
+@router.get("/v1/models")
+def models(request: Request) -> dict[str, Any]:
+    """List the models that write: the base of the settings, and those trained here."""
+    offered = request.app.state.answering.offered()
+    return {"object": "list", "data": [_model(each) for each in offered]}
+
+
+@router.get("/v1/models/{name:path}")
+def model(name: Text, request: Request) -> dict[str, Any]:
+    """Tell of one model."""
+    offered = request.app.state.answering.offered()
+    for each in offered:
+        if each.id == name:
+            return _model(each)
+    raise NotFoundError(
+        f"no model is called '{name}'",
+        fix=f"There are: {', '.join(each.id for each in offered) or 'none'}.",
+    )
+
+
+def _model(offered: Offered) -> dict[str, Any]:
+    return {
+        "id": offered.id,
+        "object": "model",
+        "created": int(offered.created_at),
+        "owned_by": "moli",
+        "parent": offered.parent or None,
+        "root": offered.parent or offered.id,
+        "hash": offered.hash or None,
+    }
+
+
 @router.get("/v1/status")
 def status(library: Served, visible: Visible) -> dict[str, Any]:
     """Say how the server is set up."""
@@ -150,7 +188,9 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
     # The interactive documentation would load its scripts from elsewhere.
     app = FastAPI(title="Moli", openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
     app.state.library = Library.open(workspace)
+    app.state.answering = Answering(workspace)
     app.include_router(router)
+    app.include_router(completions.router)
     app.add_middleware(Guard, host=host or workspace.settings.host)
     install(app)
     return app

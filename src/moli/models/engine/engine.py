@@ -140,8 +140,10 @@ class Engine:
 
     def add(self, adapter: Adapter) -> None:
         """Let requests name an adapter from now on; one of that name is replaced."""
+        known = adapter.name in self._lanes
         self._lanes.add(adapter)
-        self._slots.forget()
+        if known:  # what was read with the old one is not of this one
+            self._slots.forget()
 
     @torch.inference_mode()
     def step(self) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
+import torch
+
 from moli.models.engine.engine import Engine, Hear, Request, Row, completion
 from moli.records.errors import ModelError
 from moli.records.generation import Completion, Delta
@@ -30,6 +32,11 @@ class Worker:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self._engine.network.dtype
 
     def submit(self, request: Request, hear: Hear) -> Row:
         """Have a request answered; `hear` is told as it goes.

@@ -1,0 +1,157 @@
+"""The language models that a server answers with: bases, and adapters on them.
+
+A name is looked up in the workspace at every request, so an alias that is moved is served by what
+it points at from then on. Each base is loaded once, whatever adapters are asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from moli.models.engine.adapters import read_adapter
+from moli.models.engine.engine import Engine
+from moli.models.engine.network import load_network
+from moli.models.engine.worker import Worker
+from moli.models.text import is_encoder, load_config, load_tokenizer, places_of
+from moli.records.errors import ModelError, MoliError, NotFoundError
+from moli.training.trained import check_contract, recipe_of
+from moli.workspace import Workspace
+from moli.workspace.content import StoredModel
+
+_WRITES = ("instruction", "pretraining")  # tasks of models that go on writing
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model as a request means it.
+
+    Attributes:
+        name: under which it was asked for.
+        adapter: the name of its content, "" for a base alone.
+        tokenizer: with the chat template that the model was trained with.
+        places: tokens of a conversation at most.
+    """
+
+    name: str
+    worker: Worker
+    adapter: str
+    tokenizer: Any
+    places: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A model that can be asked for; `parent` is the base of an adapter."""
+
+    id: str
+    created_at: float
+    parent: str = ""
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    worker: Worker
+    tokenizer: Any
+    places: int
+
+
+class Models:
+    """The models of a workspace: the one its settings name, and those that were trained here."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._store = workspace.models
+        self._default = workspace.settings.model if _runs_here(workspace.settings.model) else ""
+        self._bases: dict[str, _Base] = {}
+        self._adapters: dict[tuple[str, str], Any] = {}  # base and content to tokenizer
+        self._turn = threading.RLock()  # a model is loaded once, however many ask for it
+
+    def list(self) -> list[Offered]:
+        """The base of the settings, then every model with an alias that writes."""
+        offered = [Offered(self._default, 0.0)] if self._default else []
+        for stored in self._store.list():
+            made = stored.manifest
+            if made.task in _WRITES:
+                parent = "" if made.method == "full" else made.base
+                offered += [
+                    Offered(alias, made.created_at, parent, stored.hash) for alias in stored.aliases
+                ]
+        return offered
+
+    def get(self, name: str) -> Served:
+        """The model of a name: the base of the settings, an alias, `base@adapter` or a hash.
+
+        Raises:
+            NotFoundError: there is none; names that are near are told.
+            InputError: several models fit a hash.
+            ModelError: it does not write, cannot share its base, or is not what it was.
+        """
+        if name in ("", self._default) and self._default:
+            base = self._base(self._default)
+            return Served(self._default, base.worker, "", base.tokenizer, base.places)
+        stored = self._stored(name)
+        made = stored.manifest
+        if made.task not in _WRITES:
+            raise ModelError(
+                f"a model of the task {made.task}, which does not write",
+                where=name,
+                fix="Ask one that was tuned for 'instruction'.",
+            )
+        if made.method == "full":
+            base = self._base(str(stored.folder))
+            return Served(name, base.worker, "", base.tokenizer, base.places)
+        base = self._base(made.base)
+        tokenizer = self._adapted(base, stored)
+        return Served(name, base.worker, stored.hash, tokenizer, base.places)
+
+    def close(self) -> None:
+        """Stop all models."""
+        for base in self._bases.values():
+            base.worker.close()
+
+    def _stored(self, name: str) -> StoredModel:
+        base, at, adapter = name.rpartition("@")
+        try:
+            return self._store.get(name)
+        except NotFoundError:
+            if not at:
+                raise
+        stored = self._store.get(adapter)
+        if stored.manifest.base != base:
+            raise NotFoundError(
+                f"'{adapter}' is an adapter of {stored.manifest.base}, not of {base}",
+                fix=f"Ask for {adapter}.",
+            )
+        return stored
+
+    def _base(self, reference: str) -> _Base:
+        with self._turn:
+            if reference not in self._bases:
+                tokenizer = load_tokenizer(reference)
+                places = places_of(reference, tokenizer)
+                engine = Engine(load_network(reference), tokenizer, places=places)
+                self._bases[reference] = _Base(Worker(engine), tokenizer, places)
+            return self._bases[reference]
+
+    def _adapted(self, base: _Base, stored: StoredModel) -> Any:
+        key = stored.manifest.base, stored.hash
+        with self._turn:
+            if key not in self._adapters:
+                check_contract(stored, recipe_of(stored))
+                adapter = read_adapter(stored.folder, stored.hash, base.worker.dtype)
+                base.worker.call(lambda engine: engine.add(adapter))
+                self._adapters[key] = load_tokenizer(str(stored.folder))
+            return self._adapters[key]
+
+
+def _runs_here(reference: str) -> bool:
+    """Whether a reference names weights that are run on this machine and write."""
+    if not reference or reference.partition(":")[0] in ("openai", "scripted"):
+        return False
+    try:
+        config = load_config(reference)
+    except MoliError:
+        return False
+    return not (is_encoder(config) or config.is_encoder_decoder)

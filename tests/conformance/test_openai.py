@@ -1,0 +1,260 @@
+"""OpenAI's own client against a live server."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import torch
+import uvicorn
+from openai import OpenAI
+
+from moli.models.hashes import hashes_of
+from moli.models.text import folder_of, load_tokenizer
+from moli.records.models import Manifest
+from moli.serving.app import create_app
+from moli.workspace import Workspace
+
+BASE = "builtin:starter"
+TALK: Any = [{"role": "user", "content": "Tell me of the sea."}]
+TOO_LONG: Any = [{"role": "user", "content": "sea " * 3000}]
+NO_FORM: Any = {
+    "type": "json_schema",
+    "json_schema": {"name": "none", "schema": {"type": "thing"}},
+}
+
+
+def add_adapter(workspace: Workspace, folder: Path, alias: str, seed: int) -> str:
+    """A random adapter of the starter, as `moli tune` would keep it; returns its hash."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(folder_of(BASE), dtype=torch.float32)
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, 0.2)
+    adapted.save_pretrained(str(folder))
+    tokenizer = load_tokenizer(BASE)
+    tokenizer.save_pretrained(folder)
+    hashes = hashes_of(folder_of(BASE), tokenizer)
+    manifest = Manifest(
+        task="instruction",
+        method="lora",
+        base=BASE,
+        base_hash=hashes.base,
+        tokenizer_hash=hashes.tokenizer,
+        template_hash=hashes.template,
+        stop_tokens=hashes.stop_tokens,
+        dataset_hash="",
+        parent="",
+        recipe={"task": "instruction", "base": BASE, "data": "data.jsonl", "method": "lora"},
+        metrics={},
+        created_at=time.time(),
+    )
+    return workspace.models.add(folder, manifest, alias=alias).hash
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "moli.toml").write_text(f'encoder = "scripted:hash"\nmodel = "{BASE}"\n')
+    with Workspace.init(folder) as made:
+        for seed, alias in enumerate(("bear", "doll")):
+            adapter = tmp_path_factory.mktemp(alias)
+            add_adapter(made, adapter, alias, seed)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def address(workspace: Workspace) -> Iterator[str]:
+    app = create_app(workspace)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+    app.state.answering.close()
+
+
+@pytest.fixture
+def client(address: str) -> OpenAI:
+    return OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+
+
+def test_models_are_listed_with_their_parents(client: OpenAI) -> None:
+    listed = {each.id: each for each in client.models.list()}
+    assert set(listed) == {BASE, "bear", "doll"}
+    assert listed["bear"].model_extra["parent"] == BASE
+    assert client.models.retrieve(BASE).id == BASE
+    with pytest.raises(openai.NotFoundError, match="no model is called 'cat'"):
+        client.models.retrieve("cat")
+
+
+def test_a_conversation_is_answered_by_the_model_that_was_named(client: OpenAI) -> None:
+    def said(model: str) -> str:
+        answer = client.chat.completions.create(
+            model=model, messages=TALK, temperature=0, max_tokens=12
+        )
+        assert (answer.model, answer.object) == (model, "chat.completion")
+        assert answer.choices[0].finish_reason in ("stop", "length")
+        assert answer.usage and answer.usage.completion_tokens <= 12
+        assert answer.usage.total_tokens == answer.usage.prompt_tokens + (
+            answer.usage.completion_tokens
+        )
+        return str(answer.choices[0].message.content)
+
+    answers = {model: said(model) for model in (BASE, "bear", "doll", f"{BASE}@bear")}
+    assert len({answers[each] for each in (BASE, "bear", "doll")}) == 3
+    assert answers[f"{BASE}@bear"] == answers["bear"]
+
+
+def test_a_stream_adds_up_to_the_answer(client: OpenAI) -> None:
+    asked: Any = {"model": BASE, "messages": TALK, "temperature": 0, "max_tokens": 20}
+    whole = client.chat.completions.create(**asked)
+    parts = list(
+        client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+    )
+    assert parts[-1].usage == whole.usage and not parts[-1].choices
+    assert all(each.usage is None for each in parts[:-1])
+    deltas = [each.choices[0] for each in parts[:-1]]
+    assert deltas[0].delta.role == "assistant"
+    assert "".join(each.delta.content or "" for each in deltas) == whole.choices[0].message.content
+    assert deltas[-1].finish_reason == whole.choices[0].finish_reason
+    assert all(each.finish_reason is None for each in deltas[:-1])
+
+
+def test_several_answers_have_seeds_of_their_own(client: OpenAI) -> None:
+    asked: Any = {"model": BASE, "messages": TALK, "n": 3, "seed": 5, "max_tokens": 8}
+    one, other = (client.chat.completions.create(**asked) for _ in range(2))
+    texts = [each.message.content for each in one.choices]
+    assert [each.index for each in one.choices] == [0, 1, 2]
+    assert len(set(texts)) == 3
+    assert texts == [each.message.content for each in other.choices]
+
+
+def test_logprobs_stop_and_penalties(client: OpenAI) -> None:
+    asked: Any = {"model": BASE, "messages": TALK, "temperature": 0, "max_tokens": 16}
+    answer = client.chat.completions.create(**asked, logprobs=True, top_logprobs=2).choices[0]
+    assert answer.logprobs and answer.logprobs.content
+    for each in answer.logprobs.content:
+        assert len(each.top_logprobs) == 2
+        assert each.logprob == pytest.approx(each.top_logprobs[0].logprob)  # greedy
+    text = str(answer.message.content)
+    stop = text.split()[3]
+    cut = client.chat.completions.create(**asked, stop=[stop]).choices[0]
+    assert cut.message.content == text[: text.index(stop)] and cut.finish_reason == "stop"
+    other = client.chat.completions.create(**asked, frequency_penalty=2, presence_penalty=2)
+    assert other.choices[0].message.content != text
+
+
+def test_an_answer_has_the_form_that_was_asked_for(client: OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"sea": {"enum": ["calm", "wild"]}, "depth": {"type": "integer"}},
+        "required": ["sea", "depth"],
+        "additionalProperties": False,
+    }
+    form: Any = {"type": "json_schema", "json_schema": {"name": "sea", "schema": schema}}
+    answer = client.chat.completions.create(
+        model="doll", messages=TALK, response_format=form, temperature=0, max_tokens=60
+    )
+    if answer.choices[0].finish_reason == "stop":
+        assert set(json.loads(str(answer.choices[0].message.content))) == {"sea", "depth"}
+    told = client.chat.completions.create(
+        model=BASE, messages=TALK, extra_body={"regex": "yes|no"}, max_tokens=9
+    )
+    assert told.choices[0].message.content in ("yes", "no")
+
+
+def test_a_text_is_continued(client: OpenAI) -> None:
+    told = client.completions.create(
+        model=BASE, prompt=["It was a dark", "The old"], temperature=0, max_tokens=5, logprobs=1
+    )
+    assert [each.index for each in told.choices] == [0, 1]
+    assert told.choices[0].logprobs and len(told.choices[0].logprobs.tokens or []) == 5
+    streamed = client.completions.create(
+        model=BASE, prompt="It was a dark", temperature=0, max_tokens=5, stream=True
+    )
+    assert "".join(each.choices[0].text for each in streamed) == told.choices[0].text
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "told"),
+    [
+        ({"model": "cat"}, openai.NotFoundError, "cat"),
+        ({"messages": []}, openai.BadRequestError, "messages"),
+        ({"temperature": 3}, openai.BadRequestError, "temperature"),
+        ({"n": 99}, openai.BadRequestError, "n:"),
+        ({"messages": [{"role": "king", "content": "x"}]}, openai.BadRequestError, "role"),
+        ({"logit_bias": {"1": 2}}, openai.BadRequestError, "logit_bias"),
+        (
+            {"response_format": NO_FORM},
+            openai.BadRequestError,
+            "cannot be followed",
+        ),
+        ({"messages": TOO_LONG}, openai.BadRequestError, "tokens"),
+    ],
+)  # fmt: skip
+def test_errors_have_openais_shape(
+    client: OpenAI, change: Any, error: type[openai.APIStatusError], told: str
+) -> None:
+    asked: Any = {"model": BASE, "messages": TALK, "max_tokens": 4} | change
+    with pytest.raises(error, match=told) as caught:
+        client.chat.completions.create(**asked)
+    assert isinstance(caught.value.body, dict)
+    assert {"message", "type", "param", "code"} <= set(caught.value.body)
+
+
+def test_events_are_framed_as_the_protocol_says(address: str) -> None:
+    body = {"model": BASE, "messages": TALK, "stream": True, "max_tokens": 3}
+    answer = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    frames = answer.text.split("\n\n")
+    assert frames[-2:] == ["data: [DONE]", ""]
+    for frame in frames[:-2]:
+        assert frame.startswith("data: {") and "\n" not in frame
+        json.loads(frame.removeprefix("data: "))
+
+
+def test_a_client_that_leaves_gives_its_slot_back(client: OpenAI) -> None:
+    """Twice as many long answers as there are rows are left; a short one does not wait."""
+    for _ in range(32):
+        stream = client.chat.completions.create(
+            model=BASE, messages=TALK, stream=True, max_tokens=1500, seed=1, temperature=2
+        )
+        next(iter(stream))
+        stream.close()
+    begun = time.monotonic()
+    client.chat.completions.create(model=BASE, messages=TALK, max_tokens=2)
+    assert time.monotonic() - begun < 20
+
+
+def test_an_alias_that_moves_is_served_at_once(
+    client: OpenAI, workspace: Workspace, tmp_path: Path
+) -> None:
+    asked: Any = {"messages": TALK, "temperature": 0, "max_tokens": 12}
+
+    def said() -> str | None:
+        told = client.chat.completions.create(model="toy", **asked)
+        return told.choices[0].message.content
+
+    first = add_adapter(workspace, tmp_path / "one", "toy", 7)
+    before = said()
+    add_adapter(workspace, tmp_path / "two", "toy", 8)
+    after = said()
+    workspace.models.point("toy", first)
+    assert said() == before != after
