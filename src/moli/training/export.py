@@ -122,6 +122,14 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
     """Merge in float32, write in the base's precision, and compare what is read again."""
     check_contract(stored, recipe)
     task = make_task(recipe)
+    task.recall(stored.folder)
+    if task.unlike:
+        raise InputError(
+            f"merged, it would answer otherwise in other programs: {task.unlike}",
+            where=stored.name,
+            fix="Use it through Moli, export it without --merge, or tune a base that is no "
+            "sentence encoder.",
+        )
     adapted: Any = task.restore(stored.folder, torch.float32)
     probes = _probes(plain(adapted))
     expected = _outputs(adapted, probes)

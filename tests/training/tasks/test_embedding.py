@@ -15,7 +15,8 @@ from moli.models.bert import BertEncoder
 from moli.records.errors import InputError
 from moli.records.examples import Match, Scored
 from moli.training.proof import prove_packing
-from moli.training.tasks.embedding import Embedding, cosent, info_nce, mean_states
+from moli.training.tasks.embedding import Embedding, cosent, info_nce
+from moli.training.tasks.pooling import mean_states
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ class Classes(Task):
     """
 
     metric = "accuracy"
-    learns = ("labels",)
+    learns: ClassVar[tuple[str, ...]] = ("labels",)
     labels: list[str]
 
     def prepare(self, examples: Sequence[Example]) -> None:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 
-from moli.models.text import Cutter
+from moli.models.text import Cutter, folder_of
 from moli.records.examples import Example, Labelled
+from moli.training import methods
 from moli.training.batches import Laid
 from moli.training.samples import Sample
 from moli.training.tasks.classes import Classes, number_of
+from moli.training.tasks.pooling import mean_states, pooling_of
 from moli.training.tasks.task import backbone, plain, whole
 from moli.training.tasks.transformer import Transformer
 
 
 class Classification(Classes, Transformer):
-    """A class for each text, from the state of its first token (or last, for a causal model)."""
+    """A class for each text.
 
+    It is told from what the base was trained to say a text by: of a sentence encoder the mean of
+    the tokens' states (Reimers & Gurevych 2019), of others the first token's, or the last one's of
+    a causal model, by the model's own head.
+    """
+
+    learns: ClassVar[tuple[str, ...]] = ("labels", "pooling")
     accepts = (Labelled,)
     kind = "AutoModelForSequenceClassification"
     text_column = "text"
@@ -36,18 +46,59 @@ class Classification(Classes, Transformer):
             for each, (ids, lost) in zip(labelled, cut, strict=True)
         ]
 
+    @cached_property
+    def pooling(self) -> str:
+        """ "mean", or "own" for the model's own way."""
+        padded = self.recipe.method in methods.PADDED  # whose added tokens are no part of a text
+        of_base = "" if padded else pooling_of(folder_of(self.recipe.base))
+        return "mean" if of_base == "mean" else "own"
+
+    @property
+    def unlike(self) -> str:
+        if self.pooling == "own":
+            return ""
+        return (
+            "it tells classes from the mean of a text's states, which transformers has no class for"
+        )
+
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        return self.pretrained(dtype, **self.names)
+        return self._headed(self.pretrained(dtype, **self.names))
+
+    def recall(self, folder: Path) -> None:
+        self.pooling = "own"
+        super().recall(folder)
+
+    def restored(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        return self._headed(super().restored(folder, dtype))
+
+    def _headed(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model without the layer for its first token, where that is not used."""
+        base = backbone(model)
+        if self.pooling == "mean" and getattr(base, "pooler", None) is not None:
+            base.pooler = None
+            plain(model).new_modules = [n for n in plain(model).new_modules if "pooler" not in n]
+        return model
 
     def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
         """Scores before the softmax, [samples, classes], in float32."""
         laid = self.lay([each.parts[0] for each in samples], model)
-        if not laid.packed:
-            logits: torch.Tensor = whole(model)(**laid.inputs).logits
+        if self.pooling == "mean":
+            states = laid.gather(backbone(model)(**laid.inputs).last_hidden_state)
+            logits = mean_head(plain(model), mean_states(states.float(), laid.starts))
+        elif not laid.packed:
+            logits = whole(model)(**laid.inputs).logits
         else:
             states = backbone(model)(**laid.inputs).last_hidden_state
             logits = head(plain(model), laid, states[0])
         return logits.float()
+
+
+def mean_head(model: Any, means: torch.Tensor) -> torch.Tensor:
+    """Scores of texts by the means of their states [texts, hidden]."""
+    dropped = getattr(model, "dropout", torch.nn.Identity())(means)
+    # Some heads are a linear layer, others take the first of several states.
+    scores: torch.Tensor = model.classifier(dropped[:, None].to(model.dtype))
+    return scores.view(len(means), -1)
 
 
 def head(model: Any, laid: Laid, states: torch.Tensor) -> torch.Tensor:

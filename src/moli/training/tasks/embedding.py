@@ -21,11 +21,11 @@ from torch.nn.functional import cross_entropy, normalize
 
 from moli.metrics.correlation import pearson, spearman
 from moli.metrics.ranking import recall, reciprocal_rank
-from moli.models.beside import read_beside
 from moli.models.text import Cutter, folder_of
 from moli.records.examples import Example, Match, Scored, Text
 from moli.training.samples import Sample
 from moli.training.tasks.pairs import Paired
+from moli.training.tasks.pooling import mean_states, pooling_of
 from moli.training.tasks.task import backbone, whole
 
 TEMPERATURE = 0.05
@@ -55,13 +55,13 @@ class Embedding(Paired):
         return groups
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        self.pooling = _pooling(str(folder))
+        self.pooling = pooling_of(str(folder)) or "mean"
         return self.restored(folder, dtype)
 
     @cached_property
     def pooling(self) -> str:
         """Its base's."""
-        return _pooling(folder_of(self.recipe.base))
+        return pooling_of(folder_of(self.recipe.base)) or "mean"
 
     def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
         """Unit vectors of all parts of all samples, in order: [parts, hidden], in float32."""
@@ -153,21 +153,6 @@ class Embedding(Paired):
             ("sentence_bert_config.json", limits),
         ):
             (folder / name).write_text(json.dumps(value, indent=2), encoding="utf-8")
-
-
-def _pooling(folder: str) -> str:
-    """ "mean", or "cls" for a model that was trained to speak by its first token."""
-    modes = read_beside(folder, "1_Pooling/config.json") or {}
-    first = modes.get("pooling_mode_cls_token") or modes.get("pooling_mode") == "cls"
-    return "cls" if first else "mean"
-
-
-def mean_states(states: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-    """Each sequence's mean [sequences, hidden] of states [tokens, hidden] that lie end to end."""
-    lengths = torch.diff(starts, append=starts.new_tensor([len(states)]))
-    owner = torch.repeat_interleave(lengths)
-    sums = states.new_zeros(len(starts), states.shape[1]).index_add(0, owner, states)
-    return sums / lengths.clamp(min=1)[:, None]
 
 
 def info_nce(

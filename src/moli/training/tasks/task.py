@@ -120,6 +120,11 @@ class Task(ABC):
         """An answer as a person or a program wants it told."""
         return {"answer": answer}
 
+    @property
+    def unlike(self) -> str:
+        """What other programs would not do with the weights; "" where they would do the same."""
+        return ""
+
     def scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
         """Each example's score, of which `metric` is the mean; none where it is no mean."""
         pairs = zip(answers, examples, strict=True)
