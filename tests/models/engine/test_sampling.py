@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,7 +49,7 @@ def test_the_penalty_for_repetition_is_that_of_transformers() -> None:
         scores = torch.randn(30, generator=torch.Generator().manual_seed(seed))
         wanted = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([ids]), scores[None].clone())[0]
         torch.testing.assert_close(
-            penalised(scores, Sampling(repetition_penalty=1.3), 2, ids), wanted
+            penalised(scores, Sampling(repetition_penalty=1.3), 2, np.array(ids, np.int32)), wanted
         )
 
 
@@ -56,7 +57,7 @@ def test_penalties_for_what_was_written_count_it() -> None:
     """OpenAI's: scores - presence * (count > 0) - frequency * count, the prompt not counted."""
     scores = torch.zeros(6)
     sampling = Sampling(presence_penalty=0.5, frequency_penalty=0.25)
-    found = penalised(scores, sampling, 2, [1, 2, 3, 3, 4])
+    found = penalised(scores, sampling, 2, np.array([1, 2, 3, 3, 4], np.int32))
     assert found.tolist() == [0, 0, 0, -1.0, -0.75, 0]
 
 

@@ -10,7 +10,7 @@ prompts are read as far as the step's budget goes.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -207,25 +207,29 @@ class Engine:
         """Begin waiting rows, first those whose adapter has the fewest at work."""
         while self._inbox:
             self._waiting.append(self._inbox.popleft())
-        for row in [each for each in self._waiting if each.cancelled]:
-            self._waiting.remove(row)
-            self._finish(row, "cancelled")
-        for row in [each for each in self._rows if each.cancelled]:
-            self._finish(row, "cancelled")
+        for gone in [each for each in (*self._waiting, *self._rows) if each.cancelled]:
+            if gone.slot < 0:
+                self._waiting.remove(gone)
+            self._finish(gone, "cancelled")
         self._settle()
         working = Counter(each.request.adapter for each in self._rows)
-        while self._waiting and len(self._rows) < self._most:
-            row = min(self._waiting, key=lambda each: working[each.request.adapter])
-            lane = self._lanes.lane(row.request.adapter, {each.lane for each in self._rows})
-            if lane is None:
-                return
+        while len(self._rows) < self._most and (row := self._next(working)):
             self._waiting.remove(row)
             working[row.request.adapter] += 1
             space = (row.request.adapter, row.request.space)
-            row.lane = lane
             row.slot, row.cached = self._slots.take(space, row.ids[: row.length])
             row.read = row.cached
             self._rows.append(row)
+
+    def _next(self, working: Mapping[str, int]) -> Row | None:
+        """The row to begin: of those whose adapter has a lane or can have one."""
+        used = {each.lane for each in self._rows}
+        for row in sorted(self._waiting, key=lambda each: working[each.request.adapter]):
+            lane = self._lanes.lane(row.request.adapter, used)
+            if lane is not None:
+                row.lane = lane
+                return row
+        return None
 
     def _plan(self) -> list[tuple[Row, Span]]:
         """The next tokens of each row, those of one token first."""
@@ -264,7 +268,7 @@ class Engine:
 
     def _chosen(self, row: Row, scores: torch.Tensor, best: int) -> int:
         sampling = row.request.sampling
-        changed = penalised(scores, sampling, row.prompt, row.ids[: row.length].tolist())
+        changed = penalised(scores, sampling, row.prompt, row.ids[: row.length])
         if row.grammar:
             changed = row.grammar.allowed(changed)
         if row.generator is not None:

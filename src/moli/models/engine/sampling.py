@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from moli.records.generation import Sampling
 
 
 def penalised(
-    scores: torch.Tensor, sampling: Sampling, prompt: int, ids: Sequence[int]
+    scores: torch.Tensor, sampling: Sampling, prompt: int, ids: NDArray[np.int32]
 ) -> torch.Tensor:
     """Scores [V] after penalties for the row's tokens, the first `prompt` of which were given."""
     if sampling.repetition_penalty != 1.0:
-        seen = torch.tensor(sorted(set(ids)), device=scores.device)
+        seen = torch.from_numpy(np.unique(ids)).long().to(scores.device)
         own = scores[seen]
         factor = sampling.repetition_penalty
         scores = scores.index_put((seen,), torch.where(own < 0, own * factor, own / factor))
     if (sampling.presence_penalty or sampling.frequency_penalty) and len(ids) > prompt:
-        written = torch.tensor(ids[prompt:], device=scores.device)
+        written = torch.from_numpy(ids[prompt:]).long().to(scores.device)
         seen, counts = written.unique(return_counts=True)
         fine = sampling.presence_penalty + sampling.frequency_penalty * counts
         scores = scores.index_put((seen,), scores[seen] - fine)
