@@ -44,51 +44,50 @@ def make() -> None:
         model.save_pretrained(str(ADAPTERS / f"a{number:02}"))
 
 
+class Numbers:
+    """A tokenizer that costs nothing: the model has none."""
+
+    eos_token_id = 0
+
+    def decode(self, ids: Any, **_: Any) -> str:
+        return "x" * len(ids)
+
+
 def moli(adapters: int, registered: int, precision: str) -> float:
     """Tokens a second of 16 rows over so many adapters, of so many registered."""
     import torch
 
     from moli.models.engine.adapters import read_adapter
-    from moli.models.engine.engine import Engine, Request
+    from moli.models.engine.engine import Engine
     from moli.models.engine.network import load_network
-    from moli.records.generation import Sampling
-
-    class Numbers:
-        """A tokenizer that costs nothing: the model has none."""
-
-        eos_token_id = 0
-
-        def decode(self, ids: Any, **_: Any) -> str:
-            return "x" * len(ids)
 
     network = load_network(str(MODEL), precision=precision)
     engine = Engine(network, Numbers(), rows=ROWS, kept=0)
     names = [f"a{number:02}" for number in range(registered)]
     for name in names:
         engine.add(read_adapter(ADAPTERS / name, name, network.dtype))
+    step = max(1, registered // max(1, adapters))
+    of_row = [names[(row % adapters) * step] if adapters else "" for row in range(ROWS)]
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(5, 1000, (ROWS, PROMPT), generator=draw).tolist()
+    written(engine, ids, of_row, 3)
+    return written(engine, ids, of_row, TOKENS + 2)
 
-    def write(tokens: int) -> float:
-        """Seconds of the steps that write, all rows together."""
-        sampling = Sampling(tokens, ends=False)
-        step = max(1, registered // max(1, adapters))
-        rows = [
-            Request(row, sampling, names[(n % adapters) * step] if adapters else "")
-            for n, row in enumerate(ids)
-        ]
-        told = []
-        for each in rows:
-            engine.submit(each, told.append)
-        while len(told) < ROWS:  # until every prompt is read
-            engine.step()
-        before, begun = len(told), time.perf_counter()
-        while engine.step():
-            pass
-        return (len(told) - before) / (time.perf_counter() - begun)
 
-    write(3)
-    return write(TOKENS + 2)
+def written(engine: Any, ids: list[list[int]], adapters: list[str], tokens: int) -> float:
+    """Tokens a second in the steps that write, all rows together."""
+    from moli.models.engine.engine import Request
+    from moli.records.generation import Sampling
+
+    told: list[Any] = []
+    for row, adapter in zip(ids, adapters, strict=True):
+        engine.submit(Request(row, Sampling(tokens, ends=False), adapter), told.append)
+    while len(told) < ROWS:  # until every prompt is read
+        engine.step()
+    before, begun = len(told), time.perf_counter()
+    while engine.step():
+        pass
+    return (len(told) - before) / (time.perf_counter() - begun)
 
 
 CASES = {

@@ -87,7 +87,7 @@ def address(workspace: Workspace) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()
-    app.state.answering.close()
+    app.state.bases.close()
 
 
 @pytest.fixture

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from moli.models.reference import ModelReference
 from moli.records.messages import Message
+
+if TYPE_CHECKING:
+    from moli.models.engine.bases import Bases
 
 
 class ChatModel(Protocol):
@@ -34,8 +37,12 @@ class ScriptedChat:
         return self._script if isinstance(self._script, str) else self._script(messages)
 
 
-def load_chat(reference: str, *, timeout: float = 120.0) -> ChatModel:
+def load_chat(reference: str, *, timeout: float = 120.0, bases: Bases | None = None) -> ChatModel:
     """The chat model a reference names.
+
+    Args:
+        timeout: seconds that a server may take to answer.
+        bases: where models that run here are loaded, if they are shared with others.
 
     Raises:
         ModelError: there is none by that name, or it cannot be loaded.
@@ -49,4 +56,4 @@ def load_chat(reference: str, *, timeout: float = 120.0) -> ChatModel:
         return RemoteChat(parsed.name, parsed.url, name=reference, timeout=timeout)
     from moli.models.local import load_local
 
-    return load_local(reference)
+    return load_local(reference, bases)

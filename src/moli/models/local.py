@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moli.models.text import folder_of, is_encoder, load_config, load_tokenizer, places_of
 from moli.records.errors import ModelError
 from moli.records.generation import Sampling
 from moli.records.messages import Message
 
+if TYPE_CHECKING:
+    from moli.models.engine.bases import Base, Bases
+
 _ANSWER = 0.5  # of a model's places may be kept for the answer, whatever length was asked for
 
 
 class LocalChat:
-    """A causal model by its reference, on the generation engine; on a GPU where there is one.
+    """A causal model at work on the generation engine; on a GPU where there is one."""
 
-    Raises:
-        ModelError: its files are not to be had, or it is of a kind that does not generate text.
-    """
-
-    def __init__(self, reference: str) -> None:
-        from moli.models.engine.engine import Engine
-        from moli.models.engine.network import load_network
-        from moli.models.engine.worker import Worker
-
+    def __init__(self, reference: str, base: Base) -> None:
         self.name = reference
-        self.tokenizer = load_tokenizer(reference)
-        self.places = places_of(reference, self.tokenizer)
-        network = load_network(reference, lanes=1)
-        self._worker = Worker(Engine(network, self.tokenizer, places=self.places))
+        self.tokenizer, self.places = base.tokenizer, base.places
+        self._worker = base.worker
 
     def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
         from moli.models.engine.engine import Request
@@ -83,8 +76,11 @@ class TranslatingChat:
         return str(self.tokenizer.decode(generated, skip_special_tokens=True)).strip()
 
 
-def load_local(reference: str) -> LocalChat | TranslatingChat:
+def load_local(reference: str, bases: Bases | None = None) -> LocalChat | TranslatingChat:
     """The model of a reference, of whichever kind it is.
+
+    Args:
+        bases: where a causal one is loaded, or is already.
 
     Raises:
         ModelError: it cannot be loaded, or does not write.
@@ -94,7 +90,11 @@ def load_local(reference: str) -> LocalChat | TranslatingChat:
         raise ModelError(
             "an encoder, which does not write", where=reference, fix="Name a language model."
         )
-    return TranslatingChat(reference) if config.is_encoder_decoder else LocalChat(reference)
+    if config.is_encoder_decoder:
+        return TranslatingChat(reference)
+    from moli.models.engine.bases import load_base
+
+    return LocalChat(reference, bases.get(reference) if bases else load_base(reference, lanes=1))
 
 
 def fitting(tokenizer: Any, messages: Sequence[Message], room: int) -> list[int]:

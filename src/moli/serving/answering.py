@@ -17,6 +17,7 @@ from moli.records.messages import Message
 from moli.workspace import Workspace
 
 if TYPE_CHECKING:
+    from moli.models.engine.bases import Bases
     from moli.models.engine.engine import Row
     from moli.serving.models import Models, Offered, Served
 
@@ -104,8 +105,8 @@ class Asked:
 class Answering:
     """A workspace's language models, loaded when they are first asked for."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, bases: Bases) -> None:
+        self._workspace, self._bases = workspace, bases
         self._models: Models | None = None
         self._turn = threading.Lock()
 
@@ -116,7 +117,7 @@ class Answering:
             if self._models is None:
                 from moli.serving.models import Models
 
-                self._models = Models(self._workspace)
+                self._models = Models(self._workspace, self._bases)
             return self._models
 
     def offered(self) -> list[Offered]:
@@ -193,11 +194,6 @@ class Answering:
             asked.cancel()
             raise
         return asked
-
-    def close(self) -> None:
-        """Stop the models."""
-        if self._models:
-            self._models.close()
 
 
 def _numbered(sampling: Sampling, number: int) -> Sampling:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from moli.models.engine.bases import Bases
 from moli.records.answers import Answer, Hit, Trace
 from moli.records.documents import Document
 from moli.records.errors import NotFoundError
@@ -187,8 +188,9 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
     """
     # The interactive documentation would load its scripts from elsewhere.
     app = FastAPI(title="Moli", openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
-    app.state.library = Library.open(workspace)
-    app.state.answering = Answering(workspace)
+    app.state.bases = Bases()
+    app.state.library = Library.open(workspace, app.state.bases)
+    app.state.answering = Answering(workspace, app.state.bases)
     app.include_router(router)
     app.include_router(completions.router)
     app.add_middleware(Guard, host=host or workspace.settings.host)

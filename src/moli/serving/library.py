@@ -12,6 +12,7 @@ from typing import Any
 
 from moli.models.chat import ChatModel, load_chat
 from moli.models.embedding import Encoder, load_encoder
+from moli.models.engine.bases import Bases
 from moli.records.answers import Answer, Hit, Trace
 from moli.records.documents import Document
 from moli.records.errors import NotFoundError
@@ -36,8 +37,11 @@ class Library:
         self._model = chat.name if chat else QUOTES
 
     @classmethod
-    def open(cls, workspace: Workspace) -> Library:
+    def open(cls, workspace: Workspace, bases: Bases | None = None) -> Library:
         """The library with the encoder and the language model its settings name.
+
+        Args:
+            bases: where the language model is loaded, if it is shared with others.
 
         Raises:
             ModelError: one of them cannot be loaded.
@@ -45,7 +49,7 @@ class Library:
         settings = workspace.settings
         chat = None
         if settings.model:
-            chat = load_chat(settings.model, timeout=settings.timeout_seconds)
+            chat = load_chat(settings.model, timeout=settings.timeout_seconds, bases=bases)
         library = cls(workspace, load_encoder(settings.encoder), chat)
         # The first reader should not wait for what is only loaded on first use.
         library.search("ready 就绪", 1, library.visible())

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from moli.models.engine.adapters import read_adapter
-from moli.models.engine.engine import Engine
-from moli.models.engine.network import load_network
+from moli.models.engine.bases import Base, Bases
 from moli.models.engine.worker import Worker
-from moli.models.text import is_encoder, load_config, load_tokenizer, places_of
+from moli.models.text import is_encoder, load_config, load_tokenizer
 from moli.records.errors import ModelError, MoliError, NotFoundError
 from moli.training.trained import check_contract, recipe_of
 from moli.workspace import Workspace
@@ -51,20 +50,13 @@ class Offered:
     hash: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Base:
-    worker: Worker
-    tokenizer: Any
-    places: int
-
-
 class Models:
     """The models of a workspace: the one its settings name, and those that were trained here."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, bases: Bases) -> None:
         self._store = workspace.models
         self._default = workspace.settings.model if _runs_here(workspace.settings.model) else ""
-        self._bases: dict[str, _Base] = {}
+        self._bases = bases
         self._adapters: dict[tuple[str, str], Any] = {}  # base and content to tokenizer
         self._turn = threading.RLock()  # a model is loaded once, however many ask for it
 
@@ -89,7 +81,7 @@ class Models:
             ModelError: it does not write, cannot share its base, or is not what it was.
         """
         if name in ("", self._default) and self._default:
-            base = self._base(self._default)
+            base = self._bases.get(self._default)
             return Served(self._default, base.worker, "", base.tokenizer, base.places)
         stored = self._stored(name)
         made = stored.manifest
@@ -100,16 +92,11 @@ class Models:
                 fix="Ask one that was tuned for 'instruction'.",
             )
         if made.method == "full":
-            base = self._base(str(stored.folder))
+            base = self._bases.get(str(stored.folder))
             return Served(name, base.worker, "", base.tokenizer, base.places)
-        base = self._base(made.base)
+        base = self._bases.get(made.base)
         tokenizer = self._adapted(base, stored)
         return Served(name, base.worker, stored.hash, tokenizer, base.places)
-
-    def close(self) -> None:
-        """Stop all models."""
-        for base in self._bases.values():
-            base.worker.close()
 
     def _stored(self, name: str) -> StoredModel:
         base, at, adapter = name.rpartition("@")
@@ -126,16 +113,7 @@ class Models:
             )
         return stored
 
-    def _base(self, reference: str) -> _Base:
-        with self._turn:
-            if reference not in self._bases:
-                tokenizer = load_tokenizer(reference)
-                places = places_of(reference, tokenizer)
-                engine = Engine(load_network(reference), tokenizer, places=places)
-                self._bases[reference] = _Base(Worker(engine), tokenizer, places)
-            return self._bases[reference]
-
-    def _adapted(self, base: _Base, stored: StoredModel) -> Any:
+    def _adapted(self, base: Base, stored: StoredModel) -> Any:
         key = stored.manifest.base, stored.hash
         with self._turn:
             if key not in self._adapters:
