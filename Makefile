@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale bench-training soak clean
+.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale bench-training bench-serving soak clean
 
 run: $(VENV)/installed
 	@$(BIN)/moli add -w sample docs/en docs/zh
@@ -48,6 +48,9 @@ bench-training: $(VENV)/installed-dev
 	@$(BIN)/python bench/training/speed.py
 	@$(BIN)/python bench/training/resume.py
 	@$(BIN)/python bench/training/quality.py
+
+bench-serving: $(VENV)/installed-dev
+	@$(BIN)/python bench/serving/decode.py
 
 soak: $(VENV)/installed-dev
 	@$(BIN)/python bench/soak.py

@@ -1,0 +1,83 @@
+"""Whatever rows come and go, each slot holds what its row has read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moli.models.engine.cache import Cache
+from moli.models.engine.slots import Slots
+
+ROWS, KEPT, PLACES = 3, 2, 12
+Step = tuple[str, int, list[int], int]
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["take", "release", "forget"]),
+        st.integers(0, ROWS - 1),
+        st.lists(st.integers(1, 2), min_size=1, max_size=PLACES),
+        st.integers(0, 1),
+    ),
+    max_size=40,
+)
+
+
+def written(cache: Cache, slot: int, ids: Any) -> None:
+    """A token's key is its id, its value twice that."""
+    row = torch.tensor(ids, dtype=torch.float32)
+    keys, values = cache.layer(0, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))
+    keys[slot, 0, : len(ids), 0], values[slot, 0, : len(ids), 0] = row, 2 * row
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps)
+def test_a_slot_holds_what_its_row_has_read(plan: list[Step]) -> None:
+    cache = Cache(ROWS + KEPT, PLACES)
+    slots = Slots(cache)
+    written(cache, 0, [])
+    rows: list[tuple[int, list[int]]] = []  # space and tokens, by slot
+    read: set[tuple[int, tuple[int, ...]]] = set()
+    for kind, number, ids, space in plan:
+        if kind == "take" and len(rows) < ROWS:
+            slot, shared = slots.take(space, np.array(ids, np.int32))
+            assert slot == len(rows) and shared < len(ids)
+            # Nothing is shared that no row of this space has read.
+            assert not shared or any(
+                s == space and list(t[:shared]) == ids[:shared] for s, t in read
+            )
+            rows.append((space, ids))
+            keys = cache.layer(0, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))[0]
+            assert keys[slot, 0, :shared, 0].tolist() == ids[:shared]
+            written(cache, slot, ids)
+            slots.fill(slot, np.array(ids, np.int32))
+            read.add((space, tuple(ids)))
+        elif kind == "release" and number < len(rows):
+            last = slots.release(number)
+            rows[number] = rows[last]
+            rows.pop()
+        elif kind == "forget":
+            slots.forget()
+            read = {(s, tuple(t)) for s, t in rows}
+        keys, values = cache.layer(0, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))
+        for slot, (_, tokens) in enumerate(rows):
+            assert keys[slot, 0, : len(tokens), 0].tolist() == tokens
+            assert values[slot, 0, : len(tokens), 0].tolist() == [2 * each for each in tokens]
+    assert slots.taken == len(rows)
+
+
+def test_what_was_read_last_is_kept_longest() -> None:
+    slots = Slots(Cache(2, PLACES))
+
+    def asked(*ids: int) -> int:
+        slot, shared = slots.take("space", np.array(ids, np.int32))
+        slots.fill(slot, np.array(ids, np.int32))
+        slots.release(slot)
+        return shared
+
+    assert [asked(1, 1, 1), asked(2, 2, 2), asked(3, 3, 3)] == [0, 0, 0]
+    assert asked(3, 3, 4) == 2
+    assert asked(2, 2, 4) == 2
+    assert asked(1, 1, 4) == 0
