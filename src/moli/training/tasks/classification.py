@@ -73,10 +73,10 @@ class Classification(Classes, Transformer):
 
     def _headed(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model without the layer for its first token, where that is not used."""
-        base = backbone(model)
-        if self.pooling == "mean" and getattr(base, "pooler", None) is not None:
-            base.pooler = None
-            plain(model).new_modules = [n for n in plain(model).new_modules if "pooler" not in n]
+        inner = plain(model)
+        if self.pooling == "mean" and getattr(inner.base_model, "pooler", None) is not None:
+            inner.base_model.pooler = None
+            inner.new_modules = [each for each in inner.new_modules if "pooler" not in each]
         return model
 
     def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
