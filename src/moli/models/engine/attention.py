@@ -125,14 +125,24 @@ def _written(
     mine = now.slots[: now.written]
     asked = query.new_zeros(slots, query.shape[0], query.shape[2])
     asked[mine] = query[:, : now.written].transpose(0, 1)
-    mixed = scaled_dot_product_attention(
-        asked.view(slots, keys.shape[1], -1, query.shape[2]),
-        keys[:slots, :, :longest],
-        values[:slots, :, :longest],
-        attn_mask=mask,
-        scale=scale,
-    )
+    grouped = asked.view(slots, keys.shape[1], -1, query.shape[2])
+    seen = keys[:slots, :, :longest], values[:slots, :, :longest]
+    if query.dtype == torch.float32 and query.device.type == "cpu":
+        mixed = _plain(grouped, *seen, mask, scale)
+    else:
+        mixed = scaled_dot_product_attention(grouped, *seen, attn_mask=mask, scale=scale)
     return mixed.flatten(1, 2)[mine]
+
+
+def _plain(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Two products and a softmax: for so few queries faster than torch's fused kernel."""
+    rows, heads = query.shape[:2]
+    scores = torch.bmm((query * scale).flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))
+    probabilities = torch.softmax(scores.view(rows, heads, -1, keys.shape[2]).add_(mask), -1)
+    mixed = torch.bmm(probabilities.flatten(0, 1), values.flatten(0, 1))
+    return mixed.view(rows, heads, -1, values.shape[3])
 
 
 def _stretch(

@@ -249,6 +249,8 @@ class Engine:
             (written if count == 1 else stretches).append((row, span))
             row.read = end
             self._slots.fill(row.slot, row.ids[:end])
+        # By lane, so that rows of one adapter lie together; those without one come last.
+        written.sort(key=lambda each: (each[1].lane < 0, each[1].lane))
         return written + stretches
 
     def _deliver(self, rows: Sequence[Row], logits: torch.Tensor) -> None:

@@ -16,6 +16,10 @@ import torch
 from torch.nn.functional import linear
 
 from moli.models.engine.adapters import Adapter
+from moli.models.probe import median_seconds
+
+# Rows up to which a product is bound by reading its weights, and libraries divide it badly.
+FEW = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +28,19 @@ class Mixture:
 
     Attributes:
         lanes: how many adapters the written rows have; they are the first lanes.
-        rows: the written tokens of each lane, [lanes * most]; a lane with fewer repeats one.
-        wide: for each of `token` its place in `rows`.
+        most: rows of the lane that has most.
+        rows: the written tokens of each lane, [lanes * most], where a lane with fewer repeats one;
+            None if the first tokens lie in this way already.
         token: the written tokens that have an adapter, [n].
+        wide: for each of them its place in `rows`, [n].
         runs: begin, end and lane of each stretch of a prompt that has one.
     """
 
     lanes: int = 0
+    most: int = 0
     rows: torch.Tensor | None = None
-    wide: torch.Tensor | None = None
     token: torch.Tensor | None = None
+    wide: torch.Tensor | None = None
     runs: tuple[tuple[int, int, int], ...] = ()
 
 
@@ -44,6 +51,8 @@ def mixture(
 
     >>> mixture([1, -1, 0, 1], []).rows.tolist()
     [2, 2, 0, 3]
+    >>> mixture([0, 0, 1, 1, -1], []).rows is None
+    True
     """
     kept = tuple(each for each in runs if each[2] >= 0)
     members: dict[int, list[int]] = {}
@@ -54,18 +63,18 @@ def mixture(
         return Mixture(runs=kept)
     lanes, most = max(members) + 1, max(map(len, members.values()))
     rows = [0] * (lanes * most)
-    wide: list[int] = []
-    tokens: list[int] = []
     for lane, own in members.items():
         for number in range(most):
             rows[lane * most + number] = own[min(number, len(own) - 1)]
-        wide += range(lane * most, lane * most + len(own))
-        tokens += own
+    wide = [lane * most + n for lane, own in members.items() for n in range(len(own))]
+    tokens = [token for own in members.values() for token in own]
+    if rows == [*range(len(rows))] and len(tokens) == len(rows):
+        return Mixture(lanes, most, runs=kept)
 
     def index(values: list[int]) -> torch.Tensor:
         return torch.tensor(values, device=device)
 
-    return Mixture(lanes, index(rows), index(wide), index(tokens), kept)
+    return Mixture(lanes, most, index(rows), index(tokens), index(wide), kept)
 
 
 class Products:
@@ -73,6 +82,7 @@ class Products:
 
     Attributes:
         now: the mixture of the pass that is under way.
+        turned: whether few rows are multiplied as (W x')', which is the same sum.
     """
 
     def __init__(self, names: Sequence[str], layers: Sequence[torch.nn.Linear]) -> None:
@@ -83,6 +93,7 @@ class Products:
         biases = [each.bias for each in layers]
         self.bias = None if biases[0] is None else torch.cat([each.detach() for each in biases])
         self.now = Mixture()
+        self.turned = False
         self._down: torch.Tensor | None = None  # [lanes, in, r * layers]
         self._ups: list[torch.Tensor] = []  # of each layer [lanes, r, out]
         self._seen: torch.Tensor | None = None
@@ -105,26 +116,49 @@ class Products:
 
     def _compute(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         flat = x.view(-1, x.shape[-1])
-        y = linear(flat, self.weight, self.bias)
+        y = self._product(flat)
         if self._down is not None:
-            self._add_written(flat, y, self._down)
+            self._add_written(flat, y)
             for begin, end, lane in self.now.runs:
                 self._add_run(flat[begin:end], y[begin:end], lane, self._down)
         return torch.split(y.view(*x.shape[:-1], -1), self.sizes, dim=-1)
 
-    def _add_written(self, x: torch.Tensor, y: torch.Tensor, down: torch.Tensor) -> None:
-        now = self.now
+    def _product(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > FEW or not self.turned:
+            return linear(x, self.weight, self.bias)
+        y = torch.mm(self.weight, x.t()).t().contiguous()
+        return y if self.bias is None else y.add_(self.bias)
+
+    def try_turned(self) -> bool:
+        """Whether a product with few rows is faster the other way round, by trying."""
+        x = self.weight.new_ones(FEW // 2, self.weight.shape[1])
+        seconds = {}
+        for self.turned in (False, True):
+            seconds[self.turned] = median_seconds(lambda: self._product(x))
+        return seconds[True] < 0.95 * seconds[False]
+
+    def _add_written(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        now, width = self.now, y.shape[1]
         if not now.lanes:
             return
-        assert now.rows is not None and now.token is not None and now.wide is not None  # noqa: S101
-        wide = x[now.rows].view(now.lanes, -1, x.shape[1])
-        thin = torch.bmm(wide, down[: now.lanes])
-        rank, first, added = thin.shape[-1] // len(self.sizes), 0, []
+        if now.rows is None or now.token is None:
+            n = now.lanes * now.most
+            self._add_lanes(x[:n].view(now.lanes, now.most, -1), y[:n].view(now.lanes, -1, width))
+            return
+        wide = x[now.rows].view(now.lanes, now.most, -1)
+        added = y.new_zeros(now.lanes, now.most, width)
+        self._add_lanes(wide, added)
+        y.index_add_(0, now.token, added.view(-1, width)[now.wide])
+
+    def _add_lanes(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Add to y [lanes, rows, out] what the lanes make of x [lanes, rows, in]."""
+        assert self._down is not None  # noqa: S101 - the caller has looked
+        thin = torch.bmm(x, self._down[: len(x)])
+        rank, first = thin.shape[-1] // len(self.sizes), 0
         for number, (size, up) in enumerate(zip(self.sizes, self._ups, strict=True)):
             own = thin[..., number * rank : (number + 1) * rank]
-            added.append(torch.bmm(own, up[: now.lanes]).view(-1, size))
+            y[..., first : first + size].baddbmm_(own, up[: len(x)])
             first += size
-        y.index_add_(0, now.token, torch.cat(added, 1)[now.wide])
 
     def _add_run(self, x: torch.Tensor, y: torch.Tensor, lane: int, down: torch.Tensor) -> None:
         thin = x @ down[lane]
