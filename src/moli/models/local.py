@@ -6,7 +6,8 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from moli.models.text import folder_of, is_encoder, load_config, load_tokenizer, places_of
+from moli.models.template import prompt_ids
+from moli.models.text import is_encoder, load_config, load_model, load_tokenizer, places_of
 from moli.records.errors import ModelError
 from moli.records.generation import Sampling
 from moli.records.messages import Message
@@ -43,22 +44,13 @@ class TranslatingChat:
 
     def __init__(self, reference: str) -> None:
         import torch
-        from safetensors import SafetensorError
-        from transformers import AutoModelForSeq2SeqLM
 
         self.name = reference
         self.tokenizer = load_tokenizer(reference)
         self.places = places_of(reference, self.tokenizer)
-        try:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder_of(reference), dtype="auto")
-            self._model = model.to(device).eval()
-        except (OSError, ValueError, SafetensorError) as error:
-            raise ModelError(
-                f"cannot be loaded ({str(error).splitlines()[0]})",
-                where=reference,
-                fix="Check the name; without a network, give a folder.",
-            ) from error
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model: Any = load_model("AutoModelForSeq2SeqLM", reference, dtype="auto")
+        self._model = model.to(device).eval()
         self._turn = threading.Lock()  # generation keeps state in the model
 
     def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
@@ -127,9 +119,7 @@ def _shortened(tokenizer: Any, message: Message, over: int) -> Message:
 
 def _ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     if tokenizer.chat_template:
-        turns = [{"role": each.role, "content": each.content} for each in messages]
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return prompt_ids(tokenizer, messages)
     # A model without a chat template has never seen roles: it gets the words alone.
     text = "\n\n".join(message.content for message in messages)
     return list(tokenizer(text, verbose=False)["input_ids"])

@@ -70,6 +70,12 @@ def prompt(tokenizer: Any, messages: Sequence[Message]) -> str:
     return _text(tokenizer, messages, asking=True)
 
 
+def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """Its tokens. The template writes what marks the beginning, so the tokenizer adds nothing."""
+    text = prompt(tokenizer, messages)
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
 def _prompt(tokenizer: Any, messages: Sequence[Message], number: int, whole: str) -> str:
     asked = prompt(tokenizer, messages[:number])
     if not whole.startswith(asked):

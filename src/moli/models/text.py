@@ -61,12 +61,22 @@ def load_config(reference: str) -> Any:
     return _load("AutoConfig", reference, "it cannot be loaded")
 
 
-def _load(kind: str, reference: str, failed: str) -> Any:
+def load_model(kind: str, reference: str, **options: Any) -> Any:
+    """The model of a reference with its weights, by a class of transformers such as AutoModel.
+
+    Raises:
+        ModelError: its files are not to be had, or the class does not fit it.
+    """
+    return _load(kind, reference, "cannot be loaded", **options)
+
+
+def _load(kind: str, reference: str, failed: str, **options: Any) -> Any:
     import transformers
+    from safetensors import SafetensorError
 
     try:
-        return getattr(transformers, kind).from_pretrained(folder_of(reference))
-    except (OSError, ValueError) as error:
+        return getattr(transformers, kind).from_pretrained(folder_of(reference), **options)
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(
             f"{failed} ({str(error).splitlines()[0]})",
             where=reference,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 
+from moli.models.template import prompt_ids
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import Delta, Sampling
 from moli.records.messages import Message
@@ -140,16 +141,13 @@ class Answering:
         """
 
         def prompts(served: Served) -> list[list[int]]:
-            from moli.models.template import prompt
-
             tokenizer = served.tokenizer
             if not tokenizer.chat_template:
                 raise InputError(
                     f"{served.name} has no chat template, so it cannot hold a conversation",
                     fix="Use /v1/completions, or tune it for 'instruction'.",
                 )
-            text = prompt(tokenizer, messages)
-            return [tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]
+            return [prompt_ids(tokenizer, messages)]
 
         return await self._begin(model, prompts, most, sampling, count)
 

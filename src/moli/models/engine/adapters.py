@@ -40,14 +40,8 @@ class Adapter:
         """The largest."""
         return max(each.down.shape[0] for each in self.layers.values())
 
-    @property
-    def bytes(self) -> int:
-        """In memory."""
-        thin = (half for each in self.layers.values() for half in (each.down, each.up))
-        return sum(half.numel() * half.element_size() for half in thin)
 
-
-def read_adapter(folder: Path, name: str, dtype: torch.dtype, device: str = "cpu") -> Adapter:
+def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> Adapter:
     """An adapter in PEFT's layout.
 
     Raises:
@@ -60,7 +54,7 @@ def read_adapter(folder: Path, name: str, dtype: torch.dtype, device: str = "cpu
     config = read_json(folder / "adapter_config.json")
     _check(config, folder)
     try:
-        tensors = load_file(folder / "adapter_model.safetensors", device=device)
+        tensors = load_file(folder / "adapter_model.safetensors")
     except (OSError, SafetensorError) as error:
         raise ModelError(
             f"its weights cannot be read ({error})", where=str(folder), fix="Copy it anew."

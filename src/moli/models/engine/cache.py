@@ -23,15 +23,6 @@ class Cache:
         self._most = most
         self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    @property
-    def bytes_per_token(self) -> int:
-        """Of one token in all layers."""
-        return sum(
-            each.shape[1] * each.shape[3] * each.element_size()
-            for pair in self._layers.values()
-            for each in pair
-        )
-
     def layer(
         self, number: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:

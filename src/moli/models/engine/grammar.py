@@ -5,7 +5,6 @@ At each step only those tokens may be chosen after which the text can still come
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from typing import Any
 
@@ -86,8 +85,3 @@ class Grammars:
 def _no_form(name: str, error: str) -> InputError:
     reason = next(iter(error.splitlines()), "")
     return InputError(f"the {name} cannot be followed ({reason})", fix="Correct or simplify it.")
-
-
-def form_of(schema: Any) -> Form:
-    """The form of a JSON schema as a value."""
-    return Form(schema=json.dumps(schema))

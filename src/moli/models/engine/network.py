@@ -14,7 +14,7 @@ from moli.models.engine.attention import Layout, Stretch
 from moli.models.engine.cache import Cache
 from moli.models.engine.products import Part, Products, mixture
 from moli.models.probe import DTYPES, probe
-from moli.models.text import folder_of, is_encoder, load_config
+from moli.models.text import is_encoder, load_config, load_model
 from moli.records.errors import ModelError
 
 
@@ -129,9 +129,6 @@ def load_network(reference: str, *, lanes: int = 16, precision: str = "") -> Net
     Raises:
         ModelError: its files are not to be had, it writes no text, or not row by row.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
     config = load_config(reference)
     if is_encoder(config) or config.is_encoder_decoder:
         raise ModelError(
@@ -139,16 +136,9 @@ def load_network(reference: str, *, lanes: int = 16, precision: str = "") -> Net
         )
     attention.register()
     dtype = DTYPES[precision or probe().precision]
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder_of(reference), dtype=dtype, attn_implementation=attention.NAME
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(
-            f"cannot be loaded ({str(error).splitlines()[0]})",
-            where=reference,
-            fix="Check the name; without a network, give a folder.",
-        ) from error
+    model: Any = load_model(
+        "AutoModelForCausalLM", reference, dtype=dtype, attn_implementation=attention.NAME
+    )
     if torch.cuda.is_available():
         model.cuda()
     return Network(model, lanes=lanes)

@@ -120,7 +120,7 @@ class Products:
         if self._down is not None:
             self._add_written(flat, y)
             for begin, end, lane in self.now.runs:
-                self._add_run(flat[begin:end], y[begin:end], lane, self._down)
+                self._add(flat[None, begin:end], y[None, begin:end], lane)
         return torch.split(y.view(*x.shape[:-1], -1), self.sizes, dim=-1)
 
     def _product(self, x: torch.Tensor) -> torch.Tensor:
@@ -143,31 +143,23 @@ class Products:
             return
         if now.rows is None or now.token is None:
             n = now.lanes * now.most
-            self._add_lanes(x[:n].view(now.lanes, now.most, -1), y[:n].view(now.lanes, -1, width))
+            self._add(x[:n].view(now.lanes, now.most, -1), y[:n].view(now.lanes, -1, width))
             return
         wide = x[now.rows].view(now.lanes, now.most, -1)
         added = y.new_zeros(now.lanes, now.most, width)
-        self._add_lanes(wide, added)
+        self._add(wide, added)
         y.index_add_(0, now.token, added.view(-1, width)[now.wide])
 
-    def _add_lanes(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Add to y [lanes, rows, out] what the lanes make of x [lanes, rows, in]."""
+    def _add(self, x: torch.Tensor, y: torch.Tensor, first: int = 0) -> None:
+        """Add to y [lanes, rows, out] what lanes from `first` on make of x [lanes, rows, in]."""
         assert self._down is not None  # noqa: S101 - the caller has looked
-        thin = torch.bmm(x, self._down[: len(x)])
-        rank, first = thin.shape[-1] // len(self.sizes), 0
+        lanes = slice(first, first + len(x))
+        thin = torch.bmm(x, self._down[lanes])
+        rank, begin = thin.shape[-1] // len(self.sizes), 0
         for number, (size, up) in enumerate(zip(self.sizes, self._ups, strict=True)):
             own = thin[..., number * rank : (number + 1) * rank]
-            y[..., first : first + size].baddbmm_(own, up[: len(x)])
-            first += size
-
-    def _add_run(self, x: torch.Tensor, y: torch.Tensor, lane: int, down: torch.Tensor) -> None:
-        thin = x @ down[lane]
-        rank, first = thin.shape[-1] // len(self.sizes), 0
-        for number, (size, up) in enumerate(zip(self.sizes, self._ups, strict=True)):
-            y[:, first : first + size].addmm_(
-                thin[:, number * rank : (number + 1) * rank], up[lane]
-            )
-            first += size
+            y[..., begin : begin + size].baddbmm_(own, up[lanes])
+            begin += size
 
     def write(self, lane: int, lanes: int, rank: int, adapter: Adapter) -> None:
         """Put an adapter's matrices for these layers into a lane."""

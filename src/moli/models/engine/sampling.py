@@ -34,7 +34,8 @@ def cut(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         scores = scores.masked_fill(scores < least, float("-inf"))
     if sampling.top_p < 1.0:
         ordered, order = scores.sort(descending=True)
-        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
+        probability = ordered.softmax(-1)
+        before = probability.cumsum(-1) - probability
         scores = scores.index_fill(0, order[before >= sampling.top_p], float("-inf"))
     if sampling.min_p > 0:
         probability = scores.softmax(-1)

@@ -74,12 +74,10 @@ class Slots:
         self.taken = last
         return last
 
-    def forget(self, space: Hashable = None) -> None:
-        """What is kept of a space, or all, is not used again."""
+    def forget(self) -> None:
+        """What is kept is not used again."""
         for slot in range(self.taken, len(self._held)):
-            held = self._held[slot]
-            if held and space in (None, held.space):
-                self._held[slot] = None
+            self._held[slot] = None
 
     def _longest(self, space: Hashable, ids: NDArray[np.int32]) -> tuple[int, int]:
         best, source = 0, -1
