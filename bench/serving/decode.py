@@ -76,8 +76,7 @@ def moli(adapters: int, registered: int, precision: str) -> float:
 
 def written(engine: Any, ids: list[list[int]], adapters: list[str], tokens: int) -> float:
     """Tokens a second in the steps that write, all rows together."""
-    from moli.models.engine.engine import Request
-    from moli.records.generation import Sampling
+    from moli.records.generation import Request, Sampling
 
     told: list[Any] = []
     for row, adapter in zip(ids, adapters, strict=True):

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from conformance.served import BASE, add_adapter, serving
+from openai import OpenAI
 
+from moli.workspace import Workspace
 from moli.workspace.database import Database
 from moli.workspace.documents import DocumentStore
 from moli.workspace.passages import PassageStore
@@ -136,3 +139,25 @@ def traces(database: Database) -> TraceStore:
 @pytest.fixture
 def tunings(database: Database) -> TuningStore:
     return TuningStore(database)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A workspace with the adapters `bear` and `doll` of a language model."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "moli.toml").write_text(f'encoder = "scripted:hash"\nmodel = "{BASE}"\n')
+    with Workspace.init(folder) as made:
+        for seed, alias in enumerate(("bear", "doll")):
+            add_adapter(made, tmp_path_factory.mktemp(alias), alias, seed)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def address(served: Workspace) -> Iterator[str]:
+    with serving(served) as found:
+        yield found
+
+
+@pytest.fixture
+def client(address: str) -> OpenAI:
+    return OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)

@@ -3,96 +3,23 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-import torch
-import uvicorn
+from conformance.served import BASE, TALK, add_adapter
 from openai import OpenAI
 
-from moli.models.hashes import hashes_of
-from moli.models.text import folder_of, load_tokenizer
-from moli.records.models import Manifest
-from moli.serving.app import create_app
 from moli.workspace import Workspace
 
-BASE = "builtin:starter"
-TALK: Any = [{"role": "user", "content": "Tell me of the sea."}]
 TOO_LONG: Any = [{"role": "user", "content": "sea " * 3000}]
 NO_FORM: Any = {
     "type": "json_schema",
     "json_schema": {"name": "none", "schema": {"type": "thing"}},
 }
-
-
-def add_adapter(workspace: Workspace, folder: Path, alias: str, seed: int) -> str:
-    """A random adapter of the starter, as `moli tune` would keep it; returns its hash."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(folder_of(BASE), dtype=torch.float32)
-    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
-    with torch.no_grad():
-        for name, weight in adapted.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(0, 0.2)
-    adapted.save_pretrained(str(folder))
-    tokenizer = load_tokenizer(BASE)
-    tokenizer.save_pretrained(folder)
-    hashes = hashes_of(folder_of(BASE), tokenizer)
-    manifest = Manifest(
-        task="instruction",
-        method="lora",
-        base=BASE,
-        base_hash=hashes.base,
-        tokenizer_hash=hashes.tokenizer,
-        template_hash=hashes.template,
-        stop_tokens=hashes.stop_tokens,
-        dataset_hash="",
-        parent="",
-        recipe={"task": "instruction", "base": BASE, "data": "data.jsonl", "method": "lora"},
-        metrics={},
-        created_at=time.time(),
-    )
-    return workspace.models.add(folder, manifest, alias=alias).hash
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    folder = tmp_path_factory.mktemp("served")
-    (folder / "moli.toml").write_text(f'encoder = "scripted:hash"\nmodel = "{BASE}"\n')
-    with Workspace.init(folder) as made:
-        for seed, alias in enumerate(("bear", "doll")):
-            adapter = tmp_path_factory.mktemp(alias)
-            add_adapter(made, adapter, alias, seed)
-        yield made
-
-
-@pytest.fixture(scope="module")
-def address(workspace: Workspace) -> Iterator[str]:
-    app = create_app(workspace)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
-    app.state.bases.close()
-
-
-@pytest.fixture
-def client(address: str) -> OpenAI:
-    return OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
 
 
 def test_models_are_listed_with_their_parents(client: OpenAI) -> None:
@@ -244,7 +171,7 @@ def test_a_client_that_leaves_gives_its_slot_back(client: OpenAI) -> None:
 
 
 def test_an_alias_that_moves_is_served_at_once(
-    client: OpenAI, workspace: Workspace, tmp_path: Path
+    client: OpenAI, served: Workspace, tmp_path: Path
 ) -> None:
     asked: Any = {"messages": TALK, "temperature": 0, "max_tokens": 12}
 
@@ -252,9 +179,9 @@ def test_an_alias_that_moves_is_served_at_once(
         told = client.chat.completions.create(model="toy", **asked)
         return told.choices[0].message.content
 
-    first = add_adapter(workspace, tmp_path / "one", "toy", 7)
+    first = add_adapter(served, tmp_path / "one", "toy", 7)
     before = said()
-    add_adapter(workspace, tmp_path / "two", "toy", 8)
+    add_adapter(served, tmp_path / "two", "toy", 8)
     after = said()
-    workspace.models.point("toy", first)
+    served.models.point("toy", first)
     assert said() == before != after

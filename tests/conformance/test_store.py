@@ -420,7 +420,7 @@ def test_a_prefix_of_none_or_of_several_finds_nothing(traces: TraceStore, prefix
 def test_the_newest_traces_come_first(traces: TraceStore) -> None:
     for name, created in (("b", 2.0), ("c", 3.0), ("a", 1.0)):
         traces.add(trace_of(name, created_at=created))
-    assert [each.id for each in traces.recent(2)] == ["c", "b"]
+    assert [each.id for each in traces.recent(limit=2)] == ["c", "b"]
 
 
 def test_a_removal_takes_the_words_out_of_traces_and_leaves_the_numbers(

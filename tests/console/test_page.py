@@ -174,7 +174,7 @@ def test_a_model_that_fails_shows_a_message_and_the_page_stays_usable(
 
 def test_addresses_other_than_the_page_keep_the_apis_errors(address: str) -> None:
     for method, path, status in (("GET", "/nothing", 404), ("GET", "/v1/ask", 405),
-                                 ("POST", "/", 404), ("POST", "/healthz", 405)):  # fmt: skip
+                                 ("POST", "/", 404), ("POST", "/health", 405)):  # fmt: skip
         response = httpx.request(method, address + path)
         assert response.status_code == status
         assert set(response.json()["error"]) == {"message", "type", "param", "code"}

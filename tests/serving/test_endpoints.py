@@ -3,6 +3,8 @@ from __future__ import annotations
 from fastapi.testclient import TestClient
 from serving.conftest import OPEN, Build, client_of
 
+import moli
+
 
 def test_ask_answers_with_quotes_that_stand_in_the_document(client: TestClient) -> None:
     body = {"question": "Which port does the server use?", "where": {"team": "support"}}
@@ -68,4 +70,4 @@ def test_status_says_how_the_server_is_set_up(client: TestClient) -> None:
 
 
 def test_health_is_told_without_a_look_at_the_documents(client: TestClient) -> None:
-    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/health").json() == {"status": "ok", "version": moli.__version__}

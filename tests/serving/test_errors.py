@@ -76,7 +76,7 @@ def test_another_method_is_not_allowed_and_the_right_one_is_named(client: TestCl
     response = client.get("/v1/ask")
     error(response, 405)
     assert response.headers["allow"] == "POST"
-    error(client.post("/healthz"), 405)
+    error(client.post("/health"), 405)
 
 
 @pytest.mark.parametrize("number", ["x", "0", "-1", "1.5", "9" * 30])

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocketDisconnect
     "host", ["127.0.0.1", "127.0.0.1:7860", "localhost:7860", "LOCALHOST", "[::1]:7860"]
 )
 def test_the_loopback_names_are_answered(client: TestClient, host: str) -> None:
-    assert client.get("/healthz", headers={"host": host}).status_code == 200
+    assert client.get("/health", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -19,22 +19,26 @@ def test_the_loopback_names_are_answered(client: TestClient, host: str) -> None:
      "localhost@evil.example", "192.168.1.7", "", "[", "[::1", "0x7f.1"],
 )  # fmt: skip
 def test_a_rebound_name_is_refused_on_every_address(client: TestClient, host: str) -> None:
-    for path in ("/healthz", "/v1/documents", "/v1/status", "/"):
+    for path in ("/health", "/v1/documents", "/v1/status", "/"):
         response = client.get(path, headers={"host": host})
         assert response.status_code == 400
         assert response.json()["error"]["code"] == "host"
 
 
 def test_the_address_the_server_was_told_to_listen_on_is_answered(build: Build) -> None:
-    client = client_of(build(), host="moli.team.example")
-    assert client.get("/healthz", headers={"host": "moli.team.example:80"}).status_code == 200
-    assert client.get("/healthz", headers={"host": "other.example"}).status_code == 400
+    workspace = build()
+    workspace.keys.add("anna")
+    client = client_of(workspace, host="moli.team.example")
+    assert client.get("/health", headers={"host": "moli.team.example:80"}).status_code == 200
+    assert client.get("/health", headers={"host": "other.example"}).status_code == 400
 
 
 def test_a_server_on_every_address_answers_to_numbers_but_not_to_names(build: Build) -> None:
-    client = client_of(build(), host="0.0.0.0")
-    assert client.get("/healthz", headers={"host": "192.168.1.7:7860"}).status_code == 200
-    assert client.get("/healthz", headers={"host": "evil.example"}).status_code == 400
+    workspace = build()
+    workspace.keys.add("anna")
+    client = client_of(workspace, host="0.0.0.0")
+    assert client.get("/health", headers={"host": "192.168.1.7:7860"}).status_code == 200
+    assert client.get("/health", headers={"host": "evil.example"}).status_code == 400
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999"])
@@ -63,9 +67,9 @@ def test_a_websocket_from_another_origin_is_refused(client: TestClient) -> None:
 
 def test_every_response_forbids_what_comes_from_elsewhere(client: TestClient) -> None:
     for response in (
-        client.get("/healthz"),
+        client.get("/health"),
         client.get("/nothing"),
-        client.get("/healthz", headers={"host": "evil.example"}),
+        client.get("/health", headers={"host": "evil.example"}),
         client.post("/v1/ask", json={"question": "Which port?"}),
     ):
         policy = response.headers["content-security-policy"]

@@ -45,7 +45,9 @@ def test_the_revision_the_code_expects_is_the_newest_migration() -> None:
 def test_what_the_first_version_stored_is_kept(workspace: Workspace) -> None:
     ingest(workspace, {"a": "Words."}, team="support")
     with workspace.database.write() as connection:
-        connection.exec_driver_sql("DROP TABLE aliases")
+        for table in ("aliases", "exchanges", "feedback", "keys", "shadows"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+        connection.exec_driver_sql("ALTER TABLE traces DROP COLUMN tenant")
         connection.exec_driver_sql("ALTER TABLE attributes DROP COLUMN given")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     again = Workspace.open(workspace.root)
@@ -62,7 +64,7 @@ def test_a_schema_of_a_newer_version_is_refused(workspace: Workspace) -> None:
 
 def test_migrating_what_is_migrated_leaves_the_rows(workspace: Workspace) -> None:
     with workspace.database.write() as connection:
-        connection.exec_driver_sql("INSERT INTO traces VALUES ('x', 1.0, '{}')")
+        connection.exec_driver_sql("INSERT INTO traces VALUES ('x', 1.0, '{}', '')")
     workspace.database.migrate()
     assert workspace.documents.counts()["traces"] == 1
 

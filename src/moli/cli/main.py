@@ -17,6 +17,7 @@ from moli.cli import (
     evaluate,
     index,
     init,
+    key,
     models,
     predict,
     runs,
@@ -53,6 +54,7 @@ app.add_typer(runs.app, name="runs")
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(serve.serve)
+app.add_typer(key.app, name="key")
 
 
 @app.callback(invoke_without_command=True)

@@ -9,13 +9,13 @@ from nicegui import run, ui
 from nicegui.events import GenericEventArguments
 
 from moli.console.elements import Reference, button, part, said
+from moli.console.reader import Reader
 from moli.console.source import SourcePanel
 from moli.console.words import Words
 from moli.records.answers import Citation, Sentence, Trace
 from moli.records.documents import Document
 from moli.records.errors import MoliError
 from moli.retrieval.answer import QUOTES
-from moli.serving.library import Library
 
 _LISTED_DOCUMENTS = 12
 _LISTED_PASSAGES = 5
@@ -31,12 +31,12 @@ class Desk:
 
     def __init__(
         self,
-        library: Library,
+        reader: Reader,
         words: Words,
         documents: Sequence[Document],
         examples: Sequence[str],
     ) -> None:
-        self._library, self._words = library, words
+        self._reader, self._words = reader, words
         self._busy = False
         with part("div", "moli") as self._root:
             with part("header", "top"):
@@ -48,7 +48,7 @@ class Desk:
                 self._notice = part("div", "notice").props("role=alert")
                 self._result = part("section", "result").props("aria-live=polite")
                 self._shelf = part("section", "shelf")
-            self._source = SourcePanel(library, words, self._root)
+            self._source = SourcePanel(reader, words, self._root)
         self._fill_welcome(documents, examples)
 
     def _form(self) -> None:
@@ -97,7 +97,7 @@ class Desk:
         message = self._words.failed
         try:
             began = time.perf_counter()
-            trace = await run.io_bound(self._answered, question)
+            trace = await run.io_bound(self._reader.ask, question)
             if trace is not None:
                 message = ""
                 await self._show(trace, time.perf_counter() - began)
@@ -108,9 +108,8 @@ class Desk:
 
     async def recall(self, trace_id: str) -> None:
         """Show an answer that was given before."""
-        visible = self._library.visible()
         try:
-            trace = await run.io_bound(self._library.trace, trace_id, visible)
+            trace = await run.io_bound(self._reader.trace, trace_id)
         except MoliError as error:
             self._end(str(error))
             return
@@ -119,10 +118,6 @@ class Desk:
             self._welcome.set_visibility(False)
             self._shelf.set_visibility(False)
             await self._show(trace, sum(trace.timings_ms.values()) / 1000)
-
-    def _answered(self, question: str) -> Trace:
-        visible = self._library.visible()
-        return self._library.trace(self._library.ask(question, visible).trace_id, visible)
 
     def _begin(self) -> None:
         self._busy = True

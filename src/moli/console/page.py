@@ -17,7 +17,9 @@ from starlette.requests import Request
 from starlette.routing import Match, Mount
 from starlette.types import Scope
 
+from moli.console import sign_in
 from moli.console.desk import Desk
+from moli.console.reader import Reader
 from moli.console.words import words_for
 from moli.serving.library import Library
 
@@ -43,11 +45,13 @@ def mount(app: FastAPI, examples: Sequence[str] = ()) -> None:
         client.page = copy.copy(client.page)
         client.page.language = words.language
         ui.add_head_html(f"<style>{style}</style><script>{script}</script>")
-        documents = await run.io_bound(library.documents, library.visible())
-        desk = Desk(library, words, documents or [], examples)
+        reader = Reader(library, request.state.caller)
+        documents = await run.io_bound(reader.documents)
+        desk = Desk(reader, words, documents or [], examples)
         if trace:
             await desk.recall(trace)
 
+    app.include_router(sign_in.router)
     ui.run_with(app, title="Moli", tailwind=False, show_welcome_message=False)
     app.router.routes[-1] = _Pages("/", core.app)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
+import signal
 import socket
 from collections.abc import Callable, Sequence
 
@@ -12,11 +14,11 @@ import uvicorn
 from moli.console.page import mount
 from moli.records.errors import WorkspaceError
 from moli.serving.app import create_app
+from moli.serving.observing import log_to
 from moli.workspace import Workspace
 
 _BACKLOG = 128
-# Open pages keep a connection that never ends by itself.
-_GOODBYE_SECONDS = 3
+_DRAIN_SECONDS = 30  # that answers under way have to be completed in, when the server is stopped
 
 
 def serve(
@@ -37,16 +39,19 @@ def serve(
         WorkspaceError: the address cannot be had.
     """
     with contextlib.closing(_listen(host, port)) as listener:
+        log_to(logging.StreamHandler())
         app = create_app(workspace, host=host)
         mount(app, examples)
         config = uvicorn.Config(
             app,
             log_level="warning",
             server_header=False,
-            timeout_graceful_shutdown=_GOODBYE_SECONDS,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
         server = _Server(config, lambda: on_ready(_address(host, listener)))
-        # The server shuts down in order and then lets the interruption through.
+        # The server shuts down in order and then lets the interruption through. To be told to end
+        # (SIGTERM) is the same as Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
             server.run([listener])
 

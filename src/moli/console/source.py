@@ -7,9 +7,9 @@ from nicegui.element import Element
 
 from moli.console.elements import Reference, button, part, said
 from moli.console.excerpt import Excerpt, excerpt
+from moli.console.reader import Reader
 from moli.console.words import Words
 from moli.records.errors import MoliError
-from moli.serving.library import Library
 
 
 class SourcePanel:
@@ -19,8 +19,8 @@ class SourcePanel:
         root: gets the class `reading` while a document is open.
     """
 
-    def __init__(self, library: Library, words: Words, root: Element) -> None:
-        self._library, self._words, self._root = library, words, root
+    def __init__(self, reader: Reader, words: Words, root: Element) -> None:
+        self._reader, self._words, self._root = reader, words, root
         self._chips: list[tuple[Reference, Element]] = []
         self._wanted: Reference | None = None
         self._panel = part("aside", "source").props(f'aria-label="{words.source}"')
@@ -37,7 +37,7 @@ class SourcePanel:
         """Show a document; with `bring`, move the screen to it if it is out of sight."""
         self._wanted = reference
         try:
-            text = await run.io_bound(self._read, reference.document_id)
+            text = await run.io_bound(self._reader.text, reference.document_id)
         except MoliError:
             text = None
         if self._wanted != reference:
@@ -60,9 +60,6 @@ class SourcePanel:
         self._panel.set_visibility(False)
         self._panel.clear()
         self._mark_open()
-
-    def _read(self, document_id: int) -> str:
-        return self._library.text(document_id, self._library.visible())
 
     def _head(self, reference: Reference) -> None:
         with part("div", "head"):

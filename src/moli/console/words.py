@@ -43,6 +43,11 @@ class Words:
     gone: str
     failed: str
     separator: str
+    sign_in: str
+    sign_in_hint: str
+    key: str
+    enter: str
+    wrong_key: str
 
     def count_label(self, documents: int) -> str:
         """How many documents there are."""
@@ -88,6 +93,11 @@ ENGLISH = Words(
     gone="This document is no longer there.",
     failed="Something went wrong on the server. Please ask again.",
     separator=" · ",
+    sign_in="Sign in",
+    sign_in_hint="This server answers those who have a key. Its owner makes them.",
+    key="Key",
+    enter="Enter",
+    wrong_key="That key opens nothing. Check it, or ask for a new one.",
 )
 
 CHINESE = Words(
@@ -124,6 +134,11 @@ CHINESE = Words(
     gone="这篇文档已不存在。",
     failed="服务器出错了，请重新提问。",
     separator=" · ",
+    sign_in="登录",
+    sign_in_hint="本服务器只回答持有密钥的人。密钥由服务器的主人发放。",
+    key="密钥",
+    enter="进入",
+    wrong_key="此密钥无效。请检查，或索取新的密钥。",
 )
 
 

@@ -100,6 +100,9 @@ class BertEncoder:
                 list(pool.map(encode_each, [order[each::streams] for each in range(streams)]))
         return vectors
 
+    def tokens(self, texts: Sequence[str]) -> int:
+        return sum(len(each.ids) for each in self._tokenizer.encode_batch_fast(list(texts)))
+
 
 class _SignalStack(ctypes.Structure):
     """`stack_t` of Linux."""

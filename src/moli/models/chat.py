@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 
 class ChatModel(Protocol):
-    """A language model that answers a conversation."""
+    """A language model that answers a conversation.
+
+    Attributes:
+        template_sha256: of the chat template; "" where it is not known here, or there is none.
+    """
 
     name: str
+    template_sha256: str
 
     def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
         """The assistant's next message, decoded greedily.
@@ -28,6 +33,8 @@ class ChatModel(Protocol):
 
 class ScriptedChat:
     """The chat model for tests: answers a fixed text, or what a function makes of the messages."""
+
+    template_sha256 = ""
 
     def __init__(self, script: str | Callable[[Sequence[Message]], str], name: str = "") -> None:
         self.name = name or "scripted:" + (script if isinstance(script, str) else "function")

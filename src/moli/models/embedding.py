@@ -33,6 +33,10 @@ class Encoder(Protocol):
         """Unit vectors [len(texts), dimensions], in the order of `texts`."""
         ...
 
+    def tokens(self, texts: Sequence[str]) -> int:
+        """How many tokens it reads of `texts`, its own marks included, without what is cut off."""
+        ...
+
 
 class HashEncoder:
     """The encoder for tests: characters' trigrams hashed to a sparse random projection."""
@@ -51,6 +55,10 @@ class HashEncoder:
                 row[value % self.dimensions] += 1.0 if value >> 63 else -1.0
             row /= max(float(np.linalg.norm(row)), 1e-9)
         return vectors
+
+    def tokens(self, texts: Sequence[str]) -> int:
+        """Its tokens are the trigrams."""
+        return sum(len(each.casefold()) + 1 for each in texts)
 
 
 def load_encoder(reference: str) -> Encoder:

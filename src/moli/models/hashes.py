@@ -21,12 +21,11 @@ class ModelHashes:
 
 def hashes_of(folder: str, tokenizer: Any = None) -> ModelHashes:
     """Hashes of a model's folder (or a hub name, by its cached files) and its tokenizer."""
-    template = getattr(tokenizer, "chat_template", None) or ""
     end = getattr(tokenizer, "eos_token_id", None)
     return ModelHashes(
         base=hash_weights(folder),
         tokenizer=hash_tokenizer(tokenizer),
-        template=hash_text(str(template)) if template else "",
+        template=hash_template(tokenizer),
         stop_tokens=() if end is None else (int(end),),
     )
 
@@ -51,6 +50,12 @@ def hash_tokenizer(tokenizer: Any) -> str:
         return ""
     state = json.loads(backend.to_str()) | {"truncation": None, "padding": None}
     return hash_text(json.dumps(state, sort_keys=True))
+
+
+def hash_template(tokenizer: Any) -> str:
+    """Of the chat template; empty where there is none."""
+    template = getattr(tokenizer, "chat_template", None)
+    return hash_text(str(template)) if template else ""
 
 
 def hash_text(text: str) -> str:

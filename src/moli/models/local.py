@@ -6,10 +6,11 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from moli.models.hashes import hash_template
 from moli.models.template import prompt_ids
 from moli.models.text import is_encoder, load_config, load_model, load_tokenizer, places_of
 from moli.records.errors import ModelError
-from moli.records.generation import Sampling
+from moli.records.generation import Request, Sampling
 from moli.records.messages import Message
 
 if TYPE_CHECKING:
@@ -24,11 +25,10 @@ class LocalChat:
     def __init__(self, reference: str, base: Base) -> None:
         self.name = reference
         self.tokenizer, self.places = base.tokenizer, base.places
+        self.template_sha256 = hash_template(base.tokenizer)
         self._worker = base.worker
 
     def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
-        from moli.models.engine.engine import Request
-
         most = min(max_tokens, int(self.places * _ANSWER))
         ids = fitting(self.tokenizer, messages, self.places - most)
         [answer] = self._worker.complete([Request(ids, Sampling(most))])
@@ -48,6 +48,7 @@ class TranslatingChat:
         self.name = reference
         self.tokenizer = load_tokenizer(reference)
         self.places = places_of(reference, self.tokenizer)
+        self.template_sha256 = hash_template(self.tokenizer)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model: Any = load_model("AutoModelForSeq2SeqLM", reference, dtype="auto")
         self._model = model.to(device).eval()

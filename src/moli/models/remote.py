@@ -16,6 +16,8 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 class RemoteChat:
     """A model on a server. The key, where one is needed, comes from `OPENAI_API_KEY`."""
 
+    template_sha256 = ""  # the server's
+
     def __init__(
         self,
         model: str,

@@ -94,6 +94,9 @@ class Trace:
 
     Attributes:
         prompt_sha256: hash of the full prompt; empty without a language model.
+        template_sha256: of the chat template it was written with, as far as that is known here.
+        adapter: hash of the model's content, where it was made here.
+        tenant: who asked; a trace is never another tenant's.
         timings_ms: wall time of each step in milliseconds.
     """
 
@@ -111,3 +114,6 @@ class Trace:
     confidence: float
     sentences: tuple[Sentence, ...]
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    template_sha256: str = ""
+    adapter: str = ""
+    tenant: str = ""

@@ -45,6 +45,27 @@ class NotFoundError(MoliError):
     code = "not_found"
 
 
+class AccessError(MoliError):
+    """Who asks may not do that."""
+
+    code = "access"
+
+
+class BusyError(MoliError):
+    """There is too much to do just now.
+
+    Args:
+        seconds: after which it is worth while to ask again.
+    """
+
+    code = "busy"
+
+    def __init__(self, seconds: int, what: str, where: str = "", fix: str = "") -> None:
+        super().__init__(what, where, fix)
+        self.seconds = seconds
+        self.args = (seconds, what, where, fix)
+
+
 class ModelError(MoliError):
     """A model cannot be loaded or did not answer."""
 

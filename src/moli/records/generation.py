@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,10 +11,17 @@ Reason = Literal["stop", "length", "cancelled", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What an answer must look like: one of a JSON schema (as JSON) and a regular expression."""
+    """What an answer must look like, said in one of three ways.
+
+    Attributes:
+        schema: a JSON schema, as JSON.
+        regex: a regular expression.
+        lark: a grammar in llguidance's kind of Lark.
+    """
 
     schema: str = ""
     regex: str = ""
+    lark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,21 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be continued, and how.
+
+    Attributes:
+        adapter: the name of one that was added; "" for the base alone.
+        space: rows of other spaces never share what they have read with this one.
+    """
+
+    ids: Sequence[int]
+    sampling: Sampling
+    adapter: str = ""
+    space: Hashable = None
+
+
+@dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """A token's natural logarithm of probability, before temperature and cuts."""
 
@@ -77,6 +100,9 @@ class Delta:
     logprobs: tuple[float, ...] = ()
     alternatives: tuple[tuple[TokenLogprob, ...], ...] = ()
     reason: Reason | Literal[""] = ""
+
+
+Hear = Callable[[Delta], None]
 
 
 @dataclass(frozen=True, slots=True)

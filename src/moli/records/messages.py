@@ -1,14 +1,53 @@
-"""Messages of a conversation."""
+"""Messages of a conversation, and the tools that it may call."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 
+def _none() -> dict[str, Any]:
+    return {"type": "object", "properties": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """What a model may call.
+
+    Attributes:
+        parameters: a JSON schema of its arguments, which are an object; of none by default.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=_none)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that a model made.
+
+    Attributes:
+        id: by which the tool's turn says what it answers.
+        arguments: a JSON object, as the model wrote it.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn; a tool's is what came back from a call that the assistant made."""
+    """One turn; a tool's is what came back from a call that the assistant made.
+
+    Attributes:
+        calls: of the assistant's turn, after its content.
+        call_id: of a tool's turn: the call that it answers.
+    """
 
     role: Role
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""

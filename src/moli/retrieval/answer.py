@@ -45,8 +45,8 @@ class Answerer:
         self._traces = workspace.traces
         self._documents = workspace.documents
 
-    def ask(self, question: str, visible: Filter | None = None) -> Answer:
-        """Answer a question, or say that the documents do not hold the answer.
+    def ask(self, question: str, visible: Filter | None = None, tenant: str = "") -> Answer:
+        """Answer a tenant's question, or say that the documents do not hold the answer.
 
         Raises:
             InputError: the question is empty or too long.
@@ -58,10 +58,8 @@ class Answerer:
         with clock.time("search"):
             hits = self._retriever.search(question, self._settings.passages, visible)
         with clock.time("evidence"):
-            documents = {
-                each.id: each
-                for each in self._documents.list(visible, {h.document_id for h in hits})
-            }
+            found = {hit.document_id for hit in hits}
+            documents = {each.id: each for each in self._documents.list(visible, found)}
             hits = [hit for hit in hits if hit.document_id in documents]
             headings = {number: each.headings for number, each in documents.items()}
             lexical = self._retriever.indexes.lexical
@@ -88,6 +86,8 @@ class Answerer:
             confidence=evidence[0].probability if evidence else 0.0,
             sentences=sentences,
             timings_ms=clock.timings,
+            template_sha256=self._chat.template_sha256 if self._chat else "",
+            tenant=tenant,
         )
         self._traces.add(trace)
         return answer_of(trace)

@@ -1,115 +1,53 @@
-"""Requests to the engine from the server's loop: what its threads tell comes back as a stream."""
+"""From a request to its answers, and what is kept of them.
+
+asked = await answering.begin(wanted, caller)
+async for piece in asked.pieces(): ...
+
+The last piece is told when the exchange is on disk, so a client that has an answer can rely on it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import random
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 
 from moli.models.template import prompt_ids
-from moli.records.errors import InputError, ModelError
-from moli.records.generation import Delta, Sampling
+from moli.models.tools import call_form, dialect_of
+from moli.records.errors import BusyError, InputError, MoliError
+from moli.records.exchanges import Exchange
+from moli.records.generation import Sampling
 from moli.records.messages import Message
+from moli.serving.access import Caller
+from moli.serving.asked import Asked, Wanted
+from moli.serving.observing import Meters, log
 from moli.workspace import Workspace
 
 if TYPE_CHECKING:
     from moli.models.engine.bases import Bases
-    from moli.models.engine.engine import Row
     from moli.serving.models import Models, Offered, Served
 
-MakeSampling = Callable[[int], Sampling]
-_GONE = 0.25  # seconds between two looks at whether a client is still there
-
-
-class Asked:
-    """Some answers under way; whoever leaves them cancels them."""
-
-    def __init__(self, model: str, tokenizer: Any) -> None:
-        self.model = model
-        self._tokenizer = tokenizer
-        self._loop = asyncio.get_running_loop()
-        self._told: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
-        self._rows: list[Row] = []
-        self._written = 0
-
-    def begin(self, served: Served, prompts: Sequence[Sequence[int]], sampling: Any) -> None:
-        """Have these continued. Called in a thread."""
-        from moli.models.engine.engine import Request
-
-        for number, ids in enumerate(prompts):
-            request = Request(ids, sampling[number], served.adapter)
-            self._rows.append(served.worker.submit(request, partial(self._hear, number)))
-
-    def _hear(self, number: int, delta: Delta) -> None:
-        """In the engine's thread."""
-        self._loop.call_soon_threadsafe(self._told.put_nowait, (number, delta))
-
-    async def deltas(self) -> AsyncIterator[tuple[int, Delta]]:
-        """What is told, with the number of its answer, until all are complete."""
-        left = len(self._rows)
-        try:
-            while left:
-                number, delta = await self._told.get()
-                self._written += len(delta.ids)
-                left -= bool(delta.reason)
-                yield number, delta
-        finally:
-            self.cancel()
-
-    async def all(self, gone: Callable[[], Awaitable[bool]]) -> list[list[Delta]]:
-        """Everything, answer by answer.
-
-        Raises:
-            ModelError: one failed.
-        """
-        told: list[list[Delta]] = [[] for _ in self._rows]
-
-        async def collect() -> None:
-            async for number, delta in self.deltas():
-                told[number].append(delta)
-
-        task = asyncio.create_task(collect())
-        try:
-            while not task.done():
-                await asyncio.wait({task}, timeout=_GONE)
-                if not task.done() and await gone():
-                    self.cancel()
-            await task
-        finally:
-            self.cancel()
-        if any(each[-1].reason == "failed" for each in told):
-            raise ModelError("the model failed to answer", fix="Look into the server's log.")
-        return told
-
-    def cancel(self) -> None:
-        """Stop what is not complete."""
-        for row in self._rows:
-            if row.reason is None:
-                row.cancel()
-
-    def usage(self) -> tuple[int, int, int]:
-        """Tokens of the prompts, of the answers, and those of the prompts that were kept."""
-        prompts = sum(row.prompt for row in self._rows)
-        return prompts, self._written, sum(row.cached for row in self._rows)
-
-    def token(self, number: int) -> dict[str, Any]:
-        """A token as text and as bytes."""
-        text = str(self._tokenizer.decode([number]))
-        return {"token": text, "bytes": list(text.encode())}
+_RETRY = 2  # seconds after which a full queue is worth another try
 
 
 class Answering:
     """A workspace's language models, loaded when they are first asked for."""
 
-    def __init__(self, workspace: Workspace, bases: Bases) -> None:
-        self._workspace, self._bases = workspace, bases
+    def __init__(self, workspace: Workspace, bases: Bases, meters: Meters) -> None:
+        self._workspace, self._bases, self._meters = workspace, bases, meters
+        self._settings = workspace.settings
+        self._exchanges, self._shadows = workspace.exchanges, workspace.shadows
         self._models: Models | None = None
         self._turn = threading.Lock()
+        self._beside: set[asyncio.Task[None]] = set()
 
     @property
     def models(self) -> Models:
@@ -125,66 +63,39 @@ class Answering:
         """What can be asked for."""
         return self.models.list()
 
-    async def conversation(
-        self,
-        model: str,
-        messages: Sequence[Message],
-        most: int | None,
-        sampling: MakeSampling,
-        count: int,
-    ) -> Asked:
-        """Begin to answer a conversation, `count` times.
+    async def begin(self, wanted: Wanted, caller: Caller) -> Asked:
+        """Have a model begin with what is wanted of it.
 
         Raises:
             NotFoundError, ModelError: the model cannot be had.
-            InputError: the conversation is too long, or refused by the template.
+            BusyError: too many wait for it.
+            InputError: a conversation or a text is too long, or refused by the template.
         """
+        served = await run_in_threadpool(lambda: self.models.get(wanted.model))
+        loop = asyncio.get_running_loop()
 
-        def prompts(served: Served) -> list[list[int]]:
-            tokenizer = served.tokenizer
-            if not tokenizer.chat_template:
-                raise InputError(
-                    f"{served.name} has no chat template, so it cannot hold a conversation",
-                    fix="Use /v1/completions, or tune it for 'instruction'.",
-                )
-            return [prompt_ids(tokenizer, messages)]
+        def keep(asked: Asked) -> None:
+            self._kept(asked, caller)
+            loop.call_soon_threadsafe(self._begin_shadow, asked, caller)
 
-        return await self._begin(model, prompts, most, sampling, count)
+        return await self._started(Asked(wanted, served, keep), caller)
 
-    async def texts(
-        self, model: str, texts: Sequence[str], most: int, sampling: MakeSampling, count: int
-    ) -> Asked:
-        """Begin to continue texts, each `count` times.
-
-        Raises:
-            NotFoundError, ModelError: the model cannot be had.
-            InputError: a text is empty or too long.
-        """
-
-        def prompts(served: Served) -> list[list[int]]:
-            return [served.tokenizer(text, verbose=False)["input_ids"] for text in texts]
-
-        return await self._begin(model, prompts, most, sampling, count)
-
-    async def _begin(
-        self,
-        model: str,
-        read: Callable[[Served], list[list[int]]],
-        most: int | None,
-        sampling: MakeSampling,
-        count: int,
-    ) -> Asked:
-        served = await run_in_threadpool(lambda: self.models.get(model))
-        asked = Asked(served.name, served.tokenizer)
+    async def _started(self, asked: Asked, caller: Caller) -> Asked:
+        wanted, served = asked.wanted, asked.served
 
         def begin() -> None:
-            prompts = [ids for ids in read(served) for _ in range(count)]
-            samplings = []
-            for number, ids in enumerate(prompts):
-                room = served.places - len(ids)
-                each = sampling(max(1, min(most or room, room)))
-                samplings.append(_numbered(each, number % count))
-            asked.begin(served, prompts, samplings)
+            if served.backend.waiting >= self._settings.queue:
+                raise BusyError(
+                    _RETRY,
+                    f"{served.backend.waiting} answers wait for this model already",
+                    fix=f"Ask again in {_RETRY} s.",
+                )
+            prompts = [ids for ids in _prompts(wanted, served) for _ in range(wanted.count)]
+            samplings = [
+                _sampling(wanted, served, len(ids), number % wanted.count)
+                for number, ids in enumerate(prompts)
+            ]
+            asked.begin(prompts, samplings, caller.tenant)
 
         try:
             await run_in_threadpool(begin)
@@ -193,9 +104,93 @@ class Answering:
             raise
         return asked
 
+    # What is kept of it
 
-def _numbered(sampling: Sampling, number: int) -> Sampling:
-    """Several answers to one prompt are drawn from seeds of their own."""
-    if sampling.seed is None or not number:
-        return sampling
-    return replace(sampling, seed=(sampling.seed + number) % (1 << 63))
+    def _kept(self, asked: Asked, caller: Caller, shadow_of: str = "") -> None:
+        """Store an exchange. Called in a thread."""
+        wanted, served = asked.wanted, asked.served
+        said = wanted.messages or tuple(Message("user", text) for text in wanted.texts)
+        prompt, written, cached = asked.usage()
+        exchange = Exchange(
+            id=asked.id,
+            created_at=asked.created_at,
+            kind="chat" if wanted.messages else "text",
+            model=served.name,
+            base=served.base,
+            adapter=served.adapter,
+            template_sha256=served.template_sha256 if wanted.messages else "",
+            prompt_sha256=_hash(asked.prompts),
+            messages=said,
+            choices=asked.choices(),
+            prompt_tokens=prompt,
+            cached_tokens=cached,
+            tools=wanted.tools,
+            sampling=wanted.told,
+            timings_ms=asked.timings,
+            tenant=caller.tenant,
+            key=caller.key,
+            previous=wanted.previous,
+            shadow_of=shadow_of,
+        )
+        self._exchanges.add(exchange)
+        self._meters.answered(served.name, prompt - cached, cached, written, asked.timings)
+        if self._settings.log_texts:
+            texts = [each.text for each in exchange.choices]
+            log("exchange", id=exchange.id, asked=[each.content for each in said], said=texts)
+
+    # Shadows
+
+    def _begin_shadow(self, shown: Asked, caller: Caller) -> None:
+        task = asyncio.create_task(self._shadow(shown, caller))
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def _shadow(self, shown: Asked, caller: Caller) -> None:
+        """Let the alias's shadow answer the same, if it is its turn and nobody has to wait."""
+        shadow = (await run_in_threadpool(self._shadows.current)).get(shown.model)
+        if shadow is None or random.random() >= shadow.share:  # noqa: S311 - a share, no secret
+            return
+        try:
+            served = await run_in_threadpool(lambda: self.models.get(shadow.hash))
+            if served.backend.waiting:
+                return
+            keep = partial(self._kept, caller=caller, shadow_of=shown.id)
+            wanted = replace(shown.wanted, model=shadow.hash)
+            asked = await self._started(Asked(wanted, served, keep), caller)
+            async for _ in asked.pieces():
+                pass
+        except MoliError as error:
+            log("shadow failed", alias=shown.model, hash=shadow.hash, error=str(error))
+
+
+def _prompts(wanted: Wanted, served: Served) -> list[list[int]]:
+    tokenizer = served.tokenizer
+    if not wanted.messages:
+        return [list(tokenizer(text, verbose=False)["input_ids"]) for text in wanted.texts]
+    if not tokenizer.chat_template:
+        raise InputError(
+            f"{served.name} has no chat template, so it cannot hold a conversation",
+            fix="Use /v1/completions, or tune it for 'instruction'.",
+        )
+    return [prompt_ids(tokenizer, wanted.messages, wanted.tools)]
+
+
+def _sampling(wanted: Wanted, served: Served, prompt: int, number: int) -> Sampling:
+    """For one of several answers to a prompt: each is drawn from a seed of its own."""
+    room = max(1, served.places - prompt)
+    made = replace(wanted.sampling, max_tokens=min(wanted.most or room, room))
+    if made.seed is not None:
+        made = replace(made, seed=(made.seed + number) % (1 << 63))
+    if wanted.must_call:
+        tools = [each for each in wanted.tools if each.name in wanted.must_call]
+        dialect = dialect_of(served.tokenizer.chat_template or "")
+        added = served.tokenizer.get_added_vocab()
+        made = replace(made, form=call_form(dialect, tools, wanted.several, added))
+    return made
+
+
+def _hash(prompts: Sequence[Sequence[int]]) -> str:
+    digest = hashlib.sha256()
+    for ids in prompts:
+        digest.update(array("i", ids).tobytes())
+    return digest.hexdigest()

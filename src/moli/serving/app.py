@@ -10,18 +10,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import Field
 
+from moli import __version__
 from moli.models.engine.bases import Bases
-from moli.records.answers import Answer, Hit, Trace
+from moli.records.answers import Answer, Hit
 from moli.records.documents import Document
-from moli.records.errors import NotFoundError
-from moli.serving import completions
+from moli.records.errors import AccessError, NotFoundError
+from moli.serving import completions, embeddings, feedback, reranking, responses
+from moli.serving.access import Access, Caller, Doorkeeper, Rates, check_public
 from moli.serving.answering import Answering
+from moli.serving.bodies import Body, Name, Text
+from moli.serving.encoders import Encoders
 from moli.serving.errors import install
-from moli.serving.guard import Guard
+from moli.serving.guard import Guard, is_loopback
 from moli.serving.library import Library
+from moli.serving.observing import Meters, Observed
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
 
@@ -29,25 +35,14 @@ if TYPE_CHECKING:
     from moli.serving.models import Offered
 
 
-def _storable(text: str) -> str:
-    # JSON can write half of a surrogate pair and a null character; a database can store neither.
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("holds a character that cannot be stored")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_storable)]
-Name = Annotated[Text, Field(max_length=1000)]
 Groups = Annotated[
     list[Name] | None,
-    Field(max_length=1000, description="See only as these groups do; more than the server's own "
-          "cannot be seen"),
+    Field(max_length=1000, description="See only as these groups do; more than one's own cannot "
+          "be seen"),
 ]  # fmt: skip
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _Request(Body):
     groups: Groups = None
     where: Annotated[
         dict[Name, Name], Field(max_length=32, description="Attributes a document must have")
@@ -90,27 +85,34 @@ def _library(request: Request) -> Library:
 Served = Annotated[Library, Depends(_library)]
 
 
-def _visible(library: Served, groups: Annotated[Groups, Query()] = None) -> Filter:
-    return library.visible(groups)
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+Who = Annotated[Caller, Depends(_caller)]
+
+
+def _visible(caller: Who, groups: Annotated[Groups, Query()] = None) -> Filter:
+    return caller.visible(groups)
 
 
 Visible = Annotated[Filter, Depends(_visible)]
 DocumentId = Annotated[int, Path(ge=1, lt=1 << 63)]
-TraceId = Annotated[Text, Path(max_length=64)]
 
 router = APIRouter()
 
 
 @router.post("/v1/ask")
-def ask(body: AskRequest, library: Served) -> Answer:
+def ask(body: AskRequest, library: Served, caller: Who) -> Answer:
     """Answer a question from the documents."""
-    return library.ask(body.question, library.visible(body.groups, body.where))
+    return library.ask(body.question, caller.visible(body.groups, body.where), caller.tenant)
 
 
 @router.post("/v1/search")
-def search(body: SearchRequest, library: Served) -> SearchResponse:
+def search(body: SearchRequest, library: Served, caller: Who) -> SearchResponse:
     """Find passages."""
-    visible = library.visible(body.groups, body.where)
+    visible = caller.visible(body.groups, body.where)
     return SearchResponse(library.search(body.query, body.limit, visible))
 
 
@@ -125,12 +127,6 @@ def document(document_id: DocumentId, library: Served, visible: Visible) -> Docu
     """Read a document."""
     found = library.document(document_id, visible)
     return DocumentResponse(found, library.text(document_id, visible))
-
-
-@router.get("/v1/traces/{trace_id}")
-def trace(trace_id: TraceId, library: Served, visible: Visible) -> Trace:
-    """Account for an answer."""
-    return library.trace(trace_id, visible)
 
 
 @router.get("/v1/models")
@@ -171,10 +167,18 @@ def status(library: Served, visible: Visible) -> dict[str, Any]:
     return library.status(visible)
 
 
-@router.get("/healthz")
-def healthz() -> dict[str, str]:
+@router.get("/health")
+def health() -> dict[str, str]:
     """Say that the server is up."""
-    return {"status": "ok"}
+    return {"status": "ok", "version": __version__}
+
+
+@router.get("/metrics")
+def metrics(request: Request, caller: Who) -> Response:
+    """Numbers for Prometheus, for admins."""
+    if not caller.admin:
+        raise AccessError("only an admin may read the metrics", fix="Use such a key.")
+    return Response(request.app.state.meters.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
@@ -185,14 +189,28 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
 
     Raises:
         ModelError: a model that the settings name cannot be loaded.
+        SettingsError: others than this machine would reach it, and there is no key.
     """
+    settings, host = workspace.settings, host or workspace.settings.host
+    public = not is_loopback(host)
+    if public:
+        check_public(workspace.keys, host)
     # The interactive documentation would load its scripts from elsewhere.
     app = FastAPI(title="Moli", openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
-    app.state.bases = Bases()
-    app.state.library = Library.open(workspace, app.state.bases)
-    app.state.answering = Answering(workspace, app.state.bases)
+    state = app.state
+    state.workspace, state.bases, state.meters = workspace, Bases(), Meters()
+    state.library = Library.open(workspace, state.bases)
+    state.encoders = Encoders(workspace, state.library.encoder)
+    state.answering = Answering(workspace, state.bases, state.meters)
+    state.meters.watch("moli_waiting", "Answers that wait", state.bases.waiting)
+    state.meters.watch("moli_working", "Answers under way", state.bases.working)
+    for each in (completions, responses, embeddings, reranking, feedback):
+        app.include_router(each.router)
     app.include_router(router)
-    app.include_router(completions.router)
-    app.add_middleware(Guard, host=host or workspace.settings.host)
+    state.doorkeeper = Doorkeeper(workspace.keys, settings.groups, public=public)
+    # The last to be added is the first that a request comes to.
+    app.add_middleware(Access, doorkeeper=state.doorkeeper, rates=Rates(settings.rate))
+    app.add_middleware(Guard, host=host)
+    app.add_middleware(Observed, meters=state.meters)
     install(app)
     return app

@@ -1,162 +1,26 @@
-"""OpenAI's chat completions and completions, as its clients speak them.
-
-The shapes follow the public API reference; what is not done here is refused, never ignored.
-"""
+"""OpenAI's chat completions and completions, as its clients speak them."""
 
 from __future__ import annotations
 
 import json
-import time
-import uuid
+import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
 
-from moli.records.errors import InputError
-from moli.records.generation import Delta, Form, Sampling
-from moli.records.messages import Message
-from moli.serving.answering import Answering, Asked
+from moli.records.errors import MoliError
+from moli.records.generation import Delta
+from moli.records.messages import ToolCall
+from moli.serving.answering import Answering
+from moli.serving.asked import Asked, Piece, Wanted
+from moli.serving.bodies import ChatRequest, CompletionRequest, Generation
 from moli.serving.headers import HEADERS
 
 router = APIRouter()
-
-Text = Annotated[str, Field(max_length=1 << 20)]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class TextPart(_Body):
-    """A part of a message."""
-
-    type: Literal["text"]
-    text: Text
-
-
-class ChatMessage(_Body):
-    """A turn of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[TextPart] | None = None
-    name: Text | None = None
-
-    def record(self) -> Message:
-        """As the rooms below have it."""
-        parts = self.content if isinstance(self.content, list) else []
-        text = "".join(each.text for each in parts) if parts else str(self.content or "")
-        return Message("system" if self.role == "developer" else self.role, text)
-
-
-class JsonSchema(_Body):
-    """A schema with a name."""
-
-    name: Text = "answer"
-    description: Text | None = None
-    schema_: dict[str, Any] = Field(alias="schema")
-    strict: bool | None = None
-
-
-class ResponseFormat(_Body):
-    """What an answer must look like."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-    def form(self) -> Form | None:
-        """As the engine has it.
-
-        Raises:
-            InputError: the schema is missing.
-        """
-        if self.type == "text":
-            return None
-        if self.type == "json_object":
-            return Form(schema='{"type": "object"}')
-        if self.json_schema is None:
-            raise InputError(
-                "response_format.json_schema is missing", fix="Give it a schema, or json_object."
-            )
-        return Form(schema=json.dumps(self.json_schema.schema_))
-
-
-class StreamOptions(_Body):
-    """What a stream tells besides."""
-
-    include_usage: bool = False
-    include_obfuscation: bool = False
-
-
-class _Generation(_Body):
-    """What both kinds of completions have."""
-
-    model: Text = ""
-    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    n: Annotated[int, Field(ge=1, le=16)] = 1
-    stop: Text | Annotated[list[Text], Field(max_length=8)] | None = None
-    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-    user: Text | None = None
-    # Beyond OpenAI's, for `extra_body`.
-    top_k: Annotated[int, Field(ge=0, le=1 << 20)] = 0
-    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
-    regex: Text | None = None
-
-    def sampling(self, most: int, logprobs: int | None, form: Form | None = None) -> Sampling:
-        """As the engine has it."""
-        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return Sampling(
-            max_tokens=most,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-            presence_penalty=self.presence_penalty,
-            frequency_penalty=self.frequency_penalty,
-            stop=tuple(stops),
-            seed=None if self.seed is None else self.seed % (1 << 63),
-            logprobs=logprobs,
-            form=form or (Form(regex=self.regex) if self.regex else None),
-        )
-
-    @property
-    def usage_streamed(self) -> bool:
-        """Whether a stream ends with what was used."""
-        return bool(self.stream_options and self.stream_options.include_usage)
-
-
-class ChatRequest(_Generation):
-    """A conversation to answer."""
-
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    logprobs: bool = False
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    response_format: ResponseFormat | None = None
-    # Of no consequence here.
-    metadata: dict[str, str] | None = None
-    store: bool | None = None
-
-
-class CompletionRequest(_Generation):
-    """A text to continue."""
-
-    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=64)]
-    max_tokens: Annotated[int, Field(ge=1)] = 16
-    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    echo: Literal[False] = False
-    best_of: Literal[1] | None = None
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,39 +39,26 @@ _TEXT = _Kind("text_completion", "text_completion", "cmpl-")
 @router.post("/v1/chat/completions")
 async def chat_completions(body: ChatRequest, request: Request) -> Any:
     """Answer a conversation."""
-    answering: Answering = request.app.state.answering
-    most = body.max_completion_tokens or body.max_tokens
-    logprobs = (body.top_logprobs or 0) if body.logprobs else None
-    form = body.response_format.form() if body.response_format else None
-    asked = await answering.conversation(
-        body.model, [each.record() for each in body.messages], most,
-        lambda room: body.sampling(room, logprobs, form), body.n,
-    )  # fmt: skip
-    return await _respond(body, asked, request, _CHAT)
+    return await _respond(body, body.wanted(), request, _CHAT)
 
 
 @router.post("/v1/completions")
 async def completions(body: CompletionRequest, request: Request) -> Any:
     """Continue a text."""
+    return await _respond(body, body.wanted(), request, _TEXT)
+
+
+async def _respond(body: Generation, wanted: Wanted, request: Request, kind: _Kind) -> Any:
     answering: Answering = request.app.state.answering
-    prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
-    asked = await answering.texts(
-        body.model, prompts, body.max_tokens,
-        lambda room: body.sampling(room, body.logprobs), body.n,
-    )  # fmt: skip
-    return await _respond(body, asked, request, _TEXT)
-
-
-async def _respond(body: _Generation, asked: Asked, request: Request, kind: _Kind) -> Any:
+    asked = await answering.begin(wanted, request.state.caller)
     head = {
-        "id": f"{kind.prefix}{uuid.uuid4().hex}",
-        "created": int(time.time()),
+        "id": f"{kind.prefix}{asked.id}",
+        "created": int(asked.created_at),
         "model": asked.model,
     }
     if body.stream:
-        return StreamingResponse(
-            _events(body, asked, head, kind), media_type="text/event-stream", headers=HEADERS
-        )
+        events = told_in_stream(_events(body, asked, head, kind))
+        return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
     told = await asked.all(request.is_disconnected)
     choices = [_choice(asked, number, each, kind) for number, each in enumerate(told)]
     whole = {**head, "object": kind.whole, "choices": choices, "usage": _usage(asked)}
@@ -215,55 +66,86 @@ async def _respond(body: _Generation, asked: Asked, request: Request, kind: _Kin
 
 
 async def _events(
-    body: _Generation, asked: Asked, head: dict[str, Any], kind: _Kind
+    body: Generation, asked: Asked, head: dict[str, Any], kind: _Kind
 ) -> AsyncIterator[str]:
-    """Server-sent events, the last of which is [DONE]. A failure is told as an event of its own."""
+    """Server-sent events, the last of which is [DONE]."""
     head = {**head, "object": kind.part}
-    begun: set[int] = set()
-    async for number, delta in asked.deltas():
-        if delta.reason == "failed":
-            error = {"message": "the model failed to answer", "type": "api_error"}
-            yield _event({"error": {**error, "param": None, "code": "model"}})
-            return
-        choice = _part(asked, number, delta, kind, first=number not in begun)
-        begun.add(number)
-        yield _event({**head, "choices": [choice], **_no_usage(body)})
+    calls: dict[int, int] = {}  # that were told, by the number of their answer
+    async for piece in asked.pieces():
+        choice = _part(asked, piece, kind, calls)
+        yield event({**head, "choices": [choice], **_no_usage(body)})
     if body.usage_streamed:
-        yield _event({**head, "choices": [], "usage": _usage(asked)})
+        yield event({**head, "choices": [], "usage": _usage(asked)})
     yield "data: [DONE]\n\n"
 
 
-def _event(value: Any) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+def event(value: Any, name: str = "") -> str:
+    """A server-sent event."""
+    named = f"event: {name}\n" if name else ""
+    return f"{named}data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
-def _no_usage(body: _Generation) -> dict[str, None]:
+async def told_in_stream(events: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Events of which a failure is one too, for the status has long been sent."""
+    try:
+        async for each in events:
+            yield each
+    except Exception as error:  # noqa: BLE001 - logged, and told to the client
+        known = isinstance(error, MoliError)
+        if not known:
+            _log.exception("a stream failed")
+        message = str(error) if known else "the server failed; its log says why"
+        code = error.code if isinstance(error, MoliError) else "internal_error"
+        told = {"message": message, "type": "api_error", "param": None, "code": code}
+        yield event({"error": told})
+
+
+def _no_usage(body: Generation) -> dict[str, None]:
     return {"usage": None} if body.usage_streamed else {}
 
 
-def _choice(asked: Asked, number: int, deltas: Sequence[Delta], kind: _Kind) -> dict[str, Any]:
+def _choice(asked: Asked, number: int, pieces: Sequence[Piece], kind: _Kind) -> dict[str, Any]:
     """A whole answer."""
-    text = "".join(each.text for each in deltas)
-    told = {"index": number, "finish_reason": _reason(deltas[-1])}
+    text = "".join(each.text for each in pieces)
+    calls = [_call(call) for each in pieces for call in each.calls]
+    told = {"index": number, "finish_reason": _reason(pieces[-1], bool(calls))}
     if kind is _TEXT:
-        return {**told, "text": text, "logprobs": _text_logprobs(asked, deltas)}
-    message = {"role": "assistant", "content": text, "refusal": None}
-    return {**told, "message": message, "logprobs": _logprobs(asked, deltas)}
+        return {**told, "text": text, "logprobs": _text_logprobs(asked, pieces)}
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    if calls:
+        message |= {"content": text or None, "tool_calls": calls}
+    return {**told, "message": message, "logprobs": _logprobs(asked, pieces)}
 
 
-def _part(asked: Asked, number: int, delta: Delta, kind: _Kind, *, first: bool) -> dict[str, Any]:
+def _part(asked: Asked, piece: Piece, kind: _Kind, calls: dict[int, int]) -> dict[str, Any]:
     """What an event says of one answer."""
-    told = {"index": number, "finish_reason": _reason(delta)}
+    first = piece.number not in calls
+    known = calls.get(piece.number, 0)
+    calls[piece.number] = known + len(piece.calls)
+    told = {"index": piece.number, "finish_reason": _reason(piece, calls[piece.number] > 0)}
     if kind is _TEXT:
-        return {**told, "text": delta.text, "logprobs": _text_logprobs(asked, [delta])}
-    content = {"role": "assistant"} if first else {}
-    if delta.text or first:
-        content["content"] = delta.text
-    return {**told, "delta": content, "logprobs": _logprobs(asked, [delta])}
+        return {**told, "text": piece.text, "logprobs": _text_logprobs(asked, [piece])}
+    delta: dict[str, Any] = {"role": "assistant"} if first else {}
+    if piece.text or (first and not piece.calls):
+        delta["content"] = piece.text
+    if piece.calls:
+        delta["tool_calls"] = [
+            {"index": known + n, **_call(each)} for n, each in enumerate(piece.calls)
+        ]
+    return {**told, "delta": delta, "logprobs": _logprobs(asked, [piece])}
 
 
-def _reason(delta: Delta) -> str | None:
-    return {"": None, "cancelled": "stop"}.get(delta.reason, delta.reason)
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _reason(piece: Piece, called: bool) -> str | None:
+    if not piece.reason:
+        return None
+    if called and piece.reason == "stop":
+        return "tool_calls"
+    return "stop" if piece.reason == "cancelled" else str(piece.reason)
 
 
 def _usage(asked: Asked) -> dict[str, Any]:
@@ -276,8 +158,8 @@ def _usage(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _logprobs(asked: Asked, deltas: Sequence[Delta]) -> dict[str, Any] | None:
-    rows = [row for each in deltas for row in _token_rows(each)]
+def _logprobs(asked: Asked, pieces: Sequence[Piece]) -> dict[str, Any] | None:
+    rows = [row for each in pieces for row in _token_rows(each.delta)]
     if not rows:
         return None
     content = []
@@ -287,8 +169,8 @@ def _logprobs(asked: Asked, deltas: Sequence[Delta]) -> dict[str, Any] | None:
     return {"content": content, "refusal": None}
 
 
-def _text_logprobs(asked: Asked, deltas: Sequence[Delta]) -> dict[str, Any] | None:
-    rows = [row for each in deltas for row in _token_rows(each)]
+def _text_logprobs(asked: Asked, pieces: Sequence[Piece]) -> dict[str, Any] | None:
+    rows = [row for each in pieces for row in _token_rows(each.delta)]
     if not rows:
         return None
     tokens = [asked.token(token)["token"] for token, _, _ in rows]

@@ -10,6 +10,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from moli.records.errors import (
+    AccessError,
+    BusyError,
     InputError,
     ModelError,
     MoliError,
@@ -21,17 +23,26 @@ from moli.serving.headers import HEADERS
 
 _STATUS: dict[type[MoliError], int] = {
     InputError: 400,
+    AccessError: 403,
+    BusyError: 429,
     NotFoundError: 404,
     SettingsError: 500,
     ModelError: 502,
     WorkspaceError: 503,
 }
 
+_KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
 
 def error_response(status: int, message: str, code: str, param: str | None = None) -> JSONResponse:
     """An error as clients of OpenAI's API read it."""
-    kind = {404: "not_found_error", 403: "permission_error"}.get(status)
-    kind = kind or ("invalid_request_error" if status < 500 else "api_error")
+    default = "invalid_request_error" if status < 500 else "api_error"
+    kind = _KINDS.get(status, default)
     body = {"message": message, "type": kind, "param": param, "code": code}
     return JSONResponse({"error": body}, status, headers=HEADERS)
 
@@ -47,7 +58,10 @@ def install(app: FastAPI) -> None:
 def _of_moli(_request: Request, error: Exception) -> JSONResponse:
     status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 400)
     code = error.code if isinstance(error, MoliError) else "error"
-    return error_response(status, str(error), code)
+    response = error_response(status, str(error), code)
+    if isinstance(error, BusyError):
+        response.headers["Retry-After"] = str(error.seconds)
+    return response
 
 
 def _of_validation(_request: Request, error: Exception) -> JSONResponse:

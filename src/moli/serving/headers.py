@@ -17,6 +17,7 @@ _POLICY = {
 
 HEADERS = {
     "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in _POLICY.items()),
-    "Referrer-Policy": "no-referrer",
+    # Not "no-referrer": with that, browsers would hide the origin of a form of this page as well.
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }

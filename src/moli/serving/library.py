@@ -1,12 +1,12 @@
 """What one server offers of a workspace, as far as a reader may see it.
 
-The server's own groups are the most that anyone sees. A reader may ask to see less, never more.
+A caller's own groups are the most that they see. They may ask to see less, never more.
 What is hidden and what does not exist are told in the same words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ class Library:
     def __init__(
         self, workspace: Workspace, encoder: Encoder, chat: ChatModel | None = None
     ) -> None:
+        self.encoder = encoder
         self._settings = workspace.settings
         self._documents = workspace.documents
         self._passages = workspace.passages
@@ -52,18 +53,11 @@ class Library:
             chat = load_chat(settings.model, timeout=settings.timeout_seconds, bases=bases)
         library = cls(workspace, load_encoder(settings.encoder), chat)
         # The first reader should not wait for what is only loaded on first use.
-        library.search("ready 就绪", 1, library.visible())
+        library.search("ready 就绪", 1, Filter(frozenset(settings.groups)))
         return library
 
-    def visible(
-        self, groups: Sequence[str] | None = None, where: Mapping[str, str] | None = None
-    ) -> Filter:
-        """What a reader sees who asks as a member of `groups`; None: all that the server may."""
-        own = frozenset(self._settings.groups)
-        return Filter(own if groups is None else own & frozenset(groups), where or {})
-
-    def ask(self, question: str, visible: Filter) -> Answer:
-        return self._answerer.ask(question, visible)
+    def ask(self, question: str, visible: Filter, tenant: str = "") -> Answer:
+        return self._answerer.ask(question, visible, tenant)
 
     def search(self, query: str, limit: int, visible: Filter) -> list[Hit]:
         return self._retriever.search(query, limit, visible)
@@ -89,8 +83,8 @@ class Library:
         self._documents.get(document_id, visible)
         return self._documents.text(document_id)
 
-    def trace(self, trace_id: str, visible: Filter) -> Trace:
-        """The trace by its whole id, if all that it rests on may be seen.
+    def trace(self, trace_id: str, visible: Filter, tenant: str = "") -> Trace:
+        """The trace by its whole id, if it is the tenant's and all that it rests on may be seen.
 
         Raises:
             NotFoundError: it does not exist, or holds something the reader may not see.
@@ -99,7 +93,8 @@ class Library:
             trace = self._traces.get(trace_id)
         except NotFoundError:
             trace = None
-        if trace is None or trace.id != trace_id or not self._shows(trace, visible):
+        own = trace is not None and trace.id == trace_id and trace.tenant == tenant
+        if trace is None or not own or not self._shows(trace, visible):
             raise NotFoundError(f"no trace '{trace_id}'", fix="Copy the id that an answer gave.")
         return replace(trace, groups=_common(trace.groups, visible))
 

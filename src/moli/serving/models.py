@@ -10,11 +10,13 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from moli.models.backend import Backend
 from moli.models.engine.adapters import read_adapter
 from moli.models.engine.bases import Base, Bases
-from moli.models.engine.worker import Worker
+from moli.models.hashes import hash_template
 from moli.models.text import is_encoder, load_config, load_tokenizer
 from moli.records.errors import ModelError, MoliError, NotFoundError
+from moli.serving.observing import log
 from moli.training.trained import check_contract, recipe_of
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
@@ -28,16 +30,23 @@ class Served:
 
     Attributes:
         name: under which it was asked for.
+        base: its reference.
         adapter: the name of its content, "" for a base alone.
         tokenizer: with the chat template that the model was trained with.
         places: tokens of a conversation at most.
     """
 
     name: str
-    worker: Worker
+    backend: Backend
+    base: str
     adapter: str
     tokenizer: Any
     places: int
+
+    @property
+    def template_sha256(self) -> str:
+        """Of the chat template; "" where there is none."""
+        return hash_template(self.tokenizer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class Models:
         self._default = workspace.settings.model if _runs_here(workspace.settings.model) else ""
         self._bases = bases
         self._adapters: dict[tuple[str, str], Any] = {}  # base and content to tokenizer
+        self._good: dict[str, Served] = {}  # what each alias last meant that could be had
         self._turn = threading.RLock()  # a model is loaded once, however many ask for it
 
     def list(self) -> list[Offered]:
@@ -78,12 +88,25 @@ class Models:
         Raises:
             NotFoundError: there is none; names that are near are told.
             InputError: several models fit a hash.
-            ModelError: it does not write, cannot share its base, or is not what it was.
+            ModelError: it does not write, cannot share its base, or is not what it was; of an
+                alias that meant something good before, that is meant instead.
         """
         if name in ("", self._default) and self._default:
-            base = self._bases.get(self._default)
-            return Served(self._default, base.worker, "", base.tokenizer, base.places)
+            return self._alone(self._default, self._default)
         stored = self._stored(name)
+        try:
+            served = self._of(name, stored)
+        except ModelError as error:
+            if name not in self._good:
+                raise
+            # An alias that was pointed at something broken means what it meant before.
+            log("model refused", alias=name, hash=stored.hash, error=str(error))
+            return self._good[name]
+        if name in stored.aliases:
+            self._good[name] = served
+        return served
+
+    def _of(self, name: str, stored: StoredModel) -> Served:
         made = stored.manifest
         if made.task not in _WRITES:
             raise ModelError(
@@ -92,11 +115,14 @@ class Models:
                 fix="Ask one that was tuned for 'instruction'.",
             )
         if made.method == "full":
-            base = self._bases.get(str(stored.folder))
-            return Served(name, base.worker, "", base.tokenizer, base.places)
+            return self._alone(name, str(stored.folder))
         base = self._bases.get(made.base)
         tokenizer = self._adapted(base, stored)
-        return Served(name, base.worker, stored.hash, tokenizer, base.places)
+        return Served(name, base.worker, made.base, stored.hash, tokenizer, base.places)
+
+    def _alone(self, name: str, reference: str) -> Served:
+        base = self._bases.get(reference)
+        return Served(name, base.worker, reference, "", base.tokenizer, base.places)
 
     def _stored(self, name: str) -> StoredModel:
         base, at, adapter = name.rpartition("@")

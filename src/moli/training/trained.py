@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from moli.models.hashes import hash_text, hash_tokenizer, hash_weights
+from moli.models.hashes import hash_template, hash_tokenizer, hash_weights
 from moli.models.probe import DTYPES, keep_memory, probe
 from moli.models.text import folder_of, load_tokenizer
 from moli.records.errors import ModelError
@@ -101,14 +101,13 @@ def check_contract(stored: StoredModel, recipe: Recipe) -> None:
             where=stored.name,
             fix=f"Remove it and train it again; 'moli models verify {stored.name}' tells more.",
         )
-    if made.tokenizer_hash:
-        template = load_tokenizer(str(stored.folder)).chat_template or ""
-        if (hash_text(str(template)) if template else "") != made.template_hash:
-            raise ModelError(
-                "its chat template is not the one it was trained with",
-                where=stored.name,
-                fix="Train it again: it would read other texts than it has learnt from.",
-            )
+    has_tokenizer = bool(made.tokenizer_hash)
+    if has_tokenizer and hash_template(load_tokenizer(str(stored.folder))) != made.template_hash:
+        raise ModelError(
+            "its chat template is not the one it was trained with",
+            where=stored.name,
+            fix="Train it again: it would read other texts than it has learnt from.",
+        )
     if made.method == "full":
         return
     base = folder_of(recipe.base)

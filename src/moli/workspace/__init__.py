@@ -20,9 +20,13 @@ from sqlalchemy import URL
 from moli.records.errors import WorkspaceError
 from moli.workspace.database import Database
 from moli.workspace.documents import DocumentStore
+from moli.workspace.exchanges import ExchangeStore
+from moli.workspace.feedback import FeedbackStore
+from moli.workspace.keys import KeyStore
 from moli.workspace.models import ModelStore
 from moli.workspace.passages import PassageStore
 from moli.workspace.settings import SETTINGS_FILE, Settings, find_root, load_settings
+from moli.workspace.shadows import ShadowStore
 from moli.workspace.traces import TraceStore
 from moli.workspace.tunings import TuningStore
 
@@ -83,6 +87,22 @@ class Workspace:
     @cached_property
     def traces(self) -> TraceStore:
         return TraceStore(self.database)
+
+    @cached_property
+    def exchanges(self) -> ExchangeStore:
+        return ExchangeStore(self.database)
+
+    @cached_property
+    def feedback(self) -> FeedbackStore:
+        return FeedbackStore(self.database)
+
+    @cached_property
+    def keys(self) -> KeyStore:
+        return KeyStore(self.database)
+
+    @cached_property
+    def shadows(self) -> ShadowStore:
+        return ShadowStore(self.database)
 
     @cached_property
     def tunings(self) -> TuningStore:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from moli.records.errors import WorkspaceError
 from moli.workspace import schema
 
-REVISION = "0003"
+REVISION = "0004"
 _BUSY_MS = 60_000
 _MIGRATION_LOCK = 0x6D6F6C69  # "moli": PostgreSQL's advisory locks have numbers for names
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     false,
+    text,
 )
 
 metadata = MetaData()
@@ -131,6 +132,7 @@ traces = Table(
     Column("id", String(32), primary_key=True),
     Column("created_at", Float, nullable=False, index=True),
     Column("payload", JSON, nullable=False),
+    Column("tenant", CleanText, nullable=False, server_default=text("''")),
 )
 
 # By source and not by number: a trace speaks of the version it saw, and goes with the document.
@@ -139,6 +141,60 @@ trace_sources = Table(
     metadata,
     Column("trace_id", String(32), ForeignKey("traces.id", ondelete="CASCADE"), primary_key=True),
     Column("source", CleanText, primary_key=True, index=True),
+)
+
+# What language models wrote when they were asked by name, with what they were asked.
+exchanges = Table(
+    "exchanges",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created_at", Float, nullable=False),
+    Column("tenant", CleanText, nullable=False),
+    Column("adapter", String(64), nullable=False),  # hash of its content; empty: the base alone
+    Column("shadow_of", String(32), nullable=False),  # the answer that was shown; empty: this one
+    Column("payload", JSON, nullable=False),
+    Index("ix_exchanges_tenant", "tenant", "created_at"),
+    Index("ix_exchanges_adapter", "adapter", "created_at"),
+    Index("ix_exchanges_shadow", "shadow_of"),
+)
+
+# What people said of answers, whether from documents (traces) or of models alone (exchanges).
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("answer_id", String(32), nullable=False, index=True),
+    Column("choice", Integer, nullable=False),
+    Column("rating", String(4), nullable=False),  # "up", "down" or empty
+    Column("comment", CleanText, nullable=False),
+    Column("correction", CleanText, nullable=False),
+    Column("tenant", CleanText, nullable=False, index=True),
+    Column("key", CleanText, nullable=False),  # its name
+    Column("created_at", Float, nullable=False),
+)
+
+# Of a key's secret only the hash is kept. It has 256 random bits, so no salt could help it.
+keys = Table(
+    "keys",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("scope", String(8), nullable=False),  # "admin" or "use"
+    Column("tenant", CleanText, nullable=False),
+    Column("groups", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
+
+# Which model answers beside an alias, unseen, and how often. As of aliases, the newest row counts.
+shadows = Table(
+    "shadows",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("alias", String(64), nullable=False, index=True),
+    Column("hash", String(64), nullable=False),  # of the candidate; empty: no more
+    Column("share", Float, nullable=False),  # of the answers, 0 to 1
+    Column("set_at", Float, nullable=False),
 )
 
 tunings = Table(

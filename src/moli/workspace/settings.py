@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the server listens on")
     port: int = Field(7860, ge=0, le=65535, description="Port the server listens on")
+    rate: int = Field(0, ge=0, description="Requests a minute for each key; 0: any number")
+    queue: int = Field(64, ge=1, description="Answers that may wait for a model; more are refused")
+    log_texts: bool = Field(False, description="Write questions and answers to the log")
     max_file_mb: int = Field(200, ge=1, description="Larger files are refused")
     parse_seconds: int = Field(120, ge=1, description="Time limit for reading one file")
     parse_memory_mb: int = Field(2048, ge=256, description="Memory limit for reading one file")
@@ -142,6 +145,8 @@ def _refuse_unknown(keys: Iterable[str], where: str, prefix: str) -> None:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, tuple):

@@ -35,7 +35,10 @@ class TraceStore:
                 payload = _without(payload, gone)
             connection.execute(
                 sa.insert(schema.traces).values(
-                    id=trace.id, created_at=trace.created_at, payload=payload
+                    id=trace.id,
+                    created_at=trace.created_at,
+                    payload=payload,
+                    tenant=trace.tenant,
                 )
             )
             rows = [{"trace_id": trace.id, "source": source} for source in sorted(present)]
@@ -59,9 +62,11 @@ class TraceStore:
             )
         return _TRACE.validate_python(rows[0])
 
-    def recent(self, limit: int = 50) -> list[Trace]:
-        """The newest traces first."""
+    def recent(self, *, tenant: str | None = None, limit: int = 50) -> list[Trace]:
+        """The newest traces first; of one tenant where it is given."""
         query = sa.select(schema.traces.c.payload).order_by(schema.traces.c.created_at.desc())
+        if tenant is not None:
+            query = query.where(schema.traces.c.tenant == tenant)
         with self._database.read() as connection:
             rows = connection.execute(query.limit(limit)).scalars().all()
         return [_TRACE.validate_python(row) for row in rows]

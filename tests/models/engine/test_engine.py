@@ -9,10 +9,10 @@ import pytest
 from models.engine.small import KINDS, Letters, adapt, expected, write
 
 from moli.models.engine.adapters import read_adapter
-from moli.models.engine.engine import Engine, Request
+from moli.models.engine.engine import Engine
 from moli.models.engine.network import load_network
 from moli.records.errors import InputError, ModelError
-from moli.records.generation import Delta, Sampling
+from moli.records.generation import Delta, Request, Sampling
 
 TOKENS = 20
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from moli.models.engine.engine import Engine, Request
+from moli.models.engine.engine import Engine
+from moli.models.engine.grammar import inlined
 from moli.models.engine.network import load_network
 from moli.models.text import load_tokenizer
 from moli.records.errors import InputError
-from moli.records.generation import Form, Sampling
+from moli.records.generation import Form, Request, Sampling
 
 SCHEMA = {
     "type": "object",
@@ -56,8 +57,28 @@ def test_an_expression_is_kept(starter: Engine) -> None:
     assert len(set(told)) > 1
 
 
+def test_a_grammar_is_kept_and_a_schema_in_it(starter: Engine) -> None:
+    bits = {"type": "array", "items": {"enum": [0, 1]}, "minItems": 2, "maxItems": 3}
+    schema = {"properties": {"a": bits, "b": bits}, "required": ["a", "b"]}
+    closed = {"type": "object", **schema, "additionalProperties": False}
+    for text in answers(starter, Form(lark=f'start: ("1: " | "2: ") {inlined(closed)} "!"')):
+        head, body = text[:3], text[3:-1]
+        assert head in ("1: ", "2: ") and text[-1] == "!"
+        value = json.loads(body)
+        assert body == json.dumps(value)  # its spaces, too
+        assert list(value) == ["a", "b"]
+        assert all(2 <= len(each) <= 3 and set(each) <= {0, 1} for each in value.values())
+
+
 @pytest.mark.parametrize(
-    "form", [Form(schema='{"type": "thing"}'), Form(schema="{"), Form(regex="(unclosed")]
+    "form",
+    [
+        Form(schema='{"type": "thing"}'),
+        Form(schema="{"),
+        Form(regex="(unclosed"),
+        Form(lark="start: nothing"),
+        Form(lark='start: %json {"type": "thing"}'),
+    ],
 )
 def test_a_form_that_is_none_is_refused(starter: Engine, form: Form) -> None:
     with pytest.raises(InputError, match="cannot be followed"):

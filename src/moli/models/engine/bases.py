@@ -59,6 +59,14 @@ class Bases:
                 self._loaded[reference] = load_base(reference)
             return self._loaded[reference]
 
+    def waiting(self) -> int:
+        """Requests that no base has begun yet."""
+        return sum(base.worker.waiting for base in list(self._loaded.values()))
+
+    def working(self) -> int:
+        """Requests that are read or answered."""
+        return sum(base.worker.working for base in list(self._loaded.values()))
+
     def close(self) -> None:
         """Stop all."""
         for base in self._loaded.values():

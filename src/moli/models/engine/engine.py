@@ -10,7 +10,7 @@ prompts are read as far as the step's budget goes.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,25 +27,7 @@ from moli.models.engine.sampling import cut, draw, penalised
 from moli.models.engine.slots import Slots
 from moli.models.engine.writing import Writer
 from moli.records.errors import InputError, ModelError
-from moli.records.generation import Completion, Delta, Reason, Sampling, TokenLogprob
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be continued, and how.
-
-    Attributes:
-        adapter: the name of one that was added; "" for the base alone.
-        space: rows of other spaces never share what they have read with this one.
-    """
-
-    ids: Sequence[int]
-    sampling: Sampling
-    adapter: str = ""
-    space: Hashable = None
-
-
-Hear = Callable[[Delta], None]
+from moli.records.generation import Completion, Delta, Hear, Reason, Request, TokenLogprob
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +73,7 @@ class Row:
 class Engine:
     """Rows of many requests and adapters on one network.
 
-    Only `submit` and `Row.cancel` may be called while another thread is in `step`.
+    Only `submit`, `Row.cancel` and what counts rows may be used while another thread is in `step`.
 
     Args:
         tokenizer: writes the text.
@@ -135,6 +117,16 @@ class Engine:
         row = self._row(request, hear)
         self._inbox.append(row)
         return row
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no step has begun yet."""
+        return len(self._inbox) + len(self._waiting)
+
+    @property
+    def working(self) -> int:
+        """Requests that are read or answered."""
+        return len(self._rows)
 
     # From the thread that steps
 

@@ -1,11 +1,12 @@
-"""Answers that must have a form: a JSON schema's or a regular expression's.
+"""Answers that must have a form: a JSON schema's, a regular expression's or a grammar's.
 
 At each step only those tokens may be chosen after which the text can still come to have the form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,11 @@ from moli.records.generation import Form
 
 # As json.dumps writes it. Where any space may stand, a weak model writes spaces without end.
 _SPACES: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+def inlined(schema: Mapping[str, Any]) -> str:
+    """JSON of a schema, as a part of a Lark grammar."""
+    return f"%json {json.dumps({**schema, 'x-guidance': _SPACES})}"
 
 
 class Grammar:
@@ -61,19 +67,21 @@ class Grammars:
         """A form that nothing is written of yet.
 
         Raises:
-            InputError: the schema or the expression is none, or uses what is not known here.
+            InputError: the schema, expression or grammar is none, or uses what is not known here.
         """
         from llguidance import LLMatcher
         from llguidance.hf import from_tokenizer
 
         if self._known is None:  # takes a moment, and few need it
             self._known = from_tokenizer(self._tokenizer, eos_token=self._ends or None)
-        name, text = ("JSON schema", form.schema) if form.schema else ("expression", form.regex)
+        name = "JSON schema" if form.schema else "grammar" if form.lark else "expression"
         try:
             if form.schema:
-                read = LLMatcher.grammar_from_json_schema(text, _SPACES)
+                read = LLMatcher.grammar_from_json_schema(form.schema, _SPACES)
+            elif form.lark:
+                read = LLMatcher.grammar_from_lark(form.lark)
             else:
-                read = LLMatcher.grammar_from_regex(text)
+                read = LLMatcher.grammar_from_regex(form.regex)
             matcher = LLMatcher(self._known, read, log_level=0)
         except ValueError as error:
             raise _no_form(name, str(error)) from error

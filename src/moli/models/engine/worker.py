@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import torch
 
-from moli.models.engine.engine import Engine, Hear, Request, Row, completion
+from moli.models.engine.engine import Engine, Row, completion
 from moli.records.errors import ModelError
-from moli.records.generation import Completion, Delta
+from moli.records.generation import Completion, Delta, Hear, Request
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -37,6 +37,16 @@ class Worker:
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         return self._engine.network.dtype
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no step has begun yet."""
+        return self._engine.waiting
+
+    @property
+    def working(self) -> int:
+        """Requests that are read or answered."""
+        return self._engine.working
 
     def submit(self, request: Request, hear: Hear) -> Row:
         """Have a request answered; `hear` is told as it goes.

@@ -1,0 +1,98 @@
+"""`moli key`: add, list and revoke."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+
+app = typer.Typer(help="Look after the keys of the server's users.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Whose key it is, as anna or helpdesk.")]
+
+
+@app.command()
+def add(
+    name: Name,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="It may also read metrics and all feedback.")
+    ] = False,
+    tenant: Annotated[
+        str, typer.Option(help="Answers, feedback and caches are shared within a tenant only.")
+    ] = "",
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group",
+            "-g",
+            help="See documents as a member of this group; may be repeated. Default: the "
+            "tenant's name, or without one the groups in moli.toml.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Make a key. Its secret is shown once and kept nowhere.
+
+    From the first key on, the server answers nobody without one.
+
+    Example: moli key add anna --group support
+    """
+    with open_workspace(workspace) as opened:
+        default = (tenant,) if tenant else opened.settings.groups
+        key, secret = opened.keys.add(
+            name, scope="admin" if admin else "use", tenant=tenant, groups=group or default
+        )
+    if as_json:
+        print_json({"key": key, "secret": secret})
+        return
+    typer.echo(f"{name}: {secret}")
+    typer.echo(
+        "Keep it now, for it is not shown again. Clients send it as 'Authorization: Bearer ...'.",
+        err=True,
+    )
+
+
+@app.command("list")
+def list_keys(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """List the keys, without their secrets.
+
+    Example: moli key list
+    """
+    with open_workspace(workspace) as opened:
+        found = opened.keys.list()
+    if as_json:
+        print_json({"keys": found})
+        return
+    if not found:
+        typer.echo("No keys: the server answers everyone who reaches it. Next: moli key add NAME")
+        return
+    from rich.table import Table
+
+    table = Table("name", "scope", "tenant", "groups", "made", "revoked", box=None)
+    for each in found:
+        made, revoked = _day(each.created_at), _day(each.revoked_at)
+        table.add_row(each.name, each.scope, each.tenant, ", ".join(each.groups), made, revoked)
+    console().print(table)
+
+
+@app.command()
+def revoke(name: Name, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Let a key open nothing any more; running servers know within a second.
+
+    Example: moli key revoke anna
+    """
+    with open_workspace(workspace) as opened:
+        revoked = opened.keys.revoke(name)
+        left = len(opened.keys.good())
+    if as_json:
+        print_json({"key": revoked, "left": left})
+        return
+    typer.echo(f"{name} is revoked; {left} keys are left.")
+
+
+def _day(moment: float | None) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(moment)) if moment else ""

@@ -1,0 +1,45 @@
+"""A visitor of the page, and what they may read."""
+
+from __future__ import annotations
+
+from moli.records.answers import Trace
+from moli.records.documents import Document
+from moli.serving.access import Caller
+from moli.serving.library import Library
+
+
+class Reader:
+    """The library as one caller sees it. Calls may take a while, so none is for the page's loop."""
+
+    def __init__(self, library: Library, caller: Caller) -> None:
+        self._library, self._caller = library, caller
+        self._visible = caller.visible()
+
+    def documents(self) -> list[Document]:
+        return self._library.documents(self._visible)
+
+    def text(self, document_id: int) -> str:
+        """The whole text of a document.
+
+        Raises:
+            NotFoundError: it does not exist, or they may not see it.
+        """
+        return self._library.text(document_id, self._visible)
+
+    def ask(self, question: str) -> Trace:
+        """Answer a question, and account for the answer.
+
+        Raises:
+            InputError: the question is empty or too long.
+            ModelError: the language model did not answer.
+        """
+        answer = self._library.ask(question, self._visible, self._caller.tenant)
+        return self.trace(answer.trace_id)
+
+    def trace(self, trace_id: str) -> Trace:
+        """The account of an answer.
+
+        Raises:
+            NotFoundError: it does not exist, or they may not see it.
+        """
+        return self._library.trace(trace_id, self._visible, self._caller.tenant)

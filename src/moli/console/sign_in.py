@@ -1,0 +1,73 @@
+"""The page on which a visitor of a server with keys shows theirs."""
+
+from __future__ import annotations
+
+import html
+from importlib.resources import files
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from moli.console.words import Words, words_for
+from moli.serving.access import COOKIE, SIGN_IN, Doorkeeper
+
+router = APIRouter(include_in_schema=False)
+
+_DAYS = 30
+_PAGE = """<!doctype html>
+<html lang="{language}"><head><meta charset="utf-8"><title>Moli</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>
+<body><div class="moli"><header class="top"><span class="brand">Moli</span></header>
+<main class="desk"><section class="welcome"><h1>{heading}</h1><p class="quiet">{hint}</p></section>
+<form class="ask" method="post" action="{action}"><div class="question">
+<input type="password" name="key" aria-label="{label}" placeholder="{label}" required autofocus
+ autocomplete="current-password"></div><button class="primary">{enter}</button></form>
+<div class="notice" role="alert">{notice}</div></main></div></body></html>
+"""
+
+
+@router.get(SIGN_IN)
+def page(request: Request) -> HTMLResponse:
+    """Ask for a key."""
+    return _page(_words(request))
+
+
+@router.post(SIGN_IN)
+async def enter(request: Request, key: Annotated[str, Form(max_length=1000)]) -> Response:
+    """Remember a key that is good, in a cookie that no script reads and no other site sends."""
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    secret = key.strip()
+    if await run_in_threadpool(doorkeeper.caller, secret) is None:
+        words = _words(request)
+        return _page(words, words.wrong_key, 401)
+    response = RedirectResponse("/", 303)
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=_DAYS * 86400,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return response
+
+
+def _words(request: Request) -> Words:
+    return words_for(request.headers.get("accept-language", ""))
+
+
+def _page(words: Words, notice: str = "", status: int = 200) -> HTMLResponse:
+    texts = {
+        "language": words.language,
+        "heading": words.sign_in,
+        "hint": words.sign_in_hint,
+        "label": words.key,
+        "enter": words.enter,
+        "action": SIGN_IN,
+    }
+    filled = {name: html.escape(text) for name, text in texts.items()}
+    style = (files("moli.console") / "page.css").read_text(encoding="utf-8")
+    told = f"<p>{html.escape(notice)}</p>" if notice else ""
+    return HTMLResponse(_PAGE.format(style=style, notice=told, **filled), status)

@@ -1,0 +1,212 @@
+"""Answers under way: what a model's thread tells comes back as a stream of pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.concurrency import run_in_threadpool
+
+from moli.models.tools import Calls, dialect_of
+from moli.records.errors import ModelError
+from moli.records.exchanges import Choice
+from moli.records.generation import Delta, Reason, Request, Sampling
+from moli.records.messages import Message, Tool, ToolCall
+
+if TYPE_CHECKING:
+    from moli.models.backend import Running
+    from moli.serving.models import Served
+
+_GONE = 0.25  # seconds between two looks at whether a client is still there
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks of a model.
+
+    Attributes:
+        sampling: how tokens are chosen; of its `max_tokens`, `most` decides.
+        most: tokens of an answer; None for as many as the model has places for.
+        messages: a conversation to answer, or else
+        texts: texts to continue.
+        count: answers to each.
+        tools: that may be called.
+        must_call: names of those of which one has to be; none where that is left to the model.
+        several: whether more than one may be called at once.
+        told: how tokens are to be chosen, in the request's own words.
+        previous: the exchange that this one goes on from.
+    """
+
+    model: str
+    sampling: Sampling
+    most: int | None = None
+    messages: tuple[Message, ...] = ()
+    texts: tuple[str, ...] = ()
+    count: int = 1
+    tools: tuple[Tool, ...] = ()
+    must_call: tuple[str, ...] = ()
+    several: bool = True
+    told: dict[str, Any] = field(default_factory=dict)
+    previous: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is new in one of the answers.
+
+    Attributes:
+        number: of the answer.
+        text: that is certain now and no part of a call.
+        calls: that are complete now.
+        delta: what the model wrote for it.
+    """
+
+    number: int
+    text: str
+    calls: tuple[ToolCall, ...]
+    delta: Delta
+
+    @property
+    def reason(self) -> Reason | str:
+        """Why the answer ends here; "" while it goes on."""
+        return self.delta.reason
+
+
+class Asked:
+    """Some answers under way; whoever leaves them cancels them.
+
+    Attributes:
+        id: of the exchange, 32 hexadecimal digits.
+        created_at: in seconds since 1970.
+    """
+
+    def __init__(self, wanted: Wanted, served: Served, keep: Callable[[Asked], None]) -> None:
+        self.id, self.created_at = uuid.uuid4().hex, time.time()
+        self.wanted, self.served = wanted, served
+        self.prompts: list[list[int]] = []
+        self.timings: dict[str, float] = {}
+        self._keep = keep
+        self._begun = time.perf_counter()
+        self._loop = asyncio.get_running_loop()
+        self._told: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
+        self._rows: list[Running] = []
+        self._pieces: list[list[Piece]] = []
+
+    @property
+    def model(self) -> str:
+        """The name it was asked by."""
+        return self.served.name
+
+    def begin(self, prompts: list[list[int]], samplings: Sequence[Sampling], space: str) -> None:
+        """Have these continued. Called in a thread."""
+        self.prompts = prompts
+        self._pieces = [[] for _ in prompts]
+        for number, ids in enumerate(prompts):
+            request = Request(ids, samplings[number], self.served.adapter, space)
+            self._rows.append(self.served.backend.submit(request, partial(self._hear, number)))
+
+    def _hear(self, number: int, delta: Delta) -> None:
+        """In the model's thread."""
+        self._loop.call_soon_threadsafe(self._told.put_nowait, (number, delta))
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """What is told until all answers are complete.
+
+        Raises:
+            ModelError: one failed.
+        """
+        readers = [self._reader() for _ in self._rows]
+        left = len(self._rows)
+        try:
+            while left:
+                number, delta = await self._told.get()
+                self.timings.setdefault("first", self._elapsed())
+                if delta.reason == "failed":
+                    raise ModelError("the model failed to answer", fix="The server's log says why.")
+                piece = _piece(number, delta, readers[number])
+                self._pieces[number].append(piece)
+                left -= bool(delta.reason)
+                if not left:
+                    await self._end()
+                yield piece
+        finally:
+            self.cancel()
+
+    async def all(self, gone: Callable[[], Awaitable[bool]]) -> list[list[Piece]]:
+        """Everything, answer by answer.
+
+        Raises:
+            ModelError: one failed.
+        """
+
+        async def collect() -> None:
+            async for _ in self.pieces():
+                pass
+
+        task = asyncio.create_task(collect())
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=_GONE)
+                if not task.done() and await gone():
+                    self.cancel()
+            await task
+        finally:
+            self.cancel()
+        return self._pieces
+
+    async def _end(self) -> None:
+        self.timings["last"] = self._elapsed()
+        if all(row.reason != "cancelled" for row in self._rows):  # else nobody has the answer
+            await run_in_threadpool(self._keep, self)
+
+    def _elapsed(self) -> float:
+        return round((time.perf_counter() - self._begun) * 1000, 3)
+
+    def _reader(self) -> Calls | None:
+        if not self.wanted.tools:
+            return None
+        return Calls(dialect_of(self.served.tokenizer.chat_template or ""), self.wanted.tools)
+
+    def cancel(self) -> None:
+        """Stop what is not complete."""
+        for row in self._rows:
+            if row.reason is None:
+                row.cancel()
+
+    def usage(self) -> tuple[int, int, int]:
+        """Tokens of the prompts, of the answers, and those of the prompts that were kept."""
+        prompts = sum(row.prompt for row in self._rows)
+        return prompts, sum(map(_tokens, self._pieces)), sum(row.cached for row in self._rows)
+
+    def choices(self) -> tuple[Choice, ...]:
+        """The answers, when they are complete."""
+        return tuple(_choice(each) for each in self._pieces)
+
+    def token(self, number: int) -> dict[str, Any]:
+        """A token as text and as bytes."""
+        text = str(self.served.tokenizer.decode([number]))
+        return {"token": text, "bytes": list(text.encode())}
+
+
+def _piece(number: int, delta: Delta, reader: Calls | None) -> Piece:
+    if reader is None:
+        return Piece(number, delta.text, (), delta)
+    found = reader.push(delta.text) + (reader.close() if delta.reason else [])
+    text = "".join(each for each in found if isinstance(each, str))
+    return Piece(number, text, tuple(each for each in found if isinstance(each, ToolCall)), delta)
+
+
+def _tokens(pieces: Sequence[Piece]) -> int:
+    return sum(len(each.delta.ids) for each in pieces)
+
+
+def _choice(pieces: Sequence[Piece]) -> Choice:
+    reason = pieces[-1].delta.reason
+    assert reason  # noqa: S101 - it is complete
+    text = "".join(each.text for each in pieces)
+    return Choice(text, reason, _tokens(pieces), tuple(c for each in pieces for c in each.calls))

@@ -1,0 +1,287 @@
+"""OpenAI's Responses: chat completions whose conversation the server remembers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from moli.records.errors import NotFoundError
+from moli.records.exchanges import Choice, Exchange
+from moli.records.generation import Reason
+from moli.records.messages import Message, ToolCall
+from moli.serving.answering import Answering
+from moli.serving.asked import Asked, Piece
+from moli.serving.completions import event, told_in_stream
+from moli.serving.headers import HEADERS
+from moli.serving.response_bodies import ResponseRequest, items_of, tool_of
+from moli.workspace import Workspace
+
+router = APIRouter()
+
+_PREFIX = "resp_"
+ResponseId = Annotated[str, Path(max_length=64)]
+
+
+@router.post("/v1/responses")
+async def create(body: ResponseRequest, request: Request) -> Any:
+    """Respond to an input, with what was said before if the request goes on from that."""
+    answering: Answering = request.app.state.answering
+    before: list[Message] = []
+    previous = (body.previous_response_id or "").removeprefix(_PREFIX)
+    if body.previous_response_id:
+        earlier = await run_in_threadpool(_exchange, request, body.previous_response_id)
+        before = [*_said(earlier), _answered(earlier.choices[0])]
+    asked = await answering.begin(body.wanted(before, previous), request.state.caller)
+    if body.stream:
+        events = told_in_stream(_events(asked))
+        return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
+    await asked.all(request.is_disconnected)
+    choice = asked.choices()[0]
+    return JSONResponse(_response(asked, _output(choice), choice.reason), headers=HEADERS)
+
+
+@router.get("/v1/responses/{response_id}")
+def retrieve(response_id: ResponseId, request: Request) -> dict[str, Any]:
+    """A response that was given before."""
+    return _object(_exchange(request, response_id))
+
+
+@router.get("/v1/responses/{response_id}/input_items")
+def input_items(response_id: ResponseId, request: Request) -> dict[str, Any]:
+    """What a response responded to."""
+    items = items_of(_said(_exchange(request, response_id)))
+    ends = {"first_id": items[0].get("id"), "last_id": items[-1].get("id")} if items else {}
+    return {"object": "list", "data": items, "has_more": False, **ends}
+
+
+@router.delete("/v1/responses/{response_id}")
+def delete(response_id: ResponseId, request: Request) -> dict[str, Any]:
+    """Remove a response, and what it responded to."""
+    workspace: Workspace = request.app.state.workspace
+    workspace.exchanges.remove(_exchange(request, response_id).id)
+    return {"id": response_id, "object": "response", "deleted": True}
+
+
+def _exchange(request: Request, response_id: str) -> Exchange:
+    """The exchange of a response.
+
+    Raises:
+        NotFoundError: there is none, it is another tenant's, or was not to be stored.
+    """
+    workspace: Workspace = request.app.state.workspace
+    unknown = NotFoundError(f"no response '{response_id}'", fix="Copy the id that it came with.")
+    if not response_id.startswith(_PREFIX):
+        raise unknown
+    try:
+        found = workspace.exchanges.get(response_id.removeprefix(_PREFIX))
+    except NotFoundError:
+        raise unknown from None
+    own = found.tenant == request.state.caller.tenant and not found.shadow_of
+    if not own or found.kind != "chat" or not found.sampling.get("store", True):
+        raise unknown
+    return found
+
+
+def _said(exchange: Exchange) -> tuple[Message, ...]:
+    """The turns of an exchange without its instructions, which are of that one alone."""
+    return exchange.messages[1:] if exchange.sampling.get("instructions") else exchange.messages
+
+
+def _answered(choice: Choice) -> Message:
+    return Message("assistant", choice.text, choice.calls)
+
+
+# Objects
+
+
+def _response(asked: Asked, output: Sequence[Any], reason: Reason | str) -> dict[str, Any]:
+    """A response under way (without a reason) or complete."""
+    wanted = asked.wanted
+    whole = {
+        "id": f"{_PREFIX}{asked.id}",
+        "created_at": int(asked.created_at),
+        "model": asked.model,
+        "output": list(output),
+        "previous_response_id": f"{_PREFIX}{wanted.previous}" if wanted.previous else None,
+        "tools": [tool_of(each) for each in wanted.tools],
+        "usage": _usage(*asked.usage()) if reason else None,
+        **_state(reason),
+    }
+    return _settings(wanted.told) | whole
+
+
+def _object(exchange: Exchange) -> dict[str, Any]:
+    """A response that was stored."""
+    choice = exchange.choices[0]
+    previous, cached = exchange.previous, exchange.cached_tokens
+    whole = {
+        "id": f"{_PREFIX}{exchange.id}",
+        "created_at": int(exchange.created_at),
+        "model": exchange.model,
+        "output": _output(choice),
+        "previous_response_id": f"{_PREFIX}{previous}" if previous else None,
+        "tools": [tool_of(each) for each in exchange.tools],
+        "usage": _usage(exchange.prompt_tokens, choice.tokens, cached),
+        **_state(choice.reason),
+    }
+    return _settings(exchange.sampling) | whole
+
+
+def _settings(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request said, with what is so without a word."""
+    return {
+        "object": "response",
+        "error": None,
+        "instructions": None,
+        "max_output_tokens": None,
+        "metadata": {},
+        "parallel_tool_calls": True,
+        "store": True,
+        "temperature": 1.0,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "auto",
+        "top_p": 1.0,
+        "truncation": "disabled",
+        **{name: value for name, value in told.items() if value is not None},
+    }
+
+
+def _state(reason: Reason | str) -> dict[str, Any]:
+    status = {"": "in_progress", "length": "incomplete"}.get(reason, "completed")
+    cut = {"reason": "max_output_tokens"} if reason == "length" else None
+    return {"status": status, "incomplete_details": cut}
+
+
+def _usage(prompt: int, written: int, cached: int) -> dict[str, Any]:
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": cached},
+        "output_tokens": written,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": prompt + written,
+    }
+
+
+def _output(choice: Choice) -> list[dict[str, Any]]:
+    items = [_message(_new("msg_"), choice.text)] if choice.text or not choice.calls else []
+    return items + [_called(_new("fc_"), each) for each in choice.calls]
+
+
+def _new(prefix: str) -> str:
+    return f"{prefix}{uuid.uuid4().hex}"
+
+
+def _message(name: str, text: str | None) -> dict[str, Any]:
+    """A message; one that begins has no text."""
+    content = [] if text is None else [_part(text)]
+    status = "in_progress" if text is None else "completed"
+    told = {"id": name, "type": "message", "role": "assistant"}
+    return {**told, "status": status, "content": content}
+
+
+def _part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _called(name: str, call: ToolCall, *, begins: bool = False) -> dict[str, Any]:
+    return {
+        "id": name,
+        "type": "function_call",
+        "call_id": call.id,
+        "name": call.name,
+        "arguments": "" if begins else call.arguments,
+        "status": "in_progress" if begins else "completed",
+    }
+
+
+# Events
+
+
+async def _events(asked: Asked) -> AsyncIterator[str]:
+    """Events with their names and numbers; the last has the whole response."""
+    story = _Story()
+    yield story.tell("response.created", response=_response(asked, [], ""))
+    yield story.tell("response.in_progress", response=_response(asked, [], ""))
+    reason: Reason | str = ""
+    async for piece in asked.pieces():
+        for each in story.of(piece):
+            yield each
+        reason = piece.reason
+    last = "response.incomplete" if reason == "length" else "response.completed"
+    yield story.tell(last, response=_response(asked, story.output, reason))
+
+
+class _Story:
+    """The events of one response.
+
+    Attributes:
+        output: items that are complete.
+    """
+
+    def __init__(self) -> None:
+        self.output: list[dict[str, Any]] = []
+        self._number = 0
+        self._name = ""  # of the message under way
+        self._text = ""
+
+    def tell(self, kind: str, **facts: Any) -> str:
+        """The next event."""
+        told = event({"type": kind, "sequence_number": self._number, **facts}, kind)
+        self._number += 1
+        return told
+
+    def of(self, piece: Piece) -> Iterator[str]:
+        """What a piece adds."""
+        if piece.text:
+            yield from self._more(piece.text)
+        if piece.calls:
+            yield from self._end_message()
+        for call in piece.calls:
+            yield from self._call(call)
+        if piece.reason:
+            if not (self._name or self.output):  # an answer without a word
+                yield from self._more("")
+            yield from self._end_message()
+
+    def _place(self) -> dict[str, Any]:
+        return {"item_id": self._name, "output_index": len(self.output), "content_index": 0}
+
+    def _more(self, text: str) -> Iterator[str]:
+        if not self._name:
+            self._name, self._text = _new("msg_"), ""
+            added = {"output_index": len(self.output), "item": _message(self._name, None)}
+            yield self.tell("response.output_item.added", **added)
+            yield self.tell("response.content_part.added", **self._place(), part=_part(""))
+        if text:
+            self._text += text
+            yield self.tell("response.output_text.delta", **self._place(), delta=text, logprobs=[])
+
+    def _end_message(self) -> Iterator[str]:
+        if not self._name:
+            return
+        text = self._text
+        yield self.tell("response.output_text.done", **self._place(), text=text, logprobs=[])
+        yield self.tell("response.content_part.done", **self._place(), part=_part(text))
+        yield from self._done(_message(self._name, text))
+        self._name = ""
+
+    def _call(self, call: ToolCall) -> Iterator[str]:
+        name, index = _new("fc_"), len(self.output)
+        begun = _called(name, call, begins=True)
+        place = {"item_id": name, "output_index": index}
+        arguments = call.arguments
+        yield self.tell("response.output_item.added", output_index=index, item=begun)
+        yield self.tell("response.function_call_arguments.delta", **place, delta=arguments)
+        yield self.tell(
+            "response.function_call_arguments.done", **place, name=call.name, arguments=arguments
+        )
+        yield from self._done(_called(name, call))
+
+    def _done(self, item: dict[str, Any]) -> Iterator[str]:
+        yield self.tell("response.output_item.done", output_index=len(self.output), item=item)
+        self.output.append(item)

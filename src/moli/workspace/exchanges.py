@@ -1,0 +1,80 @@
+"""Exchanges: what models were asked by name and what they wrote."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+
+from moli.records.errors import NotFoundError
+from moli.records.exchanges import Exchange
+from moli.workspace import schema
+from moli.workspace.database import Database
+
+_EXCHANGE = TypeAdapter(Exchange)
+
+
+class ExchangeStore:
+    """Exchanges in the store of record."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, exchange: Exchange) -> None:
+        """Keep an exchange; it is on disk when this returns."""
+        row = {
+            "id": exchange.id,
+            "created_at": exchange.created_at,
+            "tenant": exchange.tenant,
+            "adapter": exchange.adapter,
+            "shadow_of": exchange.shadow_of,
+            "payload": _EXCHANGE.dump_python(exchange, mode="json"),
+        }
+        with self._database.write() as connection:
+            connection.execute(sa.insert(schema.exchanges).values(**row))
+
+    def get(self, exchange_id: str) -> Exchange:
+        """An exchange by its whole id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        table = schema.exchanges
+        query = sa.select(table.c.payload).where(table.c.id == exchange_id)
+        with self._database.read() as connection:
+            payload = connection.execute(query).scalar_one_or_none()
+        if payload is None:
+            raise NotFoundError(
+                f"no exchange '{exchange_id}'", fix="Copy the id that the answer came with."
+            )
+        return _EXCHANGE.validate_python(payload)
+
+    def remove(self, exchange_id: str) -> None:
+        """Remove an exchange, what was answered beside it, and what was said of it."""
+        table, said = schema.exchanges, schema.feedback
+        gone = sa.or_(table.c.id == exchange_id, table.c.shadow_of == exchange_id)
+        with self._database.write() as connection:
+            connection.execute(sa.delete(table).where(gone))
+            connection.execute(sa.delete(said).where(said.c.answer_id == exchange_id))
+
+    def recent(
+        self, *, tenant: str | None = None, adapter: str | None = None, limit: int = 50
+    ) -> list[Exchange]:
+        """Answers that were shown, the newest first; of one tenant or one adapter where given."""
+        table = schema.exchanges
+        query = sa.select(table.c.payload).where(table.c.shadow_of == "")
+        if tenant is not None:
+            query = query.where(table.c.tenant == tenant)
+        if adapter is not None:
+            query = query.where(table.c.adapter == adapter)
+        query = query.order_by(table.c.created_at.desc(), table.c.id).limit(limit)
+        with self._database.read() as connection:
+            rows = connection.execute(query).scalars().all()
+        return [_EXCHANGE.validate_python(row) for row in rows]
+
+    def shadows(self, exchange_id: str) -> list[Exchange]:
+        """What was answered unseen beside an exchange, the oldest first."""
+        table = schema.exchanges
+        query = sa.select(table.c.payload).where(table.c.shadow_of == exchange_id)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(table.c.created_at)).scalars().all()
+        return [_EXCHANGE.validate_python(row) for row in rows]

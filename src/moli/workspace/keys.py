@@ -1,0 +1,109 @@
+"""Keys: who may use a server, as whom, and what for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from moli.records.errors import InputError, NotFoundError
+from moli.records.keys import Key, Scope
+from moli.workspace import schema
+from moli.workspace.database import Database
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_PREFIX = "moli_"  # so that a leaked one is found by those who search for such
+
+
+class KeyStore:
+    """Keys in the store of record, without their secrets."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self, name: str, *, scope: Scope = "use", tenant: str = "", groups: Sequence[str] = ()
+    ) -> tuple[Key, str]:
+        """A new key and its secret, which cannot be had again.
+
+        Raises:
+            InputError: the name is taken, or is not one.
+        """
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"'{name}' is not a name for a key",
+                fix="Use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit.",
+            )
+        secret = _PREFIX + secrets.token_urlsafe(32)
+        key = Key(name, scope, tenant, tuple(groups), time.time())
+        row = {
+            "name": name,
+            "sha256": hash_secret(secret),
+            "scope": scope,
+            "tenant": tenant,
+            "groups": list(groups),
+            "created_at": key.created_at,
+        }
+        try:
+            with self._database.write() as connection:
+                connection.execute(sa.insert(schema.keys).values(**row))
+        except IntegrityError as error:
+            raise InputError(
+                f"there is a key '{name}' already, or there was",
+                fix="Choose another name: a name says for ever who gave feedback.",
+            ) from error
+        return key, secret
+
+    def _rows(self) -> list[tuple[str, Key]]:
+        table = schema.keys
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(table).order_by(table.c.created_at, table.c.name))
+            return [(row["sha256"], _key(dict(row))) for row in rows.mappings()]
+
+    def list(self) -> list[Key]:
+        """All, the oldest first, with those that are revoked."""
+        return [key for _, key in self._rows()]
+
+    def good(self) -> dict[str, Key]:
+        """Those that are not revoked, by the hash of their secret."""
+        return {digest: key for digest, key in self._rows() if key.revoked_at is None}
+
+    def revoke(self, name: str) -> Key:
+        """Let a key open nothing any more.
+
+        Raises:
+            NotFoundError: there is no such key, or it is revoked already.
+        """
+        table = schema.keys
+        wanted = sa.and_(table.c.name == name, table.c.revoked_at.is_(None))
+        with self._database.write() as connection:
+            row = connection.execute(sa.select(table).where(wanted)).mappings().one_or_none()
+            if row is None:
+                raise NotFoundError(
+                    f"no key '{name}' that is good", fix="'moli key list' shows all."
+                )
+            now = time.time()
+            connection.execute(sa.update(table).where(wanted).values(revoked_at=now))
+        return _key({**row, "revoked_at": now})
+
+
+def hash_secret(secret: str) -> str:
+    """What is kept of a secret, in hexadecimal."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _key(row: dict[str, Any]) -> Key:
+    return Key(
+        row["name"],
+        row["scope"],
+        row["tenant"],
+        tuple(row["groups"]),
+        row["created_at"],
+        row["revoked_at"],
+    )

@@ -1,0 +1,62 @@
+"""Shadows: models that answer beside those an alias points at, unseen, to be compared with them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from moli.records.errors import InputError
+from moli.workspace import schema
+from moli.workspace.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A model that answers beside an alias.
+
+    Attributes:
+        hash: of the model's content.
+        share: of the alias's answers, above 0 and at most 1.
+    """
+
+    alias: str
+    hash: str
+    share: float
+
+
+class ShadowStore:
+    """The shadow of each alias; there is one at most."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def set(self, shadow: Shadow) -> None:
+        """Let a model answer beside an alias from now on.
+
+        Raises:
+            InputError: the share is none.
+        """
+        if not 0 < shadow.share <= 1:
+            raise InputError(
+                f"a share of {shadow.share:g}", fix="Give one above 0 and at most 1, as 0.1."
+            )
+        self._add(shadow)
+
+    def end(self, alias: str) -> None:
+        """Let nothing answer beside an alias any more."""
+        self._add(Shadow(alias, "", 0.0))
+
+    def current(self) -> dict[str, Shadow]:
+        """The shadows that there are, by alias."""
+        table = schema.shadows
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(table).order_by(table.c.id)).all()
+        newest = {row.alias: Shadow(row.alias, row.hash, row.share) for row in rows}
+        return {alias: shadow for alias, shadow in newest.items() if shadow.hash}
+
+    def _add(self, shadow: Shadow) -> None:
+        row = {"alias": shadow.alias, "hash": shadow.hash, "share": shadow.share}
+        with self._database.write() as connection:
+            connection.execute(sa.insert(schema.shadows).values(**row, set_at=time.time()))

