@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +115,22 @@ def test_weights_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"not weights at all")
     with pytest.raises(ModelError):
         load_chat(str(folder))
+
+
+def test_many_threads_may_load_at_once() -> None:
+    """In a process of its own, for what happens happens at the first import."""
+    program = """
+import threading
+from moli.models.text import load_config
+found = []
+begin = threading.Barrier(4)
+def load():
+    begin.wait()
+    found.append(load_config("builtin:starter").model_type)
+threads = [threading.Thread(target=load) for _ in range(4)]
+for each in threads: each.start()
+for each in threads: each.join()
+assert found == ["llama"] * 4, found
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

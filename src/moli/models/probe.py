@@ -48,7 +48,7 @@ def probe() -> Machine:
         "bf16": bf16 if bf16 < _HOPELESS else _gflops(torch.bfloat16, device),
         "fp32": _gflops(torch.float32, device),
     }
-    memory = torch.cuda.mem_get_info()[0] if device == "cuda" else _available_memory()
+    memory = torch.cuda.mem_get_info()[0] if device == "cuda" else available_memory()
     return Machine(device, torch.get_num_threads(), gflops, memory)
 
 
@@ -75,7 +75,8 @@ def median_seconds(call: Callable[[], object], times: int = 5) -> float:
     return statistics.median(taken)
 
 
-def _available_memory() -> int:
+def available_memory() -> int:
+    """Bytes of main memory that programs may still take."""
     if platform.system() == "Linux":
         with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
             for line in file:

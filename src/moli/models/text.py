@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from moli.models.reference import ModelReference
 from moli.records.errors import ModelError
 from moli.workspace.shipped import shipped
+
+_importing = threading.Lock()
 
 
 def folder_of(reference: str) -> str:
@@ -43,6 +47,25 @@ def folder_of(reference: str) -> str:
     return str(model.folder)
 
 
+def runs_here(reference: str) -> bool:
+    """Whether a reference names weights that are run on this machine; nothing is loaded to tell.
+
+    Raises:
+        ModelError: it names none that there is, or a folder without a model.
+        NotFoundError: no model of that name ships with Moli.
+    """
+    if ModelReference.parse(reference).scheme not in ("hub", "builtin"):
+        return False
+    folder = Path(folder_of(reference))
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ModelError(
+            "the folder has no config.json",
+            where=str(folder),
+            fix="Name the folder of a model in the format of transformers.",
+        )
+    return True
+
+
 def load_tokenizer(reference: str) -> Any:
     """The tokenizer of a model.
 
@@ -71,8 +94,12 @@ def load_model(kind: str, reference: str, **options: Any) -> Any:
 
 
 def _load(kind: str, reference: str, failed: str, **options: Any) -> Any:
-    import transformers
     from safetensors import SafetensorError
+
+    # While it is imported, transformers puts another module in its place. A thread that waits for
+    # the import of another thread is given the first one, which is empty.
+    with _importing:
+        import transformers
 
     try:
         return getattr(transformers, kind).from_pretrained(folder_of(reference), **options)

@@ -7,12 +7,15 @@ Endpoints are plain functions, so each call runs in a thread of its own and none
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from moli import __version__
 from moli.models.engine.bases import Bases
@@ -181,8 +184,15 @@ def metrics(request: Request, caller: Who) -> Response:
     return Response(request.app.state.meters.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.library.begin()
+    yield
+    await run_in_threadpool(app.state.bases.close)
+
+
 def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
-    """The API of a workspace; its models are loaded here, once.
+    """The API of a workspace; its encoder is loaded here, its language model in the background.
 
     Args:
         host: the address the server listens on; default: the workspace's setting.
@@ -196,7 +206,14 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
     if public:
         check_public(workspace.keys, host)
     # The interactive documentation would load its scripts from elsewhere.
-    app = FastAPI(title="Moli", openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Moli",
+        version=__version__,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
     state = app.state
     state.workspace, state.bases, state.meters = workspace, Bases(), Meters()
     state.library = Library.open(workspace, state.bases)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from moli.models.chat import ChatModel, load_chat
 from moli.models.embedding import Encoder, load_encoder
 from moli.models.engine.bases import Bases
+from moli.models.later import LaterChat
+from moli.models.text import runs_here
 from moli.records.answers import Answer, Hit, Trace
 from moli.records.documents import Document
 from moli.records.errors import NotFoundError
@@ -35,22 +38,31 @@ class Library:
         self._traces = workspace.traces
         self._retriever = Retriever(workspace, encoder)
         self._answerer = Answerer(workspace, self._retriever, chat)
+        self._chat = chat
         self._model = chat.name if chat else QUOTES
+
+    def begin(self) -> None:
+        """Load what takes long, in the background."""
+        if isinstance(self._chat, LaterChat):
+            self._chat.begin()
 
     @classmethod
     def open(cls, workspace: Workspace, bases: Bases | None = None) -> Library:
         """The library with the encoder and the language model its settings name.
 
+        A language model that runs here takes seconds to load; that waits for `begin`.
+
         Args:
             bases: where the language model is loaded, if it is shared with others.
 
         Raises:
-            ModelError: one of them cannot be loaded.
+            ModelError: one of them cannot be had.
         """
         settings = workspace.settings
-        chat = None
-        if settings.model:
-            chat = load_chat(settings.model, timeout=settings.timeout_seconds, bases=bases)
+        chat: ChatModel | None = None
+        if name := settings.model:
+            load = partial(load_chat, name, timeout=settings.timeout_seconds, bases=bases)
+            chat = LaterChat(name, load) if runs_here(name) else load()
         library = cls(workspace, load_encoder(settings.encoder), chat)
         # The first reader should not wait for what is only loaded on first use.
         library.search("ready 就绪", 1, Filter(frozenset(settings.groups)))

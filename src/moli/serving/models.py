@@ -14,7 +14,7 @@ from moli.models.backend import Backend
 from moli.models.engine.adapters import read_adapter
 from moli.models.engine.bases import Base, Bases
 from moli.models.hashes import hash_template
-from moli.models.text import is_encoder, load_config, load_tokenizer
+from moli.models.text import is_encoder, load_config, load_tokenizer, runs_here
 from moli.records.errors import ModelError, MoliError, NotFoundError
 from moli.serving.observing import log
 from moli.training.trained import check_contract, recipe_of
@@ -64,7 +64,7 @@ class Models:
 
     def __init__(self, workspace: Workspace, bases: Bases) -> None:
         self._store = workspace.models
-        self._default = workspace.settings.model if _runs_here(workspace.settings.model) else ""
+        self._default = workspace.settings.model if _writes_here(workspace.settings.model) else ""
         self._bases = bases
         self._adapters: dict[tuple[str, str], Any] = {}  # base and content to tokenizer
         self._good: dict[str, Served] = {}  # what each alias last meant that could be had
@@ -150,9 +150,9 @@ class Models:
             return self._adapters[key]
 
 
-def _runs_here(reference: str) -> bool:
+def _writes_here(reference: str) -> bool:
     """Whether a reference names weights that are run on this machine and write."""
-    if not reference or reference.partition(":")[0] in ("openai", "scripted"):
+    if not reference or not runs_here(reference):
         return False
     try:
         config = load_config(reference)

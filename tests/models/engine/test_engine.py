@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from models.engine.small import KINDS, Letters, adapt, expected, write
 
 from moli.models.engine.adapters import read_adapter
+from moli.models.engine.cache import Cache
 from moli.models.engine.engine import Engine
 from moli.models.engine.network import load_network
+from moli.models.engine.slots import Slots
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import Delta, Request, Sampling
 
@@ -193,3 +196,37 @@ def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
             small.submit(Request(ids, Sampling()), lambda _: None)
     with pytest.raises(InputError, match="no adapter is called 'x'"):
         small.submit(Request([5], Sampling(), "x"), lambda _: None)
+
+
+def test_rows_wait_for_memory_and_answer_the_same(tmp_path: Path) -> None:
+    base = write(tmp_path, "llama")
+    wanted = expected(base, prompts(), TOKENS)
+    place = engine(base).network.place_bytes
+    assert place == 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, dimensions, float32
+    tight = engine(base, rows=8, kept=4, memory=3 * 128 * place)
+    asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
+    most = 0
+    told: list[Delta] = []
+    rows = [tight.submit(each, told.append) for each in asked]
+    while tight.step():
+        most = max(most, tight.working)
+    assert most == 3
+    ids = [tuple(row.ids[row.prompt : row.length].tolist()) for row in rows]
+    assert ids == wanted
+    with pytest.raises(InputError, match="no room in the memory"):
+        engine(base, memory=127 * place).submit(asked[0], told.append)
+
+
+def test_a_long_row_has_others_wait_only_as_long_as_it_is_there() -> None:
+    """256 places at first: of 4 rows with so many there is room for one with 1,024."""
+    cache = Cache(4, 1024, room=1024)
+    slots = Slots(cache)
+    assert (cache.slots, cache.slots_for(256), cache.slots_for(257), cache.slots_for(1000)) == (
+        4, 4, 2, 1
+    )  # fmt: skip
+    slots.reserve(1000)
+    assert (cache.slots, cache.places, cache.narrowed) == (1, 1024, True)
+    slot, _ = slots.take("space", np.array([1, 2, 3], np.int32))
+    slots.release(slot)
+    slots.forget()
+    assert (cache.slots, cache.places, cache.narrowed) == (4, 256, False)

@@ -6,9 +6,12 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from moli.models.probe import available_memory
 from moli.models.text import load_tokenizer, places_of
 
 if TYPE_CHECKING:
+    import torch
+
     from moli.models.engine.worker import Worker
 
 
@@ -37,8 +40,18 @@ def load_base(reference: str, *, lanes: int = 16) -> Base:
 
     tokenizer = load_tokenizer(reference)
     places = places_of(reference, tokenizer)
-    engine = Engine(load_network(reference, lanes=lanes), tokenizer, places=places)
+    network = load_network(reference, lanes=lanes)
+    engine = Engine(network, tokenizer, places=places, memory=_free(network.device) // 2)
     return Base(Worker(engine), tokenizer, places)
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that may still be taken where a model is."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    return available_memory()
 
 
 class Bases:

@@ -10,18 +10,34 @@ _FIRST = 256  # places that rows begin with
 class Cache:
     """For each layer, keys and values as [slots, K, places, D].
 
-    Every slot has as many places as the longest row needs. On a CPU that costs what is written:
-    the kernel gives memory to a page only when it is touched.
+    Every slot has as many places as the longest row needs, and there are as many slots as have
+    room then. On a CPU that costs what is written: the kernel gives memory to a page only when it
+    is touched.
 
     Args:
         slots: rows that there may be, with those kept for their beginnings.
+        most: tokens of a row.
+        room: tokens of all slots together; None for any number.
+
+    Attributes:
+        slots, places: that there are now.
     """
 
-    def __init__(self, slots: int, most: int) -> None:
-        self.slots = slots
-        self.places = min(_FIRST, most)
-        self._most = most
+    def __init__(self, slots: int, most: int, room: int | None = None) -> None:
+        self._most_slots, self._most, self._room = slots, most, room
         self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.slots = self.places = 0
+        self.clear()
+
+    @property
+    def bytes(self) -> int:
+        """Memory of all layers, touched or not."""
+        return sum(each.nbytes for pair in self._layers.values() for each in pair)
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether a row was so long that there are fewer slots than there might be."""
+        return self.places > min(_FIRST, self._most) and self.slots < self._most_slots
 
     def layer(
         self, number: int, key: torch.Tensor, value: torch.Tensor
@@ -35,20 +51,38 @@ class Cache:
         # Zeros, not what is there: hidden places are multiplied by 0, and 0 * nan is nan.
         return like.new_zeros(self.slots, like.shape[1], self.places, like.shape[3])
 
+    def slots_for(self, places: int) -> int:
+        """How many slots there would be if a row needed so many places."""
+        if self._room is None:
+            return self._most_slots
+        return min(self._most_slots, self._room // self._rounded(places))
+
+    def _rounded(self, places: int) -> int:
+        """Places that are taken where so many are needed: twice as many again and again."""
+        rounded = min(max(self.places, _FIRST), self._most)
+        while rounded < places:
+            rounded *= 2
+        return min(rounded, self._most)
+
     def reserve(self, places: int) -> None:
-        """Make room for a row of so many tokens."""
+        """Make room for a row of so many tokens; slots that have none any more are gone."""
         if places <= self.places:
             return
-        while self.places < places:
-            self.places *= 2
-        self.places = min(self.places, self._most)
+        self.slots, self.places = self.slots_for(places), self._rounded(places)
         for number, pair in self._layers.items():
             longer = []
             for old in pair:
-                new = old.new_zeros(self.slots, old.shape[1], self.places, old.shape[3])
-                new[:, :, : old.shape[2]] = old
+                new = self._empty(old)
+                new[:, :, : old.shape[2]] = old[: self.slots]
                 longer.append(new)
             self._layers[number] = (longer[0], longer[1])
+
+    def clear(self) -> None:
+        """Give all memory back; what the slots held is gone."""
+        self._layers.clear()
+        self.places = 0
+        self.places = self._rounded(1)
+        self.slots = self.slots_for(1)
 
     def copy(self, source: int, target: int, length: int) -> None:
         """The first tokens of one row to another slot."""

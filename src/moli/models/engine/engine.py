@@ -81,6 +81,8 @@ class Engine:
         kept: slots beyond these, for the beginnings of earlier rows.
         places: tokens of a row at most, prompt and answer.
         budget: tokens of prompts that a step reads beside what it writes.
+        memory: bytes for keys and values; rows wait while there is no room for them. None for as
+            many as the other arguments come to.
     """
 
     def __init__(
@@ -92,10 +94,12 @@ class Engine:
         kept: int = 8,
         places: int = 2048,
         budget: int = 512,
+        memory: int | None = None,
     ) -> None:
         self.network = network
         self._tokenizer = tokenizer
-        self._cache = Cache(rows + kept, places)
+        room = None if memory is None else memory // network.place_bytes
+        self._cache = Cache(rows + kept, places, room)
         self._slots = Slots(self._cache)
         self._lanes = Lanes(network)
         self._most, self._places, self._budget = rows, places, budget
@@ -182,7 +186,13 @@ class Engine:
             )
         if request.adapter and request.adapter not in self._lanes:
             raise InputError(f"no adapter is called '{request.adapter}' here", fix="Add it first.")
-        ids = np.zeros(min(length + sampling.max_tokens, self._places), np.int32)
+        most = min(length + sampling.max_tokens, self._places)
+        if not self._cache.slots_for(most):
+            raise InputError(
+                f"keys and values of {most:,} tokens have no room in the memory there is for them",
+                fix="Ask for fewer tokens, or shorten the prompt.",
+            )
+        ids = np.zeros(most, np.int32)
         ids[:length] = request.ids
         generator = None
         if sampling.temperature > 0:
@@ -204,20 +214,28 @@ class Engine:
                 self._waiting.remove(gone)
             self._finish(gone, "cancelled")
         self._settle()
+        if not self._rows and self._cache.narrowed:
+            self._slots.forget()  # a long row is gone: many have room again
         working = Counter(each.request.adapter for each in self._rows)
         while len(self._rows) < self._most and (row := self._next(working)):
             self._waiting.remove(row)
             working[row.request.adapter] += 1
+            self._slots.reserve(row.most)
             space = (row.request.adapter, row.request.space)
             row.slot, row.cached = self._slots.take(space, row.ids[: row.length])
             row.read = row.cached
             self._rows.append(row)
 
     def _next(self, working: Mapping[str, int]) -> Row | None:
-        """The row to begin: of those whose adapter has a lane or can have one."""
+        """The row to begin: of those that have room, and whose adapter has a lane or can have one.
+
+        One that has no room holds up those after it, else it might wait for ever.
+        """
         used = {each.lane for each in self._rows}
         for row in sorted(self._waiting, key=lambda each: working[each.request.adapter]):
             lane = self._lanes.lane(row.request.adapter, used)
+            if len(self._rows) >= self._cache.slots_for(row.most):
+                return None
             if lane is not None:
                 row.lane = lane
                 return row

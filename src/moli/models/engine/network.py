@@ -41,6 +41,9 @@ class Network:
 
     Args:
         lanes: adapters that the rows of a pass may have between them.
+
+    Attributes:
+        place_bytes: memory of a token's keys and values in all layers.
     """
 
     def __init__(self, model: Any, *, lanes: int) -> None:
@@ -48,7 +51,7 @@ class Network:
         self.device = next(model.parameters()).device
         self.dtype: torch.dtype = next(model.parameters()).dtype
         self.lanes = lanes
-        self._products = _replace(model)
+        self._products, self.place_bytes = _replace(model)
         self._choose()
         self._rank = 0
 
@@ -58,7 +61,6 @@ class Network:
 
         Spans of one token come first.
         """
-        cache.reserve(max(each.start + len(each.ids) for each in spans))
         written = next((n for n, each in enumerate(spans) if len(each.ids) > 1), len(spans))
         begin, stretches, runs = written, [], []
         last = [n for n in range(written) if spans[n].asked]
@@ -162,11 +164,16 @@ def _logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def _replace(model: Any) -> list[Products]:
-    """Put products where the model's linear layers are; which read the same is seen in a pass."""
+def _replace(model: Any) -> tuple[list[Products], int]:
+    """Put products where the model's linear layers are; which read the same is seen in a pass.
+
+    Returns:
+        The products in the order of their use, and the memory of a token's keys and values.
+    """
+    cache = Cache(1, 2)
     names = {module: name for name, module in model.named_modules()}
     linear = [module for module in names if type(module) is torch.nn.Linear]
-    groups = _readers(model, linear)
+    groups = _readers(model, linear, cache)
     products = []
     for group in groups:
         made = Products([names[layer] for layer in group], group)
@@ -174,10 +181,12 @@ def _replace(model: Any) -> list[Products]:
             parent, _, own = names[layer].rpartition(".")
             setattr(model.get_submodule(parent), own, Part(made, number, layer))
         products.append(made)
-    return products
+    return products, cache.bytes // 2
 
 
-def _readers(model: Any, layers: Sequence[torch.nn.Linear]) -> list[list[torch.nn.Linear]]:
+def _readers(
+    model: Any, layers: Sequence[torch.nn.Linear], cache: Cache
+) -> list[list[torch.nn.Linear]]:
     """Layers in the order in which they are called, those together that read the same tensor."""
     groups: list[list[torch.nn.Linear]] = []
     seen: list[torch.Tensor] = []  # kept, so that no other tensor gets the same identity
@@ -197,7 +206,7 @@ def _readers(model: Any, layers: Sequence[torch.nn.Linear]) -> list[list[torch.n
     try:
         with torch.inference_mode():
             places = torch.arange(2, device=model.device)
-            layout = Layout(Cache(1, 2), places * 0, places, 0, places[:0], (Stretch(0, 2, 0, 0),))
+            layout = Layout(cache, places * 0, places, 0, places[:0], (Stretch(0, 2, 0, 0),))
             _logits(model, _hidden(model, places * 0, layout))
     finally:
         for handle in handles:

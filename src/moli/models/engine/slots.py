@@ -38,9 +38,14 @@ class Slots:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._held: list[Held | None] = [None] * cache.slots
+        self._held: list[Held | None] = [None] * cache.slots  # none beyond the cache's slots
         self._clock = 0
         self.taken = 0
+
+    def reserve(self, places: int) -> None:
+        """Have room for rows of so many tokens; some of what is kept may have to go for it."""
+        self._cache.reserve(places)
+        del self._held[self._cache.slots :]
 
     def take(self, space: Hashable, ids: NDArray[np.int32]) -> tuple[int, int]:
         """A slot for a row, and how many of its first tokens it has already; never all."""
@@ -75,9 +80,12 @@ class Slots:
         return last
 
     def forget(self) -> None:
-        """What is kept is not used again."""
+        """What is kept is not used again; without rows, its memory is given back."""
         for slot in range(self.taken, len(self._held)):
             self._held[slot] = None
+        if not self.taken:
+            self._cache.clear()
+            self._held = [None] * self._cache.slots
 
     def _longest(self, space: Hashable, ids: NDArray[np.int32]) -> tuple[int, int]:
         best, source = 0, -1

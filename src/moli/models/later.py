@@ -1,0 +1,43 @@
+"""A chat model that is loaded while other things are done."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from moli.models.chat import ChatModel
+from moli.records.messages import Message
+
+_log = logging.getLogger(__name__)
+
+
+class LaterChat:
+    """Whoever needs the model before it is loaded waits; if it cannot be, each is told why."""
+
+    def __init__(self, name: str, load: Callable[[], ChatModel]) -> None:
+        self.name = name
+        self._load = load
+        self._loading: Future[ChatModel] | None = None
+        self._turn = threading.Lock()
+
+    def begin(self) -> Future[ChatModel]:
+        """Load it in the background, if that was not begun before."""
+        with self._turn:
+            if self._loading is None:
+                pool = ThreadPoolExecutor(1, thread_name_prefix="load")
+                self._loading = pool.submit(self._load)
+                self._loading.add_done_callback(self._tell)
+            return self._loading
+
+    @property
+    def template_sha256(self) -> str:
+        return self.begin().result().template_sha256
+
+    def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
+        return self.begin().result().complete(messages, max_tokens=max_tokens)
+
+    def _tell(self, loading: Future[ChatModel]) -> None:
+        if error := loading.exception():
+            _log.error("%s cannot be loaded: %s", self.name, error)
