@@ -70,4 +70,3 @@ def serving(workspace: Workspace) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
-        app.state.bases.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance.served import BASE
+from conformance.served import add_adapter
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,6 +20,7 @@ from moli.workspace import Workspace
 
 TENANTS = ("acme", "beta")
 MARKS = {"acme": "acmexyzzy", "beta": "betaplugh"}  # in all that a tenant says or has
+MODEL = "bear"
 LONG = "Of the sea and of the ships there is much to be told. " * 3
 
 
@@ -41,9 +42,10 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder: Path = tmp_path_factory.mktemp("house")
-    toml = f'encoder = "scripted:hash"\nmodel = "{BASE}"\nconfidence = 0.0\n'
+    toml = 'encoder = "scripted:hash"\nconfidence = 0.0\n'
     (folder / "moli.toml").write_text(toml, encoding="utf-8")
     with Workspace.init(folder) as workspace:
+        add_adapter(workspace, folder / "made", MODEL, 0)
         for name in TENANTS:
             texts = {f"{name}.txt": f"The {MARKS[name]} word of the sea is {MARKS[name]}."}
             ingest(workspace, texts, name)
@@ -68,18 +70,20 @@ MAKE: dict[str, Callable[[str], tuple[str, str, Any]]] = {
     "ask": lambda t: ("POST", "/v1/ask", {"question": f"word of the sea {MARKS[t]}?"}),
     "search": lambda t: ("POST", "/v1/search", {"query": "word of the sea", "groups": [*TENANTS]}),
     "chat": lambda t: (
-        "POST", "/v1/chat/completions", {"messages": talk(t), "max_tokens": 2, "temperature": 0}
+        "POST", "/v1/chat/completions", {"model": MODEL, "messages": talk(t), "max_tokens": 2}
     ),
     "text": lambda t: (
-        "POST", "/v1/completions", {"prompt": f"{LONG} {MARKS[t]}", "max_tokens": 2}
+        "POST", "/v1/completions", {"model": MODEL, "prompt": f"{LONG} {MARKS[t]}", "max_tokens": 2}
     ),
     "respond": lambda t: (
-        "POST", "/v1/responses", {"input": f"{LONG} {MARKS[t]}", "max_output_tokens": 2}
+        "POST",
+        "/v1/responses",
+        {"model": MODEL, "input": f"{LONG} {MARKS[t]}", "max_output_tokens": 2},
     ),
     "documents": lambda t: ("GET", f"/v1/documents?groups={'&groups='.join(TENANTS)}", None),
     "status": lambda t: ("GET", "/v1/status", None),
     "models": lambda t: ("GET", "/v1/models", None),
-    "model": lambda t: ("GET", f"/v1/models/{BASE}", None),
+    "model": lambda t: ("GET", f"/v1/models/{MODEL}", None),
     "said": lambda t: ("GET", "/v1/feedback", None),
     "metrics": lambda t: ("GET", "/metrics", None),
     "embed": lambda t: ("POST", "/v1/embeddings", {"model": "", "input": MARKS[t]}),
@@ -103,7 +107,12 @@ USE: dict[str, tuple[str, Callable[[str, str], tuple[str, str, Any]]]] = {
         lambda t, i: (
             "POST",
             "/v1/responses",
-            {"input": MARKS[t], "previous_response_id": i, "max_output_tokens": 1},
+            {
+                "model": MODEL,
+                "input": MARKS[t],
+                "previous_response_id": i,
+                "max_output_tokens": 1,
+            },
         ),
     ),
     "delete": ("response", lambda t, i: ("DELETE", f"/v1/responses/{i}", None)),
@@ -120,7 +129,7 @@ def test_every_endpoint_is_tried(house: House) -> None:
     tried = set()
     for make in MAKE.values():
         method, path, _ = make("acme")
-        tried.add((method, path.partition("?")[0].replace(BASE, "{name}")))
+        tried.add((method, path.partition("?")[0].replace(MODEL, "{name}")))
     for kind, use in USE.values():
         method, path, _ = use("acme", "{id}")
         named = {"document": "{document_id}", "answer": "{trace_id}", "response": "{response_id}"}
@@ -175,7 +184,8 @@ def remember(house: House, tenant: str, told: Any) -> None:
 def test_what_one_has_had_read_is_read_anew_for_another(house: House) -> None:
     """Else a quicker answer would tell that another has asked the same."""
     text = "Beyond the mountains there is a valley that nobody has seen. " * 4
-    body = {"messages": [{"role": "user", "content": text}], "max_tokens": 1}
+    turn = {"role": "user", "content": text}
+    body = {"model": MODEL, "messages": [turn], "max_tokens": 1}
 
     def cached(tenant: str) -> int:
         told = house.send(tenant, "POST", "/v1/chat/completions", body).json()

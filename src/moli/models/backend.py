@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from moli.records.generation import Hear, Reason, Request
+from moli.records.errors import ModelError
+from moli.records.generation import Completion, Delta, Hear, Reason, Request
 
 if TYPE_CHECKING:
     from moli.models.engine.worker import Worker
@@ -51,8 +55,60 @@ class Backend(Protocol):
             InputError: the request cannot be answered.
         """
 
+    def add(self, name: str, folder: Path) -> None:
+        """Let requests name an adapter from now on.
+
+        Args:
+            name: of its content: another content never has the same name.
+
+        Raises:
+            ModelError: it cannot be had, or does not fit the base.
+        """
+
     def close(self) -> None:
         """Stop; what is under way ends as cancelled."""
+
+
+def complete(backend: Backend, requests: Sequence[Request]) -> list[Completion]:
+    """Wait for the answers to all of these.
+
+    Raises:
+        InputError: one of them cannot be answered.
+        ModelError: one of them failed.
+    """
+    told: list[list[Delta]] = [[] for _ in requests]
+    done = threading.Semaphore(0)
+
+    def hears(deltas: list[Delta]) -> Hear:
+        def hear(delta: Delta) -> None:
+            deltas.append(delta)
+            if delta.reason:
+                done.release()
+
+        return hear
+
+    rows = [backend.submit(each, hears(told[n])) for n, each in enumerate(requests)]
+    for _ in rows:
+        done.acquire()
+    answers = [completion(row, each) for row, each in zip(rows, told, strict=True)]
+    if any(each.reason == "failed" for each in answers):
+        raise ModelError("the model failed to answer", fix="Look into the log.")
+    return answers
+
+
+def completion(row: Running, deltas: Sequence[Delta]) -> Completion:
+    """An answer that is complete, of what was told of it."""
+    reason = deltas[-1].reason
+    assert reason  # noqa: S101
+    return Completion(
+        text="".join(each.text for each in deltas),
+        ids=tuple(token for each in deltas for token in each.ids),
+        reason=reason,
+        prompt_tokens=row.prompt,
+        cached=row.cached,
+        logprobs=tuple(value for each in deltas for value in each.logprobs),
+        alternatives=tuple(others for each in deltas for others in each.alternatives),
+    )
 
 
 if TYPE_CHECKING:

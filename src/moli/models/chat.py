@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class ChatModel(Protocol):
-    """A language model that answers a conversation.
-
-    Attributes:
-        template_sha256: of the chat template; "" where it is not known here, or there is none.
-    """
+    """A language model that answers a conversation."""
 
     name: str
-    template_sha256: str
+
+    @property
+    def template_sha256(self) -> str:
+        """Of the chat template; "" where it is not known here, or there is none."""
+        ...
 
     def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
         """The assistant's next message, decoded greedily.

@@ -39,5 +39,6 @@ class LaterChat:
         return self.begin().result().complete(messages, max_tokens=max_tokens)
 
     def _tell(self, loading: Future[ChatModel]) -> None:
-        if error := loading.exception():
+        ends = not threading.main_thread().is_alive()  # the program, and this with it
+        if (error := loading.exception()) and not ends:
             _log.error("%s cannot be loaded: %s", self.name, error)

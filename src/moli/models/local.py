@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from moli.models.backend import complete
 from moli.models.hashes import hash_template
 from moli.models.template import prompt_ids
 from moli.models.text import is_encoder, load_config, load_model, load_tokenizer, places_of
@@ -20,18 +21,18 @@ _ANSWER = 0.5  # of a model's places may be kept for the answer, whatever length
 
 
 class LocalChat:
-    """A causal model at work on the generation engine; on a GPU where there is one."""
+    """A causal model at work: on the generation engine, or on another server."""
 
     def __init__(self, reference: str, base: Base) -> None:
         self.name = reference
         self.tokenizer, self.places = base.tokenizer, base.places
         self.template_sha256 = hash_template(base.tokenizer)
-        self._worker = base.worker
+        self._backend = base.backend
 
     def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
         most = min(max_tokens, int(self.places * _ANSWER))
         ids = fitting(self.tokenizer, messages, self.places - most)
-        [answer] = self._worker.complete([Request(ids, Sampling(most))])
+        [answer] = complete(self._backend, [Request(ids, Sampling(most))])
         return answer.text.strip()
 
 

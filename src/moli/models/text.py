@@ -14,7 +14,10 @@ from moli.models.reference import ModelReference
 from moli.records.errors import ModelError
 from moli.workspace.shipped import shipped
 
-_importing = threading.Lock()
+# transformers is for one thread at a time: while it is imported it puts another module in its
+# place, and a thread that waits for the import of another gets the first one, which is empty; and
+# two models that are loaded at once leave each other weights without data.
+loading = threading.RLock()
 
 
 def folder_of(reference: str) -> str:
@@ -96,13 +99,11 @@ def load_model(kind: str, reference: str, **options: Any) -> Any:
 def _load(kind: str, reference: str, failed: str, **options: Any) -> Any:
     from safetensors import SafetensorError
 
-    # While it is imported, transformers puts another module in its place. A thread that waits for
-    # the import of another thread is given the first one, which is empty.
-    with _importing:
-        import transformers
-
     try:
-        return getattr(transformers, kind).from_pretrained(folder_of(reference), **options)
+        with loading:
+            import transformers
+
+            return getattr(transformers, kind).from_pretrained(folder_of(reference), **options)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(
             f"{failed} ({str(error).splitlines()[0]})",

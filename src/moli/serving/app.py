@@ -12,37 +12,34 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from moli import __version__
-from moli.models.engine.bases import Bases
+from moli.models.engine.bases import Bases, Elsewhere
 from moli.records.answers import Answer, Hit
 from moli.records.documents import Document
-from moli.records.errors import AccessError, NotFoundError
+from moli.records.errors import AccessError, NotFoundError, SettingsError
 from moli.serving import completions, embeddings, feedback, reranking, responses
 from moli.serving.access import Access, Caller, Doorkeeper, Rates, check_public
 from moli.serving.answering import Answering
-from moli.serving.bodies import Body, Name, Text
+from moli.serving.bodies import Body, Name, QueryGroups, Text
 from moli.serving.encoders import Encoders
 from moli.serving.errors import install
 from moli.serving.guard import Guard, is_loopback
 from moli.serving.library import Library
 from moli.serving.observing import Meters, Observed
-from moli.workspace import Workspace
+from moli.workspace import Settings, Workspace
 from moli.workspace.filter import Filter
 
 if TYPE_CHECKING:
     from moli.serving.models import Offered
 
 
-Groups = Annotated[
-    list[Name] | None,
-    Field(max_length=1000, description="See only as these groups do; more than one's own cannot "
-          "be seen"),
-]  # fmt: skip
+_AS = "See only as these groups do; more than one's own cannot be seen"
+Groups = Annotated[list[Name] | None, Field(max_length=1000, description=_AS)]
 
 
 class _Request(Body):
@@ -96,7 +93,7 @@ def _caller(request: Request) -> Caller:
 Who = Annotated[Caller, Depends(_caller)]
 
 
-def _visible(caller: Who, groups: Annotated[Groups, Query()] = None) -> Filter:
+def _visible(caller: Who, groups: QueryGroups = None) -> Filter:
     return caller.visible(groups)
 
 
@@ -184,6 +181,20 @@ def metrics(request: Request, caller: Who) -> Response:
     return Response(request.app.state.meters.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
+def _elsewhere(settings: Settings) -> Elsewhere | None:
+    """The language model of the settings, where another server runs it."""
+    if not settings.backend:
+        return None
+    if not settings.model:
+        raise SettingsError(
+            f"backend is {settings.backend}, and model is empty",
+            where="moli.toml",
+            fix="Set model to the name of the base that the server has.",
+        )
+    timeout = settings.timeout_seconds
+    return Elsewhere(settings.model, settings.backend, settings.backend_url, timeout)
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.library.begin()
@@ -215,7 +226,7 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
         lifespan=_lifespan,
     )
     state = app.state
-    state.workspace, state.bases, state.meters = workspace, Bases(), Meters()
+    state.workspace, state.bases, state.meters = workspace, Bases(_elsewhere(settings)), Meters()
     state.library = Library.open(workspace, state.bases)
     state.encoders = Encoders(workspace, state.library.encoder)
     state.answering = Answering(workspace, state.bases, state.meters)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from moli.records.errors import InputError
@@ -26,6 +27,8 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[Text, Field(max_length=1000)]
+# In an address there is room for fewer than in a body.
+QueryGroups = Annotated[list[Name] | None, Query(max_length=50)]
 
 
 class Body(BaseModel):

@@ -13,7 +13,7 @@ from moli.records.answers import Trace
 from moli.records.errors import AccessError, InputError, NotFoundError
 from moli.records.exchanges import Exchange, Feedback
 from moli.serving.access import Caller
-from moli.serving.bodies import Body, Name, Text
+from moli.serving.bodies import Body, QueryGroups, Text
 from moli.serving.library import Library
 from moli.workspace import Workspace
 
@@ -85,9 +85,7 @@ def given(
 
 
 @router.get("/v1/traces/{trace_id}")
-def trace(
-    trace_id: AnswerId, request: Request, groups: Annotated[list[Name] | None, Query()] = None
-) -> Trace | Exchange:
+def trace(trace_id: AnswerId, request: Request, groups: QueryGroups = None) -> Trace | Exchange:
     """Account for an answer: one from documents, or one of a model."""
     return _answer(request, trace_id, groups)
 

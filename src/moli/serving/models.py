@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from moli.models.backend import Backend
-from moli.models.engine.adapters import read_adapter
 from moli.models.engine.bases import Base, Bases
 from moli.models.hashes import hash_template
 from moli.models.text import is_encoder, load_config, load_tokenizer, runs_here
@@ -118,11 +117,11 @@ class Models:
             return self._alone(name, str(stored.folder))
         base = self._bases.get(made.base)
         tokenizer = self._adapted(base, stored)
-        return Served(name, base.worker, made.base, stored.hash, tokenizer, base.places)
+        return Served(name, base.backend, made.base, stored.hash, tokenizer, base.places)
 
     def _alone(self, name: str, reference: str) -> Served:
         base = self._bases.get(reference)
-        return Served(name, base.worker, reference, "", base.tokenizer, base.places)
+        return Served(name, base.backend, reference, "", base.tokenizer, base.places)
 
     def _stored(self, name: str) -> StoredModel:
         base, at, adapter = name.rpartition("@")
@@ -143,9 +142,8 @@ class Models:
         key = stored.manifest.base, stored.hash
         with self._turn:
             if key not in self._adapters:
-                check_contract(stored, recipe_of(stored))
-                adapter = read_adapter(stored.folder, stored.hash, base.worker.dtype)
-                base.worker.call(lambda engine: engine.add(adapter))
+                check_contract(stored, recipe_of(stored), weights=base.here)
+                base.backend.add(stored.hash, stored.folder)
                 self._adapters[key] = load_tokenizer(str(stored.folder))
             return self._adapters[key]
 

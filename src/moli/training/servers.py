@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import torch
 
+from moli.models.vllm_wire import RANKS
 from moli.training.recipe import Recipe
 
-# docs.vllm.ai, vllm/config/lora: MaxLoRARanks (which has a 1 as well), default 16.
-_VLLM_RANKS, _VLLM_DEFAULT = (8, 16, 32, 64, 128, 256, 320, 512), 16
+_VLLM_DEFAULT = 16  # of --max-lora-rank; docs.vllm.ai, vllm/config/lora
 _MERGE = "merge it into its base, and serve the result as a whole model"
 _TOO_WEAK = f"it scales by alpha / rank, which makes rsLoRA too weak; {_MERGE}"
 
@@ -116,9 +116,9 @@ def _vllm(weights: Weights) -> tuple[str, str]:
         return "yes", "vllm serve FOLDER, if it knows the architecture"
     if problem := _lora_only(weights):
         return "no", problem
-    room = next((each for each in _VLLM_RANKS if each >= weights.rank), None)
+    room = next((each for each in RANKS if each >= weights.rank), None)
     if room is None:
-        return "no", f"rank {weights.rank} is above its highest, {_VLLM_RANKS[-1]}"
+        return "no", f"rank {weights.rank} is above its highest, {RANKS[-1]}"
     if room > _VLLM_DEFAULT:
         return "with a setting", f"--enable-lora --max-lora-rank {room} (16 unless it is told)"
     return "yes", "--enable-lora --lora-modules NAME=FOLDER"

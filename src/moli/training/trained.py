@@ -14,7 +14,7 @@ import torch
 
 from moli.models.hashes import hash_template, hash_tokenizer, hash_weights
 from moli.models.probe import DTYPES, keep_memory, probe
-from moli.models.text import folder_of, load_tokenizer
+from moli.models.text import folder_of, load_tokenizer, loading
 from moli.records.errors import ModelError
 from moli.training import lora, methods
 from moli.training.proof import prove_packing
@@ -70,7 +70,8 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
     task = make_task(recipe)
     if not precision:
         precision = "bf16" if recipe.precision == "bf16" == probe().precision else "fp32"
-    model = task.restore(stored.folder, DTYPES[precision])
+    with loading:
+        model = task.restore(stored.folder, DTYPES[precision])
     lora.fuse(model)
     if torch.cuda.is_available():
         model.cuda()
@@ -86,10 +87,13 @@ def recipe_of(stored: StoredModel) -> Recipe:
     return recipe
 
 
-def check_contract(stored: StoredModel, recipe: Recipe) -> None:
+def check_contract(stored: StoredModel, recipe: Recipe, *, weights: bool = True) -> None:
     """See that a model is put on the base that it was trained on, and speaks as it was taught.
 
     Of its own folder all but the weights are hashed; `moli models verify` hashes these as well.
+
+    Args:
+        weights: whether the base's are on this machine, and not on a server that has them.
 
     Raises:
         ModelError: the base, its tokenizer or a file of the model has changed since, or is gone.
@@ -110,15 +114,14 @@ def check_contract(stored: StoredModel, recipe: Recipe) -> None:
         )
     if made.method == "full":
         return
-    base = folder_of(recipe.base)
-    weights = hash_weights(base)
-    if made.base_hash and not weights:
+    found = hash_weights(folder_of(recipe.base)) if weights else made.base_hash
+    if made.base_hash and not found:
         raise ModelError(
             f"its base {recipe.base} is not on this machine",
             where=stored.name,
             fix=f"Put it there: {_known(stored)}.",
         )
-    differing = ["weights"] if weights != made.base_hash else []
+    differing = ["weights"] if found != made.base_hash else []
     if made.tokenizer_hash and hash_tokenizer(load_tokenizer(recipe.base)) != made.tokenizer_hash:
         differing.append("tokenizer")
     if differing:

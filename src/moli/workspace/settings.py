@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the server listens on")
     port: int = Field(7860, ge=0, le=65535, description="Port the server listens on")
+    backend: Literal["", "vllm", "sglang"] = Field(
+        "",
+        description="What runs the language model: empty, this process; vllm or sglang, a server",
+    )
+    backend_url: str = Field("http://127.0.0.1:8000", description="Address of that server")
     rate: int = Field(0, ge=0, description="Requests a minute for each key; 0: any number")
     queue: int = Field(64, ge=1, description="Answers that may wait for a model; more are refused")
     log_texts: bool = Field(False, description="Write questions and answers to the log")

@@ -1,18 +1,18 @@
-"""Bases at work: each is loaded once in a process, whoever asks for it."""
+"""Bases at work: each is loaded once in a process, or driven on another server, whoever asks."""
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from moli.models.backend import Backend
 from moli.models.probe import available_memory
 from moli.models.text import load_tokenizer, places_of
 
 if TYPE_CHECKING:
     import torch
-
-    from moli.models.engine.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +21,32 @@ class Base:
 
     Attributes:
         places: tokens of a conversation at most, its answer included.
+        here: whether its weights are on this machine.
     """
 
-    worker: Worker
+    backend: Backend
     tokenizer: Any
     places: int
+    here: bool = True
 
 
-def load_base(reference: str, *, lanes: int = 16) -> Base:
-    """A base by its reference; with `lanes` for adapters of rows at work.
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A base that a vLLM or SGLang server has.
+
+    Attributes:
+        reference: of the base, whose tokenizer is needed here.
+        timeout: seconds without a word from the server after which an answer has failed.
+    """
+
+    reference: str
+    kind: Literal["vllm", "sglang"]
+    url: str
+    timeout: float = 120.0
+
+
+def load_base(reference: str, *, rows: int = 16, lanes: int = 16) -> Base:
+    """A base by its reference; with `lanes` for adapters of `rows` at work.
 
     Raises:
         ModelError: it cannot be loaded, or does not write.
@@ -41,8 +58,18 @@ def load_base(reference: str, *, lanes: int = 16) -> Base:
     tokenizer = load_tokenizer(reference)
     places = places_of(reference, tokenizer)
     network = load_network(reference, lanes=lanes)
-    engine = Engine(network, tokenizer, places=places, memory=_free(network.device) // 2)
+    memory = _free(network.device) // 2
+    engine = Engine(network, tokenizer, rows=rows, places=places, memory=memory)
     return Base(Worker(engine), tokenizer, places)
+
+
+def _drive(base: Elsewhere) -> Base:
+    from moli.models.vllm import RemoteBackend
+
+    key = os.environ.get("MOLI_BACKEND_KEY", "")
+    backend = RemoteBackend(base.url, base.reference, kind=base.kind, key=key, timeout=base.timeout)
+    tokenizer = load_tokenizer(base.reference)
+    return Base(backend, tokenizer, backend.facts.places, here=False)
 
 
 def _free(device: torch.device) -> int:
@@ -55,9 +82,14 @@ def _free(device: torch.device) -> int:
 
 
 class Bases:
-    """Those that were asked for."""
+    """Those that were asked for.
 
-    def __init__(self) -> None:
+    Args:
+        elsewhere: the one that another server has, if there is one.
+    """
+
+    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
+        self._elsewhere = elsewhere
         self._loaded: dict[str, Base] = {}
         self._turn = threading.Lock()
 
@@ -65,22 +97,28 @@ class Bases:
         """A base, loaded if it is not yet.
 
         Raises:
-            ModelError: it cannot be loaded, or does not write.
+            ModelError: it cannot be loaded, does not write, or its server cannot be reached.
         """
         with self._turn:
             if reference not in self._loaded:
-                self._loaded[reference] = load_base(reference)
+                other = self._elsewhere
+                driven = other is not None and other.reference == reference
+                self._loaded[reference] = (
+                    _drive(other) if other and driven else load_base(reference)
+                )
             return self._loaded[reference]
 
     def waiting(self) -> int:
         """Requests that no base has begun yet."""
-        return sum(base.worker.waiting for base in list(self._loaded.values()))
+        return sum(base.backend.waiting for base in list(self._loaded.values()))
 
     def working(self) -> int:
         """Requests that are read or answered."""
-        return sum(base.worker.working for base in list(self._loaded.values()))
+        return sum(base.backend.working for base in list(self._loaded.values()))
 
     def close(self) -> None:
-        """Stop all."""
-        for base in self._loaded.values():
-            base.worker.close()
+        """Stop all; whoever asks later has them loaded again."""
+        with self._turn:
+            while self._loaded:
+                _, base = self._loaded.popitem()
+                base.backend.close()

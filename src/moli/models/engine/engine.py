@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from moli.models.backend import completion
 from moli.models.engine.adapters import Adapter
 from moli.models.engine.cache import Cache
 from moli.models.engine.grammar import Grammar, Grammars
@@ -27,7 +28,7 @@ from moli.models.engine.sampling import cut, draw, penalised
 from moli.models.engine.slots import Slots
 from moli.models.engine.writing import Writer
 from moli.records.errors import InputError, ModelError
-from moli.records.generation import Completion, Delta, Hear, Reason, Request, TokenLogprob
+from moli.records.generation import Completion, Delta, Hear, Reason, Request, Sampling, TokenLogprob
 
 
 @dataclass(slots=True, eq=False)
@@ -153,6 +154,7 @@ class Engine:
         self._settle()
         return True
 
+    @torch.inference_mode()
     def end(self, reason: Reason) -> None:
         """End all that is under way or waits."""
         waiting = [*self._waiting, *self._inbox]
@@ -194,13 +196,7 @@ class Engine:
             )
         ids = np.zeros(most, np.int32)
         ids[:length] = request.ids
-        generator = None
-        if sampling.temperature > 0:
-            generator = torch.Generator()
-            if sampling.seed is None:
-                generator.seed()
-            else:
-                generator.manual_seed(sampling.seed)
+        generator = _generator(sampling) if sampling.temperature > 0 else None
         writer = Writer(self._tokenizer, sampling.stop)
         grammar = self._grammars.begin(sampling.form) if sampling.form else None
         return Row(request, hear, ids, length, writer, generator, grammar)
@@ -324,18 +320,13 @@ class Engine:
             self._rows.pop()
 
 
-def completion(row: Row, deltas: Sequence[Delta]) -> Completion:
-    """An answer that is complete, of what was told of it."""
-    assert row.reason  # noqa: S101
-    return Completion(
-        text="".join(each.text for each in deltas),
-        ids=tuple(token for each in deltas for token in each.ids),
-        reason=row.reason,
-        prompt_tokens=row.prompt,
-        cached=row.cached,
-        logprobs=tuple(value for each in deltas for value in each.logprobs),
-        alternatives=tuple(others for each in deltas for others in each.alternatives),
-    )
+def _generator(sampling: Sampling) -> torch.Generator:
+    generator = torch.Generator()
+    if sampling.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(sampling.seed)
+    return generator
 
 
 def _ends(model: Any, tokenizer: Any) -> frozenset[int]:

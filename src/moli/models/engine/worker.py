@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TypeVar
 
-import torch
-
-from moli.models.engine.engine import Engine, Row, completion
-from moli.records.errors import ModelError
-from moli.records.generation import Completion, Delta, Hear, Request
+from moli.models.engine.adapters import read_adapter
+from moli.models.engine.engine import Engine, Row
+from moli.records.generation import Delta, Hear, Request
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -34,11 +33,6 @@ class Worker:
         self._thread.start()
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return self._engine.network.dtype
-
-    @property
     def waiting(self) -> int:
         """Requests that no step has begun yet."""
         return self._engine.waiting
@@ -54,37 +48,18 @@ class Worker:
         Raises:
             InputError: the request cannot be answered.
         """
-        row = self._engine.submit(request, hear)
+        row = self._engine.submit(request, _guarded(hear))
         self._wake.set()
         return row
 
-    def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Wait for the answers to all of these.
+    def add(self, name: str, folder: Path) -> None:
+        """Let requests name an adapter from now on.
 
         Raises:
-            InputError: one of them cannot be answered.
-            ModelError: one of them failed.
+            ModelError: it cannot be read, cannot share a pass, or does not fit the base.
         """
-        told: list[list[Delta]] = [[] for _ in requests]
-        done = threading.Semaphore(0)
-
-        def hears(deltas: list[Delta]) -> Hear:
-            def hear(delta: Delta) -> None:
-                deltas.append(delta)
-                if delta.reason:
-                    done.release()
-
-            return hear
-
-        rows = [
-            self.submit(each, hears(deltas)) for each, deltas in zip(requests, told, strict=True)
-        ]
-        for _ in rows:
-            done.acquire()
-        answers = [completion(row, each) for row, each in zip(rows, told, strict=True)]
-        if any(each.reason == "failed" for each in answers):
-            raise ModelError("the model failed to answer", fix="Look into the log.")
-        return answers
+        adapter = read_adapter(folder, name, self._engine.network.dtype)
+        self.call(lambda engine: engine.add(adapter))
 
     def call(self, change: Callable[[Engine], T]) -> T:
         """Do something with the engine between two steps, as adding an adapter, and wait for it."""
@@ -120,3 +95,15 @@ class Worker:
             if not worked and not self._calls:
                 self._wake.wait()
         self._engine.end("cancelled")
+
+
+def _guarded(hear: Hear) -> Hear:
+    """One who hears and fails harms nobody else."""
+
+    def guarded(delta: Delta) -> None:
+        try:
+            hear(delta)
+        except Exception:  # noqa: BLE001 - logged; the others of the batch go on
+            _log.exception("what was told of an answer was not heard")
+
+    return guarded
