@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from models.engine.small import KINDS, Letters, adapt, expected, write
 
 from moli.models.engine.adapters import read_adapter
@@ -230,3 +231,26 @@ def test_a_long_row_has_others_wait_only_as_long_as_it_is_there() -> None:
     slots.release(slot)
     slots.forget()
     assert (cache.slots, cache.places, cache.narrowed) == (4, 256, False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_weights_are_taken_between_calls(tmp_path: Path, kind: str) -> None:
+    """As reinforcement learning changes them; what was read with the old ones is not used."""
+    from transformers import AutoModelForCausalLM
+
+    base = write(tmp_path / "one", kind)
+    changing = engine(base, rows=3)
+    asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
+    assert [each.ids for each in changing.complete(asked)] == expected(base, prompts(), TOKENS)
+    other = AutoModelForCausalLM.from_pretrained(base)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for weight in other.parameters():
+            if weight.dim() > 1:
+                weight.normal_(0, 0.3)
+    other.save_pretrained(tmp_path / "other")
+    changing.change(other.state_dict())
+    wanted = expected(str(tmp_path / "other"), prompts(), TOKENS)
+    assert [each.ids for each in changing.complete(asked)] == wanted
+    with pytest.raises(ModelError, match="has no"):
+        changing.change({"nothing.weight": torch.zeros(1)})

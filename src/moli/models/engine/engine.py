@@ -142,6 +142,11 @@ class Engine:
         if known:  # what was read with the old one is not of this one
             self._slots.forget()
 
+    def change(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Go on with other weights of the base, as reinforcement learning does; see `Network`."""
+        self.network.change(weights)
+        self._slots.forget()
+
     @torch.inference_mode()
     def step(self) -> bool:
         """One pass; whether there was anything to do."""
@@ -190,10 +195,7 @@ class Engine:
             raise InputError(f"no adapter is called '{request.adapter}' here", fix="Add it first.")
         most = min(length + sampling.max_tokens, self._places)
         if not self._cache.slots_for(most):
-            raise InputError(
-                f"keys and values of {most:,} tokens have no room in the memory there is for them",
-                fix="Ask for fewer tokens, or shorten the prompt.",
-            )
+            raise _no_room(most)
         ids = np.zeros(most, np.int32)
         ids[:length] = request.ids
         generator = _generator(sampling) if sampling.temperature > 0 else None
@@ -318,6 +320,13 @@ class Engine:
             moved = self._rows[self._slots.release(row.slot)]
             moved.slot, self._rows[row.slot] = row.slot, moved
             self._rows.pop()
+
+
+def _no_room(tokens: int) -> InputError:
+    return InputError(
+        f"keys and values of {tokens:,} tokens have no room in the memory there is for them",
+        fix="Ask for fewer tokens, or shorten the prompt.",
+    )
 
 
 def _generator(sampling: Sampling) -> torch.Generator:

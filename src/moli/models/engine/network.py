@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,9 +88,9 @@ class Network:
     def _choose(self) -> None:
         """Have few rows multiplied in the way that is faster here, by the model's largest layer."""
         inner = self._products[:-1] or self._products  # the last one makes the scores
-        turned = max(inner, key=lambda each: each.weight.numel()).try_turned()
+        way = max(inner, key=lambda each: each.weight.numel()).fastest()
         for products in self._products:
-            products.turned = turned
+            products.lay(way)
 
     def check(self, adapter: Adapter) -> None:
         """See that an adapter fits this model.
@@ -110,6 +110,34 @@ class Network:
                     where=adapter.name,
                     fix="Serve it on the base that it was trained on.",
                 )
+
+    @torch.inference_mode()
+    def change(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take other weights, by their names in the model's state as transformers saves it.
+
+        Raises:
+            ModelError: of layers that are multiplied together some are given and others are not,
+                or a name is not this model's.
+        """
+        left = dict(weights)
+        if (embedded := _tied(self.model)) in left:
+            left[f"{self._products[-1].names[0]}.weight"] = left[embedded]
+        for products in self._products:
+            own = [left.pop(f"{name}.weight", None) for name in products.names]
+            biases = [left.pop(f"{name}.bias", None) for name in products.names]
+            given = [each for each in own if each is not None]
+            if given and len(given) != len(own):
+                raise ModelError(
+                    f"of {' and '.join(products.names)} some are given, and others are not",
+                    fix="Give all of them.",
+                )
+            if given:
+                products.change(given, [each for each in biases if each is not None])
+        parameters = dict(self.model.named_parameters())
+        for name, value in left.items():
+            if name not in parameters:
+                raise ModelError(f"the model has no {name}", fix="Give its own names.")
+            parameters[name].data.copy_(value)
 
     def write(self, lane: int, adapter: Adapter) -> None:
         """Put an adapter into a lane."""
@@ -162,6 +190,14 @@ def _logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     """What may follow, [T, V] in float32."""
     logits: torch.Tensor = model.get_output_embeddings()(hidden).float()
     return logits
+
+
+def _tied(model: Any) -> str:
+    """The name of the weights that both embed tokens and make the scores; "" for none."""
+    if not getattr(model.config, "tie_word_embeddings", False):
+        return ""
+    embedding = model.get_input_embeddings()
+    return next(f"{name}.weight" for name, each in model.named_modules() if each is embedding)
 
 
 def _replace(model: Any) -> tuple[list[Products], int]:

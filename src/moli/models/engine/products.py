@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn.functional import linear
 
 from moli.models.engine.adapters import Adapter
 from moli.models.probe import median_seconds
+
+# How few rows are multiplied: as they are; as (W x')', which is the same sum; or with weights that
+# lie as oneDNN reads them, so that it need not lay them so each time.
+Way = Literal["plain", "turned", "packed"]
 
 # Rows up to which a product is bound by reading its weights, and libraries divide it badly.
 FEW = 32
@@ -77,23 +81,37 @@ def mixture(
     return Mixture(lanes, most, index(rows), index(tokens), index(wide), kept)
 
 
+def _ways(weight: torch.Tensor) -> list[Way]:
+    """Those that there are for a weight, on its device."""
+    ways: list[Way] = ["plain", "turned"]
+    known = hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available() and known:
+        ways.append("packed")
+    return ways
+
+
+def _packed_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
 class Products:
     """Layers that read the same states.
 
     Attributes:
         now: the mixture of the pass that is under way.
-        turned: whether few rows are multiplied as (W x')', which is the same sum.
     """
 
     def __init__(self, names: Sequence[str], layers: Sequence[torch.nn.Linear]) -> None:
         self.names = tuple(names)
         self.sizes = [each.out_features for each in layers]
         weights = [each.weight.detach() for each in layers]
-        self.weight = torch.cat(weights) if len(weights) > 1 else weights[0]  # may be tied
+        self.width = layers[0].in_features
+        self._weight = torch.cat(weights) if len(weights) > 1 else weights[0]  # may be tied
+        self._empty = self._weight.new_empty(0)
         biases = [each.bias for each in layers]
         self.bias = None if biases[0] is None else torch.cat([each.detach() for each in biases])
         self.now = Mixture()
-        self.turned = False
+        self._way: Way = "plain"
         self._down: torch.Tensor | None = None  # [lanes, in, r * layers]
         self._ups: list[torch.Tensor] = []  # of each layer [lanes, r, out]
         self._seen: torch.Tensor | None = None
@@ -102,8 +120,12 @@ class Products:
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
         """Outputs and inputs of each layer."""
-        width = self.weight.shape[1]
-        return {name: (size, width) for name, size in zip(self.names, self.sizes, strict=True)}
+        return {name: (size, self.width) for name, size in zip(self.names, self.sizes, strict=True)}
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """Something of the weights' type, where they do not lie as they were."""
+        return self._empty if self._way == "packed" else self._weight
 
     def part(self, number: int, x: torch.Tensor) -> torch.Tensor:
         """A layer's output; the first that asks computes it for all."""
@@ -124,18 +146,37 @@ class Products:
         return torch.split(y.view(*x.shape[:-1], -1), self.sizes, dim=-1)
 
     def _product(self, x: torch.Tensor) -> torch.Tensor:
-        if len(x) > FEW or not self.turned:
-            return linear(x, self.weight, self.bias)
-        y = torch.mm(self.weight, x.t()).t().contiguous()
+        if self._way == "packed":
+            y: torch.Tensor = _packed_linear(x, self._weight, self.bias)
+            return y
+        if len(x) > FEW or self._way == "plain":
+            return linear(x, self._weight, self.bias)
+        y = torch.mm(self._weight, x.t()).t().contiguous()
         return y if self.bias is None else y.add_(self.bias)
 
-    def try_turned(self) -> bool:
-        """Whether a product with few rows is faster the other way round, by trying."""
-        x = self.weight.new_ones(FEW // 2, self.weight.shape[1])
-        seconds = {}
-        for self.turned in (False, True):
-            seconds[self.turned] = median_seconds(lambda: self._product(x))
-        return seconds[True] < 0.95 * seconds[False]
+    def fastest(self) -> Way:
+        """The way in which a product with few rows takes the least time here, by trying."""
+        x = self._weight.new_ones(FEW // 2, self.width)
+        lying, seconds = self._weight, {}
+        for way in _ways(lying):
+            self.lay(way)
+            seconds[way] = median_seconds(lambda: self._product(x))
+            self._weight, self._way = lying, "plain"
+        return min(seconds, key=lambda way: seconds[way])
+
+    def lay(self, way: Way) -> None:
+        """Multiply in a way from now on; once packed, it stays so."""
+        if way == "packed":
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, FEW // 2)
+        self._way = way
+
+    def change(self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
+        """Take other weights for all of the layers."""
+        way, self._way = self._way, "plain"
+        self._weight = torch.cat([each.to(self._empty) for each in weights])
+        if self.bias is not None:
+            self.bias = torch.cat([each.to(self._empty) for each in biases])
+        self.lay(way)
 
     def _add_written(self, x: torch.Tensor, y: torch.Tensor) -> None:
         now, width = self.now, y.shape[1]
@@ -183,9 +224,8 @@ class Products:
         if old is not None and self._ups[0].shape[1] >= rank:
             return
         before, ups = (self._ups[0].shape[1] if old is not None else 0), self._ups
-        new = self.weight.new_zeros
-        count, width = len(self.sizes), self.weight.shape[1]
-        self._down = new(lanes, width, rank * count)
+        new, count = self._empty.new_zeros, len(self.sizes)
+        self._down = new(lanes, self.width, rank * count)
         self._ups = [new(lanes, rank, size) for size in self.sizes]
         for number in range(count if old is not None else 0):
             self._down[:, :, number * rank : number * rank + before] = old[  # type: ignore[index]
@@ -204,9 +244,8 @@ class Part(torch.nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:  # models look at its type
-        """Of this layer."""
-        first = sum(self._products.sizes[: self._number])
-        return self._products.weight[first : first + self.out_features]
+        """Of its products."""
+        return self._products.weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self._products.part(self._number, x)
