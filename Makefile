@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale bench-training bench-serving soak clean
+.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale bench-training bench-serving soak soak-serving clean
 
 run: $(VENV)/installed
 	@$(BIN)/moli add -w sample docs/en docs/zh
@@ -51,6 +51,9 @@ bench-training: $(VENV)/installed-dev
 
 bench-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/decode.py
+
+soak-serving: $(VENV)/installed-dev
+	@$(BIN)/python bench/serving/soak.py
 
 soak: $(VENV)/installed-dev
 	@$(BIN)/python bench/soak.py

@@ -119,9 +119,20 @@ def test_what_cannot_be_done_is_told(
     assert part in ran.json["error"]["message"]
 
 
-@pytest.mark.parametrize("verb", ["list", "show", "verify", "alias", "remove"])
+@pytest.mark.parametrize("verb", ["list", "show", "verify", "alias", "shadow", "remove"])
 def test_every_verb_has_help_with_an_example(moli: Moli, verb: str) -> None:
     ran = moli("models", verb, "--help")
     assert ran.code == 0
     assert f"Example: moli models {verb}" in ran.out
     assert "--json" in ran.out
+
+
+def test_a_model_answers_beside_an_alias(moli: Moli, made: list[StoredModel]) -> None:
+    alias, other = made[-1].aliases[0], made[0].hash
+    assert "Nothing" in moli("models", "shadow", alias).out
+    told = moli("models", "shadow", alias, other[:12], "--share", "0.25", "--json").json
+    assert told["shadow"] == {"alias": alias, "hash": other, "share": 0.25}
+    assert "25%" in moli("models", "shadow", alias).out
+    assert moli("models", "shadow", alias, other[:12], "--share", "2").code == 1
+    assert moli("models", "shadow", "nobody").code == 1
+    assert "Nothing" in moli("models", "shadow", alias, "--end").out

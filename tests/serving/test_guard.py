@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
+from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from serving.conftest import Build, client_of
 from starlette.websockets import WebSocketDisconnect
+
+from moli.serving.errors import install
+from moli.serving.guard import LARGER, MAX_BODY, Guard
 
 
 @pytest.mark.parametrize(
@@ -82,3 +90,64 @@ def test_every_response_forbids_what_comes_from_elsewhere(client: TestClient) ->
 
 def test_answers_are_not_kept_in_caches(client: TestClient) -> None:
     assert client.get("/v1/documents").headers["cache-control"] == "no-store"
+
+
+SOUND = "/v1/audio/transcriptions"
+
+
+@pytest.fixture
+def counting() -> TestClient:
+    """An app behind the guard that tells how long a body is."""
+    app = FastAPI()
+
+    async def count(request: Request) -> int:
+        return len(await request.body())
+
+    app.post(SOUND)(count)
+    app.post("/other")(count)
+    app.add_middleware(Guard, host="127.0.0.1")
+    install(app)
+    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+
+
+def parts(size: int) -> Iterator[bytes]:
+    """A body whose size is not told beforehand."""
+    whole, rest = divmod(size, 1 << 16)
+    yield from (b"x" * (1 << 16) for _ in range(whole))
+    yield b"x" * rest
+
+
+@pytest.mark.parametrize(("path", "most"), [("/other", MAX_BODY), (SOUND, 26 << 20)])
+def test_sound_may_be_larger_than_other_bodies(counting: TestClient, path: str, most: int) -> None:
+    assert LARGER.get(path, MAX_BODY) == most
+    for size in (0, most):
+        for body in (b"x" * size, parts(size)):
+            assert counting.post(path, content=body).json() == size
+    for body in (b"x" * (most + 1), parts(most + 1)):
+        answer = counting.post(path, content=body)
+        assert answer.status_code == 413
+        assert f"more than {most} bytes" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("path", "read"), [("/other", 1 << 20), (SOUND, 0)])
+def test_sound_is_not_read_for_those_who_may_not_come_in(path: str, read: int) -> None:
+    """What is read ahead takes memory, whoever sends it."""
+    taken = 0
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal taken
+        taken += 1 << 16
+        return {"type": "http.request", "body": b"x" * (1 << 16), "more_body": taken < 1 << 20}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def closed(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    headers = [(b"host", b"127.0.0.1")]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+    asyncio.run(Guard(closed, "127.0.0.1")(scope, receive, send))
+    assert (sent[0]["status"], taken) == (401, read)

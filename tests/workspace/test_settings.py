@@ -123,3 +123,14 @@ def test_the_template_says_what_each_setting_is_for() -> None:
 def test_settings_cannot_be_changed_once_loaded(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load(tmp_path).port = 1
+
+
+def test_the_key_of_a_backend_is_no_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "moli.toml").write_text("", encoding="utf-8")
+    monkeypatch.setenv("MOLI_BACKEND_KEY", "sesame")
+    assert "sesame" not in repr(load_settings(tmp_path))
+    (tmp_path / "moli.toml").write_text('backend_key = "sesame"\n', encoding="utf-8")
+    with pytest.raises(SettingsError, match="unknown setting 'backend_key'"):
+        load_settings(tmp_path)

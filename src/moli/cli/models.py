@@ -192,6 +192,41 @@ def alias(
 
 
 @app.command()
+def shadow(
+    alias: Annotated[str, typer.Argument(help="The alias beside which it answers.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="HASH", help="The candidate; without it, what there is is shown."),
+    ] = None,
+    share: Annotated[float, typer.Option(help="Of the alias's answers, above 0 up to 1.")] = 0.1,
+    end: Annotated[bool, typer.Option("--end", help="Let nothing answer beside it.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Let a model answer beside the one an alias points at, unseen, to be compared with it.
+
+    Example: moli models shadow support 3f9c1a2b --share 0.2
+    """
+    from moli.workspace.shadows import Shadow
+
+    if end and model:
+        raise typer.BadParameter("give a HASH or --end, not both", param_hint="--end")
+    with open_workspace(workspace) as opened:
+        opened.models.history(alias)  # it has to be one
+        if model:
+            opened.shadows.set(Shadow(alias, opened.models.get(model).hash, share))
+        elif end:
+            opened.shadows.end(alias)
+        found = opened.shadows.current().get(alias)
+    if as_json:
+        print_json({"alias": alias, "shadow": found})
+    elif found:
+        typer.echo(f"{found.hash[:8]} answers beside {alias}, {found.share:.0%} of the time")
+    else:
+        typer.echo(f"Nothing answers beside {alias}.")
+
+
+@app.command()
 def remove(
     name: Annotated[
         str, typer.Argument(help="An alias, alias@hash, or 4 or more characters of a hash.")

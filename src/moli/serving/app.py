@@ -22,9 +22,10 @@ from moli.models.engine.bases import Bases, Elsewhere
 from moli.records.answers import Answer, Hit
 from moli.records.documents import Document
 from moli.records.errors import AccessError, NotFoundError, SettingsError
-from moli.serving import completions, embeddings, feedback, reranking, responses
+from moli.serving import audio, completions, embeddings, feedback, reranking, responses
 from moli.serving.access import Access, Caller, Doorkeeper, Rates, check_public
 from moli.serving.answering import Answering
+from moli.serving.audio import Transcribing
 from moli.serving.bodies import Body, Name, QueryGroups, Text
 from moli.serving.encoders import Encoders
 from moli.serving.errors import install
@@ -229,10 +230,11 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
     state.workspace, state.bases, state.meters = workspace, Bases(_elsewhere(settings)), Meters()
     state.library = Library.open(workspace, state.bases)
     state.encoders = Encoders(workspace, state.library.encoder)
+    state.transcribing = Transcribing(settings)
     state.answering = Answering(workspace, state.bases, state.meters)
     state.meters.watch("moli_waiting", "Answers that wait", state.bases.waiting)
     state.meters.watch("moli_working", "Answers under way", state.bases.working)
-    for each in (completions, responses, embeddings, reranking, feedback):
+    for each in (completions, responses, embeddings, reranking, audio, feedback):
         app.include_router(each.router)
     app.include_router(router)
     state.doorkeeper = Doorkeeper(workspace.keys, settings.groups, public=public)

@@ -11,6 +11,7 @@ import socket
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
@@ -18,10 +19,15 @@ from moli.serving.errors import error_response
 from moli.serving.headers import HEADERS
 
 MAX_BODY = 1 << 20
+# Sound needs more: 25 MiB, as elsewhere, and room for what is said of it.
+LARGER = {"/v1/audio/transcriptions": (25 << 20) + MAX_BODY}
 
 
 class Guard:
-    """Refuses requests for other hosts, from other origins, and with more than `MAX_BODY` bytes.
+    """Refuses requests for other hosts, from other origins, and with too many bytes.
+
+    A body is read whole before it is passed on, up to `MAX_BODY` bytes. What may be `LARGER` is
+    passed on as it comes, so that nobody without a key fills the memory.
 
     Args:
         host: the address the server listens on. One that means every address lets requests for
@@ -45,16 +51,13 @@ class Guard:
             inner = WebSocketClose(1008) if refusal else self._app
             await inner(scope, receive, send)
             return
-        body: list[Message] = []
-        if refusal is None:
-            body, complete = await _read(headers, receive)
-            if not complete:
-                message = f"the request has more than {MAX_BODY} bytes"
-                refusal = (413, message, "request_too_large")
-        if refusal is not None:
+        most = LARGER.get(scope["path"], MAX_BODY)
+        body = None if refusal else await _body(headers, receive, most)
+        if body is None:
+            refusal = refusal or (413, _too_large(most), "request_too_large")
             await error_response(*refusal)(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), _with_headers(send))
+        await self._app(scope, body, _with_headers(send))
 
     def _refusal(self, headers: Headers) -> tuple[int, str, str] | None:
         host = headers.get("host", "")
@@ -94,21 +97,27 @@ def _is_unspecified(host: str) -> bool:
         return not host
 
 
-async def _read(headers: Headers, receive: Receive) -> tuple[list[Message], bool]:
-    """The messages of a request's body, and whether they are within the limit."""
+def _too_large(most: int) -> str:
+    return f"the request has more than {most} bytes"
+
+
+async def _body(headers: Headers, receive: Receive, most: int) -> Receive | None:
+    """What passes a request's body on; None if there are more than `most` bytes."""
     declared = headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > MAX_BODY:
-        return [], False
+    if not declared.isdecimal() or int(declared) > most:
+        return None
+    if most > MAX_BODY:
+        return _counted(receive, most)
     messages: list[Message] = []
     size = 0
     while True:
         message = await receive()
         messages.append(message)
         size += len(message.get("body", b""))
-        if size > MAX_BODY:
-            return [], False
+        if size > most:
+            return None
         if not message.get("more_body", False):
-            return messages, True
+            return _replay(messages, receive)
 
 
 def _replay(messages: list[Message], receive: Receive) -> Receive:
@@ -119,6 +128,21 @@ def _replay(messages: list[Message], receive: Receive) -> Receive:
         return await receive() if message is None else message
 
     return replayed
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    """The messages of a body as they come, of which whoever reads too many is told."""
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > most:
+            raise HTTPException(413, _too_large(most))
+        return message
+
+    return counted
 
 
 def _with_headers(send: Send) -> Send:

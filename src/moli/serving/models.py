@@ -91,7 +91,7 @@ class Models:
                 alias that meant something good before, that is meant instead.
         """
         if name in ("", self._default) and self._default:
-            return self._alone(self._default, self._default)
+            return self._alone(self._default, self._default, self._default)
         stored = self._stored(name)
         try:
             served = self._of(name, stored)
@@ -114,14 +114,15 @@ class Models:
                 fix="Ask one that was tuned for 'instruction'.",
             )
         if made.method == "full":
-            return self._alone(name, str(stored.folder))
+            return self._alone(name, str(stored.folder), stored.name)
         base = self._bases.get(made.base)
         tokenizer = self._adapted(base, stored)
         return Served(name, base.backend, made.base, stored.hash, tokenizer, base.places)
 
-    def _alone(self, name: str, reference: str) -> Served:
+    def _alone(self, name: str, reference: str, known: str) -> Served:
+        """A whole model; `known` is what it is called where others see it."""
         base = self._bases.get(reference)
-        return Served(name, base.backend, reference, "", base.tokenizer, base.places)
+        return Served(name, base.backend, known, "", base.tokenizer, base.places)
 
     def _stored(self, name: str) -> StoredModel:
         base, at, adapter = name.rpartition("@")

@@ -26,6 +26,8 @@ from moli.records.errors import SettingsError, WorkspaceError
 
 SETTINGS_FILE = "moli.toml"
 _PREFIX = "MOLI_"
+BACKEND_KEY = "MOLI_BACKEND_KEY"
+SECRETS = (BACKEND_KEY,)  # never in the file, and read only where they are needed
 
 
 def _split(value: Any) -> Any:
@@ -45,6 +47,7 @@ class Settings(BaseSettings):
 
     model: str = Field("", description="Language model that words answers; empty: verified quotes")
     encoder: str = Field("builtin:minilm", description="Sentence encoder for the dense index")
+    speech: str = Field("", description="Speech model that writes down what is said; empty: none")
     database: str = Field("", description="SQLAlchemy URL; empty: SQLite in .moli/moli.db")
     groups: Names = Field((EVERYONE,), description="Groups this workspace's users belong to")
     passages: int = Field(8, ge=1, le=100, description="Passages an answer is made from")
@@ -121,7 +124,7 @@ def load_settings(root: Path) -> Settings:
             f"not valid TOML ({error})", where=str(path), fix="Correct that line."
         ) from error
     _refuse_unknown(keys, str(path), "")
-    variables = (name for name in os.environ if name.startswith(_PREFIX))
+    variables = (name for name in os.environ if name.startswith(_PREFIX) and name not in SECRETS)
     _refuse_unknown(variables, "environment", _PREFIX)
 
     class Located(Settings):

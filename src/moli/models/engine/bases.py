@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from moli.models.backend import Backend
 from moli.models.probe import available_memory
 from moli.models.text import load_tokenizer, places_of
+from moli.workspace.settings import BACKEND_KEY
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,7 @@ def load_base(reference: str, *, rows: int = 16, lanes: int = 16) -> Base:
 def _drive(base: Elsewhere) -> Base:
     from moli.models.vllm import RemoteBackend
 
-    key = os.environ.get("MOLI_BACKEND_KEY", "")
+    key = os.environ.get(BACKEND_KEY, "")
     backend = RemoteBackend(base.url, base.reference, kind=base.kind, key=key, timeout=base.timeout)
     tokenizer = load_tokenizer(base.reference)
     return Base(backend, tokenizer, backend.facts.places, here=False)

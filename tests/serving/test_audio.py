@@ -1,0 +1,238 @@
+"""Transcriptions over HTTP, against the model itself and through OpenAI's own client."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from models.test_speech import as_file, beeps, save_whisper
+
+from moli.models.speech import Speech, Transcript
+from moli.models.text import loading
+from moli.serving import audio
+from moli.serving.audio import Transcribing
+from moli.serving.errors import install
+from moli.workspace import Settings
+
+PATH = "/v1/audio/transcriptions"
+SECONDS = 7.3
+SOUND = as_file(beeps(800, SECONDS), "FLAC").getvalue()
+
+
+def app_of(settings: Settings) -> FastAPI:
+    app = FastAPI()
+    app.state.transcribing = Transcribing(settings)
+    app.include_router(audio.router)
+    install(app)
+    return app
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture(scope="module")
+def client(folder: str) -> Iterator[TestClient]:
+    with TestClient(app_of(Settings(speech=folder)), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def said(folder: str) -> Transcript:
+    return Speech(folder).transcribe(io.BytesIO(SOUND))
+
+
+@pytest.fixture
+def theirs(client: TestClient) -> openai.OpenAI:
+    """OpenAI's client, whose requests go straight to the app."""
+
+    def pass_on(request: httpx.Request) -> httpx.Response:
+        headers = {"content-type": request.headers["content-type"]}
+        answer = client.post(request.url.path, content=request.read(), headers=headers)
+        kind = {"content-type": answer.headers["content-type"]}
+        return httpx.Response(answer.status_code, content=answer.content, headers=kind)
+
+    straight = httpx.Client(transport=httpx.MockTransport(pass_on))
+    return openai.OpenAI(
+        base_url="http://testserver/v1", api_key="none", max_retries=0, http_client=straight
+    )
+
+
+def post(client: TestClient, sound: bytes = SOUND, **fields: Any) -> Any:
+    data = {name.replace("granularities", "granularities[]"): each for name, each in fields.items()}
+    return client.post(PATH, files={"file": ("a.flac", sound)}, data=data)
+
+
+def refused(answer: Any, status: int, told: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    error: dict[str, Any] = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert re.search(told, error["message"]), error["message"]
+    return error
+
+
+def test_the_text_is_what_the_model_hears(client: TestClient, said: Transcript) -> None:
+    answer = post(client)
+    assert answer.status_code == 200, answer.text
+    usage = {"type": "duration", "seconds": SECONDS}
+    assert answer.json() == {"text": said.text, "usage": usage}
+    assert len(said.text) > 10
+    assert "content-security-policy" in answer.headers
+    plain = post(client, response_format="text", model="")
+    assert plain.headers["content-type"] == "text/plain; charset=utf-8"
+    assert plain.text == said.text + "\n"
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+def test_formats_and_rates_are_taken(client: TestClient, folder: str, kind: str) -> None:
+    sound = as_file(np.repeat(beeps(300, 3.0), 3), kind, 48_000).getvalue()
+    wanted = Speech(folder).transcribe(io.BytesIO(sound), language="zh", prompt="sea")
+    answer = post(client, sound, language="ZH", prompt="sea").json()
+    assert answer["text"] == wanted.text != ""
+    assert answer["usage"]["seconds"] == pytest.approx(3, abs=0.1)
+
+
+def test_openais_client_reads_every_format(
+    theirs: openai.OpenAI, folder: str, said: Transcript
+) -> None:
+    create: Any = theirs.audio.transcriptions.create
+    asked: dict[str, Any] = {"file": ("a.flac", SOUND), "model": folder}
+    usual = create(**asked)
+    assert (usual.text, usual.usage.seconds) == (said.text, SECONDS)
+    verbose = create(
+        **asked, response_format="verbose_json", timestamp_granularities=["segment"], temperature=0
+    )
+    assert (verbose.text, verbose.language, verbose.duration) == (
+        said.text, said.language, SECONDS,
+    )  # fmt: skip
+    assert [(s.id, s.text, tuple(s.tokens)) for s in verbose.segments] == [
+        (number, each.text, each.tokens) for number, each in enumerate(said.segments)
+    ]
+    for shown, each in zip(verbose.segments, said.segments, strict=True):
+        assert shown.start == pytest.approx(each.start, abs=0.005)
+        assert shown.end == pytest.approx(each.end, abs=0.005)
+        assert shown.compression_ratio > 0
+    assert create(**asked, response_format="text") == said.text + "\n"
+    assert create(**asked, response_format="srt").startswith("1\n00:00:0")
+    assert create(**asked, response_format="vtt").startswith("WEBVTT\n\n00:00:0")
+    other = create(**asked, language="zh", response_format="verbose_json")
+    assert other.language == "chinese"
+
+
+def seconds_of(clock: str) -> float:
+    hours, minutes, seconds = clock.replace(",", ".").split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+@pytest.mark.parametrize(("kind", "mark"), [("srt", ","), ("vtt", ".")])
+def test_subtitles_have_the_times_of_the_segments(
+    client: TestClient, said: Transcript, kind: str, mark: str
+) -> None:
+    written = post(client, response_format=kind).text
+    clock = rf"(\d\d:\d\d:\d\d\{mark}\d\d\d)"
+    cues = re.findall(rf"^(?:(\d+)\n)?{clock} --> {clock}\n(.+)\n$", written, re.MULTILINE)
+    assert len(cues) == len(said.segments) > 3
+    for number, ((counted, start, end, text), each) in enumerate(
+        zip(cues, said.segments, strict=True), 1
+    ):
+        assert counted == (str(number) if kind == "srt" else "")
+        assert seconds_of(start) == pytest.approx(each.start, abs=0.0006)
+        assert seconds_of(end) == pytest.approx(each.end, abs=0.0006)
+        assert text == each.text.strip()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "told"),
+    [
+        ({"language": "de"}, None, "'de'. Give one of en, zh"),
+        ({"prompt": "s" * 99}, None, "prompt: .*Shorten it"),
+        ({"prompt": "x" * 10_001}, "prompt", "10000"),
+        ({"prompt": "a\0"}, "prompt", "cannot be stored"),
+        ({"temperature": "1.1"}, "temperature", "less than or equal to 1"),
+        ({"temperature": "warm"}, "temperature", "number"),
+        ({"response_format": "diarized_json"}, "response_format", "'verbose_json'"),
+        ({"stream": "true"}, "stream", "at once; leave it out"),
+        ({"timestamp_granularities": "segment"}, None, "needs response_format verbose_json"),
+        (
+            {"timestamp_granularities": "word", "response_format": "verbose_json"},
+            "timestamp_granularities[].0",
+            "'segment'",
+        ),
+        ({"chunking_strategy": "auto"}, "chunking_strategy", "not permitted"),
+        ({"include[]": "logprobs"}, "include[]", "not permitted"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    client: TestClient, fields: Any, param: str | None, told: str
+) -> None:
+    error = refused(post(client, **fields), 400, told)
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+
+
+@pytest.mark.parametrize(
+    ("sound", "told"),
+    [
+        (b"", "file: no sound can be read"),
+        (b"The pump is loud.", r"file: no sound can be read.*Send WAV, FLAC, OGG or MP3"),
+        (SOUND[:40], "file: no sound"),
+        (as_file(np.zeros(0)).getvalue(), "file: there is no sound in it"),
+        (b"x" * (2 << 20), "file: no sound can be read"),  # so large that it is kept on disk
+    ],
+    ids=["empty", "text", "broken", "nothing", "large"],
+)
+def test_what_is_no_sound_is_refused(client: TestClient, sound: bytes, told: str) -> None:
+    assert refused(post(client, sound), 400, told)["code"] == "input"
+
+
+def test_bodies_that_are_no_form_are_refused(client: TestClient) -> None:
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    refused(client.post(PATH, data={"model": ""}), 400, "file")
+    refused(client.post(PATH, data={"file": "words"}), 400, "file")
+    refused(client.post(PATH, json={"file": "words"}), 400, "file")
+    refused(client.post(PATH, content=b"no parts", headers=form), 400, ".")
+    refused(
+        client.post(PATH, content=b"", headers={"content-type": "multipart/form-data"}), 400, "."
+    )
+
+
+def test_other_models_are_not_found(theirs: openai.OpenAI, folder: str) -> None:
+    with pytest.raises(openai.NotFoundError, match=f"'whisper-1'. Ask for {folder}"):
+        theirs.audio.transcriptions.create(model="whisper-1", file=("a.flac", SOUND))
+
+
+def test_without_the_setting_it_is_told_how_to_set_one() -> None:
+    answer = post(TestClient(app_of(Settings())), model="whisper-1")
+    error = refused(answer, 404, r"moli.toml: no speech model is set. Set speech to")
+    assert error["type"] == "not_found_error"
+
+
+def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
+    client = TestClient(app_of(Settings(speech=str(tmp_path / "none"))))
+    assert refused(post(client), 502, "none: it cannot be loaded")["code"] == "model"
+
+
+def test_too_many_that_wait_are_refused(folder: str, said: Transcript) -> None:
+    app = app_of(Settings(speech=folder, queue=2))
+    with TestClient(app) as client, ThreadPoolExecutor(12) as pool:
+        with loading:  # so that the model cannot be loaded yet
+            asked = [pool.submit(post, client) for _ in range(12)]
+            ended = as_completed(asked)
+            busy = [next(ended).result() for _ in range(9)]  # one is heard and two wait
+        done = [each.result() for each in ended]
+        assert [each.status_code for each in done] == [200] * 3
+        assert {each.json()["text"] for each in done} == {said.text}
+        for each in busy:
+            refused(each, 429, "2 files wait for the speech model already")
+            assert each.headers["retry-after"] == "30"
+        assert post(client).status_code == 200  # there is room again
