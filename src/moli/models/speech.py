@@ -114,8 +114,8 @@ class _Whisper:
         # Many are kept in half precision, with which processors are slow.
         dtype = "auto" if cuda else torch.float32
         model: Any = load_model("AutoModelForSpeechSeq2Seq", reference, dtype=dtype)
-        self._settings = model.generation_config
-        if not hasattr(self._settings, "no_timestamps_token_id"):
+        settings = model.generation_config
+        if not hasattr(settings, "no_timestamps_token_id"):
             raise ModelError(
                 "its generation_config.json does not tell the tokens of times",
                 where=reference,
@@ -128,7 +128,7 @@ class _Whisper:
             from transformers.models.whisper.tokenization_whisper import LANGUAGES
         self._names: dict[str, str] = LANGUAGES
         # None in a model that knows English alone.
-        ids: dict[str, int] = getattr(self._settings, "lang_to_id", None) or {}
+        ids: dict[str, int] = getattr(settings, "lang_to_id", None) or {}
         self._codes = {number: mark.strip("<|>") for mark, number in ids.items()}
 
     def transcribe(
@@ -221,9 +221,8 @@ def read_sound(file: BinaryIO, rate: int) -> NDArray[np.float32]:
             sound, found = _mono(opened), opened.samplerate
     except soundfile.SoundFileError as error:
         told = getattr(error, "error_string", str(error)).rstrip(".")
-        raise _unusable(
-            f"no sound can be read from it ({told})", "Send WAV, FLAC, OGG or MP3."
-        ) from (error)
+        what = f"no sound can be read from it ({told})"
+        raise _unusable(what, "Send WAV, FLAC, OGG or MP3.") from error
     if not len(sound):
         raise _unusable("there is no sound in it", "Send a file with speech.")
     if not np.abs(sound).max() < _LOUDEST:  # which is also so for what is no number
@@ -236,9 +235,8 @@ def _mono(opened: Any) -> NDArray[np.float32]:
     rate = opened.samplerate
     slowest, fastest = _RATES
     if not slowest <= rate <= fastest:
-        raise _unusable(
-            f"it has {rate} samples a second", f"Send one of {slowest} to {fastest}, as 16000."
-        )
+        fix = f"Send one of {slowest} to {fastest}, as 16000."
+        raise _unusable(f"it has {rate} samples a second", fix)
     most = MAX_SECONDS * min(rate, _USUAL)
     block = max(1, _BLOCK // opened.channels)
     pieces, count = [np.empty(0, np.float32)], 0

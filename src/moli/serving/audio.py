@@ -114,14 +114,16 @@ async def transcriptions(
     transcribing: Transcribing = request.app.state.transcribing
     said = await transcribing.transcribe(body)
     if body.response_format in ("json", "verbose_json"):
-        told = _verbose(said, body.temperature) if body.response_format == "verbose_json" else {}
-        usage = {"type": "duration", "seconds": round(said.seconds, 2)}
-        return JSONResponse({"text": said.text, **told, "usage": usage}, headers=HEADERS)
+        seconds = round(said.seconds, 2)
+        told = {"text": said.text, "usage": {"type": "duration", "seconds": seconds}}
+        if body.response_format == "verbose_json":
+            told |= _details(said, body.temperature)
+        return JSONResponse(told, headers=HEADERS)
     plain = {"text": _text, "srt": _srt, "vtt": _vtt}[body.response_format](said)
     return PlainTextResponse(plain, headers=HEADERS)
 
 
-def _verbose(said: Transcript, temperature: float) -> dict[str, Any]:
+def _details(said: Transcript, temperature: float) -> dict[str, Any]:
     return {
         "task": "transcribe",
         "language": said.language,
