@@ -21,6 +21,7 @@ LIMITS = {
     "/v1/completions": {"max_tokens": 2, "n": 1},
     "/v1/responses": {"max_output_tokens": 2},
 }
+NO_HTTP = "Invalid HTTP request received."
 OFTEN = settings(
     max_examples=15, deadline=None, suppress_health_check=[*HealthCheck], derandomize=True
 )
@@ -54,6 +55,8 @@ def send(case: Any) -> None:
             case.body["model"] = "bear"
     response = case.call()
     assert response.status_code < 500, response.text
+    if response.text == NO_HTTP:  # which is below the API
+        return
     if response.status_code >= 400:
         error = response.json()["error"]
         assert {"message", "type", "param", "code"} == set(error)

@@ -79,6 +79,8 @@ def test_an_exchange_goes_with_its_shadows_and_feedback(database: Database) -> N
     store.remove(f"{1:032x}")
     assert [each.id for each in store.recent()] == [f"{2:032x}"]
     assert store.shadows(f"{1:032x}") == []
+    store.add(exchange(4, shadow_of=f"{1:032x}"))  # one that comes too late
+    assert store.shadows(f"{1:032x}") == []
     assert {each.answer_id for each in said.list()} == {f"{2:032x}", f"{3:032x}"}
 
 

@@ -104,5 +104,5 @@ def test_a_visitor_of_a_server_with_keys_signs_in(chromium: Any, tmp_path: Path)
                 titles = " ".join(page.locator(".documents .title").all_inner_texts())
                 assert sees in titles and ("board" in titles) == (sees == "board")
                 cookie = context.cookies()[0]
-                assert cookie["httpOnly"] and cookie["sameSite"] == "Strict"
+                assert cookie["httpOnly"] and cookie["sameSite"] == "Lax"
                 context.close()

@@ -91,7 +91,7 @@ def complete(backend: Backend, requests: Sequence[Request]) -> list[Completion]:
     for _ in rows:
         done.acquire()
     answers = [completion(row, each) for row, each in zip(rows, told, strict=True)]
-    if any(each.reason == "failed" for each in answers):
+    if any(each.reason not in ("stop", "length") for each in answers):
         raise ModelError("the model failed to answer", fix="Look into the log.")
     return answers
 

@@ -22,8 +22,13 @@ class ChatModel(Protocol):
         """Of the chat template; "" where it is not known here, or there is none."""
         ...
 
-    def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
+    def complete(
+        self, messages: Sequence[Message], *, max_tokens: int = 512, space: str = ""
+    ) -> str:
         """The assistant's next message, decoded greedily.
+
+        Args:
+            space: what one has had read is not kept for those of another.
 
         Raises:
             ModelError: the model did not answer.
@@ -40,7 +45,13 @@ class ScriptedChat:
         self.name = name or "scripted:" + (script if isinstance(script, str) else "function")
         self._script = script
 
-    def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:  # noqa: ARG002
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,  # noqa: ARG002
+        space: str = "",  # noqa: ARG002
+    ) -> str:
         return self._script if isinstance(self._script, str) else self._script(messages)
 
 

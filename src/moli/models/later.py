@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class LaterChat:
-    """Whoever needs the model before it is loaded waits; if it cannot be, each is told why."""
+    """Whoever needs the model before it is loaded waits; if it cannot be, the next one tries."""
 
     def __init__(self, name: str, load: Callable[[], ChatModel]) -> None:
         self.name = name
@@ -23,20 +23,23 @@ class LaterChat:
         self._turn = threading.Lock()
 
     def begin(self) -> Future[ChatModel]:
-        """Load it in the background, if that was not begun before."""
+        """Load it in the background, if that was not begun before, or failed."""
         with self._turn:
-            if self._loading is None:
+            loading = self._loading
+            if loading is None or (loading.done() and loading.exception()):
                 pool = ThreadPoolExecutor(1, thread_name_prefix="load")
-                self._loading = pool.submit(self._load)
-                self._loading.add_done_callback(self._tell)
-            return self._loading
+                loading = self._loading = pool.submit(self._load)
+                loading.add_done_callback(self._tell)
+            return loading
 
     @property
     def template_sha256(self) -> str:
         return self.begin().result().template_sha256
 
-    def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
-        return self.begin().result().complete(messages, max_tokens=max_tokens)
+    def complete(
+        self, messages: Sequence[Message], *, max_tokens: int = 512, space: str = ""
+    ) -> str:
+        return self.begin().result().complete(messages, max_tokens=max_tokens, space=space)
 
     def _tell(self, loading: Future[ChatModel]) -> None:
         ends = not threading.main_thread().is_alive()  # the program, and this with it

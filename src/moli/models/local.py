@@ -29,10 +29,12 @@ class LocalChat:
         self.template_sha256 = hash_template(base.tokenizer)
         self._backend = base.backend
 
-    def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
+    def complete(
+        self, messages: Sequence[Message], *, max_tokens: int = 512, space: str = ""
+    ) -> str:
         most = min(max_tokens, int(self.places * _ANSWER))
         ids = fitting(self.tokenizer, messages, self.places - most)
-        [answer] = complete(self._backend, [Request(ids, Sampling(most))])
+        [answer] = complete(self._backend, [Request(ids, Sampling(most), space=space)])
         return answer.text.strip()
 
 
@@ -55,7 +57,13 @@ class TranslatingChat:
         self._model = model.to(device).eval()
         self._turn = threading.Lock()  # generation keeps state in the model
 
-    def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        space: str = "",  # noqa: ARG002
+    ) -> str:
         import torch
 
         ids = torch.tensor([fitting(self.tokenizer, messages, self.places)])

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -76,7 +77,21 @@ def median_seconds(call: Callable[[], object], times: int = 5) -> float:
 
 
 def available_memory() -> int:
-    """Bytes of main memory that programs may still take."""
+    """Bytes of main memory that programs may still take, in this container if it is one."""
+    return min(_free_memory(), _left_in_cgroup())
+
+
+def _left_in_cgroup() -> int:
+    """What a container's limit leaves; a large number without one."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        most = (group / "memory.max").read_text().strip()
+        return int(most) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return 1 << 62
+
+
+def _free_memory() -> int:
     if platform.system() == "Linux":
         with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
             for line in file:

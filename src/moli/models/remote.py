@@ -43,7 +43,13 @@ class RemoteChat:
                 f"{part} cannot be used ({error})", where=name, fix=f"Correct {part}."
             ) from error
 
-    def complete(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        space: str = "",  # noqa: ARG002
+    ) -> str:
         body = {
             "model": self._model,
             "messages": [{"role": each.role, "content": each.content} for each in messages],

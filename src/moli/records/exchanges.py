@@ -33,7 +33,7 @@ class Exchange:
     Attributes:
         kind: whether a conversation was answered or a text continued.
         model: the name it was asked by.
-        adapter: the hash of its content; "" for the base alone.
+        adapter: the hash of its content, or of a whole model trained here; "" for others.
         template_sha256: of the chat template; "" where none was used.
         prompt_sha256: of the tokens that the model was given, as 4 bytes each, little-endian.
         messages: the conversation; of a text that was continued, the text as a user's.

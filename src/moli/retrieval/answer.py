@@ -65,7 +65,7 @@ class Answerer:
             lexical = self._retriever.indexes.lexical
             evidence = weigh(question, hits, headings, self._retriever.encoder, lexical)
         with clock.time("answer"):
-            read, prompt_sha256 = self._sentences(question, hits, evidence)
+            read, prompt_sha256 = self._sentences(question, hits, evidence, tenant)
             sentences = tuple(
                 Sentence(text, supported, tuple(_cite(each, documents) for each in quotes))
                 for text, quotes, supported in read
@@ -93,7 +93,7 @@ class Answerer:
         return answer_of(trace)
 
     def _sentences(
-        self, question: str, hits: Sequence[Hit], evidence: Sequence[Candidate]
+        self, question: str, hits: Sequence[Hit], evidence: Sequence[Candidate], tenant: str
     ) -> tuple[list[Read], str]:
         """The answer's sentences, and the hash of the prompt if a model worded them."""
         if self._chat is None:
@@ -104,7 +104,8 @@ class Answerer:
         if not hits:
             return [], ""
         prompt = grounding_prompt(question, hits)
-        return read_answer(self._chat.complete(prompt.messages()), hits), prompt.sha256
+        said = self._chat.complete(prompt.messages(), space=tenant)
+        return read_answer(said, hits), prompt.sha256
 
 
 def _cite(quote: Quote, documents: Mapping[int, Document]) -> Citation:

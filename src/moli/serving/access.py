@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -69,16 +69,24 @@ class Doorkeeper:
         self._turn = threading.Lock()
         self._read_at = -math.inf
         self._good: dict[str, Key] = {}
-        self._closed = public
+        self._closed = True  # until the keys were read
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what is known of the keys is not old."""
+        return time.monotonic() - self._read_at <= _FRESH
+
+    def read(self) -> None:
+        """Look which keys there are. May be called from any thread."""
+        with self._turn:
+            if not self.fresh:
+                good = self._store.good()
+                self._closed = self._public or bool(good or self._store.list())
+                self._good, self._read_at = good, time.monotonic()
 
     def caller(self, secret: str) -> Caller | None:
-        """Who shows a secret; None if they may not come in. May be called from any thread."""
-        with self._turn:
-            if time.monotonic() - self._read_at > _FRESH:
-                self._good = self._store.good()
-                self._closed = self._public or bool(self._good or self._store.list())
-                self._read_at = time.monotonic()
-            key = self._good.get(hash_secret(secret)) if secret else None
+        """Who shows a secret, by what was read last; None if they may not come in."""
+        key = self._good.get(hash_secret(secret)) if secret else None
         if key:
             return Caller(key.name, key.scope == "admin", key.tenant, frozenset(key.groups))
         return None if self._closed else self._owner
@@ -114,10 +122,13 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if scope["type"] == "lifespan" or path in _OPEN or path.startswith("/_nicegui/"):
+        if scope["type"] == "lifespan" or path in _OPEN:
             await self._app(scope, receive, send)
             return
-        caller = await run_in_threadpool(self._doorkeeper.caller, _secret(Headers(scope=scope)))
+        secret, doorkeeper = _secret(Headers(scope=scope)), self._doorkeeper
+        if not doorkeeper.fresh:  # the store is asked, and not by the loop
+            await run_in_threadpool(doorkeeper.read)
+        caller = doorkeeper.caller(secret)
         if caller is None:
             await _refusal(scope)(scope, receive, send)
             return
@@ -150,11 +161,7 @@ def _secret(headers: Headers) -> str:
     kind, _, secret = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return secret.strip()
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return cookie.value if cookie else ""
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
 
 
 def _refusal(scope: Scope) -> ASGIApp:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from moli.serving.models import Models, Offered, Served
 
 _RETRY = 2  # seconds after which a full queue is worth another try
+_UNSAID = 4096  # tokens of an answer at most where nobody says how many: room is taken for them
 
 
 class Answering:
@@ -84,11 +85,12 @@ class Answering:
         wanted, served = asked.wanted, asked.served
 
         def begin() -> None:
-            if served.backend.waiting >= self._settings.queue:
+            more = max(len(wanted.texts), 1) * wanted.count - 1
+            if served.backend.waiting + more >= self._settings.queue:
                 raise BusyError(
                     _RETRY,
                     f"{served.backend.waiting} answers wait for this model already",
-                    fix=f"Ask again in {_RETRY} s.",
+                    fix=f"Ask again in {_RETRY} s, and for {self._settings.queue} at most.",
                 )
             prompts = [ids for ids in _prompts(wanted, served) for _ in range(wanted.count)]
             samplings = [
@@ -117,7 +119,7 @@ class Answering:
             kind="chat" if wanted.messages else "text",
             model=served.name,
             base=served.base,
-            adapter=served.adapter,
+            adapter=served.content,
             template_sha256=served.template_sha256 if wanted.messages else "",
             prompt_sha256=_hash(asked.prompts),
             messages=said,
@@ -178,12 +180,12 @@ def _prompts(wanted: Wanted, served: Served) -> list[list[int]]:
 def _sampling(wanted: Wanted, served: Served, prompt: int, number: int) -> Sampling:
     """For one of several answers to a prompt: each is drawn from a seed of its own."""
     room = max(1, served.places - prompt)
-    made = replace(wanted.sampling, max_tokens=min(wanted.most or room, room))
+    made = replace(wanted.sampling, max_tokens=min(wanted.most or _UNSAID, room))
     if made.seed is not None:
         made = replace(made, seed=(made.seed + number) % (1 << 63))
     if wanted.must_call:
         tools = [each for each in wanted.tools if each.name in wanted.must_call]
-        dialect = dialect_of(served.tokenizer.chat_template or "")
+        dialect = dialect_of(served.template)
         added = served.tokenizer.get_added_vocab()
         made = replace(made, form=call_form(dialect, tools, wanted.several, added))
     return made

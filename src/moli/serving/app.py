@@ -2,7 +2,7 @@
 
 app = create_app(workspace)
 
-Endpoints are plain functions, so each call runs in a thread of its own and none holds up another.
+Endpoints that work are plain functions, so each call has a thread; what takes long takes turns.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from moli.serving.errors import install
 from moli.serving.guard import Guard, is_loopback
 from moli.serving.library import Library
 from moli.serving.observing import Meters, Observed
+from moli.serving.turns import Turns
 from moli.workspace import Settings, Workspace
 from moli.workspace.filter import Filter
 
@@ -105,9 +106,11 @@ router = APIRouter()
 
 
 @router.post("/v1/ask")
-def ask(body: AskRequest, library: Served, caller: Who) -> Answer:
+def ask(body: AskRequest, library: Served, caller: Who, request: Request) -> Answer:
     """Answer a question from the documents."""
-    return library.ask(body.question, caller.visible(body.groups, body.where), caller.tenant)
+    visible = caller.visible(body.groups, body.where)
+    with request.app.state.turns.one():
+        return library.ask(body.question, visible, caller.tenant)
 
 
 @router.post("/v1/search")
@@ -169,7 +172,7 @@ def status(library: Served, visible: Visible) -> dict[str, Any]:
 
 
 @router.get("/health")
-def health() -> dict[str, str]:
+async def health() -> dict[str, str]:
     """Say that the server is up."""
     return {"status": "ok", "version": __version__}
 
@@ -229,6 +232,7 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
     state = app.state
     state.workspace, state.bases, state.meters = workspace, Bases(_elsewhere(settings)), Meters()
     state.library = Library.open(workspace, state.bases)
+    state.turns = Turns(settings.queue)
     state.encoders = Encoders(workspace, state.library.encoder)
     state.transcribing = Transcribing(settings)
     state.answering = Answering(workspace, state.bases, state.meters)

@@ -120,9 +120,9 @@ class Asked:
         Raises:
             ModelError: one failed.
         """
-        readers = [self._reader() for _ in self._rows]
         left = len(self._rows)
         try:
+            readers = [self._reader() for _ in self._rows]
             while left:
                 number, delta = await self._told.get()
                 self.timings.setdefault("first", self._elapsed())
@@ -170,7 +170,7 @@ class Asked:
     def _reader(self) -> Calls | None:
         if not self.wanted.tools:
             return None
-        return Calls(dialect_of(self.served.tokenizer.chat_template or ""), self.wanted.tools)
+        return Calls(dialect_of(self.served.template), self.wanted.tools)
 
     def cancel(self) -> None:
         """Stop what is not complete."""
@@ -179,9 +179,13 @@ class Asked:
                 row.cancel()
 
     def usage(self) -> tuple[int, int, int]:
-        """Tokens of the prompts, of the answers, and those of the prompts that were kept."""
-        prompts = sum(row.prompt for row in self._rows)
-        return prompts, sum(map(_tokens, self._pieces)), sum(row.cached for row in self._rows)
+        """Tokens of the prompts, of the answers, and those of the prompts that were kept.
+
+        A prompt counts once, however many answers it has.
+        """
+        once = self._rows[:: self.wanted.count]
+        read, kept = sum(row.prompt for row in once), sum(row.cached for row in once)
+        return read, sum(map(_tokens, self._pieces)), kept
 
     def choices(self) -> tuple[Choice, ...]:
         """The answers, when they are complete."""

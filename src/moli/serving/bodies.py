@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from moli.records.errors import InputError
 from moli.records.generation import Form, Sampling
@@ -35,6 +35,14 @@ class Body(BaseModel):
     """A body, of which unknown fields are refused, for what is ignored in silence is not missed."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        """Null means what leaving a field out means, as clients take it to."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class TextPart(Body):
@@ -239,6 +247,7 @@ class ChatRequest(Generation):
         must = must_call(tools, named or str(self.tool_choice))
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
         form = self.response_format.form() if self.response_format and not must else None
+        check_together(form, tools, str(self.tool_choice))
         return Wanted(
             model=self.model,
             sampling=self.sampling(logprobs, form),
@@ -249,6 +258,20 @@ class ChatRequest(Generation):
             must_call=must,
             several=self.parallel_tool_calls,
             told=self.told(),
+        )
+
+
+def check_together(form: Form | None, tools: Sequence[Tool], choice: str) -> None:
+    """See that an answer is not to have a form and to call tools at will.
+
+    Raises:
+        InputError: it is; a form would bind every word, so that no tool could be called.
+    """
+    if form and tools and choice == "auto":
+        raise InputError(
+            "an answer of a form cannot call tools at will",
+            where="tool_choice",
+            fix="Give none or required, or leave the form out.",
         )
 
 

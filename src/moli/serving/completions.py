@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -174,7 +175,7 @@ def _text_logprobs(asked: Asked, pieces: Sequence[Piece]) -> dict[str, Any] | No
     if not rows:
         return None
     tokens = [asked.token(token)["token"] for token, _, _ in rows]
-    offsets = [sum(map(len, tokens[:number])) for number in range(len(tokens))]
+    offsets = [0, *accumulate(map(len, tokens[:-1]))]
     return {
         "tokens": tokens,
         "token_logprobs": [logprob for _, logprob, _ in rows],

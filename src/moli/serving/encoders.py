@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from moli.models.embedding import Encoder
 from moli.records.errors import InputError, NotFoundError
 from moli.records.examples import Example, Scored, Text
+from moli.serving.turns import Turns
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -76,6 +77,7 @@ class Encoders:
         # One thread at a time: proving that samples may be packed changes a model for a moment,
         # and a single forward pass takes all cores anyway.
         self._turn = threading.Lock()
+        self._turns = Turns(workspace.settings.queue)
 
     def encode(self, model: str, texts: Sequence[str]) -> Encoded:
         """Make vectors of texts.
@@ -87,6 +89,7 @@ class Encoders:
         Raises:
             NotFoundError: there is no such model.
             InputError: it is for something else, or several models fit a hash.
+            BusyError: too many wait for trained models.
             ModelError: it cannot be loaded, or is not what it was.
         """
         return self._encoded(model, self._stored(model, _EMBEDDING), texts)
@@ -143,7 +146,7 @@ class Encoders:
         """What a trained model makes of examples, a row for each, and the tokens that it read."""
         from moli.training import inference
 
-        with self._turn:
+        with self._turns.one(), self._turn:
             trained = self._trained(stored)
             groups = trained.task.samples(examples, training=False)
             samples = [each for group in groups for each in group]

@@ -7,14 +7,14 @@ it points at from then on. Each base is loaded once, whatever adapters are asked
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moli.models.backend import Backend
 from moli.models.engine.bases import Base, Bases
 from moli.models.hashes import hash_template
 from moli.models.text import is_encoder, load_config, load_tokenizer, runs_here
-from moli.records.errors import ModelError, MoliError, NotFoundError
+from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
 from moli.serving.observing import log
 from moli.training.trained import check_contract, recipe_of
 from moli.workspace import Workspace
@@ -33,6 +33,7 @@ class Served:
         adapter: the name of its content, "" for a base alone.
         tokenizer: with the chat template that the model was trained with.
         places: tokens of a conversation at most.
+        content: the hash of what was trained here, an adapter or a whole model; "" for others.
     """
 
     name: str
@@ -41,6 +42,14 @@ class Served:
     adapter: str
     tokenizer: Any
     places: int
+    content: str = ""
+
+    @property
+    def template(self) -> str:
+        """The chat template for conversations with tools; "" where there is none."""
+        if not self.tokenizer.chat_template:
+            return ""
+        return str(self.tokenizer.get_chat_template(tools=[{}]))
 
     @property
     def template_sha256(self) -> str:
@@ -66,6 +75,7 @@ class Models:
         self._default = workspace.settings.model if _writes_here(workspace.settings.model) else ""
         self._bases = bases
         self._adapters: dict[tuple[str, str], Any] = {}  # base and content to tokenizer
+        self._checked: set[str] = set()
         self._good: dict[str, Served] = {}  # what each alias last meant that could be had
         self._turn = threading.RLock()  # a model is loaded once, however many ask for it
 
@@ -86,8 +96,8 @@ class Models:
 
         Raises:
             NotFoundError: there is none; names that are near are told.
-            InputError: several models fit a hash.
-            ModelError: it does not write, cannot share its base, or is not what it was; of an
+            InputError: several models fit a hash, or it does not write.
+            ModelError: it cannot share its base, or is not what it was; of an
                 alias that meant something good before, that is meant instead.
         """
         if name in ("", self._default) and self._default:
@@ -108,16 +118,26 @@ class Models:
     def _of(self, name: str, stored: StoredModel) -> Served:
         made = stored.manifest
         if made.task not in _WRITES:
-            raise ModelError(
+            raise InputError(
                 f"a model of the task {made.task}, which does not write",
                 where=name,
                 fix="Ask one that was tuned for 'instruction'.",
             )
         if made.method == "full":
-            return self._alone(name, str(stored.folder), stored.name)
+            self._check(stored, weights=False)
+            alone = self._alone(name, str(stored.folder), stored.name)
+            return replace(alone, content=stored.hash)
         base = self._bases.get(made.base)
         tokenizer = self._adapted(base, stored)
-        return Served(name, base.backend, made.base, stored.hash, tokenizer, base.places)
+        return Served(
+            name, base.backend, made.base, stored.hash, tokenizer, base.places, stored.hash
+        )
+
+    def _check(self, stored: StoredModel, *, weights: bool) -> None:
+        """See once that a model is what it was; each content is checked once."""
+        if stored.hash not in self._checked:
+            check_contract(stored, recipe_of(stored), weights=weights)
+            self._checked.add(stored.hash)
 
     def _alone(self, name: str, reference: str, known: str) -> Served:
         """A whole model; `known` is what it is called where others see it."""
@@ -141,9 +161,11 @@ class Models:
 
     def _adapted(self, base: Base, stored: StoredModel) -> Any:
         key = stored.manifest.base, stored.hash
+        if known := self._adapters.get(key):
+            return known
         with self._turn:
             if key not in self._adapters:
-                check_contract(stored, recipe_of(stored), weights=base.here)
+                self._check(stored, weights=base.here)
                 base.backend.add(stored.hash, stored.folder)
                 self._adapters[key] = load_tokenizer(str(stored.folder))
             return self._adapters[key]

@@ -10,7 +10,7 @@ from pydantic import Field
 from moli.records.generation import Form, Sampling
 from moli.records.messages import Message, Tool, ToolCall
 from moli.serving.asked import Wanted
-from moli.serving.bodies import Body, Function, Text, form_of, must_call
+from moli.serving.bodies import Body, Function, Text, check_together, form_of, must_call
 
 # Of a request, what an exchange has in fields of its own.
 _ELSEWHERE = {"model", "input", "tools", "stream", "user", "previous_response_id"}
@@ -130,13 +130,15 @@ class ResponseRequest(Body):
         tools = tuple(each.record() for each in self.tools)
         named = self.tool_choice.name if isinstance(self.tool_choice, NamedTool) else ""
         must = must_call(tools, named or str(self.tool_choice))
+        form = None if must else self.text.format.form()
+        check_together(form, tools, str(self.tool_choice))
         instructed = [Message("system", self.instructions)] if self.instructions else []
         return Wanted(
             model=self.model,
             sampling=Sampling(
                 temperature=1.0 if self.temperature is None else self.temperature,
                 top_p=1.0 if self.top_p is None else self.top_p,
-                form=None if must else self.text.format.form(),
+                form=form,
             ),
             most=self.max_output_tokens,
             messages=(*instructed, *before, *messages_of(self.input)),

@@ -20,7 +20,10 @@ class ExchangeStore:
         self._database = database
 
     def add(self, exchange: Exchange) -> None:
-        """Keep an exchange; it is on disk when this returns."""
+        """Keep an exchange; it is on disk when this returns.
+
+        A shadow of one that was removed meanwhile is not kept.
+        """
         row = {
             "id": exchange.id,
             "created_at": exchange.created_at,
@@ -29,8 +32,12 @@ class ExchangeStore:
             "shadow_of": exchange.shadow_of,
             "payload": _EXCHANGE.dump_python(exchange, mode="json"),
         }
+        table = schema.exchanges
+        shown = sa.select(table.c.id).where(table.c.id == exchange.shadow_of)
         with self._database.write() as connection:
-            connection.execute(sa.insert(schema.exchanges).values(**row))
+            if exchange.shadow_of and connection.execute(shown).first() is None:
+                return
+            connection.execute(sa.insert(table).values(**row))
 
     def get(self, exchange_id: str) -> Exchange:
         """An exchange by its whole id.

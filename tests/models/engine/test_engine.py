@@ -254,3 +254,25 @@ def test_other_weights_are_taken_between_calls(tmp_path: Path, kind: str) -> Non
     assert [each.ids for each in changing.complete(asked)] == wanted
     with pytest.raises(ModelError, match="has no"):
         changing.change({"nothing.weight": torch.zeros(1)})
+
+
+def test_rows_at_work_pass_nothing_on_when_the_weights_change(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = write(tmp_path / "one", "llama")
+    changing = engine(base, rows=2)
+    long = Request(prompts()[0], Sampling(max_tokens=60, ends=False))
+    changing.submit(long, [].append)
+    for _ in range(3):
+        changing.step()
+    other = AutoModelForCausalLM.from_pretrained(base)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for weight in other.parameters():
+            if weight.dim() > 1:
+                weight.normal_(0, 0.3)
+    other.save_pretrained(tmp_path / "other")
+    changing.change(other.state_dict())
+    [answer] = changing.complete([Request(prompts()[0], Sampling(max_tokens=TOKENS))])
+    assert answer.cached == 0
+    assert answer.ids == expected(str(tmp_path / "other"), prompts()[:1], TOKENS)[0]

@@ -100,6 +100,8 @@ class Bases:
         Raises:
             ModelError: it cannot be loaded, does not write, or its server cannot be reached.
         """
+        if base := self._loaded.get(reference):
+            return base
         with self._turn:
             if reference not in self._loaded:
                 other = self._elsewhere

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 
 _FIRST = 256  # places that rows begin with
@@ -49,7 +52,12 @@ class Cache:
 
     def _empty(self, like: torch.Tensor) -> torch.Tensor:
         # Zeros, not what is there: hidden places are multiplied by 0, and 0 * nan is nan.
-        return like.new_zeros(self.slots, like.shape[1], self.places, like.shape[3])
+        shape = (self.slots, like.shape[1], self.places, like.shape[3])
+        if like.device.type != "cpu":
+            return like.new_zeros(shape)
+        # PyTorch would write them; NumPy has the kernel give pages of zeros when they are touched.
+        zeros = np.zeros(math.prod(shape) * like.itemsize, np.uint8)
+        return torch.from_numpy(zeros).view(like.dtype).view(shape)
 
     def slots_for(self, places: int) -> int:
         """How many slots there would be if a row needed so many places."""

@@ -80,7 +80,10 @@ class Slots:
         return last
 
     def forget(self) -> None:
-        """What is kept is not used again; without rows, its memory is given back."""
+        """What has been read is not used again; without rows, its memory is given back."""
+        for held in self._held[: self.taken]:
+            if held:
+                held.space = object()  # a row goes on, and shares with nobody
         for slot in range(self.taken, len(self._held)):
             self._held[slot] = None
         if not self.taken:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from moli.models.engine.adapters import read_adapter
 from moli.models.engine.engine import Engine, Row
-from moli.records.generation import Delta, Hear, Request
+from moli.records.generation import Delta, Hear, Reason, Request
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -90,11 +90,18 @@ class Worker:
                 worked = self._engine.step()
             except Exception:  # noqa: BLE001 - logged; those who wait are told, others served
                 _log.exception("a step of the engine failed")
-                self._engine.end("failed")
+                self._end("failed")
                 continue
             if not worked and not self._calls:
                 self._wake.wait()
-        self._engine.end("cancelled")
+        self._end("cancelled")
+
+    def _end(self, reason: Reason) -> None:
+        """End all that is under way; what fails at that does not end this thread."""
+        try:
+            self._engine.end(reason)
+        except Exception:  # noqa: BLE001 - logged
+            _log.exception("the engine could not end its rows")
 
 
 def _guarded(hear: Hear) -> Hear:

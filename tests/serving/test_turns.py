@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from moli.records.errors import BusyError
+from moli.serving.turns import Turns
+
+
+def test_more_than_there_is_room_for_are_told_to_come_back() -> None:
+    turns = Turns(2)
+    with turns.one(), turns.one():
+        with pytest.raises(BusyError) as refused, turns.one():
+            pass
+        assert refused.value.seconds > 0
+    with turns.one():  # there is room again
+        pass
+
+
+def test_a_turn_is_given_back_by_what_fails() -> None:
+    turns = Turns(1)
+    for _ in range(3):
+        with pytest.raises(ValueError), turns.one():
+            raise ValueError
+
+
+def test_threads_are_spared_for_what_is_quick() -> None:
+    turns, begun, end = Turns(1000), threading.Semaphore(0), threading.Event()
+
+    def work() -> None:
+        with turns.one():
+            begun.release()
+            end.wait(20)
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for each in threads:
+        each.start()
+    for _ in threads:
+        begun.acquire()
+    with pytest.raises(BusyError), turns.one():
+        pass
+    end.set()
+    for each in threads:
+        each.join()
