@@ -62,3 +62,14 @@ def test_the_watch_sees_what_it_is_there_for(tmp_path: object) -> None:
         f"{tmp_path}/written",
     )
     assert json.loads(seen) == [f"open {tmp_path}/written"]
+
+
+def test_a_server_is_ready_before_what_runs_language_models_is_imported() -> None:
+    """Those take longer to import than all else at its start."""
+    program = """
+        import json, sys
+        import moli.console.server
+        heavy = {"torch", "transformers", "peft"}
+        print(json.dumps([each for each in heavy if each in sys.modules]))
+    """
+    assert json.loads(run_python(program)) == []

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from moli.models.backend import Backend
-from moli.models.probe import available_memory
 from moli.models.text import load_tokenizer, places_of
 from moli.workspace.settings import BACKEND_KEY
 
@@ -75,11 +74,12 @@ def _drive(base: Elsewhere) -> Base:
 
 def _free(device: torch.device) -> int:
     """Bytes that may still be taken where a model is."""
-    if device.type == "cuda":
-        import torch
+    import torch
 
-        return int(torch.cuda.mem_get_info(device)[0])
-    return available_memory()
+    from moli.models.probe import available_memory
+
+    on_gpu = device.type == "cuda"
+    return int(torch.cuda.mem_get_info(device)[0]) if on_gpu else available_memory()
 
 
 class Bases:
