@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from moli.records.errors import ModelError
+from moli.records.errors import InputError, ModelError
 from moli.records.generation import Completion, Delta, Hear, Reason, Request
 
 if TYPE_CHECKING:
@@ -67,6 +67,25 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Stop; what is under way ends as cancelled."""
+
+
+def check_request(request: Request, places: int, adapters: Container[str]) -> None:
+    """See that a request can be answered by a model with so many places and these adapters.
+
+    Raises:
+        InputError: it has no tokens or too many, or an adapter that was not added.
+    """
+    length = len(request.ids)
+    if not length:
+        raise InputError("the prompt has no tokens", fix="Say something.")
+    if length >= places:
+        raise InputError(
+            f"the prompt has {length:,} tokens, and the model has places for {places:,} with its "
+            "answer",
+            fix="Shorten it.",
+        )
+    if request.adapter and request.adapter not in adapters:
+        raise InputError(f"no adapter is called '{request.adapter}' here", fix="Add it first.")
 
 
 def complete(backend: Backend, requests: Sequence[Request]) -> list[Completion]:

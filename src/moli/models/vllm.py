@@ -25,9 +25,10 @@ from typing import Any
 
 import httpx
 
+from moli.models.backend import check_request
 from moli.models.vllm_desk import Desk
 from moli.models.vllm_wire import Kind, body, cached_of, delta_of, error_in, events, kind_of
-from moli.records.errors import InputError, ModelError
+from moli.records.errors import ModelError
 from moli.records.generation import Delta, Hear, Reason, Request
 
 _log = logging.getLogger(__name__)
@@ -135,19 +136,9 @@ class RemoteBackend:
             InputError: the request has no tokens or too many, an adapter that was not added, or
                 something that this kind of server cannot do.
         """
-        length, places = len(request.ids), self.facts.places
-        if not length:
-            raise InputError("the prompt has no tokens", fix="Say something.")
-        if length >= places:
-            raise InputError(
-                f"the prompt has {length:,} tokens, and the model has places for {places:,} with "
-                "its answer",
-                fix="Shorten it.",
-            )
-        if request.adapter and request.adapter not in self._folders:
-            raise InputError(f"no adapter is called '{request.adapter}' here", fix="Add it first.")
-        salt = self._salt(request.space)
-        asked = body(self._desk.server, self.facts.base, request, places - length, salt)
+        check_request(request, self.facts.places, self._folders)
+        room, salt = self.facts.places - len(request.ids), self._salt(request.space)
+        asked = body(self._desk.server, self.facts.base, request, room, salt)
         stream = Stream(request, hear, self._loop)
         self._streams.add(stream)
         self._loop.call_soon_threadsafe(self._begin, stream, asked)

@@ -101,9 +101,6 @@ def _answer(request: Request, name: str, groups: Sequence[str] | None) -> Trace 
     library: Library = request.app.state.library
     number = next((name.removeprefix(p) for p in _PREFIXES if name.startswith(p)), name)
     try:
-        exchange = workspace.exchanges.get(number)
+        return workspace.exchanges.shown(number, caller.tenant)
     except NotFoundError:
         return library.trace(name, caller.visible(groups), caller.tenant)
-    if exchange.tenant != caller.tenant or exchange.shadow_of:
-        raise NotFoundError(f"no trace '{name}'", fix="Copy the id that an answer gave.")
-    return exchange

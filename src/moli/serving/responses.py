@@ -78,11 +78,11 @@ def _exchange(request: Request, response_id: str) -> Exchange:
     if not response_id.startswith(_PREFIX):
         raise unknown
     try:
-        found = workspace.exchanges.get(response_id.removeprefix(_PREFIX))
+        tenant = request.state.caller.tenant
+        found = workspace.exchanges.shown(response_id.removeprefix(_PREFIX), tenant)
     except NotFoundError:
         raise unknown from None
-    own = found.tenant == request.state.caller.tenant and not found.shadow_of
-    if not own or found.kind != "chat" or not found.sampling.get("store", True):
+    if found.kind != "chat" or not found.sampling.get("store", True):
         raise unknown
     return found
 

@@ -50,10 +50,19 @@ class ExchangeStore:
         with self._database.read() as connection:
             payload = connection.execute(query).scalar_one_or_none()
         if payload is None:
-            raise NotFoundError(
-                f"no exchange '{exchange_id}'", fix="Copy the id that the answer came with."
-            )
+            raise _unknown(exchange_id)
         return _EXCHANGE.validate_python(payload)
+
+    def shown(self, exchange_id: str, tenant: str) -> Exchange:
+        """An exchange of a tenant's own, whose answer was shown.
+
+        Raises:
+            NotFoundError: there is none, it is another tenant's, or was answered unseen.
+        """
+        found = self.get(exchange_id)
+        if found.tenant != tenant or found.shadow_of:
+            raise _unknown(exchange_id)
+        return found
 
     def remove(self, exchange_id: str) -> None:
         """Remove an exchange, what was answered beside it, and what was said of it."""
@@ -85,3 +94,9 @@ class ExchangeStore:
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(table.c.created_at)).scalars().all()
         return [_EXCHANGE.validate_python(row) for row in rows]
+
+
+def _unknown(exchange_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"no exchange '{exchange_id}'", fix="Copy the id that the answer came with."
+    )

@@ -233,23 +233,29 @@ def test_a_long_row_has_others_wait_only_as_long_as_it_is_there() -> None:
     assert (cache.slots, cache.places, cache.narrowed) == (4, 256, False)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_other_weights_are_taken_between_calls(tmp_path: Path, kind: str) -> None:
-    """As reinforcement learning changes them; what was read with the old ones is not used."""
+def other_weights(base: str, folder: Path) -> dict[str, torch.Tensor]:
+    """Those of another model of the same shape, which is saved in the folder."""
     from transformers import AutoModelForCausalLM
 
-    base = write(tmp_path / "one", kind)
-    changing = engine(base, rows=3)
-    asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
-    assert [each.ids for each in changing.complete(asked)] == expected(base, prompts(), TOKENS)
     other = AutoModelForCausalLM.from_pretrained(base)
     torch.manual_seed(5)
     with torch.no_grad():
         for weight in other.parameters():
             if weight.dim() > 1:
                 weight.normal_(0, 0.3)
-    other.save_pretrained(tmp_path / "other")
-    changing.change(other.state_dict())
+    other.save_pretrained(folder)
+    state: dict[str, torch.Tensor] = other.state_dict()
+    return state
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_weights_are_taken_between_calls(tmp_path: Path, kind: str) -> None:
+    """As reinforcement learning changes them; what was read with the old ones is not used."""
+    base = write(tmp_path / "one", kind)
+    changing = engine(base, rows=3)
+    asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
+    assert [each.ids for each in changing.complete(asked)] == expected(base, prompts(), TOKENS)
+    changing.change(other_weights(base, tmp_path / "other"))
     wanted = expected(str(tmp_path / "other"), prompts(), TOKENS)
     assert [each.ids for each in changing.complete(asked)] == wanted
     with pytest.raises(ModelError, match="has no"):
@@ -257,22 +263,13 @@ def test_other_weights_are_taken_between_calls(tmp_path: Path, kind: str) -> Non
 
 
 def test_rows_at_work_pass_nothing_on_when_the_weights_change(tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
     base = write(tmp_path / "one", "llama")
     changing = engine(base, rows=2)
     long = Request(prompts()[0], Sampling(max_tokens=60, ends=False))
     changing.submit(long, [].append)
     for _ in range(3):
         changing.step()
-    other = AutoModelForCausalLM.from_pretrained(base)
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for weight in other.parameters():
-            if weight.dim() > 1:
-                weight.normal_(0, 0.3)
-    other.save_pretrained(tmp_path / "other")
-    changing.change(other.state_dict())
+    changing.change(other_weights(base, tmp_path / "other"))
     [answer] = changing.complete([Request(prompts()[0], Sampling(max_tokens=TOKENS))])
     assert answer.cached == 0
     assert answer.ids == expected(str(tmp_path / "other"), prompts()[:1], TOKENS)[0]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moli.models.backend import completion
+from moli.models.backend import check_request, completion
 from moli.models.engine.adapters import Adapter
 from moli.models.engine.cache import Cache
 from moli.models.engine.grammar import Grammar, Grammars
@@ -183,16 +183,7 @@ class Engine:
 
     def _row(self, request: Request, hear: Hear) -> Row:
         length, sampling = len(request.ids), request.sampling
-        if not length:
-            raise InputError("the prompt has no tokens", fix="Say something.")
-        if length >= self._places:
-            raise InputError(
-                f"the prompt has {length:,} tokens, and the model has places for {self._places:,} "
-                "with its answer",
-                fix="Shorten it.",
-            )
-        if request.adapter and request.adapter not in self._lanes:
-            raise InputError(f"no adapter is called '{request.adapter}' here", fix="Add it first.")
+        check_request(request, self._places, self._lanes)
         most = min(length + sampling.max_tokens, self._places)
         if not self._cache.slots_for(most):
             raise _no_room(most)

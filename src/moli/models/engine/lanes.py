@@ -16,7 +16,7 @@ class Lanes:
         self._adapters: dict[str, Adapter] = {}
         self._lanes: list[str] = [""] * network.lanes
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._adapters
 
     def add(self, adapter: Adapter) -> None:
