@@ -44,6 +44,14 @@ def turns(*said: tuple[object, object]) -> str:
     return json.dumps({"messages": [{"role": role, "content": text} for role, text in said]})
 
 
+def called(name: str, arguments: str) -> str:
+    call = {"id": "c", "function": {"name": name, "arguments": arguments}}
+    asked = [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}]
+    return json.dumps(
+        {"messages": asked, "tools": [{"name": "now", "parameters": {"required": ["zone"]}}]}
+    )
+
+
 # A good row, then the bad one twice, so that they are too many to be passed over.
 ROWS = [
     ("escape", GOOD, '{"text": "x\\", "label": "y"}', "not JSON"),
@@ -78,7 +86,10 @@ ROWS = [
     ("no messages", CHAT, '{"messages": null}', "'messages' is not a list of turns"),
     ("middle", CHAT, turns(("user", "a"), ("system", "b"), ("assistant", "c")), "not the first"),
     ("twice", CHAT, turns(("user", "a"), ("assistant", "b"), ("assistant", "c")), "two turns of"),
-    ("only tools", CHAT, turns(("user", "a"), ("tool", "b")), "no turn of the assistant"),
+    ("only tools", CHAT, turns(("user", "a"), ("tool", "b")), "'messages[1]' answers no call"),
+    ("no tool", CHAT, called("look", "{}"), 'calls "look", which is not offered. The row offers:'),
+    ("no object", CHAT, called("now", "[]"), "with arguments that are no JSON object"),
+    ("lacking", CHAT, called("now", "{}"), "calls \"now\" without \"zone\", which is required"),
     ("offset", SPAN, SPAN.replace("[1]", "[-1]"), "does not stand in the context at -1"),
     ("off by one", SPAN, SPAN.replace("[1]", "[0]"), "does not stand in the context at 0"),
     ("offset text", SPAN, SPAN.replace("[1]", '["1"]'), "does not stand in the context at 1"),

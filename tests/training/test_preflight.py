@@ -15,7 +15,7 @@ from rich.console import Console
 from moli.cli.output import print_json
 from moli.cli.preflight import show
 from moli.records.examples import Conversation, Example, Labelled, Located, Pair
-from moli.records.messages import Message
+from moli.records.messages import Message, Tool, ToolCall
 from moli.training.inspection import bare, labels_of, lengths_of, repetitions
 from moli.training.preflight import Preflight, preflight
 from moli.training.recipe import make_recipe
@@ -64,6 +64,19 @@ def test_an_answer_more_is_no_repetition() -> None:
     said = [Conversation((asked, Message("assistant", each))) for each in ("one", "two")]
     found = repetitions(located([*said, Pair("a", "b"), Pair("a", "c")]), [])
     assert (found.exact, found.near, found.contradicting) == ((), (), ())
+
+
+def test_calls_and_tools_tell_conversations_apart() -> None:
+    def talk(city: str, *tools: Tool) -> Conversation:
+        call = ToolCall("c", "look", json.dumps({"city": city}))
+        return Conversation((Message("user", "Rain?"), Message("assistant", "", (call,))), tools)
+
+    tool, other = Tool("look"), Tool("look", parameters={"type": "object"})
+    train = [talk("Oslo", tool), talk("Turin", tool), talk("Oslo", other), talk("Oslo", tool)]
+    found = repetitions(located([*train, talk("oslo", tool)]), located([talk("Rome", other)], "b"))
+    assert found.exact == (("a:1", "a:4"),)
+    assert found.near == (("a:1", "a:5"),)
+    assert found.leaked == (("a:3", "b:1"),)
 
 
 def test_labels_are_counted_the_most_frequent_first() -> None:

@@ -44,16 +44,22 @@ You are then told what it gave."""
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A text and the parts of it that the assistant said, each with what ends its turn.
+    """A text, and what of it the assistant said.
 
     Attributes:
-        spans: first and last (exclusive) character of each part.
-        ended: whether the last part ends with the token that ends a text.
+        parts: of the text; each is cut into tokens by itself, see `prompt_ids`.
+        spans: first and last (exclusive) character of each answer, with what ends its turn.
+        ended: whether the last answer ends with the token that ends a text.
     """
 
-    text: str
+    parts: tuple[str, ...]
     spans: tuple[tuple[int, int], ...]
     ended: bool
+
+    @property
+    def text(self) -> str:
+        """The whole."""
+        return "".join(self.parts)
 
 
 def render(
@@ -71,20 +77,25 @@ def render(
     said = [number for number, each in enumerate(messages) if each.role == "assistant" and number]
     if not said:
         return []
-    wholes = [_text(tokenizer, messages[: number + 1], tools) for number in said]
-    starts = [
-        _start(whole, prompt(tokenizer, messages[:number], tools))
-        for number, whole in zip(said, wholes, strict=True)
+    messages, cut = _parted(tokenizer, messages)
+    prompts = [prompt(tokenizer, messages[:number], tools) for number in said]
+    wholes = [
+        _continued(asked, _text(tokenizer, messages[: number + 1], tools))
+        for number, asked in zip(said, prompts, strict=True)
     ]
+    starts = list(map(len, prompts))
     stop = tokenizer.eos_token or ""
     spans = [(start, _end(whole, start, stop)) for start, whole in zip(starts, wholes, strict=True)]
+
+    def made(whole: str, own: list[tuple[int, int]]) -> Rendered:
+        text = whole[: own[-1][1]]
+        ended = bool(stop) and text.endswith(stop)
+        places = [(a - text.count(cut, 0, a), b - text.count(cut, 0, b)) for a, b in own]
+        return Rendered(tuple(text.split(cut)), tuple(places), ended)
+
     if all(wholes[-1].startswith(w[:end]) for w, (_, end) in zip(wholes, spans, strict=True)):
-        ended = bool(stop) and wholes[-1][: spans[-1][1]].endswith(stop)
-        return [Rendered(wholes[-1][: spans[-1][1]], tuple(spans), ended)]
-    return [
-        Rendered(whole[: span[1]], (span,), bool(stop) and whole[: span[1]].endswith(stop))
-        for whole, span in zip(wholes, spans, strict=True)
-    ]
+        return [made(wholes[-1], spans)]
+    return [made(whole, [span]) for whole, span in zip(wholes, spans, strict=True)]
 
 
 def prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
@@ -99,20 +110,62 @@ def prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool] = 
 def prompt_ids(
     tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool] = ()
 ) -> list[int]:
-    """Its tokens. The template writes what marks the beginning, so the tokenizer adds nothing."""
-    text = prompt(tokenizer, messages, tools)
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    """Its tokens. The template writes what marks the beginning, so the tokenizer adds nothing.
+
+    Only the template writes tokens that mark turns. Where a user or a tool says one, as a document
+    might that wants to speak for somebody else, the text is cut within it: it is read as letters.
+    """
+    messages, cut = _parted(tokenizer, messages)
+    parts = prompt(tokenizer, messages, tools).split(cut)
+    read = [tokenizer(each, add_special_tokens=False, verbose=False) for each in parts]
+    return [token for each in read for token in each["input_ids"]]
 
 
-def _start(whole: str, asked: str) -> int:
-    """Where an answer starts."""
-    if not whole.startswith(asked):
-        raise InputError(
-            "the chat template does not write an answer as the continuation of its prompt",
-            where="template",
-            fix="Give one that does: template: FILE.jinja.",
-        )
-    return len(asked)
+def _parted(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[Message], str]:
+    """Messages with a character where they are to be cut, and that character."""
+    whole = "".join(each.content for each in messages)
+    cut = next(each for each in map(chr, range(0xE000, 0xF900)) if each not in whole)
+    words = sorted((each for each in _marking(tokenizer) if len(each) > 1), key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, words)) or "(?!)")
+
+    def parted(message: Message) -> Message:
+        if message.role == "assistant" or not pattern.search(message.content):
+            return message
+        content = pattern.sub(lambda found: found[0][0] + cut + found[0][1:], message.content)
+        return replace(message, content=content)
+
+    return [parted(each) for each in messages], cut
+
+
+def _marking(tokenizer: Any) -> set[str]:
+    """Tokens that say where a text or turn begins and ends, or who speaks."""
+    added = tokenizer.added_tokens_decoder.values()
+    return {str(each) for each in added if each.special} | set(tokenizer.all_special_tokens)
+
+
+def _continued(asked: str, whole: str) -> str:
+    """The prompt for an answer, and the answer as a rendering with it goes on.
+
+    Some templates write a turn with other spaces where one follows it, as Hermes's do a tool's. The
+    prompt is what is served.
+    """
+    if whole.startswith(asked):
+        return whole
+    words, at = asked.rstrip(), 0
+    for letter in filter(str.strip, words):
+        while whole[at : at + 1].isspace():
+            at += 1
+        if whole[at : at + 1] != letter:
+            break
+        at += 1
+    else:
+        if whole.startswith(asked[len(words) :], at):
+            return words + whole[at:]
+    raise InputError(
+        "the chat template does not write an answer as the continuation of its prompt",
+        where="template",
+        fix="Give one that does: template: FILE.jinja.",
+    )
 
 
 def _end(whole: str, start: int, stop: str) -> int:
@@ -126,21 +179,33 @@ def _text(
 ) -> str:
     from jinja2 import TemplateError
 
-    offered = [_offered(each) for each in tools] or None
     try:
-        template = tokenizer.get_chat_template(tools=offered)
-        if not knows_tools(template):
-            messages, offered = _in_words(messages, tools), None
         text = tokenizer.apply_chat_template(
-            _turns(messages, template), offered, tokenize=False, add_generation_prompt=asking
+            *shown(tokenizer, messages, tools), tokenize=False, add_generation_prompt=asking
         )
-    except (TemplateError, ValueError) as error:
+    except (TemplateError, TypeError, ValueError) as error:
         raise InputError(
             f"the chat template refuses the conversation ({error})",
             where="template",
             fix="Change the conversation's roles, or give another template.",
         ) from error
     return str(text)
+
+
+def shown(
+    tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
+    """Turns and tools as the tokenizer's template is given them.
+
+    Raises:
+        InputError: a call's arguments are no JSON object.
+        ValueError: there is no template.
+    """
+    offered = [_offered(each) for each in tools] or None
+    template = tokenizer.get_chat_template(tools=offered)
+    if not knows_tools(template):
+        messages, offered = _in_words(messages, tools), None
+    return _turns(messages, template), offered
 
 
 def _in_words(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
@@ -172,10 +237,11 @@ def _said(message: Message) -> Message:
 
 
 def _turns(messages: Sequence[Message], template: str) -> list[dict[str, Any]]:
-    named = {call.id: call.name for each in messages for call in each.calls}
+    named: dict[str, str] = {}
     short = dialect_of(template) is MISTRAL
     turns = []
     for each in messages:
+        named |= {call.id: call.name for call in each.calls}  # an id may be used again later
         turn: dict[str, Any] = {"role": each.role, "content": each.content}
         if each.calls:
             turn["tool_calls"] = [

@@ -3,14 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from moli.records.messages import Message
+from moli.records.messages import Message, Tool
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns between a person and an assistant, of whom the assistant is to be learnt."""
+    """Turns between a person and an assistant, of whom the assistant is to be learnt.
+
+    Attributes:
+        tools: that the assistant may call.
+    """
 
     messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class Tool:
 
     name: str
     description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=_none)
+    parameters: Mapping[str, Any] = field(default_factory=_none, hash=False)  # a dict has none
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from moli.records.examples import (
     Span,
     Text,
 )
+from moli.records.messages import Message, Tool
 from moli.training.samples import Sample
 
 _BINS = 12
@@ -112,7 +114,8 @@ def given_of(example: Example) -> str:
         case Pair():
             return example.source
         case Conversation():
-            return "\n".join(f"{each.role}: {each.content}" for each in example.messages[:-1])
+            turns = (f"{each.role}: {_said(each)}" for each in example.messages[:-1])
+            return "\n".join((*map(_offered, example.tools), *turns))
         case Span():
             return f"{example.question}\n{example.context}"
         case Scored():
@@ -131,7 +134,7 @@ def wanted_of(example: Example) -> str:
         case Pair():
             return example.target
         case Conversation():
-            return example.messages[-1].content
+            return _said(example.messages[-1])
         case Span():
             return "\n".join(example.answers)
         case Scored():
@@ -140,6 +143,15 @@ def wanted_of(example: Example) -> str:
             return "\n".join(example.negatives)
         case Text():
             return ""
+
+
+def _said(message: Message) -> str:
+    calls = (f"{each.name} {each.arguments}" for each in message.calls)
+    return "\n".join((message.content, *calls))
+
+
+def _offered(tool: Tool) -> str:
+    return f"{tool.name}: {tool.description} {json.dumps(dict(tool.parameters))}"
 
 
 def labels_of(located: Sequence[Located]) -> Mapping[str, int]:

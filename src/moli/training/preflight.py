@@ -23,6 +23,7 @@ from moli.training.samples import Sample
 from moli.training.servers import Verdict, verdicts
 from moli.training.session import Session
 from moli.training.tasks import make_task
+from moli.training.tasks.task import Task
 from moli.workspace.datasets import read_dataset
 
 _CONTRACTS, _SHOWN_MASKS = 200, 2
@@ -197,14 +198,18 @@ def _refused(recipe: Recipe, error: MoliError) -> Preflight:
     """What can be told of the data of a run that cannot be made."""
     where = (error.where,) if error.where else ()
     refusal = Finding("error", error.what, error.fix, where)
+    task = make_task(recipe)
     asked = recipe.model_dump(mode="json")
     told = tuple(verdicts(servers.weights_of(recipe))) if recipe.method else ()
     try:
-        data = read_data(recipe, make_task(recipe).accepts)
+        data = read_data(recipe, task.accepts)
     except MoliError:
         malformed = _malformed(recipe)
         errors = tuple(of_malformed(malformed, "error")) or (refusal,)
         return Preflight(asked, errors, Rows(malformed=malformed), servers=told)
+    if error.where == "template" and (places := _unwritten(task, data)):
+        fix = "Change these rows, or give another template with 'template: FILE'."
+        refusal = replace(refusal, places=places, fix=fix)
     rows = Rows(len(data.train), len(data.held_out), data.malformed)
     found = Preflight(
         asked,
@@ -215,6 +220,15 @@ def _refused(recipe: Recipe, error: MoliError) -> Preflight:
         servers=told,
     )
     return _with(found, iter([refusal, *findings_of(found, data, packs=False)]))
+
+
+def _unwritten(task: Task, data: Data) -> tuple[str, ...]:
+    """The rows that a chat template refuses, where it is rows that it does."""
+    refused = getattr(task, "refused", None)
+    if refused is None:
+        return ()
+    rows = (*data.train, *data.held_out)
+    return tuple(rows[number].where for number in refused([each.example for each in rows]))
 
 
 def _malformed(recipe: Recipe) -> tuple[Malformed, ...]:

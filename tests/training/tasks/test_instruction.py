@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from training.small import write_model
 
-from moli.models.template import render
+from moli.models.template import prompt_ids, render
 from moli.records.errors import InputError
 from moli.records.examples import Conversation, Pair, Text
 from moli.records.messages import Message
@@ -68,6 +68,24 @@ def learnt(task: Any, example: Any) -> list[list[str]]:
 def test_answers_and_their_ends_are_learnt_and_nothing_else(name: str, tmp_path: Path) -> None:
     task = task_of(tmp_path, TEMPLATES[name])
     assert learnt(task, Conversation(TALK)) == [["w4", "w5", "[SEP]", "w7", "w8", "w9", "[SEP]"]]
+
+
+@pytest.mark.parametrize("name", ["chatml", "brackets", "forgetful"])
+def test_who_says_a_mark_marks_nothing(name: str, tmp_path: Path) -> None:
+    """What is learnt stands behind the very tokens that a server asks with."""
+    task = task_of(tmp_path, TEMPLATES[name])
+    ask = Message("user", "w1 [SEP] w2 [SEP]")
+    talk = (ask, Message("assistant", "w3"), ask, Message("assistant", "w5"))
+    assert [word for each in learnt(task, Conversation(talk)) for word in each] == [
+        *("w3", "[SEP]"),
+        *("w5", "[SEP]"),
+    ]
+    (group,) = task.samples([Conversation(talk)], training=True)
+    [sample] = group[-1:]
+    alone = prompt_ids(task.tokenizer, talk[:-1])
+    end = task.tokenizer.eos_token_id
+    assert sample.parts[0].tolist() == [*alone, task.tokenizer.convert_tokens_to_ids("w5"), end]
+    assert task.contract([Conversation(talk)]) == []
 
 
 def test_where_a_template_never_ends_a_turn_the_last_one_is_ended(tmp_path: Path) -> None:

@@ -180,15 +180,3 @@ def test_classes_go_by_the_names_that_datasets_has_written(tmp_path: Path) -> No
     table = pa.Table.from_pylist(rows).replace_schema_metadata({"huggingface": noted})
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
     assert examples(tmp_path / "rows.parquet") == [Labelled("a", "good"), Labelled("b", "bad")]
-
-
-def test_tools_have_turns_of_their_own(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    called = [("human", "Weather?"), ("function_call", "{}"), ("observation", "4"),
-              ("observation", "5"), ("gpt", "Cold.")]  # fmt: skip
-    path.write_text(lines([{"conversations": [{"from": r, "value": t} for r, t in called]}]))
-    (found,) = examples(path)
-    assert isinstance(found, Conversation)
-    assert [each.role for each in found.messages] == [
-        "user", "assistant", "tool", "tool", "assistant"
-    ]  # fmt: skip

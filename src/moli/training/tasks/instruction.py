@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moli.metrics.language import perplexity
-from moli.models.template import PLAIN, Rendered, prompt, render
+from moli.models.template import PLAIN, Rendered, prompt_ids, render, shown
 from moli.models.text import load_tokenizer
 from moli.records.errors import InputError
 from moli.records.examples import Conversation, Example, Pair, Text
-from moli.records.messages import Message
+from moli.records.messages import Message, Tool
 from moli.training.samples import Sample
+from moli.training.tasks import calls
 from moli.training.tasks.causal import Causal
 
 _AT_ONCE = 1000
@@ -48,6 +50,10 @@ class Instruction(Causal):
                 where=self.recipe.base,
                 fix="Set eos_token in its tokenizer_config.json.",
             )
+        talks = [each for each in examples if isinstance(each, Conversation)]
+        if any(each.tools for each in talks):
+            roles = {each.role for talk in talks for each in talk.messages}
+            calls.check_template(self.tokenizer, answered="tool" in roles)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
         rendered = [self._rendered(each) for each in examples]
@@ -55,25 +61,53 @@ class Instruction(Causal):
         groups: list[list[Sample]] = [[] for _ in examples]
         for first in range(0, len(flat), _AT_ONCE):
             part = flat[first : first + _AT_ONCE]
-            encoded = self.tokenizer(
-                [each.text for _, each in part],
-                add_special_tokens=False,
-                return_offsets_mapping=True,
-                return_attention_mask=False,
-            )
-            for (row, each), ids, offsets in zip(
-                part, encoded["input_ids"], encoded["offset_mapping"], strict=True
-            ):
-                sample = self._sample(each, ids, np.asarray(offsets))
+            encoded = self._encoded([each for _, each in part])
+            for (row, each), (ids, offsets) in zip(part, encoded, strict=True):
+                sample = self._sample(each, ids, offsets)
                 if sample.supervised:
                     groups[row].append(sample)
         return groups
 
+    def _encoded(
+        self, rendered: Sequence[Rendered]
+    ) -> Iterator[tuple[list[int], NDArray[np.int64]]]:
+        """Tokens of texts, and the first and last (exclusive) character of each, [T, 2]."""
+        encoded = self.tokenizer(
+            [part for each in rendered for part in each.parts],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+        )
+        read = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        for each in rendered:
+            ids: list[int] = []
+            offsets, begin = [], 0
+            for part in each.parts:
+                own, places = next(read)
+                ids += own
+                offsets.append(np.asarray(places, np.int64).reshape(-1, 2) + begin)
+                begin += len(part)
+            yield ids, np.concatenate(offsets)
+
     def _rendered(self, example: Example) -> list[Rendered]:
         text = _alone(example)
         if text:
-            return [Rendered(text, ((0, len(text)),), ended=False)]
-        return render(self.tokenizer, _messages(example))
+            return [Rendered((text,), ((0, len(text)),), ended=False)]
+        try:
+            return render(self.tokenizer, _messages(example), _tools(example))
+        except InputError as error:
+            fix = f"{error.fix} 'moli tune --check' names the rows."
+            raise InputError(error.what, error.where, fix) from error
+
+    def refused(self, examples: Sequence[Example]) -> list[int]:
+        """The numbers of the examples that the chat template does not write."""
+        numbers = []
+        for number, example in enumerate(examples):
+            try:
+                self._rendered(example)
+            except InputError:
+                numbers.append(number)
+        return numbers
 
     def _sample(self, rendered: Rendered, ids: list[int], offsets: Any) -> Sample:
         learnt = np.zeros(len(ids), bool)
@@ -88,34 +122,45 @@ class Instruction(Causal):
 
     def contract(self, examples: Sequence[Example]) -> list[str]:
         """What would make the served model see another text than the trained one did."""
-        problems = []
+        problems: list[str] = []
         for example in examples:
             messages = [] if _alone(example) else _messages(example)
             if len(messages) < 2:  # they end with an answer, if not with one to nobody
                 continue
-            asked = prompt(self.tokenizer, messages[:-1])
-            text = render(self.tokenizer, messages)[-1].text
-            alone = self.tokenizer(asked, add_special_tokens=False)["input_ids"]
-            inside = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            if inside[: len(alone)] != alone:
-                problems.append("a prompt has other tokens by itself than before its answer")
-            if self.tokenizer.eos_token not in text[len(asked) :]:
-                problems.append("the template does not end an answer; the end is added")
-            problems += self._against_markers(messages)
+            tools = _tools(example)
+            rendered = render(self.tokenizer, messages, tools)
+            problems += self._against_prompts(rendered, messages, tools)
+            problems += calls.problems(self.tokenizer, rendered, messages, tools)
+            problems += self._against_markers(messages, tools)
         return sorted(set(problems))
 
-    def _against_markers(self, messages: list[Message]) -> list[str]:
+    def _against_prompts(
+        self, rendered: Sequence[Rendered], messages: list[Message], tools: Sequence[Tool]
+    ) -> Iterator[str]:
+        """Compare with the prompts that a server answers."""
+        asked = (n for n, each in enumerate(messages) if each.role == "assistant" and n)
+        for each, (inside, _) in zip(rendered, self._encoded(rendered), strict=True):
+            for start, end in each.spans:
+                alone = prompt_ids(self.tokenizer, messages[: next(asked)], tools)
+                if inside[: len(alone)] != alone:
+                    yield "a prompt has other tokens by itself than before its answer"
+                if self.tokenizer.eos_token not in each.text[start:end]:
+                    yield "the template does not end an answer; the end is added"
+
+    def _against_markers(self, messages: list[Message], tools: Sequence[Tool]) -> list[str]:
         """Compare with the marks that some templates have around what the assistant says."""
         if "{% generation %}" not in self.tokenizer.chat_template.replace("{%-", "{%"):
             return []
-        turns = [{"role": each.role, "content": each.content} for each in messages]
         marked = self.tokenizer.apply_chat_template(
-            turns, return_dict=True, return_assistant_tokens_mask=True
+            *shown(self.tokenizer, messages, tools),
+            return_dict=True,
+            return_assistant_tokens_mask=True,
         )
         ids = np.asarray(marked["input_ids"]).reshape(-1)
         theirs = np.asarray(marked["assistant_masks"]).reshape(-1).astype(bool)
         ours = np.zeros(len(ids), bool)
-        for sample in self.samples([Conversation(tuple(messages))], training=True)[0][-1:]:
+        talk = Conversation(tuple(messages), tuple(tools))
+        for sample in self.samples([talk], training=True)[0][-1:]:
             ours[: len(sample.target)] = sample.target[: len(ids)]
         # What ends a turn is learnt here whether or not the template has it within its marks.
         differs = (ours != theirs) & (ids != self.tokenizer.eos_token_id)
@@ -136,6 +181,10 @@ def _alone(example: Example) -> str:
     if isinstance(example, Text):
         return example.text
     return example.target if isinstance(example, Pair) and not example.source.strip() else ""
+
+
+def _tools(example: Example) -> tuple[Tool, ...]:
+    return example.tools if isinstance(example, Conversation) else ()
 
 
 def _messages(example: Example) -> list[Message]:

@@ -257,8 +257,10 @@ def _columns(path: Path, suffix: str) -> Rows:
             batches = iter(pa.ipc.open_stream(pa.memory_map(str(path))))
         for batch in batches:
             names = _class_names(_within(batch.schema.metadata))
+            nested = [each.name for each in batch.schema if pa.types.is_nested(each.type)]
             for values in batch.to_pylist():
                 number += 1
+                values |= {name: _without_fillers(values[name]) for name in nested}
                 yield _named(Row(f"{path} row {number}", values), names)
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(
@@ -267,6 +269,13 @@ def _columns(path: Path, suffix: str) -> Rows:
             where=str(path),
             fix="Write the file anew.",
         ) from error
+
+
+def _without_fillers(value: Any) -> Any:
+    """A nested value without its nulls: of one schema, all structs have all the keys of any."""
+    if isinstance(value, dict):
+        return {key: _without_fillers(each) for key, each in value.items() if each is not None}
+    return [_without_fillers(each) for each in value] if isinstance(value, list) else value
 
 
 def _within(metadata: Any) -> Any:

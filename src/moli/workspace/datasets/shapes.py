@@ -6,7 +6,6 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,30 +22,10 @@ from moli.records.examples import (
     Span,
     Text,
 )
-from moli.records.messages import Message, Role
+from moli.records.messages import Message
+from moli.workspace.datasets.conversations import messages, sharegpt, system
+from moli.workspace.datasets.fields import Unfit, Values, text_of
 from moli.workspace.datasets.rows import Row
-
-Values = Mapping[str, Any]
-_ROLES: Mapping[str, Role] = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    "function_call": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-}
-
-
-class Unfit(Exception):  # noqa: N818 - it is a finding, and is told as one
-    """A row's values do not make an example: what is wrong, and what to do."""
-
-    def __init__(self, what: str, fix: str) -> None:
-        super().__init__(what, fix)
-        self.what, self.fix = what, fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,33 +101,11 @@ def _known(label: str, labels: Sequence[str]) -> None:
         )
 
 
-def _text(values: Values, column: str, *, empty: bool = False) -> str:
-    value = values[column]
-    if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        raise Unfit(f"'{column}' is {kind}, not text", "Write a string.")
-    if not empty and not value.strip():
-        raise Unfit(f"'{column}' is empty", "Fill it in, or remove the row.")
-    _encodable(value, column)
-    return value
-
-
-def _encodable(value: str, column: str) -> None:
-    """JSON can spell half a character, which no tokenizer takes."""
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise Unfit(
-            f"'{column}' holds half of a character (a lone surrogate)",
-            "Correct the escapes, as \\ud83d\\ude00 for one character.",
-        ) from error
-
-
 def _label(values: Values) -> str:
     value = values["label"]
     if isinstance(value, bool | int):
         return str(int(value))
-    return _text(values, "label").strip()
+    return text_of(values, "label").strip()
 
 
 def _number(values: Values, column: str) -> float:
@@ -161,69 +118,14 @@ def _number(values: Values, column: str) -> float:
     return number
 
 
-def _messages(values: Values) -> Conversation:
-    return _conversation(values["messages"], "messages", "role", "content", values)
-
-
-def _sharegpt(values: Values) -> Conversation:
-    return _conversation(values["conversations"], "conversations", "from", "value", values)
-
-
-def _conversation(
-    turns: Any, column: str, role_key: str, text_key: str, values: Values
-) -> Conversation:
-    if not isinstance(turns, list) or not turns:
-        raise Unfit(f"'{column}' is not a list of turns", f"Write [{{'{role_key}': ...}}, ...].")
-    messages = _system(values) + [
-        _message(turn, f"{column}[{number}]", role_key, text_key)
-        for number, turn in enumerate(turns)
-    ]
-    if any(each.role == "system" for each in messages[1:]):
-        raise Unfit(f"'{column}' has a system turn that is not the first", "Put it first.")
-    turns_taken = [each.role for each in messages if each.role != "system"]
-    if "assistant" not in turns_taken:
-        raise Unfit(f"'{column}' has no turn of the assistant", "Add what is to be learnt.")
-    for number, (before, after) in enumerate(pairwise(turns_taken), 1):
-        if before == after != "tool":  # several calls have several answers
-            raise Unfit(
-                f"'{column}' has two turns of the {before} in a row, after turn {number}",
-                "Join them, or add what is missing between them.",
-            )
-    return Conversation(tuple(messages))
-
-
-def _system(values: Values) -> list[Message]:
-    """The system's message, where a row has it in a column of its own."""
-    return [Message("system", _text(values, "system"))] if values.get("system") else []
-
-
-def _message(turn: Any, where: str, role_key: str, text_key: str) -> Message:
-    if not isinstance(turn, dict) or role_key not in turn or text_key not in turn:
-        raise Unfit(
-            f"'{where}' lacks '{role_key}' or '{text_key}'",
-            f"Write {{'{role_key}': ..., '{text_key}': ...}}.",
-        )
-    role = _ROLES.get(str(turn[role_key]))
-    if role is None:
-        raise Unfit(
-            f"'{where}' has the role \"{turn[role_key]}\"; expected one of {', '.join(_ROLES)}",
-            "Correct the role.",
-        )
-    content = turn[text_key]
-    if not isinstance(content, str) or (role == "assistant" and not content.strip()):
-        raise Unfit(f"'{where}' has no text in '{text_key}'", "Fill it in, or remove the row.")
-    _encodable(content, where)
-    return Message(role, content)
-
-
 def _alpaca(values: Values) -> Conversation:
-    request = _text(values, "instruction")
+    request = text_of(values, "instruction")
     if values.get("input"):
-        request = f"{request}\n{_text(values, 'input')}"
-    turns = _system(values)
+        request = f"{request}\n{text_of(values, 'input')}"
+    turns = system(values)
     for request_before, answer in _history(values.get("history") or []):
         turns += [Message("user", request_before), Message("assistant", answer)]
-    turns += [Message("user", request), Message("assistant", _text(values, "output"))]
+    turns += [Message("user", request), Message("assistant", text_of(values, "output"))]
     return Conversation(tuple(turns))
 
 
@@ -240,19 +142,19 @@ def _history(given: Any) -> list[tuple[str, str]]:
 
 
 def _pair(values: Values) -> Pair:
-    return Pair(_text(values, "source", empty=True), _text(values, "target"))
+    return Pair(text_of(values, "source", empty=True), text_of(values, "target"))
 
 
 def _labelled(values: Values) -> Labelled:
-    return Labelled(_text(values, "text"), _label(values))
+    return Labelled(text_of(values, "text"), _label(values))
 
 
 def _image(values: Values) -> LabelledImage:
-    return LabelledImage(Path(_text(values, "image")), _label(values))
+    return LabelledImage(Path(text_of(values, "image")), _label(values))
 
 
 def _scored(values: Values) -> Scored:
-    first, second = _text(values, "text1"), _text(values, "text2")
+    first, second = text_of(values, "text1"), text_of(values, "text2")
     return Scored(first, second, _number(values, "score"))
 
 
@@ -261,11 +163,11 @@ def _match(values: Values) -> Match:
     negatives = tuple(given) if isinstance(given, list | tuple) else (given,)
     if not all(isinstance(each, str) and each.strip() for each in negatives):
         raise Unfit("'negatives' holds something that is not text", "Write a list of texts.")
-    return Match(_text(values, "query"), _text(values, "positive"), negatives)
+    return Match(text_of(values, "query"), text_of(values, "positive"), negatives)
 
 
 def _span(values: Values) -> Span:
-    context = _text(values, "context")
+    context = text_of(values, "context")
     given = values["answers"]
     if isinstance(given, dict):  # as `datasets` keeps SQuAD
         texts, starts = given.get("text"), given.get("answer_start")
@@ -288,13 +190,13 @@ def _span(values: Values) -> Span:
     pairs = zip(texts, starts, strict=True)
     places = tuple(start + len(text) - len(text.lstrip()) for text, start in pairs)
     answers = tuple(text.strip() for text in texts)
-    return Span(_text(values, "question"), context, answers, places)
+    return Span(text_of(values, "question"), context, answers, places)
 
 
 # The most particular first: a row is read as the first shape whose columns it has.
 SHAPES = (
-    Shape("messages", {"messages": ()}, _messages),
-    Shape("sharegpt", {"conversations": ("conversation",)}, _sharegpt),
+    Shape("messages", {"messages": ()}, messages),
+    Shape("sharegpt", {"conversations": ("conversation",)}, sharegpt),
     Shape("alpaca", {"instruction": (), "output": ("response",)}, _alpaca),
     Shape("span", {"question": (), "context": (), "answers": ()}, _span),
     Shape(
@@ -320,5 +222,5 @@ SHAPES = (
         },
         _labelled,
     ),
-    Shape("text", {"text": ("content",)}, lambda values: Text(_text(values, "text"))),
+    Shape("text", {"text": ("content",)}, lambda values: Text(text_of(values, "text"))),
 )

@@ -1,0 +1,97 @@
+"""Calls of tools in what is learnt: whether a template can write them, and a server read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from moli.models.template import Rendered, prompt, render
+from moli.models.tools import Calls, dialect_of, knows_tools
+from moli.records.errors import InputError
+from moli.records.messages import Message, Tool, ToolCall
+
+Called = list[tuple[str, Any]]  # names, each with its arguments
+
+# A conversation with one of each, in words that no template has.
+_TOOL = Tool("find_quoll", "Finds quolls.", {"type": "object", "properties": {"near": {}}})
+_CALL = ToolCall("call_0", _TOOL.name, '{"near": "Yarralin"}')
+_TALK = (
+    Message("user", "Where?"),
+    Message("assistant", "", (_CALL,)),
+    Message("tool", "Timberline", call_id=_CALL.id),
+    Message("assistant", "There."),
+)
+
+
+def check_template(tokenizer: Any, *, answered: bool) -> None:
+    """See that the chat template writes tools and calls, as its own or in words, to be read again.
+
+    Args:
+        answered: whether there are answers to calls, which it must write as well.
+
+    Raises:
+        InputError: it does not.
+    """
+    talk = _TALK if answered else _TALK[:2]
+    try:
+        first = render(tokenizer, talk, [_TOOL])[0]
+        asked = prompt(tokenizer, talk[:1], [_TOOL])
+        again = prompt(tokenizer, talk[:3], [_TOOL]) if answered else ""
+    except InputError as error:
+        reason = error.what.removeprefix("the chat template ")
+        raise _unable(f"cannot hold tools and calls ({reason})") from error
+    if _TOOL.name not in asked:
+        raise _unable("does not tell which tools there are")
+    if read_back(tokenizer, _answers([first])[0], [_TOOL]) != made(_TALK[1]):
+        raise _unable("does not write calls so that a server can read them")
+    if answered and _TALK[2].content not in again:
+        raise _unable("does not write what a tool gave")
+
+
+def _unable(what: str) -> InputError:
+    return InputError(
+        f"the chat template {what}; rows of the data call tools",
+        where="template",
+        fix="Give one that does, as template: FILE.jinja, or take these rows out.",
+    )
+
+
+def problems(
+    tokenizer: Any, rendered: Sequence[Rendered], messages: Sequence[Message], tools: Sequence[Tool]
+) -> list[str]:
+    """What a server would make of a conversation's calls that is not what they are."""
+    if not tools:
+        return []
+    found = []
+    if not knows_tools(tokenizer.get_chat_template(tools=[{}])):
+        found.append("it knows no tools; they are told in plain words, as a server tells them")
+    said = [each for n, each in enumerate(messages) if each.role == "assistant" and n]
+    for answer, each in zip(_answers(rendered), said, strict=True):
+        if read_back(tokenizer, answer, tools) != made(each):
+            found.append("a server would read other calls from an answer than it makes")
+        elif each.calls and each.content.strip() not in answer:
+            found.append("it leaves out what is said beside a call")
+    return found
+
+
+def read_back(tokenizer: Any, answer: str, tools: Sequence[Tool]) -> Called:
+    """The calls that a server reads in an answer, whose special tokens have no text there."""
+    ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    calls = Calls(dialect_of(tokenizer.get_chat_template(tools=[{}])), tools)
+    pieces = calls.push(text) + calls.close()
+    return [_value(each) for each in pieces if isinstance(each, ToolCall)]
+
+
+def made(message: Message) -> Called:
+    """The calls that a turn makes."""
+    return [_value(each) for each in message.calls]
+
+
+def _value(call: ToolCall) -> tuple[str, Any]:
+    return call.name, json.loads(call.arguments or "{}")
+
+
+def _answers(rendered: Sequence[Rendered]) -> list[str]:
+    return [each.text[start:end] for each in rendered for start, end in each.spans]

@@ -1,0 +1,50 @@
+"""Values of a row, and what is told of those that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Values = Mapping[str, Any]
+
+
+class Unfit(Exception):  # noqa: N818 - it is a finding, and is told as one
+    """A row's values do not make an example: what is wrong, and what to do."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what, fix)
+        self.what, self.fix = what, fix
+
+
+def text_of(values: Values, column: str, *, empty: bool = False) -> str:
+    """The text in a column.
+
+    Args:
+        empty: whether it may hold nothing but spaces.
+
+    Raises:
+        Unfit: there is none, or none that can be learnt.
+    """
+    value = values[column]
+    if not isinstance(value, str):
+        kind = "null" if value is None else type(value).__name__
+        raise Unfit(f"'{column}' is {kind}, not text", "Write a string.")
+    if not empty and not value.strip():
+        raise Unfit(f"'{column}' is empty", "Fill it in, or remove the row.")
+    encodable(value, column)
+    return value
+
+
+def encodable(value: str, where: str) -> None:
+    """See that a text is made of whole characters: JSON can spell halves, which no tokenizer takes.
+
+    Raises:
+        Unfit: it is not.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise Unfit(
+            f"'{where}' holds half of a character (a lone surrogate)",
+            "Correct the escapes, as \\ud83d\\ude00 for one character.",
+        ) from error

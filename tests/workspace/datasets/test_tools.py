@@ -1,0 +1,365 @@
+"""Conversations that call tools: read alike however they are written, and told where they err."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from docs.pages import ROOT, blocks
+
+from moli.records.examples import Conversation
+from moli.records.messages import Message, Tool, ToolCall
+from moli.workspace.datasets import Dataset, read_dataset
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer", "minimum": 1}},
+    "required": ["city"],
+}
+LOOK = {"name": "look", "description": "Look up the weather.", "parameters": SCHEMA}
+NOW = {"name": "now", "description": "Tell the time."}
+TOOLS = [{"type": "function", "function": each} for each in (LOOK, NOW)]
+OSLO, TURIN = {"city": "Oslo", "days": 2}, {"city": "Turin"}
+READ = (Tool("look", "Look up the weather.", SCHEMA), Tool("now", "Tell the time."))
+
+
+def call(name: str, arguments: Any, number: int = 0) -> dict[str, Any]:
+    """As OpenAI's API has it."""
+    function = {"name": name, "arguments": arguments}
+    return {"id": f"c{number}", "type": "function", "function": function}
+
+
+def asked(*calls: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"role": "user", "content": "Rain?"},
+        {"role": "assistant", "content": None, "tool_calls": list(calls)},
+    ]
+
+
+def gave(text: str, number: int = 0) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": f"c{number}", "content": text}
+
+
+SAID = {"role": "assistant", "content": "Dry."}
+TWO = [
+    *asked(call("look", json.dumps(OSLO)), call("look", json.dumps(TURIN), 1)),
+    gave("wet", 1),
+    gave("dry"),
+    SAID,
+]
+
+
+def dataset(folder: Path, *rows: dict[str, Any]) -> Dataset:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    return read_dataset(path)
+
+
+def only(read: Dataset) -> Conversation:
+    assert read.malformed == ()
+    (located,) = read.examples
+    assert isinstance(located.example, Conversation)
+    return located.example
+
+
+def told(read: Conversation) -> list[Any]:
+    """Turns with calls by name and arguments, and answers by the number of the call."""
+    calls = [each for message in read.messages for each in message.calls]
+    assert len({each.id for each in calls}) == len(calls)
+    ids = [each.id for each in calls]
+    turns: list[Any] = []
+    for each in read.messages:
+        if each.role == "tool":
+            turns.append((ids.index(each.call_id), each.content))
+        elif each.calls:
+            turns.append([(one.name, json.loads(one.arguments)) for one in each.calls])
+        else:
+            turns.append(each.content)
+    return turns
+
+
+TOLD = ["Rain?", [("look", OSLO), ("look", TURIN)], (1, "wet"), (0, "dry"), "Dry."]
+
+
+def test_openais_shape_is_read_to_the_records_that_requests_are(tmp_path: Path) -> None:
+    first, second = ToolCall("c0", "look", json.dumps(OSLO)), ToolCall("c1", "look", '{"city":"x"}')
+    turns = [
+        *asked(call("look", json.dumps(OSLO)), call("look", '{"city":"x"}', 1)),
+        gave("wet", 1),
+        gave("dry"),
+        SAID,
+    ]
+    read = only(dataset(tmp_path, {"messages": turns, "tools": TOOLS}))
+    assert read.tools == READ
+    assert read.messages == (
+        Message("user", "Rain?"),
+        Message("assistant", "", (first, second)),
+        Message("tool", "wet", call_id="c1"),
+        Message("tool", "dry", call_id="c0"),
+        Message("assistant", "Dry."),
+    )
+    assert hash(read) == hash(only(dataset(tmp_path, {"messages": turns, "tools": TOOLS})))
+
+
+def without(turns: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
+    return [{name: value for name, value in each.items() if name not in keys} for each in turns]
+
+
+def in_order(change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
+    """The two answers in the order of their calls, each call changed."""
+    asks, calls, wet, dry, said = TWO
+    return [asks, calls | {"tool_calls": [change(each) for each in calls["tool_calls"]]},
+            dry | {"content": "wet"}, wet | {"content": "dry"}, said]  # fmt: skip
+
+
+IN_ORDER = [TOLD[0], TOLD[1], (0, "wet"), (1, "dry"), TOLD[4]]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"messages": TWO, "tools": TOOLS}, TOLD),
+        ({"messages": TWO, "tools": json.dumps(TOOLS)}, TOLD),
+        ({"messages": TWO, "tools": [LOOK, NOW]}, TOLD),
+        ({"messages": without(TWO, "content") and [
+            {key: value for key, value in each.items() if value is not None} for each in TWO
+        ], "tools": TOOLS}, TOLD),
+        # Arguments as values, calls without ids or wrapping: then the order says which is answered.
+        ({"messages": in_order(lambda each: call("look", json.loads(each["function"]["arguments"]),
+                                                 int(each["id"][1:]))), "tools": TOOLS}, IN_ORDER),
+        ({"messages": without(in_order(lambda each: each["function"]), "tool_call_id"),
+          "tools": TOOLS}, IN_ORDER),
+        ({"messages": [
+            {"role": "developer", "content": "Be brief."}, TWO[0],
+            {"role": "assistant", "function_call": LOOK | {"arguments": json.dumps(TURIN)}},
+            {"role": "function", "name": "look", "content": "wet"}, SAID,
+        ], "tools": TOOLS}, ["Be brief.", "Rain?", [("look", TURIN)], (0, "wet"), "Dry."]),
+        # By the tools' names, where ids are missing.
+        ({"messages": [
+            TWO[0], {"role": "assistant", "content": "", "tool_calls": [
+                {"name": "look", "arguments": OSLO}, {"name": "now", "arguments": {}}]},
+            {"role": "tool", "name": "now", "content": "9:00"},
+            {"role": "tool", "name": "look", "content": "dry"},
+        ], "tools": TOOLS}, ["Rain?", [("look", OSLO), ("now", {})], (1, "9:00"), (0, "dry")]),
+        # A conversation may end with calls, and ids may be used again.
+        ({"messages": [*asked(call("now", "{}")), gave("9:00"), *asked(call("look", OSLO))],
+          "tools": TOOLS}, None),
+    ],
+)  # fmt: skip
+def test_calls_are_read_however_they_are_written(
+    tmp_path: Path, row: dict[str, Any], expected: list[Any] | None
+) -> None:
+    read = only(dataset(tmp_path, row))
+    assert read.tools == READ
+    if expected is not None:
+        assert told(read) == expected
+
+
+def test_what_is_said_beside_a_call_is_kept(tmp_path: Path) -> None:
+    turns = asked(call("now", "{}"))
+    turns[1]["content"] = "Let me see."
+    read = only(dataset(tmp_path, {"messages": turns, "tools": TOOLS}))
+    assert read.messages[1] == Message("assistant", "Let me see.", (ToolCall("c0", "now", "{}"),))
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_parquet_has_the_keys_of_all_structs_in_each(tmp_path: Path, as_json: bool) -> None:
+    """Where tools and arguments are structs, each has null for what only others have."""
+    rows: list[dict[str, Any]] = [
+        {"messages": [*asked(call("look", OSLO)), gave("dry"), SAID], "tools": TOOLS},
+        {"messages": asked(call("look", TURIN)), "tools": TOOLS},
+    ]
+    if as_json:
+        rows = json.loads(json.dumps(rows))
+        for row in rows:
+            row["tools"] = json.dumps(row["tools"])
+            for each in row["messages"][1]["tool_calls"]:
+                each["function"]["arguments"] = json.dumps(each["function"]["arguments"])
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
+    read = read_dataset(path)
+    assert read.malformed == ()
+    first, second = (each.example for each in read.examples)
+    assert isinstance(first, Conversation) and isinstance(second, Conversation)
+    assert first.tools == second.tools == READ
+    assert told(first) == ["Rain?", [("look", OSLO)], (0, "dry"), "Dry."]
+    assert told(second) == ["Rain?", [("look", TURIN)]]
+
+
+def shared(*turns: tuple[str, str]) -> dict[str, Any]:
+    """As LLaMA-Factory's data sets have it."""
+    said = [{"from": role, "value": text} for role, text in turns]
+    return {"conversations": said, "tools": json.dumps([LOOK, NOW])}
+
+
+ONE_CALL = json.dumps({"name": "look", "arguments": OSLO})
+TWO_CALLS = json.dumps([{"name": "look", "arguments": each} for each in (OSLO, TURIN)])
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (
+            shared(("human", "Rain?"), ("function_call", ONE_CALL), ("observation", "dry"),
+                   ("gpt", "Dry.")),
+            ["Rain?", [("look", OSLO)], (0, "dry"), "Dry."],
+        ),
+        (
+            shared(("human", "Rain?"), ("function_call", TWO_CALLS), ("observation", "wet"),
+                   ("observation", '["a", "b"]'), ("gpt", "Dry.")),
+            ["Rain?", TOLD[1], (0, "wet"), (1, '["a", "b"]'), "Dry."],
+        ),
+        (  # turns alternate there, so two answers are one turn
+            shared(("human", "Rain?"), ("function_call", TWO_CALLS),
+                   ("observation", '[{"rain": "nein, für Øst"}, "dry"]'), ("gpt", "Dry.")),
+            ["Rain?", TOLD[1], (0, '{"rain": "nein, für Øst"}'), (1, "dry"), "Dry."],
+        ),
+        (  # a list that one call gave is one answer
+            shared(("human", "Rain?"), ("function_call", ONE_CALL), ("observation", "[4]"),
+                   ("function_call", ONE_CALL), ("observation", "[5]"), ("gpt", "Dry.")),
+            ["Rain?", [("look", OSLO)], (0, "[4]"), [("look", OSLO)], (1, "[5]"), "Dry."],
+        ),
+    ],
+)  # fmt: skip
+def test_llama_factorys_shape(tmp_path: Path, row: dict[str, Any], expected: list[Any]) -> None:
+    read = only(dataset(tmp_path, row))
+    assert read.tools == READ
+    assert told(read) == expected
+
+
+def test_calls_in_the_assistants_words_are_words(tmp_path: Path) -> None:
+    """As in Hermes's data, where the system's words tell of the tools as well."""
+    row = shared(
+        ("system", f"<tools>{json.dumps(LOOK)}</tools>"), ("human", "Rain?"),
+        ("gpt", "<tool_call>\n{'name': 'look'}\n</tool_call>"), ("tool", "dry"), ("gpt", "Dry."),
+    )  # fmt: skip
+    read = only(dataset(tmp_path, row))
+    assert [each.role for each in read.messages] == [
+        "system", "user", "assistant", "tool", "assistant"
+    ]  # fmt: skip
+    assert not any(each.calls for each in read.messages)
+    assert read.tools == (READ[1],)
+
+
+def row_of(*turns: dict[str, Any], tools: Any = TOOLS) -> dict[str, Any]:
+    return {"messages": list(turns), "tools": tools}
+
+
+def arguments(given: Any) -> dict[str, Any]:
+    return row_of(*asked(call("look", given)))
+
+
+def offering(**function: Any) -> dict[str, Any]:
+    return row_of(TWO[0], SAID, tools=[{"type": "function", "function": function}])
+
+
+NO_JSON = "'messages[1]' calls \"look\" with arguments that are no JSON object. Write {"
+# What is wrong with the second row, and what is said of it.
+WRONG = {
+    "unknown": (
+        row_of(*asked(call("loook", OSLO))),
+        "'messages[1]' calls \"loook\", which is not offered. Call it \"look\", or add it",
+    ),
+    "foreign": (
+        row_of(*asked(call("send", OSLO))),
+        "'messages[1]' calls \"send\", which is not offered. The row offers: look, now. Add it.",
+    ),
+    "nothing offered": (row_of(*asked(call("look", OSLO)), tools=None), "The row offers no tools."),
+    "empty offer": (row_of(*asked(call("look", OSLO)), tools="[]"), "The row offers no tools."),
+    "no object": (arguments("[]"), NO_JSON),
+    "no json": (arguments("{city: Oslo}"), NO_JSON),
+    "no arguments": (arguments(None), NO_JSON),
+    "empty arguments": (arguments(""), NO_JSON),
+    "a number": (arguments(5), NO_JSON),
+    "not a number": (arguments('{"city": NaN}'), NO_JSON),
+    "infinite": (arguments({"city": float("inf")}), NO_JSON),
+    "deep": (arguments('{"a":' * 100_000), NO_JSON),
+    "half": (arguments('{"city": "\\ud83d"}'), "'messages[1]' holds half of a character"),
+    "required": (
+        arguments({"days": 1}),
+        "'messages[1]' calls \"look\" without \"city\", which is required. Add it to the arguments",
+    ),
+    "second call": (
+        row_of(*asked(call("look", OSLO), call("look", {}, 1))),
+        'calls "look" without "city"',
+    ),
+    "same ids": (row_of(*asked(call("now", {}), call("now", {}))), "two calls with the same id"),
+    "no name": (row_of(*asked({"id": "c0", "function": {}})), "'messages[1]' names no function"),
+    "a text": (row_of(*asked() [:1], {"role": "assistant", "tool_calls": "look()"}),
+               "has calls that are no JSON objects"),
+    "no call": (row_of(TWO[0], SAID, gave("dry"), SAID),
+                "'messages[2]' answers \"c0\", which is no call that waits"),
+    "no call in words": (row_of(TWO[0], gave("dry") | {"tool_call_id": None}, SAID),
+                         "'messages[1]' answers no call. Add the call"),
+    "other call": (row_of(*asked(call("now", {})), gave("dry", 1), SAID),
+                   "'messages[2]' answers \"c1\""),
+    "other name": (row_of(*asked(call("now", {})), {"role": "tool", "name": "look",
+                                                    "content": "dry"}, SAID),
+                   "'messages[2]' answers \"look\""),
+    "twice": (row_of(*asked(call("now", {})), gave("a"), gave("b"), SAID),
+              "'messages[3]' answers \"c0\", which is no call that waits"),
+    "no answer": (
+        row_of(*asked(call("now", {})), *asked(call("now", {}))),
+        "'messages[2]' goes on where the call of \"now\" has no answer. Add what the tool gave",
+    ),
+    "one answer": (row_of(*TWO[:3], SAID), "the call of \"look\" has no answer"),
+    "said instead": (row_of(*asked(call("now", {})), SAID), "the call of \"now\" has no answer"),
+    "user": (row_of(asked(call("now", {}))[1] | {"role": "user"}, SAID),
+             "'messages[0]' calls tools as the user"),
+    "null": (row_of(TWO[0], {"role": "assistant", "content": None, "tool_calls": []}),
+             "'messages[1]' has no text in 'content'"),
+    "missing": (row_of(TWO[0], {"role": "assistant", "tool_calls": None}),
+                "'messages[1]' lacks 'role' or 'content'"),
+    "tool's object": (row_of(*asked(call("now", {})), gave("") | {"content": {"hour": 9}}, SAID),
+                      "'messages[2]' has no text in 'content'"),
+    "role": (row_of(*asked(call("now", {})), gave("9") | {"role": "tools"}, SAID),
+             "'messages[2]' has the role \"tools\"; expected one of system, developer, user"),
+    "tools as text": (row_of(TWO[0], SAID, tools="look, now"), "'tools' is not a list of tools"),
+    "one tool": (row_of(TWO[0], SAID, tools=LOOK), "'tools' is not a list of tools"),
+    "unnamed": (offering(description="x"), "'tools[0]' names no function. Write {\"type\""),
+    "schema": (offering(name="look", parameters="none"), "parameters that are no JSON schema"),
+    "list": (offering(name="look", parameters=[1]), "parameters that are no JSON schema"),
+    "description": (offering(name="look", description=5), "a description that is no text"),
+    "half a tool": (offering(name="look", description="\udc00"), "'tools[0]' holds half"),
+    "shared text": (shared(("human", "a"), ("function_call", "look(1)")),
+                    "'conversations[1]' has calls that are no JSON objects"),
+    "shared nothing": (shared(("human", "a"), ("function_call", "")),
+                       "'conversations[1]' calls nothing"),
+    "shared list": (shared(("human", "a"), ("function_call", TWO_CALLS), ("observation", "[1]"),
+                           ("gpt", "b")), "'conversations[3]' goes on where"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_row_that_errs_is_told_and_the_rest_is_read(tmp_path: Path, name: str) -> None:
+    row, said = WRONG[name]
+    good = {"messages": TWO, "tools": TOOLS} if "messages" in row else shared(
+        ("human", "Rain?"), ("gpt", "Dry.")
+    )  # fmt: skip
+    read = dataset(tmp_path, good, row)
+    (malformed,) = read.malformed
+    assert malformed.where == f"{tmp_path / 'rows.jsonl'}:2"
+    assert said in str(malformed)
+    assert malformed.fix.endswith(".")
+    assert len(read.examples) == 1
+
+
+def test_the_column_of_tools_may_have_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"messages": TWO, "functions": [LOOK, NOW]}))
+    assert only(read_dataset(path, columns={"tools": "functions"})).tools == READ
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_row_of_the_documentation_is_read(tmp_path: Path, language: str) -> None:
+    page = (ROOT / "docs" / language / "training.md").read_text(encoding="utf-8")
+    [row] = [json.loads(body) for kind, body in blocks(page) if kind == "json"]
+    read = only(dataset(tmp_path, row))
+    assert [each.name for each in read.tools] == ["weather"]
+    assert [each.role for each in read.messages] == ["user", "assistant", "tool", "assistant"]
+    assert [len(each.calls) for each in read.messages] == [0, 1, 0, 0]
