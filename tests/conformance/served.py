@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import uvicorn
+from fastapi import FastAPI
 
 from moli.models.hashes import hashes_of
 from moli.models.text import folder_of, load_tokenizer
@@ -56,10 +57,10 @@ def add_adapter(workspace: Workspace, folder: Path, alias: str, seed: int) -> st
 
 
 @contextlib.contextmanager
-def serving(workspace: Workspace) -> Iterator[str]:
+def serving(workspace: Workspace, app: FastAPI | None = None) -> Iterator[str]:
     """A server of a workspace in this process, and its address."""
-    app = create_app(workspace)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    config = uvicorn.Config(app or create_app(workspace), port=0, log_level="warning")
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

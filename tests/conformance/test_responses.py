@@ -8,9 +8,12 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from conformance.served import BASE
+from conformance.served import BASE, serving
 from conformance.test_tools import check
 from openai import OpenAI
+
+from moli.serving.app import create_app
+from moli.workspace import Workspace
 
 ASKED: Any = {"model": BASE, "input": "Tell me of the sea.", "temperature": 0}
 FUNCTION: Any = {
@@ -75,7 +78,7 @@ def test_a_response_is_fetched_and_removed(client: OpenAI) -> None:
     made = client.responses.create(**ASKED, max_output_tokens=6, metadata={"why": "test"})
     found = client.responses.retrieve(made.id)
     assert found.output_text == made.output_text
-    assert (found.metadata, found.usage, found.status) == (made.metadata, made.usage, made.status)
+    assert found == made
     client.responses.delete(made.id)
     for name in (made.id, "resp_0", made.id.removeprefix("resp_"), "chatcmpl-0"):
         with pytest.raises(openai.NotFoundError):
@@ -107,6 +110,22 @@ def test_events_tell_the_whole_story_in_order(client: OpenAI) -> None:
     last: Any = events[-1]
     assert last.response.output_text == whole.output_text
     assert client.responses.retrieve(last.response.id).output_text == text
+
+
+def test_a_response_that_fails_under_way_says_so(served: Workspace) -> None:
+    app = create_app(served)
+    events: list[Any] = []
+    with serving(served, app) as address:
+        client = OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+        for each in client.responses.create(**ASKED, max_output_tokens=1000, stream=True):
+            events.append(each)
+            if each.type == "response.content_part.added":
+                backend = app.state.answering.models.get("").backend
+                backend.call(lambda engine: engine.end("failed"))
+    assert events[-1].type == "response.failed"
+    assert events[-1].sequence_number == len(events) - 1
+    assert events[-1].response.status == "failed"
+    assert events[-1].response.error.code == "server_error"
 
 
 def test_the_clients_own_stream_helper_reads_them(client: OpenAI) -> None:

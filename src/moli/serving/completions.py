@@ -92,13 +92,17 @@ async def told_in_stream(events: AsyncIterator[str]) -> AsyncIterator[str]:
         async for each in events:
             yield each
     except Exception as error:  # noqa: BLE001 - logged, and told to the client
-        known = isinstance(error, MoliError)
-        if not known:
-            _log.exception("a stream failed")
-        message = str(error) if known else "the server failed; its log says why"
-        code = error.code if isinstance(error, MoliError) else "internal_error"
+        message, code = failure(error)
         told = {"message": message, "type": "api_error", "param": None, "code": code}
         yield event({"error": told})
+
+
+def failure(error: Exception) -> tuple[str, str]:
+    """What a client is told of a failure under way, and its code; the log is told the rest."""
+    if isinstance(error, MoliError):
+        return str(error), error.code
+    _log.error("a stream failed", exc_info=error)
+    return "the server failed; its log says why", "internal_error"
 
 
 def _no_usage(body: Generation) -> dict[str, None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -13,10 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from moli.records.errors import NotFoundError
 from moli.records.exchanges import Choice, Exchange
 from moli.records.generation import Reason
-from moli.records.messages import Message, ToolCall
+from moli.records.messages import Message, Tool, ToolCall
 from moli.serving.answering import Answering
 from moli.serving.asked import Asked, Piece
-from moli.serving.completions import event, told_in_stream
+from moli.serving.completions import event, failure
 from moli.serving.headers import HEADERS
 from moli.serving.response_bodies import ResponseRequest, items_of, tool_of
 from moli.workspace import Workspace
@@ -38,11 +37,11 @@ async def create(body: ResponseRequest, request: Request) -> Any:
         before = [*_said(earlier), _answered(earlier.choices[0])]
     asked = await answering.begin(body.wanted(before, previous), request.state.caller)
     if body.stream:
-        events = told_in_stream(_events(asked))
-        return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
+        return StreamingResponse(_events(asked), media_type="text/event-stream", headers=HEADERS)
     await asked.all(request.is_disconnected)
     choice = asked.choices()[0]
-    return JSONResponse(_response(asked, _output(choice), choice.reason), headers=HEADERS)
+    output = _output(asked.id, choice)
+    return JSONResponse(_response(asked, output, choice.reason), headers=HEADERS)
 
 
 @router.get("/v1/responses/{response_id}")
@@ -102,34 +101,36 @@ def _answered(choice: Choice) -> Message:
 def _response(asked: Asked, output: Sequence[Any], reason: Reason | str) -> dict[str, Any]:
     """A response under way (without a reason) or complete."""
     wanted = asked.wanted
-    whole = {
-        "id": f"{_PREFIX}{asked.id}",
-        "created_at": int(asked.created_at),
-        "model": asked.model,
+    usage = _usage(*asked.usage()) if reason else None
+    return _whole(asked, wanted.told, wanted.previous, wanted.tools) | {
         "output": list(output),
-        "previous_response_id": f"{_PREFIX}{wanted.previous}" if wanted.previous else None,
-        "tools": [tool_of(each) for each in wanted.tools],
-        "usage": _usage(*asked.usage()) if reason else None,
+        "usage": usage,
         **_state(reason),
     }
-    return _settings(wanted.told) | whole
 
 
 def _object(exchange: Exchange) -> dict[str, Any]:
     """A response that was stored."""
     choice = exchange.choices[0]
-    previous, cached = exchange.previous, exchange.cached_tokens
-    whole = {
-        "id": f"{_PREFIX}{exchange.id}",
-        "created_at": int(exchange.created_at),
-        "model": exchange.model,
-        "output": _output(choice),
-        "previous_response_id": f"{_PREFIX}{previous}" if previous else None,
-        "tools": [tool_of(each) for each in exchange.tools],
-        "usage": _usage(exchange.prompt_tokens, choice.tokens, cached),
+    usage = _usage(exchange.prompt_tokens, choice.tokens, exchange.cached_tokens)
+    return _whole(exchange, exchange.sampling, exchange.previous, exchange.tools) | {
+        "output": _output(exchange.id, choice),
+        "usage": usage,
         **_state(choice.reason),
     }
-    return _settings(exchange.sampling) | whole
+
+
+def _whole(
+    of: Asked | Exchange, told: Mapping[str, Any], previous: str, tools: Sequence[Tool]
+) -> dict[str, Any]:
+    """What was known of a response when it was asked for."""
+    return _settings(told) | {
+        "id": f"{_PREFIX}{of.id}",
+        "created_at": int(of.created_at),
+        "model": of.model,
+        "previous_response_id": f"{_PREFIX}{previous}" if previous else None,
+        "tools": [tool_of(each) for each in tools],
+    }
 
 
 def _settings(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +153,8 @@ def _settings(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _state(reason: Reason | str) -> dict[str, Any]:
-    status = {"": "in_progress", "length": "incomplete"}.get(reason, "completed")
+    known = {"": "in_progress", "length": "incomplete", "failed": "failed"}
+    status = known.get(reason, "completed")
     cut = {"reason": "max_output_tokens"} if reason == "length" else None
     return {"status": status, "incomplete_details": cut}
 
@@ -167,20 +169,16 @@ def _usage(prompt: int, written: int, cached: int) -> dict[str, Any]:
     }
 
 
-def _output(choice: Choice) -> list[dict[str, Any]]:
-    items = [_message(_new("msg_"), choice.text)] if choice.text or not choice.calls else []
-    return items + [_called(_new("fc_"), each) for each in choice.calls]
+def _output(of: str, choice: Choice) -> list[dict[str, Any]]:
+    items = [_message(f"{of}_0", choice.text)] if choice.text or not choice.calls else []
+    return items + [_called(each) for each in choice.calls]
 
 
-def _new(prefix: str) -> str:
-    return f"{prefix}{uuid.uuid4().hex}"
-
-
-def _message(name: str, text: str | None) -> dict[str, Any]:
-    """A message; one that begins has no text."""
+def _message(of: str, text: str | None) -> dict[str, Any]:
+    """A message, by its response and its number there; one that begins has no text."""
     content = [] if text is None else [_part(text)]
     status = "in_progress" if text is None else "completed"
-    told = {"id": name, "type": "message", "role": "assistant"}
+    told = {"id": f"msg_{of}", "type": "message", "role": "assistant"}
     return {**told, "status": status, "content": content}
 
 
@@ -188,9 +186,9 @@ def _part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _called(name: str, call: ToolCall, *, begins: bool = False) -> dict[str, Any]:
+def _called(call: ToolCall, *, begins: bool = False) -> dict[str, Any]:
     return {
-        "id": name,
+        "id": f"fc_{call.id.removeprefix('call_')}",
         "type": "function_call",
         "call_id": call.id,
         "name": call.name,
@@ -204,14 +202,20 @@ def _called(name: str, call: ToolCall, *, begins: bool = False) -> dict[str, Any
 
 async def _events(asked: Asked) -> AsyncIterator[str]:
     """Events with their names and numbers; the last has the whole response."""
-    story = _Story()
+    story = _Story(asked.id)
     yield story.tell("response.created", response=_response(asked, [], ""))
     yield story.tell("response.in_progress", response=_response(asked, [], ""))
     reason: Reason | str = ""
-    async for piece in asked.pieces():
-        for each in story.of(piece):
-            yield each
-        reason = piece.reason
+    try:
+        async for piece in asked.pieces():
+            for each in story.of(piece):
+                yield each
+            reason = piece.reason
+    except Exception as error:  # noqa: BLE001 - logged, and told to the client
+        told = {"code": "server_error", "message": failure(error)[0]}
+        failed = _response(asked, story.output, "failed") | {"error": told}
+        yield story.tell("response.failed", response=failed)
+        return
     last = "response.incomplete" if reason == "length" else "response.completed"
     yield story.tell(last, response=_response(asked, story.output, reason))
 
@@ -219,15 +223,22 @@ async def _events(asked: Asked) -> AsyncIterator[str]:
 class _Story:
     """The events of one response.
 
+    Args:
+        of: its id.
+
     Attributes:
         output: items that are complete.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of: str) -> None:
         self.output: list[dict[str, Any]] = []
-        self._number = 0
-        self._name = ""  # of the message under way
-        self._text = ""
+        self._of, self._number = of, 0
+        self._text: str | None = None  # of the message under way
+
+    @property
+    def _item(self) -> str:
+        """What an item that begins now is of."""
+        return f"{self._of}_{len(self.output)}"
 
     def tell(self, kind: str, **facts: Any) -> str:
         """The next event."""
@@ -244,17 +255,18 @@ class _Story:
         for call in piece.calls:
             yield from self._call(call)
         if piece.reason:
-            if not (self._name or self.output):  # an answer without a word
+            if self._text is None and not self.output:  # an answer without a word
                 yield from self._more("")
             yield from self._end_message()
 
     def _place(self) -> dict[str, Any]:
-        return {"item_id": self._name, "output_index": len(self.output), "content_index": 0}
+        name = _message(self._item, None)["id"]
+        return {"item_id": name, "output_index": len(self.output), "content_index": 0}
 
     def _more(self, text: str) -> Iterator[str]:
-        if not self._name:
-            self._name, self._text = _new("msg_"), ""
-            added = {"output_index": len(self.output), "item": _message(self._name, None)}
+        if self._text is None:
+            self._text = ""
+            added = {"output_index": len(self.output), "item": _message(self._item, None)}
             yield self.tell("response.output_item.added", **added)
             yield self.tell("response.content_part.added", **self._place(), part=_part(""))
         if text:
@@ -262,25 +274,23 @@ class _Story:
             yield self.tell("response.output_text.delta", **self._place(), delta=text, logprobs=[])
 
     def _end_message(self) -> Iterator[str]:
-        if not self._name:
+        if (text := self._text) is None:
             return
-        text = self._text
         yield self.tell("response.output_text.done", **self._place(), text=text, logprobs=[])
         yield self.tell("response.content_part.done", **self._place(), part=_part(text))
-        yield from self._done(_message(self._name, text))
-        self._name = ""
+        yield from self._done(_message(self._item, text))
+        self._text = None
 
     def _call(self, call: ToolCall) -> Iterator[str]:
-        name, index = _new("fc_"), len(self.output)
-        begun = _called(name, call, begins=True)
-        place = {"item_id": name, "output_index": index}
+        begun, index = _called(call, begins=True), len(self.output)
+        place = {"item_id": begun["id"], "output_index": index}
         arguments = call.arguments
         yield self.tell("response.output_item.added", output_index=index, item=begun)
         yield self.tell("response.function_call_arguments.delta", **place, delta=arguments)
         yield self.tell(
             "response.function_call_arguments.done", **place, name=call.name, arguments=arguments
         )
-        yield from self._done(_called(name, call))
+        yield from self._done(_called(call))
 
     def _done(self, item: dict[str, Any]) -> Iterator[str]:
         yield self.tell("response.output_item.done", output_index=len(self.output), item=item)

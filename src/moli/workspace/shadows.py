@@ -51,10 +51,11 @@ class ShadowStore:
     def current(self) -> dict[str, Shadow]:
         """The shadows that there are, by alias."""
         table = schema.shadows
+        newest = sa.select(sa.func.max(table.c.id)).group_by(table.c.alias)
+        there = sa.select(table).where(table.c.id.in_(newest), table.c.hash != "")
         with self._database.read() as connection:
-            rows = connection.execute(sa.select(table).order_by(table.c.id)).all()
-        newest = {row.alias: Shadow(row.alias, row.hash, row.share) for row in rows}
-        return {alias: shadow for alias, shadow in newest.items() if shadow.hash}
+            rows = connection.execute(there).all()
+        return {row.alias: Shadow(row.alias, row.hash, row.share) for row in rows}
 
     def _add(self, shadow: Shadow) -> None:
         row = {"alias": shadow.alias, "hash": shadow.hash, "share": shadow.share}
