@@ -1,4 +1,4 @@
-"""Chat models run here through transformers: causal ones and T5-like ones."""
+"""Chat models run here: causal ones on the generation engine, T5-like ones by transformers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from moli.models.backend import complete
 from moli.models.hashes import hash_template
 from moli.models.template import prompt_ids
-from moli.models.text import is_encoder, load_config, load_model, load_tokenizer, places_of
+from moli.models.text import (
+    is_encoder,
+    is_gguf,
+    load_config,
+    load_model,
+    load_tokenizer,
+    places_of,
+)
 from moli.records.errors import ModelError
 from moli.records.generation import Request, Sampling
 from moli.records.messages import Message
@@ -87,12 +94,12 @@ def load_local(reference: str, bases: Bases | None = None) -> LocalChat | Transl
     Raises:
         ModelError: it cannot be loaded, or does not write.
     """
-    config = load_config(reference)
-    if is_encoder(config):
+    config = None if is_gguf(reference) else load_config(reference)
+    if config and is_encoder(config):
         raise ModelError(
             "an encoder, which does not write", where=reference, fix="Name a language model."
         )
-    if config.is_encoder_decoder:
+    if config and config.is_encoder_decoder:
         return TranslatingChat(reference)
     from moli.models.engine.bases import load_base
 

@@ -2,6 +2,7 @@
 
 org/name, a folder     transformers weights, from the local hub cache or a folder
 openai:NAME@URL        any server that speaks OpenAI's chat API
+gguf:FILE              a file that llama.cpp runs in this process; needs the extra gguf
 builtin:NAME           ships with Moli
 scripted:TEXT          answers TEXT; for tests
 """
@@ -13,12 +14,16 @@ from typing import Literal
 
 from moli.records.errors import ModelError
 
-Scheme = Literal["hub", "openai", "builtin", "scripted"]
+Scheme = Literal["hub", "openai", "gguf", "builtin", "scripted"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """A parsed reference. `name` is a hub name or folder, a model's name, or the script's text."""
+    """A parsed reference.
+
+    Attributes:
+        name: a hub name, folder or file, a model's name, or the script's text.
+    """
 
     scheme: Scheme
     name: str
@@ -41,6 +46,8 @@ class ModelReference:
                     fix="Write it as openai:NAME@http://HOST:PORT/v1.",
                 )
             return cls("openai", name, url.rstrip("/"))
+        if colon and scheme == "gguf":
+            return cls("gguf", rest)
         if colon and scheme in ("builtin", "scripted"):
             return cls("builtin" if scheme == "builtin" else "scripted", rest)
         if not text.strip():

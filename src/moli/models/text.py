@@ -20,6 +20,11 @@ from moli.workspace.shipped import shipped
 loading = threading.RLock()
 
 
+def is_gguf(reference: str) -> bool:
+    """Whether a reference names a file that llama.cpp runs; such a file has no configuration."""
+    return ModelReference.parse(reference).scheme == "gguf"
+
+
 def folder_of(reference: str) -> str:
     """The folder or hub name that transformers loads a reference from.
 
@@ -30,6 +35,12 @@ def folder_of(reference: str) -> str:
     parsed = ModelReference.parse(reference)
     if parsed.scheme == "hub":
         return parsed.name
+    if parsed.scheme == "gguf":
+        raise ModelError(
+            "a GGUF file, which can answer but not be trained",
+            where=reference,
+            fix="Name the folder or the name on the hub that it was made from.",
+        )
     if parsed.scheme != "builtin":
         raise ModelError(
             "not a model whose weights are at hand",
@@ -54,10 +65,17 @@ def runs_here(reference: str) -> bool:
     """Whether a reference names weights that are run on this machine; nothing is loaded to tell.
 
     Raises:
-        ModelError: it names none that there is, or a folder without a model.
+        ModelError: it names none that there is, a folder without a model, or a file that cannot
+            be run here.
         NotFoundError: no model of that name ships with Moli.
     """
-    if ModelReference.parse(reference).scheme not in ("hub", "builtin"):
+    parsed = ModelReference.parse(reference)
+    if parsed.scheme == "gguf":
+        from moli.models.gguf import file_of
+
+        file_of(parsed.name)
+        return True
+    if parsed.scheme not in ("hub", "builtin"):
         return False
     folder = Path(folder_of(reference))
     if folder.is_dir() and not (folder / "config.json").is_file():
@@ -75,6 +93,11 @@ def load_tokenizer(reference: str) -> Any:
     Raises:
         ModelError: its files are not to be had.
     """
+    parsed = ModelReference.parse(reference)
+    if parsed.scheme == "gguf":
+        from moli.models.gguf import load_gguf_tokenizer
+
+        return load_gguf_tokenizer(parsed.name)
     return _load("AutoTokenizer", reference, "its tokenizer cannot be loaded")
 
 
@@ -133,7 +156,8 @@ def max_positions(reference: str) -> int:
 
 def places_of(reference: str, tokenizer: Any) -> int:
     """How many tokens a conversation may have, by the model and by its tokenizer."""
-    return min(max_positions(reference), int(tokenizer.model_max_length))
+    own = int(tokenizer.model_max_length)
+    return own if is_gguf(reference) else min(max_positions(reference), own)
 
 
 class Cutter:

@@ -13,7 +13,7 @@ from typing import Any
 from moli.models.backend import Backend
 from moli.models.engine.bases import Base, Bases
 from moli.models.hashes import hash_template
-from moli.models.text import is_encoder, load_config, load_tokenizer, runs_here
+from moli.models.text import is_encoder, is_gguf, load_config, load_tokenizer, runs_here
 from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
 from moli.serving.observing import log
 from moli.training.trained import check_contract, recipe_of
@@ -175,6 +175,8 @@ def _writes_here(reference: str) -> bool:
     """Whether a reference names weights that are run on this machine and write."""
     if not reference or not runs_here(reference):
         return False
+    if is_gguf(reference):
+        return True
     try:
         config = load_config(reference)
     except MoliError:

@@ -13,6 +13,7 @@ from models.engine.small import KINDS, Letters, adapt, expected, write
 from moli.models.engine.adapters import read_adapter
 from moli.models.engine.cache import Cache
 from moli.models.engine.engine import Engine
+from moli.models.engine.lanes import Lanes
 from moli.models.engine.network import load_network
 from moli.models.engine.slots import Slots
 from moli.records.errors import InputError, ModelError
@@ -85,6 +86,32 @@ def test_an_adapter_that_changes_is_not_answered_from_what_was_read(tmp_path: Pa
         changing.add(read_adapter(folder, "a", changing.network.dtype))
         answer = changing.complete([asked])[0]
         assert answer.ids == expected(base, prompts()[:1], TOKENS, folder)[0]
+
+
+def test_an_adapter_that_was_let_go_is_read_again(tmp_path: Path) -> None:
+    base = write(tmp_path / "base", "llama")
+    folders = {name: adapt(base, tmp_path / name, seed) for seed, name in enumerate("abcd")}
+    mixed = Engine(load_network(base, lanes=1, precision="fp32"), Letters(), rows=3)
+    mixed._lanes = Lanes(mixed.network, room=1)
+    for name, folder in folders.items():
+        mixed.add(read_adapter(folder, name, torch.float32))
+    assert len(mixed._lanes._kept) == 1
+    asked = {
+        name: Request(prompts()[0], Sampling(max_tokens=TOKENS), adapter=name) for name in folders
+    }
+    alone = {}
+    for name, folder in folders.items():
+        single = engine(base, rows=1)
+        single.add(read_adapter(folder, name, torch.float32))
+        [alone[name]] = single.complete([asked[name]])
+    found = mixed.complete([asked[name] for name in "abcdabcd"])
+    assert [each.ids for each in found] == [alone[name].ids for name in "abcdabcd"]
+    (folders["a"] / "adapter_model.safetensors").unlink()
+    told: list[Delta] = []
+    mixed.submit(asked["a"], told.append)
+    [answer] = mixed.complete([asked["b"]])
+    assert answer.ids == alone["b"].ids
+    assert [each.reason for each in told] == ["failed"]
 
 
 @pytest.mark.parametrize(
@@ -258,8 +285,27 @@ def test_other_weights_are_taken_between_calls(tmp_path: Path, kind: str) -> Non
     changing.change(other_weights(base, tmp_path / "other"))
     wanted = expected(str(tmp_path / "other"), prompts(), TOKENS)
     assert [each.ids for each in changing.complete(asked)] == wanted
-    with pytest.raises(ModelError, match="has no"):
-        changing.change({"nothing.weight": torch.zeros(1)})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"nothing.weight": torch.zeros(1)}, "has no nothing"),
+        ({"model.norm.weight": torch.zeros(3)}, "has to be"),
+        ({"model.layers.0.self_attn.k_proj.weight": None}, "some are given"),
+        ({"model.layers.1.self_attn.o_proj.weight": torch.zeros(2, 2)}, "has to be"),
+    ],
+)
+def test_weights_that_do_not_fit_change_nothing(
+    tmp_path: Path, wrong: dict[str, torch.Tensor | None], words: str
+) -> None:
+    base = write(tmp_path / "one", "llama")
+    changing = engine(base, rows=3)
+    asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
+    weights = other_weights(base, tmp_path / "other") | wrong
+    with pytest.raises(ModelError, match=words):
+        changing.change({name: value for name, value in weights.items() if value is not None})
+    assert [each.ids for each in changing.complete(asked)] == expected(base, prompts(), TOKENS)
 
 
 def test_rows_at_work_pass_nothing_on_when_the_weights_change(tmp_path: Path) -> None:

@@ -30,10 +30,17 @@ class Adapter:
 
     Attributes:
         name: of its content; what was read by one adapter is never taken for another's.
+        folder: where its files are.
     """
 
     name: str
     layers: Mapping[str, Thin]
+    folder: Path
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its matrices."""
+        return sum(each.down.nbytes + each.up.nbytes for each in self.layers.values())
 
     @property
     def rank(self) -> int:
@@ -71,7 +78,7 @@ def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> Adapter:
     if odd or not layers:
         what = f"it has {odd[0]}" if odd else "it has no LoRA"
         raise ModelError(f"{what}, which is not served", where=str(folder), fix=_MERGE)
-    return Adapter(name, layers)
+    return Adapter(name, layers, folder)
 
 
 def _check(config: Mapping[str, Any], folder: Path) -> None:

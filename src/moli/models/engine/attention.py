@@ -47,11 +47,20 @@ class Layout:
     lengths: torch.Tensor
     stretches: tuple[Stretch, ...]
     masks: dict[Any, torch.Tensor] = field(default_factory=dict)
+    _rows: torch.Tensor | None = None
+
+    def rows(self) -> torch.Tensor:
+        """The written row of each slot, [slots]; of a slot without one it is any."""
+        if self._rows is None:
+            own = self.slots[: self.written]
+            self._rows = own.new_zeros(int(own.max()) + 1)
+            self._rows[own] = torch.arange(self.written, device=own.device)
+        return self._rows
 
     def mask(self, window: int, like: torch.Tensor) -> torch.Tensor:
         """What each written row does not see, as -inf to add to its scores, [slots, 1, 1, L]."""
         if window not in self.masks:
-            slots, longest = int(self.slots[: self.written].max()) + 1, int(self.lengths.max())
+            slots, longest = len(self.rows()), int(self.lengths.max())
             lengths = torch.ones(slots, dtype=torch.long, device=like.device)
             lengths[self.slots[: self.written]] = self.lengths
             place = torch.arange(longest, device=like.device)
@@ -122,16 +131,14 @@ def _written(
     """One token of each row, [written, H, D]. Queries that share keys go as rows of one product."""
     mask = now.mask(window, query)
     slots, longest = mask.shape[0], mask.shape[-1]
-    mine = now.slots[: now.written]
-    asked = query.new_zeros(slots, query.shape[0], query.shape[2])
-    asked[mine] = query[:, : now.written].transpose(0, 1)
-    grouped = asked.view(slots, keys.shape[1], -1, query.shape[2])
+    asked = query.index_select(1, now.rows()).transpose(0, 1)
+    grouped = asked.reshape(slots, keys.shape[1], -1, query.shape[2])
     seen = keys[:slots, :, :longest], values[:slots, :, :longest]
     if query.dtype == torch.float32 and query.device.type == "cpu":
         mixed = _plain(grouped, *seen, mask, scale)
     else:
         mixed = scaled_dot_product_attention(grouped, *seen, attn_mask=mask, scale=scale)
-    return mixed.flatten(1, 2)[mine]
+    return mixed.flatten(1, 2).index_select(0, now.slots[: now.written])
 
 
 def _plain(

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from moli.models.backend import Backend
-from moli.models.text import load_tokenizer, places_of
+from moli.models.reference import ModelReference
+from moli.models.text import is_gguf, load_tokenizer, places_of
 from moli.workspace.settings import BACKEND_KEY
 
 if TYPE_CHECKING:
-    import torch
+    from moli.models.engine.passes import Passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,23 @@ def load_base(reference: str, *, rows: int = 16, lanes: int = 16) -> Base:
         ModelError: it cannot be loaded, or does not write.
     """
     from moli.models.engine.engine import Engine
-    from moli.models.engine.network import load_network
     from moli.models.engine.worker import Worker
 
     tokenizer = load_tokenizer(reference)
     places = places_of(reference, tokenizer)
-    network = load_network(reference, lanes=lanes)
-    memory = _free(network.device) // 2
-    engine = Engine(network, tokenizer, rows=rows, places=places, memory=memory)
+    network = _network(reference, lanes)
+    engine = Engine(network, tokenizer, rows=rows, places=places, memory=network.free() // 2)
     return Base(Worker(engine), tokenizer, places)
+
+
+def _network(reference: str, lanes: int) -> Passes:
+    if is_gguf(reference):
+        from moli.models.gguf_network import load_gguf
+
+        return load_gguf(ModelReference.parse(reference).name)
+    from moli.models.engine.network import load_network
+
+    return load_network(reference, lanes=lanes)
 
 
 def _drive(base: Elsewhere) -> Base:
@@ -70,16 +79,6 @@ def _drive(base: Elsewhere) -> Base:
     backend = RemoteBackend(base.url, base.reference, kind=base.kind, key=key, timeout=base.timeout)
     tokenizer = load_tokenizer(base.reference)
     return Base(backend, tokenizer, backend.facts.places, here=False)
-
-
-def _free(device: torch.device) -> int:
-    """Bytes that may still be taken where a model is."""
-    import torch
-
-    from moli.models.probe import available_memory
-
-    on_gpu = device.type == "cuda"
-    return int(torch.cuda.mem_get_info(device)[0]) if on_gpu else available_memory()
 
 
 class Bases:

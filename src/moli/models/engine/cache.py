@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -10,12 +11,10 @@ import torch
 _FIRST = 256  # places that rows begin with
 
 
-class Cache:
-    """For each layer, keys and values as [slots, K, places, D].
+class Growing(ABC):
+    """Slots for what rows have read, as long as the longest row needs them.
 
-    Every slot has as many places as the longest row needs, and there are as many slots as have
-    room then. On a CPU that costs what is written: the kernel gives memory to a page only when it
-    is touched.
+    Every slot has as many places as that row, and there are as many slots as have room then.
 
     Args:
         slots: rows that there may be, with those kept for their beginnings.
@@ -28,36 +27,13 @@ class Cache:
 
     def __init__(self, slots: int, most: int, room: int | None = None) -> None:
         self._most_slots, self._most, self._room = slots, most, room
-        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.slots = self.places = 0
         self.clear()
-
-    @property
-    def bytes(self) -> int:
-        """Memory of all layers, touched or not."""
-        return sum(each.nbytes for pair in self._layers.values() for each in pair)
 
     @property
     def narrowed(self) -> bool:
         """Whether a row was so long that there are fewer slots than there might be."""
         return self.places > min(_FIRST, self._most) and self.slots < self._most_slots
-
-    def layer(
-        self, number: int, key: torch.Tensor, value: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """A layer's keys and values; made when the layer's first are there, [1, K, T, D]."""
-        if number not in self._layers:
-            self._layers[number] = (self._empty(key), self._empty(value))
-        return self._layers[number]
-
-    def _empty(self, like: torch.Tensor) -> torch.Tensor:
-        # Zeros, not what is there: hidden places are multiplied by 0, and 0 * nan is nan.
-        shape = (self.slots, like.shape[1], self.places, like.shape[3])
-        if like.device.type != "cpu":
-            return like.new_zeros(shape)
-        # PyTorch would write them; NumPy has the kernel give pages of zeros when they are touched.
-        zeros = np.zeros(math.prod(shape) * like.itemsize, np.uint8)
-        return torch.from_numpy(zeros).view(like.dtype).view(shape)
 
     def slots_for(self, places: int) -> int:
         """How many slots there would be if a row needed so many places."""
@@ -74,32 +50,91 @@ class Cache:
 
     def reserve(self, places: int) -> None:
         """Make room for a row of so many tokens; slots that have none any more are gone."""
-        if places <= self.places:
-            return
-        self.slots, self.places = self.slots_for(places), self._rounded(places)
+        if places > self.places:
+            self.slots, self.places = self.slots_for(places), self._rounded(places)
+            self._grow()
+
+    def clear(self) -> None:
+        """Give all memory back; what the slots held is gone."""
+        self.places = 0
+        self.places = self._rounded(1)
+        self.slots = self.slots_for(1)
+        self._empty()
+
+    @abstractmethod
+    def _grow(self) -> None:
+        """Have as many slots and places as it says now, and in them what there was."""
+
+    @abstractmethod
+    def _empty(self) -> None:
+        """Have as many slots and places as it says now, with nothing in them."""
+
+    @abstractmethod
+    def usable(self, slot: int, length: int) -> bool:
+        """Whether the first tokens of what a slot holds can be gone on from."""
+
+    @abstractmethod
+    def copy(self, source: int, target: int, length: int) -> None:
+        """The first tokens of one row to another slot."""
+
+    @abstractmethod
+    def swap(self, one: int, other: int, length: int) -> None:
+        """The first tokens of two rows, each to the other's slot."""
+
+
+class Cache(Growing):
+    """For each layer, keys and values as [slots, K, places, D].
+
+    On a CPU that costs what is written: the kernel gives memory to a page only when it is touched.
+    """
+
+    def __init__(self, slots: int, most: int, room: int | None = None) -> None:
+        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        super().__init__(slots, most, room)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of all layers, touched or not."""
+        return sum(each.nbytes for pair in self._layers.values() for each in pair)
+
+    def layer(
+        self, number: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A layer's keys and values; made when the layer's first are there, [1, K, T, D]."""
+        if number not in self._layers:
+            self._layers[number] = (self._zeros(key), self._zeros(value))
+        return self._layers[number]
+
+    def _zeros(self, like: torch.Tensor) -> torch.Tensor:
+        # Zeros, not what is there: hidden places are multiplied by 0, and 0 * nan is nan.
+        shape = (self.slots, like.shape[1], self.places, like.shape[3])
+        if like.device.type != "cpu":
+            return like.new_zeros(shape)
+        # PyTorch would write them; NumPy has the kernel give pages of zeros when they are touched.
+        zeros = np.zeros(math.prod(shape) * like.itemsize, np.uint8)
+        return torch.from_numpy(zeros).view(like.dtype).view(shape)
+
+    def _grow(self) -> None:
         for number, pair in self._layers.items():
             longer = []
             for old in pair:
-                new = self._empty(old)
+                new = self._zeros(old)
                 new[:, :, : old.shape[2]] = old[: self.slots]
                 longer.append(new)
             self._layers[number] = (longer[0], longer[1])
 
-    def clear(self) -> None:
-        """Give all memory back; what the slots held is gone."""
+    def _empty(self) -> None:
         self._layers.clear()
-        self.places = 0
-        self.places = self._rounded(1)
-        self.slots = self.slots_for(1)
+
+    def usable(self, slot: int, length: int) -> bool:  # noqa: ARG002 - every part of it is
+        return True
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """The first tokens of one row to another slot."""
         for pair in self._layers.values():
             for each in pair:
                 each[target, :, :length] = each[source, :, :length]
 
     def swap(self, one: int, other: int, length: int) -> None:
-        """The first tokens of two rows, each to the other's slot."""
         for pair in self._layers.values():
             for each in pair:
                 kept = each[one, :, :length].clone()

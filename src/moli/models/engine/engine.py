@@ -9,6 +9,7 @@ prompts are read as far as the step's budget goes.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,15 +21,16 @@ from numpy.typing import NDArray
 
 from moli.models.backend import check_request, completion
 from moli.models.engine.adapters import Adapter
-from moli.models.engine.cache import Cache
 from moli.models.engine.grammar import Grammar, Grammars
 from moli.models.engine.lanes import Lanes
-from moli.models.engine.network import Network, Span
+from moli.models.engine.passes import Passes, Span
 from moli.models.engine.sampling import cut, draw, penalised
 from moli.models.engine.slots import Slots
 from moli.models.engine.writing import Writer
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import Completion, Delta, Hear, Reason, Request, Sampling, TokenLogprob
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +90,7 @@ class Engine:
 
     def __init__(
         self,
-        network: Network,
+        network: Passes,
         tokenizer: Any,
         *,
         rows: int = 16,
@@ -100,11 +102,11 @@ class Engine:
         self.network = network
         self._tokenizer = tokenizer
         room = None if memory is None else memory // network.place_bytes
-        self._cache = Cache(rows + kept, places, room)
+        self._cache = network.cache(rows + kept, places, room)
         self._slots = Slots(self._cache)
         self._lanes = Lanes(network)
         self._most, self._places, self._budget = rows, places, budget
-        self._ends = _ends(network.model, tokenizer)
+        self._ends = _ends(network, tokenizer)
         self._grammars = Grammars(tokenizer, self._ends)
         self._inbox: deque[Row] = deque()
         self._waiting: list[Row] = []
@@ -222,9 +224,15 @@ class Engine:
         """
         used = {each.lane for each in self._rows}
         for row in sorted(self._waiting, key=lambda each: working[each.request.adapter]):
-            lane = self._lanes.lane(row.request.adapter, used)
             if len(self._rows) >= self._cache.slots_for(row.most):
                 return None
+            try:
+                lane = self._lanes.lane(row.request.adapter, used)
+            except ModelError as error:
+                _log.warning("an adapter is gone: %s", error)
+                self._waiting.remove(row)
+                self._finish(row, "failed")
+                continue
             if lane is not None:
                 row.lane = lane
                 return row
@@ -329,8 +337,7 @@ def _generator(sampling: Sampling) -> torch.Generator:
     return generator
 
 
-def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Tokens that end an answer, as the model's own settings for generation say."""
-    said = model.generation_config.eos_token_id
-    ids = said if isinstance(said, list) else [said]
-    return frozenset(each for each in (*ids, tokenizer.eos_token_id) if each is not None)
+def _ends(network: Passes, tokenizer: Any) -> frozenset[int]:
+    """Tokens that end an answer."""
+    own = tokenizer.eos_token_id
+    return network.ends if own is None else network.ends | {own}

@@ -55,7 +55,7 @@ class Grammars:
     """Forms for one tokenizer.
 
     Args:
-        tokenizer: a fast one of transformers.
+        tokenizer: a fast one of transformers, or one that has its own `guided`.
         ends: tokens that end an answer.
     """
 
@@ -73,7 +73,9 @@ class Grammars:
         from llguidance.hf import from_tokenizer
 
         if self._known is None:  # takes a moment, and few need it
-            self._known = from_tokenizer(self._tokenizer, eos_token=self._ends or None)
+            ends = self._ends or None
+            own = getattr(self._tokenizer, "guided", None)
+            self._known = own(ends) if own else from_tokenizer(self._tokenizer, eos_token=ends)
         name = "JSON schema" if form.schema else "grammar" if form.lark else "expression"
         try:
             if form.schema:

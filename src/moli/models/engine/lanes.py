@@ -1,23 +1,37 @@
-"""The adapters that are there, and which of them lie in the network's lanes."""
+"""The adapters that are there, which of them are in memory, and which in the network's lanes."""
 
 from __future__ import annotations
 
 from collections.abc import Set
+from pathlib import Path
 
-from moli.models.engine.adapters import Adapter
-from moli.models.engine.network import Network
+from moli.models.engine.adapters import Adapter, read_adapter
+from moli.models.engine.passes import Passes
+
+_ROOM = 1 << 30  # bytes of adapters that are kept in memory beside those in lanes
 
 
 class Lanes:
-    """Any number of adapters, as many of which can be at work at once as the network has lanes."""
+    """Any number of adapters, as many of which can be at work at once as the network has lanes.
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._adapters: dict[str, Adapter] = {}
+    Args:
+        room: bytes of adapters that are kept in memory; one that was used longer ago than those is
+            read again when it is asked for.
+    """
+
+    def __init__(self, network: Passes, room: int = _ROOM) -> None:
+        self._network, self._room = network, room
+        self._folders: dict[str, Path] = {}
+        self._kept: dict[str, Adapter] = {}  # those used longest ago come first
         self._lanes: list[str] = [""] * network.lanes
 
     def __contains__(self, name: object) -> bool:
-        return name in self._adapters
+        return name in self._folders
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the adapters beside the lanes."""
+        return sum(each.bytes for each in self._kept.values())
 
     def add(self, adapter: Adapter) -> None:
         """Register an adapter; one of that name is replaced.
@@ -26,7 +40,8 @@ class Lanes:
             ModelError: it was made for another base.
         """
         self._network.check(adapter)
-        self._adapters[adapter.name] = adapter
+        self._folders[adapter.name] = adapter.folder
+        self._keep(adapter)
         if adapter.name in self._lanes:
             self._network.write(self._lanes.index(adapter.name), adapter)
 
@@ -38,6 +53,9 @@ class Lanes:
 
         Returns:
             None if all lanes are used.
+
+        Raises:
+            ModelError: it was not in memory, and cannot be read any more.
         """
         if not name:
             return -1
@@ -48,6 +66,19 @@ class Lanes:
             return None
         # One that is empty if there is one, for what lies in the others may be asked for again.
         lane = min(free, key=lambda n: self._lanes[n] != "")
-        self._network.write(lane, self._adapters[name])
+        self._network.write(lane, self._adapter(name))
         self._lanes[lane] = name
         return lane
+
+    def _adapter(self, name: str) -> Adapter:
+        known = self._kept.pop(name, None)
+        adapter = known or read_adapter(self._folders[name], name, self._network.dtype)
+        self._keep(adapter)
+        return adapter
+
+    def _keep(self, adapter: Adapter) -> None:
+        """Hold it in memory, and let go of as many as there is no room for then."""
+        self._kept.pop(adapter.name, None)
+        self._kept[adapter.name] = adapter
+        while self.bytes > self._room and len(self._kept) > 1:
+            del self._kept[next(iter(self._kept))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,28 +11,11 @@ from moli.models.engine import attention
 from moli.models.engine.adapters import Adapter
 from moli.models.engine.attention import Layout, Stretch
 from moli.models.engine.cache import Cache
-from moli.models.engine.products import Part, Products, mixture
-from moli.models.probe import DTYPES, probe
+from moli.models.engine.passes import Span
+from moli.models.engine.products import Part, Products, fastest, mixture
+from moli.models.probe import DTYPES, available_memory, probe
 from moli.models.text import is_encoder, load_config, load_model
 from moli.records.errors import ModelError
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """New tokens of one row in a pass.
-
-    Attributes:
-        slot: the row's in the cache.
-        start: the row's tokens before these, which the cache has.
-        lane: of the row's adapter, -1 for none.
-        asked: whether to predict what follows the last of them.
-    """
-
-    ids: Sequence[int]
-    slot: int
-    start: int
-    lane: int
-    asked: bool
 
 
 class Network:
@@ -54,6 +36,22 @@ class Network:
         self._products, self.place_bytes = _replace(model)
         self._choose()
         self._rank = 0
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end an answer, as the model's own settings for generation say."""
+        said = self.model.generation_config.eos_token_id
+        ids = said if isinstance(said, list) else [said]
+        return frozenset(each for each in ids if each is not None)
+
+    def free(self) -> int:
+        """Bytes that may still be taken where the model is."""
+        on_gpu = self.device.type == "cuda"
+        return int(torch.cuda.mem_get_info(self.device)[0]) if on_gpu else available_memory()
+
+    def cache(self, slots: int, most: int, room: int | None) -> Cache:
+        """A cache for its rows; see `Growing` for the arguments."""
+        return Cache(slots, most, room)
 
     @torch.inference_mode()
     def run(self, spans: Sequence[Span], cache: Cache) -> torch.Tensor:
@@ -86,9 +84,10 @@ class Network:
 
     @torch.inference_mode()
     def _choose(self) -> None:
-        """Have few rows multiplied in the way that is faster here, by the model's largest layer."""
+        """Have few rows multiplied in the way that is fastest here with the largest layers."""
         inner = self._products[:-1] or self._products  # the last one makes the scores
-        way = max(inner, key=lambda each: each.weight.numel()).fastest()
+        shape = max((each.weight.shape for each in inner), key=torch.Size.numel)
+        way = fastest([each for each in inner if each.weight.shape == shape])
         for products in self._products:
             products.lay(way)
 
@@ -116,27 +115,32 @@ class Network:
         """Take other weights, by their names in the model's state as transformers saves it.
 
         Raises:
-            ModelError: of layers that are multiplied together some are given and others are not,
-                or a name is not this model's.
+            ModelError: of layers that are multiplied together some are given and others are not, a
+                name is not this model's, or a shape is another; then nothing has changed.
         """
-        left = dict(weights)
+        left, parameters = dict(weights), dict(self.model.named_parameters())
+        shapes = {name: value.shape for name, value in parameters.items()}
         if (embedded := _tied(self.model)) in left:
             left[f"{self._products[-1].names[0]}.weight"] = left[embedded]
+        plan = []
         for products in self._products:
-            own = [left.pop(f"{name}.weight", None) for name in products.names]
-            biases = [left.pop(f"{name}.bias", None) for name in products.names]
-            given = [each for each in own if each is not None]
+            shapes |= (own := products.parameters)
+            given = [left.pop(name) for name in own if name in left]
             if given and len(given) != len(own):
                 raise ModelError(
-                    f"of {' and '.join(products.names)} some are given, and others are not",
+                    f"of {' and '.join(own)} some are given, and others are not",
                     fix="Give all of them.",
                 )
             if given:
-                products.change(given, [each for each in biases if each is not None])
-        parameters = dict(self.model.named_parameters())
-        for name, value in left.items():
-            if name not in parameters:
+                plan.append((products, given))
+        for name, value in weights.items():
+            if name not in shapes:
                 raise ModelError(f"the model has no {name}", fix="Give its own names.")
+            if value.shape != shapes[name]:
+                raise ModelError(f"{name} is {[*value.shape]} and has to be {[*shapes[name]]}")
+        for products, given in plan:
+            products.change(given)
+        for name, value in left.items():
             parameters[name].data.copy_(value)
 
     def write(self, lane: int, adapter: Adapter) -> None:

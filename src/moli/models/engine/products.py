@@ -18,12 +18,19 @@ from torch.nn.functional import linear
 from moli.models.engine.adapters import Adapter
 from moli.models.probe import median_seconds
 
-# How few rows are multiplied: as they are; as (W x')', which is the same sum; or with weights that
-# lie as oneDNN reads them, so that it need not lay them so each time.
-Way = Literal["plain", "turned", "packed"]
+# How few rows are multiplied: as they are; as (W x')', which is the same sum; with weights that lie
+# as oneDNN reads them, so that it need not lay them so each time; or with weights that are read in
+# half precision and multiplied in full.
+Way = Literal["plain", "turned", "packed", "half"]
 
 # Rows up to which a product is bound by reading its weights, and libraries divide it badly.
 FEW = 32
+
+# What half precision may change of weights, as a share of their norm: no more than the rounding of
+# their products does. What was trained in bfloat16 changes by a tenth of this.
+_ROUNDING = 2**-22
+
+_CACHED = 64 << 20  # bytes of weights that a processor might hold in its cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +91,23 @@ def mixture(
 def _ways(weight: torch.Tensor) -> list[Way]:
     """Those that there are for a weight, on its device."""
     ways: list[Way] = ["plain", "turned"]
-    known = hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available() and known:
+    if weight.device.type != "cpu":
+        return ways
+    packs = hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    if packs and torch.backends.mkldnn.is_available():
         ways.append("packed")
+    halves = hasattr(torch.ops.quantized, "linear_prepack_fp16")
+    if halves and torch.backends.quantized.engine in ("x86", "fbgemm") and _fits_half(weight):
+        ways.append("half")
     return ways
+
+
+def _fits_half(weight: torch.Tensor) -> bool:
+    """Whether float32 weights say in half precision what they say in full."""
+    if weight.dtype != torch.float32:
+        return False
+    lost = weight.half().float().sub_(weight)
+    return bool(lost.norm() <= _ROUNDING * weight.norm())
 
 
 def _packed_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
@@ -123,9 +143,17 @@ class Products:
         return {name: (size, self.width) for name, size in zip(self.names, self.sizes, strict=True)}
 
     @property
+    def parameters(self) -> dict[str, torch.Size]:
+        """Shapes of the weights, and then of the biases, of all layers."""
+        weights = {f"{name}.weight": torch.Size(size) for name, size in self.shapes.items()}
+        if self.bias is None:
+            return weights
+        return weights | {f"{n}.bias": torch.Size(size[:1]) for n, size in self.shapes.items()}
+
+    @property
     def weight(self) -> torch.Tensor:
         """Something of the weights' type, where they do not lie as they were."""
-        return self._empty if self._way == "packed" else self._weight
+        return self._empty if self._way in ("packed", "half") else self._weight
 
     def part(self, number: int, x: torch.Tensor) -> torch.Tensor:
         """A layer's output; the first that asks computes it for all."""
@@ -146,36 +174,38 @@ class Products:
         return torch.split(y.view(*x.shape[:-1], -1), self.sizes, dim=-1)
 
     def _product(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor
         if self._way == "packed":
-            y: torch.Tensor = _packed_linear(x, self._weight, self.bias)
+            y = _packed_linear(x, self._weight, self.bias)
+            return y
+        if self._way == "half":
+            y = torch.ops.quantized.linear_dynamic_fp16(x, self._weight)  # which has the bias
             return y
         if len(x) > FEW or self._way == "plain":
             return linear(x, self._weight, self.bias)
         y = torch.mm(self._weight, x.t()).t().contiguous()
         return y if self.bias is None else y.add_(self.bias)
 
-    def fastest(self) -> Way:
-        """The way in which a product with few rows takes the least time here, by trying."""
-        x = self._weight.new_ones(FEW // 2, self.width)
-        lying, seconds = self._weight, {}
-        for way in _ways(lying):
-            self.lay(way)
-            seconds[way] = median_seconds(lambda: self._product(x))
-            self._weight, self._way = lying, "plain"
-        return min(seconds, key=lambda way: seconds[way])
-
     def lay(self, way: Way) -> None:
-        """Multiply in a way from now on; once packed, it stays so."""
+        """Multiply in a way from now on, or in the next best if these weights cannot be.
+
+        Weights that are laid once stay so.
+        """
+        if way == "half" and "half" not in (ways := _ways(self._weight)):
+            way = ways[-1]
         if way == "packed":
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, FEW // 2)
+        if way == "half":
+            self._weight = torch.ops.quantized.linear_prepack_fp16(self._weight, self.bias)
         self._way = way
 
-    def change(self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
-        """Take other weights for all of the layers."""
+    def change(self, values: Sequence[torch.Tensor]) -> None:
+        """Take other parameters, in their order."""
         way, self._way = self._way, "plain"
-        self._weight = torch.cat([each.to(self._empty) for each in weights])
+        own, count = [each.to(self._empty) for each in values], len(self.names)
+        self._weight = torch.cat(own[:count])
         if self.bias is not None:
-            self.bias = torch.cat([each.to(self._empty) for each in biases])
+            self.bias = torch.cat(own[count:])
         self.lay(way)
 
     def _add_written(self, x: torch.Tensor, y: torch.Tensor) -> None:
@@ -199,7 +229,8 @@ class Products:
         rank, begin = thin.shape[-1] // len(self.sizes), 0
         for number, (size, up) in enumerate(zip(self.sizes, self._ups, strict=True)):
             own = thin[..., number * rank : (number + 1) * rank]
-            y[..., begin : begin + size].baddbmm_(own, up[lanes])
+            # Not baddbmm_, which of a part of y makes a product for each lane.
+            y[..., begin : begin + size].add_(torch.bmm(own, up[lanes]))
             begin += size
 
     def write(self, lane: int, lanes: int, rank: int, adapter: Adapter) -> None:
@@ -232,6 +263,27 @@ class Products:
                 :, :, number * before : (number + 1) * before
             ]
             self._ups[number][:, :before] = ups[number]
+
+
+def fastest(products: Sequence[Products]) -> Way:
+    """The way in which products with few rows take the least time here, by trying.
+
+    Args:
+        products: of one shape, not laid yet; the first of them are tried, as many as leave no cache
+            anything to keep from one time to the next.
+    """
+    first = products[0]._weight
+    tried = products[: 1 + _CACHED // first.nbytes]
+    lying = [each._weight for each in tried]
+    x = first.new_ones(FEW // 2, products[0].width)
+    seconds = {}
+    for way in _ways(first):
+        for each in tried:
+            each.lay(way)
+        seconds[way] = median_seconds(lambda: [each._product(x) for each in tried])
+        for each, weight in zip(tried, lying, strict=True):
+            each._weight, each._way = weight, "plain"
+    return min(seconds, key=lambda way: seconds[way])
 
 
 class Part(torch.nn.Module):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moli.models.engine.cache import Cache
+from moli.models.engine.cache import Growing
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Slots:
         taken: how many rows are in use.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Growing) -> None:
         self._cache = cache
         self._held: list[Held | None] = [None] * cache.slots  # none beyond the cache's slots
         self._clock = 0
@@ -98,7 +98,8 @@ class Slots:
                 differ = np.flatnonzero(held.ids[:most] != ids[:most])
                 shared = int(differ[0]) if len(differ) else most
                 # Where it is as good, the slot to be taken, since nothing then has to be copied.
-                if shared > best or (shared == best and shared and slot == self.taken):
+                better = shared > best or (shared == best and shared and slot == self.taken)
+                if better and self._cache.usable(slot, shared):
                     best, source = shared, slot
         return source, best
 

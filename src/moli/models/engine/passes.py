@@ -1,0 +1,96 @@
+"""What the engine asks of a language model: passes over many rows, and a cache for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from moli.models.engine.adapters import Adapter
+from moli.models.engine.cache import Growing
+
+if TYPE_CHECKING:
+    from moli.models.engine.network import Network
+    from moli.models.gguf_network import GgufNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """New tokens of one row in a pass.
+
+    Attributes:
+        slot: the row's in the cache.
+        start: the row's tokens before these, which the cache has.
+        lane: of the row's adapter, -1 for none.
+        asked: whether to predict what follows the last of them.
+    """
+
+    ids: Sequence[int]
+    slot: int
+    start: int
+    lane: int
+    asked: bool
+
+
+class Passes(Protocol):
+    """A language model that reads and goes on with many rows in one pass."""
+
+    @property
+    def lanes(self) -> int:
+        """Adapters that the rows of a pass may have between them."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its adapters."""
+
+    @property
+    def place_bytes(self) -> int:
+        """Memory of a token's keys and values in all layers."""
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end an answer, as the model's own settings say."""
+
+    def free(self) -> int:
+        """Bytes that may still be taken where it is run."""
+
+    def cache(self, slots: int, most: int, room: int | None) -> Growing:
+        """A cache for its rows; see `Growing` for the arguments.
+
+        Raises:
+            ModelError: there is no memory for it.
+        """
+
+    def run(self, spans: Sequence[Span], cache: Any) -> torch.Tensor:
+        """One pass: logits [asked, V] in float32 for the spans that ask, in their order.
+
+        Args:
+            spans: those of one token first.
+            cache: one that this model made.
+
+        Raises:
+            ModelError: it failed.
+        """
+
+    def check(self, adapter: Adapter) -> None:
+        """See that an adapter fits this model.
+
+        Raises:
+            ModelError: it does not, or the model takes none.
+        """
+
+    def write(self, lane: int, adapter: Adapter) -> None:
+        """Put an adapter into a lane."""
+
+    def change(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take other weights, by their names in the model's state as transformers saves it.
+
+        Raises:
+            ModelError: they are not this model's, or it takes none.
+        """
+
+
+if TYPE_CHECKING:
+    PASSES: tuple[type[Passes], ...] = (Network, GgufNetwork)
