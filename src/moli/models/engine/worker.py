@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections import deque
@@ -31,6 +32,8 @@ class Worker:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
+        # A thread that is amid a step when the interpreter ends takes the process down with it.
+        atexit.register(self.close)
 
     @property
     def waiting(self) -> int:
@@ -77,6 +80,7 @@ class Worker:
 
     def close(self) -> None:
         """Stop; what is under way ends as cancelled."""
+        atexit.unregister(self.close)
         self._closed = True
         self._wake.set()
         self._thread.join()
