@@ -12,7 +12,7 @@ run: $(VENV)/installed
 	@$(BIN)/moli add -w sample docs/en docs/zh
 	@$(BIN)/moli serve -w sample
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev $(VENV)/installed-gguf
 	@sh dev/system-packages.sh
 	@$(BIN)/python -m pytest
 
@@ -51,6 +51,7 @@ bench-training: $(VENV)/installed-dev
 
 bench-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/decode.py
+	@$(BIN)/python bench/serving/clients.py
 
 soak-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/soak.py
@@ -72,6 +73,14 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+# llama.cpp comes as its source and is compiled; where that fails, the tests of GGUF files are skipped.
+$(VENV)/installed-gguf: $(VENV)/installed-dev
+	@echo "Compiling llama.cpp (once; some minutes)..."
+	@CMAKE_ARGS="-DLLAVA_BUILD=OFF -DLLAMA_OPENSSL=OFF" CMAKE_BUILD_PARALLEL_LEVEL=2 \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[gguf]" || \
+		echo "llama.cpp was not compiled (a C++ compiler is needed): GGUF files are left out." >&2
 	@touch $@
 
 clean:

@@ -220,6 +220,7 @@ def _replace(model: Any) -> tuple[list[Products], int]:
         for number, layer in enumerate(group):
             parent, _, own = names[layer].rpartition(".")
             setattr(model.get_submodule(parent), own, Part(made, number, layer))
+            del layer.weight  # else it is in memory twice until all are replaced
         products.append(made)
     return products, cache.bytes // 2
 
