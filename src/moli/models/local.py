@@ -94,13 +94,14 @@ def load_local(reference: str, bases: Bases | None = None) -> LocalChat | Transl
     Raises:
         ModelError: it cannot be loaded, or does not write.
     """
-    config = None if is_gguf(reference) else load_config(reference)
-    if config and is_encoder(config):
-        raise ModelError(
-            "an encoder, which does not write", where=reference, fix="Name a language model."
-        )
-    if config and config.is_encoder_decoder:
-        return TranslatingChat(reference)
+    if not is_gguf(reference):
+        config = load_config(reference)
+        if is_encoder(config):
+            raise ModelError(
+                "an encoder, which does not write", where=reference, fix="Name a language model."
+            )
+        if config.is_encoder_decoder:
+            return TranslatingChat(reference)
     from moli.models.engine.bases import load_base
 
     return LocalChat(reference, bases.get(reference) if bases else load_base(reference, lanes=1))

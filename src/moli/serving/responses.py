@@ -170,15 +170,15 @@ def _usage(prompt: int, written: int, cached: int) -> dict[str, Any]:
 
 
 def _output(of: str, choice: Choice) -> list[dict[str, Any]]:
-    items = [_message(f"{of}_0", choice.text)] if choice.text or not choice.calls else []
+    items = [_message(f"msg_{of}_0", choice.text)] if choice.text or not choice.calls else []
     return items + [_called(each) for each in choice.calls]
 
 
-def _message(of: str, text: str | None) -> dict[str, Any]:
-    """A message, by its response and its number there; one that begins has no text."""
+def _message(name: str, text: str | None) -> dict[str, Any]:
+    """A message; one that begins has no text."""
     content = [] if text is None else [_part(text)]
     status = "in_progress" if text is None else "completed"
-    told = {"id": f"msg_{of}", "type": "message", "role": "assistant"}
+    told = {"id": name, "type": "message", "role": "assistant"}
     return {**told, "status": status, "content": content}
 
 
@@ -236,9 +236,9 @@ class _Story:
         self._text: str | None = None  # of the message under way
 
     @property
-    def _item(self) -> str:
-        """What an item that begins now is of."""
-        return f"{self._of}_{len(self.output)}"
+    def _name(self) -> str:
+        """Of a message that is the next item."""
+        return f"msg_{self._of}_{len(self.output)}"
 
     def tell(self, kind: str, **facts: Any) -> str:
         """The next event."""
@@ -260,13 +260,12 @@ class _Story:
             yield from self._end_message()
 
     def _place(self) -> dict[str, Any]:
-        name = _message(self._item, None)["id"]
-        return {"item_id": name, "output_index": len(self.output), "content_index": 0}
+        return {"item_id": self._name, "output_index": len(self.output), "content_index": 0}
 
     def _more(self, text: str) -> Iterator[str]:
         if self._text is None:
             self._text = ""
-            added = {"output_index": len(self.output), "item": _message(self._item, None)}
+            added = {"output_index": len(self.output), "item": _message(self._name, None)}
             yield self.tell("response.output_item.added", **added)
             yield self.tell("response.content_part.added", **self._place(), part=_part(""))
         if text:
@@ -278,7 +277,7 @@ class _Story:
             return
         yield self.tell("response.output_text.done", **self._place(), text=text, logprobs=[])
         yield self.tell("response.content_part.done", **self._place(), part=_part(text))
-        yield from self._done(_message(self._item, text))
+        yield from self._done(_message(self._name, text))
         self._text = None
 
     def _call(self, call: ToolCall) -> Iterator[str]:

@@ -71,13 +71,13 @@ class Lanes:
         return lane
 
     def _adapter(self, name: str) -> Adapter:
-        known = self._kept.pop(name, None)
+        known = self._kept.get(name)
         adapter = known or read_adapter(self._folders[name], name, self._network.dtype)
         self._keep(adapter)
         return adapter
 
     def _keep(self, adapter: Adapter) -> None:
-        """Hold it in memory, and let go of as many as there is no room for then."""
+        """Hold it in memory as the last used, and let go of as many as there is no room for."""
         self._kept.pop(adapter.name, None)
         self._kept[adapter.name] = adapter
         while self.bytes > self._room and len(self._kept) > 1:
