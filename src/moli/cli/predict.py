@@ -17,10 +17,12 @@ from moli.records.errors import MoliError, WorkspaceError
 
 if TYPE_CHECKING:
     from moli.records.examples import Example, Malformed
-    from moli.training.predict import Hear, Progress
+    from moli.training.inference import Hear, Progress
     from moli.training.trained import Trained
+    from moli.training.writing import Writer
 
 _SHOWN = 100  # characters of a text, on a terminal
+_ENDED = "finish_reason"  # told of what a language model wrote
 
 Model = Annotated[
     str, typer.Argument(help="An alias, alias@hash, the beginning of a hash, or builtin:NAME.")
@@ -39,10 +41,16 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Write answers there: .jsonl, or .csv.", metavar="FILE")
     ] = None,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Of an answer at most, where a language model writes it.")
+    ] = 512,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Answer with a model that was trained here; rows need no labels or answers of their own.
+
+    A language model writes the next turn of a conversation, the answer to a prompt, or what
+    follows a text, always with the likeliest token.
 
     Rows keep their other columns; one named like an answer, as label, is then called given_label.
     A row that cannot be read is reported and the rest go on; the exit code is then 3.
@@ -56,18 +64,19 @@ def predict(
     if out and not out.parent.is_dir():  # better told now than after the work
         raise _unwritable(out, "there is no such folder")
     from moli.training import predict as answering
-    from moli.training.trained import load_trained
 
     with open_workspace(workspace) as opened:
-        trained = load_trained(opened.models.get(model))
-    if text is not None:
-        told = answering.predict(trained, [answering.read_text(trained, text)])[0]
-        _print_one(told, as_json=as_json)
-        return
-    assert file is not None  # noqa: S101 - for the type checker; it was seen to above
-    read = answering.read_unanswered(trained, file)
-    examples = [each.example for each in read.examples]
-    told_all, last = _answered(trained, examples, quiet=as_json)
+        stored = opened.models.get(model)
+    with answering.loaded(stored) as trained:
+        if text is not None:
+            example = answering.read_text(trained, text)
+            told = answering.predict(trained, [example], max_tokens=max_tokens)[0]
+            _print_one(told, as_json=as_json)
+            return
+        assert file is not None  # noqa: S101 - for the type checker; it was seen to above
+        read = answering.read_unanswered(trained, file)
+        examples = [each.example for each in read.examples]
+        told_all, last = _answered(trained, examples, max_tokens, quiet=as_json)
     rows = [
         {"where": row.where, **_given(row.values, told), **told}
         for row, told in zip(read.rows, told_all, strict=True)
@@ -94,19 +103,20 @@ def _print_end(count: int, last: Progress, malformed: Sequence[Malformed]) -> No
 
 
 def _answered(
-    trained: Trained, examples: Sequence[Example], *, quiet: bool
+    trained: Trained | Writer, examples: Sequence[Example], max_tokens: int, *, quiet: bool
 ) -> tuple[list[dict[str, Any]], Progress]:
     """What a model answers, and how far it was when it had done so."""
     from moli.training import predict as answering
+    from moli.training.inference import Progress
 
-    last = [answering.Progress(0, 0, 0.0)]
+    last = [Progress(0.0, 0, 0.0)]
     with progress("Answering", quiet=quiet) as show:
 
         def hear(now: Progress) -> None:
             last[0] = now
             show(now)
 
-        told = answering.predict(trained, examples, hear=hear)
+        told = answering.predict(trained, examples, max_tokens=max_tokens, hear=hear)
     return told, last[0]
 
 
@@ -128,7 +138,7 @@ def progress(title: str, *, quiet: bool) -> Iterator[Hear]:
 
         def show(now: Progress) -> None:
             rate = f"{now.rate:,.0f} tokens/s"
-            bar.update(shown, total=now.total, completed=now.tokens, rate=rate)
+            bar.update(shown, total=1.0, completed=now.share, rate=rate)
 
         yield show
 
@@ -144,12 +154,13 @@ def _print_one(told: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(told)
     else:
-        console().print(_words(told))
+        console().print(told["answer"] if _ENDED in told else _words(told))
 
 
 def _words(told: Mapping[str, Any]) -> str:
     """An answer in a line."""
-    return "\t".join(_word(each) for each in told.values()) or "-"
+    values = [each for name, each in told.items() if (name, each) != (_ENDED, "stop")]
+    return "\t".join(map(_word, values)) or "-"
 
 
 def _word(value: Any) -> str:
@@ -162,7 +173,12 @@ def _word(value: Any) -> str:
 
 def _short(example: Example) -> str:
     """The beginning of what was asked."""
-    texts = [str(each) for each in astuple(example) if isinstance(each, str | Path)]
+    from moli.records.examples import Conversation
+
+    if isinstance(example, Conversation):
+        texts = [each.content for each in reversed(example.messages) if each.role == "user"]
+    else:
+        texts = [str(each) for each in astuple(example) if isinstance(each, str | Path)]
     asked = " ".join((texts[:1] or [""])[0].split())
     return asked if len(asked) <= _SHOWN else asked[: _SHOWN - 1] + "…"
 

@@ -88,8 +88,13 @@ def check_request(request: Request, places: int, adapters: Container[str]) -> No
         raise InputError(f"no adapter is called '{request.adapter}' here", fix="Add it first.")
 
 
-def complete(backend: Backend, requests: Sequence[Request]) -> list[Completion]:
+def complete(
+    backend: Backend, requests: Sequence[Request], heard: Hear | None = None
+) -> list[Completion]:
     """Wait for the answers to all of these.
+
+    Args:
+        heard: is told of every delta, from a thread of the backend.
 
     Raises:
         InputError: one of them cannot be answered.
@@ -101,6 +106,8 @@ def complete(backend: Backend, requests: Sequence[Request]) -> list[Completion]:
     def hears(deltas: list[Delta]) -> Hear:
         def hear(delta: Delta) -> None:
             deltas.append(delta)
+            if heard:
+                heard(delta)
             if delta.reason:
                 done.release()
 

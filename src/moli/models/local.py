@@ -24,8 +24,6 @@ from moli.records.messages import Message
 if TYPE_CHECKING:
     from moli.models.engine.bases import Base, Bases
 
-_ANSWER = 0.5  # of a model's places may be kept for the answer, whatever length was asked for
-
 
 class LocalChat:
     """A causal model at work: on the generation engine, or on another server."""
@@ -34,14 +32,14 @@ class LocalChat:
         self.name = reference
         self.tokenizer, self.places = base.tokenizer, base.places
         self.template_sha256 = hash_template(base.tokenizer)
-        self._backend = base.backend
+        self._base = base
 
     def complete(
         self, messages: Sequence[Message], *, max_tokens: int = 512, space: str = ""
     ) -> str:
-        most = min(max_tokens, int(self.places * _ANSWER))
+        most = self._base.within(max_tokens)
         ids = fitting(self.tokenizer, messages, self.places - most)
-        [answer] = complete(self._backend, [Request(ids, Sampling(most), space=space)])
+        [answer] = complete(self._base.backend, [Request(ids, Sampling(most), space=space)])
         return answer.text.strip()
 
 

@@ -126,7 +126,10 @@ def _load(kind: str, reference: str, failed: str, **options: Any) -> Any:
         with loading:
             import transformers
 
-            return getattr(transformers, kind).from_pretrained(folder_of(reference), **options)
+            source = folder_of(reference)
+            if Path(source).is_dir():  # there is nothing to fetch of which to show the progress
+                transformers.logging.disable_progress_bar()
+            return getattr(transformers, kind).from_pretrained(source, **options)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(
             f"{failed} ({str(error).splitlines()[0]})",

@@ -17,6 +17,29 @@ CAP = 8192
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a model is.
+
+    Attributes:
+        share: of the work, from 0 to 1.
+        tokens: that were read or written.
+        seconds: since it began.
+    """
+
+    share: float
+    tokens: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second."""
+        return self.tokens / max(self.seconds, 1e-9)
+
+
+Hear = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a model made of groups of samples, a group for each example.
 

@@ -1,15 +1,15 @@
 """What a trained model answers, and how good its answers are.
 
-trained = load_trained(workspace.models.get("support"))
-predict(trained, [Labelled("It came broken.", "?")])    # [{"label": "complaint", ...}]
-evaluate_on(trained, Path("test.jsonl")).metrics
+with loaded(workspace.models.get("support")) as trained:
+    predict(trained, [Labelled("It came broken.", "?")])    # [{"label": "complaint", ...}]
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from moli.records.errors import InputError
 from moli.records.examples import Example, Labelled, LabelledImage, Malformed
 from moli.training import inference
 from moli.training.data import check_dataset, examples_of
-from moli.training.inference import Outcome, combined
+from moli.training.inference import Hear, Outcome, Progress, combined
 from moli.training.samples import Sample
-from moli.training.trained import Trained
+from moli.training.trained import Trained, load_trained
+from moli.training.writing import TASKS, Writer, load_writer
+from moli.workspace.content import StoredModel
 from moli.workspace.datasets import (
     Dataset,
     Row,
@@ -38,28 +40,6 @@ from moli.workspace.datasets import (
     read_questions,
     read_rows,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a model is with its samples.
-
-    Attributes:
-        tokens, total: that were read, and that there are.
-        seconds: since it began.
-    """
-
-    tokens: int
-    total: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Tokens a second."""
-        return self.tokens / max(self.seconds, 1e-9)
-
-
-Hear = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +76,21 @@ class Evaluation:
     confusion: Confusion | None = None
 
 
-def read_unanswered(trained: Trained, path: Path) -> Dataset:
+@contextmanager
+def loaded(stored: StoredModel) -> Iterator[Trained | Writer]:
+    """A stored model, ready to answer rows; one that writes does so on the engine.
+
+    Raises:
+        ModelError: it, or its base, is not what it was.
+    """
+    if stored.manifest.task not in TASKS:
+        yield load_trained(stored)
+        return
+    with closing(load_writer(stored)) as writer:
+        yield writer
+
+
+def read_unanswered(trained: Trained | Writer, path: Path) -> Dataset:
     """Rows of a file to be answered, in which answers may be missing.
 
     It may be any file that data sets are read from, or a text file with a text a line.
@@ -104,7 +98,6 @@ def read_unanswered(trained: Trained, path: Path) -> Dataset:
     Raises:
         InputError: it cannot be read, or has no row that this model reads.
     """
-    _check_answers(trained)
     if path.suffix.lower() == ".txt":
         rows = read_lines(path, _text_column(trained, str(path)))
     else:
@@ -113,13 +106,12 @@ def read_unanswered(trained: Trained, path: Path) -> Dataset:
     return read_questions(rows, trained.task.asked, path=path, columns=columns)
 
 
-def read_text(trained: Trained, text: str) -> Example:
+def read_text(trained: Trained | Writer, text: str) -> Example:
     """One text to be answered; a JSON object is taken for a row with its columns.
 
     Raises:
         InputError: the model needs more than a text.
     """
-    _check_answers(trained)
     row = None
     if text.lstrip().startswith("{"):
         try:
@@ -137,13 +129,20 @@ def read_text(trained: Trained, text: str) -> Example:
 
 
 def predict(
-    trained: Trained, examples: Sequence[Example], *, hear: Hear | None = None
+    trained: Trained | Writer,
+    examples: Sequence[Example],
+    *,
+    max_tokens: int = 512,
+    hear: Hear | None = None,
 ) -> list[dict[str, Any]]:
     """An answer for each example, as its task tells it; empty where an example says nothing.
 
     Args:
+        max_tokens: of an answer at most, where a language model writes it.
         hear: is told how far it is.
     """
+    if isinstance(trained, Writer):
+        return trained.answers(examples, max_tokens=max_tokens, hear=hear)
     task = trained.task
     groups = task.samples(examples, training=False)
     outcome = _run(trained, groups, judged=False, hear=hear)
@@ -199,7 +198,7 @@ def _run(
         nonlocal done
         done += tokens
         if hear:
-            hear(Progress(done, total, time.perf_counter() - begun))
+            hear(Progress(done / max(1, total), done, time.perf_counter() - begun))
 
     trained.pack(flat)
     return inference.answers(trained.task, trained.model, groups, judged=judged, hear=tell)
@@ -243,17 +242,7 @@ def _classes(
     return classification_report(wanted, said, labels), confusion
 
 
-def _check_answers(trained: Trained) -> None:
-    if not trained.task.asked:
-        raise InputError(
-            f"a model of the task {trained.task.recipe.task} writes on, it has no answer for a row",
-            where=trained.name,
-            fix=f"Write it to a folder, 'moli models export {trained.name} FOLDER --merge', and "
-            "name that as the workspace's model.",
-        )
-
-
-def _text_column(trained: Trained, where: str) -> str:
+def _text_column(trained: Trained | Writer, where: str) -> str:
     task = trained.task
     if task.text_column:
         return task.text_column

@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from moli.records.errors import InputError
-from moli.records.examples import Labelled, Located, Malformed, Scored, Span, Text
+from moli.records.examples import (
+    Conversation,
+    Labelled,
+    Located,
+    Malformed,
+    Scored,
+    Span,
+    Text,
+)
+from moli.records.messages import Message
 from moli.workspace.datasets import Row, read_dataset, read_lines, read_questions
 
 PATH = Path("asked.jsonl")
@@ -45,6 +54,24 @@ def test_only_the_shapes_that_are_asked_for_are_read() -> None:
         read_questions(rows({"question": "q", "answer": "a"}), span, path=PATH)
     with pytest.raises(InputError, match="nothing to answer"):
         read_questions([], span, path=PATH)
+
+
+def test_a_conversation_may_lack_its_answer() -> None:
+    user, assistant = {"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}
+    given = [[user], [user, assistant], [user, assistant, user], [assistant, {"role": "user"}]]
+    found = read_questions(
+        rows(*({"messages": each} for each in given)), {"messages": {}, "sharegpt": {}}, path=PATH
+    )
+    said = [
+        [each.content for each in located.example.messages]
+        for located in found.examples
+        if isinstance(located.example, Conversation)
+    ]
+    assert said == [["x", "?"], ["x", "y"], ["x", "y", "x", "?"]]
+    assert [each.where for each in found.malformed] == ["asked.jsonl:4"]
+    turns = {"conversations": [{"from": "human", "value": "x"}]}
+    [shared] = read_questions(rows(turns), {"sharegpt": {}}, path=PATH).examples
+    assert shared.example == Conversation((Message("user", "x"), Message("assistant", "?")))
 
 
 def test_columns_may_have_other_names() -> None:

@@ -30,6 +30,10 @@ class Base:
     places: int
     here: bool = True
 
+    def within(self, wanted: int) -> int:
+        """Tokens that an answer may have: what is wanted, but half of the places are a prompt's."""
+        return min(wanted, self.places // 2)
+
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,10 @@ class Causal(Transformer):
                 where=self.recipe.base,
                 fix="Name a language model as base, or base: new with task: pretraining.",
             )
+
+    @abstractmethod
+    def prompt(self, example: Example) -> list[int]:
+        """The tokens that an example is before its last answer is written, or its text goes on."""
 
     def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> Predicted:
         laid = self.lay([each.parts[0] for each in samples], model)

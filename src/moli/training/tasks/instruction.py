@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,13 @@ class Instruction(Causal):
     """Conversations, requests with their answers, or plain texts."""
 
     accepts = (Conversation, Pair, Text)
+    asked: ClassVar = {
+        "messages": {},
+        "sharegpt": {},
+        "alpaca": {"output": "?"},
+        "pair": {"target": "?"},
+    }
+    text_column = "source"
     longest = 2048
 
     @cached_property
@@ -67,6 +74,9 @@ class Instruction(Causal):
                 if sample.supervised:
                     groups[row].append(sample)
         return groups
+
+    def prompt(self, example: Example) -> list[int]:
+        return prompt_ids(self.tokenizer, _messages(example)[:-1], _tools(example))
 
     def _encoded(
         self, rendered: Sequence[Rendered]

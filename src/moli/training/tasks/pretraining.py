@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ class Pretraining(Causal):
     """Texts, cut to pieces of `max_length` tokens, every token of which is learnt once an epoch."""
 
     accepts = (Text,)
+    asked: ClassVar = {"text": {}}
+    text_column = "text"
     longest = 512
 
     @cached_property
@@ -98,8 +100,7 @@ class Pretraining(Causal):
         """
         backend = self.tokenizer.backend_tokenizer
         texts = [each.text for each in examples if isinstance(each, Text)]
-        start, end = backend.token_to_id(END), self.tokenizer.eos_token_id
-        begin = end if start is None else start
+        begin = self._mark
         shared = 0 if training else self.max_length // 2
         groups = []
         for first in range(0, len(texts), _AT_ONCE):
@@ -108,6 +109,17 @@ class Pretraining(Causal):
                 ids = np.array([begin, *encoding.ids, begin], np.int32)
                 groups.append(list(_pieces(ids, self.max_length - 1, shared)))
         return groups
+
+    @property
+    def _mark(self) -> int:
+        """The token that is before a text and behind it."""
+        own = self.tokenizer.backend_tokenizer.token_to_id(END)
+        return int(self.tokenizer.eos_token_id if own is None else own)
+
+    def prompt(self, example: Example) -> list[int]:
+        assert isinstance(example, Text)  # noqa: S101 - no other kind is accepted
+        text = self.tokenizer.backend_tokenizer.encode(example.text, add_special_tokens=False)
+        return [self._mark, *text.ids]
 
     def read(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
         """Nats of each sample, over how many tokens and how many bytes."""

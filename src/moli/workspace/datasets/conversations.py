@@ -27,16 +27,29 @@ _ROLES: Mapping[str, Role] = {
     "observation": "tool",
 }
 _MARK = "<tool_call>"
+# The column of the turns, and in a turn who speaks and what.
+MESSAGES = ("messages", "role", "content")
+SHAREGPT = ("conversations", "from", "value")
 
 
 def messages(values: Values) -> Conversation:
     """Turns with a role and a content; the assistant's may call tools."""
-    return _conversation(values, "messages", "role", "content")
+    return _conversation(values, *MESSAGES)
 
 
 def sharegpt(values: Values) -> Conversation:
     """Turns with a sender and a value; those from `function_call` are calls, as JSON."""
-    return _conversation(values, "conversations", "from", "value")
+    return _conversation(values, *SHAREGPT)
+
+
+def ended(column: str, role_key: str, text_key: str, values: Values) -> Values:
+    """A row whose turns end with an answer: "?", where it is still to be given."""
+    turns = values.get(column)
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    asks = isinstance(last, dict) and _ROLES.get(str(last.get(role_key))) in ("user", "tool")
+    if not (turns and asks):
+        return values
+    return {**values, column: [*turns, {role_key: "assistant", text_key: "?"}]}
 
 
 def system(values: Values) -> list[Message]:

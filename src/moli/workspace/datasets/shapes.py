@@ -6,8 +6,8 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from moli.records.examples import (
@@ -23,7 +23,14 @@ from moli.records.examples import (
     Text,
 )
 from moli.records.messages import Message
-from moli.workspace.datasets.conversations import messages, sharegpt, system
+from moli.workspace.datasets.conversations import (
+    MESSAGES,
+    SHAREGPT,
+    ended,
+    messages,
+    sharegpt,
+    system,
+)
 from moli.workspace.datasets.fields import Unfit, Values, text_of
 from moli.workspace.datasets.rows import Row
 
@@ -35,11 +42,13 @@ class Shape:
     Attributes:
         columns: what a row must have, each with other names that it goes by.
         read: an example from a row whose columns have their own names; raises Unfit.
+        answered: makes of a row's columns that are only a question some that `read` can read.
     """
 
     name: str
     columns: Mapping[str, tuple[str, ...]]
     read: Callable[[Values], Example]
+    answered: Callable[[Values], Values] = dict
 
     def names(self, row: Values) -> dict[str, str]:
         """For each column, the name it goes by in this row; without those that are missing."""
@@ -51,16 +60,19 @@ class Shape:
         return found
 
     def example(
-        self, row: Row, labels: Sequence[str] = (), blanks: Values = MappingProxyType({})
+        self, row: Row, labels: Sequence[str] = (), blanks: Values | None = None
     ) -> Example | Malformed:
         """The example that a row makes, or what keeps it from making one.
 
         Args:
-            blanks: columns that it may lack or have empty, with what then stands there.
+            blanks: of a row that is a question, the columns that it may lack or have empty, with
+                what then stands there.
         """
         names = self.names(row.values)
-        own = {**row.values, **{column: row.values[name] for column, name in names.items()}}
-        own |= {column: blank for column, blank in blanks.items() if own.get(column) in (None, "")}
+        own: Values = {**row.values, **{column: row.values[name] for column, name in names.items()}}
+        if blanks is not None:
+            lacking = {name: each for name, each in blanks.items() if own.get(name) in (None, "")}
+            own = self.answered({**own, **lacking})
         try:
             for column in self.columns:
                 if column not in own:
@@ -195,8 +207,8 @@ def _span(values: Values) -> Span:
 
 # The most particular first: a row is read as the first shape whose columns it has.
 SHAPES = (
-    Shape("messages", {"messages": ()}, messages),
-    Shape("sharegpt", {"conversations": ("conversation",)}, sharegpt),
+    Shape("messages", {"messages": ()}, messages, partial(ended, *MESSAGES)),
+    Shape("sharegpt", {"conversations": ("conversation",)}, sharegpt, partial(ended, *SHAREGPT)),
     Shape("alpaca", {"instruction": (), "output": ("response",)}, _alpaca),
     Shape("span", {"question": (), "context": (), "answers": ()}, _span),
     Shape(
