@@ -15,7 +15,7 @@ from moli.models.engine.adapters import Adapter
 from moli.models.engine.cache import Growing
 from moli.models.engine.passes import Span
 from moli.models.gguf import Model, file_of, library, reason
-from moli.models.probe import available_memory
+from moli.models.memory import available_memory
 from moli.records.errors import ModelError
 
 _F32 = 0  # as ggml numbers types, and llama.cpp kinds of files

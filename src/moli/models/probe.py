@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+
+from moli.models.memory import available_memory
 
 _HOPELESS = 5.0  # GFLOP/s
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -74,43 +72,3 @@ def median_seconds(call: Callable[[], object], times: int = 5) -> float:
         call()
         taken.append(time.perf_counter() - begun)
     return statistics.median(taken)
-
-
-def available_memory() -> int:
-    """Bytes of main memory that programs may still take, in this container if it is one."""
-    return min(_free_memory(), _left_in_cgroup())
-
-
-def _left_in_cgroup() -> int:
-    """What a container's limit leaves; a large number without one."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        most = (group / "memory.max").read_text().strip()
-        return int(most) - int((group / "memory.current").read_text())
-    except (OSError, ValueError):  # no such file, or "max"
-        return 1 << 62
-
-
-def _free_memory() -> int:
-    if platform.system() == "Linux":
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
-            for line in file:
-                if line.startswith("MemAvailable"):
-                    return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-def keep_memory() -> bool:
-    """Let this process keep the memory that tensors give back, for the next ones; whether it can.
-
-    By default glibc returns a large block at once and is handed zeroed pages for the next, which
-    costs as much as many an operation on the block.
-    """
-    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
-        return False
-    trim_threshold, top_pad, mmap_max = -1, -2, -4
-    libc = ctypes.CDLL(None)
-    return all(
-        libc.mallopt(option, value)
-        for option, value in ((mmap_max, 0), (trim_threshold, (1 << 31) - 1), (top_pad, 64 << 20))
-    )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moli.models.memory import Heap
 from moli.records.examples import Example
 from moli.training.samples import Batching, Sample, plan_epoch
 from moli.training.tasks.task import Task, evaluating
@@ -82,6 +83,7 @@ def answers(
     found: list[Any] = [None] * len(flat)
     losses, supervised = np.zeros(len(groups)), np.zeros(len(groups), np.int64)
     parts = (part for step in plan_epoch(sizes, batching, 0, 0) for part in step)
+    heap = Heap()
     with evaluating(model):
         for part in parts:
             samples = [flat[row][1] for row in part]
@@ -93,6 +95,7 @@ def answers(
                 np.add.at(supervised, owners, [sample.supervised for sample in samples])
             for row, answer in zip(part, task.read(outputs, samples), strict=True):
                 found[row] = answer
+            heap.settle()
             if hear:
                 hear(sum(sizes[row] for row in part))
     by_group: list[list[Any]] = [[] for _ in groups]

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
+from moli.models.memory import Heap
 from moli.records.errors import ModelError
 from moli.records.training import Evaluated, Event, StepTaken
 from moli.training import checkpoint
@@ -131,6 +132,7 @@ class Loop:
     divisible: bool = True
     world: World = field(default_factory=Alone)
     progress: Progress = field(default_factory=Progress)
+    heap: Heap = field(default_factory=Heap)
 
     def run(self) -> Status:
         """To the end, or until a signal or lack of gain stops it; then set the best weights."""
@@ -188,6 +190,7 @@ class Loop:
         rate = self.optimizers.step(schedule(progress.step, self.schedule.steps))
         self.weights.publish()
         self.weights.clear()
+        self.heap.settle()
         progress.step += 1
         progress.examples += len(chosen)
         progress.tokens += sum(each.size for each in chosen)

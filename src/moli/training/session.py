@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from moli.models.probe import DTYPES, keep_memory, probe
+from moli.models.probe import DTYPES, probe
 from moli.records.models import Manifest
 from moli.records.training import Event
 from moli.training import environment, inference, lora, methods, trial
@@ -64,7 +64,6 @@ class Session:
         world: World | None = None,
     ) -> Session:
         world = world or Alone()
-        keep_memory()
         settled = world.first(lambda: _settled(recipe, folder))
         if world.size == 1:  # several have the threads that they were started with
             torch.set_num_threads(settled.threads)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from moli.models.hashes import hash_template, hash_tokenizer, hash_weights
-from moli.models.probe import DTYPES, keep_memory, probe
+from moli.models.probe import DTYPES, probe
 from moli.models.text import folder_of, load_tokenizer, loading
 from moli.records.errors import ModelError
 from moli.training import lora, methods
@@ -66,7 +66,6 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
     """
     recipe = recipe_of(stored)
     check_contract(stored, recipe)
-    keep_memory()
     task = make_task(recipe)
     if not precision:
         precision = "bf16" if recipe.precision == "bf16" == probe().precision else "fp32"

@@ -13,7 +13,8 @@ from moli.models.engine.attention import Layout, Stretch
 from moli.models.engine.cache import Cache
 from moli.models.engine.passes import Span
 from moli.models.engine.products import Part, Products, fastest, mixture
-from moli.models.probe import DTYPES, available_memory, probe
+from moli.models.memory import available_memory
+from moli.models.probe import DTYPES, probe
 from moli.models.text import is_encoder, load_config, load_model
 from moli.records.errors import ModelError
 
