@@ -37,6 +37,12 @@ def _free_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
+def give_back() -> None:
+    """Return to the system what was freed and is held for what comes next, as after loading."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
 class Heap:
     """The memory that tensors give back, kept for the next ones.
 
@@ -47,31 +53,36 @@ class Heap:
     """
 
     def __init__(self) -> None:
-        self._libc = _keeping()
+        self._keeps = _keep()
         self._usual = 0  # bytes, held after a step that began without gaps
         self._whole = True  # whether this one began so
 
     def settle(self) -> None:
         """To be called between two steps, when few tensors are in use."""
-        if self._libc is None:
+        if not self._keeps:
             return
         held = _resident()
         if self._whole:
             self._usual, self._whole = max(self._usual, held), False
         elif held > _GROWTH * self._usual:
-            self._libc.malloc_trim(0)
+            give_back()
             self._whole = True
 
 
 @cache
-def _keeping() -> Any:
-    """The C library, told to keep what is freed; None where it is not glibc."""
-    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
-        return None
+def _keep() -> bool:
+    """Have all that is freed kept from now on; whether it can be."""
     trim_threshold, top_pad, mmap_max = -1, -2, -4
-    libc = ctypes.CDLL(None)
     settings = ((mmap_max, 0), (trim_threshold, (1 << 31) - 1), (top_pad, 64 << 20))
-    return libc if all(libc.mallopt(option, value) for option, value in settings) else None
+    libc = _glibc()
+    return libc is not None and all(libc.mallopt(option, value) for option, value in settings)
+
+
+@cache
+def _glibc() -> Any:
+    """The C library, where it is this one, else None."""
+    found = platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"
+    return ctypes.CDLL(None) if found else None
 
 
 def _resident() -> int:

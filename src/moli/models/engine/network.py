@@ -13,7 +13,7 @@ from moli.models.engine.attention import Layout, Stretch
 from moli.models.engine.cache import Cache
 from moli.models.engine.passes import Span
 from moli.models.engine.products import Part, Products, fastest, mixture
-from moli.models.memory import available_memory
+from moli.models.memory import available_memory, give_back
 from moli.models.probe import DTYPES, probe
 from moli.models.text import is_encoder, load_config, load_model
 from moli.records.errors import ModelError
@@ -35,7 +35,9 @@ class Network:
         self.dtype: torch.dtype = next(model.parameters()).dtype
         self.lanes = lanes
         self._products, self.place_bytes = _replace(model)
+        give_back()
         self._choose()
+        give_back()
         self._rank = 0
 
     @property
