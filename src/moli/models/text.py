@@ -147,6 +147,11 @@ def is_encoder(config: Any) -> bool:
     return fills_gaps and not decodes
 
 
+def is_decoder(config: Any) -> bool:
+    """Whether a model of this kind goes on with a text, each token seeing those before it."""
+    return not (config.is_encoder_decoder or is_encoder(config))
+
+
 def max_positions(reference: str) -> int:
     """How many tokens a model has places for; a large number where it does not say."""
     config = load_config(reference)

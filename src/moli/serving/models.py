@@ -13,14 +13,13 @@ from typing import Any
 from moli.models.backend import Backend
 from moli.models.engine.bases import Base, Bases
 from moli.models.hashes import hash_template
-from moli.models.text import is_encoder, is_gguf, load_config, load_tokenizer, runs_here
+from moli.models.text import is_decoder, is_gguf, load_config, load_tokenizer, runs_here
 from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
 from moli.serving.observing import log
+from moli.training.recipe import WRITING
 from moli.training.trained import check_contract, recipe_of
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
-
-_WRITES = ("instruction", "pretraining")  # tasks of models that go on writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class Models:
         offered = [Offered(self._default, 0.0)] if self._default else []
         for stored in self._store.list():
             made = stored.manifest
-            if made.task in _WRITES:
+            if made.task in WRITING:
                 parent = "" if made.method == "full" else made.base
                 offered += [
                     Offered(alias, made.created_at, parent, stored.hash) for alias in stored.aliases
@@ -117,7 +116,7 @@ class Models:
 
     def _of(self, name: str, stored: StoredModel) -> Served:
         made = stored.manifest
-        if made.task not in _WRITES:
+        if made.task not in WRITING:
             raise InputError(
                 f"a model of the task {made.task}, which does not write",
                 where=name,
@@ -178,7 +177,6 @@ def _writes_here(reference: str) -> bool:
     if is_gguf(reference):
         return True
     try:
-        config = load_config(reference)
+        return is_decoder(load_config(reference))
     except MoliError:
         return False
-    return not (is_encoder(config) or config.is_encoder_decoder)

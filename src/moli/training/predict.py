@@ -28,9 +28,10 @@ from moli.records.examples import Example, Labelled, LabelledImage, Malformed
 from moli.training import inference
 from moli.training.data import check_dataset, examples_of
 from moli.training.inference import Hear, Outcome, Progress, combined
+from moli.training.recipe import WRITING
 from moli.training.samples import Sample
 from moli.training.trained import Trained, load_trained
-from moli.training.writing import TASKS, Writer, load_writer
+from moli.training.writing import Writer, load_writer
 from moli.workspace.content import StoredModel
 from moli.workspace.datasets import (
     Dataset,
@@ -83,7 +84,7 @@ def loaded(stored: StoredModel) -> Iterator[Trained | Writer]:
     Raises:
         ModelError: it, or its base, is not what it was.
     """
-    if stored.manifest.task not in TASKS:
+    if stored.manifest.task not in WRITING:
         yield load_trained(stored)
         return
     with closing(load_writer(stored)) as writer:

@@ -12,7 +12,7 @@ from moli.records.errors import InputError, MoliError
 from moli.records.examples import Malformed
 from moli.records.training import Event
 from moli.training import masks, servers
-from moli.training.data import Data, read_data
+from moli.training.data import Data, examples_of, read_data
 from moli.training.findings import Finding, findings_of, of_malformed
 from moli.training.inspection import Lengths, Repetitions, labels_of, lengths_of, repetitions
 from moli.training.masks import Masked
@@ -188,10 +188,8 @@ def _masks(session: Session) -> tuple[Masked, ...]:
 
 def _contract(session: Session) -> tuple[str, ...] | None:
     """How the text that is trained on differs from what is served; None if that is not told."""
-    contract = getattr(session.task, "contract", None)
-    if contract is None:
-        return None
-    return tuple(contract([each.example for each in session.data.train[:_CONTRACTS]]))
+    problems = session.task.contract(examples_of(session.data.train[:_CONTRACTS]))
+    return None if problems is None else tuple(problems)
 
 
 def _refused(recipe: Recipe, error: MoliError) -> Preflight:
@@ -224,11 +222,8 @@ def _refused(recipe: Recipe, error: MoliError) -> Preflight:
 
 def _unwritten(task: Task, data: Data) -> tuple[str, ...]:
     """The rows that a chat template refuses, where it is rows that it does."""
-    refused = getattr(task, "refused", None)
-    if refused is None:
-        return ()
     rows = (*data.train, *data.held_out)
-    return tuple(rows[number].where for number in refused([each.example for each in rows]))
+    return tuple(rows[number].where for number in task.refused(examples_of(rows)))
 
 
 def _malformed(recipe: Recipe) -> tuple[Malformed, ...]:

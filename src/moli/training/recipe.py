@@ -24,6 +24,8 @@ TaskName = Literal[
 ]
 MethodName = Literal["full", "lora", "rslora", "dora", "adapter", "prefix", "prompt", "qlora"]
 
+# Tasks whose models go on with a text.
+WRITING: tuple[TaskName, ...] = ("instruction", "pretraining")
 
 _PATHS = ("data", "held_out", "template")
 # The base of a recipe that names none; of tasks that are not here, the encoder that ships.

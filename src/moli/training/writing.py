@@ -22,8 +22,6 @@ from moli.training.tasks.causal import Causal
 from moli.training.trained import check_contract, recipe_of
 from moli.workspace.content import StoredModel
 
-TASKS = ("instruction", "pretraining")
-
 
 @dataclass(slots=True)
 class Writer:
@@ -81,7 +79,7 @@ def load_writer(stored: StoredModel) -> Writer:
     recipe = recipe_of(stored)
     check_contract(stored, recipe)
     task = make_task(recipe)
-    assert isinstance(task, Causal)  # noqa: S101 - by TASKS
+    assert isinstance(task, Causal)  # noqa: S101 - what is in WRITING is
     task.tokenizer = load_tokenizer(str(stored.folder))
     base = load_base(recipe.base, lanes=1)
     adapter = "" if stored.manifest.method == "full" else stored.hash

@@ -15,7 +15,7 @@ from moli.models.engine.passes import Span
 from moli.models.engine.products import Part, Products, fastest, mixture
 from moli.models.memory import available_memory, give_back
 from moli.models.probe import DTYPES, probe
-from moli.models.text import is_encoder, load_config, load_model
+from moli.models.text import is_decoder, load_config, load_model
 from moli.records.errors import ModelError
 
 
@@ -167,7 +167,7 @@ def load_network(reference: str, *, lanes: int = 16, precision: str = "") -> Net
         ModelError: its files are not to be had, it writes no text, or not row by row.
     """
     config = load_config(reference)
-    if is_encoder(config) or config.is_encoder_decoder:
+    if not is_decoder(config):
         raise ModelError(
             "not a model that goes on writing", where=reference, fix="Name a language model."
         )

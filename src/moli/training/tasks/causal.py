@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from moli.models.text import is_encoder, load_config
+from moli.models.text import is_decoder, load_config
 from moli.records.errors import InputError
 from moli.records.examples import Example
 from moli.training.losses import token_cross_entropy
@@ -50,7 +50,7 @@ class Causal(Transformer):
 
     def prepare(self, examples: Sequence[Example]) -> None:  # noqa: ARG002
         config = None if self.new else load_config(self.recipe.base)
-        if config and (config.is_encoder_decoder or is_encoder(config)):
+        if config and not is_decoder(config):
             raise InputError(
                 "an encoder, whose tokens see those after them, and not a language model",
                 where=self.recipe.base,

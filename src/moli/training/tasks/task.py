@@ -116,6 +116,15 @@ class Task(ABC):
     def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Metrics of one answer for each example; the loss is added by whoever asks."""
 
+    def refused(self, examples: Sequence[Example]) -> list[int]:  # noqa: ARG002
+        """The numbers of well-formed examples of which no sample can be made."""
+        return []
+
+    def contract(self, examples: Sequence[Example]) -> list[str] | None:  # noqa: ARG002
+        """What would make the served model see another text than the trained one did; None where
+        the task has no such text."""
+        return None
+
     def told(self, answer: Any) -> dict[str, Any]:
         """An answer as a person or a program wants it told."""
         return {"answer": answer}
