@@ -9,6 +9,7 @@ import pytest
 from moli.models.template import PLAIN, prompt, prompt_ids, render
 from moli.models.text import load_tokenizer
 from moli.models.tools import HERMES, LLAMA, MISTRAL, Calls, Dialect, dialect_of
+from moli.models.tools import QWEN as ELEMENTS
 from moli.records.errors import InputError
 from moli.records.messages import Message, Tool, ToolCall
 
@@ -40,6 +41,22 @@ QWEN = """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}
 """
+
+# As Qwen's, with calls as elements: texts as they are, all else as JSON.
+QWEN35 = (
+    QWEN.replace(
+        """{{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}""",
+        """{{- '<tool_call>\\n<function=' + call.function.name + '>\\n' }}""",
+    )
+    .replace(
+        """{{- call.function.arguments | tojson }}""",
+        """{%- for name, value in call.function.arguments | items %}
+                {{- '<parameter=' + name + '>\\n' }}
+                {{- (value if value is string else value | tojson) + '\\n</parameter>\\n' }}
+            {%- endfor %}""",
+    )
+    .replace("""{{- '}\\n</tool_call>' }}""", """{{- '</function>\\n</tool_call>' }}""")
+)
 
 LLAMA3 = """\
 {%- for message in messages %}
@@ -202,7 +219,14 @@ def test_arguments_that_are_none_are_refused(template: str, arguments: str) -> N
 
 @pytest.mark.parametrize(
     ("template", "dialect"),
-    [(QWEN, HERMES), (LLAMA3, LLAMA), (MISTRAL3, MISTRAL), (TURNS, HERMES), (PLAIN, HERMES)],
+    [
+        (QWEN, HERMES),
+        (QWEN35, ELEMENTS),
+        (LLAMA3, LLAMA),
+        (MISTRAL3, MISTRAL),
+        (TURNS, HERMES),
+        (PLAIN, HERMES),
+    ],
 )
 def test_what_is_learnt_is_what_is_asked_for_and_read(template: str, dialect: Dialect) -> None:
     made = tokenizer(template)

@@ -15,7 +15,17 @@ from moli.models.engine.engine import Engine
 from moli.models.engine.grammar import Grammars
 from moli.models.engine.network import load_network
 from moli.models.text import load_tokenizer
-from moli.models.tools import HERMES, LLAMA, MISTRAL, Calls, Dialect, Piece, call_form, dialect_of
+from moli.models.tools import (
+    HERMES,
+    LLAMA,
+    MISTRAL,
+    QWEN,
+    Calls,
+    Dialect,
+    Piece,
+    call_form,
+    dialect_of,
+)
 from moli.records.errors import InputError
 from moli.records.generation import Form, Request, Sampling
 from moli.records.messages import Tool, ToolCall
@@ -38,6 +48,12 @@ CALL = ("look", ARGUMENTS)
 PLAIN = f'{{"name": "look", "arguments": {ARGUMENTS}}}'
 HERMES_CALL = f"<tool_call>\n{PLAIN}\n</tool_call>"
 LLAMA_CALL = f'{{"name": "look", "parameters": {ARGUMENTS}}}'
+ELEMENTS = (
+    "<function=look>\n<parameter=city>\nOslo\n</parameter>\n"
+    "<parameter=days>\n[1,2]\n</parameter>\n</function>"
+)
+QWEN_CALL = f"<tool_call>\n{ELEMENTS}\n</tool_call>"
+QWEN_READ = ("look", '{"city": "Oslo", "days": [1, 2]}')
 
 
 def taken(pieces: Sequence[Piece]) -> list[Any]:
@@ -67,6 +83,12 @@ def read(dialect: Dialect, parts: Sequence[str]) -> list[Any]:
         (HERMES, f"{HERMES_CALL}\n Done.", [CALL, "\n Done."]),
         (HERMES, f"<tool_call>{PLAIN}", [CALL]),  # the end's mark is only for show
         (HERMES, PLAIN, [PLAIN]),
+        (QWEN, QWEN_CALL, [QWEN_READ]),
+        (QWEN, f"See.\n\n{QWEN_CALL}\n{QWEN_CALL}\n", ["See.", QWEN_READ, QWEN_READ]),
+        (QWEN, f"<tool_call>{ELEMENTS} So.", [QWEN_READ, " So."]),
+        (QWEN, "<tool_call>\n<function=now>\n</function>\n</tool_call>", [("now", "{}")]),
+        (QWEN, "<tool_call><function=now></function>", [("now", "{}")]),
+        (QWEN, ELEMENTS, [ELEMENTS]),
         (MISTRAL, f"[TOOL_CALLS] [{PLAIN}, {PLAIN}]", [CALL, CALL]),
         (MISTRAL, f"[TOOL_CALLS][{PLAIN}]", [CALL]),
         (MISTRAL, f"See: [TOOL_CALLS] [{PLAIN}]", ["See:", CALL]),
@@ -109,6 +131,98 @@ def test_what_is_no_call_is_text(body: str) -> None:
     assert after == [text.rstrip(), CALL]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        ELEMENTS.replace("look", "leave"),  # not offered
+        ELEMENTS.removesuffix("</function>"),
+        ELEMENTS.replace("</parameter>", ""),
+        ELEMENTS.replace("<parameter=city>", "city:"),
+        ELEMENTS.replace("=look", "= look"),
+        "<function=look",
+        "<function>look</function>",
+        PLAIN,
+    ],
+)
+def test_elements_that_are_no_call_are_text(body: str) -> None:
+    text = f"So:\n<tool_call>\n{body}\n</tool_call>\n"
+    assert read(QWEN, [text]) == read(QWEN, list(text)) == [text]
+
+
+def test_the_schema_says_what_is_a_text() -> None:
+    kinds = {
+        "text": {"type": "string"},
+        "count": {"type": "integer"},
+        "share": {"type": ["number", "null"]},
+        "flag": {"type": "boolean"},
+        "named": {"$ref": "#/$defs/Named"},
+        "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+        "any": {},
+        "choice": {"enum": ["1", "2"]},
+        "round": {"$ref": "#/$defs/Round"},
+        "lost": {"$ref": "elsewhere"},
+    }
+    named = {"Named": {"type": "string"}, "Round": {"anyOf": [{"$ref": "#/$defs/Round"}]}}
+    tool = Tool("put", "", {"type": "object", "properties": kinds, "$defs": named})
+
+    def value(name: str, written: str) -> Any:
+        text = f"<function=put>\n<parameter={name}>\n{written}\n</parameter>\n</function>"
+        [call] = Calls(QWEN, [tool]).push(f"<tool_call>\n{text}\n</tool_call>")
+        assert isinstance(call, ToolCall)
+        return json.loads(call.arguments)[name]
+
+    assert value("text", "5") == "5" and value("text", "true") == "true"
+    assert value("text", ' a\n"b"\n</parameter> <x>') == ' a\n"b"\n</parameter> <x>'
+    assert value("text", "") == "" and value("named", "[1]") == "[1]"
+    assert value("count", "5") == 5 and value("count", "5.5") == "5.5"  # as it was written
+    assert value("share", "5") == 5 and value("share", "None") is None
+    assert value("flag", "True") is True and value("flag", "false") is False
+    assert value("either", "5") == 5 and value("either", "five") == "five"
+    assert value("any", '{"a": [1]}') == {"a": [1]} and value("any", "Oslo") == "Oslo"
+    assert value("choice", "1") == "1" and value("round", "1") == 1 and value("lost", "x") == "x"
+    assert value("unknown", "NaN") == "NaN"
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["string", "#/$defs/a", "a"]),
+    lambda some: (
+        st.lists(some, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "enum", "anyOf", "$ref", "properties", "required", "$defs", "a"]
+            ),
+            some,
+            max_size=3,
+        )
+    ),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["properties", "required", "$defs"]), ODD))
+def test_a_schema_may_be_anything(parameters: dict[str, Any]) -> None:
+    tool = Tool("put", "", parameters)
+    text = "<tool_call><function=put><parameter=a>\n1\n</parameter></function>"
+    [call] = Calls(QWEN, [tool]).push(text) or [None]
+    assert isinstance(call, ToolCall) and json.loads(call.arguments)["a"] in (1, "1")
+    assert call_form(QWEN, [tool], several=True).lark
+
+
+VALUES = st.one_of(st.text('ab<>/=\n "{é', max_size=8), st.integers(), st.booleans(), st.none())
+
+
+@given(st.dictionaries(st.text("abc", min_size=1), VALUES, max_size=4))
+def test_elements_are_read_as_templates_write_them(arguments: dict[str, Any]) -> None:
+    kinds = {str: "string", int: "integer", bool: "boolean", type(None): "null"}
+    properties = {name: {"type": kinds[type(value)]} for name, value in arguments.items()}
+    tool = Tool("put", "", {"type": "object", "properties": properties})
+    values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in arguments.items()}
+    inside = "".join(f"<parameter={k}>\n{v}\n</parameter>\n" for k, v in values.items())
+    text = f"<tool_call>\n<function=put>\n{inside}</function>\n</tool_call>"
+    calls = Calls(QWEN, [tool])
+    [call] = [piece for letter in text for piece in calls.push(letter)] + calls.close()
+    assert isinstance(call, ToolCall) and json.loads(call.arguments) == arguments
+
+
 def test_arguments_may_hold_marks_quotes_and_brackets() -> None:
     arguments = json.dumps({"city": '</tool_call>\n"}]{\\', "days": [{"<tool_call>": []}]})
     text = f'<tool_call>\n{{"arguments": {arguments}, "name": "look"}}\n</tool_call>'
@@ -133,12 +247,13 @@ def test_text_is_told_at_once_and_a_call_when_it_is_complete() -> None:
 PIECES = [
     "a", " ", "\n", "{", "}", "[", "]", '"', "\\", ";", ",", '{"', '[{"', "<tool_call>",
     "</tool_call>", "<tool_", "[TOOL_CALLS]", "[TOOL_", "<|python_tag|>", "<|", PLAIN, LLAMA_CALL,
-    f"[{PLAIN}]", HERMES_CALL, '{"name": "leave", "arguments": {}}',
+    f"[{PLAIN}]", HERMES_CALL, QWEN_CALL, ELEMENTS, "<function=", "look>", "<parameter=a>",
+    "</parameter>", "</function>", '{"name": "leave", "arguments": {}}',
 ]  # fmt: skip
 
 
 @given(
-    st.sampled_from([HERMES, MISTRAL, LLAMA]),
+    st.sampled_from([HERMES, QWEN, MISTRAL, LLAMA]),
     st.lists(st.sampled_from(PIECES), max_size=8).map("".join),
     st.data(),
 )
@@ -175,6 +290,7 @@ def test_what_is_put_together_is_taken_apart(parts: list[Any]) -> None:
 def test_a_dialect_is_found_in_the_template() -> None:
     qwen = "{% if tools %}<tool_call>{% endif %}{{ message.tool_calls }}"
     assert dialect_of(qwen) is HERMES
+    assert dialect_of(qwen + "{{ '<function=' + call.name }}") is QWEN
     assert dialect_of("{%- if tools -%}{{ m.tool_calls }}{% endif %}[TOOL_CALLS] [") is MISTRAL
     assert dialect_of("{{ tools }}{{ m['tool_calls'] }}<|python_tag|>") is LLAMA
     # What only speaks of tools, or shows none of the calls that were made, is told in words.
@@ -249,6 +365,28 @@ def test_an_answer_holds_as_many_calls_as_it_may(dialect: Dialect, one: str, two
         assert not fits(tokenizer, alone, wrong)
     more = single.replace("[1, 2]", '[1, 2], "hours": 1')
     assert not fits(tokenizer, alone, more)
+
+
+def test_elements_are_written_where_they_must_be(starter: Engine) -> None:
+    tokenizer = load_tokenizer("builtin:starter")
+    form = call_form(QWEN, [LOOK], several=False)
+    assert fits(tokenizer, form, QWEN_CALL.replace("1,2", "1, 2"))
+    for wrong in ("Rome", "Oslo\n</parameter>\n<parameter=more>\nx"):
+        assert not fits(tokenizer, form, QWEN_CALL.replace("1,2", "1, 2").replace("Oslo", wrong))
+    several = call_form(QWEN, [NOW], several=True)
+    now = "<tool_call>\n<function=now>\n</function>\n</tool_call>"
+    assert fits(tokenizer, several, f"{now}\n{now}")
+    words = {"type": "object", "properties": {"say": {"type": "string"}, "n": {"type": "integer"}}}
+    free = call_form(QWEN, [Tool("put", "", {**words, "required": ["say"]})], several=False)
+    said = "<function=put>\n<parameter=say>\na </parameter> b\n\n</parameter>\n</function>"
+    assert fits(tokenizer, free, f"<tool_call>\n{said}\n</tool_call>")
+    assert not fits(tokenizer, free, "<tool_call>\n<function=put>\n</function>\n</tool_call>")
+    # A model that never saw tools calls one, too.
+    ids = tokenizer("The old man said:")["input_ids"]
+    [told] = starter.complete([Request(ids, Sampling(120, form=form))])
+    [(name, arguments)] = read(QWEN, [told.text])
+    value = json.loads(arguments)
+    assert name == "look" and value["city"] in ("Oslo", "Århus") and value["days"]
 
 
 def test_a_mark_is_the_token_that_it_has() -> None:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from moli.models.elements import OPENING, TEXT, Elements, body, read
 from moli.records.errors import InputError
 from moli.records.generation import Form
 from moli.records.messages import Tool, ToolCall
@@ -25,7 +26,7 @@ _MOST = 8  # calls in one answer that must be some; a weak model does not stop b
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How calls are written: a mark, then JSON.
+    """How calls are written: a mark, then JSON or elements.
 
     Attributes:
         mark: what announces it.
@@ -33,7 +34,7 @@ class Dialect:
         opening: its first characters, spaces aside.
         bare: whether an answer may begin with it unannounced. So it looks, too, where the mark is
             a special token, of which the text has nothing.
-        key: under which a call has its arguments.
+        key: under which a call has its arguments; "" where it is written as elements.
         answer, item, separator: an answer of nothing but calls, in Lark: of `item` and `others`;
             `item` of `mark`, `body` and `end`; and the text between two items.
     """
@@ -48,11 +49,18 @@ class Dialect:
     item: str
     separator: str
 
+    def one(self) -> _Value | Elements:
+        """What looks for the end of a call."""
+        return _Value() if self.key else Elements()
+
 
 HERMES = Dialect(
     "hermes", "<tool_call>", "</tool_call>", '{"', False, "arguments",
     "item others", r'mark "\n" body "\n" end', "\n",
 )  # fmt: skip
+QWEN = Dialect(
+    "qwen", HERMES.mark, HERMES.end, OPENING, False, "", HERMES.answer, HERMES.item, "\n"
+)
 MISTRAL = Dialect(
     "mistral", "[TOOL_CALLS]", "", '[{"', True, "arguments",
     'mark " "? "[" item others "]"', "body", ", ",
@@ -82,7 +90,7 @@ def dialect_of(template: str) -> Dialect:
     if MISTRAL.mark in template:
         return MISTRAL
     if HERMES.mark in template:
-        return HERMES
+        return QWEN if OPENING in template else HERMES
     return LLAMA if LLAMA.mark in template or '"parameters": ' in template else HERMES
 
 
@@ -102,9 +110,9 @@ class Calls:
 
     def __init__(self, dialect: Dialect, tools: Sequence[Tool]) -> None:
         self._dialect = dialect
-        self._names = frozenset(each.name for each in tools)
+        self._tools = tuple(tools)
         self._waiting = ""
-        self._value = _Value()
+        self._value = dialect.one()
         self._bare = dialect.bare  # whether a call may begin here without a mark
         self._called = False  # whether a call was the last that was told
         self._ending = False  # whether what ends a call may follow
@@ -155,13 +163,19 @@ class Calls:
             end = self._value.end(value)
             if not end and not final:
                 return None
-        self._value, self._bare = _Value(), False
-        calls = _read(value[:end], self._names) if end > 0 else []
+        self._value, self._bare = self._dialect.one(), False
+        calls = self._read(value[:end]) if end > 0 else []
         if not calls:
             return self._text(at)
         self._waiting, self._called = value[end:], True
         self._bare, self._ending = self._dialect.bare, bool(self._dialect.end)
         return calls
+
+    def _read(self, text: str) -> list[ToolCall]:
+        if self._dialect.key:
+            return _read(text, frozenset(each.name for each in self._tools))
+        found = read(text, self._tools)
+        return [_call(*found)] if found else []
 
     def _text(self, length: int) -> Sequence[Piece]:
         text, self._waiting = self._waiting[:length], self._waiting[length:]
@@ -229,11 +243,12 @@ def call_form(
     def rule(name: str, text: str) -> str:
         return f"{name}: " + (f"<[{added[text]}]>" if text in added else json.dumps(text))
 
-    bodies = []
-    for each in tools:
-        name = json.dumps(each.name, ensure_ascii=False)
+    def json_body(tool: Tool) -> str:
+        name = json.dumps(tool.name, ensure_ascii=False)
         head = json.dumps(f'{{"name": {name}, "{dialect.key}": ')
-        bodies.append(f'{head} {inlined(_closed(each.parameters))} "}}"')
+        return f'{head} {inlined(_closed(tool.parameters))} "}}"'
+
+    bodies = [json_body(each) if dialect.key else body(each, inlined) for each in tools]
     more = f"({json.dumps(dialect.separator)} item){{0,{_MOST - 1}}}" if several else '""'
     rules = [
         f"start: {dialect.answer}",
@@ -242,6 +257,7 @@ def call_form(
         rule("mark", dialect.mark),
         rule("end", dialect.end),
         f"body: {' | '.join(bodies)}",
+        *([] if dialect.key else [TEXT]),
     ]
     return Form(lark="\n".join(rules))
 
@@ -296,6 +312,10 @@ def _one(text: str, names: frozenset[str]) -> ToolCall | None:
     arguments = fields.get("arguments") or fields.get("parameters") or ""
     if not isinstance(name, str) or name not in names or not arguments.startswith("{"):
         return None
+    return _call(name, arguments)
+
+
+def _call(name: str, arguments: str) -> ToolCall:
     return ToolCall(f"call_{uuid.uuid4().hex[:24]}", name, arguments)
 
 
