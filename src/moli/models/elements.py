@@ -28,6 +28,13 @@ _NAME = re.compile(r"<parameter=([^<>\s]+)>")
 _VALUE_END = re.compile(rf"</parameter>\s*(?={_PARAMETER}|{_CLOSING})")
 _WORDS = {"True": "true", "False": "false", "None": "null"}  # what models take from Python
 
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+STRICT = json.JSONDecoder(parse_constant=_refuse)  # without NaN and Infinity
+
 _DEEP = 8  # definitions that refer to others, of which the last may refer to the first
 
 Written = tuple[str, dict[str, str]]  # a name, and the values of its parameters as they stand there
@@ -44,8 +51,8 @@ class Elements:
         begun = _HEAD.match(text)
         if not begun:
             return -1 if re.search(r">|\s", text) else 0
-        follows = text[begun.end() :]
-        if not any(_may_be(follows, each) for each in (_PARAMETER, _CLOSING)):
+        at = begun.end()
+        if not any(e.startswith(text[at : at + len(e)]) for e in (_PARAMETER, _CLOSING)):
             return -1
         while (found := text.find(_CLOSING, self._at)) >= 0:
             self._at = found + len(_CLOSING)
@@ -117,17 +124,13 @@ def _parts(text: str) -> Written | None:
     return (head[1], values) if text[at:] == _CLOSING else None
 
 
-def _may_be(text: str, wanted: str) -> bool:
-    return text.startswith(wanted) or wanted.startswith(text)
-
-
 def _json(text: str, schema: Any, tool: Tool) -> str:
     """A value as JSON."""
     types = _types(schema, tool)
     if types != {"string"}:
         plain = text.strip()
         try:
-            value = json.loads(_WORDS.get(plain, plain), parse_constant=_refuse)
+            value = STRICT.decode(_WORDS.get(plain, plain))
             if not types or _type(value) & types:
                 return json.dumps(value, ensure_ascii=False)
         except (ValueError, RecursionError):
@@ -193,7 +196,3 @@ def _beside(tool: Tool) -> dict[str, Any]:
     return {
         name: tool.parameters[name] for name in ("$defs", "definitions") if name in tool.parameters
     }
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")

@@ -14,7 +14,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from moli.models.elements import OPENING, TEXT, Elements, body, read
+from moli.models.elements import OPENING, STRICT, TEXT, Elements, body, read
 from moli.records.errors import InputError
 from moli.records.generation import Form
 from moli.records.messages import Tool, ToolCall
@@ -285,17 +285,10 @@ def _may_open(text: str, opening: str) -> bool:
     return head.startswith(opening) or opening.startswith(head)
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
-
-
-_JSON = json.JSONDecoder(parse_constant=_refuse)
-
-
 def _read(text: str, names: frozenset[str]) -> list[ToolCall]:
     """The calls that a JSON object or array is; none if any of it is something else."""
     try:
-        value = _JSON.decode(text)
+        value = STRICT.decode(text)
         parts = value if isinstance(value, list) else [value]
         if not all(isinstance(each, dict) for each in parts):
             return []
@@ -308,7 +301,7 @@ def _read(text: str, names: frozenset[str]) -> list[ToolCall]:
 
 def _one(text: str, names: frozenset[str]) -> ToolCall | None:
     fields = _fields(text)
-    name = _JSON.decode(fields.get("name", "null"))
+    name = STRICT.decode(fields.get("name", "null"))
     arguments = fields.get("arguments") or fields.get("parameters") or ""
     if not isinstance(name, str) or name not in names or not arguments.startswith("{"):
         return None
@@ -323,7 +316,7 @@ def _objects(text: str) -> Iterator[str]:
     """The objects of an array of objects, or the one that this is, as they are written."""
     at = text.find("{")
     while at >= 0:
-        _, end = _JSON.raw_decode(text, at)
+        _, end = STRICT.raw_decode(text, at)
         yield text[at:end]
         at = text.find("{", end)
 
@@ -332,10 +325,10 @@ def _fields(text: str) -> dict[str, str]:
     """The values of an object, as they are written."""
     fields, at = {}, text.find('"')
     while at >= 0:
-        name, at = _JSON.raw_decode(text, at)
+        name, at = STRICT.raw_decode(text, at)
         at = text.index(":", at) + 1
         start = len(text) - len(text[at:].lstrip())
-        _, at = _JSON.raw_decode(text, start)
+        _, at = STRICT.raw_decode(text, start)
         fields[name] = text[start:at]
         at = text.find('"', at)
     return fields
