@@ -53,6 +53,7 @@ ELEMENTS = (
     "<parameter=days>\n[1,2]\n</parameter>\n</function>"
 )
 QWEN_CALL = f"<tool_call>\n{ELEMENTS}\n</tool_call>"
+KEYS = {"hermes": "arguments", "mistral": "arguments", "llama": "parameters"}
 QWEN_READ = ("look", '{"city": "Oslo", "days": [1, 2]}')
 
 
@@ -333,7 +334,7 @@ def test_a_model_that_never_saw_tools_calls_one(starter: Engine, dialect: Dialec
         assert told.reason == "stop"
         [(name, arguments)] = read(dialect, [told.text])
         value = json.loads(arguments)
-        assert f', "{dialect.key}": {json.dumps(value, ensure_ascii=False)}}}' in told.text
+        assert f', "{KEYS[dialect.name]}": {json.dumps(value, ensure_ascii=False)}}}' in told.text
         if name == "look":
             assert set(value) == {"city", "days"} and value["city"] in ("Oslo", "Århus")
             assert 1 <= len(value["days"]) <= 2 and set(value["days"]) <= {1, 2, 3}
@@ -354,7 +355,7 @@ def test_a_model_that_never_saw_tools_calls_one(starter: Engine, dialect: Dialec
 )
 def test_an_answer_holds_as_many_calls_as_it_may(dialect: Dialect, one: str, two: str) -> None:
     tokenizer = load_tokenizer("builtin:starter")
-    call = f'{{"name": "look", "{dialect.key}": {{"city": "Oslo", "days": [1, 2]}}}}'
+    call = f'{{"name": "look", "{KEYS[dialect.name]}": {{"city": "Oslo", "days": [1, 2]}}}}'
     single, double = one.replace("{}", call), two.replace("{}", call).strip()
     alone, several = (call_form(dialect, [LOOK], each) for each in (False, True))
     assert fits(tokenizer, alone, single) and fits(tokenizer, several, single)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
-from moli.models.elements import OPENING, STRICT, TEXT, Elements, body, read
+from moli.models.element_calls import ElementCalls
+from moli.models.json_calls import JsonCalls
 from moli.records.errors import InputError
 from moli.records.generation import Form
 from moli.records.messages import Tool, ToolCall
@@ -24,17 +25,55 @@ Piece = str | ToolCall
 _MOST = 8  # calls in one answer that must be some; a weak model does not stop by itself
 
 
+class Scanner(Protocol):
+    """Looks for the end of a call, going on where it was when more of it comes."""
+
+    def end(self, text: str) -> int:
+        """Where it ends; 0 while it does not, and -1 where it turns out to be none."""
+        ...
+
+
+class Notation(Protocol):
+    """What calls themselves look like, whatever announces them.
+
+    Attributes:
+        opening: their first characters, spaces aside.
+        rules: of the grammar that `body` is a part of, in Lark.
+    """
+
+    @property
+    def opening(self) -> str: ...
+
+    @property
+    def rules(self) -> tuple[str, ...]: ...
+
+    def scanner(self) -> Scanner:
+        """For the next call."""
+        ...
+
+    def read(self, text: str, tools: Sequence[Tool]) -> list[tuple[str, str]]:
+        """The names and the arguments, in JSON, of the calls that a text is; none where any of it
+        is something else, as a call of a tool that is not offered."""
+        ...
+
+    def body(self, tool: Tool, inlined: Callable[[Mapping[str, Any]], str]) -> str:
+        """A call of a tool, in Lark.
+
+        Args:
+            inlined: makes a part of a grammar of a JSON schema.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How calls are written: a mark, then JSON or elements.
+    """How calls are written: a mark, then one in some notation.
 
     Attributes:
         mark: what announces it.
         end: what may stand after it; "" for nothing.
-        opening: its first characters, spaces aside.
         bare: whether an answer may begin with it unannounced. So it looks, too, where the mark is
             a special token, of which the text has nothing.
-        key: under which a call has its arguments; "" where it is written as elements.
         answer, item, separator: an answer of nothing but calls, in Lark: of `item` and `others`;
             `item` of `mark`, `body` and `end`; and the text between two items.
     """
@@ -42,31 +81,26 @@ class Dialect:
     name: str
     mark: str
     end: str
-    opening: str
+    notation: Notation
     bare: bool
-    key: str
     answer: str
     item: str
     separator: str
 
-    def one(self) -> _Value | Elements:
-        """What looks for the end of a call."""
-        return _Value() if self.key else Elements()
-
 
 HERMES = Dialect(
-    "hermes", "<tool_call>", "</tool_call>", '{"', False, "arguments",
+    "hermes", "<tool_call>", "</tool_call>", JsonCalls('{"', "arguments"), False,
     "item others", r'mark "\n" body "\n" end', "\n",
 )  # fmt: skip
-QWEN = Dialect(
-    "qwen", HERMES.mark, HERMES.end, OPENING, False, "", HERMES.answer, HERMES.item, "\n"
-)
+QWEN = replace(HERMES, name="qwen", notation=ElementCalls())
 MISTRAL = Dialect(
-    "mistral", "[TOOL_CALLS]", "", '[{"', True, "arguments",
+    "mistral", "[TOOL_CALLS]", "", JsonCalls('[{"', "arguments"), True,
     'mark " "? "[" item others "]"', "body", ", ",
 )  # fmt: skip
 # Its templates refuse a turn of several calls, so there are no others.
-LLAMA = Dialect("llama", "<|python_tag|>", ";", '{"', True, "parameters", "item", "body", "; ")
+LLAMA = Dialect(
+    "llama", "<|python_tag|>", ";", JsonCalls('{"', "parameters"), True, "item", "body", "; "
+)
 
 
 @lru_cache(maxsize=64)
@@ -90,7 +124,7 @@ def dialect_of(template: str) -> Dialect:
     if MISTRAL.mark in template:
         return MISTRAL
     if HERMES.mark in template:
-        return QWEN if OPENING in template else HERMES
+        return QWEN if QWEN.notation.opening in template else HERMES
     return LLAMA if LLAMA.mark in template or '"parameters": ' in template else HERMES
 
 
@@ -112,7 +146,7 @@ class Calls:
         self._dialect = dialect
         self._tools = tuple(tools)
         self._waiting = ""
-        self._value = dialect.one()
+        self._scanner = dialect.notation.scanner()
         self._bare = dialect.bare  # whether a call may begin here without a mark
         self._called = False  # whether a call was the last that was told
         self._ending = False  # whether what ends a call may follow
@@ -159,11 +193,11 @@ class Calls:
     def _call(self, at: int, final: bool) -> Sequence[Piece] | None:
         """The calls that begin at a place, which a mark may end, or what is before it as text."""
         value, end = self._waiting[at:].lstrip(), -1
-        if _may_open(value, self._dialect.opening):
-            end = self._value.end(value)
+        if _may_open(value, self._dialect.notation.opening):
+            end = self._scanner.end(value)
             if not end and not final:
                 return None
-        self._value, self._bare = self._dialect.one(), False
+        self._scanner, self._bare = self._dialect.notation.scanner(), False
         calls = self._read(value[:end]) if end > 0 else []
         if not calls:
             return self._text(at)
@@ -172,10 +206,8 @@ class Calls:
         return calls
 
     def _read(self, text: str) -> list[ToolCall]:
-        if self._dialect.key:
-            return _read(text, frozenset(each.name for each in self._tools))
-        found = read(text, self._tools)
-        return [_call(*found)] if found else []
+        read = self._dialect.notation.read(text, self._tools)
+        return [ToolCall(f"call_{uuid.uuid4().hex[:24]}", *each) for each in read]
 
     def _text(self, length: int) -> Sequence[Piece]:
         text, self._waiting = self._waiting[:length], self._waiting[length:]
@@ -183,40 +215,6 @@ class Calls:
             return ()
         self._called = False
         return (text,)
-
-
-_UNQUOTED = frozenset(" \t\r\n:,+-.0123456789eEtruefalsenull")
-
-
-class _Value:
-    """Looks for the end of a JSON object or array, going on where it was when more of it comes."""
-
-    def __init__(self) -> None:
-        self._at = self._depth = 0
-        self._quoted = self._escaped = False
-
-    def end(self, text: str) -> int:
-        """Where it ends; 0 while it does not, and -1 where it turns out to be no JSON."""
-        for at in range(self._at, len(text)):
-            letter = text[at]
-            if self._escaped:
-                self._escaped = False
-            elif self._quoted:
-                if letter < " ":
-                    return -1
-                self._escaped, self._quoted = letter == "\\", letter != '"'
-            elif letter == '"':
-                self._quoted = True
-            elif letter in "{[":
-                self._depth += 1
-            elif letter in "}]":
-                self._depth -= 1
-                if not self._depth:
-                    return at + 1
-            elif letter not in _UNQUOTED:
-                return -1
-        self._at = len(text)
-        return 0
 
 
 def call_form(
@@ -243,12 +241,8 @@ def call_form(
     def rule(name: str, text: str) -> str:
         return f"{name}: " + (f"<[{added[text]}]>" if text in added else json.dumps(text))
 
-    def json_body(tool: Tool) -> str:
-        name = json.dumps(tool.name, ensure_ascii=False)
-        head = json.dumps(f'{{"name": {name}, "{dialect.key}": ')
-        return f'{head} {inlined(_closed(tool.parameters))} "}}"'
-
-    bodies = [json_body(each) if dialect.key else body(each, inlined) for each in tools]
+    notation = dialect.notation
+    bodies = [notation.body(each, inlined) for each in tools]
     more = f"({json.dumps(dialect.separator)} item){{0,{_MOST - 1}}}" if several else '""'
     rules = [
         f"start: {dialect.answer}",
@@ -257,21 +251,9 @@ def call_form(
         rule("mark", dialect.mark),
         rule("end", dialect.end),
         f"body: {' | '.join(bodies)}",
-        *([] if dialect.key else [TEXT]),
+        *notation.rules,
     ]
     return Form(lark="\n".join(rules))
-
-
-# In a schema of nothing else, a property that is not named is one that the tool does not know.
-_NAMING = {"type", "properties", "required", "title", "description", "$defs", "$schema"}
-
-
-def _closed(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a tool's arguments, which a model may not add any to."""
-    schema = {"type": "object", **parameters}
-    if "properties" in schema and schema.keys() <= _NAMING:
-        schema["additionalProperties"] = False
-    return schema
 
 
 def _overlap(text: str, mark: str) -> int:
@@ -283,52 +265,3 @@ def _overlap(text: str, mark: str) -> int:
 def _may_open(text: str, opening: str) -> bool:
     head = "".join(text[:40].split())
     return head.startswith(opening) or opening.startswith(head)
-
-
-def _read(text: str, names: frozenset[str]) -> list[ToolCall]:
-    """The calls that a JSON object or array is; none if any of it is something else."""
-    try:
-        value = STRICT.decode(text)
-        parts = value if isinstance(value, list) else [value]
-        if not all(isinstance(each, dict) for each in parts):
-            return []
-        calls = [_one(each, names) for each in _objects(text)]
-    except (ValueError, RecursionError):  # no JSON, or brackets upon brackets
-        return []
-    read = [each for each in calls if each]
-    return read if len(read) == len(calls) else []
-
-
-def _one(text: str, names: frozenset[str]) -> ToolCall | None:
-    fields = _fields(text)
-    name = STRICT.decode(fields.get("name", "null"))
-    arguments = fields.get("arguments") or fields.get("parameters") or ""
-    if not isinstance(name, str) or name not in names or not arguments.startswith("{"):
-        return None
-    return _call(name, arguments)
-
-
-def _call(name: str, arguments: str) -> ToolCall:
-    return ToolCall(f"call_{uuid.uuid4().hex[:24]}", name, arguments)
-
-
-def _objects(text: str) -> Iterator[str]:
-    """The objects of an array of objects, or the one that this is, as they are written."""
-    at = text.find("{")
-    while at >= 0:
-        _, end = STRICT.raw_decode(text, at)
-        yield text[at:end]
-        at = text.find("{", end)
-
-
-def _fields(text: str) -> dict[str, str]:
-    """The values of an object, as they are written."""
-    fields, at = {}, text.find('"')
-    while at >= 0:
-        name, at = STRICT.raw_decode(text, at)
-        at = text.index(":", at) + 1
-        start = len(text) - len(text[at:].lstrip())
-        _, at = STRICT.raw_decode(text, start)
-        fields[name] = text[start:at]
-        at = text.find('"', at)
-    return fields

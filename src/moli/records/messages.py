@@ -1,10 +1,18 @@
 """Messages of a conversation, and the tools that it may call."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+STRICT_JSON = json.JSONDecoder(parse_constant=_refuse)  # Python reads NaN and Infinity otherwise
 
 
 def _none() -> dict[str, Any]:

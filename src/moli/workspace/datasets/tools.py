@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import count, groupby
 from typing import Any
 
-from moli.records.messages import Message, Tool, ToolCall
+from moli.records.messages import STRICT_JSON, Message, Tool, ToolCall
 from moli.workspace.datasets.fields import Unfit, encodable
 
 _TOOL = 'Write {"type": "function", "function": {"name": ..., "parameters": {...}}}.'
@@ -183,16 +183,12 @@ def _answer(turn: Turn, waiting: list[ToolCall]) -> Message:
     )
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
-
-
 def _value(given: Any) -> Any:
     """What is there, or what it is the JSON of; None for other texts."""
     if not isinstance(given, str):
         return given
     try:
-        return json.loads(given, parse_constant=_refuse)
+        return STRICT_JSON.decode(given)
     except (ValueError, RecursionError):
         return None
 

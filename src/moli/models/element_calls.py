@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from moli.records.messages import Tool
+from moli.records.messages import STRICT_JSON, Tool
 
-OPENING = "<function="
 _CLOSING = "</function>"
 _PARAMETER = "<parameter="
 _HEAD = re.compile(r"<function=([^<>\s]+)>\s*")
@@ -29,18 +29,47 @@ _VALUE_END = re.compile(rf"</parameter>\s*(?={_PARAMETER}|{_CLOSING})")
 _WORDS = {"True": "true", "False": "false", "None": "null"}  # what models take from Python
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
-
-
-STRICT = json.JSONDecoder(parse_constant=_refuse)  # without NaN and Infinity
-
 _DEEP = 8  # definitions that refer to others, of which the last may refer to the first
 
 Written = tuple[str, dict[str, str]]  # a name, and the values of its parameters as they stand there
 
+_TEXT = r"""text[suffix="\n</parameter>\n"]: /(?s:.*)/"""
 
-class Elements:
+
+@dataclass(frozen=True, slots=True)
+class ElementCalls:
+    """The notation; see `moli.models.tools.Notation`."""
+
+    opening: str = "<function="
+    rules: tuple[str, ...] = (_TEXT,)
+
+    def scanner(self) -> ElementScanner:
+        return ElementScanner()
+
+    def read(self, text: str, tools: Sequence[Tool]) -> list[tuple[str, str]]:
+        parts = _parts(text)
+        tool = next((each for each in tools if parts and each.name == parts[0]), None)
+        if not parts or not tool:
+            return []
+        known = _properties(tool)
+        pairs = (
+            f"{json.dumps(name, ensure_ascii=False)}: {_json(value, known.get(name, {}), tool)}"
+            for name, value in parts[1].items()
+        )
+        return [(tool.name, "{" + ", ".join(pairs) + "}")]
+
+    def body(self, tool: Tool, inlined: Callable[[Mapping[str, Any]], str]) -> str:
+        """The parameters that the schema names, in its order."""
+        needed = _list(tool.parameters.get("required"))
+        parts = [json.dumps(f"{self.opening}{tool.name}>\n", ensure_ascii=False)]
+        for name, schema in _properties(tool).items():
+            head = json.dumps(f"{_PARAMETER}{name}>\n", ensure_ascii=False)
+            part = f"{head} {_value(schema, tool, inlined)}"
+            parts.append(part if name in needed else f"({part})?")
+        return " ".join([*parts, json.dumps(_CLOSING)])
+
+
+class ElementScanner:
     """Looks for the end of a call, going on where it was when more of it comes."""
 
     def __init__(self) -> None:
@@ -62,41 +91,7 @@ class Elements:
         return 0
 
 
-def read(text: str, tools: Sequence[Tool]) -> tuple[str, str] | None:
-    """The name and the arguments, as JSON, of a call that a text is; None if it is none of these
-    tools'."""
-    parts = _parts(text)
-    tool = next((each for each in tools if parts and each.name == parts[0]), None)
-    if not parts or not tool:
-        return None
-    known = _properties(tool)
-    pairs = (
-        f"{json.dumps(name, ensure_ascii=False)}: {_json(value, known.get(name, {}), tool)}"
-        for name, value in parts[1].items()
-    )
-    return tool.name, "{" + ", ".join(pairs) + "}"
-
-
-def body(tool: Tool, inlined: Any) -> str:
-    """A call in Lark, with the parameters that the schema names in its order; `text` has to be a
-    rule for a value that is a text, with its end.
-
-    Args:
-        inlined: makes a part of a grammar of a JSON schema.
-    """
-    needed = _list(tool.parameters.get("required"))
-    parts = [json.dumps(f"{OPENING}{tool.name}>\n", ensure_ascii=False)]
-    for name, schema in _properties(tool).items():
-        head = json.dumps(f"{_PARAMETER}{name}>\n", ensure_ascii=False)
-        part = f"{head} {_value(schema, tool, inlined)}"
-        parts.append(part if name in needed else f"({part})?")
-    return " ".join([*parts, json.dumps(_CLOSING)])
-
-
-TEXT = r"""text[suffix="\n</parameter>\n"]: /(?s:.*)/"""
-
-
-def _value(schema: Any, tool: Tool, inlined: Any) -> str:
+def _value(schema: Any, tool: Tool, inlined: Callable[[Mapping[str, Any]], str]) -> str:
     resolved = _resolved(schema, tool)
     end = json.dumps("\n</parameter>\n")
     choices = _list(resolved.get("enum"))
@@ -130,7 +125,7 @@ def _json(text: str, schema: Any, tool: Tool) -> str:
     if types != {"string"}:
         plain = text.strip()
         try:
-            value = STRICT.decode(_WORDS.get(plain, plain))
+            value = STRICT_JSON.decode(_WORDS.get(plain, plain))
             if not types or _type(value) & types:
                 return json.dumps(value, ensure_ascii=False)
         except (ValueError, RecursionError):
