@@ -61,7 +61,7 @@ def taken(
     progress, recipe = session.loop.progress, session.settled.recipe
     settings = {
         name: getattr(recipe, name) for name in ("method", "batch", "precision", "learning_rate")
-    } | {"cap": session.settled.cap, "packed": session.task.packed}
+    } | {"max_tokens": session.settled.max_tokens, "packed": session.settled.packed}
     return measure.Pass(progress.seconds, progress.tokens, losses), settings
 
 

@@ -101,7 +101,7 @@ def test_how_a_step_is_divided_changes_nothing(
     asked = recipe(tmp_path, task, method="full", held_out=0.0)
     losses = {}
     for cap in (1, 60, 100_000):
-        monkeypatch.setattr("moli.training.settle._cap", lambda *_, cap=cap: cap)
+        monkeypatch.setattr("moli.training.settle._max_tokens", lambda *_, cap=cap: cap)
         _, heard = run(asked, tmp_path / str(cap))
         losses[cap] = [each.loss for each in heard if isinstance(each, StepTaken)]
     assert len(losses[1]) == 16

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from moli.records.errors import InputError
-from moli.training.recipe import Recipe, make_recipe, read_recipe
+from moli.training.recipe import Recipe, TaskName, make_recipe, read_recipe
+from moli.training.tasks import TASKS
 
 LEAST = "task: classification\ndata: rows.jsonl\n"
 
@@ -124,3 +126,7 @@ def test_a_base_is_derived_from_the_task() -> None:
 def test_a_name_that_is_no_alias_is_refused_before_anything_is_trained(name: str) -> None:
     with pytest.raises(InputError, match="is not a name for an alias"):
         make_recipe({"task": "classification", "data": "x", "name": name})
+
+
+def test_the_table_of_tasks_has_those_that_a_recipe_may_name() -> None:
+    assert set(TASKS) == set(get_args(TaskName))

@@ -31,7 +31,7 @@ def test_no_part_is_over_the_cap_but_for_a_sample_that_is(
         for micro in step:
             of_each = [sizes[row] for row in micro]
             cost = sum(of_each) if batching.packed else max(of_each) * len(of_each)
-            assert cost <= batching.cap or len(micro) == 1
+            assert cost <= (batching.max_tokens or cost) or len(micro) == 1
 
 
 def test_order_depends_on_seed_and_epoch_and_on_nothing_else() -> None:

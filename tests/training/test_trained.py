@@ -106,10 +106,10 @@ def test_packed_answers_are_those_of_single_texts(
     examples = [Labelled(each, "?") for each in texts(root)]
     trained = load_trained(stored["lora"])
     alone = [predict(trained, [each])[0] for each in examples]
-    assert not trained.task.packed and not trained.tried
+    assert trained.packed is None
     heard: list[Progress] = []
     together = predict(trained, examples, hear=heard.append)
-    assert trained.task.packed
+    assert trained.packed
     for one, other in zip(alone, together, strict=True):
         assert one["label"] == other["label"]
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
@@ -118,7 +118,7 @@ def test_packed_answers_are_those_of_single_texts(
     assert heard[-1].rate > 0
     prefixed = load_trained(stored["prefix"])
     predict(prefixed, examples)
-    assert not prefixed.task.packed
+    assert not prefixed.packed
 
 
 @pytest.mark.slow

@@ -150,8 +150,9 @@ class Encoders:
             trained = self._trained(stored)
             groups = trained.task.samples(examples, training=False)
             samples = [each for group in groups for each in group]
-            trained.pack(samples)
-            outcome = inference.answers(trained.task, trained.model, groups, judged=False)
+            packed = trained.pack(samples)
+            task, model = trained.task, trained.model
+            outcome = inference.answers(task, model, groups, packed=packed, judged=False)
         rows = [row for answers in outcome.answers for row in answers]
         return np.concatenate(rows), sum(each.size for each in samples)
 

@@ -16,7 +16,7 @@ from moli.models.hashes import hash_template
 from moli.models.text import is_decoder, is_gguf, load_config, load_tokenizer, runs_here
 from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
 from moli.serving.observing import log
-from moli.training.recipe import WRITING
+from moli.training.tasks import GENERATIVE
 from moli.training.trained import check_contract, recipe_of
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
@@ -83,7 +83,7 @@ class Models:
         offered = [Offered(self._default, 0.0)] if self._default else []
         for stored in self._store.list():
             made = stored.manifest
-            if made.task in WRITING:
+            if made.task in GENERATIVE:
                 parent = "" if made.method == "full" else made.base
                 offered += [
                     Offered(alias, made.created_at, parent, stored.hash) for alias in stored.aliases
@@ -116,7 +116,7 @@ class Models:
 
     def _of(self, name: str, stored: StoredModel) -> Served:
         made = stored.manifest
-        if made.task not in WRITING:
+        if made.task not in GENERATIVE:
             raise InputError(
                 f"a model of the task {made.task}, which does not write",
                 where=name,

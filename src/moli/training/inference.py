@@ -14,7 +14,7 @@ from moli.records.examples import Example
 from moli.training.samples import Batching, Sample, plan_epoch
 from moli.training.tasks.task import Task, evaluating
 
-CAP = 8192
+_MAX_TOKENS = 8192  # that are computed at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +65,21 @@ def answers(
     model: Any,
     groups: Sequence[Sequence[Sample]],
     *,
+    packed: bool = False,
     judged: bool = True,
     hear: Callable[[int], None] | None = None,
-    cap: int = CAP,
 ) -> Outcome:
     """The answers for each group's samples.
 
     Args:
+        packed: whether samples lie end to end, which has to be proven first.
         judged: whether the samples have what is to be told in them, so that they have a loss.
         hear: is told after each part how many tokens were in it.
-        cap: tokens that are computed at once.
     """
     flat = [(number, each) for number, group in enumerate(groups) for each in group]
     sizes = [each.size for _, each in flat]
-    # In steps of many samples, sorted by size within: few parts, and each close to the cap.
-    batching = Batching(batch=max(1, min(len(flat), 256)), cap=cap, packed=task.packed)
+    # In steps of many samples, sorted by size within: few parts, and each close to the limit.
+    batching = Batching(max(1, min(len(flat), 256)), _MAX_TOKENS, packed)
     found: list[Any] = [None] * len(flat)
     losses, supervised = np.zeros(len(groups)), np.zeros(len(groups), np.int64)
     parts = (part for step in plan_epoch(sizes, batching, 0, 0) for part in step)
@@ -88,7 +88,7 @@ def answers(
         for part in parts:
             samples = [flat[row][1] for row in part]
             owners = [flat[row][0] for row in part]
-            outputs = task.forward(model, samples)
+            outputs = task.forward(model, samples, packed=packed)
             if judged:
                 each = task.losses(outputs, samples).double().cpu().numpy()
                 np.add.at(losses, owners, each)
@@ -109,9 +109,11 @@ def evaluate(
     model: Any,
     examples: Sequence[Example],
     groups: Sequence[Sequence[Sample]],
+    *,
+    packed: bool = False,
 ) -> dict[str, float]:
     """The task's metrics and the loss on examples and their samples."""
-    outcome = answers(task, model, groups)
+    outcome = answers(task, model, groups, packed=packed)
     metrics = task.judge(*combined(task, outcome, examples))
     return {"loss": outcome.loss, **metrics}
 

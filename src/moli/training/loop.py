@@ -115,7 +115,6 @@ class Loop:
     Attributes:
         loss: the summed loss of samples; it is called as a module, so that it may be sharded.
         evaluate: metrics of the model as it is now and the score to raise; None without examples.
-        divisible: whether a step's parts may be divided further.
         hear: what is told of each step and evaluation.
     """
 
@@ -129,7 +128,6 @@ class Loop:
     folder: Path
     hear: Callable[[Event], None]
     evaluate: Evaluate | None = None
-    divisible: bool = True
     world: World = field(default_factory=Alone)
     progress: Progress = field(default_factory=Progress)
     heap: Heap = field(default_factory=Heap)
@@ -173,8 +171,9 @@ class Loop:
         supervised = sum(each.supervised for each in chosen)
         summed = 0.0
         self.world.reseed(self.seed, self.progress.step)
-        for micro, weight in self.world.share(step, divisible=self.divisible):
-            loss = self.loss([self.samples[row] for row in micro]) * weight
+        for micro, weight in self.world.share(step, divisible=self.loss.task.divisible):
+            rows = [self.samples[row] for row in micro]
+            loss = self.loss(rows, packed=self.batching.packed) * weight
             # FSDP averages over processes what is to be summed.
             (loss * (self.world.size / supervised)).backward()
             self.weights.gather()

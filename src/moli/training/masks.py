@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moli.training.samples import Sample, Tokens
+from moli.training.tasks import TASKS
 from moli.training.tasks.task import Task
 
 
@@ -75,7 +76,7 @@ def unended(task: Task, groups: Sequence[Sequence[Sample]]) -> list[int] | None:
     None where a task does not teach a model to end: it learns no tokens, or texts without ends.
     """
     stops = _stops(task)
-    if task.unit != "tokens" or task.recipe.task == "pretraining" or not stops:
+    if not TASKS[task.recipe.task].teaches_stop or not stops:
         return None
     found = []
     for number, group in enumerate(groups):

@@ -15,17 +15,8 @@ from moli.models.beside import read_json
 from moli.records.errors import InputError
 from moli.training.bottleneck import CONFIG, add_bottlenecks, load_bottlenecks, save_bottlenecks
 from moli.training.recipe import Recipe
+from moli.training.tasks import TASKS
 
-_PEFT_TASKS = {
-    "classification": "SEQ_CLS",
-    "reranking": "SEQ_CLS",
-    "instruction": "CAUSAL_LM",
-    "pretraining": "CAUSAL_LM",
-    "seq2seq": "SEQ_2_SEQ_LM",
-    "span": "QUESTION_ANS",
-    "embedding": "FEATURE_EXTRACTION",
-    "image": None,
-}
 # New heads are trained whole.
 _HEADS = ("classifier", "score", "qa_outputs", "head")
 # Methods whose extra tokens or states change what a row is, so that rows cannot be laid end to end.
@@ -113,7 +104,7 @@ def heads(model: torch.nn.Module) -> list[str]:
 def _config(recipe: Recipe, model: torch.nn.Module) -> Any:
     import peft
 
-    kind, whole = _PEFT_TASKS[recipe.task], heads(model)
+    kind, whole = TASKS[recipe.task].peft_type, heads(model)
     if recipe.method in PADDED:
         if kind is None:
             raise ValueError("there are no tokens to put a prompt before")

@@ -28,8 +28,8 @@ from moli.records.examples import Example, Labelled, LabelledImage, Malformed
 from moli.training import inference
 from moli.training.data import check_dataset, examples_of
 from moli.training.inference import Hear, Outcome, Progress, combined
-from moli.training.recipe import WRITING
 from moli.training.samples import Sample
+from moli.training.tasks import GENERATIVE
 from moli.training.trained import Trained, load_trained
 from moli.training.writing import Writer, load_writer
 from moli.workspace.content import StoredModel
@@ -84,7 +84,7 @@ def loaded(stored: StoredModel) -> Iterator[Trained | Writer]:
     Raises:
         ModelError: it, or its base, is not what it was.
     """
-    if stored.manifest.task not in WRITING:
+    if stored.manifest.task not in GENERATIVE:
         yield load_trained(stored)
         return
     with closing(load_writer(stored)) as writer:
@@ -201,8 +201,9 @@ def _run(
         if hear:
             hear(Progress(done / max(1, total), done, time.perf_counter() - begun))
 
-    trained.pack(flat)
-    return inference.answers(trained.task, trained.model, groups, judged=judged, hear=tell)
+    packed = trained.pack(flat)
+    task, model = trained.task, trained.model
+    return inference.answers(task, model, groups, packed=packed, judged=judged, hear=tell)
 
 
 def _interval(

@@ -58,8 +58,6 @@ def prove_packing(task: Task, model: torch.nn.Module, samples: Sequence[Sample])
             leak = _leak(task, model, probes)
     except (TypeError, AttributeError, NotImplementedError, ValueError, RuntimeError) as error:
         return Proof(False, reason=f"{type(error).__name__}: {str(error).splitlines()[0]}")
-    finally:
-        task.packed = False
     mean = sum(alone) / len(alone)
     off = max(abs(one - other) for one, other in zip(alone, packed, strict=True)) / max(mean, 1e-6)
     holds = off <= tolerance and leak <= 1e-6
@@ -111,8 +109,7 @@ def _probes(samples: Sequence[Sample]) -> list[Sample]:
 def _losses(
     task: Task, model: torch.nn.Module, samples: list[Sample], *, packed: bool
 ) -> torch.Tensor:
-    task.packed = packed
-    return task.fingerprints(task.forward(model, samples), samples)
+    return task.fingerprints(task.forward(model, samples, packed=packed), samples)
 
 
 def _leak(task: Task, model: torch.nn.Module, probes: list[Sample]) -> float:

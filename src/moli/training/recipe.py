@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moli.records.errors import InputError
+from moli.training.tasks import TASKS
 from moli.workspace.aliases import check_alias
 
 TaskName = Literal[
@@ -24,17 +25,7 @@ TaskName = Literal[
 ]
 MethodName = Literal["full", "lora", "rslora", "dora", "adapter", "prefix", "prompt", "qlora"]
 
-# Tasks whose models go on with a text.
-WRITING: tuple[TaskName, ...] = ("instruction", "pretraining")
-
 _PATHS = ("data", "held_out", "template")
-# The base of a recipe that names none; of tasks that are not here, the encoder that ships.
-_BASE = {
-    "instruction": "builtin:starter",
-    "pretraining": "new",
-    "seq2seq": "new",
-    "image": "new",
-}
 
 
 class Recipe(BaseModel):
@@ -124,7 +115,8 @@ def make_recipe(
     Raises:
         InputError: a key is unknown (the nearest known one is named) or a value cannot be used.
     """
-    values = {"base": _BASE.get(str(values.get("task")), "builtin:minilm"), **values}
+    spec = TASKS.get(str(values.get("task")))
+    values = {"base": spec.base if spec else "", **values}
     for key in values:
         if key not in Recipe.model_fields:
             raise InputError(f"unknown key '{key}'", where=where, fix=_nearest(str(key)))

@@ -80,19 +80,15 @@ def undone(loop: Loop) -> Iterator[None]:
     from safetensors.torch import load_file
 
     path = loop.folder / _KEPT
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-    random = torch.get_rng_state()
     checkpoint.write(path, loop.weights.state(), {})
     try:
-        yield
+        with torch.random.fork_rng():
+            yield
     finally:
         loop.weights.load(load_file(path))
         path.unlink()
         loop.optimizers.load({})
         loop.progress = Progress()
-        torch.set_rng_state(random)
-        if cuda is not None:
-            torch.cuda.set_rng_state(cuda)
 
 
 def _largest(step: Step, sizes: Sequence[int]) -> int:
@@ -112,7 +108,8 @@ def _evaluating(session: Session) -> float:
             break
         some.append(group)
     begun = time.perf_counter()
-    inference.answers(session.task, session.model, some)
+    packed = session.loop.batching.packed
+    inference.answers(session.task, session.model, some, packed=packed)
     seconds = time.perf_counter() - begun
     return times * seconds * _tokens(session.judged) / max(_tokens(some), 1)
 

@@ -6,6 +6,7 @@ a run that goes on from a checkpoint needs only the number of its step to see th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,13 +50,14 @@ class Batching:
 
     Attributes:
         batch: samples in a step.
-        cap: tokens that are computed at once, but for a sample that is longer by itself.
+        max_tokens: tokens that are computed at once, but for a sample that is longer by itself;
+            None where a step cannot be divided.
         packed: samples lie end to end; otherwise those computed together are padded to the longest,
             and the samples of about fifty steps are sorted by size before they are dealt out.
     """
 
     batch: int
-    cap: int
+    max_tokens: int | None
     packed: bool
 
 
@@ -90,25 +92,26 @@ def _by_size_nearby(
 
 
 def _micros(rows: list[int], sizes: Sequence[int], batching: Batching) -> Step:
-    """Divide a step's samples so that each part is within the cap.
+    """Divide a step's samples so that each part is within the limit.
 
     Packed: best fit in order of falling size (Johnson 1974), which needs few parts.
     Padded: neighbours by size, counted at the size of the longest.
     """
+    limit = math.inf if batching.max_tokens is None else batching.max_tokens
     rows = sorted(rows, key=lambda row: -sizes[row])
     parts: list[list[int]] = []
-    room: list[int] = []
+    room: list[float] = []
     for row in rows:
         if batching.packed:
             fits = [each for each, free in enumerate(room) if free >= sizes[row]]
             best = min(fits, key=room.__getitem__, default=None)
         else:
             longest = sizes[parts[-1][0]] if parts else 0
-            fits_last = parts and longest * (len(parts[-1]) + 1) <= batching.cap
+            fits_last = parts and longest * (len(parts[-1]) + 1) <= limit
             best = len(parts) - 1 if fits_last else None
         if best is None:
             parts.append([row])
-            room.append(batching.cap - sizes[row])
+            room.append(limit - sizes[row])
         else:
             parts[best].append(row)
             room[best] -= sizes[row]

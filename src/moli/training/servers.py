@@ -13,6 +13,7 @@ import torch
 
 from moli.models.vllm_wire import RANKS
 from moli.training.recipe import Recipe
+from moli.training.tasks import GENERATIVE
 
 _VLLM_DEFAULT = 16  # of --max-lora-rank; docs.vllm.ai, vllm/config/lora
 _MERGE = "merge it into its base, and serve the result as a whole model"
@@ -63,7 +64,7 @@ def weights_of(recipe: Recipe, model: torch.nn.Module | None = None) -> Weights:
             base = getattr(module, "base_layer", None)
             if hasattr(module, "lora_A") and not isinstance(base, torch.nn.Linear):
                 odd.append(name)
-    writes = recipe.task in ("instruction", "pretraining")
+    writes = recipe.task in GENERATIVE
     return Weights(str(recipe.method), recipe.rank, writes, tuple(sorted(heads)), tuple(odd))
 
 

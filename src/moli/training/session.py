@@ -79,15 +79,12 @@ class Session:
         judged = _judged(task, task.samples(held_out, training=False))
         model = build(task, recipe)
         proof = world.first(lambda: _proof(task, model, samples))
-        task.packed = proof.holds
         loop = _loop(StepLoss(task, model), settled, samples, folder, hear, world)
+        loop.batching = _batching(settled, task, packed=proof.holds)
         settled = world.first(lambda: _tried(settled, loop))
-        loop.batching = dataclasses.replace(loop.batching, packed=bool(settled.packed))
-        if task.divisible:
-            loop.batching = dataclasses.replace(loop.batching, cap=settled.cap)
-        task.packed = loop.batching.packed
+        loop.batching = _batching(settled, task, packed=bool(settled.packed))
         if any(judged):
-            evaluate = _evaluation(task, model, held_out, judged)
+            evaluate = _evaluation(loop, held_out, judged)
             loop.evaluate = lambda: world.within(loop.loss, evaluate)
         loop.resume()
         facts = _facts(model, data, samples, proof)
@@ -192,10 +189,10 @@ def _tried(settled: Settled, loop: Loop) -> Settled:
         return settled
     batching, tokens = loop.batching, sum(each.size for each in loop.samples)
     worth = tokens * settled.recipe.epochs > trial.WORTH and not torch.cuda.is_available()
-    if worth and loop.divisible and loop.world.size == 1:
+    if worth and batching.max_tokens and loop.world.size == 1:
         batching = trial.fastest(loop.loss, loop.samples, batching)
-    cap = batching.cap if loop.divisible else settled.cap
-    settled = dataclasses.replace(settled, cap=cap, packed=batching.packed)
+    max_tokens = batching.max_tokens or settled.max_tokens
+    settled = dataclasses.replace(settled, max_tokens=max_tokens, packed=batching.packed)
     write(loop.folder / SETTLED, settled)
     return settled
 
@@ -246,23 +243,28 @@ def _loop(
             pretraining=recipe.task == "pretraining" and recipe.base == "new",
         ),
         samples=samples,
-        batching=Batching(batch, settled.cap if task.divisible else 1 << 40, task.packed),
+        batching=_batching(settled, task, packed=False),
         schedule=Schedule(steps, max(1, min(each_epoch, steps // 5)), recipe.patience),
         seed=recipe.seed,
         folder=folder,
         hear=hear,
-        divisible=task.divisible,
         world=world,
     )
 
 
+def _batching(settled: Settled, task: Task, *, packed: bool) -> Batching:
+    max_tokens = settled.max_tokens if task.divisible else None
+    return Batching(int(settled.recipe.batch or 1), max_tokens, packed)
+
+
 def _evaluation(
-    task: Task, model: torch.nn.Module, examples: list[Any], groups: list[list[Sample]]
+    loop: Loop, examples: list[Any], groups: list[list[Sample]]
 ) -> Callable[[], tuple[dict[str, float], float]]:
-    judged = examples[: len(groups)]
+    task, model, judged = loop.loss.task, loop.loss.model, examples[: len(groups)]
 
     def evaluate() -> tuple[dict[str, float], float]:
-        metrics = inference.evaluate(task, model, judged, groups)
+        packed = loop.batching.packed
+        metrics = inference.evaluate(task, model, judged, groups, packed=packed)
         score = -metrics["loss"] if task.metric == "loss" else metrics[task.metric]
         return metrics, score
 

@@ -9,21 +9,11 @@ from pathlib import Path
 
 from moli.models.probe import Machine
 from moli.training.recipe import Recipe
+from moli.training.tasks import TASKS
 
-# Examples in a step.
-_BATCH = {
-    "instruction": 16,
-    "pretraining": 16,
-    "embedding": 64,
-    "reranking": 32,
-    "image": 64,
-    "seq2seq": 32,
-    "span": 32,
-}
 # Of full tuning at a width of 768, the classic recipe's; the best rate falls with the width (Yang
 # et al. 2022), and an adapter's is about ten times that of full tuning.
 _RATE, _WIDTH, _ADAPTER = 5e-5, 768, 10.0
-_NEW = {"pretraining": 6e-3, "image": 2e-3, "seq2seq": 1e-3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +22,13 @@ class Settled:
 
     Attributes:
         recipe: with no value left open.
-        cap: tokens that are computed at once.
+        max_tokens: that are computed at once.
         threads: of torch.
         packed: whether samples lie end to end; None before that has been tried.
     """
 
     recipe: Recipe
-    cap: int
+    max_tokens: int
     threads: int
     packed: bool | None = None
 
@@ -49,26 +39,25 @@ def settle(recipe: Recipe, machine: Machine, width: int) -> Settled:
     Args:
         width: of the base model's hidden states; 0 for a model that is made anew.
     """
-    method = recipe.method or ("lora" if recipe.task == "instruction" else "full")
-    new = recipe.base == "new"
+    spec, new = TASKS[recipe.task], recipe.base == "new"
+    method = recipe.method or spec.method
     rate = recipe.learning_rate
     if rate is None:
-        rate = _NEW.get(recipe.task, 1e-3) if new else _RATE * _WIDTH / max(width, 64)
+        rate = spec.new_learning_rate if new else _RATE * _WIDTH / max(width, 64)
         rate *= _ADAPTER if method != "full" else 1.0
     settled = recipe.model_copy(
         update={
             "method": method,
             "learning_rate": float(f"{rate:.2g}"),
-            "batch": recipe.batch or _BATCH.get(recipe.task, 16),
-            "optimizer": recipe.optimizer
-            or ("muon" if recipe.task == "pretraining" and new else "adamw"),
+            "batch": recipe.batch or spec.batch,
+            "optimizer": recipe.optimizer or (spec.new_optimizer if new else "adamw"),
             "precision": recipe.precision or machine.precision,
         }
     )
-    return Settled(settled, cap=_cap(machine), threads=machine.threads)
+    return Settled(settled, _max_tokens(machine), machine.threads)
 
 
-def _cap(machine: Machine) -> int:
+def _max_tokens(machine: Machine) -> int:
     """Tokens at once: enough to keep matrix products busy, few enough for the memory there is."""
     if machine.device == "cuda":
         return 16384

@@ -13,13 +13,9 @@ class StepLoss(torch.nn.Module):
 
     def __init__(self, task: Task, model: torch.nn.Module) -> None:
         super().__init__()
-        self._task = [task]  # in a list: a task is no module
+        self.task = task
         self.model = model
 
-    def forward(self, samples: list[Sample]) -> torch.Tensor:
-        task = self._task[0]
-        return task.losses(task.forward(self.model, samples), samples).sum()
-
-    @property
-    def task(self) -> Task:
-        return self._task[0]
+    def forward(self, samples: list[Sample], *, packed: bool) -> torch.Tensor:
+        outputs = self.task.forward(self.model, samples, packed=packed)
+        return self.task.losses(outputs, samples).sum()

@@ -34,24 +34,23 @@ class Trained:
 
     Attributes:
         name: by which it was asked for in the workspace.
-        tried: whether it was tried to prove packing.
+        packed: whether samples may lie end to end; None before that has been tried.
     """
 
     task: Task
     model: torch.nn.Module
     name: str = ""
-    tried: bool = False
+    packed: bool | None = None
 
     def pack(self, samples: Sequence[Sample]) -> bool:
-        """Lay samples end to end from now on, if that is proven on these to change nothing.
+        """Whether to lay samples end to end, which is proven once, on these, to change nothing.
 
         A few samples are not worth a proof, and are padded.
         """
         able = self.task.packs and self.task.recipe.method not in methods.PADDED
-        if able and not self.tried and len(samples) >= _FEW:
-            self.tried = True
-            self.task.packed = prove_packing(self.task, self.model, samples).holds
-        return self.task.packed
+        if able and self.packed is None and len(samples) >= _FEW:
+            self.packed = prove_packing(self.task, self.model, samples).holds
+        return bool(self.packed)
 
 
 def load_trained(stored: StoredModel, *, precision: str | None = None) -> Trained:

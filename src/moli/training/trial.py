@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 
@@ -26,16 +25,18 @@ def fastest(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Ba
 
     Gradients and the random state are as they were afterwards.
     """
-    with _forgotten(loss):
-        best, rate = _smallest(batching), 0.0
+    limit = batching.max_tokens or _CAPS[-1]
+    smallest = dataclasses.replace(batching, max_tokens=min(_CAPS[0], limit))
+    with torch.random.fork_rng():
+        best, rate = smallest, 0.0
         for packed in (True, False) if batching.packed else (False,):
-            found = _rate(loss, samples, dataclasses.replace(_smallest(batching), packed=packed))
+            found = _rate(loss, samples, dataclasses.replace(smallest, packed=packed))
             if found[0] > rate * _GAIN:
                 best, rate = dataclasses.replace(best, packed=packed), found[0]
         for cap in _CAPS[1:]:
-            if cap > batching.cap:
+            if cap > limit:
                 break
-            wider = dataclasses.replace(best, cap=cap)
+            wider = dataclasses.replace(best, max_tokens=cap)
             found = _rate(loss, samples, wider)
             if found[0] <= rate * _GAIN:
                 break
@@ -45,13 +46,8 @@ def fastest(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Ba
         return best
 
 
-def _smallest(batching: Batching) -> Batching:
-    return dataclasses.replace(batching, cap=min(_CAPS[0], batching.cap))
-
-
 def _rate(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> tuple[float, float]:
     """Tokens a second forwards and backwards, and the seconds of one part."""
-    loss.task.packed = batching.packed
     some = samples[:512]
     sizes = [each.size for each in some]
     whole = dataclasses.replace(batching, batch=len(some))
@@ -60,7 +56,7 @@ def _rate(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> tupl
     taken = []
     for _ in range(3):  # the first finds nothing ready and is not counted
         begun = time.perf_counter()
-        loss(part).backward()
+        loss(part, packed=batching.packed).backward()
         taken.append(time.perf_counter() - begun)
         for parameter in loss.parameters():
             parameter.grad = None
@@ -68,13 +64,3 @@ def _rate(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> tupl
             break
     seconds = min(taken[1:] or taken)
     return sum(each.size for each in part) / seconds, seconds
-
-
-@contextmanager
-def _forgotten(loss: StepLoss) -> Iterator[None]:
-    packed, random = loss.task.packed, torch.get_rng_state()
-    try:
-        yield
-    finally:
-        loss.task.packed = packed
-        torch.set_rng_state(random)

@@ -79,7 +79,7 @@ def load_writer(stored: StoredModel) -> Writer:
     recipe = recipe_of(stored)
     check_contract(stored, recipe)
     task = make_task(recipe)
-    assert isinstance(task, Causal)  # noqa: S101 - what is in WRITING is
+    assert isinstance(task, Causal)  # noqa: S101 - what is in GENERATIVE is
     task.tokenizer = load_tokenizer(str(stored.folder))
     base = load_base(recipe.base, lanes=1)
     adapter = "" if stored.manifest.method == "full" else stored.hash

@@ -42,9 +42,8 @@ def made(folder: Path, name: str, **values: Any) -> tuple[Any, Any]:
 
 def scores(task: Any, model: Any, *, packed: bool) -> torch.Tensor:
     samples = [group[0] for group in task.samples(EXAMPLES, training=False)]
-    task.packed = packed
     with torch.no_grad():
-        found: torch.Tensor = task.forward(model, samples)
+        found: torch.Tensor = task.forward(model, samples, packed=packed)
     return found
 
 

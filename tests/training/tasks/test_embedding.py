@@ -124,8 +124,7 @@ def test_packed_vectors_are_those_of_padded_rows(base: str) -> None:
     samples = [each for group in task.samples(_matches(8), training=True) for each in group]
     with torch.inference_mode():
         padded = task.forward(model, samples)
-        task.packed = True
-        packed = task.forward(model, samples)
+        packed = task.forward(model, samples, packed=True)
     assert packed.shape == (24, 32)
     torch.testing.assert_close(packed, padded, rtol=0, atol=1e-5)
 
@@ -185,7 +184,7 @@ def test_it_learns_what_belongs_together(
         learning_rate=3e-3,
     )
     session, losses = trained(recipe, tmp_path / "run")
-    assert session.task.packed
+    assert session.loop.batching.packed
     assert losses[-1] < losses[0] / 2
     assert session.loop.progress.best is not None and session.loop.progress.best > reached
 

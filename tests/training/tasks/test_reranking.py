@@ -94,8 +94,7 @@ def test_scores_are_those_of_transformers_alone(base: str) -> None:
                 assert encoded["token_type_ids"].max() == 1
                 wanted.append(model(**encoded).logits[0, 0])
         padded = task.forward(model, samples)
-        task.packed = True
-        packed = task.forward(model, samples)
+        packed = task.forward(model, samples, packed=True)
     torch.testing.assert_close(padded, torch.stack(wanted), rtol=0, atol=1e-5)
     torch.testing.assert_close(packed, padded, rtol=0, atol=1e-5)
 
@@ -162,7 +161,7 @@ def test_it_learns_to_choose(base: str, tmp_path: Path, method: str, reached: fl
         learning_rate=3e-3,
     )
     session, _ = trained(recipe, tmp_path / "run")
-    assert session.task.packed
+    assert session.loop.batching.packed
     assert session.loop.progress.best is not None and session.loop.progress.best > reached
     task, model = restored(session, tmp_path / "model")
     examples = held_out(session)

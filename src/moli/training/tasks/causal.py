@@ -61,8 +61,10 @@ class Causal(Transformer):
     def prompt(self, example: Example) -> list[int]:
         """The tokens that an example is before its last answer is written, or its text goes on."""
 
-    def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> Predicted:
-        laid = self.lay([each.parts[0] for each in samples], model)
+    def forward(
+        self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
+    ) -> Predicted:
+        laid = self.lay([each.parts[0] for each in samples], model, packed=packed)
         ids = np.concatenate([each.parts[0] for each in samples])
         # A token is predicted at the place before it; a sample's first token by nothing.
         learnt = np.concatenate([each.target for each in samples])

@@ -79,9 +79,11 @@ class Classification(Classes, Transformer):
             inner.new_modules = [each for each in inner.new_modules if "pooler" not in each]
         return model
 
-    def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
+    def forward(
+        self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
+    ) -> torch.Tensor:
         """Scores before the softmax, [samples, classes], in float32."""
-        laid = self.lay([each.parts[0] for each in samples], model)
+        laid = self.lay([each.parts[0] for each in samples], model, packed=packed)
         if self.pooling == "mean":
             states = laid.gather(backbone(model)(**laid.inputs).last_hidden_state)
             logits = mean_head(plain(model), mean_states(states.float(), laid.starts))

@@ -63,10 +63,12 @@ class Embedding(Paired):
         """Its base's."""
         return pooling_of(folder_of(self.recipe.base)) or "mean"
 
-    def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
+    def forward(
+        self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
+    ) -> torch.Tensor:
         """Unit vectors of all parts of all samples, in order: [parts, hidden], in float32."""
         parts = [part for each in samples for part in each.parts]
-        laid = self.lay(parts, model)
+        laid = self.lay(parts, model, packed=packed)
         encoder = backbone(model) if laid.packed else whole(model)
         states = encoder(**laid.inputs).last_hidden_state
         # A prompt that was put before the rows is no part of their texts.

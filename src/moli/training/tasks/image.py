@@ -140,7 +140,13 @@ class ImageClassification(Classes):
         )
         return ResNetForImageClassification(config)
 
-    def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
+    def forward(
+        self,
+        model: torch.nn.Module,
+        samples: Sequence[Sample],
+        *,
+        packed: bool = False,  # noqa: ARG002
+    ) -> torch.Tensor:
         """Scores before the softmax, [images, classes], in float32."""
         images = self.album.images([each.target.path for each in samples])
         if model.training:

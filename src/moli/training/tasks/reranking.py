@@ -112,11 +112,14 @@ class Reranking(Paired):
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         return self.pretrained(dtype, num_labels=1)
 
-    def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
+    def forward(
+        self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
+    ) -> torch.Tensor:
         """Scores of all pairs of all samples, in order: [pairs], in float32."""
         parts = [part for each in samples for part in each.parts]
         types = [kinds for each in samples for kinds in each.target.types]
-        laid = self.lay(parts, model, **({"token_type_ids": types} if types else {}))
+        beside = {"token_type_ids": types} if types else {}
+        laid = self.lay(parts, model, packed=packed, **beside)
         if not laid.packed:
             scores: torch.Tensor = whole(model)(**laid.inputs).logits
         else:

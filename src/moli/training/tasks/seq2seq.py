@@ -148,8 +148,14 @@ class Seq2Seq(Transformer):
         config.decoder_start_token_id = self.tokenizer.pad_token_id
         return T5ForConditionalGeneration(config)
 
-    def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> Output:
-        laid = self.lay([each.parts[0] for each in samples], model)
+    def forward(
+        self,
+        model: torch.nn.Module,
+        samples: Sequence[Sample],
+        *,
+        packed: bool = False,  # noqa: ARG002
+    ) -> Output:
+        laid = self.lay([each.parts[0] for each in samples], model, packed=False)
         targets = [each.parts[1] for each in samples]
         labels = torch.full((len(samples), max(map(len, targets))), _IGNORED)
         for row, target in zip(labels, targets, strict=True):

@@ -117,13 +117,15 @@ class SpanAnswering(Transformer):
                     questions[row], lost[row] = question[: over[0][0]].rstrip(), len(over)
         return questions, lost
 
-    def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
+    def forward(
+        self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
+    ) -> torch.Tensor:
         """Scores to be first and last, [samples, longest, 2], -inf where no answer can be."""
         sequences = [each.parts[0] for each in samples]
         beside = {}
         if "token_type_ids" in self.tokenizer.model_input_names:
             beside["token_type_ids"] = [_types(each) for each in samples]
-        laid = self.lay(sequences, model, **beside)
+        laid = self.lay(sequences, model, packed=packed, **beside)
         if laid.packed:
             states = backbone(model)(**laid.inputs).last_hidden_state
             scores: torch.Tensor = plain(model).qa_outputs(states[0])

@@ -39,7 +39,6 @@ class Task(ABC):
         asked: shapes of rows that it can answer, each with the columns that such a row may lack,
             as what is to be told is not there yet, and what then stands in their place.
         text_column: the column that a plain text is; empty where an answer needs more than one.
-        packed: whether sequences do lie end to end; set when that has been proven.
     """
 
     accepts: ClassVar[tuple[type, ...]]
@@ -53,7 +52,6 @@ class Task(ABC):
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.packed = False
 
     @property
     def new(self) -> bool:
@@ -90,8 +88,14 @@ class Task(ABC):
         """The model that `save` wrote; the task learns from it what `prepare` would teach."""
 
     @abstractmethod
-    def forward(self, model: torch.nn.Module, samples: Sequence[Sample]) -> Any:
-        """What the model makes of samples, in the task's own form."""
+    def forward(
+        self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
+    ) -> Any:
+        """What the model makes of samples, in the task's own form.
+
+        Args:
+            packed: whether sequences lie end to end, which has to be proven first.
+        """
 
     @abstractmethod
     def losses(self, outputs: Any, samples: Sequence[Sample]) -> torch.Tensor:

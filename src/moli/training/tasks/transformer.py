@@ -72,11 +72,13 @@ class Transformer(Task):
             return methods.restore(self.build(dtype), method, folder)
         return load(self.kind, self.recipe, str(folder), dtype, {})
 
-    def lay(self, sequences: Sequence[Tokens], model: torch.nn.Module, **beside: Any) -> Laid:
+    def lay(
+        self, sequences: Sequence[Tokens], model: torch.nn.Module, *, packed: bool, **beside: Any
+    ) -> Laid:
         inner = plain(model)
         return lay(
             sequences,
-            packed=self.packed,
+            packed=packed,
             pad=inner.config.pad_token_id or 0,
             first_position=_first_position(inner),
             device=inner.device,
