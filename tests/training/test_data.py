@@ -1,7 +1,12 @@
 from __future__ import annotations
 
-from moli.records.examples import Example, Labelled, Located, Match, Span
-from moli.training.data import split
+import json
+from pathlib import Path
+
+from moli.records.examples import Example, Labelled, LabelledImage, Located, Match, Span
+from moli.training.data import read_data, split
+from moli.training.inspection import repetitions
+from moli.training.recipe import make_recipe
 
 
 def located(examples: list[Example]) -> list[Located]:
@@ -26,3 +31,29 @@ def test_equal_examples_are_judged_once_and_not_learnt() -> None:
     train, held_out = split(located(examples), 0.3, seed=1)
     assert len(held_out) == 3
     assert len(train) == 28
+
+
+def test_one_subject_is_left_to_learn_from() -> None:
+    about_one: list[Example] = [Span(f"q{n}", "the only context", (), ()) for n in range(20)]
+    train, held_out = split(located(about_one), 0.2, seed=0)
+    assert (len(train), len(held_out)) == (20, 0)
+
+
+def test_one_picture_under_two_names_is_the_same_example(tmp_path: Path) -> None:
+    for name, shown in (("a", b"sea"), ("b", b"sea"), ("c", b"hill"), ("d", b"sky")):
+        (tmp_path / name).write_bytes(shown)
+    a, b, c, d = (LabelledImage(tmp_path / name, "x") for name in "abcd")
+    found = repetitions(located([a, b, c]), located([LabelledImage(d.path, "y")]))
+    assert found.exact == (("a.jsonl:0", "a.jsonl:1"),)
+    rows = [{"image": each, "label": "xy"[each == "d"]} for each in "abcd"]
+    train, held_out = tmp_path / "train.jsonl", tmp_path / "held.jsonl"
+    train.write_text("".join(json.dumps(each) + "\n" for each in rows[1:]))
+    held_out.write_text(json.dumps(rows[0]) + "\n")
+    recipe = make_recipe({"task": "image", "data": train, "held_out": held_out})
+    data = read_data(recipe, (LabelledImage,))
+    assert [Path(where).name for pair in data.taken_out for where in pair] == [
+        "train.jsonl:1",
+        "held.jsonl:1",
+    ]
+    (tmp_path / "c").write_bytes(b"valley")
+    assert read_data(recipe, (LabelledImage,)).digest != data.digest

@@ -18,10 +18,6 @@ from moli.training.distributed import divided
 from moli.workspace import Workspace
 
 Story = dict[str, Any]
-needs_instruction = pytest.mark.skipif(
-    importlib.util.find_spec("moli.training.tasks.instruction") is None,
-    reason="there is no such task yet",
-)
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is an extra: moli[scale]"
 )
@@ -119,8 +115,8 @@ def test_micro_batches_are_split_until_each_process_has_as_many() -> None:
         {"method": "dora"},
         {"method": "prefix"},  # is padded
         {"method": "full", "batch": 3},  # the last step has one sample, and one process none
-        pytest.param({"task": "instruction", "method": "full"}, marks=needs_instruction),
-        pytest.param({"task": "instruction", "method": "lora"}, marks=needs_instruction),
+        {"task": "instruction", "method": "full"},
+        {"task": "instruction", "method": "lora"},
     ],
     ids=lambda values: "-".join(map(str, values.values())),
 )
@@ -191,6 +187,23 @@ def test_each_process_draws_other_numbers_and_always_the_same() -> None:
         check=True,
         timeout=120,
     )
+
+
+@pytest.mark.slow
+def test_the_command_runs_under_torchrun(train: Runner) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    sets = [f"--set={key}={value}" for key, value in train.recipe().items()]
+    command = [*launcher, "-m", "moli", "tune", *sets, "-w", str(train.folder), "--json"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    result = json.loads(done.stdout)["result"]  # one document, by the first process
+    assert result["status"] == "finished" and result["model"]
 
 
 @pytest.mark.slow

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from training.small import write_conversations, write_labelled, write_model
+from safetensors.torch import load_file, save_file
+from training.kept import write_spans
+from training.small import WORDS, write_conversations, write_labelled, write_model
 
-from moli.records.errors import ModelError
+from moli.records.errors import InputError, ModelError
+from moli.records.examples import Labelled
 from moli.records.training import Evaluated, Event, StepTaken
 from moli.training import checkpoint
 from moli.training.checkpoint import Progress
@@ -22,9 +26,15 @@ from moli.workspace import Workspace
 def recipe(folder: Path, task: str = "classification", **values: Any) -> Any:
     base = folder / "base"
     if not base.exists():
-        write_model(base, "bert" if task == "classification" else "llama")
+        write_model(base, "llama" if task == "instruction" else "bert")
     data = folder / "data.jsonl"
-    write = write_labelled if task == "classification" else write_conversations
+    write = {
+        "classification": write_labelled,
+        "instruction": write_conversations,
+        "span": write_spans,
+        "embedding": write_matches,
+        "reranking": write_matches,
+    }[task]
     return make_recipe(
         {
             "task": task,
@@ -37,6 +47,16 @@ def recipe(folder: Path, task: str = "classification", **values: Any) -> Any:
             **values,
         }
     )
+
+
+def write_matches(path: Path, count: int = 30) -> Path:
+    """Words, each with the next one and one that is not."""
+    rows = [
+        {"query": WORDS[n], "positive": WORDS[n + 1], "negatives": [WORDS[n - 1]]}
+        for n in range(1, count + 1)
+    ]
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    return path
 
 
 class Killed(Exception):  # noqa: N818
@@ -74,8 +94,11 @@ def run(asked: Any, folder: Path, kill_at: int = 0) -> tuple[dict[str, torch.Ten
         ("classification", {"method": "lora", "precision": "bf16"}),
         ("instruction", {"method": "lora"}),
         ("instruction", {"method": "full", "optimizer": "muon"}),
+        ("span", {"method": "full", "dropout": 0.1}),
+        ("embedding", {"method": "lora"}),
+        ("reranking", {"method": "full"}),
     ],
-    ids=["full with dropout", "lora in bf16", "instructions", "muon"],
+    ids=["full with dropout", "lora in bf16", "instructions", "muon", "span", "pairs", "ranks"],
 )
 def test_a_killed_run_resumes_to_the_same_weights_to_the_last_bit(
     task: str, values: dict[str, Any], tmp_path: Path
@@ -119,7 +142,6 @@ def test_the_loss_is_the_mean_over_supervised_tokens_as_transformers_computes_it
     model = AutoModelForCausalLM.from_pretrained(asked.base).eval()
     tokenizer = AutoTokenizer.from_pretrained(asked.base)
     nats = tokens = 0.0
-    import json
 
     for line in (tmp_path / "data.jsonl").read_text().splitlines():
         turns = json.loads(line)["messages"]
@@ -212,3 +234,66 @@ def test_a_run_that_diverges_is_stopped_and_told(tmp_path: Path) -> None:
     session.loop.weights.publish()
     with pytest.raises(ModelError, match=r"gradient of step 1 is not a number.*learning_rate"):
         session.loop.run()
+
+
+def test_of_many_held_out_examples_some_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are often sorted by class, and the first of them would be of one."""
+    data = write_labelled(tmp_path / "held.jsonl", 200)
+    rows = sorted(data.read_text().splitlines()[30:], key=lambda row: json.loads(row)["label"])
+    data.write_text("".join(f"{each}\n" for each in rows))
+    asked = recipe(tmp_path, held_out=data)
+    monkeypatch.setattr("moli.training.session._EVALUATION_TOKENS", 500)
+    (tmp_path / "run").mkdir()
+    session = Session.open(asked, tmp_path / "run", lambda _: None)
+    drawn = [each for each, _ in session.judged if isinstance(each, Labelled)]
+    assert len(drawn) == session.facts["judged"]
+    assert 15 < len(drawn) < 60
+    assert 0.2 < sum(each.label == "a" for each in drawn) / len(drawn) < 0.8
+    read = sum(sample.size for _, group in session.judged for sample in group)
+    assert 400 < read <= 500
+    metrics = session.loop.evaluate()[0] if session.loop.evaluate else {}
+    assert metrics["accuracy"] >= 0
+
+
+def test_examples_of_which_nothing_is_learnt_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    asking, answer = ({"role": each, "content": " ".join(WORDS)} for each in ("user", "assistant"))
+    rows = [{"messages": [asking, answer]}] * 3
+    data = tmp_path / "data.jsonl"
+    asked = recipe(tmp_path, "instruction", max_length=8)
+    data.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    with pytest.raises(InputError, match=r"nothing in the examples can be learnt.*max_length"):
+        Session.open(asked, tmp_path / "run", lambda _: None)
+
+
+def test_too_few_scored_pairs_to_judge_by_are_told_before_training(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    asked = recipe(tmp_path, "embedding", held_out=0.05)
+    rows = [{"text1": WORDS[n], "text2": WORDS[n + 1], "score": n % 3} for n in range(20)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    with pytest.raises(InputError, match="1 held-out example is too few for spearman"):
+        Session.open(asked, tmp_path / "run", lambda _: None)
+
+
+@pytest.mark.parametrize("changed", ["data", "base", "template"])
+def test_a_run_whose_ground_has_changed_is_not_resumed(tmp_path: Path, changed: str) -> None:
+    template = tmp_path / "template.jinja"
+    template.write_text(
+        "{% for m in messages %}{{ m.role }} {{ m.content }} {{ eos_token }} {% endfor %}"
+        "{% if add_generation_prompt %}assistant {% endif %}"
+    )
+    asked = recipe(tmp_path, "instruction", method="lora", template=template)
+    with pytest.raises(Killed):
+        run(asked, tmp_path / "run", kill_at=4)
+    if changed == "data":
+        write_conversations(tmp_path / "data.jsonl", 31)
+    elif changed == "template":
+        template.write_text(template.read_text().replace("assistant ", "assistant w1 "))
+    else:
+        file = tmp_path / "base" / "model.safetensors"
+        tensors = load_file(file)
+        save_file({name: each * 2 for name, each in tensors.items()}, file, {"format": "pt"})
+    with pytest.raises(InputError, match=f"changed since the run began: {changed}"):
+        run(asked, tmp_path / "run")

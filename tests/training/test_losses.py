@@ -8,9 +8,13 @@ from moli.training import losses
 from moli.training.losses import token_cross_entropy
 
 
+@pytest.mark.parametrize("most", [1 << 27, 1], ids=["kept", "computed again"])
 @pytest.mark.parametrize("frozen", [True, False])
-def test_losses_and_gradients_are_torchs(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_and_gradients_are_torchs(
+    frozen: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(losses, "_CHUNK", 700)  # several chunks of 7 rows, the last one short
+    monkeypatch.setattr(losses, "_KEPT", most)
     torch.manual_seed(0)
     states = torch.randn(37, 16, requires_grad=True)
     weight = torch.randn(100, 16, requires_grad=not frozen)

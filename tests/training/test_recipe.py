@@ -64,6 +64,7 @@ def test_an_unknown_key_like_no_other_is_refused_with_all_keys() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [("task", "chat"), ("method", "loha"), ("rank", 0), ("rank", "many"), ("epochs", 0),
+     ("epochs", float("inf")), ("learning_rate", float("nan")), ("seed", 1 << 63),
      ("batch", -1), ("learning_rate", "fast"), ("max_length", 3), ("dropout", 1),
      ("optimizer", "sgd"), ("precision", "fp16"), ("seed", -1), ("patience", -1),
      ("shape", {"layers": "two"}), ("trackers", ["print"]), ("columns", ["text"])],

@@ -65,3 +65,8 @@ def test_best_fit_fills_parts() -> None:
 def test_a_samples_size_is_what_it_costs(parts: tuple[int, ...], pixels: int, size: int) -> None:
     tokens = tuple(np.zeros(each, np.int32) for each in parts)
     assert Sample(tokens, None, pixels=pixels).size == size
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_without_samples_there_are_no_steps(packed: bool) -> None:
+    assert plan_epoch([], Batching(16, 1000, packed), 0, 0) == []

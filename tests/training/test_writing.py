@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from training import small
 from training.kept import keep
 
 from moli.records.errors import InputError
-from moli.records.examples import Text
+from moli.records.examples import Conversation, Text
+from moli.records.messages import Message
 from moli.training.inference import Progress
 from moli.training.predict import loaded, predict, read_text, read_unanswered
+from moli.training.trained import load_trained
 from moli.workspace.content import StoredModel
 from moli.workspace.shipped import shipped
 
@@ -45,9 +48,23 @@ def talks(root: Path) -> list[list[dict[str, str]]]:
     return [json.loads(line)["messages"] for line in lines]
 
 
+def turns_of(talk: list[dict[str, str]]) -> list[Message]:
+    return [Message("user", each["content"]) for each in talk]
+
+
+def token_by_token(stored: StoredModel, example: Conversation, most: int) -> str:
+    trained = load_trained(stored)
+    task: Any = trained.task
+    ids = task.prompt(example)
+    begun = len(ids)
+    while len(ids) < begun + most and (begun == len(ids) or ids[-1] != task.tokenizer.eos_token_id):
+        with torch.inference_mode():
+            ids.append(int(trained.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+    return str(task.tokenizer.decode(ids[begun:], skip_special_tokens=True)).strip()
+
+
 def by_hand(stored: StoredModel, base: Path, talk: list[dict[str, str]], most: int) -> str:
     """The answer to a conversation by plain transformers and peft."""
-    import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -85,6 +102,28 @@ def test_answers_are_those_of_transformers(root: Path, stored: StoredModel) -> N
     assert again == told
     assert {each["finish_reason"] for each in told} <= {"stop", "length"}
     assert heard[-1].share == 1 and heard[-1].tokens >= len(told)
+
+
+@pytest.mark.parametrize("method", ["dora", "adapter", "prefix", "prompt"])
+def test_what_the_engine_does_not_run_writes_too(root: Path, method: str) -> None:
+    data = root / "data.jsonl"
+    settings = {"task": "instruction", "method": method, "epochs": 4}
+    kept = keep(root / "home", data, str(root / "base"), **settings)
+    given = [talk[:-1] for talk in talks(root)[:3]]
+    examples = [Conversation((*turns_of(talk), Message("assistant", "?"))) for talk in given]
+    heard: list[Progress] = []
+    with loaded(kept) as writer:
+        told = predict(writer, examples, max_tokens=6, hear=heard.append)
+    # PEFT knows nothing of bottlenecks: they are asked for each token by itself.
+    wanted = [
+        token_by_token(kept, example, 6)
+        if method == "adapter"
+        else by_hand(kept, root / "base", talk, 6)
+        for example, talk in zip(examples, given, strict=True)
+    ]
+    assert [each["answer"] for each in told] == wanted
+    assert {each["finish_reason"] for each in told} <= {"stop", "length"}
+    assert heard[-1].share == 1
 
 
 def test_other_shapes_of_rows_are_asked_too(root: Path, stored: StoredModel) -> None:

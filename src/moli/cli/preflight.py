@@ -54,8 +54,9 @@ def _finding(finding: Finding, out: Console) -> None:
 def _data(found: Preflight, out: Console) -> None:
     rows, seen, repeated = found.rows, found.supervision, found.repetitions
     _head("data", out)
+    drawn = f" ({rows.judged:,} drawn to judge by)" if rows.judged < rows.held_out else ""
     out.print(
-        f"  {rows.kept:,} examples to learn from, {rows.held_out:,} held out; "
+        f"  {rows.kept:,} examples to learn from, {rows.held_out:,} held out{drawn}; "
         f"{len(rows.malformed):,} malformed, {len(rows.cut):,} cut, {len(rows.dropped):,} left out"
     )
     groups = ((repeated.exact, "equal"), (repeated.near, "nearly equal"))

@@ -132,7 +132,11 @@ def _train(workspace: Workspace, what: Recipe | str, *, as_json: bool) -> None:
 
 def _finish(result: Result, *, as_json: bool) -> None:
     """Tell what came of a run, and how to go on if it was interrupted."""
-    if as_json:
+    from moli.training.distributed import join
+
+    if join().rank:  # the first process tells it
+        pass
+    elif as_json:
         print_json({"result": result})
     else:
         _show(result)

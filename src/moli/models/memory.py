@@ -18,6 +18,15 @@ def available_memory() -> int:
     return min(_free_memory(), _left_in_cgroup())
 
 
+def total_memory() -> int:
+    """Bytes of main memory that there are, in this container if it is one."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(there, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no such file, or "max"
+        return there
+
+
 def _left_in_cgroup() -> int:
     """What a container's limit leaves; a large number without one."""
     group = Path("/sys/fs/cgroup")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -48,7 +51,21 @@ def probe() -> Machine:
         "fp32": _gflops(torch.float32, device),
     }
     memory = torch.cuda.mem_get_info()[0] if device == "cuda" else available_memory()
-    return Machine(device, torch.get_num_threads(), gflops, memory)
+    return Machine(device, min(torch.get_num_threads(), available_cores()), gflops, memory)
+
+
+def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: torch counts all of the machine, a container has its share.
+
+    Threads beyond that share wait for each other in every product.
+    """
+    affine = getattr(os, "sched_getaffinity", None)  # not on a Mac
+    cores = len(affine(0)) if affine else os.cpu_count() or 1
+    try:
+        most, period = quota.read_text(encoding="ascii").split()
+        return max(1, min(cores, math.ceil(int(most) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max"
+        return cores
 
 
 def _gflops(dtype: torch.dtype, device: str, rows: int = 4096) -> float:

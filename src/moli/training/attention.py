@@ -12,7 +12,7 @@ its end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -63,13 +63,12 @@ def segment_attention(
     Raises:
         NotImplementedError: the model changes its scores in a way that is not computed here.
     """
+    _refuse(options, "softcap", "s_aux")
     if attention_mask is not None or query.shape[2] != key.shape[2]:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    for unknown in ("softcap", "s_aux", "position_bias"):
-        if options.get(unknown) is not None:
-            raise NotImplementedError(f"attention with {unknown} is not computed by segments")
+    _refuse(options, "position_bias")
     causal = options.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     borders = options.get("cu_seq_lens_q")
@@ -89,6 +88,12 @@ def segment_attention(
             rows.append(_fused(q, k, v, ends, scale, (causal, window, dropout)))
     mixed = rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)
     return mixed.transpose(1, 2), None
+
+
+def _refuse(options: Mapping[str, Any], *unknown: str) -> None:
+    for name in unknown:
+        if options.get(name) is not None:
+            raise NotImplementedError(f"attention with {name} is not computed by segments")
 
 
 Pattern = tuple[bool, int, float]  # causal; keys that a query sees, 0 for all; dropout

@@ -32,6 +32,13 @@ class Bottleneck(torch.nn.Module):
         for zero in (self.down.bias, self.up.weight, self.up.bias):
             torch.nn.init.zeros_(zero)
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """The layer's, by whose type T5 converts what it hands over."""
+        layer: Any = self.layer
+        weight: torch.Tensor = layer.weight
+        return weight
+
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self.layer(states)
         moved: torch.Tensor = self.up(torch.nn.functional.gelu(self.down(result)))

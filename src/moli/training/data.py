@@ -6,10 +6,20 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from moli.records.errors import InputError
-from moli.records.examples import Example, Labelled, Located, Malformed, Match, Pair, Span
+from moli.records.examples import (
+    Example,
+    Labelled,
+    LabelledImage,
+    Located,
+    Malformed,
+    Match,
+    Pair,
+    Span,
+)
 from moli.training.recipe import Recipe
 from moli.workspace.datasets import Dataset, read_dataset
 
@@ -24,7 +34,7 @@ class Data:
 
     Attributes:
         malformed: rows that are no examples, of both.
-        digest: SHA-256 of the files.
+        digest: SHA-256 of the files, and of the images that they name.
         taken_out: where examples to learn from stood that were also held out, and where these
             stand; they are no longer among those to learn from.
     """
@@ -56,21 +66,26 @@ def read_data(recipe: Recipe, accepts: tuple[type, ...]) -> Data:
         check_dataset(other, recipe, accepts)
         train, held_out = dataset.examples, other.examples
         malformed = dataset.malformed + other.malformed
-        digest = _digest(recipe.data, recipe.held_out)
+        files = [*_files(recipe.data), *_files(recipe.held_out)]
     else:
         train, held_out = split(dataset.examples, recipe.held_out, recipe.seed)
         malformed = dataset.malformed
-        digest = _digest(recipe.data)
-    judged = {each.example: each.where for each in held_out}
+        files = _files(recipe.data)
+    judged = {content(each.example): each.where for each in held_out}
     taken_out = tuple(
-        (each.where, judged[each.example]) for each in train if each.example in judged
+        (each.where, judged[content(each.example)])
+        for each in train
+        if content(each.example) in judged
     )
-    kept = tuple(each for each in train if each.example not in judged)
+    kept = tuple(each for each in train if content(each.example) not in judged)
     if not kept:
         raise InputError(
             "no example is left to learn from", where=str(recipe.data), fix="Add examples."
         )
-    return Data(kept, held_out, malformed, digest, taken_out)
+    pictures = [
+        each.example.path for each in (*train, *held_out) if isinstance(each.example, LabelledImage)
+    ]
+    return Data(kept, held_out, malformed, _digest([*files, *pictures]), taken_out)
 
 
 def split(
@@ -86,18 +101,19 @@ def split(
             f"'held_out' is {share}", where="recipe", fix="Give a share below 1, or a file."
         )
     # Not sets: their order is another in each process.
-    alike: dict[object, dict[Example, Located]] = {}
+    alike: dict[object, dict[object, Located]] = {}
     for each in examples:
-        alike.setdefault(_subject(each.example), {})[each.example] = each
+        alike.setdefault(_subject(each.example), {})[content(each.example)] = each
     subjects = list(alike)
     random.Random(seed).shuffle(subjects)  # noqa: S311 - for a split, not for a secret
     count = min(round(share * sum(map(len, alike.values()))), _MOST_HELD_OUT)
-    judged: dict[Example, Located] = {}
-    for subject in subjects:
+    judged: dict[object, Located] = {}
+    for subject in subjects[:-1]:  # one is left to learn from
         if len(judged) >= count:
             break
         judged |= alike[subject]
-    return tuple(each for each in examples if each.example not in judged), tuple(judged.values())
+    kept = tuple(each for each in examples if content(each.example) not in judged)
+    return kept, tuple(judged.values())
 
 
 def _subject(example: Example) -> object:
@@ -111,8 +127,34 @@ def _subject(example: Example) -> object:
             return example.text
         case Pair():
             return example.source or example.target
+        case LabelledImage():
+            return file_hash(example.path)
         case _:
             return example
+
+
+def content(example: Example) -> object:
+    """What makes two examples the same one: of an image its bytes, not the name of its file."""
+    if isinstance(example, LabelledImage):
+        return file_hash(example.path), example.label
+    return example
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file; of one that cannot be read, its name."""
+    try:
+        about = path.stat()
+    except OSError:
+        return str(path)
+    return _file_hash(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=1 << 20)
+def _file_hash(path: Path, _changed: int, _size: int) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return str(path)
 
 
 def check_dataset(dataset: Dataset, recipe: Recipe, accepts: tuple[type, ...]) -> None:
@@ -147,16 +189,13 @@ def check_dataset(dataset: Dataset, recipe: Recipe, accepts: tuple[type, ...]) -
             )
 
 
-def _digest(*paths: Path) -> str:
-    total = hashlib.sha256()
-    for path in paths:
-        files = (
-            sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-        )
-        for each in files:
-            with each.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
+def _files(path: Path) -> list[Path]:
+    return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+
+
+def _digest(files: Sequence[Path]) -> str:
+    hashes = (bytes.fromhex(file_hash(each)) for each in files if each.is_file())
+    return hashlib.sha256(b"".join(hashes)).hexdigest()
 
 
 def examples_of(located: Sequence[Located]) -> list[Example]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from moli.records.examples import Located, Malformed
 from moli.training.data import Data
 from moli.training.inspection import Repetitions, labels_of
+from moli.training.memory import total_memory_mb
 
 if TYPE_CHECKING:
     from moli.training.preflight import Preflight
@@ -63,7 +63,7 @@ def findings_of(found: Preflight, data: Data, *, packs: bool) -> Iterator[Findin
 
 
 def _of_memory(found: Preflight) -> Iterator[Finding]:
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    there = total_memory_mb()
     if found.estimate and found.estimate.memory_mb > 0.9 * there:
         yield Finding(
             "warning",
@@ -94,12 +94,17 @@ def _of_rows(found: Preflight) -> Iterator[Finding]:
             "Or divide them.",
             tuple(each.where for each in rows.cut),
         )
-    reasons: dict[str, list[str]] = defaultdict(list)
+    reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
     for each in rows.dropped:
-        reasons[each.what.partition(", at ")[0] + "|" + each.fix].append(each.where)
-    for reason, places in reasons.items():
-        what, _, fix = reason.partition("|")
+        reasons[each.what, each.fix].append(each.where)
+    for (what, fix), places in reasons.items():
         yield Finding("warning", f"{_examples(len(places))} left out: {what}", fix, tuple(places))
+    if lengths and rows.held_out and not rows.judged:
+        yield Finding(
+            "warning",
+            "nothing that is held out can be judged, so the last weights are kept, not the best",
+            "Hold out other examples.",
+        )
     if supervision and supervision.unended:
         yield Finding(
             "warning",

@@ -23,6 +23,7 @@ from moli.records.examples import (
     Text,
 )
 from moli.records.messages import Message, Tool
+from moli.training.data import content, file_hash
 from moli.training.samples import Sample
 
 _BINS = 12
@@ -65,8 +66,8 @@ class Lengths:
 
 def repetitions(train: Sequence[Located], held_out: Sequence[Located]) -> Repetitions:
     """All repetitions among examples to learn from, and between them and those held out."""
-    equal: dict[Example, list[str]] = defaultdict(list)
-    alike: dict[tuple[str, str], dict[Example, str]] = defaultdict(dict)
+    equal: dict[object, list[str]] = defaultdict(list)
+    alike: dict[tuple[str, str], dict[object, str]] = defaultdict(dict)
     asked: dict[str, dict[str, str]] = defaultdict(dict)
     held: dict[str, str] = {}
     for each in held_out:
@@ -74,8 +75,9 @@ def repetitions(train: Sequence[Located], held_out: Sequence[Located]) -> Repeti
     leaked = []
     for each in train:
         given, wanted = _input(each.example), bare(wanted_of(each.example))
-        equal[each.example].append(each.where)
-        alike[given, wanted].setdefault(each.example, each.where)
+        same = content(each.example)
+        equal[same].append(each.where)
+        alike[given, wanted].setdefault(same, each.where)
         if isinstance(each.example, Labelled | LabelledImage | Scored):
             asked[given].setdefault(wanted, each.where)
         if given in held:
@@ -94,7 +96,9 @@ def _groups(found: Iterable[Iterable[str]]) -> tuple[Places, ...]:
 
 
 def _input(example: Example) -> str:
-    return str(example.path) if isinstance(example, LabelledImage) else bare(given_of(example))
+    return (
+        file_hash(example.path) if isinstance(example, LabelledImage) else bare(given_of(example))
+    )
 
 
 def bare(text: str) -> str:

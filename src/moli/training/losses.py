@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 # Logits that exist at once in float32, in elements: 16 MiB.
 _CHUNK = 1 << 22
+# Gradients of logits that are kept for a trained layer, in elements; beyond, they are computed a
+# second time.
+_KEPT = 1 << 27
 
 
 class _TokenCrossEntropy(torch.autograd.Function):
@@ -15,48 +19,72 @@ class _TokenCrossEntropy(torch.autograd.Function):
 
     A token's loss depends on its own state alone, so its gradient is known as soon as its logits
     are: they are replaced by it, chunk by chunk, and never all there in float32. Where the layer is
-    frozen they are not kept at all.
+    frozen, or there are too many, they are not kept at all.
     """
 
     @staticmethod
     def forward(
         ctx: Any, states: torch.Tensor, weight: torch.Tensor, wanted: torch.Tensor
     ) -> torch.Tensor:
-        rows = max(1, _CHUNK // len(weight))
         losses = torch.empty(len(states), dtype=torch.float32, device=states.device)
         learns_states, learns_weight, _ = ctx.needs_input_grad
-        kept = states.new_empty(len(states), len(weight)) if learns_weight else None
+        few = len(states) * len(weight) <= _KEPT
+        kept = states.new_empty(len(states), len(weight)) if learns_weight and few else None
         moved = torch.empty_like(states) if learns_states else None
-        for first in range(0, len(states), rows):
-            span = slice(first, first + rows)
+        for span in _chunks(len(states), len(weight)):
             logits = states[span] @ weight.t()
-            right = wanted[span, None]
-            chosen, highest = logits.gather(1, right).float(), logits.amax(1, keepdim=True).float()
-            slope = torch.softmax(logits, 1, dtype=torch.float32)
+            chosen = logits.gather(1, wanted[span, None]).float()
+            highest = logits.amax(1, keepdim=True).float()
+            probabilities = torch.softmax(logits, 1, dtype=torch.float32)
             # The highest probability is exp(highest - total): no second pass of exponentials.
-            total = highest - slope.amax(1, keepdim=True).log()
+            total = highest - probabilities.amax(1, keepdim=True).log()
             losses[span] = (total - chosen).squeeze(1)
             if moved is None and kept is None:
                 continue
-            # softmax(logits) - onehot(wanted)
-            slope.scatter_add_(1, right, torch.full_like(chosen, -1.0))
-            narrow = slope.to(states.dtype)
+            slope = _slope(probabilities, wanted[span]).to(states.dtype)
             if moved is not None:
-                moved[span] = narrow @ weight
+                moved[span] = slope @ weight
             if kept is not None:
-                kept[span] = narrow
-        ctx.save_for_backward(states if learns_weight else None, moved, kept)
+                kept[span] = slope
+        again = (weight, wanted) if learns_weight and not few else (None, None)
+        ctx.save_for_backward(states if learns_weight else None, moved, kept, *again)
         return losses
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        states, moved, kept = ctx.saved_tensors
+        states, moved, kept, weight, wanted = ctx.saved_tensors
         by_row = gradient[:, None]
         to_states = None if moved is None else moved * by_row.to(moved.dtype)
         to_weight = None
         if kept is not None:
             to_weight = kept.t() @ (states * by_row.to(states.dtype))
+        elif weight is not None:
+            to_weight = _to_weight(states, weight, wanted, by_row)
         return to_states, to_weight, None
+
+
+def _chunks(items: int, vocabulary: int) -> Iterator[slice]:
+    rows = max(1, _CHUNK // vocabulary)
+    return (slice(first, first + rows) for first in range(0, items, rows))
+
+
+def _slope(probabilities: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The gradient of the loss by the logits, in the place of their softmax: p - onehot(wanted)."""
+    right = wanted[:, None]
+    minus = torch.full_like(right, -1.0, dtype=probabilities.dtype)
+    return probabilities.scatter_add_(1, right, minus)
+
+
+def _to_weight(
+    states: torch.Tensor, weight: torch.Tensor, wanted: torch.Tensor, by_row: torch.Tensor
+) -> torch.Tensor:
+    """The gradient of the layer, from logits that are computed again."""
+    total = torch.zeros_like(weight, dtype=torch.float32)
+    for span in _chunks(len(states), len(weight)):
+        probabilities = torch.softmax(states[span] @ weight.t(), 1, dtype=torch.float32)
+        slope = _slope(probabilities, wanted[span]).to(states.dtype)
+        total += slope.t() @ (states[span] * by_row[span].to(states.dtype))
+    return total.to(weight.dtype)
 
 
 _apply: Any = _TokenCrossEntropy.apply

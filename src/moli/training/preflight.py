@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,6 @@ from moli.training.masks import Masked
 from moli.training.proof import Proof
 from moli.training.recipe import Recipe
 from moli.training.rehearsal import Estimate, rehearse
-from moli.training.samples import Sample
 from moli.training.servers import Verdict, verdicts
 from moli.training.session import Session
 from moli.training.tasks import make_task
@@ -43,12 +42,14 @@ class Rows:
 
     Attributes:
         kept: examples to learn from.
+        judged: those of the held-out examples that evaluations in training take.
         malformed: rows that are no examples.
         dropped: examples from which nothing is learnt, and why.
     """
 
     kept: int = 0
     held_out: int = 0
+    judged: int = 0
     malformed: tuple[Malformed, ...] = ()
     cut: tuple[Cut, ...] = ()
     dropped: tuple[Malformed, ...] = ()
@@ -118,7 +119,7 @@ def _unheard(event: Event) -> None:
 def _passed(session: Session) -> Preflight:
     task, data, samples = session.task, session.data, session.loop.samples
     recipe = session.settled.recipe
-    rows = _rows(data, session.groups)
+    rows = _rows(session)
     supervision = Supervision(
         task.unit,
         sum(each.supervised for each in samples),
@@ -149,9 +150,10 @@ def _with(found: Preflight, findings: Iterator[Finding]) -> Preflight:
     return replace(found, findings=tuple(ranked))
 
 
-def _rows(data: Data, groups: Sequence[Sequence[Sample]]) -> Rows:
+def _rows(session: Session) -> Rows:
+    data = session.data
     cut, dropped = [], []
-    for each, group in zip(data.train, groups, strict=True):
+    for each, group in zip(data.train, session.groups, strict=True):
         if lost := sum(sample.cut for sample in group):
             cut.append(Cut(each.where, lost))
         if not group:
@@ -159,11 +161,17 @@ def _rows(data: Data, groups: Sequence[Sequence[Sample]]) -> Rows:
                 Malformed(each.where, "nothing in it can be learnt", "Complete it, or remove it.")
             )
     dropped += [
-        Malformed(where, f"it is held out as well, at {other}", "Remove one of the two.")
+        Malformed(f"{where} = {other}", "it is held out as well", "Remove one of the two.")
         for where, other in data.taken_out
     ]
-    kept = sum(map(bool, groups))
-    return Rows(kept, len(data.held_out), data.malformed, tuple(cut), tuple(dropped))
+    return Rows(
+        kept=sum(map(bool, session.groups)),
+        held_out=len(data.held_out),
+        judged=len(session.judged),
+        malformed=data.malformed,
+        cut=tuple(cut),
+        dropped=tuple(dropped),
+    )
 
 
 def _unended(session: Session) -> tuple[str, ...] | None:
@@ -208,7 +216,7 @@ def _refused(recipe: Recipe, error: MoliError) -> Preflight:
     if error.where == "template" and (places := _unwritten(task, data)):
         fix = "Change these rows, or give another template with 'template: FILE'."
         refusal = replace(refusal, places=places, fix=fix)
-    rows = Rows(len(data.train), len(data.held_out), data.malformed)
+    rows = Rows(len(data.train), len(data.held_out), malformed=data.malformed)
     found = Preflight(
         asked,
         (),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from moli.training import attention
 from moli.training.optim import count
 from moli.training.samples import Sample
 from moli.training.tasks.task import Task, evaluating, plain
@@ -47,8 +48,8 @@ def prove_packing(task: Task, model: torch.nn.Module, samples: Sequence[Sample])
     number to the last bit as long as it sees nothing of its neighbours.
     """
     probes = _probes(samples)
-    if not task.packs or len(probes) < 2:
-        return Proof(False, reason="this task does not pack" if probes else "no samples")
+    if reason := _unable(task, model, probes):
+        return Proof(False, reason=reason)
     try:
         with _in_float32(model), evaluating(model):
             tolerance = _TOLERANCE.get(next(model.parameters()).dtype, 1e-4)
@@ -63,6 +64,15 @@ def prove_packing(task: Task, model: torch.nn.Module, samples: Sequence[Sample])
     holds = off <= tolerance and leak <= 1e-6
     reason = "" if holds else f"off by {off:.2g} of the loss, leak {leak:.2g}"
     return Proof(holds, mean, sum(packed) / len(packed), leak, reason)
+
+
+def _unable(task: Task, model: torch.nn.Module, probes: Sequence[Sample]) -> str:
+    """Why packing cannot be proven; "" where it can."""
+    if not task.packs:
+        return "this task does not pack"
+    if plain(model).config._attn_implementation != attention.NAME:
+        return "this model's attention is not computed by segments"
+    return "" if len(probes) > 1 else "two samples are needed to try it"
 
 
 @contextmanager
@@ -98,9 +108,10 @@ def _torch_attention(model: torch.nn.Module) -> Iterator[None]:
 def _probes(samples: Sequence[Sample]) -> list[Sample]:
     """A few samples of different sizes that together are soon computed."""
     spread = sorted(samples[:256], key=lambda each: each.size)
-    chosen, tokens = [], 0
+    chosen: list[Sample] = []
+    tokens = 0
     for each in spread[:: max(1, len(spread) // _PROBES)]:
-        if tokens + each.size <= _TOKENS and each.parts:
+        if each.parts and (len(chosen) < 2 or tokens + each.size <= _TOKENS):
             chosen.append(each)
             tokens += each.size
     return chosen

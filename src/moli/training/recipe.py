@@ -42,16 +42,20 @@ class Recipe(BaseModel):
     columns: dict[str, str] = Field({}, description="Names that the data has for Moli's columns")
     method: MethodName | None = Field(None, description="Which weights are trained")
     rank: int = Field(16, ge=1, le=1024, description="Rank, or width, of an adapter")
-    epochs: float = Field(1.0, gt=0, description="Passes over the data; may be a fraction")
+    epochs: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="Passes over the data; may be a fraction"
+    )
     batch: int | None = Field(None, ge=1, description="Examples in an optimiser step")
-    learning_rate: float | None = Field(None, gt=0, description="At its highest")
+    learning_rate: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="At its highest"
+    )
     max_length: int | None = Field(None, ge=8, description="Tokens of an example; more are cut")
     dropout: float | None = Field(
         None, ge=0, lt=1, description="Everywhere; by default none in attention, else the base's"
     )
     optimizer: Literal["adamw", "muon"] | None = Field(None, description="How weights are moved")
     precision: Literal["bf16", "fp32"] | None = Field(None, description="What is computed in")
-    seed: int = Field(0, ge=0, description="Of data order, new weights and dropout")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="Of data order, new weights and dropout")
     patience: int = Field(
         0, ge=0, description="Evaluations without a gain before stopping; 0: never"
     )

@@ -13,8 +13,9 @@ import torch
 from moli.training import checkpoint, inference
 from moli.training.checkpoint import Progress
 from moli.training.loop import Loop
+from moli.training.memory import peak_memory_mb
 from moli.training.samples import Sample, Step, plan_epoch, steps_in_epoch
-from moli.training.session import Session, peak_memory_mb
+from moli.training.session import Session
 
 # Steps that are timed: until both of the first, or one of the last, are reached.
 _STEPS, _SECONDS = (3, 20), (1.0, 20.0)
@@ -102,8 +103,9 @@ def _evaluating(session: Session) -> float:
         return 0.0
     every, steps = session.loop.schedule.evaluate_every, session.loop.schedule.steps
     times = -(-steps // every)
+    judged = [group for _, group in session.judged]
     some: list[list[Sample]] = []
-    for group in session.judged:
+    for group in judged:
         if some and _tokens(some) >= _EVALUATED:
             break
         some.append(group)
@@ -111,7 +113,7 @@ def _evaluating(session: Session) -> float:
     packed = session.loop.batching.packed
     inference.answers(session.task, session.model, some, packed=packed)
     seconds = time.perf_counter() - begun
-    return times * seconds * _tokens(session.judged) / max(_tokens(some), 1)
+    return times * seconds * _tokens(judged) / max(_tokens(some), 1)
 
 
 def _tokens(groups: Sequence[Sequence[Sample]]) -> int:

@@ -9,7 +9,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Hear = Callable[[Event], None]
 ASKED, SETTLED, ESTIMATE = "asked.json", "settled.json", "estimate.json"
+HASHES = "hashes.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +179,22 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def check_unchanged(folder: Path, digest: str) -> None:
-    """Refuse to go on with a run whose data are not what they were.
+def check_unchanged(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Refuse to resume a run whose data, base or template are not what they were.
+
+    Args:
+        hashes: of each, by its name. At the run's beginning they are written down.
 
     Raises:
         InputError: they differ.
     """
-    path = folder / "data.sha256"
-    if path.exists() and path.read_text(encoding="ascii") != digest:
+    path = folder / HASHES
+    if not path.exists():
+        _write_json(path, hashes)
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if changed := [name for name in hashes if hashes[name] != before.get(name)]:
         raise InputError(
-            "the data have changed since the run began",
+            f"changed since the run began: {', '.join(changed)}",
             where=str(folder),
-            fix="Put them back, or begin a new run.",
+            fix="Put back what was there, or begin a new run.",
         )
-    path.write_text(digest, encoding="ascii")

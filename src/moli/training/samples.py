@@ -63,6 +63,8 @@ class Batching:
 
 def plan_epoch(sizes: Sequence[int], batching: Batching, seed: int, epoch: int) -> list[Step]:
     """The steps of one epoch; every sample is in exactly one of them."""
+    if not len(sizes):
+        return []
     order = np.random.default_rng((seed, epoch)).permutation(len(sizes))
     if not batching.packed:
         order = _by_size_nearby(order, sizes, batching, seed, epoch)

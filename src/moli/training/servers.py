@@ -85,11 +85,17 @@ def _verdict(name: str, rule: Callable[[Weights], tuple[str, str]], weights: Wei
     if not weights.writes:
         return Verdict(name, "no", "it is for models that write text; Moli answers with this one")
     if weights.method == "adapter":
-        return Verdict(name, "no", "bottleneck layers are no LoRA, and only Moli reads them")
+        return Verdict(
+            name, "no", "bottleneck layers are no LoRA; only moli predict and evaluate read them"
+        )
     if weights.method in ("prefix", "prompt"):
         # vLLM: prompt adapters went with its first engine (docs.vllm.ai v0.10.0, CLI reference).
         # transformers: "prompt learning [is] out of scope" (docs, main_classes/peft).
-        return Verdict(name, "no", "learnt prompts are not loaded; use method: lora")
+        return Verdict(
+            name,
+            "no",
+            "learnt prompts are not loaded, only by moli predict and evaluate; use method: lora",
+        )
     loads, reason = rule(weights)
     return Verdict(name, "yes" if loads == "yes" else _other(loads), reason)
 

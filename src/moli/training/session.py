@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
+import random
 import shutil
-import sys
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -16,13 +15,17 @@ from typing import Any
 
 import torch
 
+from moli.models.hashes import ModelHashes
 from moli.models.probe import DTYPES, probe
+from moli.records.errors import InputError
+from moli.records.examples import Example
 from moli.records.models import Manifest
 from moli.records.training import Event
 from moli.training import environment, inference, lora, methods, trial
 from moli.training.data import Data, examples_of, read_data
 from moli.training.dropout import replace_dropout
 from moli.training.loop import Alone, Loop, Schedule, World
+from moli.training.memory import peak_memory_mb
 from moli.training.optim import Optimizers, count
 from moli.training.proof import Proof, prove_packing
 from moli.training.recipe import Recipe
@@ -35,6 +38,7 @@ from moli.training.tasks.task import Task
 from moli.workspace import Workspace
 
 _EVALUATION_TOKENS = 200_000
+Judged = tuple[Example, list[Sample]]
 
 
 @dataclass(slots=True)
@@ -43,7 +47,7 @@ class Session:
 
     Attributes:
         groups: the samples of each example to learn from.
-        judged: those of the held-out examples that evaluations take, from the first on.
+        judged: the held-out examples that evaluations take, each with its samples.
     """
 
     settled: Settled
@@ -53,7 +57,7 @@ class Session:
     loop: Loop
     facts: dict[str, Any]
     groups: list[list[Sample]]
-    judged: list[list[Sample]]
+    judged: list[Judged]
 
     @classmethod
     def open(
@@ -71,23 +75,29 @@ class Session:
         torch.manual_seed(recipe.seed)
         task = make_task(recipe)
         data = read_data(recipe, task.accepts)
-        world.first(lambda: check_unchanged(folder, data.digest))
+        world.first(lambda: check_unchanged(folder, _hashes(task, data)))
         train, held_out = examples_of(data.train), examples_of(data.held_out)
         task.prepare(train)
         groups = task.samples(train, training=True)
         samples = [each for group in groups for each in group]
-        judged = _judged(task, task.samples(held_out, training=False))
+        if not samples:
+            raise InputError(
+                "nothing in the examples can be learnt",
+                where=str(recipe.data),
+                fix="Raise max_length, if they are cut before their answers; or complete them.",
+            )
+        judged = _judged(task, held_out, task.samples(held_out, training=False))
         model = build(task, recipe)
         proof = world.first(lambda: _proof(task, model, samples))
         loop = _loop(StepLoss(task, model), settled, samples, folder, hear, world)
         loop.batching = _batching(settled, task, packed=proof.holds)
         settled = world.first(lambda: _tried(settled, loop))
         loop.batching = _batching(settled, task, packed=bool(settled.packed))
-        if any(judged):
-            evaluate = _evaluation(loop, held_out, judged)
+        if judged:
+            evaluate = _evaluation(loop, judged)
             loop.evaluate = lambda: world.within(loop.loss, evaluate)
         loop.resume()
-        facts = _facts(model, data, samples, proof)
+        facts = _facts(model, data, samples, proof) | {"judged": len(judged)}
         return cls(settled, task, model, data, loop, facts, groups, judged)
 
     def outcome(self) -> dict[str, Any]:
@@ -149,14 +159,6 @@ class Session:
         return stored
 
 
-def peak_memory_mb() -> int:
-    """The most memory that was held at once: of the GPU where there is one, else of the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_reserved() >> 20
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac, else in KiB
-    return most >> (20 if sys.platform == "darwin" else 10)
-
-
 def build(task: Task, recipe: Recipe) -> torch.nn.Module:
     """The model that a recipe trains, in training mode."""
     if recipe.method == "qlora":
@@ -183,6 +185,13 @@ def _settled(recipe: Recipe, folder: Path) -> Settled:
     return settled
 
 
+def _hashes(task: Task, data: Data) -> dict[str, str]:
+    """What a run learns from, by its content; of a base that it makes itself, nothing yet."""
+    base = ModelHashes("", "", "", ()) if task.new else task.hashes()
+    named = {"data": data.digest, "base": base.base, "tokenizer": base.tokenizer}
+    return named | {"template": base.template}
+
+
 def _tried(settled: Settled, loop: Loop) -> Settled:
     """The run's decisions with how samples are put together: tried where that is worth its time."""
     if settled.packed is not None:
@@ -203,18 +212,35 @@ def _proof(task: Task, model: torch.nn.Module, samples: list[Sample]) -> Proof:
     return prove_packing(task, model, samples)
 
 
-def _judged(task: Task, groups: list[list[Sample]]) -> list[list[Sample]]:
-    """As many held-out samples as an evaluation now and then may cost."""
-    kept: list[list[Sample]] = []
+def _judged(
+    task: Task, examples: Sequence[Example], groups: Sequence[list[Sample]]
+) -> list[Judged]:
+    """As many held-out examples as an evaluation now and then may cost.
+
+    Of more than that some are drawn, for files are often sorted by class.
+
+    Raises:
+        InputError: there are too few for the task's metric.
+    """
+    pairs = [pair for pair in zip(examples, groups, strict=True) if pair[1]]
+    if 0 < len(pairs) < task.least_judged:
+        raise InputError(
+            f"{len(pairs)} held-out example is too few for {task.metric}",
+            where=str(task.recipe.held_out),
+            fix="Hold out more, as held_out: 0.2, or none, as held_out: 0.",
+        )
     left = _EVALUATION_TOKENS
-    for group in groups:
+    if sum(each.size for _, group in pairs for each in group) > left:
+        random.Random(task.recipe.seed).shuffle(pairs)  # noqa: S311 - no secret
+    kept: list[Judged] = []
+    for example, group in pairs:
         sizes = list(accumulate(each.size for each in group))
         if task.metric == "loss":  # which is a mean: a part of an example tells as well
             group = group[: bisect_right(sizes, left)]
         elif sizes and sizes[-1] > left:
             break
         left -= sizes[len(group) - 1] if group else 0
-        kept.append(group)
+        kept.append((example, group))
         if left <= 0:
             break
     return kept
@@ -258,13 +284,14 @@ def _batching(settled: Settled, task: Task, *, packed: bool) -> Batching:
 
 
 def _evaluation(
-    loop: Loop, examples: list[Any], groups: list[list[Sample]]
+    loop: Loop, judged: Sequence[Judged]
 ) -> Callable[[], tuple[dict[str, float], float]]:
-    task, model, judged = loop.loss.task, loop.loss.model, examples[: len(groups)]
+    task, model = loop.loss.task, loop.loss.model
+    examples, groups = zip(*judged, strict=True)
 
     def evaluate() -> tuple[dict[str, float], float]:
         packed = loop.batching.packed
-        metrics = inference.evaluate(task, model, judged, groups, packed=packed)
+        metrics = inference.evaluate(task, model, examples, groups, packed=packed)
         score = -metrics["loss"] if task.metric == "loss" else metrics[task.metric]
         return metrics, score
 

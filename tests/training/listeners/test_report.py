@@ -94,7 +94,7 @@ def test_every_reference_within_the_page_is_to_one_thing(tmp_path: Path) -> None
 def test_all_text_is_escaped(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(ATTACK)
     (tmp_path / "environment.json").write_text(json.dumps({ATTACK: ATTACK}))
-    texts = {ATTACK: ATTACK, "warnings": [ATTACK]}
+    texts = {ATTACK: ATTACK}
     page = reported(
         tmp_path,
         started(tmp_path, run=ATTACK, recipe={"task": ATTACK}, facts=texts),
@@ -106,10 +106,8 @@ def test_all_text_is_escaped(tmp_path: Path) -> None:
     assert sum(ATTACK in each for each in page.words) >= 8
 
 
-def test_warnings_are_shown_and_a_loss_that_broke_is_one(tmp_path: Path) -> None:
-    facts = {"warnings": ["12 examples were cut."]}
-    page = reported(tmp_path, started(tmp_path, facts=facts), taken(1), taken(2, loss=math.nan))
-    assert "12 examples were cut." in page.words
+def test_a_loss_that_broke_is_a_warning(tmp_path: Path) -> None:
+    page = reported(tmp_path, started(tmp_path), taken(1), taken(2, loss=math.nan))
     assert "The loss was not a finite number at 1 of 2 steps, first at step 2." in page.words
     assert "Running" in page.words
 

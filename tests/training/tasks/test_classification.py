@@ -100,3 +100,16 @@ def test_models_of_before_are_read_by_their_own_head(tmp_path: Path) -> None:
     (tmp_path / "task.json").write_text('{"labels": ["a", "b"]}')
     task.recall(tmp_path)
     assert task.pooling == "own"
+
+
+def test_a_class_that_was_not_there_in_training_has_no_part_in_the_loss(tmp_path: Path) -> None:
+    from moli.training import inference
+
+    task, model = made(tmp_path, base(tmp_path / "base", sentences=True), method="full")
+    known = EXAMPLES[:4]
+    other = [*known, Labelled("w1 w2", "never seen")]
+    losses = [
+        inference.evaluate(task, model, each, task.samples(each, training=False))["loss"]
+        for each in (known, other)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)

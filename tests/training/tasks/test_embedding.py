@@ -159,9 +159,25 @@ def test_metrics_of_scores_by_hand(base: str) -> None:
 
 
 def test_two_kinds_of_example_are_refused(base: str) -> None:
-    task, _ = _prepared(base, [Match("w1", "w2")])
+    task, _ = _prepared(base, [Match("w1", "w2"), Match("w3", "w4")])
     with pytest.raises(InputError, match="match and scored"):
         task.samples([Scored("w1", "w2", 1.0)], training=False)
+
+
+@pytest.mark.parametrize(
+    ("matches", "batch"),
+    [
+        ([Match("w1", "w2"), Match("w3", "w4")], 1),
+        ([Match("w1", "w2"), Match("w3", "w2")], 8),
+        ([Match("w1", "w2")], 8),
+    ],
+)
+def test_matches_that_nothing_is_told_from_are_refused(
+    base: str, matches: list[Match], batch: int
+) -> None:
+    task = Embedding(recipe_of(task="embedding", base=base, data="unread.jsonl", batch=batch))
+    with pytest.raises(InputError, match="nothing can be learnt"):
+        task.prepare(matches)
 
 
 @pytest.mark.slow

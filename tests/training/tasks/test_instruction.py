@@ -145,9 +145,15 @@ def test_the_mask_is_that_of_the_templates_own_marks(tmp_path: Path) -> None:
         "{% generation %}{{ m.content", "{{ m.content[:2] }}{% generation %}{{ m.content[2:]"
     )
     task.tokenizer.chat_template = other
-    assert task.contract([Conversation(TALK)]) == [
-        "the template marks other tokens as the assistant's"
-    ]
+    for template in (other, other.replace("{% generation %}", "{%- generation -%}")):
+        task.tokenizer.chat_template = template
+        assert task.contract([Conversation(TALK)]) == [
+            "the template marks other tokens as the assistant's"
+        ]
+    # Of what is cut no token is missed.
+    task.tokenizer.chat_template = marked
+    task.max_length = size - 3
+    assert task.contract([Conversation(TALK)]) == []
 
 
 def test_of_a_pair_the_target_is_learnt_and_of_a_text_all(tmp_path: Path) -> None:

@@ -195,3 +195,10 @@ def test_the_scale_of_scores_is_kept(base: str, tmp_path: Path, method: str) -> 
     assert all(1 < each["score"] < 3 for each in before)
     for one, other in zip(before, after, strict=True):
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
+def test_a_match_without_negatives_is_not_judged(base: str) -> None:
+    task, _ = _prepared(base, _matches(8))
+    assert task.samples([Match("w1", "w2")], training=False) == [[]]
+    with pytest.raises(InputError, match="no query has negatives"):
+        task.samples([Match("w1", "w2")], training=True)

@@ -179,3 +179,21 @@ def test_a_new_model_is_not_adapted_and_its_heads_share_its_width() -> None:
     recipe = recipe_of(task="seq2seq", base="new", data="unread", shape={"hidden": 30, "heads": 4})
     with pytest.raises(InputError, match="30, which 4 heads cannot share"):
         Seq2Seq(recipe).prepare(_pairs(4))
+
+
+def test_bottlenecks_go_into_a_t5(tmp_path: Path) -> None:
+    """It asks its feed-forward layers for the type of their weights."""
+    base = tmp_path / "base"
+    task, model = _prepared()
+    base.mkdir()
+    model.save_pretrained(base)
+    task.save(model, base)
+    data = _write_pairs(tmp_path / "data.jsonl", _pairs(40))
+    recipe = recipe_of(
+        task="seq2seq", base=str(base), data=data, method="adapter", rank=4, epochs=2
+    )
+    session, losses = trained(recipe, tmp_path / "run")
+    assert losses[-1] < losses[0]
+    again, read = restored(session, tmp_path / "kept")
+    examples = held_out(session)
+    assert told(again, read, examples) == told(session.task, session.model, examples)

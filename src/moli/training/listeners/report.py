@@ -149,7 +149,7 @@ def _page(name: str, run: _Run, panels: Sequence[Panel]) -> str:
         _evaluations(run),
         _both(
             _table("Result", run.ended.result if run.ended else {}),
-            _table("Facts", _without_warnings(run.started.facts if run.started else {})),
+            _table("Facts", run.started.facts if run.started else {}),
         ),
         _both(_recipe(run), _table("Environment", run.environment)),
         f"<footer>Written by Moli on {time.strftime('%Y-%m-%d at %H:%M')}.</footer>",
@@ -207,15 +207,14 @@ def _figures(run: _Run) -> str:
 
 
 def _warnings(run: _Run) -> str:
-    told = run.started.facts.get("warnings", ()) if run.started else ()
-    told = [told] if isinstance(told, str) else list(told)
+    told: list[str] = []
     broken = [each.step for each in run.taken if not math.isfinite(each.loss)]
     if broken:
         told.append(
             f"The loss was not a finite number at {len(broken):,} of {len(run.taken):,} steps, "
             f"first at step {broken[0]:,}."
         )
-    items = "".join(f"<li>{escape(str(each))}</li>" for each in (*told, *run.notes))
+    items = "".join(f"<li>{escape(each)}</li>" for each in (*told, *run.notes))
     return f'<ul class="warnings">{items}</ul>' if items else ""
 
 
@@ -262,10 +261,6 @@ def _recipe(run: _Run) -> str:
     if run.recipe:
         return f'<h2>Recipe</h2>\n<div class="sheet"><pre>{escape(run.recipe.strip())}</pre></div>'
     return _table("Recipe", run.started.recipe if run.started else {})
-
-
-def _without_warnings(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in facts.items() if name != "warnings"}
 
 
 def _table(title: str, values: Mapping[str, Any]) -> str:

@@ -80,15 +80,17 @@ class Causal(Transformer):
     def _states(
         self, model: torch.nn.Module, laid: Any, positions: torch.Tensor
     ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-        inner = plain(model)
-        if laid.packed and not any(getattr(inner.config, name, None) for name in _ODD):
+        inner: Any = plain(model)
+        odd = any(getattr(inner.config, name, None) for name in _ODD)
+        wrapped = whole(model) is not inner
+        if not odd and not wrapped:
             states = backbone(model)(**laid.inputs, use_cache=False).last_hidden_state
-            return states[0][positions], inner.get_output_embeddings()
+            return laid.gather(states)[positions], inner.get_output_embeddings()
         if laid.packed:
             out = inner(**laid.inputs, use_cache=False, logits_to_keep=positions)
             return out.logits[0], _same
+        # Only PEFT's wrapper puts a learnt prompt before the rows, and it returns logits of all.
         logits = whole(model)(**laid.inputs, use_cache=False).logits
-        # A prompt that was put before the row has logits too.
         return laid.gather(logits[:, -laid.inputs["input_ids"].shape[1] :])[positions], _same
 
     def losses(self, outputs: Predicted, samples: Sequence[Sample]) -> torch.Tensor:

@@ -42,7 +42,7 @@ class Classification(Classes, Transformer):
         labelled = [each for each in examples if isinstance(each, Labelled)]
         cut = Cutter(self.tokenizer, self.max_length).ids([each.text for each in labelled])
         return [
-            [Sample((ids,), number_of(each.label, numbers), 1, lost)]
+            [Sample((ids,), number_of(each.label, numbers), int(each.label in numbers), lost)]
             for each, (ids, lost) in zip(labelled, cut, strict=True)
         ]
 

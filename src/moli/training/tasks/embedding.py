@@ -22,6 +22,7 @@ from torch.nn.functional import cross_entropy, normalize
 from moli.metrics.correlation import pearson, spearman
 from moli.metrics.ranking import recall, reciprocal_rank
 from moli.models.text import Cutter, folder_of
+from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored, Text
 from moli.training.samples import Sample
 from moli.training.tasks.pairs import Paired
@@ -41,6 +42,22 @@ class Embedding(Paired):
     asked: ClassVar = {**Paired.asked, "text": {}}
     text_column = "text"
     divisible = False  # the other samples of a step are each one's negatives
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """As for all pairs.
+
+        Raises:
+            InputError: a query has nothing that its positive could be told from.
+        """
+        super().prepare(examples)
+        matches = [each for each in examples if isinstance(each, Match)]
+        several = len({each.positive for each in matches}) > 1 and self.recipe.batch != 1
+        if matches and not several and not any(each.negatives for each in matches):
+            raise InputError(
+                "no query has a text that is wrong for it, so nothing can be learnt",
+                where=str(self.recipe.data),
+                fix="Add 'negatives', or other positives with a batch of more than one.",
+            )
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
         self.see(examples)

@@ -98,7 +98,7 @@ class ImageClassification(Classes):
             with opened(each.path):  # that it can be is better known now than hours later
                 pass
             picture = Picture(each.path, number_of(each.label, numbers))
-            groups.append([Sample((), picture, pixels=size)])
+            groups.append([Sample((), picture, int(each.label in numbers), pixels=size)])
         return groups
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -20,6 +21,8 @@ from moli.training.tasks import calls
 from moli.training.tasks.causal import Causal
 
 _AT_ONCE = 1000
+# Where some templates say that the assistant's words begin.
+_MARKER = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 
 
 class Instruction(Causal):
@@ -159,7 +162,7 @@ class Instruction(Causal):
 
     def _against_markers(self, messages: list[Message], tools: Sequence[Tool]) -> list[str]:
         """Compare with the marks that some templates have around what the assistant says."""
-        if "{% generation %}" not in self.tokenizer.chat_template.replace("{%-", "{%"):
+        if not _MARKER.search(self.tokenizer.chat_template):
             return []
         marked = self.tokenizer.apply_chat_template(
             *shown(self.tokenizer, messages, tools),
@@ -168,10 +171,13 @@ class Instruction(Causal):
         )
         ids = np.asarray(marked["input_ids"]).reshape(-1)
         theirs = np.asarray(marked["assistant_masks"]).reshape(-1).astype(bool)
-        ours = np.zeros(len(ids), bool)
         talk = Conversation(tuple(messages), tuple(tools))
+        ours = np.zeros(0, bool)
         for sample in self.samples([talk], training=True)[0][-1:]:
-            ours[: len(sample.target)] = sample.target[: len(ids)]
+            ours = sample.target[: len(ids)]
+        if not len(ours):
+            return []
+        ids, theirs = ids[: len(ours)], theirs[: len(ours)]  # of what max_length leaves
         # What ends a turn is learnt here whether or not the template has it within its marks.
         differs = (ours != theirs) & (ids != self.tokenizer.eos_token_id)
         differs &= ids != (ids[-1] if not theirs[-1] else -1)

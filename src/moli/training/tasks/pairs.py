@@ -25,6 +25,10 @@ class Paired(Transformer):
     def metric(self) -> str:  # type: ignore[override]
         return "spearman" if self.learnt is Scored else "mrr_at_10"
 
+    @property
+    def least_judged(self) -> int:  # type: ignore[override]
+        return 2 if self.learnt is Scored else 1
+
     def prepare(self, examples: Sequence[Example]) -> None:
         self.learnt = type(examples[0])
         self.see(examples)

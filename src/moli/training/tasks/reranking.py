@@ -59,11 +59,11 @@ class Reranking(Paired):
                     fix="Add pairs that are more or less alike.",
                 )
 
-    def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
+    def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:
         """A sample for each example; none for a match without negatives.
 
         Raises:
-            InputError: there is no negative anywhere.
+            InputError: there is no negative anywhere to learn from.
         """
         self.see(examples)
         groups: list[list[Sample]] = []
@@ -74,7 +74,7 @@ class Reranking(Paired):
             for example, group in zip(block, texts, strict=True):
                 parts = [next(read) for _ in group]
                 groups.append([self._sample(example, parts)] if parts else [])
-        if examples and not any(groups):
+        if training and not any(groups):
             raise InputError(
                 "no query has negatives, so there is nothing to choose from",
                 where=str(self.recipe.data),

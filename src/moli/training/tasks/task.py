@@ -30,6 +30,7 @@ class Task(ABC):
     Attributes:
         accepts: the kinds of example it reads.
         metric: which of its metrics chooses the best weights: "loss", or one to be raised.
+        least_judged: examples without which there is no such metric.
         unit: what is supervised, in the plural.
         packs: whether its sequences may lie end to end where the model allows it.
         divisible: whether a step's loss is the sum over its parts, as it is not with negatives
@@ -43,6 +44,7 @@ class Task(ABC):
 
     accepts: ClassVar[tuple[type, ...]]
     metric: ClassVar[str] = "loss"
+    least_judged: ClassVar[int] = 1
     unit: ClassVar[str] = "examples"
     packs: ClassVar[bool] = True
     divisible: ClassVar[bool] = True

@@ -124,7 +124,7 @@ def load(
                     **options,
                 )
                 methods.mark_new(loaded[0], set(loaded[1]["missing_keys"]))
-                return loaded[0]
+                return _with_known_attention(loaded[0])
             except ValueError as error:
                 if "attention" not in str(error).lower() or implementation == "eager":
                     raise
@@ -135,6 +135,14 @@ def load(
             fix="Check the name; without a network, give a folder.",
         ) from error
     raise AssertionError("the last implementation returns or raises")
+
+
+def _with_known_attention(model: Any) -> torch.nn.Module:
+    """The model; one whose scores SDPA cannot compute (soft caps, sinks) with its own attention."""
+    if model._supports_attention_backend and not model._supports_sdpa:
+        model.set_attn_implementation("eager")
+    made: torch.nn.Module = model
+    return made
 
 
 def _first_position(model: Any) -> int:

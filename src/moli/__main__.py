@@ -1,0 +1,5 @@
+"""`python -m moli`, which is what torchrun starts: torchrun -m moli tune recipe.yaml."""
+
+from moli.cli.main import main
+
+main()
