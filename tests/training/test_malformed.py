@@ -193,10 +193,6 @@ def look(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Look:
     return look
 
 
-def test_there_are_enough_of_them() -> None:
-    assert len(ROWS) + len(TEXTS) + len(BYTES) >= 60
-
-
 def assert_told(found: list[tuple[str, str, str]], place: str, said: str) -> None:
     where, what, fix = found[0]
     assert where == place

@@ -146,7 +146,7 @@ def test_rows_are_answered_without_labels(root: Path, stored: dict[str, StoredMo
         f"{rows}:4: 'text' is missing. The row has: other.",
     ]
     # Where answers are to be learnt or judged by, they must be there.
-    assert len(read_dataset(table, columns={"text": "review"}, shape="labelled").malformed) == 4
+    assert len(read_dataset(table, columns={"text": "review"}).malformed) == 4
     with pytest.raises(InputError, match="4 of 4 rows are malformed"):
         evaluate_on(trained, table)
     (root / "none.jsonl").write_text('{"question": "w1"}\n')

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from moli.records.errors import InputError
 from moli.records.examples import (
     Conversation,
     Example,
@@ -156,14 +155,6 @@ def test_columns_of_other_names_are_told(tmp_path: Path) -> None:
     path.write_text(lines([{"body": "Words.", "topic": "x", "text": "not this"}]))
     columns = {"text": "body", "label": "topic"}
     assert examples(path, columns=columns) == [Labelled("Words.", "x")]
-
-
-def test_a_shape_can_be_named(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_text(lines([{"text": "Words.", "label": "x"}]))
-    assert examples(path, shape="text") == [Text("Words.")]
-    with pytest.raises(InputError, match=r"no shape is called 'chat'\. There are: messages"):
-        read_dataset(path, shape="chat")
 
 
 def test_classes_go_by_the_names_that_datasets_has_written(tmp_path: Path) -> None:

@@ -82,15 +82,6 @@ def test_a_malformed_row_is_told_and_the_rest_is_read(
     assert len(dataset.examples) >= 1
 
 
-def test_a_label_that_is_none_of_those_named_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_text(GOOD + GOOD.replace("positive", "postive"))
-    dataset = read_dataset(path, labels=["negative", "positive"])
-    assert str(dataset.malformed[0]).startswith(
-        f"{path}:2: 'label' is \"postive\"; expected one of negative, positive. "
-    )
-
-
 # Files that cannot be read at all: what is said, and the line if there is one.
 FILES = {
     "empty.jsonl": (b"", "empty"),

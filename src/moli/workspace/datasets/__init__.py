@@ -34,19 +34,11 @@ class Dataset:
     rows: tuple[Row, ...] = ()
 
 
-def read_dataset(
-    path: Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    labels: Sequence[str] = (),
-    shape: str = "",
-) -> Dataset:
+def read_dataset(path: Path, *, columns: Mapping[str, str] | None = None) -> Dataset:
     """Read a file (JSONL, JSON, CSV, TSV, Parquet, Arrow) or a folder of them.
 
     Args:
         columns: names that the data set has for Moli's columns, as {"text": "body"}.
-        labels: the only labels there may be; by default, whatever labels there are.
-        shape: one of the names in SHAPES; by default, the shape of the first row that has one.
 
     Raises:
         InputError: nothing can be read there, or no row has a shape that is known.
@@ -55,8 +47,8 @@ def read_dataset(
     if not rows:
         raise InputError("the data set is empty", where=str(path), fix="Add a row.")
     columns = columns or {}
-    found = _named(shape) if shape else _detected(path, rows, columns)
-    return _divided(path, found, rows, lambda row: found.example(_renamed(row, columns), labels))
+    found = _detected(path, rows, columns)
+    return _divided(path, found, rows, lambda row: found.example(_renamed(row, columns)))
 
 
 def read_questions(
@@ -119,15 +111,6 @@ def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
     return Row(row.where, row.values | named)
 
 
-def _named(name: str) -> Shape:
-    for shape in SHAPES:
-        if shape.name == name:
-            return shape
-    raise InputError(
-        f"no shape is called '{name}'", fix=f"There are: {', '.join(s.name for s in SHAPES)}."
-    )
-
-
 def _detected(
     path: Path,
     rows: Sequence[Row | Malformed],
@@ -142,7 +125,11 @@ def _detected(
         raise InputError(first.what, where=first.where, fix=first.fix)
     first = _renamed(first, columns)
     if asked is not None:
-        needed = [sorted(_named(name).columns.keys() - asked[name].keys()) for name in asked]
+        needed = [
+            sorted(each.columns.keys() - asked[each.name].keys())
+            for each in SHAPES
+            if each.name in asked
+        ]
         raise InputError(
             f"columns {', '.join(map(str, first.values)) or '-'} are not what this model reads",
             where=str(path),

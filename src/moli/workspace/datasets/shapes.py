@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,9 +59,7 @@ class Shape:
                 found[column] = name
         return found
 
-    def example(
-        self, row: Row, labels: Sequence[str] = (), blanks: Values | None = None
-    ) -> Example | Malformed:
+    def example(self, row: Row, blanks: Values | None = None) -> Example | Malformed:
         """The example that a row makes, or what keeps it from making one.
 
         Args:
@@ -77,12 +75,9 @@ class Shape:
             for column in self.columns:
                 if column not in own:
                     raise _missing(column, row.values)
-            example = self.read(own)
-            if labels and isinstance(example, Labelled | LabelledImage):
-                _known(example.label, labels)
+            return self.read(own)
         except Unfit as unfit:
             return Malformed(row.where, unfit.what, unfit.fix)
-        return example
 
 
 def shape_of(row: Values, blanks: Mapping[str, Values] | None = None) -> Shape | None:
@@ -103,14 +98,6 @@ def _missing(column: str, row: Values) -> Unfit:
     near = difflib.get_close_matches(column, [key for key in row if isinstance(key, str)], n=1)
     hint = f"Rename '{near[0]}'." if near else f"The row has: {', '.join(map(str, row)) or '-'}."
     return Unfit(f"'{column}' is missing", hint)
-
-
-def _known(label: str, labels: Sequence[str]) -> None:
-    if label not in labels:
-        raise Unfit(
-            f"'label' is \"{label}\"; expected one of {', '.join(labels)}",
-            "Correct the row, or name the label too.",
-        )
 
 
 def _label(values: Values) -> str:
