@@ -69,7 +69,7 @@ ROWS = [
     ("empty row", GOOD, "{}", "'text' is missing"),
     ("nested", GOOD, json.dumps({"row": json.loads(GOOD)}), "'text' is missing. The row has: row"),
     ("upper", GOOD, '{"TEXT": "x", "LABEL": "y"}', "'text' is missing"),
-    ("other shape", GOOD, '{"source": "a", "target": "b"}', "'text' is missing"),
+    ("other format", GOOD, '{"source": "a", "target": "b"}', "'text' is missing"),
     ("text object", GOOD, '{"text": {"en": "x"}, "label": "y"}', "'text' is dict, not text"),
     ("text true", GOOD, '{"text": true, "label": "y"}', "'text' is bool, not text"),
     ("label null", GOOD, '{"text": "x", "label": null}', "'label' is null, not text"),
@@ -238,7 +238,7 @@ def test_a_bad_file_in_a_folder_is_told_by_its_own_name(tmp_path: Path, look: Lo
     assert_told(look(tmp_path), f"{tmp_path / 'b.jsonl'}:1", "UTF-16")
 
 
-def test_files_of_two_shapes_in_a_folder_are_told(tmp_path: Path, look: Look) -> None:
+def test_files_of_two_formats_in_a_folder_are_told(tmp_path: Path, look: Look) -> None:
     (tmp_path / "a.jsonl").write_text(f"{GOOD}\n")
     (tmp_path / "b.jsonl").write_text('{"source": "a", "target": "b"}\n' * 2)
     assert_told(look(tmp_path), f"{tmp_path / 'b.jsonl'}:1", "'text' is missing")

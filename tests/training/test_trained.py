@@ -194,7 +194,7 @@ def test_a_model_that_tells_more_than_a_text_takes_rows(root: Path) -> None:
         "".join(json.dumps({k: r[k] for k in ("question", "context")}) + "\n" for r in rows)
     )
     read = read_unanswered(trained, bare)
-    assert read.shape == "span" and len(read.examples) == len(rows)
+    assert read.format == "span" and len(read.examples) == len(rows)
     told = predict(trained, [each.example for each in read.examples])
     assert all(each["answer"] in row["context"] for each, row in zip(told, rows, strict=True))
     with pytest.raises(InputError, match="more than a text"):

@@ -133,7 +133,7 @@ SHARED = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
         ),
     ],
 )  # fmt: skip
-def test_every_shape_is_known_by_its_columns(
+def test_every_format_is_known_by_its_columns(
     tmp_path: Path, row: dict[str, Any], expected: Example
 ) -> None:
     path = tmp_path / "a.jsonl"

@@ -40,7 +40,7 @@ def test_what_is_asked_may_not_be_missing() -> None:
     assert [each.what for each in found.malformed] == ["'text' is missing", "not JSON"]
 
 
-def test_only_the_shapes_that_are_asked_for_are_read() -> None:
+def test_only_the_formats_that_are_asked_for_are_read() -> None:
     asked = {"scored": {"score": 0.0}, "text": {}}
     both = {"sentence1": "x", "sentence2": "y", "text": "z"}
     found = read_questions(rows(both), asked, path=PATH)

@@ -37,7 +37,7 @@ class Task(ABC):
             from the same batch.
         learns: names of its attributes that `prepare` sets and a trained model needs again, of
             values that JSON has.
-        asked: shapes of rows that it can answer, each with the columns that such a row may lack,
+        asked: formats of rows that it can answer, each with the columns that such a row may lack,
             as what is to be told is not there yet, and what then stands in their place.
         text_column: the column that a plain text is; empty where an answer needs more than one.
     """

@@ -13,8 +13,9 @@ from typing import Any
 
 from moli.records.errors import InputError
 from moli.records.examples import Example, LabelledImage, Located, Malformed
-from moli.workspace.datasets.rows import Row, read_lines, read_rows
-from moli.workspace.datasets.shapes import SHAPES, Shape, shape_of
+from moli.workspace.datasets.fields import Row
+from moli.workspace.datasets.formats import FORMATS, Format, format_of
+from moli.workspace.datasets.rows import read_lines, read_rows
 
 __all__ = ["Dataset", "Row", "read_dataset", "read_lines", "read_questions", "read_rows"]
 
@@ -28,7 +29,7 @@ class Dataset:
     """
 
     path: Path
-    shape: str
+    format: str
     examples: tuple[Located, ...]
     malformed: tuple[Malformed, ...]
     rows: tuple[Row, ...] = ()
@@ -41,7 +42,7 @@ def read_dataset(path: Path, *, columns: Mapping[str, str] | None = None) -> Dat
         columns: names that the data set has for Moli's columns, as {"text": "body"}.
 
     Raises:
-        InputError: nothing can be read there, or no row has a shape that is known.
+        InputError: nothing can be read there, or no row has a known format.
     """
     rows = list(read_rows(path))
     if not rows:
@@ -61,12 +62,12 @@ def read_questions(
     """Examples of rows that a model is to answer, so that what it tells may be missing in them.
 
     Args:
-        asked: names of the shapes that the model reads, each with columns that a row may lack and
+        asked: names of the formats that the model reads, each with columns that a row may lack and
             what then stands in their place.
         path: where the rows are from, for errors.
 
     Raises:
-        InputError: there are no rows, or none has such a shape.
+        InputError: there are no rows, or none has such a format.
     """
     rows = list(rows)
     if not rows:
@@ -81,7 +82,7 @@ def read_questions(
 
 def _divided(
     path: Path,
-    shape: Shape,
+    found: Format,
     rows: Sequence[Row | Malformed],
     read: Callable[[Row], Example | Malformed],
 ) -> Dataset:
@@ -95,7 +96,7 @@ def _divided(
             kept.append(row)
         elif isinstance(example, Malformed):
             malformed.append(example)
-    return Dataset(path, shape.name, tuple(examples), tuple(malformed), tuple(kept))
+    return Dataset(path, found.name, tuple(examples), tuple(malformed), tuple(kept))
 
 
 def _placed(example: Example, path: Path) -> Example:
@@ -116,10 +117,10 @@ def _detected(
     rows: Sequence[Row | Malformed],
     columns: Mapping[str, str],
     asked: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Shape:
+) -> Format:
     for row in rows:
-        if isinstance(row, Row) and (shape := shape_of(_renamed(row, columns).values, asked)):
-            return shape
+        if isinstance(row, Row) and (found := format_of(_renamed(row, columns).values, asked)):
+            return found
     first = rows[0]
     if isinstance(first, Malformed):
         raise InputError(first.what, where=first.where, fix=first.fix)
@@ -127,7 +128,7 @@ def _detected(
     if asked is not None:
         needed = [
             sorted(each.columns.keys() - asked[each.name].keys())
-            for each in SHAPES
+            for each in FORMATS
             if each.name in asked
         ]
         raise InputError(

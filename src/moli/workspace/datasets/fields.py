@@ -1,11 +1,20 @@
-"""Values of a row, and what is told of those that cannot be used."""
+"""Rows, their values, and what is told of those that cannot be used."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as it stands in its file."""
+
+    where: str
+    values: dict[str, Any]
 
 
 class Unfit(Exception):  # noqa: N818 - it is a finding, and is told as one

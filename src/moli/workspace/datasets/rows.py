@@ -9,22 +9,16 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moli.records.errors import InputError
 from moli.records.examples import Malformed
+from moli.workspace.datasets.fields import Row
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row as it stands in its file."""
-
-    where: str
-    values: dict[str, Any]
+# What `datasets` keeps beside its data.
+_BESIDE = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
 
 
 Rows = Iterator[Row | Malformed]
@@ -101,9 +95,6 @@ def _folder(folder: Path) -> Rows:
         names = _class_names(_beside(path))
         for row in read_rows(path):
             yield _named(row, names) if isinstance(row, Row) and names else row
-
-
-_BESIDE = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
 
 
 def _beside(path: Path) -> Any:

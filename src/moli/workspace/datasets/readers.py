@@ -1,0 +1,125 @@
+"""What the columns of each format make: an example, or what keeps them from making one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from moli.records.examples import (
+    Conversation,
+    Labelled,
+    LabelledImage,
+    Match,
+    Pair,
+    Scored,
+    Span,
+    Text,
+)
+from moli.records.messages import Message
+from moli.workspace.datasets.conversations import system
+from moli.workspace.datasets.fields import Unfit, Values, text_of
+
+
+def _label(values: Values) -> str:
+    value = values["label"]
+    if isinstance(value, bool | int):
+        return str(int(value))
+    return text_of(values, "label").strip()
+
+
+def _number(values: Values, column: str) -> float:
+    try:
+        number = float(values[column])
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise Unfit(f"'{column}' is {values[column]!r}, not a number", "Write a number.")
+    return number
+
+
+def alpaca(values: Values) -> Conversation:
+    """A request with its input, after earlier ones, and the answer."""
+    request = text_of(values, "instruction")
+    if values.get("input"):
+        request = f"{request}\n{text_of(values, 'input')}"
+    turns = system(values)
+    for request_before, answer in _history(values.get("history") or []):
+        turns += [Message("user", request_before), Message("assistant", answer)]
+    turns += [Message("user", request), Message("assistant", text_of(values, "output"))]
+    return Conversation(tuple(turns))
+
+
+def _history(given: Any) -> list[tuple[str, str]]:
+    """Earlier requests, each with its answer."""
+    pairs = []
+    for each in given if isinstance(given, list | tuple) else [given]:
+        match each:
+            case [str() as request, str() as answer]:
+                pairs.append((request, answer))
+            case _:
+                raise Unfit("'history' is not a list of [request, answer]", "Write pairs of texts.")
+    return pairs
+
+
+def pair(values: Values) -> Pair:
+    """A text and what follows it, or what it is turned into."""
+    return Pair(text_of(values, "source", empty=True), text_of(values, "target"))
+
+
+def labelled(values: Values) -> Labelled:
+    """A text and its class."""
+    return Labelled(text_of(values, "text"), _label(values))
+
+
+def image(values: Values) -> LabelledImage:
+    """An image file, by its path, and its class."""
+    return LabelledImage(Path(text_of(values, "image")), _label(values))
+
+
+def scored(values: Values) -> Scored:
+    """Two texts and how alike they are."""
+    first, second = text_of(values, "text1"), text_of(values, "text2")
+    return Scored(first, second, _number(values, "score"))
+
+
+def match(values: Values) -> Match:
+    """A text, one that belongs to it, and those that do not."""
+    given = values.get("negatives", values.get("negative")) or ()
+    negatives = tuple(given) if isinstance(given, list | tuple) else (given,)
+    if not all(isinstance(each, str) and each.strip() for each in negatives):
+        raise Unfit("'negatives' holds something that is not text", "Write a list of texts.")
+    return Match(text_of(values, "query"), text_of(values, "positive"), negatives)
+
+
+def span(values: Values) -> Span:
+    """A question, a text, and the answers that stand in it."""
+    context = text_of(values, "context")
+    given = values["answers"]
+    if isinstance(given, dict):  # as `datasets` keeps SQuAD
+        texts, starts = given.get("text"), given.get("answer_start")
+    else:
+        texts, starts = given, values.get("answer_starts")
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        raise Unfit(
+            "'answers' and their starts are not two lists of one length",
+            "Write answers: [text], answer_starts: [offset].",
+        )
+    for text, start in zip(texts, starts, strict=True):
+        if not isinstance(text, str) or not text.strip():
+            raise Unfit(f"the answer {text!r} is no text", "Write a string that is not empty.")
+        if not isinstance(start, int) or start < 0 or not context.startswith(text, start):
+            raise Unfit(
+                f'the answer "{text}" does not stand in the context at {start}',
+                "Correct the offset; it counts characters from 0.",
+            )
+    # Spaces around an answer are no part of it, and of no token.
+    pairs = zip(texts, starts, strict=True)
+    places = tuple(start + len(text) - len(text.lstrip()) for text, start in pairs)
+    answers = tuple(text.strip() for text in texts)
+    return Span(text_of(values, "question"), context, answers, places)
+
+
+def text(values: Values) -> Text:
+    """A text and nothing else."""
+    return Text(text_of(values, "text"))
