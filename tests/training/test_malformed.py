@@ -264,7 +264,11 @@ def test_a_column_of_another_name_is_told(tmp_path: Path, look: Look) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"body": "x", "topic": "y"}\n')
     said = "say which is which: columns: {text: ..., label: ...}"
+    assert_told(look(path, columns={"label": "topic"}), str(path), said)
+    said = "no row has the column 'bodi', which 'columns' names for 'text'. There are: body, topic."
     assert_told(look(path, columns={"text": "bodi"}), str(path), said)
+    said = "'txet' is no column that is read. Did you mean 'text'?"
+    assert_told(look(path, columns={"txet": "body"}), "columns", said)
 
 
 def test_bad_held_out_rows_are_told(tmp_path: Path, look: Look) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from moli.records.errors import InputError
 from moli.records.examples import (
     Conversation,
     Example,
@@ -155,6 +156,45 @@ def test_columns_of_other_names_are_told(tmp_path: Path) -> None:
     path.write_text(lines([{"body": "Words.", "topic": "x", "text": "not this"}]))
     columns = {"text": "body", "label": "topic"}
     assert examples(path, columns=columns) == [Labelled("Words.", "x")]
+    # Moli's other names for a column serve as well, and none is read for two columns.
+    path.write_text(lines([{"input": "Hi", "output": "Hello", "ask": "x", "text": "y"}]))
+    assert examples(path, columns={"prompt": "ask"}) == [Pair("x", "Hello")]
+    assert examples(path, columns={"instruction": "input"}) == [Conversation((USER, ANSWER))]
+    path.write_text(lines([{"text": "good", "sentence": "Words."}]))
+    assert examples(path, columns={"label": "text"}) == [Labelled("Words.", "good")]
+
+
+def test_a_name_that_nothing_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines([{"text": "Words.", "label": "x"}, {"body": "Words.", "label": "x"}]))
+    with pytest.raises(InputError) as caught:
+        read_dataset(path, columns={"text": "bodyy"})
+    assert str(caught.value) == (
+        f"{path}: no row has the column 'bodyy', which 'columns' names for 'text'. "
+        "There are: body, label, text."
+    )
+    with pytest.raises(InputError, match=r"'txet' is no column that is read\. Did you mean 'text'"):
+        read_dataset(path, columns={"txet": "body"})
+    with pytest.raises(
+        InputError, match=r"'x' is no column that is read\. There are: answer_starts"
+    ):
+        read_dataset(path, columns={"x": "body"})
+    for optional in ("negatives", "negative", "answer_starts", "system", "history", "tools"):
+        assert read_dataset(path, columns={optional: "body"}).examples
+
+
+def test_a_column_of_another_name_is_read_by_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines([{"text": "this is the title", "label": "x"}, {"body": "b", "label": "x"},
+                           {"text": "title", "content": "c", "label": "x"}]))  # fmt: skip
+    read = read_dataset(path, columns={"text": "body"})
+    assert [each.example for each in read.examples] == [Labelled("b", "x")]
+    assert [each.what for each in read.malformed] == ["'body' is missing"] * 2
+    turns = {"messages": TURNS}
+    path.write_text(lines([turns | {"about": "Be kind."}, turns | {"system": "not this"}]))
+    told, untold = examples(path, columns={"system": "about"})
+    assert told == Conversation((Message("system", "Be kind."), USER, ANSWER))
+    assert untold == Conversation((USER, ANSWER))
 
 
 def test_classes_go_by_the_names_that_datasets_has_written(tmp_path: Path) -> None:

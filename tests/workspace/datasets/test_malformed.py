@@ -82,6 +82,48 @@ def test_a_malformed_row_is_told_and_the_rest_is_read(
     assert len(dataset.examples) >= 1
 
 
+def named(column: str, name: str, row: str) -> str:
+    """A row whose column has another name."""
+    return row.replace(f'"{column}"', f'"{name}"', 1)
+
+
+# A good row, a bad one, names for columns, and what is said by the names that the data have.
+NAMED = [
+    ('{"prompt": "a", "completion": "b"}', '{"prompt": "a", "completion": null}', {},
+     "'completion' is null"),
+    ('{"prompt": "a", "completion": "b"}', '{"prompt": "a"}', {}, "'completion' is missing"),
+    ('{"review": "a"}', '{"review": null}', {"text": "review"}, "'review' is null"),
+    ('{"review": "a"}', '{"revue": "a"}', {"text": "review"}, "is missing. Rename 'revue'"),
+    ('{"review": "a", "topic": "b"}', '{"review": "a", "topic": 0.5}', {"label": "topic"},
+     "'topic' is float"),
+    ('{"image": "a", "class": "b"}', '{"image": "a", "class": ""}', {}, "'class' is empty"),
+    (named("score", "grade", SCORED), named("score", "grade", SCORED.replace("1}", "null}")),
+     {"score": "grade"}, "'grade' is None"),
+    (named("answers", "spans", SPAN), named("answers", "spans", SPAN.replace("[1]", "[]")),
+     {"answers": "spans"}, "Write spans: [text], answer_starts: [offset]"),
+    (named("messages", "turns", CHAT), '{"turns": []}', {"messages": "turns"}, "'turns' is not"),
+    (named("messages", "turns", CHAT), '{"turns": [{"role": "x"}]}', {"messages": "turns"},
+     "'turns[0]' has the role"),
+    (named("messages", "turns", CHAT), '{"turns": [{"role": "user", "content": "a"}]}',
+     {"messages": "turns"}, "'turns' has no turn of the assistant"),
+    ('{"conversation": [{"from": "gpt", "value": "a"}]}', '{"conversation": [{"from": "gpt"}]}',
+     {}, "'conversation[0]' lacks"),
+    (CHAT, CHAT.replace("]}", '], "functions": 5}'), {"tools": "functions"}, "'functions' is not"),
+    (CHAT, CHAT.replace("]}", '], "functions": [5]}'), {"tools": "functions"}, "'functions[0]'"),
+    (ALPACA, ALPACA.replace("}", ', "before": [1]}'), {"history": "before"}, "'before' is not a"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("good", "bad", "columns", "said"), NAMED)
+def test_a_column_is_told_of_by_the_name_that_the_data_have(
+    tmp_path: Path, good: str, bad: str, columns: dict[str, str], said: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{good.strip()}\n{bad.strip()}\n")
+    (malformed,) = read_dataset(path, columns=columns).malformed
+    assert said in str(malformed)
+
+
 # Files that cannot be read at all: what is said, and the line if there is one.
 FILES = {
     "empty.jsonl": (b"", "empty"),

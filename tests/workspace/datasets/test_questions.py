@@ -77,6 +77,12 @@ def test_a_conversation_may_lack_its_answer() -> None:
 def test_columns_may_have_other_names() -> None:
     found = read_questions(rows({"body": "x"}), LABELLED, path=PATH, columns={"text": "body"})
     assert found.examples[0].example == Labelled("x", "?")
+    # A text that stands alone has Moli's name, and what is to be told has none.
+    named = {"text": "body", "label": "topic"}
+    found = read_questions(rows({"text": "x"}), LABELLED, path=PATH, columns=named)
+    assert found.examples[0].example == Labelled("x", "?")
+    found = read_questions(rows({"body": "x"}, {"text": "y"}), LABELLED, path=PATH, columns=named)
+    assert [each.what for each in found.malformed] == ["'body' is missing"]
 
 
 def test_data_to_learn_from_still_need_every_column(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from moli.records.errors import InputError
 from moli.records.examples import Example, LabelledImage, Located, Malformed
 from moli.workspace.datasets.fields import Row
-from moli.workspace.datasets.formats import FORMATS, Format, format_of
+from moli.workspace.datasets.formats import FORMATS, Format, check_columns, format_of
 from moli.workspace.datasets.rows import read_lines, read_rows
 
 __all__ = ["Dataset", "Row", "read_dataset", "read_lines", "read_questions", "read_rows"]
@@ -39,17 +39,20 @@ def read_dataset(path: Path, *, columns: Mapping[str, str] | None = None) -> Dat
     """Read a file (JSONL, JSON, CSV, TSV, Parquet, Arrow) or a folder of them.
 
     Args:
-        columns: names that the data set has for Moli's columns, as {"text": "body"}.
+        columns: names that the data set has for Moli's columns, as {"text": "body"}, which are
+            then read by no other name.
 
     Raises:
-        InputError: nothing can be read there, or no row has a known format.
+        InputError: nothing can be read there, no row has a known format, or `columns` has a name
+            that nothing has.
     """
     rows = list(read_rows(path))
     if not rows:
         raise InputError("the data set is empty", where=str(path), fix="Add a row.")
-    columns = columns or {}
-    found = _detected(path, rows, columns)
-    return _divided(path, found, rows, lambda row: found.example(_renamed(row, columns)))
+    said = columns or {}
+    check_columns(said, rows, path)
+    found, usual = _detected(path, rows, said)
+    return _divided(path, found, rows, lambda row: found.example(row, said, usual))
 
 
 def read_questions(
@@ -64,6 +67,8 @@ def read_questions(
     Args:
         asked: names of the formats that the model reads, each with columns that a row may lack and
             what then stands in their place.
+        columns: names that the data had which the model learnt from; all rows have those, or all
+            have Moli's.
         path: where the rows are from, for errors.
 
     Raises:
@@ -72,12 +77,11 @@ def read_questions(
     rows = list(rows)
     if not rows:
         raise InputError("there is nothing to answer", where=str(path), fix="Add a row.")
-    columns = columns or {}
-    found = _detected(path, rows, columns, asked)
+    there = {name for row in rows if isinstance(row, Row) for name in row.values}
+    said = {ours: theirs for ours, theirs in (columns or {}).items() if theirs in there}
+    found, usual = _detected(path, rows, said, asked)
     blanks = asked[found.name]
-    return _divided(
-        path, found, rows, lambda row: found.example(_renamed(row, columns), blanks=blanks)
-    )
+    return _divided(path, found, rows, lambda row: found.example(row, said, usual, blanks))
 
 
 def _divided(
@@ -107,27 +111,22 @@ def _placed(example: Example, path: Path) -> Example:
     return example
 
 
-def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
-    named = {our: row.values[their] for our, their in columns.items() if their in row.values}
-    return Row(row.where, row.values | named)
-
-
 def _detected(
     path: Path,
     rows: Sequence[Row | Malformed],
-    columns: Mapping[str, str],
+    said: Mapping[str, str],
     asked: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Format:
+) -> tuple[Format, dict[str, str]]:
+    """The format of the first row that has one, and the names of its columns there."""
     for row in rows:
-        if isinstance(row, Row) and (found := format_of(_renamed(row, columns).values, asked)):
-            return found
+        if isinstance(row, Row) and (found := format_of(row.values, said, asked)):
+            return found, found.names(row.values, said)
     first = rows[0]
     if isinstance(first, Malformed):
         raise InputError(first.what, where=first.where, fix=first.fix)
-    first = _renamed(first, columns)
     if asked is not None:
         needed = [
-            sorted(each.columns.keys() - asked[each.name].keys())
+            sorted(said.get(name, name) for name in each.columns.keys() - asked[each.name].keys())
             for each in FORMATS
             if each.name in asked
         ]

@@ -42,7 +42,9 @@ def sharegpt(values: Values) -> Conversation:
     return _conversation(values, *SHAREGPT)
 
 
-def ended(column: str, role_key: str, text_key: str, values: Values) -> Values:
+def ended(
+    column: str, role_key: str, text_key: str, values: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """A row whose turns end with an answer: "?", where it is still to be given."""
     turns = values.get(column)
     last = turns[-1] if isinstance(turns, list) and turns else None
@@ -58,19 +60,19 @@ def system(values: Values) -> list[Message]:
 
 
 def _conversation(values: Values, column: str, role_key: str, text_key: str) -> Conversation:
-    given = values[column]
+    given, name = values[column], values.name(column)
     if not isinstance(given, list) or not given:
-        raise Unfit(f"'{column}' is not a list of turns", f"Write [{{'{role_key}': ...}}, ...].")
+        raise Unfit(f"'{name}' is not a list of turns", f"Write [{{'{role_key}': ...}}, ...].")
     turns = [
-        _turn(each, f"{column}[{number}]", role_key, text_key) for number, each in enumerate(given)
+        _turn(each, f"{name}[{number}]", role_key, text_key) for number, each in enumerate(given)
     ]
-    tools, told = offered(values.get("tools")), system(values)
+    tools, told = offered(values), system(values)
     if _in_words(turns):
         said = told + [each.message for each in turns]
         tools = _untold(tools, said)
     else:
-        said = told + paired(turns, tools)
-    _check_order(said, column)
+        said = told + paired(turns, tools, values.name("tools"))
+    _check_order(said, name)
     return Conversation(tuple(said), tools)
 
 
@@ -88,16 +90,16 @@ def _untold(tools: Sequence[Tool], said: Sequence[Message]) -> tuple[Tool, ...]:
     )
 
 
-def _check_order(said: Sequence[Message], column: str) -> None:
+def _check_order(said: Sequence[Message], name: str) -> None:
     if any(each.role == "system" for each in said[1:]):
-        raise Unfit(f"'{column}' has a system turn that is not the first", "Put it first.")
+        raise Unfit(f"'{name}' has a system turn that is not the first", "Put it first.")
     turns_taken = [each.role for each in said if each.role != "system"]
     if "assistant" not in turns_taken:
-        raise Unfit(f"'{column}' has no turn of the assistant", "Add what is to be learnt.")
+        raise Unfit(f"'{name}' has no turn of the assistant", "Add what is to be learnt.")
     for number, (before, after) in enumerate(pairwise(turns_taken), 1):
         if before == after != "tool":  # several calls have several answers
             raise Unfit(
-                f"'{column}' has two turns of the {before} in a row, after turn {number}",
+                f"'{name}' has two turns of the {before} in a row, after turn {number}",
                 "Join them, or add what is missing between them.",
             )
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Values = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -15,6 +13,22 @@ class Row:
 
     where: str
     values: dict[str, Any]
+
+
+class Values(dict[str, Any]):
+    """A row's values by Moli's names for its columns.
+
+    Args:
+        names: what the columns are called in the data set, where that is another name.
+    """
+
+    def __init__(self, values: Mapping[str, Any], names: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self._names = names
+
+    def name(self, column: str) -> str:
+        """A column's name in the data set, by which it is told of."""
+        return self._names.get(column, column)
 
 
 class Unfit(Exception):  # noqa: N818 - it is a finding, and is told as one
@@ -34,13 +48,13 @@ def text_of(values: Values, column: str, *, empty: bool = False) -> str:
     Raises:
         Unfit: there is none, or none that can be learnt.
     """
-    value = values[column]
+    value, name = values[column], values.name(column)
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
-        raise Unfit(f"'{column}' is {kind}, not text", "Write a string.")
+        raise Unfit(f"'{name}' is {kind}, not text", "Write a string.")
     if not empty and not value.strip():
-        raise Unfit(f"'{column}' is empty", "Fill it in, or remove the row.")
-    encodable(value, column)
+        raise Unfit(f"'{name}' is empty", "Fill it in, or remove the row.")
+    encodable(value, name)
     return value
 
 

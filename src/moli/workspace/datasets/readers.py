@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 from moli.records.examples import (
     Conversation,
@@ -34,7 +33,9 @@ def _number(values: Values, column: str) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise Unfit(f"'{column}' is {values[column]!r}, not a number", "Write a number.")
+        raise Unfit(
+            f"'{values.name(column)}' is {values[column]!r}, not a number", "Write a number."
+        )
     return number
 
 
@@ -44,21 +45,22 @@ def alpaca(values: Values) -> Conversation:
     if values.get("input"):
         request = f"{request}\n{text_of(values, 'input')}"
     turns = system(values)
-    for request_before, answer in _history(values.get("history") or []):
+    for request_before, answer in _history(values):
         turns += [Message("user", request_before), Message("assistant", answer)]
     turns += [Message("user", request), Message("assistant", text_of(values, "output"))]
     return Conversation(tuple(turns))
 
 
-def _history(given: Any) -> list[tuple[str, str]]:
+def _history(values: Values) -> list[tuple[str, str]]:
     """Earlier requests, each with its answer."""
+    given, name = values.get("history") or [], values.name("history")
     pairs = []
     for each in given if isinstance(given, list | tuple) else [given]:
         match each:
             case [str() as request, str() as answer]:
                 pairs.append((request, answer))
             case _:
-                raise Unfit("'history' is not a list of [request, answer]", "Write pairs of texts.")
+                raise Unfit(f"'{name}' is not a list of [request, answer]", "Write pairs of texts.")
     return pairs
 
 
@@ -102,8 +104,8 @@ def span(values: Values) -> Span:
         texts, starts = given, values.get("answer_starts")
     if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
         raise Unfit(
-            "'answers' and their starts are not two lists of one length",
-            "Write answers: [text], answer_starts: [offset].",
+            f"'{values.name('answers')}' and their starts are not two lists of one length",
+            f"Write {values.name('answers')}: [text], {values.name('answer_starts')}: [offset].",
         )
     for text, start in zip(texts, starts, strict=True):
         if not isinstance(text, str) or not text.strip():

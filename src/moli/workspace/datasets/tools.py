@@ -10,7 +10,7 @@ from itertools import count, groupby
 from typing import Any
 
 from moli.records.messages import STRICT_JSON, Message, Tool, ToolCall
-from moli.workspace.datasets.fields import Unfit, encodable
+from moli.workspace.datasets.fields import Unfit, Values, encodable
 
 _TOOL = 'Write {"type": "function", "function": {"name": ..., "parameters": {...}}}.'
 _CALL = 'Write {"name": ..., "arguments": {...}}, or a list of such.'
@@ -31,18 +31,19 @@ class Turn:
     name: str = ""
 
 
-def offered(given: Any) -> tuple[Tool, ...]:
+def offered(values: Values) -> tuple[Tool, ...]:
     """The tools of a row: a list of them, or its JSON; none where there is nothing.
 
     Raises:
         Unfit: it is something else.
     """
+    given, name = values.get("tools"), values.name("tools")
     if given in (None, "", []):
         return ()
     listed = _value(given)
     if not isinstance(listed, list):
-        raise Unfit("'tools' is not a list of tools, or its JSON", _TOOL)
-    return tuple(_tool(each, f"tools[{number}]") for number, each in enumerate(listed))
+        raise Unfit(f"'{name}' is not a list of tools, or its JSON", _TOOL)
+    return tuple(_tool(each, f"{name}[{number}]") for number, each in enumerate(listed))
 
 
 def _tool(given: Any, where: str) -> Tool:
@@ -99,8 +100,11 @@ def _function(given: Any, where: str, fix: str) -> Mapping[str, Any]:
     return function
 
 
-def paired(turns: Sequence[Turn], tools: Sequence[Tool]) -> list[Message]:
+def paired(turns: Sequence[Turn], tools: Sequence[Tool], column: str) -> list[Message]:
     """Turns with calls that fit their tools, each with an id, by which its answer says whose it is.
+
+    Args:
+        column: where the tools stand.
 
     Raises:
         Unfit: a call fits no tool, or has no answer where the conversation goes on, or a tool's
@@ -121,20 +125,20 @@ def paired(turns: Sequence[Turn], tools: Sequence[Tool]) -> list[Message]:
                     "Add what the tool gave, in a turn of its own before it.",
                 )
             for call in turn.message.calls:
-                _check(call, known, turn.where)
+                _check(call, known, turn.where, column)
             waiting = list(_with_ids(turn.message.calls, numbers, turn.where))
             messages.append(replace(turn.message, calls=tuple(waiting)))
     return messages
 
 
-def _check(call: ToolCall, known: Mapping[str, Tool], where: str) -> None:
+def _check(call: ToolCall, known: Mapping[str, Tool], where: str, column: str) -> None:
     """See that a call is one of a tool that is offered, with all that this requires."""
     if call.name not in known:
         near = difflib.get_close_matches(call.name, known, n=1)
         offers = f"The row offers: {', '.join(known)}." if known else "The row offers no tools."
         raise Unfit(
             f"'{where}' calls \"{call.name}\", which is not offered",
-            f"Call it \"{near[0]}\", or add it to 'tools'." if near else f"{offers} Add it.",
+            f"Call it \"{near[0]}\", or add it to '{column}'." if near else f"{offers} Add it.",
         )
     required = known[call.name].parameters.get("required")
     arguments = json.loads(call.arguments)
