@@ -86,6 +86,14 @@ def test_a_folder_as_datasets_saves_it(tmp_path: Path) -> None:
     assert examples(tmp_path) == EXAMPLES
 
 
+def test_a_cell_may_hold_a_list_of_texts(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text(
+        'query\tpositive\tnegative\tnegative_1\na\tb\t"[""c"", ""d""]"\t\na\tb\t[c] d\t[]\n'
+    )
+    assert examples(path) == [Match("a", "b", ("c", "d")), Match("a", "b", ("[c] d",))]
+
+
 def test_an_example_knows_the_line_it_came_from(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('text,label\n"two\nlines",a\nx,b\n')
@@ -123,6 +131,11 @@ SHARED = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
         ({"text1": "a", "text2": "b", "score": "2.5"}, Scored("a", "b", 2.5)),
         ({"anchor": "a", "positive": "b", "negative": "c"}, Match("a", "b", ("c",))),
         ({"query": "a", "positive": "b"}, Match("a", "b")),
+        ({"query": "a", "positive": "b", "negatives": None, "negative": "c"},
+         Match("a", "b", ("c",))),
+        ({"query": "a", "positive": "b", "negative_10": "f", "negative_2": "e", "negative_1": "d",
+          "negative": "c", "negatives": ["x", "y"], "negative_3": None, "negative_name": "z"},
+         Match("a", "b", ("x", "y", "c", "d", "e", "f"))),
         ({"image": "/a.png", "label": "cat"}, LabelledImage(Path("/a.png"), "cat")),
         (
             {"question": "q", "context": "a b", "answers": {"text": ["b"], "answer_start": [2]}},

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+import reprlib
 from pathlib import Path
+from typing import Any
 
 from moli.records.examples import (
     Conversation,
@@ -15,9 +18,9 @@ from moli.records.examples import (
     Span,
     Text,
 )
-from moli.records.messages import Message
+from moli.records.messages import STRICT_JSON, Message
 from moli.workspace.datasets.conversations import system
-from moli.workspace.datasets.fields import Unfit, Values, text_of
+from moli.workspace.datasets.fields import Unfit, Values, encodable, text_of
 
 
 def _label(values: Values) -> str:
@@ -32,10 +35,12 @@ def _number(values: Values, column: str) -> float:
         number = float(values[column])
     except (TypeError, ValueError):
         number = math.nan
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
-        raise Unfit(
-            f"'{values.name(column)}' is {values[column]!r}, not a number", "Write a number."
-        )
+        shown = reprlib.repr(values[column])  # a text of any length, or hundreds of digits
+        fault = "not a number" if math.isnan(number) else "too large"
+        raise Unfit(f"'{values.name(column)}' is {shown}, {fault}", "Write a number.")
     return number
 
 
@@ -57,7 +62,11 @@ def _history(values: Values) -> list[tuple[str, str]]:
     pairs = []
     for each in given if isinstance(given, list | tuple) else [given]:
         match each:
+            case [str(), str() as answer] if not answer.strip():
+                raise Unfit(f"'{name}' has an empty answer", "Fill it in, or remove the pair.")
             case [str() as request, str() as answer]:
+                encodable(request, name)
+                encodable(answer, name)
                 pairs.append((request, answer))
             case _:
                 raise Unfit(f"'{name}' is not a list of [request, answer]", "Write pairs of texts.")
@@ -87,11 +96,37 @@ def scored(values: Values) -> Scored:
 
 def match(values: Values) -> Match:
     """A text, one that belongs to it, and those that do not."""
-    given = values.get("negatives", values.get("negative")) or ()
-    negatives = tuple(given) if isinstance(given, list | tuple) else (given,)
-    if not all(isinstance(each, str) and each.strip() for each in negatives):
-        raise Unfit("'negatives' holds something that is not text", "Write a list of texts.")
+    negatives = tuple(each for column in _negatives(values) for each in _texts(values, column))
     return Match(text_of(values, "query"), text_of(values, "positive"), negatives)
+
+
+def _negatives(values: Values) -> list[str]:
+    """The columns of texts that do not match; sentence-transformers numbers them."""
+    numbered = [name for name in values if re.fullmatch(r"negative_[0-9]+", name)]
+    return ["negatives", "negative", *sorted(numbered, key=lambda name: (len(name), name))]
+
+
+def _texts(values: Values, column: str) -> list[str]:
+    """The texts in a column: none, one, a list, or its JSON, as a cell of a table has it."""
+    given, name = values.get(column), values.name(column)
+    if given in (None, ""):
+        return []
+    listed = _listed(given)
+    for text in listed:
+        if not isinstance(text, str) or not text.strip():
+            raise Unfit(f"'{name}' holds something that is not text", "Write a list of texts.")
+        encodable(text, name)
+    return listed
+
+
+def _listed(given: Any) -> list[Any]:
+    """A list, or the one that a text is the JSON of; of anything else, one with nothing but it."""
+    if isinstance(given, str) and given.lstrip().startswith("["):
+        try:
+            return _listed(STRICT_JSON.decode(given))
+        except (ValueError, RecursionError):
+            pass  # then it is a text that begins so
+    return given if isinstance(given, list) else [given]
 
 
 def span(values: Values) -> Span:

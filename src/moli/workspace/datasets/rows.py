@@ -211,14 +211,14 @@ def _csv(path: Path, text: str, delimiter: str) -> Rows:
     header = text.partition("\n")[0]
     delimiter = delimiter or max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    names = next(filter(None, reader), [])
-    if repeated := {name for name in names if names.count(name) > 1}:
-        yield Malformed(
-            f"{path}:1", f"column '{sorted(repeated)[0]}' is there twice", "Give each its own name."
-        )
-        return
-    line = reader.line_num + 1
+    line = 1
     try:
+        names = next(filter(None, reader), [])
+        if repeated := {name for name in names if names.count(name) > 1}:
+            what = f"column '{sorted(repeated)[0]}' is there twice"
+            yield Malformed(f"{path}:1", what, "Give each its own name.")
+            return
+        line = reader.line_num + 1
         for cells in reader:
             where, line = f"{path}:{line}", reader.line_num + 1
             if len(cells) == len(names):
