@@ -29,6 +29,9 @@ ROWS = [
     {"text": "Tea, please; 茶。", "label": "order"},
     {"text": 'She said "no"\nand left.', "label": "other"},
 ]
+USER, ANSWER = Message("user", "Hi"), Message("assistant", "Hello")
+TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+SHARED = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
 EXAMPLES = [Labelled(row["text"], row["label"]) for row in ROWS]
 
 
@@ -75,6 +78,38 @@ def test_every_format_gives_the_same_examples(tmp_path: Path, suffix: str) -> No
     assert examples(write(tmp_path, suffix)) == EXAMPLES
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"messages": [TURNS[0], TURNS[1]]}, Conversation((USER, ANSWER))),
+        ({"id": 7, "conversations": SHARED, "tools": []}, Conversation((USER, ANSWER))),
+        ({"query": "a", "positive": "b", "negatives": ["c"]}, Match("a", "b", ("c",))),
+        ({"instruction": "Hi", "output": "Hello", "history": []}, Conversation((USER, ANSWER))),
+        ({"text": "Words.", "label": "x", "notes": [{"k": 1}]}, Labelled("Words.", "x")),
+        ({"text": [{"text": "Words."}]}, Text("Words.")),
+        ({"conversations": [{"conversations": SHARED}]}, Conversation((USER, ANSWER))),
+        ({"rows": [{"from": "de", "source": "a", "target": "b"}]}, Pair("a", "b")),
+    ],
+)
+def test_a_json_file_with_an_object_is_that_row_or_a_list_of_rows(
+    tmp_path: Path, value: dict[str, Any], expected: Example
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(value, indent=1))
+    assert examples(path) == [expected]
+
+
+def test_the_turns_of_a_json_file_are_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"turns": TURNS}))
+    assert examples(path, columns={"messages": "turns"}) == [Conversation((USER, ANSWER))]
+    with pytest.raises(InputError, match="columns turns make no known kind"):
+        read_dataset(path)
+    path.write_text(json.dumps({"messages": TURNS[:1]}))
+    [malformed] = read_dataset(path).malformed
+    assert malformed.what == "'messages' has no turn of the assistant"
+
+
 def test_a_folder_as_datasets_saves_it(tmp_path: Path) -> None:
     for name in ("dataset_info.json", "state.json"):
         (tmp_path / name).write_text("{}")
@@ -101,11 +136,6 @@ def test_an_example_knows_the_line_it_came_from(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("\n" + lines([{"text": "one\u2028line"}]))
     assert [each.where for each in read_dataset(path).examples] == [f"{path}:2"]
-
-
-USER, ANSWER = Message("user", "Hi"), Message("assistant", "Hello")
-TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-SHARED = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
 
 
 @pytest.mark.parametrize(

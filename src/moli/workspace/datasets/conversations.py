@@ -42,6 +42,13 @@ def sharegpt(values: Values) -> Conversation:
     return _conversation(values, *SHAREGPT)
 
 
+def is_turn(value: Any) -> bool:
+    """Whether something is a turn, whatever it says."""
+    return isinstance(value, dict) and any(
+        role_key in value and text_key in value for _, role_key, text_key in (MESSAGES, SHAREGPT)
+    )
+
+
 def ended(
     column: str, role_key: str, text_key: str, values: Mapping[str, Any]
 ) -> Mapping[str, Any]:

@@ -14,7 +14,9 @@ from typing import Any
 
 from moli.records.errors import InputError
 from moli.records.examples import Malformed
+from moli.workspace.datasets.conversations import is_turn
 from moli.workspace.datasets.fields import Row
+from moli.workspace.datasets.formats import format_of
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 # What `datasets` keeps beside its data.
@@ -173,15 +175,27 @@ def _jsonl(path: Path, text: str) -> Rows:
 
 def _json(path: Path, text: str) -> Rows:
     value, problem = _parsed(text)
-    if isinstance(value, dict):  # {"data": [...]}, or the only list there is
-        lists = [each for each in value.values() if isinstance(each, list)]
-        value = value.get("data", lists[0] if len(lists) == 1 else None)
+    if isinstance(value, dict):
+        value = _rows_of(value)
     if problem or not isinstance(value, list):
         what = problem or "not a list of objects"
         yield Malformed(str(path), what, "Write [{...}, ...], or one object a line.")
         return
     for number, each in enumerate(value, 1):
         yield _row(f"{path} row {number}", each, "")
+
+
+def _rows_of(value: dict[str, Any]) -> Any:
+    """The rows of an object: those in "data" or in the only list there is, or it is one itself.
+
+    A list of turns is no list of rows, though a turn's content could pass for a text.
+    """
+    lists = [each for each in value.values() if isinstance(each, list)]
+    listed = value.get("data", lists[0] if len(lists) == 1 else None)
+    first = listed[0] if isinstance(listed, list) and listed else None
+    if isinstance(first, dict) and not is_turn(first) and format_of(first, {}):
+        return listed
+    return [value] if is_turn(first) or format_of(value, {}) else listed
 
 
 def _parsed(text: str) -> tuple[Any, str]:
