@@ -16,12 +16,8 @@ from moli.records.errors import InputError
 from moli.records.examples import Malformed
 from moli.workspace.datasets.conversations import is_turn
 from moli.workspace.datasets.fields import Row
+from moli.workspace.datasets.folders import SUFFIXES, data_files, suffix_of
 from moli.workspace.datasets.formats import format_of
-
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-# What `datasets` keeps beside its data.
-_BESIDE = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
-
 
 Rows = Iterator[Row | Malformed]
 
@@ -30,12 +26,13 @@ def read_rows(path: Path) -> Rows:
     """Rows of a file, or of the data files in a folder in order of name.
 
     Raises:
-        InputError: there is nothing to read there, or a file as a whole cannot be read.
+        InputError: there is nothing to read there, a file as a whole cannot be read, or a folder
+            has files of several splits.
     """
     if path.is_dir():
         yield from _folder(path)
         return
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if suffix not in SUFFIXES:
         raise InputError(
             "not a data file that is read here",
@@ -75,25 +72,8 @@ def read_lines(path: Path, column: str) -> Rows:
             yield Row(f"{path}:{number}", {column: line.strip()})
 
 
-def _suffix(path: Path) -> str:
-    suffixes = [each.lower() for each in path.suffixes]
-    if suffixes[-1:] == [".gz"]:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
-
-
 def _folder(folder: Path) -> Rows:
-    """Data files below a folder; those that `datasets` keeps beside its data are not data."""
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and _suffix(path) in SUFFIXES and path.name not in _BESIDE
-    )
-    if not files:
-        raise InputError(
-            "no data file in this folder", where=str(folder), fix=f"Give {', '.join(SUFFIXES)}."
-        )
-    for path in files:
+    for path in data_files(folder):
         names = _class_names(_beside(path))
         for row in read_rows(path):
             yield _named(row, names) if isinstance(row, Row) and names else row
