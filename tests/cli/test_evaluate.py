@@ -31,24 +31,24 @@ def test_a_model_is_judged_and_exported(moli: Moli, home: Path) -> None:
 
     ran = moli("evaluate", "sorter", data)
     assert f"accuracy         {right / 40:.4f}  (95 %: {low:.4f} to {high:.4f})" in ran.out
-    for part in ("on 40 examples", "precision", "weighted avg", "right \\ told", "macro_f1"):
+    for part in ("on 40 examples", "precision", "weighted avg", "true \\ predicted", "macro_f1"):
         assert part in ran.out
     assert "tokens/s" in ran.err
 
     (home / "bare.jsonl").write_text('{"text": "w1"}\n')
     ran = moli("evaluate", "sorter", "bare.jsonl")
-    assert ran.code == 1 and "a row is read as a text example" in ran.err
+    assert ran.code == 1 and "the rows are text examples" in ran.err
 
     ran = moli("models", "export", "sorter", "merged", "--merge", "--json")
     assert ran.json["parity"]["exact"] < 1e-5
     assert (home / "merged" / "model.safetensors").is_file()
     ran = moli("models", "export", "sorter", "merged")
-    assert ran.code == 1 and "there is something already" in ran.err
+    assert ran.code == 1 and "it already exists" in ran.err
     ran = moli("models", "export", "sorter", "again", "--merge")
-    assert "Written: again" in ran.out and "the same at 100.00% of places" in ran.out
+    assert "Written: again" in ran.out and "the same at 100.00% of positions" in ran.out
 
     # Another base in the same place.
     (home / "bert" / "model.safetensors").write_bytes(b"other")
     ran = moli("evaluate", "sorter", data, "--json")
     assert (ran.code, ran.json["error"]["code"]) == (1, "model")
-    assert "trained on another" in ran.json["error"]["what"]
+    assert "trained on a different" in ran.json["error"]["what"]

@@ -28,7 +28,7 @@ def made(home: Path, tmp_path: Path) -> list[StoredModel]:
 
 
 def test_without_models_the_list_is_empty(moli: Moli) -> None:
-    assert moli("models", "list").out.startswith("No models yet. With Moli come: builtin:reader")
+    assert moli("models", "list").out.startswith("No models yet. Ships with Moli: builtin:reader")
     assert moli("models", "list", "--json").json == {"models": []}
     assert moli("models", "verify", "--json").json == {"models": []}
 

@@ -121,7 +121,7 @@ def test_a_revoked_key_stays_known_and_opens_nothing(database: Database) -> None
     assert store.list() == [revoked]
     with pytest.raises(NotFoundError):
         store.revoke("anna")
-    with pytest.raises(InputError, match="or there was"):
+    with pytest.raises(InputError, match="already taken"):
         store.add("anna")
 
 

@@ -243,7 +243,7 @@ def test_rows_wait_for_memory_and_answer_the_same(starter: Case) -> None:
         most = max(most, tight.working)
     assert most == 3
     assert [written(deltas) for deltas in told] == [starter.truth.greedy(ids) for ids in prompts()]
-    with pytest.raises(InputError, match="no room in the memory"):
+    with pytest.raises(InputError, match="do not fit in the memory"):
         starter.engine(memory=255 * place).submit(greedy([5]), [].append)
 
 

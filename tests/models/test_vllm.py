@@ -149,14 +149,14 @@ def test_a_server_that_will_not_do_is_refused_with_the_fix(place: Place) -> None
     url = place.url(place.server())
     refused("it serves starter, not org/other. Start vLLM with org/other", url, "org/other")
     locked = place.url(place.server(key="sesame"))
-    refused("wants another key. Give the one", locked)
-    refused("wants another key. Give the one", locked, key="wrong")
+    refused("expects a different key. Use the one", locked)
+    refused("expects a different key. Use the one", locked, key="wrong")
     refused("the key cannot be used. Correct the key", locked, key="clé\u2028")
     assert preflight(locked, "starter", key="sesame").places == 256
 
     old = place.url(place.server(OldStandIn))
     missing = "cache_salt, return_token_ids, structured_outputs"
-    refused(f"does not know {missing}. Install vLLM 0.11 or newer", old)
+    refused(f"does not support {missing}. Install vLLM 0.11 or newer", old)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -204,7 +204,7 @@ REFUSALS: list[tuple[type[StandIn], dict[str, Any], dict[str, Any], str]] = [
     (StandIn, {}, {"use_dora": True}, "does not yet support DoRA.*See the server's log"),
     (SGLangStandIn, {}, {"r": 40}, "rank 40 is incompatible.*SGLang with .*--max-lora-rank 64"),
     (SGLangStandIn, {"lora": False}, {}, "is not enabled.*Start SGLang with --enable-lora"),
-    (SGLangStandIn, {}, {"use_rslora": True}, "passes over 'use_rslora'.*Merge it"),
+    (SGLangStandIn, {}, {"use_rslora": True}, "ignores 'use_rslora'.*Merge it"),
 ]
 
 
@@ -256,8 +256,8 @@ def test_cancelling_closes_the_connection_and_frees_the_row(place: Place, worker
 
 BREAKS = {
     "dies": "RemoteProtocolError",
-    "ends": "the stream has no end",
-    "errs": "it broke off with InternalServerError",  # and a message that is not to be logged
+    "ends": "the stream ended early",
+    "errs": "it stopped with InternalServerError",  # and a message that is not to be logged
     "aborts": "it ended with abort",
     "hangs": "ReadTimeout",
 }
@@ -294,9 +294,9 @@ def test_what_the_server_refuses_has_failed(place: Place, caplog: pytest.LogCapt
         ):
             assert ask(backend, asked).end() == "failed"
     assert [each.partition("answer: ")[2] for each in logged(caplog)] == [
-        "it refused with 400, BadRequestError input_tokens",
-        "it broke off with BadRequestError",
-        "it broke off with BadRequestError",
+        "it responded with 400, BadRequestError input_tokens",
+        "it stopped with BadRequestError",
+        "it stopped with BadRequestError",
     ]
 
 
@@ -320,7 +320,7 @@ def test_what_a_kind_of_server_cannot_do_is_refused_beforehand(place: Place) -> 
         with pytest.raises(InputError, match=match):
             backend.submit(Request(IDS, sampling), Told().append)
 
-    refused("5 stop texts, and vLLM takes 4. Give fewer", "vllm", Sampling(stop=tuple("abcde")))
+    refused("5 stop strings, but vLLM accepts 4. Give fewer", "vllm", Sampling(stop=tuple("abcde")))
     refused("Ask for logprobs without alternatives", "sglang", Sampling(logprobs=2))
     refused("Leave the choice of tools", "sglang", Sampling(form=Form(lark='start: "a"')))
 

@@ -162,7 +162,7 @@ def test_subtitles_have_the_times_of_the_segments(
         ({"temperature": "1.1"}, "temperature", "less than or equal to 1"),
         ({"temperature": "warm"}, "temperature", "number"),
         ({"response_format": "diarized_json"}, "response_format", "'verbose_json'"),
-        ({"stream": "true"}, "stream", "at once; leave it out"),
+        ({"stream": "true"}, "stream", "not streamed; leave it out"),
         ({"timestamp_granularities": "segment"}, None, "needs response_format verbose_json"),
         (
             {"timestamp_granularities": "word", "response_format": "verbose_json"},
@@ -183,11 +183,11 @@ def test_what_cannot_be_done_is_refused(
 @pytest.mark.parametrize(
     ("sound", "told"),
     [
-        (b"", "file: no sound can be read"),
-        (b"The pump is loud.", r"file: no sound can be read.*Send WAV, FLAC, OGG or MP3"),
+        (b"", "file: no audio can be read"),
+        (b"The pump is loud.", r"file: no audio can be read.*Send WAV, FLAC, OGG or MP3"),
         (SOUND[:40], "file: no sound"),
-        (as_file(np.zeros(0)).getvalue(), "file: there is no sound in it"),
-        (b"x" * (2 << 20), "file: no sound can be read"),  # so large that it is kept on disk
+        (as_file(np.zeros(0)).getvalue(), "file: it contains no audio"),
+        (b"x" * (2 << 20), "file: no audio can be read"),  # so large that it is kept on disk
     ],
     ids=["empty", "text", "broken", "nothing", "large"],
 )
@@ -233,6 +233,6 @@ def test_too_many_that_wait_are_refused(folder: str, said: Transcript) -> None:
         assert [each.status_code for each in done] == [200] * 3
         assert {each.json()["text"] for each in done} == {said.text}
         for each in busy:
-            refused(each, 429, "2 files wait for the speech model already")
+            refused(each, 429, "2 files are already waiting for the speech model")
             assert each.headers["retry-after"] == "30"
         assert post(client).status_code == 200  # there is room again

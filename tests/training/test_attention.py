@@ -124,7 +124,7 @@ def test_a_model_says_of_texts_end_to_end_what_it_says_of_each_alone(family: str
 def test_a_window_that_looks_both_ways_is_refused_where_it_matters() -> None:
     ours = inputs(4, 4)
     options: dict[str, Any] = {"cu_seq_lens_q": borders()}
-    with pytest.raises(NotImplementedError, match="both ways"):
+    with pytest.raises(NotImplementedError, match="bidirectional"):
         segment_attention(Layer(causal=False), *ours, None, sliding_window=100, **options)
     wide, _ = segment_attention(Layer(causal=False), *ours, None, sliding_window=400, **options)
     plain, _ = segment_attention(Layer(causal=False), *ours, None, **options)

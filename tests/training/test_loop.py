@@ -180,7 +180,7 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     (tmp_path / checkpoint.CHECKPOINT).write_bytes(b"not tensors")
     with pytest.raises(Exception, match="the checkpoint cannot be read") as told:
         checkpoint.load(tmp_path)
-    assert "begin anew" in str(told.value)
+    assert "start again" in str(told.value)
 
 
 def test_a_checkpoint_is_written_whole_or_not_at_all(
@@ -295,5 +295,5 @@ def test_a_run_whose_ground_has_changed_is_not_resumed(tmp_path: Path, changed: 
         file = tmp_path / "base" / "model.safetensors"
         tensors = load_file(file)
         save_file({name: each * 2 for name, each in tensors.items()}, file, {"format": "pt"})
-    with pytest.raises(InputError, match=f"changed since the run began: {changed}"):
+    with pytest.raises(InputError, match=f"changed since the run started: {changed}"):
         run(asked, tmp_path / "run")

@@ -62,8 +62,8 @@ ROWS = [
     ("fence", GOOD, "```json", "not JSON"),
     ("comma", GOOD, GOOD + ",", "not JSON (Extra data"),
     ("digits", GOOD, '{"text": ' + "9" * 5000 + ', "label": "y"}', "too many digits"),
-    ("half", GOOD, '{"text": "\\ud83d", "label": "y"}', "'text' holds half of a character"),
-    ("half label", GOOD, '{"text": "x", "label": "\\udc00"}', "'label' holds half"),
+    ("half", GOOD, '{"text": "\\ud83d", "label": "y"}', "'text' contains half a character"),
+    ("half label", GOOD, '{"text": "x", "label": "\\udc00"}', "'label' contains half"),
     ("number row", GOOD, "42", "a int, not an object"),
     ("true row", GOOD, "true", "a bool, not an object"),
     ("empty row", GOOD, "{}", "'text' is missing"),
@@ -80,22 +80,22 @@ ROWS = [
     ("role number", CHAT, turns((1, "a"), (2, "b")), 'has the role "1"'),
     ("parts", CHAT, turns(("user", [{"type": "text"}]), ("assistant", "b")), "no text in"),
     ("call", CHAT, turns(("user", "a"), ("assistant", None)), "'messages[1]' has no text"),
-    ("half turn", CHAT, turns(("user", "\ud800"), ("assistant", "b")), "holds half of a character"),
+    ("half turn", CHAT, turns(("user", "\ud800"), ("assistant", "b")), "contains half a character"),
     ("one turn", CHAT, '{"messages": {"role": "user", "content": "a"}}', "not a list of turns"),
     ("turn of words", CHAT, '{"messages": ["a", "b"]}', "'messages[0]' lacks 'role'"),
     ("no messages", CHAT, '{"messages": null}', "'messages' is not a list of turns"),
     ("middle", CHAT, turns(("user", "a"), ("system", "b"), ("assistant", "c")), "not the first"),
-    ("twice", CHAT, turns(("user", "a"), ("assistant", "b"), ("assistant", "c")), "two turns of"),
+    ("twice", CHAT, turns(("user", "a"), ("assistant", "b"), ("assistant", "c")), "two assistant"),
     ("only tools", CHAT, turns(("user", "a"), ("tool", "b")), "'messages[1]' answers no call"),
     ("no tool", CHAT, called("look", "{}"), 'calls "look", which is not offered. The row offers:'),
-    ("no object", CHAT, called("now", "[]"), "with arguments that are no JSON object"),
+    ("no object", CHAT, called("now", "[]"), "with arguments that are not a JSON object"),
     ("lacking", CHAT, called("now", "{}"), "calls \"now\" without \"zone\", which is required"),
-    ("offset", SPAN, SPAN.replace("[1]", "[-1]"), "does not stand in the context at -1"),
-    ("off by one", SPAN, SPAN.replace("[1]", "[0]"), "does not stand in the context at 0"),
-    ("offset text", SPAN, SPAN.replace("[1]", '["1"]'), "does not stand in the context at 1"),
-    ("answer number", SPAN, SPAN.replace('["b"]', "[5]"), "the answer 5 is no text"),
-    ("answer empty", SPAN, SPAN.replace('["b"]', '[""]'), "the answer '' is no text"),
-    ("answer alone", SPAN, SPAN.replace('["b"]', '"b"'), "not two lists of one length"),
+    ("offset", SPAN, SPAN.replace("[1]", "[-1]"), "is not in the context at -1"),
+    ("off by one", SPAN, SPAN.replace("[1]", "[0]"), "is not in the context at 0"),
+    ("offset text", SPAN, SPAN.replace("[1]", '["1"]'), "is not in the context at 1"),
+    ("answer number", SPAN, SPAN.replace('["b"]', "[5]"), "the answer 5 is not text"),
+    ("answer empty", SPAN, SPAN.replace('["b"]', '[""]'), "the answer '' is not text"),
+    ("answer alone", SPAN, SPAN.replace('["b"]', '"b"'), "not lists of the same length"),
     ("no context", SPAN, SPAN.replace('"abc"', '""'), "'context' is empty"),
     ("negative", MATCH, '{"query": "a", "positive": "b", "negatives": 5}', "that is not text"),
     ("negative null", MATCH, '{"query": "a", "positive": "b", "negatives": [null]}', "is not text"),
@@ -112,9 +112,9 @@ TEXTS = {
     "commas.csv": ("text,label\na,b\nWell, yes,b\nNo, no,b\n", ":3", "3 cells under 2 columns"),
     "blank.csv": ("text,label\na,b\nc,\nd,\n", ":3", "'label' is empty"),
     "opened.csv": ('text,label\n"a,b\nc,d\n', ":2", "not CSV"),
-    "headless.csv": ("A good film,yes\nA bad film,no\n", "", "make no known kind of example"),
-    "named.csv": ("review_body,stars\na,b\n", "", "columns review_body, stars make no known kind"),
-    "twice.csv": ("text,label,label\na,b,c\n", ":1", "column 'label' is there twice"),
+    "headless.csv": ("A good film,yes\nA bad film,no\n", "", "do not match any known format"),
+    "named.csv": ("review_body,stars\na,b\n", "", "columns review_body, stars do not match any"),
+    "twice.csv": ("text,label,label\na,b,c\n", ":1", "duplicate column 'label'"),
     "objects.json": ('{"a": {"text": "x"}, "b": {"text": "y"}}', "", "not a list of objects"),
     "lists.json": (f'[{GOOD}, ["a", "b"], ["c", "d"]]', " row 2", "a list, not an object"),
     "splits.json": ('{"train": [{"text": "a"}], "test": []}', "", "not a list of objects"),
@@ -123,8 +123,8 @@ TEXTS = {
     "cut.json": (f"[{GOOD}, {GOOD[:20]}", "", "not JSON"),
     "lines.json": (f"{GOOD}\n{GOOD[:-1]}\n{GOOD[:-1]}\n", ":2", "not JSON"),
     "empty.jsonl": ("", "", "the data set is empty"),
-    "notes.txt": (GOOD, "", "not a data file that is read here"),
-    "sheet.xlsx": ("PK", "", "not a data file that is read here"),
+    "notes.txt": (GOOD, "", "unsupported kind of file"),
+    "sheet.xlsx": ("PK", "", "unsupported kind of file"),
 }
 
 
@@ -157,12 +157,12 @@ BYTES = {
         "cannot be read",
     ),
     "plain.csv.gz": (b"text,label\na,b\n", "", "cannot be read"),
-    "cut.parquet": (MANY[:-20], "", "not parquet that can be read, from row 1"),
+    "cut.parquet": (MANY[:-20], "", "unreadable parquet from row 1"),
     "flipped.parquet": (damaged(MANY, 40), "", "cannot be read"),
-    "empty.parquet": (b"", "", "not parquet that can be read"),
+    "empty.parquet": (b"", "", "unreadable parquet"),
     "bytes.parquet": (parquet([{"text": b"x", "label": "a"}] * 2), " row 1", "is bytes, not text"),
     "null.parquet": (parquet([{"text": "x", "label": None}] * 2), " row 1", "'label' is null"),
-    "indexed.arrow": (arrow_file(), "", "not arrow that can be read"),
+    "indexed.arrow": (arrow_file(), "", "unreadable arrow"),
 }
 
 Look = Callable[..., list[tuple[str, str, str]]]
@@ -249,21 +249,21 @@ def test_classes_without_a_name_are_told(tmp_path: Path, look: Look) -> None:
     (tmp_path / "dataset_info.json").write_text(json.dumps({"features": features}))
     rows = [{"text": "x", "label": number} for number in (1, -1, 2)]
     (tmp_path / "a.parquet").write_bytes(parquet(rows))
-    said = "'label' is -1, and the data set names 2 classes"
+    said = "'label' is -1, but the data set has 2 classes"
     assert_told(look(tmp_path), f"{tmp_path / 'a.parquet'} row 2", said)
 
 
 def test_examples_of_another_task_are_told(tmp_path: Path, look: Look) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(f"{CHAT}\n")
-    said = "a row is read as a conversation example; the task classification learns from labelled"
+    said = "the rows are conversation examples, but the task classification needs labelled"
     assert_told(look(path), f"{path}:1", said)
 
 
 def test_a_column_of_another_name_is_told(tmp_path: Path, look: Look) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"body": "x", "topic": "y"}\n')
-    said = "say which is which: columns: {text: ..., label: ...}"
+    said = "or map them: columns: {text: ..., label: ...}"
     assert_told(look(path, columns={"label": "topic"}), str(path), said)
     said = "no row has the column 'bodi', which 'columns' names for 'text'. There are: body, topic."
     assert_told(look(path, columns={"text": "bodi"}), str(path), said)
@@ -288,4 +288,4 @@ def test_no_example_is_left(tmp_path: Path, look: Look) -> None:
     path, held_out = tmp_path / "rows.jsonl", tmp_path / "judged.jsonl"
     for each in (path, held_out):
         each.write_text(f"{GOOD}\n")
-    assert_told(look(path, held_out=held_out), str(path), "no example is left to learn from")
+    assert_told(look(path, held_out=held_out), str(path), "no training examples are left")

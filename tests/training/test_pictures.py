@@ -110,14 +110,14 @@ def test_what_is_held_has_a_limit(tmp_path: Path) -> None:
 def test_what_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"broken\.png: not an image that can be read"):
+    with pytest.raises(InputError, match=r"broken\.png: not a readable image"):
         Preparation(8).pixels(path)
 
 
 def test_an_image_that_ends_too_soon_is_named(tmp_path: Path) -> None:
     path = _photo(tmp_path / "short.jpg", 200, 200)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match=r"short\.jpg: not an image that can be read"):
+    with pytest.raises(InputError, match=r"short\.jpg: not a readable image"):
         Preparation(8).pixels(path)
 
 

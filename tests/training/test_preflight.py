@@ -193,10 +193,10 @@ def test_what_is_found_is_said(classified: tuple[Path, Preflight]) -> None:
     for part in (
         "1 row is malformed: 'text' is empty",
         "1 example is too long: 30 tokens are cut off",
-        "1 example is left out: it is held out as well",
-        "1 texts are there with different answers",
-        "2 examples are held out as well, but for case, spaces and punctuation",
-        "held-out examples have labels that are not learnt: c",
+        "1 example is dropped: also held out",
+        "texts with conflicting answers: 1",
+        "2 examples are also held out, apart from case, spaces and punctuation",
+        "held-out examples have labels that are not in the training data: c",
     ):
         assert any(part in each and said[each] == "warning" for each in said), part
     assert said["1 example is there more than once"] == "note"
@@ -216,8 +216,8 @@ def test_it_is_shown_and_told_to_programs(
     folder, found = classified
     shown = StringIO()
     show(found, Console(file=shown, width=200, markup=False, highlight=False))
-    for part in ("123 examples to learn from, 3 held out", "median 5 tokens", "over the room",
-                 "packing is proven", "vLLM", "nothing was trained."):  # fmt: skip
+    for part in ("123 training examples, 3 held out", "median 5 tokens", "over max_length",
+                 "packing is verified", "vLLM", "nothing was trained."):  # fmt: skip
         assert part in shown.getvalue()
     print_json(found)
     told = json.loads(capsys.readouterr().out)

@@ -86,7 +86,7 @@ def test_it_sees_wrong_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_model_that_refuses_is_padded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
-        raise NotImplementedError("attention with softcap is not computed by segments")
+        raise NotImplementedError("attention with softcap is not computed per segment")
 
     monkeypatch.setattr("moli.training.tasks.classification.backbone", refuse)
     found = proof(tmp_path, "classification")

@@ -91,9 +91,9 @@ def test_a_missing_key_is_told(key: str) -> None:
         ("task: classification\ndata: [a, b\n", r"recipe\.yaml:3: not YAML"),
         ("task: classification\n\tdata: a\n", r"recipe\.yaml:2: not YAML"),
         ("task: a: b\n", r"recipe\.yaml:1: not YAML"),
-        ("just words\n", r"recipe\.yaml: no recipe"),
-        ("- task\n", r"recipe\.yaml: no recipe"),
-        ("", r"recipe\.yaml: no recipe"),
+        ("just words\n", r"recipe\.yaml: not a recipe"),
+        ("- task\n", r"recipe\.yaml: not a recipe"),
+        ("", r"recipe\.yaml: not a recipe"),
         (b"task: caf\xe9\n", r"recipe\.yaml: cannot be read"),
     ],
 )
@@ -125,7 +125,7 @@ def test_a_base_is_derived_from_the_task() -> None:
 
 @pytest.mark.parametrize("name", ["Tickets", "two words", "票"])
 def test_a_name_that_is_no_alias_is_refused_before_anything_is_trained(name: str) -> None:
-    with pytest.raises(InputError, match="is not a name for an alias"):
+    with pytest.raises(InputError, match="is not a valid alias"):
         make_recipe({"task": "classification", "data": "x", "name": name})
 
 

@@ -150,7 +150,7 @@ def test_rows_are_answered_without_labels(root: Path, stored: dict[str, StoredMo
     with pytest.raises(InputError, match="4 of 4 rows are malformed"):
         evaluate_on(trained, table)
     (root / "none.jsonl").write_text('{"question": "w1"}\n')
-    with pytest.raises(InputError, match="It reads text"):
+    with pytest.raises(InputError, match="It needs text"):
         read_unanswered(trained, root / "none.jsonl")
 
 

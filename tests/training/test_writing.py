@@ -150,7 +150,7 @@ def test_other_shapes_of_rows_are_asked_too(root: Path, stored: StoredModel) -> 
         # Of what is too long for the model's 64 places the end is kept.
         [long] = predict(writer, [read_text(writer, " ".join(["w1"] * 100))], max_tokens=50)
         assert long["cut"] == 100 + 3 - 32
-        with pytest.raises(InputError, match="nothing to answer"):
+        with pytest.raises(InputError, match="no rows to answer"):
             (root / "none.jsonl").write_text("")
             read_unanswered(writer, root / "none.jsonl")
 

@@ -26,7 +26,7 @@ def add(
     paths: Annotated[list[str], typer.Argument(help="Files, folders or glob patterns.")],
     group: Annotated[
         list[str] | None,
-        typer.Option("--group", "-g", help="Who may see them (new: everyone). Repeatable."),
+        typer.Option("--group", "-g", help="Group that may see them (new: everyone). Repeatable."),
     ] = None,
     label: Annotated[
         list[str] | None,
@@ -40,7 +40,7 @@ def add(
 ) -> None:
     """Add documents; unchanged files are skipped and changed ones replaced.
 
-    A file that cannot be read is reported and the rest go on; the exit code is then 3.
+    A file that cannot be read is reported and skipped; the exit code is then 3.
 
     Example: moli add handbook.pdf notes/ "reports/**/*.docx"
     """
@@ -106,7 +106,7 @@ def _print_summary(reports: list[FileReport], counts: Counter[str]) -> None:
         if report.outcome == "skipped"
     }
     if kinds:
-        typer.echo(f"  skipped: files of kinds that are not read ({', '.join(sorted(kinds))})")
+        typer.echo(f"  skipped: unsupported kinds of files ({', '.join(sorted(kinds))})")
     for report in reports:
         if report.message:
             mark = "failed" if report.outcome == "failed" else "note"

@@ -53,12 +53,12 @@ def remove(
     ] = False,
     purge: Annotated[
         bool,
-        typer.Option("--purge", help="Rebuild the indexes, so that no word stays."),
+        typer.Option("--purge", help="Also rebuild the indexes, so that no word stays."),
     ] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Remove documents with all that came from them, and print the receipt.
+    """Remove documents and everything derived from them, and print a receipt.
 
     Example: moli remove old/ --purge
     """

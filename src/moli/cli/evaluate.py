@@ -14,16 +14,16 @@ from moli.cli.predict import Model, progress
 if TYPE_CHECKING:
     from moli.training.predict import Confusion, Evaluation
 
-_MOST = 20  # classes of which a table of confusions can be read
+_MOST = 20  # classes for which a confusion table is readable
 
 
 def evaluate(
     model: Model,
-    file: Annotated[Path, typer.Argument(help="Examples with what is right: a file or a folder.")],
+    file: Annotated[Path, typer.Argument(help="Labelled examples: a file or a folder.")],
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Judge a model that was trained here on examples, with a 95 % interval of its main metric.
+    """Evaluate a trained model on examples; the main metric has a 95 % interval.
 
     Example: moli evaluate support test.jsonl
     """
@@ -32,7 +32,7 @@ def evaluate(
 
     with open_workspace(workspace) as opened:
         trained = load_trained(opened.models.get(model))
-    with progress("Judging", quiet=as_json) as show:
+    with progress("Evaluating", quiet=as_json) as show:
         found = evaluate_on(trained, file, hear=show)
     if as_json:
         print_json({"model": trained.name, **asdict(found)})
@@ -52,19 +52,19 @@ def _print(name: str, found: Evaluation) -> None:
         out.print(found.report.text())
         _print_confusion(found.confusion)
     if found.cut:
-        out.print(f"{found.cut:,} examples were cut to the model's length.")
+        out.print(f"{found.cut:,} examples were truncated to the model's maximum length.")
     for each in found.malformed:
-        typer.echo(f"moli: left out: {each}", err=True)
+        typer.echo(f"moli: skipped: {each}", err=True)
     typer.echo(f"{found.seconds:.1f} s, {found.tokens_per_second:,.0f} tokens/s", err=True)
 
 
 def _print_confusion(confusion: Confusion) -> None:
-    """The table, or of very many classes only which were confused most."""
+    """The table, or for very many classes only the most confused ones."""
     out = console()
     if len(confusion.labels) <= _MOST:
         from rich.table import Table
 
-        table = Table("right \\ told", *confusion.labels, box=None)
+        table = Table("true \\ predicted", *confusion.labels, box=None)
         for label, counts in zip(confusion.labels, confusion.counts, strict=True):
             table.add_row(label, *map(str, counts))
         out.print(table)
@@ -75,6 +75,6 @@ def _print_confusion(confusion: Confusion) -> None:
         for told, count in zip(confusion.labels, row, strict=True)
         if count and right != told
     ]
-    out.print("confused most:")
+    out.print("most confused:")
     for count, right, told in sorted(wrong, reverse=True)[:_MOST]:
-        out.print(f"  {count:>6,}  {right} taken for {told}")
+        out.print(f"  {count:>6,}  {right} predicted as {told}")

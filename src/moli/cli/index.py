@@ -9,12 +9,12 @@ import typer
 
 from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
 
-app = typer.Typer(help="Look after the search indexes.", no_args_is_help=True)
+app = typer.Typer(help="Manage the search indexes.", no_args_is_help=True)
 
 
 @app.command()
 def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """Show what is in each index and how far it is behind the store.
+    """Show what is in each index and how far it is behind the database.
 
     Example: moli index status
     """
@@ -36,7 +36,7 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
 
 @app.command()
 def rebuild(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """Erase both indexes and make them again; passages without vectors are encoded.
+    """Erase and rebuild both indexes; passages without vectors are encoded.
 
     Example: moli index rebuild
     """
@@ -62,7 +62,7 @@ def tune(
         Path | None,
         typer.Option(help="JSONL of {query, source}; default: queries made from the passages."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=20, help="Queries a language is tuned on.")] = 400,
+    limit: Annotated[int, typer.Option(min=20, help="Queries to tune each language on.")] = 400,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:

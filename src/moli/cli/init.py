@@ -9,10 +9,10 @@ from moli.cli.output import JsonOption, print_json
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Where to create it.")] = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """Make a workspace: a folder with moli.toml and .moli/.
+    """Create a workspace: a folder with moli.toml and .moli/.
 
     Example: moli init ~/notes
     """

@@ -9,16 +9,16 @@ import typer
 
 from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
 
-app = typer.Typer(help="Look after the keys of the server's users.", no_args_is_help=True)
+app = typer.Typer(help="Manage the keys of the server's users.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Whose key it is, as anna or helpdesk.")]
+Name = Annotated[str, typer.Argument(help="Whose key it is, such as anna or helpdesk.")]
 
 
 @app.command()
 def add(
     name: Name,
     admin: Annotated[
-        bool, typer.Option("--admin", help="It may also read metrics and all feedback.")
+        bool, typer.Option("--admin", help="Also allow it to read metrics and all feedback.")
     ] = False,
     tenant: Annotated[
         str, typer.Option(help="Answers, feedback and caches are shared within a tenant only.")
@@ -35,9 +35,9 @@ def add(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Make a key. Its secret is shown once and kept nowhere.
+    """Create a key. Its secret is shown once and is not stored.
 
-    From the first key on, the server answers nobody without one.
+    Once a key exists, every request to the server needs one.
 
     Example: moli key add anna --group support
     """
@@ -51,7 +51,7 @@ def add(
         return
     typer.echo(f"{name}: {secret}")
     typer.echo(
-        "Keep it now, for it is not shown again. Clients send it as 'Authorization: Bearer ...'.",
+        "Save it now: it is not shown again. Clients send it as 'Authorization: Bearer ...'.",
         err=True,
     )
 
@@ -72,7 +72,7 @@ def list_keys(as_json: JsonOption = False, workspace: WorkspaceOption = None) ->
         return
     from rich.table import Table
 
-    table = Table("name", "scope", "tenant", "groups", "made", "revoked", box=None)
+    table = Table("name", "scope", "tenant", "groups", "created", "revoked", box=None)
     for each in found:
         made, revoked = _day(each.created_at), _day(each.revoked_at)
         table.add_row(each.name, each.scope, each.tenant, ", ".join(each.groups), made, revoked)
@@ -81,7 +81,7 @@ def list_keys(as_json: JsonOption = False, workspace: WorkspaceOption = None) ->
 
 @app.command()
 def revoke(name: Name, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """Let a key open nothing any more; running servers know within a second.
+    """Revoke a key; running servers notice within a second.
 
     Example: moli key revoke anna
     """

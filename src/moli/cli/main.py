@@ -1,7 +1,7 @@
-"""`moli`: the verbs, and what all of them share: errors told plainly, and exit codes.
+"""`moli`: the verbs, and what all of them share: error messages and exit codes.
 
 Exit codes: 0 done, 1 an error, 2 wrong usage, 3 some of several inputs failed,
-130 stopped by Ctrl-C in a way that can be gone on with.
+130 interrupted; can be resumed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def root(
 
 
 def main() -> None:
-    """Run a command; an error that a person can act on is told in one line, without a traceback."""
+    """Run a command; an error a person can act on is printed in one line, without a traceback."""
     try:
         app()
     except MoliError as error:

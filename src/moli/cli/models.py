@@ -15,7 +15,7 @@ from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace
 if TYPE_CHECKING:
     from moli.workspace.content import StoredModel
 
-app = typer.Typer(help="Look after the models that were made here.", no_args_is_help=True)
+app = typer.Typer(help="Manage trained models.", no_args_is_help=True)
 
 Reference = Annotated[
     str,
@@ -25,7 +25,7 @@ Reference = Annotated[
 
 @app.command("list")
 def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """List the models, the newest first.
+    """List the models, newest first.
 
     Example: moli models list
     """
@@ -41,7 +41,7 @@ def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) 
 
     table = Table(box=None)
     table.add_column("name", no_wrap=True)  # names are there to be copied
-    for head in ("task", "method", "base", "metric", "size", "made"):
+    for head in ("task", "method", "base", "metric", "size", "created"):
         table.add_column(head, overflow="fold")
     for each in found:
         made = each.manifest
@@ -70,7 +70,7 @@ def show(name: Reference, as_json: JsonOption = False, workspace: WorkspaceOptio
         "task": f"{made.task}, {made.method}",
         "base": made.base,
         "metrics": ", ".join(f"{key} {value:.4g}" for key, value in made.metrics.items()),
-        "made": _moment(made.created_at),
+        "created": _moment(made.created_at),
         "aliases": ", ".join(found.aliases),
         "parent": made.parent,
         "hash": found.hash,
@@ -96,7 +96,7 @@ def verify(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Hash models' files anew and tell those that are not as they were stored; exit 1 if any.
+    """Rehash models' files and report any that changed; exits 1 if any.
 
     Example: moli models verify
     """
@@ -125,14 +125,14 @@ def export(
     name: Reference,
     folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
     merge: Annotated[
-        bool, typer.Option("--merge", help="Work an adapter into its base: a whole model.")
+        bool, typer.Option("--merge", help="Merge the adapter into its base.")
     ] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write a model to a folder for other programs: an adapter for PEFT, or a whole model.
 
-    A merged model is compared with the adapter in its base, and refused if it answers otherwise.
+    A merged model is compared with the unmerged adapter, and refused if its outputs differ.
 
     Example: moli models export support support-merged --merge
     """
@@ -147,9 +147,9 @@ def export(
     if done.parity:
         near = done.parity
         typer.echo(
-            f"  against the adapter in its base, where outputs go up to {near.largest:.3g}: "
+            f"  compared with the unmerged adapter, whose outputs go up to {near.largest:.3g}: "
             f"off by at most {near.exact:.2g} after merging, {near.written:.2g} as written in "
-            f"{near.precision}; the largest output is the same at {near.agreement:.2%} of places"
+            f"{near.precision}; the largest output is the same at {near.agreement:.2%} of positions"
         )
 
 
@@ -160,13 +160,11 @@ def alias(
         str | None,
         typer.Argument(
             metavar="HASH",
-            help="What it is to point at: 4 or more characters of a hash, or alias@hash. "
-            "Without it, what the alias has pointed at is shown.",
+            help="The model to point it at: 4 or more characters of a hash, or alias@hash. "
+            "Without it, the alias's history is shown.",
         ),
     ] = None,
-    retire: Annotated[
-        bool, typer.Option("--retire", help="Have it point at nothing any more.")
-    ] = False,
+    retire: Annotated[bool, typer.Option("--retire", help="Remove the alias.")] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -193,17 +191,19 @@ def alias(
 
 @app.command()
 def shadow(
-    alias: Annotated[str, typer.Argument(help="The alias beside which it answers.")],
+    alias: Annotated[str, typer.Argument(help="The alias to shadow.")],
     model: Annotated[
         str | None,
-        typer.Argument(metavar="HASH", help="The candidate; without it, what there is is shown."),
+        typer.Argument(metavar="HASH", help="The candidate; without it, the current one is shown."),
     ] = None,
-    share: Annotated[float, typer.Option(help="Of the alias's answers, above 0 up to 1.")] = 0.1,
-    end: Annotated[bool, typer.Option("--end", help="Let nothing answer beside it.")] = False,
+    share: Annotated[
+        float, typer.Option(help="Share of the alias's answers, above 0 up to 1.")
+    ] = 0.1,
+    end: Annotated[bool, typer.Option("--end", help="Stop shadowing the alias.")] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Let a model answer beside the one an alias points at, unseen, to be compared with it.
+    """Have a candidate answer, unseen, alongside an alias's model, to compare the two.
 
     Example: moli models shadow support 3f9c1a2b --share 0.2
     """
@@ -221,9 +221,9 @@ def shadow(
     if as_json:
         print_json({"alias": alias, "shadow": found})
     elif found:
-        typer.echo(f"{found.hash[:8]} answers beside {alias}, {found.share:.0%} of the time")
+        typer.echo(f"{found.hash[:8]} shadows {alias} for {found.share:.0%} of its answers")
     else:
-        typer.echo(f"Nothing answers beside {alias}.")
+        typer.echo(f"Nothing shadows {alias}.")
 
 
 @app.command()
@@ -234,7 +234,7 @@ def remove(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Remove a model from the disk; one that an alias points at is kept.
+    """Remove a model from disk; one that an alias points at is kept.
 
     Example: moli models remove 3f9c1a2b
     """
@@ -249,7 +249,7 @@ def remove(
 def _shipped() -> str:
     from moli.workspace.shipped import shipped_names
 
-    return f"With Moli come: {', '.join(f'builtin:{name}' for name in shipped_names())}."
+    return f"Ships with Moli: {', '.join(f'builtin:{name}' for name in shipped_names())}."
 
 
 def _main_metric(metrics: Mapping[str, float]) -> str:

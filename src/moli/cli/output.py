@@ -67,7 +67,7 @@ def warn_of_missing_vectors(retriever: Retriever) -> None:
     lacking = len(retriever.indexes.lexical) - len(retriever.indexes.dense)
     if lacking > 0:
         typer.echo(
-            f"moli: {lacking} passages are found by words only, as they have no vector of "
+            f"moli: {lacking} passages are found by words only: they have no vector from "
             f"{retriever.encoder.name}. Run 'moli index rebuild'.",
             err=True,
         )

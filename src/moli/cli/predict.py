@@ -33,34 +33,37 @@ def predict(
     model: Model,
     file: Annotated[
         Path | None,
-        typer.Argument(help="Rows to answer: JSONL, JSON, CSV, TSV, Parquet, Arrow; .txt by line."),
+        typer.Argument(
+            help="Rows to answer: JSONL, JSON, CSV, TSV, Parquet, Arrow; .txt, one per line."
+        ),
     ] = None,
     text: Annotated[
         str | None, typer.Option(help="One text to answer, or one row as a JSON object.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write answers there: .jsonl, or .csv.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Write the answers to this file: .jsonl or .csv.", metavar="FILE"),
     ] = None,
     max_tokens: Annotated[
-        int, typer.Option(min=1, help="Of an answer at most, where a language model writes it.")
+        int, typer.Option(min=1, help="Maximum tokens in a generated answer.")
     ] = 512,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Answer with a model that was trained here; rows need no labels or answers of their own.
+    """Answer rows with a trained model; the rows need no labels or answers.
 
-    A language model writes the next turn of a conversation, the answer to a prompt, or what
-    follows a text, always with the likeliest token.
+    A language model writes the next turn of a conversation, the answer to a prompt, or the
+    continuation of a text, always with the most likely token.
 
-    Rows keep their other columns; one named like an answer, as label, is then called given_label.
-    A row that cannot be read is reported and the rest go on; the exit code is then 3.
+    Rows keep their other columns; one named like an answer, such as label, becomes given_label.
+    A row that cannot be read is reported and skipped; the exit code is then 3.
 
     Example: moli predict support tickets.csv --out answered.jsonl
     """
     if (file is None) == (text is None):
         raise typer.BadParameter("give a FILE or --text", param_hint="FILE")
     if out and out.suffix not in (".jsonl", ".csv"):
-        raise typer.BadParameter("its name ends in neither .jsonl nor .csv", param_hint="--out")
+        raise typer.BadParameter("its name must end in .jsonl or .csv", param_hint="--out")
     if out and not out.parent.is_dir():  # better told now than after the work
         raise _unwritable(out, "there is no such folder")
     from moli.training import predict as answering
@@ -208,7 +211,7 @@ def _unwritable(path: Path, reason: str) -> MoliError:
     return WorkspaceError(
         f"cannot be written ({reason})",
         where=str(path),
-        fix="Check the folder and who may write there.",
+        fix="Check the folder and its permissions.",
     )
 
 

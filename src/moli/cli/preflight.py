@@ -35,7 +35,7 @@ def show(found: Preflight, out: Console) -> None:
     errors = sum(each.severity == "error" for each in found.findings)
     warnings = sum(each.severity == "warning" for each in found.findings)
     told = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
-    end = "nothing was trained." if found.ok else "it cannot be trained so."
+    end = "nothing was trained." if found.ok else "this recipe cannot be trained."
     out.print(f"{told}; {end}", style="bold")
 
 
@@ -54,18 +54,20 @@ def _finding(finding: Finding, out: Console) -> None:
 def _data(found: Preflight, out: Console) -> None:
     rows, seen, repeated = found.rows, found.supervision, found.repetitions
     _head("data", out)
-    drawn = f" ({rows.judged:,} drawn to judge by)" if rows.judged < rows.held_out else ""
+    drawn = f" ({rows.judged:,} drawn to evaluate on)" if rows.judged < rows.held_out else ""
     out.print(
-        f"  {rows.kept:,} examples to learn from, {rows.held_out:,} held out{drawn}; "
-        f"{len(rows.malformed):,} malformed, {len(rows.cut):,} cut, {len(rows.dropped):,} left out"
+        f"  {rows.kept:,} training examples, {rows.held_out:,} held out{drawn}; "
+        f"{len(rows.malformed):,} malformed, {len(rows.cut):,} truncated, "
+        f"{len(rows.dropped):,} dropped"
     )
-    groups = ((repeated.exact, "equal"), (repeated.near, "nearly equal"))
+    groups = ((repeated.exact, "exact"), (repeated.near, "near"))
     told = [f"{sum(len(e) - 1 for e in each):,} {name}" for each, name in groups]
-    out.print(f"  repeated: {', '.join(told)}; {len(repeated.leaked):,} held out as well, nearly")
+    leaked = f"{len(repeated.leaked):,} near-duplicates of held-out examples"
+    out.print(f"  duplicates: {', '.join(told)}; {leaked}")
     if seen and seen.unit == "tokens":
         out.print(
-            f"  learnt: {seen.learnt:,} of {seen.tokens:,} tokens ({seen.share:.0%}), the rest is "
-            "only read"
+            f"  learnt: {seen.learnt:,} of {seen.tokens:,} tokens ({seen.share:.0%}); the rest is "
+            "context"
         )
     elif seen:
         out.print(f"  learnt: {seen.learnt:,} {seen.unit}, {seen.tokens:,} tokens")
@@ -86,7 +88,7 @@ def _labels(found: Preflight, out: Console) -> None:
 
 def _lengths(lengths: Lengths, out: Console) -> None:
     _head("lengths", out)
-    room = f", room for {lengths.most:,}" if lengths.most else ""
+    room = f", max_length {lengths.most:,}" if lengths.most else ""
     out.print(
         f"  median {lengths.median:,} tokens, 95% up to {lengths.percentile95:,}, "
         f"longest {lengths.longest:,}{room}"
@@ -94,7 +96,7 @@ def _lengths(lengths: Lengths, out: Console) -> None:
     width = lengths.longest / len(lengths.bins)
     for number, count in enumerate(lengths.bins):
         bar = "#" * round(_BAR * count / max(1, *lengths.bins))
-        over = "  over the room" if 0 < lengths.most < (number + 1) * width and count else ""
+        over = "  over max_length" if 0 < lengths.most < (number + 1) * width and count else ""
         out.print(f"  up to {round((number + 1) * width):>7,} {count:>8,}  {bar}{over}")
 
 
@@ -149,14 +151,14 @@ def _cost(found: Preflight, out: Console) -> None:
         f"{recipe['batch']} examples, learning rate {recipe['learning_rate']:g}"
     )
     out.print(
-        f"  about {duration(estimate.seconds)} in training and {duration(estimate.evaluating)} in "
-        f"evaluations, {estimate.memory_mb:,} MB of memory ({estimate.tokens_per_second:,.0f} "
-        f"tokens a second in {estimate.steps} steps tried)"
+        f"  about {duration(estimate.seconds)} of training and {duration(estimate.evaluating)} of "
+        f"evaluation, {estimate.memory_mb:,} MB of memory ({estimate.tokens_per_second:,.0f} "
+        f"tokens/s in {estimate.steps} trial steps)"
     )
     if packing and packing.holds:
         out.print(
-            f"  packing is proven: mean loss {packing.packed:.6g} end to end, {packing.alone:.6g} "
-            f"one by one; what neighbours change in it: {packing.leak:g}"
+            f"  packing is verified: mean loss {packing.packed:.6g} packed, {packing.alone:.6g} "
+            f"one by one; leak between neighbours: {packing.leak:g}"
         )
 
 

@@ -10,21 +10,21 @@ import typer
 
 from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
 
-app = typer.Typer(help="Look at the training runs of this workspace.")
+app = typer.Typer(help="List and show training runs.")
 
 
 @app.callback(invoke_without_command=True)
 def runs(
     context: typer.Context, as_json: JsonOption = False, workspace: WorkspaceOption = None
 ) -> None:
-    """Look at the training runs of this workspace; without a command, list them."""
+    """List and show training runs; without a command, list them."""
     if context.invoked_subcommand is None:
         _list(as_json=as_json, workspace=workspace)
 
 
 @app.command("list")
 def list_runs(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """List the runs, the newest first.
+    """List the runs, newest first.
 
     Example: moli runs list
     """
@@ -37,7 +37,7 @@ def show(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Show what a run was asked for, what came of it and where its report is.
+    """Show a run's recipe, its result and where its report is.
 
     Example: moli runs show 20260131-093000-a1b2
     """
@@ -56,7 +56,7 @@ def show(
         "step": f"{found.step:,} of {found.steps:,}",
         "model": found.model,
         "metrics": _metrics(found.metrics, every=True),
-        "begun": found.begun,
+        "started": found.begun,
         "report": found.report,
         "folder": found.folder,
     }
@@ -67,7 +67,7 @@ def show(
         for name, told in flat(values).items():
             out.print(f"  {name} {told}")
     if found.status in ("interrupted", "failed", "unfinished"):
-        out.print(f"Go on with: moli tune --resume {found.id}")
+        out.print(f"Resume with: moli tune --resume {found.id}")
 
 
 def _list(*, as_json: bool, workspace: Path | None) -> None:
@@ -85,7 +85,7 @@ def _list(*, as_json: bool, workspace: Path | None) -> None:
 
     table = Table(box=None)
     table.add_column("run", no_wrap=True)  # ids are there to be copied
-    for head in ("task", "base", "status", "step", "metric", "begun"):
+    for head in ("task", "base", "status", "step", "metric", "started"):
         table.add_column(head, overflow="fold")
     for each in found:
         status, step = each.status.replace("_", " "), f"{each.step:,}/{each.steps:,}"

@@ -27,7 +27,7 @@ def search(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Show the best passages, with the score of each side: words and meaning.
+    """Show the best passages, with their scores by words and by meaning.
 
     Example: moli search "how is fusion chosen" -n 3
     """

@@ -10,13 +10,15 @@ from moli.cli.output import WorkspaceOption, open_workspace
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address; default: the setting.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; default: the setting.")
+    ] = None,
     port: Annotated[
         int | None, typer.Option(help="Port, 0 for any free one; default: the setting.")
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Start the server: the page to ask on, and the API under /v1.
+    """Start the server: the web page, and the API under /v1.
 
     Example: moli serve --port 8000
     """

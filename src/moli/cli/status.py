@@ -41,7 +41,7 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
         typer.echo(f"{name:<12}  {report[name]}")
     if report["files_missing"]:
         typer.echo(
-            f"{report['files_missing']} files are no longer there; 'moli remove --missing' "
+            f"{report['files_missing']} files no longer exist; 'moli remove --missing' "
             "removes their documents."
         )
 

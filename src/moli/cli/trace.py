@@ -17,11 +17,13 @@ from moli.cli.output import (
 
 
 def trace(
-    trace_id: Annotated[str, typer.Argument(help="Its id, or the beginning of it.", metavar="ID")],
+    trace_id: Annotated[
+        str, typer.Argument(help="The trace's id, or the beginning of it.", metavar="ID")
+    ],
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Show how an answer came about: passages, scores, model, prompt and times.
+    """Show how an answer was produced: passages, scores, model, prompt and times.
 
     Example: moli trace 3f9c
     """

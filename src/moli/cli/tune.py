@@ -1,4 +1,4 @@
-"""`moli tune`: check a recipe, train what it says, or go on with a run."""
+"""`moli tune`: check a recipe, train it, or resume a run."""
 
 from __future__ import annotations
 
@@ -22,34 +22,32 @@ INTERRUPTED = 130  # what a shell gives for a program that Ctrl-C has stopped
 def tune(
     recipe: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="RECIPE", help="A YAML file; not needed where --set says everything."
-        ),
+        typer.Argument(metavar="RECIPE", help="A YAML file; not needed if --set gives everything."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Show what is known before training; train nothing.")
+        bool, typer.Option("--check", help="Check the recipe and its data; train nothing.")
     ] = False,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with this run from its checkpoint."),
+        typer.Option("--resume", metavar="RUN", help="Continue this run from its checkpoint."),
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A value of the recipe, as epochs=3; may be repeated."),
+        typer.Option("--set", help="A value of the recipe, such as epochs=3; may be repeated."),
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Train on this Ray cluster, as HOST:6379 or local."),
+        typer.Option(metavar="ADDRESS", help="Train on this Ray cluster: HOST:6379, or local."),
     ] = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Train a model as a recipe says, and keep it in the workspace.
+    """Train a model from a recipe, and store it in the workspace.
 
-    --check reads the data, builds the model and takes a few steps that are thrown away, and tells
-    what is wrong with any row, what is learnt, how long it will take and where the result can be
-    served. It ends with 1 if the recipe cannot be trained. Ctrl-C stops a run after its step; it
-    ends with 130, and goes on with --resume.
+    --check reads the data, builds the model, takes a few trial steps, and reports bad rows, what
+    the model will learn from, how long training will take and where the result can be served. It
+    exits with 1 if the recipe cannot be trained. Ctrl-C stops a run after the current step. It
+    exits with 130; continue with --resume.
 
     Example: moli tune recipe.yaml --check
     """
@@ -57,9 +55,9 @@ def tune(
     warnings.simplefilter("ignore")
     if resume:
         if recipe or check or changes:
-            raise typer.BadParameter("a run has its recipe already", param_hint="--resume")
+            raise typer.BadParameter("a run already has its recipe", param_hint="--resume")
         if ray:
-            raise typer.BadParameter("a run on Ray goes on by itself", param_hint="--ray")
+            raise typer.BadParameter("a run on Ray resumes by itself", param_hint="--ray")
         with open_workspace(workspace) as opened:
             _train(opened, resume, as_json=as_json)
         return
@@ -131,7 +129,7 @@ def _train(workspace: Workspace, what: Recipe | str, *, as_json: bool) -> None:
 
 
 def _finish(result: Result, *, as_json: bool) -> None:
-    """Tell what came of a run, and how to go on if it was interrupted."""
+    """Print a run's result, and how to resume it if it was interrupted."""
     from moli.training.distributed import join
 
     if join().rank:  # the first process tells it
@@ -151,22 +149,22 @@ def _show(result: Result) -> None:
     out, facts = console(), result.facts
     if result.status == "interrupted":
         out.print(f"Interrupted after step {facts['step']:,}; nothing is lost.")
-        out.print(f"Go on with: moli tune --resume {result.run}")
+        out.print(f"Resume with: moli tune --resume {result.run}")
         return
     out.print(result.model, style="bold")
     metrics = ", ".join(f"{name} {figure(value)}" for name, value in facts["metrics"].items())
     rates = (
-        f"{facts['examples_per_second']:,} examples and {facts['tokens_per_second']:,} tokens a "
-        f"second, {facts['peak_memory_mb']:,} MB at most"
+        f"{facts['examples_per_second']:,} examples/s, {facts['tokens_per_second']:,} tokens/s, "
+        f"{facts['peak_memory_mb']:,} MB at most"
     )
-    left = {"malformed": "malformed", "cut": "cut", "overlap_removed": "held out as well"}
+    left = {"malformed": "malformed", "cut": "truncated", "overlap_removed": "also held out"}
     notes = [f"{facts[name]:,} {told}" for name, told in left.items() if facts.get(name)]
     rows = {
-        "metrics": metrics or "none, as nothing is held out",
+        "metrics": metrics or "none: nothing is held out",
         "best": f"at step {facts['best_step']:,} of {facts['step']:,}" if metrics else "",
-        "time": f"{duration(facts['seconds'])} in training{_against(facts)}",
+        "time": f"{duration(facts['seconds'])} of training{_against(facts)}",
         "rates": rates,
-        "rows": f"{', '.join(notes)}; 'moli tune --check' tells which" if notes else "",
+        "rows": f"{', '.join(notes)}; 'moli tune --check' lists them" if notes else "",
         "report": str(result.folder / PAGE),
     }
     for name, told in rows.items():

@@ -87,7 +87,7 @@ def confusion_matrix(
         columns = [number[label] for label in predicted]
     except KeyError as error:
         raise InputError(
-            f"{error} is not among the labels", fix=f"Known are: {', '.join(map(str, number))}."
+            f"{error} is not among the labels", fix=f"Known labels: {', '.join(map(str, number))}."
         ) from None
     size = len(number)
     cells = np.asarray(rows, np.int64) * size + np.asarray(columns, np.int64)

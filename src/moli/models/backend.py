@@ -77,11 +77,11 @@ def check_request(request: Request, places: int, adapters: Container[str]) -> No
     """
     length = len(request.ids)
     if not length:
-        raise InputError("the prompt has no tokens", fix="Say something.")
+        raise InputError("the prompt has no tokens", fix="Write something.")
     if length >= places:
         raise InputError(
-            f"the prompt has {length:,} tokens, and the model has places for {places:,} with its "
-            "answer",
+            f"the prompt has {length:,} tokens, but the model has room for {places:,}, including "
+            "the answer",
             fix="Shorten it.",
         )
     if request.adapter and request.adapter not in adapters:
@@ -118,7 +118,7 @@ def complete(
         done.acquire()
     answers = [completion(row, each) for row, each in zip(rows, told, strict=True)]
     if any(each.reason not in ("stop", "length") for each in answers):
-        raise ModelError("the model failed to answer", fix="Look into the log.")
+        raise ModelError("the model failed to answer", fix="See the log.")
     return answers
 
 

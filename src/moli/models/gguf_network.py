@@ -54,7 +54,7 @@ class Context:
             raise ModelError(
                 f"llama.cpp cannot hold {options.n_ctx:,} tokens of it ({reason()})",
                 where=str(model.file),
-                fix="Free memory, or use a file of fewer bits.",
+                fix="Free memory, or use a file with fewer bits.",
             )
         weakref.finalize(self, _free, self.pointer, model).atexit = False  # as there
         self.memory = self._llama.llama_get_memory(self.pointer)
@@ -90,7 +90,7 @@ class Context:
             raise ModelError(
                 f"llama.cpp failed with status {status} ({reason()})",
                 where=str(self._model.file),
-                fix="Ask again; if it fails again, use another file.",
+                fix="Try again; if it keeps failing, use another file.",
             )
         shape = int(asked.sum()), self._words
         if not shape[0]:
@@ -107,9 +107,9 @@ class Context:
     def restore(self, data: Any) -> None:
         if not self._llama.llama_state_set_data(self.pointer, data, len(data)):
             raise ModelError(
-                f"llama.cpp cannot take over what was read ({reason()})",
+                f"llama.cpp cannot restore what was read ({reason()})",
                 where=str(self._model.file),
-                fix="Ask again.",
+                fix="Try again.",
             )
 
 
@@ -222,7 +222,7 @@ class GgufNetwork:
 
     def check(self, adapter: Adapter) -> None:
         raise ModelError(
-            "a GGUF file takes no adapters, since llama.cpp has the same for all rows of a pass",
+            "a GGUF file takes no adapters: llama.cpp has the same for all rows of a batch",
             where=adapter.name,
             fix="Serve it on the base that it was trained on, or merge it (moli models export "
             "NAME FOLDER --merge) and convert that.",
@@ -249,9 +249,9 @@ def load_gguf(name: str) -> GgufNetwork:
     size, free = file.stat().st_size, available_memory()
     if size > free and not library().llama_supports_gpu_offload():
         raise ModelError(
-            f"it takes {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free",
+            f"it needs {size / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free",
             where=f"gguf:{name}",
-            fix="Free memory, or use a file of fewer bits.",
+            fix="Free memory, or use a file with fewer bits.",
         )
     return GgufNetwork(Model(file))
 
@@ -267,7 +267,7 @@ def _place_bytes(model: Model) -> int:
     context = None if odd else Context(model, _FIRST, 1)
     if context is None or not context.memory:
         raise ModelError(
-            "not a model that goes on writing",
+            "not a causal language model",
             where=str(model.file),
             fix="Name a language model.",
         )

@@ -96,7 +96,9 @@ def load_local(reference: str, bases: Bases | None = None) -> LocalChat | Transl
         config = load_config(reference)
         if is_encoder(config):
             raise ModelError(
-                "an encoder, which does not write", where=reference, fix="Name a language model."
+                "an encoder, which cannot generate text",
+                where=reference,
+                fix="Name a language model.",
             )
         if config.is_encoder_decoder:
             return TranslatingChat(reference)

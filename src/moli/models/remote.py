@@ -76,6 +76,6 @@ class RemoteChat:
             raise ModelError(
                 "the server's answer is not a chat completion",
                 where=self.name,
-                fix="Check that the address ends where the API begins, as in /v1.",
+                fix="Check that the address is the base URL of the API, usually ending in /v1.",
             ) from error
         return str(content or "")

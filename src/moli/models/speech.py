@@ -106,7 +106,7 @@ class _Whisper:
         config = load_config(reference)
         if config.model_type != "whisper":
             raise ModelError(
-                f"a model of the kind {config.model_type}, which does not write down speech here",
+                f"a model of the kind {config.model_type}, which is not supported for speech",
                 where=reference,
                 fix=_OF_ITS_KIND,
             )
@@ -117,9 +117,9 @@ class _Whisper:
         settings = model.generation_config
         if not hasattr(settings, "no_timestamps_token_id"):
             raise ModelError(
-                "its generation_config.json does not tell the tokens of times",
+                "its generation_config.json lacks the timestamp tokens",
                 where=reference,
-                fix="Put the file of the Whisper model that it was tuned from there.",
+                fix="Copy the file from the Whisper model that it was tuned from.",
             )
         self._model = model.to("cuda" if cuda else "cpu").eval()
         self._tokenizer = load_tokenizer(reference)
@@ -221,12 +221,12 @@ def read_sound(file: BinaryIO, rate: int) -> NDArray[np.float32]:
             sound, found = _mono(opened), opened.samplerate
     except soundfile.SoundFileError as error:
         told = getattr(error, "error_string", str(error)).rstrip(".")
-        what = f"no sound can be read from it ({told})"
+        what = f"no audio can be read from it ({told})"
         raise _unusable(what, "Send WAV, FLAC, OGG or MP3.") from error
     if not len(sound):
-        raise _unusable("there is no sound in it", "Send a file with speech.")
+        raise _unusable("it contains no audio", "Send a file with speech.")
     if not np.abs(sound).max() < _LOUDEST:  # which is also so for what is no number
-        raise _unusable("it has samples that no sound has", "Write the file anew.")
+        raise _unusable("it has invalid samples", "Save the file again.")
     return resample(sound, found, rate)
 
 
@@ -235,8 +235,8 @@ def _mono(opened: Any) -> NDArray[np.float32]:
     rate = opened.samplerate
     slowest, fastest = _RATES
     if not slowest <= rate <= fastest:
-        fix = f"Send one of {slowest} to {fastest}, as 16000."
-        raise _unusable(f"it has {rate} samples a second", fix)
+        fix = f"Send one with {slowest} to {fastest}, such as 16000."
+        raise _unusable(f"it has {rate} samples per second", fix)
     most = MAX_SECONDS * min(rate, _USUAL)
     block = max(1, _BLOCK // opened.channels)
     pieces, count = [np.empty(0, np.float32)], 0

@@ -276,7 +276,7 @@ def _arguments(call: ToolCall) -> dict[str, Any]:
         arguments = None
     if not isinstance(arguments, dict):
         raise InputError(
-            f"the arguments of a call of '{call.name}' are no JSON object",
+            f"the arguments of a call of '{call.name}' are not a JSON object",
             where="messages",
             fix="Pass them as the model wrote them.",
         )

@@ -43,7 +43,7 @@ def folder_of(reference: str) -> str:
         )
     if parsed.scheme != "builtin":
         raise ModelError(
-            "not a model whose weights are at hand",
+            "not a model with local weights",
             where=reference,
             fix="Name a folder, org/name, builtin:minilm or builtin:starter.",
         )

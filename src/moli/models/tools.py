@@ -236,7 +236,7 @@ def call_form(
     from moli.models.engine.grammar import inlined
 
     if not tools:
-        raise InputError("there is no tool that could be called", fix="Offer one.")
+        raise InputError("there is no tool to call", fix="Offer one.")
 
     def rule(name: str, text: str) -> str:
         return f"{name}: " + (f"<[{added[text]}]>" if text in added else json.dumps(text))

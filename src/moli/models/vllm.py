@@ -199,11 +199,11 @@ class RemoteBackend:
                 error = error_in(response)
                 if stream.request.adapter and self._desk.server.lost in error["message"]:
                     raise _LostError
-                raise ModelError(f"it refused with {response.status_code}, {kind_of(error)}")
+                raise ModelError(f"it responded with {response.status_code}, {kind_of(error)}")
             async for event in events(response):
                 stream.begun = True
                 if "error" in event:
-                    raise ModelError(f"it broke off with {kind_of(event['error'])}")
+                    raise ModelError(f"it stopped with {kind_of(event['error'])}")
                 stream.cached = cached_of(event.get("usage")) or stream.cached
                 for choice in event["choices"]:
                     delta = delta_of(choice, stream.request.sampling.logprobs)
@@ -212,7 +212,7 @@ class RemoteBackend:
                     else:
                         stream.hear(delta)
         if last is None:
-            raise ModelError("the stream has no end")
+            raise ModelError("the stream ended early")
         return last
 
     def _ended(self, stream: Stream, task: asyncio.Task[Delta]) -> None:

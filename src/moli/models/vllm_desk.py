@@ -94,7 +94,7 @@ class Desk:
         version = str(self._get(self.server.version).get("version", ""))
         places = found.get("max_model_len")
         if not places:
-            raise self._error("it does not tell max_model_len", f"Install a newer {name}.")
+            raise self._error("it does not report max_model_len", f"Install a newer {name}.")
         return Facts(version, str(found["id"]), int(places), self._loads(version))
 
     def load(self, name: str, folder: Path) -> None:
@@ -108,7 +108,7 @@ class Desk:
         config = read_json(folder / "adapter_config.json") or {}
         if odd := next(filter(config.get, self.server.misread), ""):
             raise ModelError(
-                f"{self.server.name} passes over '{odd}', and would serve another adapter",
+                f"{self.server.name} ignores '{odd}', and would serve a different adapter",
                 where=str(folder),
                 fix=_MERGE,
             )
@@ -132,7 +132,7 @@ class Desk:
         """The base, under each of its names, and the adapters."""
         cards = self._get("/v1/models").get("data")
         if not isinstance(cards, list) or not all(isinstance(e, dict) and "id" in e for e in cards):
-            raise self._error("its answer is no list of models", "Check the address.")
+            raise self._error("its answer is not a list of models", "Check the address.")
         return cards
 
     def _loads(self, version: str) -> bool | None:
@@ -152,7 +152,7 @@ class Desk:
         if missing := sorted(self.server.known - known):
             name, oldest = self.server.name, self.server.oldest
             raise self._error(
-                f"{name} {version} does not know {', '.join(missing)}",
+                f"{name} {version} does not support {', '.join(missing)}",
                 f"Install {name} {oldest} or newer.",
             )
         return self.server.load in told["paths"]
@@ -182,7 +182,8 @@ class Desk:
             ) from error
         if response.status_code in (401, 403):
             raise self._error(
-                f"{self.server.name} wants another key", "Give the one that it was started with."
+                f"{self.server.name} expects a different key",
+                "Use the one that it was started with.",
             )
         return response
 

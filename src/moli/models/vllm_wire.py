@@ -60,7 +60,7 @@ def _vllm(base: str, request: Request) -> dict[str, Any]:
     sampling = request.sampling
     if len(sampling.stop) > _STOPS:
         raise InputError(
-            f"{len(sampling.stop)} stop texts, and vLLM takes {_STOPS}", fix="Give fewer."
+            f"{len(sampling.stop)} stop strings, but vLLM accepts {_STOPS}", fix="Give fewer."
         )
     fields: dict[str, Any] = {"model": request.adapter or base, "top_k": sampling.top_k}
     if sampling.logprobs is not None:
@@ -76,13 +76,13 @@ def _sglang(base: str, request: Request) -> dict[str, Any]:
     sampling = request.sampling
     if sampling.logprobs:
         raise InputError(
-            "SGLang tells other tokens by their text, which may be that of several",
+            "SGLang identifies other tokens by their text, which several may share",
             fix="Ask for logprobs without alternatives, or serve with vLLM.",
         )
     form = sampling.form or Form()
     if form.lark:
         raise InputError(
-            "SGLang reads no grammars in Lark, as calls of tools have to follow",
+            "SGLang does not support Lark grammars, which tool calls have to follow",
             fix="Leave the choice of tools to the model, or serve with vLLM.",
         )
     told = {"lora_path": request.adapter, "json_schema": form.schema, "regex": form.regex}

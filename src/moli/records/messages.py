@@ -9,7 +9,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 STRICT_JSON = json.JSONDecoder(parse_constant=_refuse)  # Python reads NaN and Infinity otherwise

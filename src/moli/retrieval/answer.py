@@ -25,7 +25,7 @@ from moli.workspace.filter import Filter
 
 QUOTES = "quotes"  # what a trace names as its model when none was used
 _NO_ANSWER = {
-    "en": "The documents do not hold an answer to this question.",
+    "en": "Your documents do not answer this question.",
     "zh": "文档中没有这个问题的答案。",
 }
 _MAX_QUESTION = 4000
@@ -144,7 +144,7 @@ def _checked(question: str) -> str:
     if len(question) > _MAX_QUESTION:
         raise InputError(
             f"the question has {len(question)} characters, more than {_MAX_QUESTION}",
-            fix="Shorten it; longer texts are added as documents.",
+            fix="Shorten it, or add longer texts as documents.",
         )
     return question
 

@@ -134,7 +134,7 @@ class Access:
             return
         if scope.get("method") == "POST" and (wait := self._rates.take(caller.key)):
             seconds = math.ceil(wait)
-            message = f"too many requests; ask again in {seconds} s"
+            message = f"too many requests; try again in {seconds} s"
             response = error_response(429, message, "rate_limit_exceeded")
             response.headers["Retry-After"] = str(seconds)
             await response(scope, receive, send)
@@ -151,7 +151,7 @@ def check_public(keys: KeyStore, host: str) -> None:
     """
     if not keys.good():
         raise SettingsError(
-            "others would reach the server, and it has no key",
+            "others could reach the server, but it has no key",
             where=host,
             fix="Make one: moli key add NAME --admin. Or listen on 127.0.0.1.",
         )
@@ -169,7 +169,7 @@ def _refusal(scope: Scope) -> ASGIApp:
         return WebSocketClose(1008)
     if scope["method"] == "GET" and scope["path"] == "/":
         return RedirectResponse(SIGN_IN, 303)
-    message = "no key that is good; send 'Authorization: Bearer KEY' with one of 'moli key add'"
+    message = "no valid key; send 'Authorization: Bearer KEY' with one from 'moli key add'"
     response = error_response(401, message, "invalid_api_key")
     response.headers["WWW-Authenticate"] = "Bearer"
     return response

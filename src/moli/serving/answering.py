@@ -89,8 +89,8 @@ class Answering:
             if served.backend.waiting + more >= self._settings.queue:
                 raise BusyError(
                     _RETRY,
-                    f"{served.backend.waiting} answers wait for this model already",
-                    fix=f"Ask again in {_RETRY} s, and for {self._settings.queue} at most.",
+                    f"{served.backend.waiting} answers are already waiting for this model",
+                    fix=f"Try again in {_RETRY} s, and ask for {self._settings.queue} at most.",
                 )
             prompts = [ids for ids in _prompts(wanted, served) for _ in range(wanted.count)]
             samplings = [

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from moli.serving.models import Offered
 
 
-_AS = "See only as these groups do; more than one's own cannot be seen"
+_AS = "See only what these groups may see; other groups than one's own add nothing"
 Groups = Annotated[list[Name] | None, Field(max_length=1000, description=_AS)]
 
 
@@ -181,7 +181,7 @@ async def health() -> dict[str, str]:
 def metrics(request: Request, caller: Who) -> Response:
     """Numbers for Prometheus, for admins."""
     if not caller.admin:
-        raise AccessError("only an admin may read the metrics", fix="Use such a key.")
+        raise AccessError("only an admin may read the metrics", fix="Use an admin key.")
     return Response(request.app.state.meters.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
@@ -191,9 +191,9 @@ def _elsewhere(settings: Settings) -> Elsewhere | None:
         return None
     if not settings.model:
         raise SettingsError(
-            f"backend is {settings.backend}, and model is empty",
+            f"backend is {settings.backend}, but model is empty",
             where="moli.toml",
-            fix="Set model to the name of the base that the server has.",
+            fix="Set model to the name of the base that the server runs.",
         )
     timeout = settings.timeout_seconds
     return Elsewhere(settings.model, settings.backend, settings.backend_url, timeout)
@@ -236,8 +236,8 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
     state.encoders = Encoders(workspace, state.library.encoder)
     state.transcribing = Transcribing(settings)
     state.answering = Answering(workspace, state.bases, state.meters)
-    state.meters.watch("moli_waiting", "Answers that wait", state.bases.waiting)
-    state.meters.watch("moli_working", "Answers under way", state.bases.working)
+    state.meters.watch("moli_waiting", "Answers waiting for a model", state.bases.waiting)
+    state.meters.watch("moli_working", "Answers being written", state.bases.working)
     for each in (completions, responses, embeddings, reranking, audio, feedback):
         app.include_router(each.router)
     app.include_router(router)

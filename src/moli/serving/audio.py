@@ -26,7 +26,7 @@ _RETRY = 30  # seconds after which a full queue is worth another try
 
 def _whole(stream: bool) -> bool:
     if stream:
-        raise ValueError("what is said is told at once; leave it out")
+        raise ValueError("transcriptions are not streamed; leave it out")
     return stream
 
 
@@ -35,7 +35,7 @@ class TranscriptionRequest(Body):
 
     file: Annotated[UploadFile, Field(description="WAV, FLAC, OGG or MP3")]
     model: Name = ""
-    language: Annotated[Text, Field(max_length=20, description="Its code, as en")] = ""
+    language: Annotated[Text, Field(max_length=20, description="Its code, such as en")] = ""
     prompt: Annotated[Text, Field(max_length=10_000)] = ""
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
     temperature: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -76,8 +76,8 @@ class Transcribing:
         if self._asked > self._most:  # one of them is being heard
             raise BusyError(
                 _RETRY,
-                f"{self._most} files wait for the speech model already",
-                fix=f"Ask again in {_RETRY} s.",
+                f"{self._most} files are already waiting for the speech model",
+                fix=f"Try again in {_RETRY} s.",
             )
         self._asked += 1
         try:

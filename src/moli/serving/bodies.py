@@ -21,7 +21,7 @@ from moli.serving.asked import Wanted
 def _storable(text: str) -> str:
     # JSON can write half of a surrogate pair and a null character; a database can store neither.
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("holds a character that cannot be stored")
+        raise ValueError("contains a character that cannot be stored")
     return text
 
 
@@ -269,9 +269,9 @@ def check_together(form: Form | None, tools: Sequence[Tool], choice: str) -> Non
     """
     if form and tools and choice == "auto":
         raise InputError(
-            "an answer of a form cannot call tools at will",
+            "an answer with a set format cannot choose to call tools",
             where="tool_choice",
-            fix="Give none or required, or leave the form out.",
+            fix="Use none or required, or leave the format out.",
         )
 
 
@@ -286,8 +286,10 @@ def must_call(tools: Sequence[Tool], choice: str) -> tuple[str, ...]:
     names = tuple(each.name for each in tools)
     chosen = names if choice == "required" else tuple(n for n in names if n == choice)
     if not chosen:
-        what = "tools are to be called" if choice == "required" else f"'{choice}' is to be called"
-        raise InputError(f"{what}, and are not given", where="tool_choice", fix="Add to 'tools'.")
+        what = (
+            "there is no tool to call" if choice == "required" else f"there is no tool '{choice}'"
+        )
+        raise InputError(what, where="tool_choice", fix="Add it to 'tools'.")
     return chosen
 
 

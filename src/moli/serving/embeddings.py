@@ -26,7 +26,7 @@ def _as_list(value: Any) -> Any:
     if isinstance(value, str):
         return [value]
     if isinstance(value, list) and value and isinstance(value[0], int | list):
-        raise ValueError("token ids are not read, for each model has its own; send the texts")
+        raise ValueError("token ids are not accepted, as each model has its own; send the texts")
     return value
 
 
@@ -36,7 +36,9 @@ class EmbeddingsRequest(Body):
     model: Name = ""
     input: Annotated[
         list[Annotated[Text, Field(min_length=1)]],
-        Field(min_length=1, max_length=2048, description="One may stand without the list"),
+        Field(
+            min_length=1, max_length=2048, description="A single text may be given without a list"
+        ),
         BeforeValidator(_as_list),
     ]
     encoding_format: Literal["float", "base64"] = "float"
@@ -70,7 +72,7 @@ def _shortened(vectors: NDArray[np.float32], dimensions: int | None) -> NDArray[
         return vectors
     if dimensions > most:
         raise InputError(
-            f"the model has {most} dimensions, and {dimensions} were asked for",
+            f"the model has {most} dimensions, but {dimensions} were asked for",
             where="dimensions",
             fix="Ask for fewer, or leave it out.",
         )

@@ -129,7 +129,7 @@ class Encoders:
             raise NotFoundError(error.what, error.where, self._choice(tasks)) from error
         if stored.manifest.task not in tasks:
             raise InputError(
-                f"'{name}' is a model of the task {stored.manifest.task}, and one of "
+                f"'{name}' is a model for {stored.manifest.task}, but one for "
                 f"{' or '.join(tasks)} is needed",
                 fix=self._choice(tasks),
             )
@@ -138,7 +138,7 @@ class Encoders:
     def _choice(self, tasks: Sequence[str]) -> str:
         fitting = [each for each in self._store.list() if each.manifest.task in tasks]
         names = [self._encoder.name, *(alias for each in fitting for alias in each.aliases)]
-        return f"Ask for {' or '.join(names)}, or train one: task: {tasks[0]} for 'moli tune'."
+        return f"Ask for {' or '.join(names)}, or train one with 'moli tune' and task: {tasks[0]}."
 
     def _read(
         self, stored: StoredModel, examples: Sequence[Example]

@@ -78,7 +78,7 @@ def given(
     """List what was said, the oldest first; of the caller's tenant, for its admins."""
     caller: Caller = request.state.caller
     if not caller.admin:
-        raise AccessError("only an admin may read what others said", fix="Use such a key.")
+        raise AccessError("only an admin may list feedback", fix="Use an admin key.")
     workspace: Workspace = request.app.state.workspace
     found = workspace.feedback.list(tenant=caller.tenant, after=after, limit=limit)
     return {"object": "list", "data": found, "has_more": len(found) == limit}

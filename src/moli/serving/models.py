@@ -118,9 +118,9 @@ class Models:
         made = stored.manifest
         if made.task not in GENERATIVE:
             raise InputError(
-                f"a model of the task {made.task}, which does not write",
+                f"a model for {made.task}, which does not generate text",
                 where=name,
-                fix="Ask one that was tuned for 'instruction'.",
+                fix="Use one that was tuned for 'instruction'.",
             )
         if made.method == "full":
             self._check(stored, weights=False)

@@ -36,7 +36,7 @@ class Meters:
             registry=self._registry,
         )
         self._tokens = Counter(
-            "moli_tokens", "Tokens by what was done with them", ("model", "kind"),
+            "moli_tokens", "Tokens, by kind", ("model", "kind"),
             registry=self._registry,
         )  # fmt: skip
         self._first = Histogram(

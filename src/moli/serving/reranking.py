@@ -40,7 +40,7 @@ class RerankRequest(Body):
     query: Said
     documents: Annotated[
         list[Annotated[Document, BeforeValidator(_as_document)]],
-        Field(min_length=1, max_length=1000, description="Each may be its text alone"),
+        Field(min_length=1, max_length=1000, description="Each may be a plain text"),
     ]
     top_n: Annotated[int, Field(ge=1)] | None = None
     return_documents: bool = False

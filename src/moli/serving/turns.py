@@ -32,7 +32,9 @@ class Turns:
         """
         if not self._left.acquire(blocking=False):
             raise BusyError(
-                _RETRY, "too many wait for an answer already", fix=f"Ask again in {_RETRY} s."
+                _RETRY,
+                "too many requests are already waiting for an answer",
+                fix=f"Try again in {_RETRY} s.",
             )
         try:
             yield

@@ -77,7 +77,7 @@ def segment_attention(
     window = options.get("sliding_window") or 0
     if window and not causal:
         if window < max(end - begin for begin, end in pairwise([0, *ends])):
-            raise NotImplementedError("a window that looks both ways is not computed by segments")
+            raise NotImplementedError("a bidirectional window is not computed per segment")
         window = 0
     dropout = float(options.get("dropout") or 0.0)
     rows = []
@@ -93,7 +93,7 @@ def segment_attention(
 def _refuse(options: Mapping[str, Any], *unknown: str) -> None:
     for name in unknown:
         if options.get(name) is not None:
-            raise NotImplementedError(f"attention with {name} is not computed by segments")
+            raise NotImplementedError(f"attention with {name} is not computed per segment")
 
 
 Pattern = tuple[bool, int, float]  # causal; keys that a query sees, 0 for all; dropout

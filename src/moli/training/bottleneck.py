@@ -62,7 +62,7 @@ def add_bottlenecks(
     ]
     if not places:
         raise InputError(
-            "no feed-forward block is known in this model",
+            "this model has no known feed-forward block",
             where=type(model).__name__,
             fix="Use method: lora.",
         )

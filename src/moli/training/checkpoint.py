@@ -91,7 +91,7 @@ def load(folder: Path) -> tuple[Progress, dict[str, torch.Tensor], dict[str, tor
         raise InputError(
             f"the checkpoint cannot be read ({error})",
             where=str(path),
-            fix="Delete the run's folder and begin anew.",
+            fix="Delete the run's folder and start again.",
         ) from error
     torch.set_rng_state(tensors["random/cpu"])
     if "random/cuda" in tensors and torch.cuda.is_available():

@@ -80,7 +80,7 @@ def read_data(recipe: Recipe, accepts: tuple[type, ...]) -> Data:
     kept = tuple(each for each in train if content(each.example) not in judged)
     if not kept:
         raise InputError(
-            "no example is left to learn from", where=str(recipe.data), fix="Add examples."
+            "no training examples are left", where=str(recipe.data), fix="Add examples."
         )
     pictures = [
         each.example.path for each in (*train, *held_out) if isinstance(each.example, LabelledImage)
@@ -169,23 +169,23 @@ def check_dataset(dataset: Dataset, recipe: Recipe, accepts: tuple[type, ...]) -
         raise InputError(
             f"{len(dataset.malformed)} of {rows} rows are malformed:\n  {shown}\n ",
             where=str(dataset.path),
-            fix="Correct them; 'moli tune --check' lists all.",
+            fix="Correct them; 'moli tune --check' lists them all.",
         )
     first = dataset.examples[0]
     if not isinstance(first.example, accepts):
         wanted = " or ".join(each.__name__.lower() for each in accepts)
         raise InputError(
-            f"a row is read as a {type(first.example).__name__.lower()} example; "
-            f"the task {recipe.task} learns from {wanted} examples",
+            f"the rows are {type(first.example).__name__.lower()} examples, but "
+            f"the task {recipe.task} needs {wanted} examples",
             where=first.where,
-            fix="Choose another task, or say which column is which with 'columns'.",
+            fix="Choose another task, or map the columns with 'columns'.",
         )
     for each in dataset.examples:
         if not isinstance(each.example, accepts):
             raise InputError(
-                "this row is another kind of example than the first",
+                "this row is a different kind of example from the first",
                 where=each.where,
-                fix="Keep them in files of their own.",
+                fix="Keep each kind in its own data set.",
             )
 
 

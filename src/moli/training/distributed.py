@@ -145,7 +145,7 @@ def _check(model: torch.nn.Module) -> None:
         )
     if any(not each.is_floating_point() for each in model.parameters()):
         raise InputError(
-            "weights in 4 bits cannot be divided among processes",
+            "4-bit weights cannot be sharded across processes",
             where="method",
             fix="Use method: lora, or train in one process.",
         )

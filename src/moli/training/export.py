@@ -30,8 +30,8 @@ _CONFIG = "adapter_config.json"
 TOLERANCE = 1e-4
 _UNMERGED = {
     "adapter": "bottleneck layers are not linear",
-    "prefix": "a prefix is no weight of the base",
-    "prompt": "a prompt is no weight of the base",
+    "prefix": "a prefix is not part of the base's weights",
+    "prompt": "a prompt is not part of the base's weights",
 }
 _LENGTHS = (3, 9, 17, 30)  # of the probes, in tokens
 
@@ -72,13 +72,11 @@ def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> Exporte
 
     Raises:
         InputError: the folder is not empty, or the adapter cannot be merged.
-        ModelError: the base is not what it was, or the merged model answers otherwise.
+        ModelError: the base has changed, or the merged model's outputs differ.
         WorkspaceError: the files cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            "there is something already", where=str(folder), fix="Name a new or empty folder."
-        )
+        raise InputError("it already exists", where=str(folder), fix="Name a new or empty folder.")
     recipe = recipe_of(stored)
     merging = merge and recipe.method != "full"
     if merging and (why := _UNMERGED.get(str(recipe.method))):
@@ -100,7 +98,7 @@ def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> Exporte
         raise WorkspaceError(
             f"it cannot be written ({error.strerror or error})",
             where=str(folder),
-            fix="Check the space on the disk and who may write there.",
+            fix="Check the disk space and the folder's permissions.",
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -125,10 +123,10 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
     task.recall(stored.folder)
     if task.unlike:
         raise InputError(
-            f"merged, it would answer otherwise in other programs: {task.unlike}",
+            f"once merged, it would give different answers in other programs: {task.unlike}",
             where=stored.name,
-            fix="Use it through Moli, export it without --merge, or tune a base that is no "
-            "sentence encoder.",
+            fix="Use it through Moli, export it without --merge, or train on a base that is "
+            "not a sentence encoder.",
         )
     adapted: Any = task.restore(stored.folder, torch.float32)
     probes = _probes(plain(adapted))
@@ -154,7 +152,7 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
     off = parity.written if read.dtype == torch.float32 == precision else parity.exact
     if not max(off, exact) <= TOLERANCE * largest:  # nor if it is no number
         raise ModelError(
-            f"the merged model answers otherwise than the adapter in its base: an output is off by "
+            f"the merged model's outputs differ from the unmerged adapter's: one is off by "
             f"{max(off, exact):.2g}",
             where=stored.name,
             fix="Export it without --merge.",

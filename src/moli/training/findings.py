@@ -52,13 +52,13 @@ def findings_of(found: Preflight, data: Data, *, packs: bool) -> Iterator[Findin
         yield Finding(
             "warning",
             f"the chat template: {problem}",
-            "Look at the tokens shown below; give another with 'template: FILE'.",
+            "Look at the tokens shown below, or set another template with 'template: FILE'.",
         )
     if found.packing and packs and not found.packing.holds and found.packing.reason:
         yield Finding(
             "note",
             f"examples are padded, not packed ({found.packing.reason})",
-            "The result is the same; it takes longer.",
+            "The result is the same, but training takes longer.",
         )
 
 
@@ -67,7 +67,7 @@ def _of_memory(found: Preflight) -> Iterator[Finding]:
     if found.estimate and found.estimate.memory_mb > 0.9 * there:
         yield Finding(
             "warning",
-            f"{found.estimate.memory_mb:,} MB of memory are needed, and the machine has {there:,}",
+            f"{found.estimate.memory_mb:,} MB of memory are needed, but the machine has {there:,}",
             "Use method: lora, a smaller batch, or a smaller max_length.",
         )
 
@@ -90,27 +90,27 @@ def _of_rows(found: Preflight) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"{_examples(len(rows.cut))} too long: {tokens:,} tokens are cut off",
-            f"Raise max_length, which is {lengths.most:,}; the longest has {lengths.longest:,}. "
-            "Or divide them.",
+            f"Raise max_length ({lengths.most:,}; the longest has {lengths.longest:,} tokens), or "
+            "split the examples.",
             tuple(each.where for each in rows.cut),
         )
     reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
     for each in rows.dropped:
         reasons[each.what, each.fix].append(each.where)
     for (what, fix), places in reasons.items():
-        yield Finding("warning", f"{_examples(len(places))} left out: {what}", fix, tuple(places))
+        yield Finding("warning", f"{_examples(len(places))} dropped: {what}", fix, tuple(places))
     if lengths and rows.held_out and not rows.judged:
         yield Finding(
             "warning",
-            "nothing that is held out can be judged, so the last weights are kept, not the best",
+            "no held-out example can be evaluated, so the last weights are kept instead of the best",
             "Hold out other examples.",
         )
     if supervision and supervision.unended:
         yield Finding(
             "warning",
-            f"{_examples(len(supervision.unended))} without a learnt end, so from them the model "
-            "does not learn to stop",
-            "They are cut, or the template writes no end of a turn: raise max_length, or give "
+            f"{_examples(len(supervision.unended))} without a learnt end, so the model does not "
+            "learn to stop from them",
+            "They are truncated, or the template does not end a turn: raise max_length, or use "
             "another template.",
             supervision.unended,
         )
@@ -118,8 +118,8 @@ def _of_rows(found: Preflight) -> Iterator[Finding]:
 
 def _of_repetitions(found: Repetitions, kept: int) -> Iterator[Finding]:
     for groups, what, fix in (
-        (found.exact, "there more than once", "Keep one of each, unless it is to weigh more."),
-        (found.near, "the same but for case, spaces and punctuation", "Keep one of each."),
+        (found.exact, "duplicated", "Keep one of each, unless the repetition is intended."),
+        (found.near, "the same apart from case, spaces and punctuation", "Keep one of each."),
     ):
         more = sum(len(each) - 1 for each in groups)
         if more:
@@ -128,16 +128,16 @@ def _of_repetitions(found: Repetitions, kept: int) -> Iterator[Finding]:
     if found.contradicting:
         yield Finding(
             "warning",
-            f"{len(found.contradicting):,} texts are there with different answers",
-            "Decide on one of them.",
+            f"texts with conflicting answers: {len(found.contradicting):,}",
+            "Keep one answer for each.",
             _joined(found.contradicting),
         )
     if found.leaked:
         yield Finding(
             "warning",
-            f"{_examples(len(found.leaked))} held out as well, but for case, spaces and "
-            "punctuation: the metrics will be too good",
-            "Remove them from one side.",
+            f"{_examples(len(found.leaked))} also held out, apart from case, spaces and "
+            "punctuation; metrics will be inflated",
+            "Remove them from the training data or from the held-out data.",
             _joined(found.leaked),
         )
 
@@ -151,12 +151,12 @@ def _of_labels(labels: Mapping[str, int], held_out: Sequence[Located]) -> Iterat
         yield Finding(
             "warning",
             f"{len(rare)} labels have fewer than {_FEW} examples: {', '.join(rare[:10])}",
-            "Add examples of them, or join them with others.",
+            "Add examples of them, or merge them with other labels.",
         )
     elif most > _UNEVEN * least:
         yield Finding(
             "note",
-            f"labels are uneven: {most:,} examples of the most frequent, {least:,} of the rarest",
+            f"labels are imbalanced: {most:,} examples of the most common, {least:,} of the rarest",
             "Judge by macro_f1, not by accuracy.",
         )
     unknown = [each for each in held_out if not labels_of([each]).keys() <= labels.keys()]
@@ -164,8 +164,8 @@ def _of_labels(labels: Mapping[str, int], held_out: Sequence[Located]) -> Iterat
         names = ", ".join(sorted(labels_of(unknown).keys() - labels.keys())[:10])
         yield Finding(
             "warning",
-            f"held-out examples have labels that are not learnt: {names}",
-            "Correct them, or add examples to learn them from.",
+            f"held-out examples have labels that are not in the training data: {names}",
+            "Correct them, or add training examples with these labels.",
             tuple(each.where for each in unknown),
         )
 

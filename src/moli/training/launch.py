@@ -11,7 +11,7 @@ from moli.training.recipe import Recipe
 from moli.training.run import Result, begin, resume
 from moli.workspace import Workspace
 
-_RESTARTS = 3  # after a machine was lost; each goes on from the last checkpoint
+_RESTARTS = 3  # after a machine was lost; each continues from the last checkpoint
 
 
 def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int = 0) -> Result:
@@ -63,7 +63,7 @@ def _connect(address: str) -> None:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"no Ray cluster answers ({str(error).splitlines()[0]})",
+            f"no Ray cluster responds ({str(error).splitlines()[0]})",
             where=address,
             fix="Start one with 'ray start --head', and give its address as HOST:6379.",
         ) from error
@@ -86,7 +86,7 @@ def _gpus(workers: int) -> bool:
         return True
     if there.get("CPU", 0) < workers:
         raise InputError(
-            f"{workers} workers need as many CPUs, and the cluster has {there.get('CPU', 0):g}",
+            f"{workers} workers need as many CPUs, but the cluster has {there.get('CPU', 0):g}",
             where="Ray",
             fix="Ask for fewer, or add machines with 'ray start --address'.",
         )
@@ -126,6 +126,6 @@ def _fit(root: Path, folder: Path, workers: int, gpus: bool) -> Result:
 
 
 def _work(config: dict[str, Any]) -> Result:
-    """What each process does: go on with the run, whose beginning is like any other place in it."""
+    """What each process does: resume the run; its beginning is like any other place in it."""
     with Workspace.open(Path(config["root"])) as workspace:
         return resume(config["run"], workspace)

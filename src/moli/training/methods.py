@@ -41,7 +41,7 @@ def apply(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
             adapted: torch.nn.Module = get_peft_model(model, _config(recipe, model))
     except (ValueError, KeyError, AttributeError, NotImplementedError) as error:
         raise InputError(
-            f"'{method}' does not go with this model ({error})",
+            f"'{method}' does not work with this model ({error})",
             where=recipe.base,
             fix="Use method: lora, or full.",
         ) from error
@@ -107,7 +107,7 @@ def _config(recipe: Recipe, model: torch.nn.Module) -> Any:
     kind, whole = TASKS[recipe.task].peft_type, heads(model)
     if recipe.method in PADDED:
         if kind is None:
-            raise ValueError("there are no tokens to put a prompt before")
+            raise ValueError("there are no input tokens to put a prompt before")
         maker = peft.PrefixTuningConfig if recipe.method == "prefix" else peft.PromptTuningConfig
         return maker(task_type=kind, num_virtual_tokens=recipe.rank, modules_to_save=whole or None)
     excluded = "|".join(map(re.escape, whole))

@@ -158,7 +158,7 @@ def opened(path: Path) -> Iterator[Any]:
         ) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"not an image that can be read ({error})",
+            f"not a readable image ({error})",
             where=str(path),
             fix="Replace the file, or remove its row.",
         ) from error
@@ -198,7 +198,7 @@ def _sides(size: Any) -> int:
     sides = {int(each) for name, each in size.items() if name in ("height", "width")}
     if len(sides) > 1:
         raise ModelError(
-            f"sees images of {size['height']} x {size['width']}",
+            f"the model takes images of {size['height']} x {size['width']}",
             fix="Choose a model for square images.",
         )
     return sides.pop() if sides else int(size["shortest_edge"])

@@ -165,7 +165,7 @@ def evaluate_on(trained: Trained, path: Path, *, hear: Hear | None = None) -> Ev
     examples = examples_of(dataset.examples)
     groups = task.samples(examples, training=False)
     if not any(groups):
-        raise InputError("no example says anything", where=str(path), fix="Add examples.")
+        raise InputError("no example can be evaluated", where=str(path), fix="Add examples.")
     begun = time.perf_counter()
     outcome = _run(trained, groups, judged=True, hear=hear)
     seconds = time.perf_counter() - begun
@@ -251,5 +251,5 @@ def _text_column(trained: Trained | Writer, where: str) -> str:
     raise InputError(
         f"the task {task.recipe.task} needs more than a text",
         where=where,
-        fix="Give rows with columns, as JSONL; for one, a JSON object as --text.",
+        fix="Give rows with columns, such as JSONL, or one row as a JSON object in --text.",
     )

@@ -161,7 +161,7 @@ def _rows(session: Session) -> Rows:
                 Malformed(each.where, "nothing in it can be learnt", "Complete it, or remove it.")
             )
     dropped += [
-        Malformed(f"{where} = {other}", "it is held out as well", "Remove one of the two.")
+        Malformed(f"{where} = {other}", "also held out", "Remove one of the two.")
         for where, other in data.taken_out
     ]
     return Rows(
@@ -214,7 +214,7 @@ def _refused(recipe: Recipe, error: MoliError) -> Preflight:
         errors = tuple(of_malformed(malformed, "error")) or (refusal,)
         return Preflight(asked, errors, Rows(malformed=malformed), servers=told)
     if error.where == "template" and (places := _unwritten(task, data)):
-        fix = "Change these rows, or give another template with 'template: FILE'."
+        fix = "Change these rows, or set another template with 'template: FILE'."
         refusal = replace(refusal, places=places, fix=fix)
     rows = Rows(len(data.train), len(data.held_out), malformed=data.malformed)
     found = Preflight(

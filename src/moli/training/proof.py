@@ -62,7 +62,7 @@ def prove_packing(task: Task, model: torch.nn.Module, samples: Sequence[Sample])
     mean = sum(alone) / len(alone)
     off = max(abs(one - other) for one, other in zip(alone, packed, strict=True)) / max(mean, 1e-6)
     holds = off <= tolerance and leak <= 1e-6
-    reason = "" if holds else f"off by {off:.2g} of the loss, leak {leak:.2g}"
+    reason = "" if holds else f"relative error of the loss {off:.2g}, leak {leak:.2g}"
     return Proof(holds, mean, sum(packed) / len(packed), leak, reason)
 
 

@@ -33,36 +33,41 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: TaskName = Field(description="What the model is to learn to do")
-    base: str = Field(description="Model to start from; `new` makes one by shape")
-    data: Path = Field(description="Examples: a file or a folder")
+    task: TaskName = Field(description="What the model learns to do")
+    base: str = Field(description="Model to start from; `new`: a new one of the given shape")
+    data: Path = Field(description="Training examples: a file or a folder")
     held_out: Path | float = Field(
-        0.05, description="Examples to judge by: a file or folder, or a share of `data`"
+        0.05, description="Examples to evaluate on: a file or folder, or a share of `data`"
     )
-    columns: dict[str, str] = Field({}, description="Names that the data has for Moli's columns")
-    method: MethodName | None = Field(None, description="Which weights are trained")
+    columns: dict[str, str] = Field({}, description="Maps Moli's column names to yours")
+    method: MethodName | None = Field(None, description="Training method: full, or an adapter")
     rank: int = Field(16, ge=1, le=1024, description="Rank, or width, of an adapter")
     epochs: float = Field(
         1.0, gt=0, allow_inf_nan=False, description="Passes over the data; may be a fraction"
     )
-    batch: int | None = Field(None, ge=1, description="Examples in an optimiser step")
+    batch: int | None = Field(None, ge=1, description="Examples per optimiser step")
     learning_rate: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="At its highest"
+        None, gt=0, allow_inf_nan=False, description="Peak learning rate"
     )
-    max_length: int | None = Field(None, ge=8, description="Tokens of an example; more are cut")
+    max_length: int | None = Field(
+        None, ge=8, description="Maximum tokens per example; longer ones are truncated"
+    )
     dropout: float | None = Field(
-        None, ge=0, lt=1, description="Everywhere; by default none in attention, else the base's"
+        None,
+        ge=0,
+        lt=1,
+        description="Dropout rate for the whole model; default: the base's, and none in attention",
     )
-    optimizer: Literal["adamw", "muon"] | None = Field(None, description="How weights are moved")
-    precision: Literal["bf16", "fp32"] | None = Field(None, description="What is computed in")
-    seed: int = Field(0, ge=0, lt=1 << 63, description="Of data order, new weights and dropout")
+    optimizer: Literal["adamw", "muon"] | None = Field(None, description="Optimiser")
+    precision: Literal["bf16", "fp32"] | None = Field(None, description="Compute precision")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="Seed for data order, new weights and dropout")
     patience: int = Field(
-        0, ge=0, description="Evaluations without a gain before stopping; 0: never"
+        0, ge=0, description="Evaluations without improvement before stopping; 0: never"
     )
-    shape: dict[str, int] = Field({}, description="Of a new model: hidden, layers, heads, ...")
+    shape: dict[str, int] = Field({}, description="Size of a new model: hidden, layers, heads, ...")
     template: Path | None = Field(None, description="Chat template (Jinja) in place of the base's")
     trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
-        (), description="Where else to report to"
+        (), description="Other places to report to"
     )
     name: str = Field("", description="Alias of the result in the workspace")
 
@@ -92,7 +97,9 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
         raise InputError(f"not YAML ({problem})", where=where, fix="Correct that line.") from error
     if not isinstance(values, dict):
         raise InputError(
-            "no recipe", where=str(path), fix="Write 'task: ...' and 'data: ...', a key a line."
+            "not a recipe",
+            where=str(path),
+            fix="Write 'task: ...' and 'data: ...', one key per line.",
         )
     return make_recipe(values | _from_here(changes or {}), where=str(path), folder=path.parent)
 

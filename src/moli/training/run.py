@@ -102,7 +102,7 @@ def resume(
     if not run or not (folder / ASKED).is_file():
         raise NotFoundError("no such run", where=run or "run", fix="See 'moli runs'.")
     if _is_complete(folder):
-        raise InputError("the run is complete", where=run, fix="Begin a new one to train further.")
+        raise InputError("the run is complete", where=run, fix="Start a new one to train further.")
     asked = json.loads((folder / ASKED).read_text(encoding="utf-8"))
     recipe = make_recipe(asked, where=str(folder / ASKED))
     return _run(recipe, workspace, folder, hear, rehearse=rehearse)
@@ -194,7 +194,7 @@ def check_unchanged(folder: Path, hashes: Mapping[str, str]) -> None:
     before = json.loads(path.read_text(encoding="utf-8"))
     if changed := [name for name in hashes if hashes[name] != before.get(name)]:
         raise InputError(
-            f"changed since the run began: {', '.join(changed)}",
+            f"changed since the run started: {', '.join(changed)}",
             where=str(folder),
-            fix="Put back what was there, or begin a new run.",
+            fix="Restore it, or start a new run.",
         )

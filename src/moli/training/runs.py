@@ -66,7 +66,7 @@ def find_run(workspace: Workspace, run: str) -> Run:
     named = [each for each in found if each.name == run]
     named = named or [each for each in found if run and each.name.endswith(run)]
     if len(named) != 1:
-        what = f"{len(named)} runs end so" if named else "no such run"
+        what = f"{len(named)} run ids end with this" if named else "no such run"
         raise NotFoundError(what, where=run or "run", fix="See 'moli runs'.")
     return read_run(named[0])
 

@@ -83,10 +83,12 @@ def verdicts(weights: Weights) -> list[Verdict]:
 
 def _verdict(name: str, rule: Callable[[Weights], tuple[str, str]], weights: Weights) -> Verdict:
     if not weights.writes:
-        return Verdict(name, "no", "it is for models that write text; Moli answers with this one")
+        return Verdict(
+            name, "no", "it only serves text-generation models; serve this one with Moli"
+        )
     if weights.method == "adapter":
         return Verdict(
-            name, "no", "bottleneck layers are no LoRA; only moli predict and evaluate read them"
+            name, "no", "bottleneck layers are not LoRA; only moli predict and evaluate load them"
         )
     if weights.method in ("prefix", "prompt"):
         # vLLM: prompt adapters went with its first engine (docs.vllm.ai v0.10.0, CLI reference).
@@ -112,28 +114,28 @@ def _lora_only(weights: Weights) -> str:
     if weights.method == "dora":
         return "DoRA is not supported; use method: lora or rslora"
     if weights.heads:
-        return f"it has layers trained whole ({', '.join(weights.heads)}); {_MERGE}"
+        return f"it has fully trained layers ({', '.join(weights.heads)}); {_MERGE}"
     if weights.odd:
-        return f"{weights.odd[0]} is adapted and is not a linear layer; {_MERGE}"
+        return f"it adapts {weights.odd[0]}, which is not a linear layer; {_MERGE}"
     return ""
 
 
 def _vllm(weights: Weights) -> tuple[str, str]:
     if weights.method == "full":
-        return "yes", "vllm serve FOLDER, if it knows the architecture"
+        return "yes", "vllm serve FOLDER, if it supports the architecture"
     if problem := _lora_only(weights):
         return "no", problem
     room = next((each for each in RANKS if each >= weights.rank), None)
     if room is None:
-        return "no", f"rank {weights.rank} is above its highest, {RANKS[-1]}"
+        return "no", f"rank {weights.rank} is above its maximum, {RANKS[-1]}"
     if room > _VLLM_DEFAULT:
-        return "with a setting", f"--enable-lora --max-lora-rank {room} (16 unless it is told)"
+        return "with a setting", f"--enable-lora --max-lora-rank {room} (default 16)"
     return "yes", "--enable-lora --lora-modules NAME=FOLDER"
 
 
 def _sglang(weights: Weights) -> tuple[str, str]:
     if weights.method == "full":
-        return "yes", "--model-path FOLDER, if it knows the architecture"
+        return "yes", "--model-path FOLDER, if it supports the architecture"
     if problem := _lora_only(weights):
         return "no", problem
     if weights.method == "rslora":
@@ -144,7 +146,7 @@ def _sglang(weights: Weights) -> tuple[str, str]:
 
 def _llama_cpp(weights: Weights) -> tuple[str, str]:
     if weights.method == "full":
-        return "with a setting", "convert_hf_to_gguf.py FOLDER makes the file that it reads"
+        return "with a setting", "convert it with convert_hf_to_gguf.py FOLDER"
     if problem := _lora_only(weights):
         return "no", problem
     if weights.method == "rslora":
@@ -155,7 +157,7 @@ def _llama_cpp(weights: Weights) -> tuple[str, str]:
 
 def _transformers(weights: Weights) -> tuple[str, str]:
     if weights.method == "full":
-        return "yes", "transformers serve, with the folder for a model"
+        return "yes", "transformers serve, with the folder as the model"
     # transformers/cli/serving/model_manager.py reads the folder's config.json, which an adapter
     # has not: "Unrecognized model". In Python, from_pretrained(FOLDER) puts it in its base.
-    return "no", f"it opens whole models only (from_pretrained loads an adapter); {_MERGE}"
+    return "no", f"it loads whole models only (from_pretrained loads an adapter); {_MERGE}"

@@ -38,7 +38,7 @@ def read_shape(
     shape = {**defaults, **recipe.shape}
     if shape["hidden"] % shape.get("heads", 1):
         raise InputError(
-            f"'hidden' is {shape['hidden']}, which {shape['heads']} heads cannot share",
+            f"'hidden' is {shape['hidden']}, which is not divisible by {shape['heads']} heads",
             where="shape",
             fix="Make it a multiple of 'heads'.",
         )

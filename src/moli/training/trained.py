@@ -101,14 +101,14 @@ def check_contract(stored: StoredModel, recipe: Recipe, *, weights: bool = True)
         raise ModelError(
             f"it has been changed since it was stored ({', '.join(changed)})",
             where=stored.name,
-            fix=f"Remove it and train it again; 'moli models verify {stored.name}' tells more.",
+            fix=f"Remove it and train it again; see 'moli models verify {stored.name}'.",
         )
     has_tokenizer = bool(made.tokenizer_hash)
     if has_tokenizer and hash_template(load_tokenizer(str(stored.folder))) != made.template_hash:
         raise ModelError(
             "its chat template is not the one it was trained with",
             where=stored.name,
-            fix="Train it again: it would read other texts than it has learnt from.",
+            fix="Retrain it: its prompts would no longer match what it was trained on.",
         )
     if made.method == "full":
         return
@@ -117,17 +117,17 @@ def check_contract(stored: StoredModel, recipe: Recipe, *, weights: bool = True)
         raise ModelError(
             f"its base {recipe.base} is not on this machine",
             where=stored.name,
-            fix=f"Put it there: {_known(stored)}.",
+            fix=f"Put it back: {_known(stored)}.",
         )
     differing = ["weights"] if found != made.base_hash else []
     if made.tokenizer_hash and hash_tokenizer(load_tokenizer(recipe.base)) != made.tokenizer_hash:
         differing.append("tokenizer")
     if differing:
         raise ModelError(
-            f"it was trained on another {recipe.base} than there is now: "
+            f"it was trained on a different {recipe.base}: "
             f"the {' and the '.join(differing)} differ",
             where=stored.name,
-            fix=f"Put that one back ({_known(stored)}), or train again on what is there now.",
+            fix=f"Put that one back ({_known(stored)}), or retrain on the current one.",
         )
 
 

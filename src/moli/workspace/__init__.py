@@ -48,7 +48,7 @@ class Workspace:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkspaceError(
-                f"no folder can be made there ({error.strerror})",
+                f"the folder cannot be created ({error.strerror})",
                 where=str(root),
                 fix="Choose another place.",
             ) from error
@@ -136,7 +136,7 @@ class Workspace:
                 yield
         except Timeout:
             raise WorkspaceError(
-                f"another process has been busy with '{name}' for {timeout:.0f} s",
+                f"another process has been using '{name}' for {timeout:.0f} s",
                 where=str(self.root),
                 fix="Wait for it to finish, or stop it.",
             ) from None

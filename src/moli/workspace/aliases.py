@@ -33,7 +33,7 @@ def check_alias(alias: str) -> None:
     """
     if not _ALIAS.fullmatch(alias) or _WHOLE_HASH.fullmatch(alias):
         raise InputError(
-            f"'{alias}' is not a name for an alias",
+            f"'{alias}' is not a valid alias",
             fix="Use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit "
             "([a-z0-9][a-z0-9._-]{0,63}), and no whole hash.",
         )

@@ -80,7 +80,7 @@ def check_folder(folder: Path) -> None:
     for name in files_of(folder):
         if not name.isprintable():
             raise InputError(
-                f"the file name {name!r} has characters that do not print",
+                f"the file name {name!r} has unprintable characters",
                 where=str(folder),
                 fix="Rename the file.",
             )
@@ -115,7 +115,7 @@ def _order_sets(path: Path) -> None:
         sets = {key: sorted(values[key]) for key in _SETS if isinstance(values.get(key), list)}
     except (ValueError, AttributeError, TypeError) as error:
         raise InputError(
-            f"not an adapter's configuration ({error})", where=_ADAPTER, fix="Save it anew."
+            f"not an adapter configuration ({error})", where=_ADAPTER, fix="Save it again."
         ) from error
     if any(values[key] != ordered for key, ordered in sets.items()):
         path.write_text(json.dumps(values | sets, indent=2, sort_keys=True), encoding="utf-8")

@@ -37,7 +37,7 @@ class Database:
             self.engine = sa.create_engine(_with_driver(url))
         except (ArgumentError, ImportError) as error:
             raise WorkspaceError(
-                f"not a database that can be used ({error})",
+                f"not a usable database ({error})",
                 where="database",
                 fix="Leave it empty for SQLite, or give postgresql://USER@HOST/NAME "
                 "(needs: pip install 'moli[scale]').",
@@ -105,9 +105,9 @@ class Database:
                 row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
         except DatabaseError as error:
             raise WorkspaceError(
-                f"the database does not open ({error.orig})",
+                f"the database cannot be opened ({error.orig})",
                 where=self.engine.url.render_as_string(hide_password=True),
-                fix="Check 'database' in moli.toml and that the server runs.",
+                fix="Check 'database' in moli.toml and that the server is running.",
             ) from error
         if row is not None and row > REVISION:
             raise WorkspaceError(

@@ -37,7 +37,7 @@ class KeyStore:
         """
         if not _NAME.fullmatch(name):
             raise InputError(
-                f"'{name}' is not a name for a key",
+                f"'{name}' is not a valid name for a key",
                 fix="Use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit.",
             )
         secret = _PREFIX + secrets.token_urlsafe(32)
@@ -55,8 +55,8 @@ class KeyStore:
                 connection.execute(sa.insert(schema.keys).values(**row))
         except IntegrityError as error:
             raise InputError(
-                f"there is a key '{name}' already, or there was",
-                fix="Choose another name: a name says for ever who gave feedback.",
+                f"the name '{name}' is already taken, or was once",
+                fix="Choose another: names are not reused, as feedback refers to them.",
             ) from error
         return key, secret
 
@@ -85,9 +85,7 @@ class KeyStore:
         with self._database.write() as connection:
             row = connection.execute(sa.select(table).where(wanted)).mappings().one_or_none()
             if row is None:
-                raise NotFoundError(
-                    f"no key '{name}' that is good", fix="'moli key list' shows all."
-                )
+                raise NotFoundError(f"no valid key '{name}'", fix="'moli key list' shows all.")
             now = time.time()
             connection.execute(sa.update(table).where(wanted).values(revoked_at=now))
         return _key({**row, "revoked_at": now})

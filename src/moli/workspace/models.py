@@ -80,7 +80,7 @@ class ModelStore:
             raise WorkspaceError(
                 f"the model cannot be stored ({error})",
                 where=str(folder),
-                fix="Check the space on the disk and who may read and write there.",
+                fix="Check the disk space and the permissions.",
             ) from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -125,7 +125,7 @@ class ModelStore:
             if aliases:
                 raise InputError(
                     f"{content[:SHOWN]} is in use as {' and '.join(aliases)}",
-                    fix=f"Point that elsewhere first: moli models alias {aliases[0]} HASH "
+                    fix=f"Point the alias elsewhere first: moli models alias {aliases[0]} HASH "
                     "(or --retire).",
                 )
             self._place(content).rename(self._folder / f".gone-{uuid.uuid4().hex}")
@@ -212,7 +212,7 @@ class ModelStore:
             raise _unknown(reference, [*current, *names])
         if len(fitting) > 1:
             raise InputError(
-                f"'{reference}' may be {' or '.join(each[:16] for each in fitting)}",
+                f"'{reference}' is ambiguous: {' or '.join(each[:16] for each in fitting)}",
                 fix="Give more characters of the hash.",
             )
         return fitting[0], alias

@@ -45,12 +45,12 @@ class Settings(BaseSettings):
         env_prefix=_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
     )
 
-    model: str = Field("", description="Language model that words answers; empty: verified quotes")
+    model: str = Field("", description="Language model that writes answers; empty: verified quotes")
     encoder: str = Field("builtin:minilm", description="Sentence encoder for the dense index")
-    speech: str = Field("", description="Speech model that writes down what is said; empty: none")
+    speech: str = Field("", description="Speech recognition model; empty: none")
     database: str = Field("", description="SQLAlchemy URL; empty: SQLite in .moli/moli.db")
     groups: Names = Field((EVERYONE,), description="Groups this workspace's users belong to")
-    passages: int = Field(8, ge=1, le=100, description="Passages an answer is made from")
+    passages: int = Field(8, ge=1, le=100, description="Passages an answer is based on")
     confidence: float = Field(
         0.5, ge=0, le=1, description="Below this estimated probability, an answer is withheld"
     )
@@ -61,14 +61,14 @@ class Settings(BaseSettings):
         description="What runs the language model: empty, this process; vllm or sglang, a server",
     )
     backend_url: str = Field("http://127.0.0.1:8000", description="Address of that server")
-    rate: int = Field(0, ge=0, description="Requests a minute for each key; 0: any number")
+    rate: int = Field(0, ge=0, description="Requests per minute for each key; 0: no limit")
     queue: int = Field(64, ge=1, description="Answers that may wait for a model; more are refused")
     log_texts: bool = Field(False, description="Write questions and answers to the log")
     max_file_mb: int = Field(200, ge=1, description="Larger files are refused")
     parse_seconds: int = Field(120, ge=1, description="Time limit for reading one file")
     parse_memory_mb: int = Field(2048, ge=256, description="Memory limit for reading one file")
     timeout_seconds: float = Field(120.0, gt=0, description="Time limit for one model call")
-    examples: Names = Field((), description="Questions that the page offers to begin with")
+    examples: Names = Field((), description="Example questions on the page")
 
     @classmethod
     def template(cls) -> str:

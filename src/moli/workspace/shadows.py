@@ -40,7 +40,7 @@ class ShadowStore:
         """
         if not 0 < shadow.share <= 1:
             raise InputError(
-                f"a share of {shadow.share:g}", fix="Give one above 0 and at most 1, as 0.1."
+                f"a share of {shadow.share:g}", fix="Give one above 0 and at most 1, such as 0.1."
             )
         self._add(shadow)
 

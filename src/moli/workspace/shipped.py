@@ -30,7 +30,7 @@ def shipped(reference: str) -> StoredModel:
         known = ", ".join(_SCHEME + each for each in shipped_names())
         raise NotFoundError(
             f"no trained model ships as '{reference}'",
-            fix=f"There is: {known}; and builtin:minilm, as a base.",
+            fix=f"There are: {known}; and builtin:minilm, as a base.",
         )
     return stored_in(_folder() / name, reference)
 

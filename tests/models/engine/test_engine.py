@@ -241,7 +241,7 @@ def test_rows_wait_for_memory_and_answer_the_same(tmp_path: Path) -> None:
     assert most == 3
     ids = [tuple(row.ids[row.prompt : row.length].tolist()) for row in rows]
     assert ids == wanted
-    with pytest.raises(InputError, match="no room in the memory"):
+    with pytest.raises(InputError, match="do not fit in the memory"):
         engine(base, memory=127 * place).submit(asked[0], told.append)
 
 

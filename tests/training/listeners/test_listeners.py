@@ -47,7 +47,7 @@ def test_one_that_fails_is_dropped_with_one_warning(
     assert failing.heard == 4  # the start and three steps
     assert heard == events
     (warning,) = caplog.messages
-    assert warning.startswith("moli: Failing is left out from here on (")
+    assert warning.startswith("moli: Failing disabled after an error (")
     assert "\n" not in warning
 
 

@@ -49,7 +49,7 @@ def test_plain_lines_come_at_their_percentages(tmp_path: Path) -> None:
     screen.hear(*run(tmp_path, steps=1000, every=10_000))
     told = [int(found[1]) for line in screen.lines if (found := re.search(r"\((\d+)%\)", line))]
     assert told == [1, 2, 5, *range(10, 101, 10)]
-    assert screen.lines[0] == "support: 1,000 steps to take"
+    assert screen.lines[0] == "support: training for 1,000 steps"
     assert screen.lines[-1] == "support: finished after step 1,000 of 1,000, in 4 min 10 s"
 
 

@@ -121,7 +121,7 @@ def test_a_run_taken_up_again_is_running(tmp_path: Path) -> None:
 
 def test_a_folder_with_nothing_in_it_gets_a_page_that_says_so(tmp_path: Path) -> None:
     page = Page(write_report(tmp_path))
-    assert "No event of this run has been recorded." in page.words
+    assert "No events of this run have been recorded." in page.words
     assert not (tmp_path / "curves.png").exists()
 
 
@@ -138,7 +138,7 @@ def test_without_matplotlib_there_is_a_page_without_curves(
     monkeypatch.setattr("moli.training.listeners.report.find_spec", lambda name: None)
     page = reported(tmp_path, *run(tmp_path))
     assert "svg" not in page.tags
-    assert "No curves are drawn. Run: pip install matplotlib" in page.words
+    assert "The curves are not drawn. Run: pip install matplotlib" in page.words
 
 
 def test_many_evaluations_keep_the_best_and_the_last(tmp_path: Path) -> None:

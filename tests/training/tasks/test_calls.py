@@ -132,12 +132,12 @@ SILENT = (  # leaves out what it does not know
     ("template", "said"),
     [
         (TURNS, r"cannot hold tools and calls \(refuses the conversation \(no tools\)\)"),
-        (QWEN.replace("{{- tool | tojson }}", ""), "does not tell which tools there are"),
+        (QWEN.replace("{{- tool | tojson }}", ""), "does not say which tools there are"),
         (QWEN.replace('{"name": "', '{"function": "'),
-         "does not write calls so that a server can read them"),
+         "does not write calls in a form that a server can parse"),
         (QWEN.replace("+ message.content + '\\n</tool", "+ '\\n</tool"),
-         "does not write what a tool gave"),
-        (SILENT, "does not write what a tool gave"),
+         "does not write the results of tools"),
+        (SILENT, "does not write the results of tools"),
         (QWEN.replace("call.function.arguments | tojson", "call.function.arguments + ''"),
          "refuses the conversation"),
     ],
@@ -160,8 +160,8 @@ def test_a_template_need_not_take_answers_where_there_are_none() -> None:
 
 
 def test_what_a_server_would_read_otherwise_is_told() -> None:
-    other = "a server would read other calls from an answer than it makes"
-    plain = "it knows no tools; they are told in plain words, as a server tells them"
+    other = "a server would parse different calls from an answer than it makes"
+    plain = "it has no place for tools; they are described in plain text, as a server does"
     talk = Conversation(TALK, (SCHEMA,))
     assert task_of(QWEN).contract([talk]) == task_of(LLAMA3).contract([talk]) == []
     assert task_of(PLAIN).contract([talk]) == [plain]
@@ -171,7 +171,7 @@ def test_what_a_server_would_read_otherwise_is_told() -> None:
     assert task_of(LLAMA3).contract([spoken]) == [other]
     beside = Conversation((TALK[0], Message("assistant", "Let me see.", (CALL,))), (SCHEMA,))
     assert task_of(QWEN).contract([beside]) == []
-    assert task_of(LLAMA3).contract([beside]) == ["it leaves out what is said beside a call"]
+    assert task_of(LLAMA3).contract([beside]) == ["it drops the text beside a call"]
 
 
 MARKED = """\
@@ -192,7 +192,7 @@ def test_the_mask_is_that_of_the_templates_own_marks_with_tools_too() -> None:
     words_alone = MARKED.replace("{{ m.content }}\n", "{{ m.content }}{% endgeneration %}\n")
     words_alone = words_alone.replace("{{ '<|im_end|>' }}{% endgeneration %}", "{{ '<|im_end|>' }}")
     assert task_of(words_alone).contract([talk]) == [
-        "the template marks other tokens as the assistant's"
+        "the template marks different tokens as the assistant's"
     ]
 
 

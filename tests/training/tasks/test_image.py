@@ -206,7 +206,7 @@ def test_a_run_that_goes_on_ends_in_the_same_weights(data: Path, tmp_path: Path)
 
 def test_an_unreadable_image_is_told_of_before_training(data: Path, tmp_path: Path) -> None:
     (tmp_path / "images" / "7.png").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"images/7\.png: not an image that can be read"):
+    with pytest.raises(InputError, match=r"images/7\.png: not a readable image"):
         trained(_new(data), tmp_path / "run")
 
 

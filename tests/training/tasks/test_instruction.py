@@ -92,7 +92,7 @@ def test_where_a_template_never_ends_a_turn_the_last_one_is_ended(tmp_path: Path
     task = task_of(tmp_path, TEMPLATES["endless"])
     assert learnt(task, Conversation(TALK[:3])) == [["w4", "w5", "[SEP]"]]
     assert task.contract([Conversation(TALK[:3])]) == [
-        "the template does not end an answer; the end is added"
+        "the template does not end an answer; Moli adds the end"
     ]
 
 
@@ -148,7 +148,7 @@ def test_the_mask_is_that_of_the_templates_own_marks(tmp_path: Path) -> None:
     for template in (other, other.replace("{% generation %}", "{%- generation -%}")):
         task.tokenizer.chat_template = template
         assert task.contract([Conversation(TALK)]) == [
-            "the template marks other tokens as the assistant's"
+            "the template marks different tokens as the assistant's"
         ]
     # Of what is cut no token is missed.
     task.tokenizer.chat_template = marked

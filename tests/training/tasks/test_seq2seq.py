@@ -177,7 +177,7 @@ def test_a_new_model_is_not_adapted_and_its_heads_share_its_width() -> None:
     with pytest.raises(InputError, match="nothing that 'lora' could adapt"):
         _prepared(method="lora")
     recipe = recipe_of(task="seq2seq", base="new", data="unread", shape={"hidden": 30, "heads": 4})
-    with pytest.raises(InputError, match="30, which 4 heads cannot share"):
+    with pytest.raises(InputError, match="30, which is not divisible by 4 heads"):
         Seq2Seq(recipe).prepare(_pairs(4))
 
 

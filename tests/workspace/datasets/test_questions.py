@@ -50,9 +50,9 @@ def test_only_the_formats_that_are_asked_for_are_read() -> None:
     span = {"span": {"answers": {"text": [], "answer_start": []}}}
     found = read_questions(rows({"question": "q", "context": "c"}), span, path=PATH)
     assert found.examples[0].example == Span("q", "c", (), ())
-    with pytest.raises(InputError, match="It reads context with question"):
+    with pytest.raises(InputError, match="It needs context with question"):
         read_questions(rows({"question": "q", "answer": "a"}), span, path=PATH)
-    with pytest.raises(InputError, match="nothing to answer"):
+    with pytest.raises(InputError, match="no rows to answer"):
         read_questions([], span, path=PATH)
 
 

@@ -258,7 +258,7 @@ def offering(**function: Any) -> dict[str, Any]:
     return row_of(TWO[0], SAID, tools=[{"type": "function", "function": function}])
 
 
-NO_JSON = "'messages[1]' calls \"look\" with arguments that are no JSON object. Write {"
+NO_JSON = "'messages[1]' calls \"look\" with arguments that are not a JSON object. Write {"
 # What is wrong with the second row, and what is said of it.
 WRONG = {
     "unknown": (
@@ -279,7 +279,7 @@ WRONG = {
     "not a number": (arguments('{"city": NaN}'), NO_JSON),
     "infinite": (arguments({"city": float("inf")}), NO_JSON),
     "deep": (arguments('{"a":' * 100_000), NO_JSON),
-    "half": (arguments('{"city": "\\ud83d"}'), "'messages[1]' holds half of a character"),
+    "half": (arguments('{"city": "\\ud83d"}'), "'messages[1]' contains half a character"),
     "required": (
         arguments({"days": 1}),
         "'messages[1]' calls \"look\" without \"city\", which is required. Add it to the arguments",
@@ -289,11 +289,11 @@ WRONG = {
         'calls "look" without "city"',
     ),
     "same ids": (row_of(*asked(call("now", {}), call("now", {}))), "two calls with the same id"),
-    "no name": (row_of(*asked({"id": "c0", "function": {}})), "'messages[1]' names no function"),
+    "no name": (row_of(*asked({"id": "c0", "function": {}})), "does not name a function"),
     "a text": (row_of(*asked() [:1], {"role": "assistant", "tool_calls": "look()"}),
-               "has calls that are no JSON objects"),
+               "has calls that are not JSON objects"),
     "no call": (row_of(TWO[0], SAID, gave("dry"), SAID),
-                "'messages[2]' answers \"c0\", which is no call that waits"),
+                "'messages[2]' answers \"c0\", which is not a pending call"),
     "no call in words": (row_of(TWO[0], gave("dry") | {"tool_call_id": None}, SAID),
                          "'messages[1]' answers no call. Add the call"),
     "other call": (row_of(*asked(call("now", {})), gave("dry", 1), SAID),
@@ -302,15 +302,15 @@ WRONG = {
                                                     "content": "dry"}, SAID),
                    "'messages[2]' answers \"look\""),
     "twice": (row_of(*asked(call("now", {})), gave("a"), gave("b"), SAID),
-              "'messages[3]' answers \"c0\", which is no call that waits"),
+              "'messages[3]' answers \"c0\", which is not a pending call"),
     "no answer": (
         row_of(*asked(call("now", {})), *asked(call("now", {}))),
-        "'messages[2]' goes on where the call of \"now\" has no answer. Add what the tool gave",
+        "the call to \"now\" has no result before 'messages[2]'. Add the tool's result",
     ),
-    "one answer": (row_of(*TWO[:3], SAID), "the call of \"look\" has no answer"),
-    "said instead": (row_of(*asked(call("now", {})), SAID), "the call of \"now\" has no answer"),
+    "one answer": (row_of(*TWO[:3], SAID), "the call to \"look\" has no result"),
+    "said instead": (row_of(*asked(call("now", {})), SAID), "the call to \"now\" has no result"),
     "user": (row_of(asked(call("now", {}))[1] | {"role": "user"}, SAID),
-             "'messages[0]' calls tools as the user"),
+             "'messages[0]' has tool calls, but the role user"),
     "null": (row_of(TWO[0], {"role": "assistant", "content": None, "tool_calls": []}),
              "'messages[1]' has no text in 'content'"),
     "missing": (row_of(TWO[0], {"role": "assistant", "tool_calls": None}),
@@ -321,17 +321,17 @@ WRONG = {
              "'messages[2]' has the role \"tools\"; expected one of system, developer, user"),
     "tools as text": (row_of(TWO[0], SAID, tools="look, now"), "'tools' is not a list of tools"),
     "one tool": (row_of(TWO[0], SAID, tools=LOOK), "'tools' is not a list of tools"),
-    "unnamed": (offering(description="x"), "'tools[0]' names no function. Write {\"type\""),
-    "schema": (offering(name="look", parameters="none"), "parameters that are no JSON schema"),
-    "list": (offering(name="look", parameters=[1]), "parameters that are no JSON schema"),
-    "description": (offering(name="look", description=5), "a description that is no text"),
-    "half a tool": (offering(name="look", description="\udc00"), "'tools[0]' holds half"),
+    "unnamed": (offering(description="x"), "'tools[0]' does not name a function. Write {\"type\""),
+    "schema": (offering(name="look", parameters="none"), "parameters that are not a JSON schema"),
+    "list": (offering(name="look", parameters=[1]), "parameters that are not a JSON schema"),
+    "description": (offering(name="look", description=5), "a description that is not text"),
+    "half a tool": (offering(name="look", description="\udc00"), "'tools[0]' contains half"),
     "shared text": (shared(("human", "a"), ("function_call", "look(1)")),
-                    "'conversations[1]' has calls that are no JSON objects"),
+                    "'conversations[1]' has calls that are not JSON objects"),
     "shared nothing": (shared(("human", "a"), ("function_call", "")),
-                       "'conversations[1]' calls nothing"),
+                       "'conversations[1]' has no call"),
     "shared list": (shared(("human", "a"), ("function_call", TWO_CALLS), ("observation", "[1]"),
-                           ("gpt", "b")), "'conversations[3]' goes on where"),
+                           ("gpt", "b")), "has no result before 'conversations[3]'"),
 }  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> Adapter:
         tensors = load_file(folder / "adapter_model.safetensors")
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"its weights cannot be read ({error})", where=str(folder), fix="Copy it anew."
+            f"its weights cannot be read ({error})", where=str(folder), fix="Copy it again."
         ) from error
     layers = {}
     for key, down in tensors.items():
@@ -77,7 +77,7 @@ def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> Adapter:
     odd = [key for key in tensors if ".lora_A." not in key and ".lora_B." not in key]
     if odd or not layers:
         what = f"it has {odd[0]}" if odd else "it has no LoRA"
-        raise ModelError(f"{what}, which is not served", where=str(folder), fix=_MERGE)
+        raise ModelError(f"{what}, which cannot be served", where=str(folder), fix=_MERGE)
     return Adapter(name, layers, folder)
 
 
@@ -91,7 +91,7 @@ def _check(config: Mapping[str, Any], folder: Path) -> None:
         wrong = "with biases"
     if wrong:
         raise ModelError(
-            f"an adapter {wrong}, which cannot share a pass with others",
+            f"an adapter {wrong}, which cannot share a batch with others",
             where=str(folder),
             fix=_MERGE,
         )

@@ -323,7 +323,7 @@ class Engine:
 
 def _no_room(tokens: int) -> InputError:
     return InputError(
-        f"keys and values of {tokens:,} tokens have no room in the memory there is for them",
+        f"the keys and values of {tokens:,} tokens do not fit in the memory reserved for them",
         fix="Ask for fewer tokens, or shorten the prompt.",
     )
 

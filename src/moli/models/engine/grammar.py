@@ -39,7 +39,7 @@ class Grammar:
         bias = np.frombuffer(self._matcher.compute_logit_bias(), np.uint8)
         if self._matcher.is_error():
             raise ModelError(
-                f"the form asked for cannot be followed ({self._matcher.get_error()})",
+                f"the requested format cannot be followed ({self._matcher.get_error()})",
                 fix="Ask for a simpler one.",
             )
         hidden = torch.ones(len(scores), dtype=torch.bool)

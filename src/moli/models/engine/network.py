@@ -105,10 +105,10 @@ class Network:
             shape = thin.up.shape[0], thin.down.shape[1]
             if shapes.get(name) != shape:
                 found = (
-                    f"is {shapes[name]}" if name in shapes else "is no linear layer of this base"
+                    f"is {shapes[name]}" if name in shapes else "is not a linear layer of this base"
                 )
                 raise ModelError(
-                    f"it was made for another base: {name}, which it takes to be {shape}, {found}",
+                    f"it was made for another base: {name} should be {shape}, but {found}",
                     where=adapter.name,
                     fix="Serve it on the base that it was trained on.",
                 )
@@ -131,16 +131,16 @@ class Network:
             given = [left.pop(name) for name in own if name in left]
             if given and len(given) != len(own):
                 raise ModelError(
-                    f"of {' and '.join(own)} some are given, and others are not",
+                    f"some of {' and '.join(own)} are given, and others are not",
                     fix="Give all of them.",
                 )
             if given:
                 plan.append((products, given))
         for name, value in weights.items():
             if name not in shapes:
-                raise ModelError(f"the model has no {name}", fix="Give its own names.")
+                raise ModelError(f"the model has no {name}", fix="Use the model's own names.")
             if value.shape != shapes[name]:
-                raise ModelError(f"{name} is {[*value.shape]} and has to be {[*shapes[name]]}")
+                raise ModelError(f"{name} is {[*value.shape]} but must be {[*shapes[name]]}")
         for products, given in plan:
             products.change(given)
         for name, value in left.items():
@@ -169,7 +169,7 @@ def load_network(reference: str, *, lanes: int = 16, precision: str = "") -> Net
     config = load_config(reference)
     if not is_decoder(config):
         raise ModelError(
-            "not a model that goes on writing", where=reference, fix="Name a language model."
+            "not a causal language model", where=reference, fix="Name a language model."
         )
     attention.register()
     dtype = DTYPES[precision or probe().precision]

@@ -115,6 +115,6 @@ def _guarded(hear: Hear) -> Hear:
         try:
             hear(delta)
         except Exception:  # noqa: BLE001 - logged; the others of the batch go on
-            _log.exception("what was told of an answer was not heard")
+            _log.exception("a receiver of an answer failed")
 
     return guarded

@@ -187,7 +187,7 @@ def _by_content(data: bytes) -> str:
     if b"%PDF-" in data[:1024]:
         return "pdf"
     if data[4:8] == b"ftyp":
-        return "a film or recording"
+        return "a video or recording"
     foreign = next((what for magic, what in _FOREIGN if data.startswith(magic)), "")
     is_text = _is_text(data)
     # Some magic numbers are short enough to begin an honest sentence.

@@ -43,7 +43,7 @@ def refuse_entities(root: etree._Element) -> None:
 def _entities() -> DocumentError:
     return DocumentError(
         "bomb",
-        "its XML declares entities, which can multiply or reach for other files",
+        "its XML declares entities, which can grow without limit or read other files",
         fix="Do not trust this file; ask its sender for another copy.",
     )
 

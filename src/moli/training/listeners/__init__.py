@@ -46,7 +46,7 @@ class Listeners:
                 # A tracker's errors may have many lines; the first says what is wrong.
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 logging.getLogger(__name__).warning(
-                    "moli: %s is left out from here on (%s); the training goes on.",
+                    "moli: %s disabled after an error (%s); training continues.",
                     getattr(listener, "name", type(listener).__name__),
                     reason,
                 )

@@ -25,8 +25,8 @@ _REDRAWN = 0.1  # seconds
 _BAR = (10, 36)  # columns, at least and at most
 _ENDS = {
     "finished": "finished",
-    "stopped_early": "stopped early, as it no longer got better,",
-    "interrupted": "interrupted, and can be resumed,",
+    "stopped_early": "stopped early (no more improvement)",
+    "interrupted": "interrupted (can be resumed)",
     "failed": "failed",
 }
 
@@ -85,7 +85,7 @@ class Progress:
         elif event.step:
             self._say(f"resumed after step {event.step:,} of {event.steps:,}")
         else:
-            self._say(f"{event.steps:,} steps to take")
+            self._say(f"training for {event.steps:,} steps")
 
     def _show(self, state: _State) -> None:
         now = self._clock()

@@ -112,7 +112,7 @@ def write_report(folder: Path) -> Path:
 def _read(folder: Path) -> _Run:
     notes = []
     if find_spec("matplotlib") is None:
-        notes.append("No curves are drawn. Run: pip install matplotlib")
+        notes.append("The curves are not drawn. Run: pip install matplotlib")
     try:
         environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -169,7 +169,7 @@ def _subtitle(run: _Run) -> str:
     recipe = run.started.recipe if run.started else {}
     known = [str(recipe[key]) for key in ("task", "method", "base") if recipe.get(key)]
     if run.started is None:
-        return "No event of this run has been recorded."
+        return "No events of this run have been recorded."
     return ", ".join(known) or run.started.folder
 
 

@@ -42,18 +42,18 @@ def check_template(tokenizer: Any, *, answered: bool) -> None:
         reason = error.what.removeprefix("the chat template ")
         raise _unable(f"cannot hold tools and calls ({reason})") from error
     if _TOOL.name not in asked:
-        raise _unable("does not tell which tools there are")
+        raise _unable("does not say which tools there are")
     if read_back(tokenizer, _answers([first])[0], [_TOOL]) != made(_TALK[1]):
-        raise _unable("does not write calls so that a server can read them")
+        raise _unable("does not write calls in a form that a server can parse")
     if answered and _TALK[2].content not in again:
-        raise _unable("does not write what a tool gave")
+        raise _unable("does not write the results of tools")
 
 
 def _unable(what: str) -> InputError:
     return InputError(
-        f"the chat template {what}; rows of the data call tools",
+        f"the chat template {what}, but rows of the data call tools",
         where="template",
-        fix="Give one that does, as template: FILE.jinja, or take these rows out.",
+        fix="Use one that does, with template: FILE.jinja, or remove these rows.",
     )
 
 
@@ -65,13 +65,15 @@ def problems(
         return []
     found = []
     if not knows_tools(tokenizer.get_chat_template(tools=[{}])):
-        found.append("it knows no tools; they are told in plain words, as a server tells them")
+        found.append(
+            "it has no place for tools; they are described in plain text, as a server does"
+        )
     said = [each for n, each in enumerate(messages) if each.role == "assistant" and n]
     for answer, each in zip(_answers(rendered), said, strict=True):
         if read_back(tokenizer, answer, tools) != made(each):
-            found.append("a server would read other calls from an answer than it makes")
+            found.append("a server would parse different calls from an answer than it makes")
         elif each.calls and each.content.strip() not in answer:
-            found.append("it leaves out what is said beside a call")
+            found.append("it drops the text beside a call")
     return found
 
 

@@ -52,7 +52,7 @@ class Causal(Transformer):
         config = None if self.new else load_config(self.recipe.base)
         if config and not is_decoder(config):
             raise InputError(
-                "an encoder, whose tokens see those after them, and not a language model",
+                "this is an encoder (bidirectional), not a causal language model",
                 where=self.recipe.base,
                 fix="Name a language model as base, or base: new with task: pretraining.",
             )

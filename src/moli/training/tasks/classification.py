@@ -57,9 +57,7 @@ class Classification(Classes, Transformer):
     def unlike(self) -> str:
         if self.pooling == "own":
             return ""
-        return (
-            "it tells classes from the mean of a text's states, which transformers has no class for"
-        )
+        return "it classifies from the mean of a text's states, which transformers has no class for"
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         return self._headed(self.pretrained(dtype, **self.names))

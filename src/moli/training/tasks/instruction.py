@@ -109,7 +109,7 @@ class Instruction(Causal):
         try:
             return render(self.tokenizer, _messages(example), _tools(example))
         except InputError as error:
-            fix = f"{error.fix} 'moli tune --check' names the rows."
+            fix = f"{error.fix} 'moli tune --check' lists the rows."
             raise InputError(error.what, error.where, fix) from error
 
     def refused(self, examples: Sequence[Example]) -> list[int]:
@@ -156,9 +156,9 @@ class Instruction(Causal):
             for start, end in each.spans:
                 alone = prompt_ids(self.tokenizer, messages[: next(asked)], tools)
                 if inside[: len(alone)] != alone:
-                    yield "a prompt has other tokens by itself than before its answer"
+                    yield "a prompt is tokenized differently by itself than before its answer"
                 if self.tokenizer.eos_token not in each.text[start:end]:
-                    yield "the template does not end an answer; the end is added"
+                    yield "the template does not end an answer; Moli adds the end"
 
     def _against_markers(self, messages: list[Message], tools: Sequence[Tool]) -> list[str]:
         """Compare with the marks that some templates have around what the assistant says."""
@@ -181,7 +181,7 @@ class Instruction(Causal):
         # What ends a turn is learnt here whether or not the template has it within its marks.
         differs = (ours != theirs) & (ids != self.tokenizer.eos_token_id)
         differs &= ids != (ids[-1] if not theirs[-1] else -1)
-        return ["the template marks other tokens as the assistant's"] if differs.any() else []
+        return ["the template marks different tokens as the assistant's"] if differs.any() else []
 
     def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
         nats, tokens = np.sum(answers, axis=0)

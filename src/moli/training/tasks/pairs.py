@@ -47,8 +47,8 @@ class Paired(Transformer):
         kinds = {type(each) for each in examples} | ({self.learnt} if self.learnt else set())
         if len(kinds) > 1:
             raise InputError(
-                f"there are {' and '.join(sorted(each.__name__.lower() for each in kinds))} "
-                "examples among those to learn from and those to judge by",
+                f"the data mix {' and '.join(sorted(each.__name__.lower() for each in kinds))} "
+                "examples",
                 where=str(self.recipe.held_out),
-                fix="Give both in the same columns.",
+                fix="Use the same columns for training and held-out data.",
             )

@@ -56,7 +56,7 @@ class Reranking(Paired):
                 raise InputError(
                     f"every score is {scores[0]}",
                     where=str(self.recipe.data),
-                    fix="Add pairs that are more or less alike.",
+                    fix="Add pairs with different scores.",
                 )
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:
@@ -78,7 +78,7 @@ class Reranking(Paired):
             raise InputError(
                 "no query has negatives, so there is nothing to choose from",
                 where=str(self.recipe.data),
-                fix="Add 'negatives': texts that seem to answer the query and do not.",
+                fix="Add 'negatives': texts that seem to answer the query but do not.",
             )
         return groups
 

@@ -76,7 +76,7 @@ def read_questions(
     """
     rows = list(rows)
     if not rows:
-        raise InputError("there is nothing to answer", where=str(path), fix="Add a row.")
+        raise InputError("there are no rows to answer", where=str(path), fix="Add a row.")
     there = {name for row in rows if isinstance(row, Row) for name in row.values}
     said = {ours: theirs for ours, theirs in (columns or {}).items() if theirs in there}
     found, usual = _detected(path, rows, said, asked)
@@ -131,12 +131,12 @@ def _detected(
             if each.name in asked
         ]
         raise InputError(
-            f"columns {', '.join(map(str, first.values)) or '-'} are not what this model reads",
+            f"columns {', '.join(map(str, first.values)) or '-'} do not fit this model",
             where=str(path),
-            fix=f"It reads {' or '.join(' with '.join(each) for each in needed)}.",
+            fix=f"It needs {' or '.join(' with '.join(each) for each in needed)}.",
         )
     raise InputError(
-        f"columns {', '.join(map(str, first.values)) or '-'} make no known kind of example",
+        f"columns {', '.join(map(str, first.values)) or '-'} do not match any known format",
         where=str(path),
-        fix="Name them as Moli does, or say which is which: columns: {text: ..., label: ...}.",
+        fix="Rename them as Moli expects, or map them: columns: {text: ..., label: ...}.",
     )

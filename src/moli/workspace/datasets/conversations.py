@@ -102,12 +102,12 @@ def _check_order(said: Sequence[Message], name: str) -> None:
         raise Unfit(f"'{name}' has a system turn that is not the first", "Put it first.")
     turns_taken = [each.role for each in said if each.role != "system"]
     if "assistant" not in turns_taken:
-        raise Unfit(f"'{name}' has no turn of the assistant", "Add what is to be learnt.")
+        raise Unfit(f"'{name}' has no assistant turn", "Add the turn to be learnt.")
     for number, (before, after) in enumerate(pairwise(turns_taken), 1):
         if before == after != "tool":  # several calls have several answers
             raise Unfit(
-                f"'{name}' has two turns of the {before} in a row, after turn {number}",
-                "Join them, or add what is missing between them.",
+                f"'{name}' has two {before} turns in a row, after turn {number}",
+                "Merge them, or add the missing turn between them.",
             )
 
 
@@ -123,11 +123,14 @@ def _turn(turn: Any, where: str, role_key: str, text_key: str) -> Turn:
     if turn[role_key] == _CALLS:
         calls = called(turn.get(text_key), where)
         if not calls:
-            raise Unfit(f"'{where}' calls nothing", "Write the call, or remove the turn.")
+            raise Unfit(f"'{where}' has no call", "Write the call, or remove the turn.")
         return Turn(where, Message(role, "", calls))
     calls = called(turn.get("tool_calls") or turn.get("function_call"), where)
     if calls and role != "assistant":
-        raise Unfit(f"'{where}' calls tools as the {role}", "Correct the role, or remove the call.")
+        raise Unfit(
+            f"'{where}' has tool calls, but the role {role}",
+            "Correct the role, or remove the call.",
+        )
     content = turn.get(text_key)
     if content is None and calls:
         content = ""

@@ -68,6 +68,6 @@ def encodable(value: str, where: str) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise Unfit(
-            f"'{where}' holds half of a character (a lone surrogate)",
-            "Correct the escapes, as \\ud83d\\ude00 for one character.",
+            f"'{where}' contains half a character (a lone surrogate)",
+            "Correct the escapes; one character is, for example, \\ud83d\\ude00.",
         ) from error

@@ -114,7 +114,7 @@ def _texts(values: Values, column: str) -> list[str]:
     listed = _listed(given)
     for text in listed:
         if not isinstance(text, str) or not text.strip():
-            raise Unfit(f"'{name}' holds something that is not text", "Write a list of texts.")
+            raise Unfit(f"'{name}' contains something that is not text", "Write a list of texts.")
         encodable(text, name)
     return listed
 
@@ -139,15 +139,15 @@ def span(values: Values) -> Span:
         texts, starts = given, values.get("answer_starts")
     if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
         raise Unfit(
-            f"'{values.name('answers')}' and their starts are not two lists of one length",
+            f"'{values.name('answers')}' and their starts are not lists of the same length",
             f"Write {values.name('answers')}: [text], {values.name('answer_starts')}: [offset].",
         )
     for text, start in zip(texts, starts, strict=True):
         if not isinstance(text, str) or not text.strip():
-            raise Unfit(f"the answer {text!r} is no text", "Write a string that is not empty.")
+            raise Unfit(f"the answer {text!r} is not text", "Write a non-empty string.")
         if not isinstance(start, int) or start < 0 or not context.startswith(text, start):
             raise Unfit(
-                f'the answer "{text}" does not stand in the context at {start}',
+                f'the answer "{text}" is not in the context at {start}',
                 "Correct the offset; it counts characters from 0.",
             )
     # Spaces around an answer are no part of it, and of no token.

@@ -35,9 +35,9 @@ def read_rows(path: Path) -> Rows:
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
         raise InputError(
-            "not a data file that is read here",
+            "unsupported kind of file",
             where=str(path),
-            fix=f"Give one of {', '.join(SUFFIXES)}, the first five also with .gz.",
+            fix=f"Give one of {', '.join(SUFFIXES)}, the first five also as .gz.",
         )
     try:
         if suffix in (".parquet", ".arrow"):
@@ -51,7 +51,7 @@ def read_rows(path: Path) -> Rows:
         raise InputError(
             f"cannot be read ({reason})",
             where=str(path),
-            fix="Check the file, or copy it anew.",
+            fix="Check the file, or copy it again.",
         ) from error
 
 
@@ -109,7 +109,7 @@ def _named(row: Row, names: dict[str, list[str]]) -> Row | Malformed:
         if not 0 <= number < len(classes):
             return Malformed(
                 row.where,
-                f"'{column}' is {number}, and the data set names {len(classes)} classes from 0 on",
+                f"'{column}' is {number}, but the data set has {len(classes)} classes, from 0 on",
                 "Give the row a class, or remove it.",
             )
         named[column] = classes[number]
@@ -186,9 +186,9 @@ def _parsed(text: str) -> tuple[Any, str]:
         place = f"line {error.lineno} column" if error.lineno > 1 else "column"
         return None, f"not JSON ({error.msg} at {place} {error.colno})"
     except ValueError:  # of Python, which takes no number of more than 4,300 digits
-        return None, "not JSON that can be read (a number has too many digits)"
+        return None, "unreadable JSON (a number has too many digits)"
     except RecursionError:
-        return None, "not JSON that can be read (nested too deeply)"
+        return None, "unreadable JSON (nested too deeply)"
 
 
 def _row(where: str, value: Any, problem: str) -> Row | Malformed:
@@ -209,8 +209,8 @@ def _csv(path: Path, text: str, delimiter: str) -> Rows:
     try:
         names = next(filter(None, reader), [])
         if repeated := {name for name in names if names.count(name) > 1}:
-            what = f"column '{sorted(repeated)[0]}' is there twice"
-            yield Malformed(f"{path}:1", what, "Give each its own name.")
+            what = f"duplicate column '{sorted(repeated)[0]}'"
+            yield Malformed(f"{path}:1", what, "Give each column its own name.")
             return
         line = reader.line_num + 1
         for cells in reader:
@@ -221,7 +221,7 @@ def _csv(path: Path, text: str, delimiter: str) -> Rows:
                 yield Malformed(
                     where,
                     f"{len(cells)} cells under {len(names)} columns",
-                    f"Put texts that hold '{delimiter}' or a line break into double quotes.",
+                    f"Put texts that contain '{delimiter}' or a line break in double quotes.",
                 )
     except csv.Error as error:
         yield Malformed(
@@ -249,10 +249,9 @@ def _columns(path: Path, suffix: str) -> Rows:
                 yield _named(Row(f"{path} row {number}", values), names)
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(
-            f"not {suffix[1:]} that can be read, from row {number + 1} on "
-            f"({' '.join(str(error).split())})",
+            f"unreadable {suffix[1:]} from row {number + 1} on ({' '.join(str(error).split())})",
             where=str(path),
-            fix="Write the file anew.",
+            fix="Write the file again.",
         ) from error
 
 

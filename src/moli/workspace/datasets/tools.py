@@ -13,7 +13,7 @@ from moli.records.messages import STRICT_JSON, Message, Tool, ToolCall
 from moli.workspace.datasets.fields import Unfit, Values, encodable
 
 _TOOL = 'Write {"type": "function", "function": {"name": ..., "parameters": {...}}}.'
-_CALL = 'Write {"name": ..., "arguments": {...}}, or a list of such.'
+_CALL = 'Write {"name": ..., "arguments": {...}}, or a list of these.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,12 @@ def _tool(given: Any, where: str) -> Tool:
     function = _function(given, where, _TOOL)
     description = function.get("description") or ""
     if not isinstance(description, str):
-        raise Unfit(f"'{where}' has a description that is no text", "Write a string.")
+        raise Unfit(f"'{where}' has a description that is not text", "Write a string.")
     made = Tool(function["name"], description)
     if (given := function.get("parameters")) not in (None, ""):
         parameters = _value(given)
         if not isinstance(parameters, dict) or not _json(parameters):
-            raise Unfit(f"'{where}' has parameters that are no JSON schema", _TOOL)
+            raise Unfit(f"'{where}' has parameters that are not a JSON schema", _TOOL)
         made = replace(made, parameters=parameters)
     encodable("\n".join((made.name, description, _json(made.parameters))), where)
     return made
@@ -72,7 +72,7 @@ def called(given: Any, where: str) -> tuple[ToolCall, ...]:
     value = _value(given)
     listed = [value] if isinstance(value, dict) else value
     if not isinstance(listed, list):
-        raise Unfit(f"'{where}' has calls that are no JSON objects", _CALL)
+        raise Unfit(f"'{where}' has calls that are not JSON objects", _CALL)
     return tuple(_call(each, where) for each in listed)
 
 
@@ -83,8 +83,8 @@ def _call(given: Any, where: str) -> ToolCall:
     written = _json(value)
     if not isinstance(value, dict) or not written:
         raise Unfit(
-            f"'{where}' calls \"{name}\" with arguments that are no JSON object",
-            'Write {"name": value, ...}, or {} where there are none.',
+            f"'{where}' calls \"{name}\" with arguments that are not a JSON object",
+            'Write {"name": value, ...}, or {} if there are none.',
         )
     encodable(written, where)
     as_given = arguments.strip() if isinstance(arguments, str) else written
@@ -96,7 +96,7 @@ def _function(given: Any, where: str, fix: str) -> Mapping[str, Any]:
     function = given.get("function", given) if isinstance(given, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str) or not name.strip():
-        raise Unfit(f"'{where}' names no function", fix)
+        raise Unfit(f"'{where}' does not name a function", fix)
     return function
 
 
@@ -121,8 +121,8 @@ def paired(turns: Sequence[Turn], tools: Sequence[Tool], column: str) -> list[Me
         for turn in run:
             if waiting:
                 raise Unfit(
-                    f"'{turn.where}' goes on where the call of \"{waiting[0].name}\" has no answer",
-                    "Add what the tool gave, in a turn of its own before it.",
+                    f"the call to \"{waiting[0].name}\" has no result before '{turn.where}'",
+                    "Add the tool's result before it, in a turn of its own.",
                 )
             for call in turn.message.calls:
                 _check(call, known, turn.where, column)
@@ -146,14 +146,14 @@ def _check(call: ToolCall, known: Mapping[str, Tool], where: str, column: str) -
         if name not in arguments:
             raise Unfit(
                 f'\'{where}\' calls "{call.name}" without "{name}", which is required',
-                "Add it to the arguments, or take it out of 'required'.",
+                "Add it to the arguments, or remove it from 'required'.",
             )
 
 
 def _with_ids(calls: Sequence[ToolCall], numbers: Iterator[int], where: str) -> Iterable[ToolCall]:
     made = [each if each.id else replace(each, id=f"call_{next(numbers)}") for each in calls]
     if len({each.id for each in made}) < len(made):
-        raise Unfit(f"'{where}' has two calls with the same id", "Give each its own.")
+        raise Unfit(f"'{where}' has two calls with the same id", "Give each its own id.")
     return made
 
 
@@ -179,7 +179,7 @@ def _answer(turn: Turn, waiting: list[ToolCall]) -> Message:
             waiting.remove(call)
             return replace(turn.message, call_id=call.id)
     whose = (
-        f'"{said or turn.name}", which is no call that waits' if said or turn.name else "no call"
+        f'"{said or turn.name}", which is not a pending call' if said or turn.name else "no call"
     )
     raise Unfit(
         f"'{turn.where}' answers {whose}",
