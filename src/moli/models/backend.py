@@ -1,4 +1,4 @@
-"""What a server needs of whatever writes its answers: the engine of this process, or a server."""
+"""What a server needs from whatever writes its answers: this process's engine, or a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Running(Protocol):
-    """A request under way."""
+    """A request in progress."""
 
     @property
     def prompt(self) -> int:
@@ -24,11 +24,11 @@ class Running(Protocol):
 
     @property
     def cached(self) -> int:
-        """How many of them had been read before, for another answer."""
+        """How many of them were cached, from an earlier answer."""
 
     @property
     def reason(self) -> Reason | None:
-        """Why the answer ended; None while it is under way."""
+        """Why the answer ended; None while it is in progress."""
 
     def cancel(self) -> None:
         """Stop soon. May be called from any thread, and more than once."""
@@ -39,16 +39,16 @@ class Backend(Protocol):
 
     @property
     def waiting(self) -> int:
-        """Requests that are not begun yet."""
+        """Requests that have not been started yet."""
 
     @property
     def working(self) -> int:
-        """Requests that are answered."""
+        """Requests being answered."""
 
     def submit(self, request: Request, hear: Hear) -> Running:
         """Have a request answered, without waiting for it.
 
-        `hear` is told from a thread of the backend and should be quick. The last delta, and no
+        `hear` is called from a thread of the backend and should be quick. The last delta, and no
         other, has a reason; a request that is cancelled or fails ends with such a delta as well.
 
         Raises:
@@ -59,18 +59,18 @@ class Backend(Protocol):
         """Let requests name an adapter from now on.
 
         Args:
-            name: of its content: another content never has the same name.
+            name: derived from its content: different content never has the same name.
 
         Raises:
-            ModelError: it cannot be had, or does not fit the base.
+            ModelError: it is not available, or does not fit the base.
         """
 
     def close(self) -> None:
-        """Stop; what is under way ends as cancelled."""
+        """Stop; requests in progress end as cancelled."""
 
 
 def check_request(request: Request, places: int, adapters: Container[str]) -> None:
-    """See that a request can be answered by a model with so many places and these adapters.
+    """Check that a request can be answered by a model with this many positions and these adapters.
 
     Raises:
         InputError: it has no tokens or too many, or an adapter that was not added.
@@ -94,7 +94,7 @@ def complete(
     """Wait for the answers to all of these.
 
     Args:
-        heard: is told of every delta, from a thread of the backend.
+        heard: called with every delta, from a thread of the backend.
 
     Raises:
         InputError: one of them cannot be answered.

@@ -1,4 +1,4 @@
-"""Small files that lie beside a model's weights, in its folder or on the hub."""
+"""Small files next to a model's weights, in its folder or on the hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from moli.records.errors import ModelError
 
 
 def read_beside(folder: str, name: str) -> Any:
-    """A JSON file of a model by its folder or name on the hub; None where it has none."""
+    """A JSON file of a model, by its folder or hub name; None if it has none."""
     if Path(folder).is_dir():
         return read_json(Path(folder) / name)
     from transformers.utils.hub import cached_file
@@ -26,7 +26,7 @@ def read_beside(folder: str, name: str) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file of a model's folder; None where there is none.
+    """A JSON file in a model's folder; None if there is none.
 
     Raises:
         ModelError: it cannot be read.

@@ -28,7 +28,7 @@ class ChatModel(Protocol):
         """The assistant's next message, decoded greedily.
 
         Args:
-            space: what one has had read is not kept for those of another.
+            space: prompts cached in one space are not reused in another.
 
         Raises:
             ModelError: the model did not answer.
@@ -60,7 +60,7 @@ def load_chat(reference: str, *, timeout: float = 120.0, bases: Bases | None = N
 
     Args:
         timeout: seconds that a server may take to answer.
-        bases: where models that run here are loaded, if they are shared with others.
+        bases: where models that run here are loaded, if they are shared.
 
     Raises:
         ModelError: there is none by that name, or it cannot be loaded.

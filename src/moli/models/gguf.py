@@ -1,7 +1,7 @@
 """GGUF files: llama.cpp, which reads them, through llama-cpp-python; and a file's tokenizer.
 
-The tokenizer is llama.cpp's own. A file names its rules of cutting text by a word (`llama-bpe`,
-`qwen2` and many more) that only llama.cpp knows all of.
+The tokenizer is llama.cpp's own. A file names its pre-tokenizer by a keyword (`llama-bpe`,
+`qwen2` and many more), and only llama.cpp knows them all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _kept: list[Any] = []  # what llama.cpp calls, and Python would else forget
 
 
 def file_of(name: str) -> Path:
-    """The file that `gguf:NAME` names, once it is seen to be one and can be run.
+    """The file that `gguf:NAME` names, after checking that it is a GGUF file and can be run.
 
     Raises:
         ModelError: there is none, it is of another format, or llama-cpp-python is not installed.
@@ -60,7 +60,7 @@ def file_of(name: str) -> Path:
 
 
 def library() -> Any:
-    """The functions of llama.cpp; what it says goes to nobody, but for `reason`.
+    """The functions of llama.cpp; its log is dropped, except for `reason`.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -87,7 +87,7 @@ def _hear(level: int, text: bytes, _: Any) -> None:
 
 
 def reason() -> str:
-    """The first of the errors that llama.cpp told since this was last asked."""
+    """The first error that llama.cpp has logged since the last call."""
     said = list(_errors)
     _errors.clear()
     return said[0].partition(": ")[2] or said[0] if said else "it gives no reason"
@@ -147,7 +147,7 @@ class GgufTokenizer:
 
     Attributes:
         chat_template: a template, or several by name; None where the file has none.
-        model_max_length: tokens that the model has places for.
+        model_max_length: tokens that the model has positions for.
     """
 
     is_fast = False
@@ -283,7 +283,7 @@ def load_gguf_tokenizer(name: str) -> GgufTokenizer:
     """The tokenizer of `gguf:NAME`.
 
     Raises:
-        ModelError: the file cannot be had or read, or has no tokenizer.
+        ModelError: the file is missing or unreadable, or has no tokenizer.
     """
     model = Model(file_of(name), words=True)
     if model.llama.llama_vocab_type(model.vocabulary) == model.llama.LLAMA_VOCAB_TYPE_NONE:

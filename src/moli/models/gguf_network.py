@@ -243,7 +243,7 @@ def load_gguf(name: str) -> GgufNetwork:
     """The model of `gguf:NAME`.
 
     Raises:
-        ModelError: the file cannot be had or read, is larger than the memory, or does not write.
+        ModelError: the file is missing, unreadable or larger than memory, or generates no text.
     """
     file = file_of(name)
     size, free = file.stat().st_size, available_memory()

@@ -1,4 +1,4 @@
-"""What a model is, by its content: so that an adapter is never put on another base than its own."""
+"""A model's identity, by its content: so that an adapter is never put on the wrong base."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def hash_weights(folder: str) -> str:
 
 
 def hash_tokenizer(tokenizer: Any) -> str:
-    """Of all that decides which ids a text has; empty for one without such a description.
+    """Of everything that decides which ids a text has; empty for one without such a description.
 
-    How it last cut and padded is left out: that is set by every call, and is saved along.
+    Its truncation and padding are left out: every call sets them, and they get saved too.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

@@ -50,7 +50,7 @@ _UNQUOTED = frozenset(" \t\r\n:,+-.0123456789eEtruefalsenull")
 
 
 class JsonScanner:
-    """Looks for the end of a JSON object or array, going on where it was when more of it comes."""
+    """Looks for the end of a JSON object or array, continuing where it was when more arrives."""
 
     def __init__(self) -> None:
         self._at = self._depth = 0

@@ -1,4 +1,4 @@
-"""A chat model that is loaded while other things are done."""
+"""A chat model that is loaded in the background."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class LaterChat:
-    """Whoever needs the model before it is loaded waits; if it cannot be, the next one tries."""
+    """Callers wait until the model is loaded; if loading fails, the next caller tries again."""
 
     def __init__(self, name: str, load: Callable[[], ChatModel]) -> None:
         self.name = name
@@ -23,7 +23,7 @@ class LaterChat:
         self._turn = threading.Lock()
 
     def begin(self) -> Future[ChatModel]:
-        """Load it in the background, if that was not begun before, or failed."""
+        """Load it in the background, unless that has been started and has not failed."""
         with self._turn:
             loading = self._loading
             if loading is None or (loading.done() and loading.exception()):

@@ -44,10 +44,10 @@ class LocalChat:
 
 
 class TranslatingChat:
-    """A model with an encoder and a decoder, as T5.
+    """A model with an encoder and a decoder, such as T5.
 
     Raises:
-        ModelError: its files are not to be had.
+        ModelError: its files are not available.
     """
 
     def __init__(self, reference: str) -> None:
@@ -90,7 +90,7 @@ def load_local(reference: str, bases: Bases | None = None) -> LocalChat | Transl
         bases: where a causal one is loaded, or is already.
 
     Raises:
-        ModelError: it cannot be loaded, or does not write.
+        ModelError: it cannot be loaded, or does not generate text.
     """
     if not is_gguf(reference):
         config = load_config(reference)
@@ -110,8 +110,8 @@ def load_local(reference: str, bases: Bases | None = None) -> LocalChat | Transl
 def fitting(tokenizer: Any, messages: Sequence[Message], room: int) -> list[int]:
     """The tokens of a conversation to answer, at most `room` of them.
 
-    Of one that is too long the oldest turns go first, but for the system's; of a last message that
-    is too long by itself the end is kept: the question stands there.
+    If it is too long, the oldest turns are dropped first, except the system's; a last message that
+    is too long by itself keeps its end, where the question is.
     """
     kept = list(messages)
     ids = _ids(tokenizer, kept)

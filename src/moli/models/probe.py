@@ -1,4 +1,4 @@
-"""What this machine does well, found by a few moments of trying."""
+"""What this machine does well, found by a short benchmark."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Machine:
         device: "cuda" or "cpu".
         threads: that a matrix product runs on.
         gflops: of matrix products 4096 x 384 x 1536, by precision.
-        memory: bytes that can be had.
+        memory: bytes that are available.
     """
 
     device: str
@@ -41,7 +41,7 @@ class Machine:
 
 
 def probe() -> Machine:
-    """Try the machine: under half a second."""
+    """Benchmark the machine: under half a second."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # A processor that only imitates a type is hundreds of times slower with it: seconds a product.
     # Of small ones the best counts, since any may have been held up by other processes.

@@ -1,7 +1,7 @@
-"""Speech models: sound files to the words that are said in them.
+"""Speech recognition: audio files to text.
 
-A model is Whisper (Radford et al. 2022) or one of its kind, run here through transformers. It hears
-windows of 30 s; of a longer file, each window begins where the last whole segment ended.
+A model is Whisper (Radford et al. 2022) or one of its kind, run here through transformers. It reads
+windows of 30 s; in a longer file, each window begins where the last whole segment ended.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Segment:
 
     Attributes:
         start, end: in seconds.
-        text: with the space that divides it from the one before.
+        text: with the space that separates it from the one before.
         tokens: that the model wrote, timestamps included.
     """
 
@@ -49,10 +49,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What is said in a file.
+    """The transcript of a file.
 
     Attributes:
-        language: its English name in small letters; found by the model where it was not told.
+        language: its English name in lower case; detected by the model if not given.
         seconds: how long the file lasts.
     """
 
@@ -63,9 +63,9 @@ class Transcript:
 
 
 class Speech:
-    """A model that writes down what is said, loaded when it is first needed.
+    """A speech recognition model, loaded when it is first needed.
 
-    Many threads may ask. One file is heard at a time: generation keeps state in the model.
+    It is thread-safe. One file is transcribed at a time: generation keeps state in the model.
 
     Args:
         reference: of a Whisper model.
@@ -79,12 +79,12 @@ class Speech:
     def transcribe(
         self, file: BinaryIO, *, language: str = "", prompt: str = "", temperature: float = 0.0
     ) -> Transcript:
-        """Write down what is said in a sound file.
+        """Transcribe an audio file.
 
         Args:
-            language: its code, as "en"; "" to have the model find out.
+            language: its code, such as "en"; "" to have the model detect it.
             prompt: what was said before, or names and words to expect.
-            temperature: 0 for the likeliest words; above, they are drawn.
+            temperature: 0 for the most likely words; above 0, they are sampled.
 
         Raises:
             InputError: the file cannot be read, or the model lacks the language or room for the
@@ -211,8 +211,8 @@ def read_sound(file: BinaryIO, rate: int) -> NDArray[np.float32]:
     """The sound of a file as one channel, the mean of all: [samples], `rate` of them a second.
 
     Raises:
-        InputError: it is in no format that is read, is broken, empty or too long, or has a sampling
-            rate or samples that no sound has.
+        InputError: its format is not supported, it is broken, empty or too long, or its sample rate
+            or samples are invalid.
     """
     import soundfile
 

@@ -4,8 +4,8 @@ A turn of the assistant is what the whole rendering has beyond the rendering of 
 with the prompt to answer. So what is learnt is, by construction, what a server asks the model to
 continue with, whatever the template is.
 
-Tools and calls are the template's to write, where it can. For one that cannot, they are put into
-the words of the conversation.
+The template writes tools and calls if it can. Otherwise they are put into the text of the
+conversation.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def shown(
     """Turns and tools as the tokenizer's template is given them.
 
     Raises:
-        InputError: a call's arguments are no JSON object.
+        InputError: a call's arguments are not a JSON object.
         ValueError: there is no template.
     """
     offered = [_offered(each) for each in tools] or None

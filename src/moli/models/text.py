@@ -1,4 +1,4 @@
-"""What a model's reference stands for: its folder, its tokenizer, and texts cut to its length."""
+"""What a model reference stands for: its folder, its tokenizer, and texts cut to its length."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def load_tokenizer(reference: str) -> Any:
     """The tokenizer of a model.
 
     Raises:
-        ModelError: its files are not to be had.
+        ModelError: its files are not available.
     """
     parsed = ModelReference.parse(reference)
     if parsed.scheme == "gguf":
@@ -114,7 +114,7 @@ def load_model(kind: str, reference: str, **options: Any) -> Any:
     """The model of a reference with its weights, by a class of transformers such as AutoModel.
 
     Raises:
-        ModelError: its files are not to be had, or the class does not fit it.
+        ModelError: its files are not available, or the class does not fit it.
     """
     return _load(kind, reference, "cannot be loaded", **options)
 
@@ -139,7 +139,7 @@ def _load(kind: str, reference: str, failed: str, **options: Any) -> Any:
 
 
 def is_encoder(config: Any) -> bool:
-    """Whether a model of this kind fills gaps, its tokens seeing each other, and does not write."""
+    """Whether a model of this kind is bidirectional and fills gaps, and does not generate text."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     fills_gaps = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -148,12 +148,12 @@ def is_encoder(config: Any) -> bool:
 
 
 def is_decoder(config: Any) -> bool:
-    """Whether a model of this kind goes on with a text, each token seeing those before it."""
+    """Whether a model of this kind continues a text, each token seeing those before it."""
     return not (config.is_encoder_decoder or is_encoder(config))
 
 
 def max_positions(reference: str) -> int:
-    """How many tokens a model has places for; a large number where it does not say."""
+    """How many tokens a model has positions for; a large number if it does not say."""
     config = load_config(reference)
     places = getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0)
     padding = config.pad_token_id
@@ -182,7 +182,7 @@ class Cutter:
         self._suffix = len(marked) - begin - len(plain)
 
     def ids(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int32], int]]:
-        """For each text its ids, and how many tokens had no room."""
+        """For each text its ids, and how many tokens were cut off."""
         if not texts:  # which a tokenizer does not take
             return []
         encoded = self._tokenizer(list(texts), return_attention_mask=False, verbose=False)

@@ -1,7 +1,7 @@
-"""Calls of tools: how models write them, how they are read, and answers that must be some.
+"""Tool calls: how models write them, how they are parsed, and answers that must be calls.
 
-A dialect is what a model was trained to write. One that never saw tools is told Hermes's in plain
-words (`moli.models.template`).
+A dialect is what a model was trained to write. A model that never saw tools is given Hermes's in
+plain text (`moli.models.template`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST = 8  # calls in one answer that must be some; a weak model does not stop b
 
 
 class Scanner(Protocol):
-    """Looks for the end of a call, going on where it was when more of it comes."""
+    """Looks for the end of a call, continuing where it was when more of it arrives."""
 
     def end(self, text: str) -> int:
         """Where it ends; 0 while it does not, and -1 where it turns out to be none."""
@@ -34,7 +34,7 @@ class Scanner(Protocol):
 
 
 class Notation(Protocol):
-    """What calls themselves look like, whatever announces them.
+    """What calls themselves look like, whatever introduces them.
 
     Attributes:
         opening: their first characters, spaces aside.

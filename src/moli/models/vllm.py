@@ -5,8 +5,8 @@ backend.add(stored.hash, stored.folder)
 backend.submit(Request(ids, Sampling(), adapter=stored.hash), hear)
 
 The server gets token ids, so the template is the one that the model was trained with; and it gets
-adapters under the names of their content: one that was loaded anew under an old name would be
-answered from what had been read with the other.
+adapters under names derived from their content: one reloaded under an old name would be answered
+from what the old one had cached.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _IDLE = 2.0  # seconds a connection is kept, less than the 5 after which these s
 
 
 class _LostError(Exception):
-    """The server has no such adapter any more."""
+    """The server no longer has this adapter."""
 
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """An answer under way on a server.
+    """An answer in progress on a server.
 
     Attributes:
-        begun: whether the server has said anything of it.
+        begun: whether the server has sent any of it.
     """
 
     request: Request
@@ -72,13 +72,13 @@ class Stream:
             self.task.cancel()
 
     def end(self, delta: Delta) -> None:
-        """Tell the last of it."""
+        """Report the end of it."""
         self.reason = delta.reason or "failed"
         self.hear(delta)
 
 
 class RemoteBackend:
-    """A server that writes answers. What it tells is told in a thread of this backend.
+    """A server that writes answers. Listeners are called in a thread of this backend.
 
     Args:
         url, base, kind, key: as for `preflight`.
@@ -119,16 +119,16 @@ class RemoteBackend:
 
     @property
     def waiting(self) -> int:
-        """Requests of which the server has not said anything yet."""
+        """Requests that the server has not begun to answer."""
         return sum(not each.begun for each in list(self._streams))
 
     @property
     def working(self) -> int:
-        """Requests that are answered."""
+        """Requests being answered."""
         return sum(each.begun for each in list(self._streams))
 
     def submit(self, request: Request, hear: Hear) -> Stream:
-        """Have a request answered; `hear` is told as it goes.
+        """Have a request answered; `hear` is called as it proceeds.
 
         The server is not waited for: one that is gone, or refuses, ends the answer as failed.
 
@@ -160,7 +160,7 @@ class RemoteBackend:
                 self._folders[name] = folder
 
     def close(self) -> None:
-        """Stop; what is under way ends as cancelled."""
+        """Stop; requests in progress end as cancelled."""
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -1,4 +1,4 @@
-"""What a vLLM or SGLang server is and has, and the adapters that it is given."""
+"""What a vLLM or SGLang server is and has, and how it is given adapters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Facts:
     Attributes:
         version: of the server's software.
         base: the name that its base goes by there.
-        places: tokens of a prompt and its answer at most.
+        places: maximum tokens of a prompt and its answer.
         loads: whether it can be asked to load adapters while it runs; None where only the first
             one shows.
     """
@@ -36,7 +36,7 @@ class Facts:
 
 
 def preflight(url: str, base: str, *, kind: Kind = "vllm", key: str = "") -> Facts:
-    """Look at a server, changing nothing there.
+    """Inspect a server, without changing anything on it.
 
     Args:
         url: with or without the /v1 at its end.

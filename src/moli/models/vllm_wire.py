@@ -1,4 +1,4 @@
-"""What vLLM and SGLang are asked, and how what they answer is read.
+"""What vLLM and SGLang are sent, and how their responses are read.
 
 Both speak OpenAI's completions, with names of their own for what that API does not have. They are
 those of vLLM 0.33 (vllm/entrypoints/openai/completion/protocol.py, vllm/lora/peft_helper.py) and
@@ -36,9 +36,9 @@ class Server:
         version: where it tells its version.
         load: where it takes an adapter.
         oldest: the first version that has every field of `known`.
-        known: fields of a completion that older ones ignore in silence.
-        misread: what an adapter's configuration may say and this server passes over in silence.
-        lost: what it says where a completion names an adapter that it has not.
+        known: fields of a completion that older versions silently ignore.
+        misread: settings of an adapter's configuration that this server silently ignores.
+        lost: what it says if a completion names an adapter that it does not have.
         fixes: what to do about an adapter that was refused with certain words.
         fields: of a completion, what this server has words of its own for. Raises InputError for
             what it cannot do.
@@ -127,11 +127,11 @@ SERVERS: dict[Kind, Server] = {
 
 
 def body(server: Server, base: str, request: Request, room: int, salt: str) -> dict[str, Any]:
-    """A completion as a server is asked for it.
+    """The body of a completion request.
 
     Args:
-        room: tokens that there are places for after the prompt.
-        salt: what has been read is shared with requests of the same salt only; "" for none.
+        room: tokens that fit after the prompt.
+        salt: cached prompts are shared only with requests of the same salt; "" for none.
 
     Raises:
         InputError: the server cannot do what is asked.

@@ -47,9 +47,9 @@ def lay(
 
     Args:
         pad: the id that fills a padded row.
-        first_position: the number of the first place, where a model counts them from another
-            than 0 (RoBERTa counts from 2).
-        beside: other inputs with a number for each token, as `token_type_ids`.
+        first_position: the number of the first position, where a model does not count them from 0
+            (RoBERTa counts from 2).
+        beside: other inputs with a number for each token, such as `token_type_ids`.
     """
     lengths = np.array([len(each) for each in sequences])
     ends = np.cumsum(lengths)

@@ -1,5 +1,5 @@
-"""Bottleneck adapters: a small network behind each feed-forward block (Houlsby et al. 2019; placed
-as in Pfeiffer et al. 2021), which begins as the identity.
+"""Bottleneck adapters: a small network after each feed-forward block (Houlsby et al. 2019; placed
+as in Pfeiffer et al. 2021), which starts as the identity.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Bottleneck(torch.nn.Module):
 def add_bottlenecks(
     model: torch.nn.Module, size: int, heads: Sequence[str] = ()
 ) -> torch.nn.Module:
-    """Put an adapter behind each feed-forward block; only these and `heads` stay trainable.
+    """Add an adapter after each feed-forward block; only these and `heads` stay trainable.
 
     Raises:
         InputError: no feed-forward block is found in the model.

@@ -1,4 +1,4 @@
-"""All that a run needs to go on as if it had never stopped, in one file: there whole, or not."""
+"""All that a run needs to resume as if it had never stopped, in one file that is never partial."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHECKPOINT, _BEST = "checkpoint.safetensors", "best-*.safetensors"
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is. Sums are over resumptions.
+    """How far a run has got. Sums include the sessions before it was resumed.
 
     Attributes:
         best: the best evaluation's score, larger is better; None before the first.
@@ -45,7 +45,7 @@ def save(
     weights: Mapping[str, torch.Tensor],
     optimizer: Mapping[str, torch.Tensor],
 ) -> None:
-    """Replace the folder's checkpoint. What is computed at random goes on from here as well."""
+    """Replace the folder's checkpoint. The random state is saved too."""
     tensors = {f"weights/{name}": each for name, each in weights.items()}
     tensors |= {f"optimizer/{name}": each for name, each in optimizer.items()}
     tensors["random/cpu"] = torch.get_rng_state()
@@ -58,16 +58,16 @@ def save(
 
 
 def best_of(folder: Path, step: int) -> Path:
-    """Where the weights of an evaluation are kept that was the best so far.
+    """Where the weights of the best evaluation so far are kept.
 
-    It is named by its step: a run that goes on from an earlier checkpoint than that finds what was
-    the best then.
+    The file is named by its step: a run that resumes from an earlier checkpoint finds what was the
+    best then.
     """
     return folder / _BEST.replace("*", str(step))
 
 
 def remove(folder: Path) -> None:
-    """Remove what is kept to go on with a run."""
+    """Remove the checkpoints."""
     for path in (folder / CHECKPOINT, *folder.glob(_BEST)):
         path.unlink(missing_ok=True)
 
@@ -106,7 +106,7 @@ def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
-    """Tensors in a file that takes its name only when all of it is on disk."""
+    """Write tensors to a file that gets its name only once all of it is on disk."""
     partial = path.with_suffix(".partial")
     contiguous = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
     save_file(contiguous, partial, {name: str(value) for name, value in facts.items()})

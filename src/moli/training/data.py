@@ -1,4 +1,4 @@
-"""The examples of a run: read, told of where they cannot be, and divided without leaks."""
+"""A run's examples: read, validated and split without leakage."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _MOST_HELD_OUT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What a run learns from and is judged by.
+    """What a run is trained on and evaluated on.
 
     Attributes:
-        malformed: rows that are no examples, of both.
+        malformed: rows of both that are not examples.
         digest: SHA-256 of the files, and of the images that they name.
-        taken_out: where examples to learn from stood that were also held out, and where these
-            stand; they are no longer among those to learn from.
+        taken_out: training examples that were also held out, and so removed: where each was, and
+            where its held-out copy is.
     """
 
     train: tuple[Located, ...]
@@ -53,11 +53,11 @@ class Data:
 def read_data(recipe: Recipe, accepts: tuple[type, ...]) -> Data:
     """The examples that a recipe names.
 
-    An example that stands in both parts is taken out of the part to learn from, for a model must
-    not be judged by what it has seen.
+    An example that is in both parts is removed from the training part: a model must not be
+    evaluated on what it has seen.
 
     Raises:
-        InputError: nothing can be read, or it is of another kind than the task learns from.
+        InputError: nothing can be read, or it is not the kind of example that the task learns from.
     """
     dataset = read_dataset(recipe.data, columns=recipe.columns)
     check_dataset(dataset, recipe, accepts)
@@ -93,8 +93,8 @@ def split(
 ) -> tuple[tuple[Located, ...], tuple[Located, ...]]:
     """Two parts, the second with about `share` of the examples.
 
-    Examples that are about the same are on the same side: a model that has seen a text knows more
-    of another question about it than of any other.
+    Examples about the same text are on the same side: a model that has seen a text knows more
+    about other questions on it than about any others.
     """
     if not 0 <= share < 1:
         raise InputError(
@@ -158,7 +158,7 @@ def _file_hash(path: Path, _changed: int, _size: int) -> str:
 
 
 def check_dataset(dataset: Dataset, recipe: Recipe, accepts: tuple[type, ...]) -> None:
-    """See that a data set can be learnt from, or judged by.
+    """Check that a data set can be trained or evaluated on.
 
     Raises:
         InputError: too many rows are malformed, or one is another kind of example.

@@ -1,4 +1,4 @@
-"""Several processes that train one model: weights in parts (FSDP2), steps divided among them.
+"""Several processes that train one model: weights sharded (FSDP2), steps divided among them.
 
 Each transformer layer is one unit and all else another; a unit is whole only while it computes
 (Zhao et al. 2023). The processes are started from outside, by torchrun or by Ray, each on a device
@@ -37,7 +37,7 @@ def join() -> World:
 
 
 class Processes:
-    """This process among several. What one of them calls here, all call in the same order."""
+    """This process among several. All of them make the same calls here in the same order."""
 
     def __init__(self) -> None:
         self.rank = distributed.get_rank()
@@ -74,7 +74,7 @@ class Processes:
         torch.manual_seed(int(drawn[0]))
 
     def spread(self, loss: torch.nn.Module, dtype: torch.dtype) -> Weights:
-        """The masters are the parts that lie here: they are cast when they are gathered.
+        """The masters are this process's shards: they are cast when they are gathered.
 
         Raises:
             InputError: the model has something that cannot be trained in parts.

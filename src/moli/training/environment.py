@@ -1,4 +1,4 @@
-"""What a run was made with, written in its folder to be read by people and by its report."""
+"""What a run was made with, written to its folder for people and for its report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write(folder: Path, recipe: Recipe, machine: Machine) -> None:
 
 
 def describe(machine: Machine) -> dict[str, Any]:
-    """Versions of what computes, and the machine."""
+    """The versions of the libraries, and the machine."""
     found = asdict(machine)
     gflops = {name: round(value, 1) for name, value in found.pop("gflops").items()}
     memory = found.pop("memory") >> 20

@@ -1,7 +1,7 @@
 """A trained model as a folder for other programs: an adapter in PEFT's layout, or a whole model.
 
-A merged model is compared with the adapter in its base before it is handed out: both read the same
-probes, and the one is loaded by plain transformers from the folder that was written.
+A merged model is compared with the unmerged adapter before it is handed out: both read the same
+probes, and the merged one is loaded by plain transformers from the folder that was written.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _LENGTHS = (3, 9, 17, 30)  # of the probes, in tokens
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How near a merged model is to the adapter in its base.
+    """How close a merged model is to the unmerged adapter.
 
     Attributes:
         exact: largest difference of an output after merging, both in float32.
         written: the same for the model as it was written and read again, in its own precision.
         largest: of all outputs, by size.
-        agreement: share of the places at which both have the same largest output.
+        agreement: share of the positions at which both have the same largest output.
         precision: that the merged model was written in.
     """
 
@@ -57,7 +57,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written, and for a merged model how near it is; None if nothing was merged."""
+    """What was written, and how close a merged model is; None if nothing was merged."""
 
     folder: Path
     files: tuple[str, ...]
@@ -65,10 +65,10 @@ class Exported:
 
 
 def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> Exported:
-    """Write a stored model to a new folder, in which it is there whole or not at all.
+    """Write a stored model to a new folder, either completely or not at all.
 
     Args:
-        merge: whether an adapter is worked into its base. A whole model is copied either way.
+        merge: whether to merge an adapter into its base. A whole model is copied either way.
 
     Raises:
         InputError: the folder is not empty, or the adapter cannot be merged.

@@ -1,4 +1,4 @@
-"""What a person should know of a run before it begins, in words."""
+"""What a person should know about a run before it starts, in words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Finding:
     """Something to know before training.
 
     Attributes:
-        severity: an "error" keeps the run from being made.
+        severity: an "error" prevents the run.
         places: all that it concerns, as `file:line`.
     """
 
@@ -38,7 +38,7 @@ class Finding:
 
 
 def findings_of(found: Preflight, data: Data, *, packs: bool) -> Iterator[Finding]:
-    """All that is to be said of what was found, but the errors.
+    """All findings except the errors.
 
     Args:
         packs: whether the task's examples are meant to be packed.
@@ -73,7 +73,7 @@ def _of_memory(found: Preflight) -> Iterator[Finding]:
 
 
 def of_malformed(malformed: Sequence[Malformed], severity: Severity) -> Iterator[Finding]:
-    """One finding for each kind of fault, as it stands in the first row that has it."""
+    """One finding for each kind of fault, in the words of the first row that has it."""
     kinds: dict[str, list[Malformed]] = defaultdict(list)
     for each in malformed:
         kinds[re.sub(r"\"[^\"]*\"|\d+", "", each.what)].append(each)

@@ -19,7 +19,7 @@ _MAX_TOKENS = 8192  # that are computed at once
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a model is.
+    """How far a model has got.
 
     Attributes:
         share: of the work, from 0 to 1.
@@ -33,7 +33,7 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Tokens a second."""
+        """Tokens per second."""
         return self.tokens / max(self.seconds, 1e-9)
 
 
@@ -46,7 +46,7 @@ class Outcome:
 
     Attributes:
         answers: one for each sample.
-        losses: summed over all that is supervised in a group, [groups]; 0 where not asked for.
+        losses: summed over all supervised items of a group, [groups]; 0 where not asked for.
         supervised: how many items that is, [groups].
     """
 
@@ -56,7 +56,7 @@ class Outcome:
 
     @property
     def loss(self) -> float:
-        """Mean over all that is supervised."""
+        """Mean over all supervised items."""
         return float(self.losses.sum() / max(1, self.supervised.sum()))
 
 
@@ -73,8 +73,8 @@ def answers(
 
     Args:
         packed: whether samples lie end to end, which has to be proven first.
-        judged: whether the samples have what is to be told in them, so that they have a loss.
-        hear: is told after each part how many tokens were in it.
+        judged: whether samples carry targets, so that a loss can be computed.
+        hear: called after each part with the number of tokens in it.
     """
     flat = [(number, each) for number, group in enumerate(groups) for each in group]
     sizes = [each.size for _, each in flat]
@@ -121,7 +121,7 @@ def evaluate(
 def combined(
     task: Task, outcome: Outcome, examples: Sequence[Example]
 ) -> tuple[list[Any], list[Example]]:
-    """One answer for each example, and these examples; those that make no sample are left out."""
+    """One answer for each example, and these examples; those without samples are left out."""
     pairs = [
         (task.combine(each, example), example)
         for each, example in zip(outcome.answers, examples, strict=True)

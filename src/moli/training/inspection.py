@@ -1,4 +1,4 @@
-"""What is found in examples before any is learnt: repetitions, contradictions, leaks, lengths."""
+"""What is found in examples before training: repetitions, contradictions, leaks, lengths."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ Places = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Repetitions:
-    """Where examples stand that are there more than once. Each group is in order of place.
+    """Where repeated examples are. Each group is in order of place.
 
     Attributes:
         exact: groups of equal examples.
-        near: groups that are equal but for case, spaces and punctuation.
+        near: groups that are equal apart from case, spaces and punctuation.
         contradicting: groups of one input with several labels or scores.
-        leaked: an example to learn from and a held-out one with the same input but for case,
-            spaces and punctuation. Equal ones are not here: they were taken out.
+        leaked: a training example and a held-out one with the same input apart from case,
+            spaces and punctuation. Equal ones are not here: they were removed.
     """
 
     exact: tuple[Places, ...] = ()
@@ -50,10 +50,10 @@ class Repetitions:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of samples before they are cut.
+    """Tokens of samples before truncation.
 
     Attributes:
-        most: tokens that there is room for; 0 where there is no limit.
+        most: the maximum length; 0 if there is no limit.
         bins: how many are in each of equally wide ranges from 0 to `longest`.
     """
 
@@ -65,7 +65,7 @@ class Lengths:
 
 
 def repetitions(train: Sequence[Located], held_out: Sequence[Located]) -> Repetitions:
-    """All repetitions among examples to learn from, and between them and those held out."""
+    """All repetitions among training examples, and between them and held-out ones."""
     equal: dict[object, list[str]] = defaultdict(list)
     alike: dict[tuple[str, str], dict[object, str]] = defaultdict(dict)
     asked: dict[str, dict[str, str]] = defaultdict(dict)

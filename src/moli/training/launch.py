@@ -1,4 +1,4 @@
-"""A run on the machines of a Ray cluster, which starts the processes and starts them again."""
+"""A run on a Ray cluster, which starts its processes and restarts them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _RESTARTS = 3  # after a machine was lost; each continues from the last checkpoi
 
 
 def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int = 0) -> Result:
-    """Train what a recipe says in several processes of a Ray cluster.
+    """Train a recipe in several processes of a Ray cluster.
 
     Args:
-        root: the workspace's folder. It, the data and the base lie where every machine sees them.
-        address: the cluster's, as `10.0.0.1:6379`, or "local" for one that is started for the run.
+        root: the workspace's folder. Every machine must see it, the data and the base.
+        address: the cluster's, e.g. `10.0.0.1:6379`, or "local" for one started for the run.
         workers: processes, each with a GPU where the cluster has enough of them; by default, one
             for each GPU, or for each machine where there is none.
 

@@ -1,4 +1,4 @@
-"""The one training loop. It knows samples, losses and weights, and no task or method by name."""
+"""The one training loop. It knows samples, losses and weights, but no task or method by name."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class World(Protocol):
         ...
 
     def first(self, call: Callable[[], T]) -> T:
-        """What a call gives in the first process, told to all; so is an error of ours."""
+        """What a call returns in the first process, sent to all; so is a Moli error."""
         ...
 
     def reseed(self, seed: int, step: int) -> None:
-        """Have each process draw other numbers, and the same ones whenever it takes this step."""
+        """Have each process draw other numbers, but the same ones whenever it takes this step."""
         ...
 
     def spread(self, loss: torch.nn.Module, dtype: torch.dtype) -> Weights:
-        """Leave in each process its part of the module's `model`; what is trained of it."""
+        """Shard the module's `model` over the processes; returns what is trained of it."""
         ...
 
     def within(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:
@@ -99,7 +99,7 @@ class Alone:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When things happen, in steps but for saving, which changes nothing that is learnt."""
+    """When things happen, in steps, except for saving, which does not affect training."""
 
     steps: int
     evaluate_every: int
@@ -114,8 +114,8 @@ class Loop:
 
     Attributes:
         loss: the summed loss of samples; it is called as a module, so that it may be sharded.
-        evaluate: metrics of the model as it is now and the score to raise; None without examples.
-        hear: what is told of each step and evaluation.
+        evaluate: metrics of the current model and the score to maximise; None without examples.
+        hear: receives each step and evaluation.
     """
 
     loss: StepLoss
@@ -133,7 +133,7 @@ class Loop:
     heap: Heap = field(default_factory=Heap)
 
     def run(self) -> Status:
-        """To the end, or until a signal or lack of gain stops it; then set the best weights."""
+        """Run to the end, or until interrupted or patience runs out; then load the best weights."""
         status: Status = "finished"
         saved = time.perf_counter()
         with _interruptible() as interrupted:
@@ -165,7 +165,7 @@ class Loop:
                 yield step
 
     def take(self, step: Step) -> StepTaken:
-        """Sum the gradients of a step over its parts, and move the weights."""
+        """Sum the gradients of a step over its parts, and update the weights."""
         begun = time.perf_counter()
         chosen = [self.samples[row] for micro in step for row in micro]
         supervised = sum(each.supervised for each in chosen)
@@ -243,14 +243,14 @@ class Loop:
         return self.world.first(lambda: seconds >= self.schedule.save_seconds)
 
     def save(self) -> None:
-        """Write a checkpoint from which `resume` goes on."""
+        """Write a checkpoint from which `resume` continues."""
         weights = self.world.whole(self.weights.state())
         optimizer = self.world.whole(self.optimizers.state())
         if self.world.rank == 0:
             checkpoint.save(self.folder, self.progress, weights, optimizer)
 
     def resume(self) -> bool:
-        """Go on from the folder's checkpoint; whether there was one."""
+        """Continue from the folder's checkpoint; returns whether there was one."""
         found = checkpoint.load(self.folder)
         if found is None:
             return False

@@ -42,9 +42,9 @@ _apply: Any = _Linear.apply
 
 
 def fuse(model: torch.nn.Module) -> int:
-    """Let PEFT's LoRA layers compute in this way where it is the same; returns how many do.
+    """Have PEFT's LoRA layers compute this way where the result is the same; returns how many do.
 
-    Left as they are: layers with DoRA or dropout, and those that are no plain linear layers.
+    Layers with DoRA or dropout, and those that are not plain linear layers, are left unchanged.
     """
     from peft.tuners.lora import Linear
 

@@ -1,4 +1,4 @@
-"""Which tokens of a sample are learnt, as text to be looked at."""
+"""Which tokens of a sample are learnt, as text to look at."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Masked:
 
 
 def learnt_tokens(task: Task, sample: Sample) -> list[NDArray[np.bool_]] | None:
-    """For each sequence of a sample which tokens are learnt; None where no tokens are.
+    """For each sequence of a sample, which tokens are learnt; None where no tokens are.
 
-    A causal task's target marks them, a task from text to text learns all of its second sequence,
-    and one that finds answers has their first and last token.
+    A causal task's target marks them, a sequence-to-sequence task learns all of its second
+    sequence, and extractive question answering has the first and last token of the answer.
     """
     target, parts = sample.target, sample.parts
     if isinstance(target, np.ndarray) and target.dtype == bool and parts:
@@ -52,7 +52,7 @@ def learnt_tokens(task: Task, sample: Sample) -> list[NDArray[np.bool_]] | None:
 
 
 def masked(task: Task, sample: Sample, where: str) -> Masked | None:
-    """A sample to be looked at; None where its task does not learn tokens."""
+    """A sample to look at; None where its task does not learn tokens."""
     learnt, tokenizer = learnt_tokens(task, sample), getattr(task, "tokenizer", None)
     if learnt is None or tokenizer is None:
         return None

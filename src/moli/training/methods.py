@@ -24,10 +24,10 @@ PADDED = ("prefix", "prompt")
 
 
 def apply(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
-    """The model with an adapter of the recipe's method in it, all else frozen.
+    """The model with an adapter of the recipe's method, everything else frozen.
 
     Raises:
-        InputError: the method does not go with this model, or not with this machine.
+        InputError: the method does not work with this model or on this machine.
     """
     method = recipe.method
     if method == "full":

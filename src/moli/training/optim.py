@@ -1,4 +1,4 @@
-"""How weights are moved: master weights, groups, schedule, AdamW and Muon."""
+"""Optimisers: master weights, parameter groups, schedule, AdamW, Muon."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 class Weights:
     """A model's weights in the precision of the computation, and what is trained in float32.
 
-    In bfloat16 a weight does not move by less than a 256th of itself, so a float32 copy of each
+    In bfloat16 a weight cannot change by less than a 256th of itself, so a float32 copy of each
     trained weight takes the steps and the sums of gradients (Micikevicius et al. 2018, sec. 3.1).
     """
 
@@ -105,7 +105,7 @@ def cast(model: torch.nn.Module, dtype: torch.dtype) -> None:
 
 
 def schedule(step: int, steps: int, warmup: float = 0.06) -> float:
-    """The learning rate of a step (from 0) as a share of the highest: up in a line, down to 0."""
+    """The learning rate of a step (from 0) as a share of the peak: linear rise, then down to 0."""
     rising = max(1, round(steps * warmup))
     if step < rising:
         return (step + 1) / rising
@@ -155,7 +155,7 @@ class Optimizers:
         self._highest = learning_rate
 
     def step(self, share: float) -> float:
-        """Move the weights at a share of the highest learning rate; returns the rate."""
+        """Update the weights at a share of the peak learning rate; returns the rate."""
         rate = self._highest * share
         for optimizer in self._all:
             for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""Image files as numbers: decoded when they are needed, of the size and scale that a model sees."""
+"""Image files as numbers: decoded when needed, at the size and scale that a model takes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Preparation:
         """A file's image in the model's size and colours.
 
         Raises:
-            InputError: it is missing, damaged or no image.
+            InputError: it is missing, damaged or not an image.
         """
         from PIL import ImageOps
 
@@ -125,7 +125,7 @@ class Album:
         """What a model takes, [N, C, H, W], in float32.
 
         Raises:
-            InputError: one of the files is missing, damaged or no image.
+            InputError: one of the files is missing, damaged or not an image.
         """
         pixels = np.stack([self._pixels(path) for path in paths])
         return self._preparation.scaled(torch.from_numpy(pixels))
@@ -145,7 +145,7 @@ def opened(path: Path) -> Iterator[Any]:
     """An image file, of which no more than the head has been read.
 
     Raises:
-        InputError: it is missing, damaged or no image; so also for what is read of it within.
+        InputError: it is missing, damaged or not an image, also while it is read inside.
     """
     from PIL import Image
 

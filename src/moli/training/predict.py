@@ -1,4 +1,4 @@
-"""What a trained model answers, and how good its answers are.
+"""A trained model's answers, and how good they are.
 
 with loaded(workspace.models.get("support")) as trained:
     predict(trained, [Labelled("It came broken.", "?")])    # [{"label": "complaint", ...}]
@@ -45,7 +45,7 @@ from moli.workspace.datasets import (
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Which classes were taken for which: row, the class that is right; column, the one told."""
+    """The confusion matrix: rows are true classes, columns predicted ones."""
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -57,10 +57,10 @@ class Evaluation:
 
     Attributes:
         metric: the main one of `metrics`.
-        interval: where that one lies with 95 % confidence, had other examples of the kind been
-            asked: by Wilson where it is a share of the examples, else by bootstrap.
+        interval: the 95 % confidence interval of that one over examples of the same kind: by
+            Wilson where it is a share of the examples, otherwise by bootstrap.
         malformed: rows that were left out.
-        cut: examples of which a part had no room.
+        cut: examples that were truncated.
         report, confusion: of classes; None for other tasks.
     """
 
@@ -79,10 +79,10 @@ class Evaluation:
 
 @contextmanager
 def loaded(stored: StoredModel) -> Iterator[Trained | Writer]:
-    """A stored model, ready to answer rows; one that writes does so on the engine.
+    """A stored model, ready to answer rows; one that generates text runs on the engine.
 
     Raises:
-        ModelError: it, or its base, is not what it was.
+        ModelError: it or its base has changed.
     """
     if stored.manifest.task not in GENERATIVE:
         yield load_trained(stored)
@@ -94,7 +94,7 @@ def loaded(stored: StoredModel) -> Iterator[Trained | Writer]:
 def read_unanswered(trained: Trained | Writer, path: Path) -> Dataset:
     """Rows of a file to be answered, in which answers may be missing.
 
-    It may be any file that data sets are read from, or a text file with a text a line.
+    It may be any file that data sets are read from, or a text file with one text per line.
 
     Raises:
         InputError: it cannot be read, or has no row that this model reads.
@@ -136,11 +136,11 @@ def predict(
     max_tokens: int = 512,
     hear: Hear | None = None,
 ) -> list[dict[str, Any]]:
-    """An answer for each example, as its task tells it; empty where an example says nothing.
+    """An answer for each example, as its task reports it; empty where an example has no samples.
 
     Args:
-        max_tokens: of an answer at most, where a language model writes it.
-        hear: is told how far it is.
+        max_tokens: maximum tokens in a generated answer.
+        hear: called with its progress.
     """
     if isinstance(trained, Writer):
         return trained.answers(examples, max_tokens=max_tokens, hear=hear)

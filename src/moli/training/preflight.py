@@ -1,4 +1,4 @@
-"""Everything that can be known of a run before its first step. Nothing is kept of it."""
+"""Everything that can be known about a run before its first step. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CONTRACTS, _SHOWN_MASKS = 200, 2
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """An example that is too long, and how many of its tokens have no room."""
+    """An example that is too long, and how many of its tokens are cut off."""
 
     where: str
     tokens: int
@@ -41,9 +41,9 @@ class Rows:
     """What becomes of the rows of a data set.
 
     Attributes:
-        kept: examples to learn from.
+        kept: training examples.
         judged: those of the held-out examples that evaluations in training take.
-        malformed: rows that are no examples.
+        malformed: rows that are not examples.
         dropped: examples from which nothing is learnt, and why.
     """
 
@@ -60,7 +60,7 @@ class Supervision:
     """What is learnt of what is read.
 
     Attributes:
-        unit: what is counted, as "tokens" or "examples".
+        unit: what is counted, such as "tokens" or "examples".
         learnt, tokens: supervised items, and tokens in all.
         unended: examples whose last learnt token does not end the answer; None where a task
             teaches no ends.
@@ -101,9 +101,9 @@ class Preflight:
 
 
 def preflight(recipe: Recipe) -> Preflight:
-    """Read the data, build the model, prove its packing and take a few steps, and keep nothing.
+    """Read the data, build the model, verify its packing and take a few steps; store nothing.
 
-    What keeps a run from being made is a finding, not an exception.
+    What prevents a run is a finding, not an exception.
     """
     try:
         with TemporaryDirectory(prefix="moli-check-") as folder:

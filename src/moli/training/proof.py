@@ -1,4 +1,4 @@
-"""Packing is used where it is proven, on the run's own model and samples, to change nothing."""
+"""Packing is used only if it is shown, on the run's own model and samples, to change nothing."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Proof:
     """What was found.
 
     Attributes:
-        holds: whether samples may lie end to end.
+        holds: whether samples may be packed end to end.
         alone, packed: mean loss of a probe, each by itself in torch's way and all end to end.
         leak: by how much a sample's loss moved when every token of its neighbours was changed.
-        reason: why not, where it does not hold.
+        reason: why not, if it does not hold.
     """
 
     holds: bool

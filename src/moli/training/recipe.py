@@ -1,4 +1,4 @@
-"""A recipe: all that a person may say about a training run. What is left out is derived."""
+"""A recipe: everything a person may set for a training run. What is left out is derived."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe from a YAML file; relative paths in it are relative to it.
 
     Args:
-        changes: values that take the place of the file's; relative paths among them are relative
+        changes: values that override the file's; relative paths among them are relative
             to the current folder.
 
     Raises:
@@ -120,7 +120,7 @@ def make_recipe(
     """A recipe from its values.
 
     Args:
-        where: what errors name as the place.
+        where: the place that errors name.
         folder: what relative paths are relative to; by default, the current folder.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a run will cost, told by a few of its own steps."""
+"""What a run will cost, estimated from a few of its own steps."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Estimate:
 
 
 def rehearse(session: Session) -> Estimate:
-    """Take a few steps and time them; the weights are moved by them.
+    """Take a few steps and time them; they change the weights.
 
-    The first one is the largest that there will be. It pays for what the others find ready, and
+    The first one is the largest that there will be. It does the set-up work for the others, and
     shows how much memory is needed.
     """
     loop = session.loop
@@ -74,9 +74,9 @@ def rehearse(session: Session) -> Estimate:
 
 @contextmanager
 def undone(loop: Loop) -> Iterator[None]:
-    """What is learnt inside is forgotten: weights, optimiser, progress and random state go back.
+    """Undo what is learnt inside: weights, optimiser, progress and random state are restored.
 
-    The weights wait on disk, so that the memory in use is that of the run itself.
+    The weights are kept on disk, so that the memory in use is that of the run itself.
     """
     from safetensors.torch import load_file
 

@@ -32,11 +32,11 @@ HASHES = "hashes.json"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run gave.
+    """A run's result.
 
     Attributes:
-        model: its name in the workspace, as `support@3f9c1a2b`; empty when it was interrupted.
-        facts: metrics, rates, peak memory, proof of packing and the like.
+        model: its name in the workspace, such as `support@3f9c1a2b`; empty if interrupted.
+        facts: metrics, rates, peak memory, proof of packing and so on.
     """
 
     run: str
@@ -49,12 +49,12 @@ class Result:
 def tune(
     recipe: Recipe, workspace: Workspace, *, hear: Sequence[Hear] = (), rehearse: bool = False
 ) -> Result:
-    """Train what the recipe says and keep the result in the workspace.
+    """Train a recipe and store the result in the workspace.
 
-    Every run writes its events and its report in its folder, and reports to the recipe's trackers.
+    Every run writes its events and its report to its folder, and reports to the recipe's trackers.
 
     Args:
-        hear: each is called with every event of the run, after those have.
+        hear: each is called with every event of the run, after those.
         rehearse: take a few steps first to estimate time and memory; they are undone.
 
     Raises:
@@ -67,7 +67,7 @@ def tune(
     try:
         return resume(folder.name, workspace, hear=hear, rehearse=rehearse)
     except MoliError:
-        if join().rank == 0 and not (folder / EVENTS).exists():  # there is nothing to go on with
+        if join().rank == 0 and not (folder / EVENTS).exists():  # there is nothing to resume
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -92,11 +92,11 @@ def begin(recipe: Recipe, workspace: Workspace) -> Path:
 def resume(
     run: str, workspace: Workspace, *, hear: Sequence[Hear] = (), rehearse: bool = False
 ) -> Result:
-    """Go on with a run from its last checkpoint; `hear` and `rehearse` are as for `tune`.
+    """Resume a run from its last checkpoint; `hear` and `rehearse` are as for `tune`.
 
     Raises:
         NotFoundError: there is no such run.
-        InputError: the data have changed since, or the run is complete.
+        InputError: the data has changed since, or the run is complete.
     """
     folder = workspace.folder / "runs" / run
     if not run or not (folder / ASKED).is_file():
@@ -180,10 +180,10 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def check_unchanged(folder: Path, hashes: Mapping[str, str]) -> None:
-    """Refuse to resume a run whose data, base or template are not what they were.
+    """Refuse to resume a run whose data, base or template has changed.
 
     Args:
-        hashes: of each, by its name. At the run's beginning they are written down.
+        hashes: of each, by its name; written down when the run starts.
 
     Raises:
         InputError: they differ.

@@ -1,4 +1,4 @@
-"""What is known of runs from the files in their folders."""
+"""What the files in their folders tell about runs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _STEP = '{"event": "step"'
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as its files tell it.
+    """A run, as its files describe it.
 
     Attributes:
-        status: `finished`, `stopped_early`, `interrupted`, `failed`, or `unfinished`: it is going
-            on, or was ended from outside.
+        status: `finished`, `stopped_early`, `interrupted`, `failed`, or `unfinished`: still
+            running, or killed.
         step, steps: optimiser steps taken, and those there will be in all.
         metrics: of the best evaluation so far.
         model: its name in the workspace; empty until there is one.
         begun: local time in ISO format.
         report: the report's path; empty before there is one.
-        facts: what was known at its beginning, and at its end where it has come to one.
+        facts: what was known at its start, and at its end if it has ended.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Run:
 
 
 def list_runs(workspace: Workspace) -> list[Run]:
-    """All runs of a workspace, the newest first."""
+    """All runs of a workspace, newest first."""
     folders = (workspace.folder / "runs").glob(f"*/{ASKED}")
     return [read_run(each.parent) for each in sorted(folders, reverse=True)]
 
@@ -72,7 +72,7 @@ def find_run(workspace: Workspace, run: str) -> Run:
 
 
 def read_run(folder: Path) -> Run:
-    """The run that keeps its files in a folder."""
+    """The run in a folder."""
     asked = _json(folder / ASKED)
     recipe = _json(folder / SETTLED).get("recipe") or asked
     events = list(_events(folder / FILE))

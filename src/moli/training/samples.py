@@ -1,7 +1,7 @@
-"""Samples, and how many of them make a step: the order of the data, written down before it is used.
+"""Samples, and how they make up steps: the order of the data, planned before it is used.
 
 The plan of an epoch is a pure function of the samples' sizes, the seed and the epoch's number. So
-a run that goes on from a checkpoint needs only the number of its step to see the same batches.
+a run that resumes from a checkpoint needs only the number of its step to see the same batches.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Sample:
         parts: its token sequences: one, or several that the model reads apart.
         target: what is to be learnt, in the task's own form.
         supervised: how many items of it count in the loss.
-        cut: tokens of the example that had no room.
+        cut: tokens of the example that were cut off.
         size: what it costs to compute, in tokens.
     """
 

@@ -1,6 +1,6 @@
-"""Whether what is trained will load in the servers that people use, told before it is trained.
+"""Whether a model will load in the servers that people use, told before it is trained.
 
-Each rule names where it was read; servers change, so a verdict is advice and refuses nothing.
+Each rule names its source; servers change, so a verdict is advice and refuses nothing.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a server has to make sense of.
+    """What a server has to load.
 
     Attributes:
         method: the recipe's.
-        writes: whether the model writes text, which is what these servers are for.
-        heads: layers that are trained whole and lie in the adapter.
+        writes: whether the model generates text, which is what these servers are for.
+        heads: layers that are fully trained and stored in the adapter.
         odd: adapted layers that are not linear ones.
     """
 
@@ -53,7 +53,7 @@ class Weights:
 
 
 def weights_of(recipe: Recipe, model: torch.nn.Module | None = None) -> Weights:
-    """What a recipe, and the model that was built by it, give a server to load."""
+    """What a recipe, and the model built from it, give a server to load."""
     heads: set[str] = set()
     odd: list[str] = []
     if model is not None:

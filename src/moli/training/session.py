@@ -1,4 +1,4 @@
-"""A run made ready: data read, decisions taken, model built, packing proven, loop set up."""
+"""A run made ready: data read, decisions made, model built, packing verified, loop set up."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ Judged = tuple[Example, list[Sample]]
 
 @dataclass(slots=True)
 class Session:
-    """What a run works with, from its beginning or its last checkpoint to its end.
+    """What a run works with, from its start or its last checkpoint to its end.
 
     Attributes:
-        groups: the samples of each example to learn from.
+        groups: the samples of each training example.
         judged: the held-out examples that evaluations take, each with its samples.
     """
 
@@ -126,7 +126,7 @@ class Session:
         return {"against_estimate": {name: round(ratio, 3) for name, ratio in ratios.items()}}
 
     def store(self, workspace: Workspace) -> Any:
-        """Keep the trained weights in the workspace."""
+        """Store the trained weights in the workspace."""
         world = self.loop.world
         self.facts["metrics"] = self.loop.progress.metrics
         world.collect(self.model, DTYPES[str(self.settled.recipe.precision)])

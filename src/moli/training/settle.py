@@ -37,7 +37,7 @@ def settle(recipe: Recipe, machine: Machine, width: int) -> Settled:
     """Decide what is open.
 
     Args:
-        width: of the base model's hidden states; 0 for a model that is made anew.
+        width: of the base model's hidden states; 0 for a new model.
     """
     spec, new = TASKS[recipe.task], recipe.base == "new"
     method = recipe.method or spec.method
@@ -65,12 +65,12 @@ def _max_tokens(machine: Machine) -> int:
 
 
 def write(path: Path, settled: Settled) -> None:
-    """Keep a run's decisions for when it is resumed."""
+    """Save a run's decisions for when it is resumed."""
     values = {**dataclasses.asdict(settled), "recipe": settled.recipe.model_dump(mode="json")}
     path.write_text(json.dumps(values, indent=2), encoding="utf-8")
 
 
 def read(path: Path) -> Settled:
-    """The decisions that were kept."""
+    """The decisions that were saved."""
     values = json.loads(path.read_text(encoding="utf-8"))
     return Settled(**{**values, "recipe": Recipe(**values["recipe"])})

@@ -1,4 +1,4 @@
-"""The shape of a model that is made anew."""
+"""The shape of a new model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_shape(
     """The recipe's shape with what it leaves out.
 
     Args:
-        others: names of what follows from the rest where it is not given.
+        others: names of values that follow from the rest unless given.
 
     Raises:
         InputError: such a model has no part of that name, a number cannot be used, or the recipe's

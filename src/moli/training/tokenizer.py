@@ -1,4 +1,4 @@
-"""Tokenizers of a model that is made anew: pairs of bytes, merged again and again."""
+"""Tokenizers of new models: byte-pair encoding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def byte_pairs(texts: Iterable[str], vocabulary: int, special: Sequence[str]) ->
     """A byte-level BPE tokenizer (Sennrich et al. 2016) learnt from texts.
 
     Args:
-        special: tokens that are no text; they have the first numbers.
+        special: tokens that are not text; they have the first numbers.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 

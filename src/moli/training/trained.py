@@ -1,4 +1,4 @@
-"""A trained model put to work: its base and adapter, or all of it, as it was when it was judged.
+"""A trained model put to work: its base and adapter, or a whole model, as it was when evaluated.
 
 trained = load_trained(workspace.models.get("support"))
 """
@@ -30,11 +30,11 @@ _FEW = 16
 
 @dataclass(slots=True)
 class Trained:
-    """A model that answers, and the task that speaks with it.
+    """A model that answers, and its task.
 
     Attributes:
-        name: by which it was asked for in the workspace.
-        packed: whether samples may lie end to end; None before that has been tried.
+        name: the name it was requested by in the workspace.
+        packed: whether samples may be packed; None before that has been tried.
     """
 
     task: Task
@@ -43,9 +43,9 @@ class Trained:
     packed: bool | None = None
 
     def pack(self, samples: Sequence[Sample]) -> bool:
-        """Whether to lay samples end to end, which is proven once, on these, to change nothing.
+        """Whether to pack samples: verified once, on these, to change nothing.
 
-        A few samples are not worth a proof, and are padded.
+        A few samples are not worth the check, and are padded.
         """
         able = self.task.packs and self.task.recipe.method not in methods.PADDED
         if able and self.packed is None and len(samples) >= _FEW:
@@ -61,7 +61,7 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
             that.
 
     Raises:
-        ModelError: its base, or its own folder, is not what it was; see `check_contract`.
+        ModelError: its base or its own folder has changed; see `check_contract`.
     """
     recipe = recipe_of(stored)
     check_contract(stored, recipe)
@@ -86,7 +86,7 @@ def recipe_of(stored: StoredModel) -> Recipe:
 
 
 def check_contract(stored: StoredModel, recipe: Recipe, *, weights: bool = True) -> None:
-    """See that a model is put on the base that it was trained on, and speaks as it was taught.
+    """Check that a model has the base, tokenizer and chat template that it was trained with.
 
     Of its own folder all but the weights are hashed; `moli models verify` hashes these as well.
 

@@ -1,4 +1,4 @@
-"""Which way of putting samples together is fastest here, tried with the run's model and samples."""
+"""Which way of batching samples is fastest here, tried with the run's model and samples."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fastest(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Ba
 
 
 def _rate(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> tuple[float, float]:
-    """Tokens a second forwards and backwards, and the seconds of one part."""
+    """Tokens per second forwards and backwards, and the seconds of one part."""
     some = samples[:512]
     sizes = [each.size for each in some]
     whole = dataclasses.replace(batching, batch=len(some))

@@ -1,4 +1,4 @@
-"""What a trained language model writes to rows: many at once, on the engine that serves it.
+"""A trained language model's answers to rows: many at once, on the engine that serves it.
 
 writer = load_writer(workspace.models.get("support"))
 writer.answers([Pair("Where is my parcel?", "?")])    # [{"answer": "On its way.", ...}]
@@ -33,7 +33,7 @@ class Writer(ABC):
     """A language model at work.
 
     Attributes:
-        name: by which it was asked for in the workspace.
+        name: the name it was requested by in the workspace.
         places: tokens of a prompt and its answer at most.
     """
 
@@ -43,9 +43,9 @@ class Writer(ABC):
     def answers(
         self, examples: Sequence[Example], *, max_tokens: int = 512, hear: Hear | None = None
     ) -> list[dict[str, Any]]:
-        """The likeliest answer to each example, and whether the model or the limit ended it.
+        """The greedy answer to each example, and whether the model or the limit ended it.
 
-        Of a prompt for which there is no room the end is kept; how many tokens that cost is told.
+        A prompt that is too long keeps its end; `cut` counts the tokens dropped.
         """
         most = min(max_tokens, self.places // 2)
         room = self.places - most
@@ -75,7 +75,7 @@ class Writer(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Stop; the model is let go."""
+        """Stop, and release the model."""
 
 
 class EngineWriter(Writer):
@@ -145,7 +145,7 @@ def load_writer(stored: StoredModel) -> Writer:
     """A stored language model, ready to write.
 
     Raises:
-        ModelError: it is not what it was.
+        ModelError: it has changed since it was stored.
     """
     method = stored.manifest.method
     if method not in _ON_ENGINE:

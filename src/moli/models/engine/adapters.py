@@ -29,7 +29,7 @@ class Adapter:
     """Thin matrices by the name of their layer.
 
     Attributes:
-        name: of its content; what was read by one adapter is never taken for another's.
+        name: derived from its content; what one adapter has cached is never used for another.
         folder: where its files are.
     """
 
@@ -52,8 +52,8 @@ def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> Adapter:
     """An adapter in PEFT's layout.
 
     Raises:
-        ModelError: it is not LoRA, or of a kind that cannot share a batch (DoRA, biases, layers
-            that were trained whole).
+        ModelError: it is not LoRA, or of a kind that cannot share a batch (DoRA, biases, fully
+            trained layers).
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -1,4 +1,4 @@
-"""Bases at work: each is loaded once in a process, or driven on another server, whoever asks."""
+"""Bases at work: each is loaded once per process, or driven on another server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Base:
     """A base at work.
 
     Attributes:
-        places: tokens of a conversation at most, its answer included.
+        places: maximum tokens of a conversation, including the answer.
         here: whether its weights are on this machine.
     """
 
@@ -54,7 +54,7 @@ def load_base(reference: str, *, rows: int = 16, lanes: int = 16) -> Base:
     """A base by its reference; with `lanes` for adapters of `rows` at work.
 
     Raises:
-        ModelError: it cannot be loaded, or does not write.
+        ModelError: it cannot be loaded, or does not generate text.
     """
     from moli.models.engine.engine import Engine
     from moli.models.engine.worker import Worker

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """A request under way.
+    """A request in progress.
 
     Attributes:
         ids: the prompt, then what was written, with room for all that may be.
@@ -82,7 +82,7 @@ class Engine:
         tokenizer: writes the text.
         rows: that are written at once.
         kept: slots beyond these, for the beginnings of earlier rows.
-        places: tokens of a row at most, prompt and answer.
+        places: maximum tokens of a row, prompt and answer.
         budget: tokens of prompts that a step reads beside what it writes.
         memory: bytes for keys and values; rows wait while there is no room for them. None for as
             many as the other arguments come to.
@@ -145,7 +145,7 @@ class Engine:
             self._slots.forget()
 
     def change(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Go on with other weights of the base, as reinforcement learning does; see `Network`."""
+        """Continue with new weights of the base, as reinforcement learning does; see `Network`."""
         self.network.change(weights)
         self._slots.forget()
 
@@ -163,7 +163,7 @@ class Engine:
 
     @torch.inference_mode()
     def end(self, reason: Reason) -> None:
-        """End all that is under way or waits."""
+        """End everything in progress or waiting."""
         waiting = [*self._waiting, *self._inbox]
         self._waiting.clear()
         self._inbox.clear()

@@ -1,6 +1,6 @@
-"""Answers that must have a form: a JSON schema's, a regular expression's or a grammar's.
+"""Constrained answers: by a JSON schema, a regular expression or a grammar.
 
-At each step only those tokens may be chosen after which the text can still come to have the form.
+At each step only those tokens may be chosen after which the text can still match.
 """
 
 from __future__ import annotations

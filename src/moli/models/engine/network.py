@@ -20,7 +20,7 @@ from moli.records.errors import ModelError
 
 
 class Network:
-    """A transformers model that writes text.
+    """A transformers model that generates text.
 
     Args:
         lanes: adapters that the rows of a pass may have between them.
@@ -95,7 +95,7 @@ class Network:
             products.lay(way)
 
     def check(self, adapter: Adapter) -> None:
-        """See that an adapter fits this model.
+        """Check that an adapter fits this model.
 
         Raises:
             ModelError: it adapts a layer that is not here, is of another shape or is not linear.
@@ -164,7 +164,7 @@ def load_network(reference: str, *, lanes: int = 16, precision: str = "") -> Net
         precision: "bf16" or "fp32"; by default what this machine is faster with.
 
     Raises:
-        ModelError: its files are not to be had, it writes no text, or not row by row.
+        ModelError: its files are not available, it does not generate text, or not row by row.
     """
     config = load_config(reference)
     if not is_decoder(config):

@@ -35,7 +35,7 @@ class Span:
 
 
 class Passes(Protocol):
-    """A language model that reads and goes on with many rows in one pass."""
+    """A language model that reads and continues many rows in one pass."""
 
     @property
     def lanes(self) -> int:
@@ -75,7 +75,7 @@ class Passes(Protocol):
         """
 
     def check(self, adapter: Adapter) -> None:
-        """See that an adapter fits this model.
+        """Check that an adapter fits this model.
 
         Raises:
             ModelError: it does not, or the model takes none.

@@ -1,4 +1,4 @@
-"""Which row has which slot of the cache, and whose beginnings are still there to be used again.
+"""Which row has which slot of the cache, and which earlier prompts can be reused.
 
 Rows in use have the first slots, so that a pass reads them as one tensor. What a row has read stays
 behind them until its slot is needed.

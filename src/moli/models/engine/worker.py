@@ -1,4 +1,4 @@
-"""An engine at work in a thread of its own, for any number of others."""
+"""An engine in a thread of its own, used by any number of other threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 class Worker:
     """Steps an engine while there is something to do.
 
-    What a step tells is told in this worker's thread: those who hear should be quick.
+    Listeners are called in this worker's thread and should be quick.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -46,7 +46,7 @@ class Worker:
         return self._engine.working
 
     def submit(self, request: Request, hear: Hear) -> Row:
-        """Have a request answered; `hear` is told as it goes.
+        """Have a request answered; `hear` is called as it proceeds.
 
         Raises:
             InputError: the request cannot be answered.
@@ -79,7 +79,7 @@ class Worker:
         return future.result()
 
     def close(self) -> None:
-        """Stop; what is under way ends as cancelled."""
+        """Stop; requests in progress end as cancelled."""
         atexit.unregister(self.close)
         self._closed = True
         self._wake.set()
@@ -101,7 +101,7 @@ class Worker:
         self._end("cancelled")
 
     def _end(self, reason: Reason) -> None:
-        """End all that is under way; what fails at that does not end this thread."""
+        """End everything in progress; a failure while doing so does not end this thread."""
         try:
             self._engine.end(reason)
         except Exception:  # noqa: BLE001 - logged
@@ -109,7 +109,7 @@ class Worker:
 
 
 def _guarded(hear: Hear) -> Hear:
-    """One who hears and fails harms nobody else."""
+    """A listener that fails does not affect the others."""
 
     def guarded(delta: Delta) -> None:
         try:

@@ -1,6 +1,6 @@
-"""Those who follow a training run: its curves, its report, its progress line, its trackers.
+"""What follows a training run: its curves, its report, its progress line, its trackers.
 
-Each hears every event and decides for itself what to do with it. None can stop the run.
+Each receives every event and decides for itself what to do with it. None can stop the run.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _FAILURES = (OSError, RuntimeError, ValueError, ArithmeticError, MoliError)
 class Listener(Protocol):
     """Follows one run at a time.
 
-    It hears `RunStarted`, then steps and evaluations in their order, then `RunEnded`. A further
-    `RunStarted` begins another run, or goes on with the same one from an earlier step, also where
-    the run before it was cut off without an end.
+    It receives `RunStarted`, then steps and evaluations in their order, then `RunEnded`. Another
+    `RunStarted` starts a new run, or resumes the same one from an earlier step, even if the run
+    before it was cut off without an end.
     """
 
     def __call__(self, event: Event) -> None: ...
@@ -31,7 +31,7 @@ class Listener(Protocol):
 class Listeners:
     """Several listeners as one. A listener that fails is dropped, with one warning.
 
-    They hear in the order given: `Curves` stands before `Report`, which reads what it wrote.
+    They are called in the order given: `Curves` comes before `Report`, which reads what it wrote.
     """
 
     def __init__(self, listeners: Iterable[Listener]) -> None:

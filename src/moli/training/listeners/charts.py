@@ -1,4 +1,4 @@
-"""Curves of a run as pictures: one PNG for anywhere, and SVGs that take a page's colours."""
+"""A run's curves as pictures: a PNG for use anywhere, and SVGs that take a page's colours."""
 
 from __future__ import annotations
 

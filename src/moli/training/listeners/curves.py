@@ -1,4 +1,4 @@
-"""A run's events on disk, one JSON object a line."""
+"""A run's events on disk, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Curves:
 
     A line has left the process when the listener returns, so a kill loses at most the line that
     was being written. When a run is resumed, what was written after the step it resumes from is
-    taken out first: a step that is taken again stands in the file once.
+    removed first: a step that is taken again is in the file once.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ def read_events(folder: Path) -> list[Event]:
     A last line that was cut off is left out.
 
     Raises:
-        InputError: another line is no event; the message has its number.
+        InputError: another line is not an event; the message has its number.
     """
     path = folder / FILE
     found = []
@@ -131,7 +131,7 @@ def _read(name: str, value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """A value as JSON has it. What is not finite becomes 'nan', 'inf' or '-inf', which
-    `float` reads and every JSON reader bears; what JSON does not know becomes its text.
+    `float` reads and every JSON reader accepts; what JSON does not know becomes its text.
     """
     if value is None or isinstance(value, bool | str):
         return value

@@ -16,8 +16,8 @@ class ExponentialMean:
     """A mean in which each value weighs 1 - 1/window of the one after it.
 
     Weights are divided by their sum, so the first means are not drawn towards zero (Kingma and
-    Ba 2015, section 3). Values that are no finite numbers are left out, for one of them would
-    stay in the mean for ever.
+    Ba 2015, section 3). Values that are not finite are left out: one of them would stay in the
+    mean for ever.
     """
 
     def __init__(self, window: float = _WINDOW) -> None:
@@ -37,9 +37,9 @@ class ExponentialMean:
 
 
 class Pace:
-    """Rates over the last steps of a session. They are NaN until two steps were taken.
+    """Rates over the last steps of a session. They are NaN until two steps have been taken.
 
-    The first step of a session counts as a beginning only: it pays for what the rest find ready.
+    The first step of a session only marks the start: it does the set-up work for the rest.
     """
 
     def __init__(self, steps: int, window: int = _WINDOW) -> None:

@@ -1,4 +1,4 @@
-"""One live line on standard error: how far, how good, how fast and how long yet."""
+"""One live line on standard error: progress, loss, speed and time left."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Progress:
     """A line that is redrawn where there is a terminal, else a plain line now and then:
     at 1, 2, 5, 10, 20, ... 100% and after each 30 seconds.
 
-    Rates and the time left are those of the last steps, the loss is an exponential mean, and of
-    an evaluation the first metric is shown that is not the loss.
+    Rates and the time left are those of the last steps, the loss is an exponential mean, and an
+    evaluation shows its first metric that is not the loss.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A report of a run: `report.html`, a page that needs nothing but itself, and `curves.png`."""
+"""A report of a run: `report.html`, a self-contained page, and `curves.png`."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 class Report:
-    """Writes the report on every evaluation and at the end. `Curves` must hear events first.
+    """Writes the report on every evaluation and at the end. `Curves` must get events first.
 
-    At most a twentieth of a run's time goes into it: where evaluations follow one another too
-    fast for that, some go unreported until the next.
+    It takes at most a twentieth of a run's time: if evaluations follow one another too fast for
+    that, some go unreported until the next.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

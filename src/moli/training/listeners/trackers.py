@@ -32,7 +32,7 @@ class Backend(Protocol):
     """Where figures go.
 
     Attributes:
-        errors: what its library raises beside the built-in errors.
+        errors: what its library raises besides the built-in errors.
     """
 
     errors: tuple[type[Exception], ...]
@@ -44,7 +44,7 @@ class Backend(Protocol):
 
 
 class Tracker:
-    """Tells a backend of a run."""
+    """Reports a run to a backend."""
 
     def __init__(self, name: str, backend: Backend) -> None:
         self.name, self._backend = name, backend

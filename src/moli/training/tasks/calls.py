@@ -1,4 +1,4 @@
-"""Calls of tools in what is learnt: whether a template can write them, and a server read them."""
+"""Tool calls in training data: whether a template can write them, and a server parse them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _TALK = (
 
 
 def check_template(tokenizer: Any, *, answered: bool) -> None:
-    """See that the chat template writes tools and calls, as its own or in words, to be read again.
+    """Check that the chat template writes tools and calls, natively or as text, to be parsed again.
 
     Args:
-        answered: whether there are answers to calls, which it must write as well.
+        answered: whether there are results of calls, which it must write as well.
 
     Raises:
         InputError: it does not.
@@ -60,7 +60,7 @@ def _unable(what: str) -> InputError:
 def problems(
     tokenizer: Any, rendered: Sequence[Rendered], messages: Sequence[Message], tools: Sequence[Tool]
 ) -> list[str]:
-    """What a server would make of a conversation's calls that is not what they are."""
+    """How a server would misread a conversation's calls."""
     if not tools:
         return []
     found = []
@@ -78,7 +78,7 @@ def problems(
 
 
 def read_back(tokenizer: Any, answer: str, tools: Sequence[Tool]) -> Called:
-    """The calls that a server reads in an answer, whose special tokens have no text there."""
+    """The calls that a server parses from an answer, whose special tokens have no text there."""
     ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
     text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     calls = Calls(dialect_of(tokenizer.get_chat_template(tools=[{}])), tools)

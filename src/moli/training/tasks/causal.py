@@ -1,4 +1,4 @@
-"""What a causal language model costs: the surprise at each token that is to be learnt."""
+"""The loss of a causal language model: the surprise at each token to be learnt."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Predicted:
 
 
 class Causal(Transformer):
-    """A decoder; a sample's target says for each of its tokens whether it is to be learnt."""
+    """A decoder; a sample's target marks which of its tokens are to be learnt."""
 
     kind = "AutoModelForCausalLM"
     unit = "tokens"
@@ -59,7 +59,7 @@ class Causal(Transformer):
 
     @abstractmethod
     def prompt(self, example: Example) -> list[int]:
-        """The tokens that an example is before its last answer is written, or its text goes on."""
+        """An example's tokens before its last answer, or before its text is continued."""
 
     def forward(
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False

@@ -23,9 +23,9 @@ from moli.training.tasks.transformer import Transformer
 class Classification(Classes, Transformer):
     """A class for each text.
 
-    It is told from what the base was trained to say a text by: of a sentence encoder the mean of
-    the tokens' states (Reimers & Gurevych 2019), of others the first token's, or the last one's of
-    a causal model, by the model's own head.
+    Classifies from what the base was trained to represent a text by: for a sentence encoder, the
+    mean of the tokens' states (Reimers & Gurevych 2019); for others the first token's state, or the
+    last one's for a causal model, with the model's own head.
     """
 
     learns: ClassVar[tuple[str, ...]] = ("labels", "pooling")

@@ -1,4 +1,4 @@
-"""Texts as vectors: what belongs together is to lie together (Reimers & Gurevych 2019).
+"""Texts as vectors: what belongs together should lie close together (Reimers & Gurevych 2019).
 
 Each text is read by itself and is the mean of its tokens' states, scaled to unit length. From
 matches it is learnt by InfoNCE (van den Oord et al. 2018), in which the positives of all other
@@ -35,7 +35,7 @@ _MODULES = ("Transformer", "Pooling", "Normalize")
 
 
 class Embedding(Paired):
-    """A unit vector for each text, whatever stands beside it."""
+    """A unit vector for each text, whatever else is in the batch."""
 
     kind = "AutoModel"
     longest = 256
@@ -181,7 +181,7 @@ def info_nce(
     excluded: torch.Tensor,
     temperature: float = TEMPERATURE,
 ) -> torch.Tensor:
-    """How far each query is from telling its own candidate from all others: [N], in nats.
+    """How far each query is from distinguishing its own candidate from all others: [N], in nats.
 
     loss_i = -log(exp(q_i . c_own / t) / sum_j exp(q_i . c_j / t))
 

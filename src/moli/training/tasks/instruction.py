@@ -134,7 +134,7 @@ class Instruction(Causal):
         return Sample((kept,), learnt, int(learnt[1:].sum()), cut)
 
     def contract(self, examples: Sequence[Example]) -> list[str]:
-        """What would make the served model see another text than the trained one did."""
+        """What would make the served model see a different text from the trained one."""
         problems: list[str] = []
         for example in examples:
             messages = [] if _alone(example) else _messages(example)

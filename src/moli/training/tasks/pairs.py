@@ -34,7 +34,7 @@ class Paired(Transformer):
         self.see(examples)
 
     def scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
-        """Of matches; a correlation is no mean of anything."""
+        """Of matches; a correlation is not a mean of anything."""
         scored = any(isinstance(each, Scored) for each in examples)
         return [] if scored else super().scores(answers, examples)
 

@@ -1,4 +1,4 @@
-"""A language model from nothing: a tokenizer learnt from the texts, then a Llama-shaped model."""
+"""A language model from scratch: a tokenizer learnt from the texts, then a Llama-shaped model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _AT_ONCE = 64  # texts that are encoded together: they may be whole books
 
 
 class Pretraining(Causal):
-    """Texts, cut to pieces of `max_length` tokens, every token of which is learnt once an epoch."""
+    """Texts, cut into pieces of `max_length` tokens; every token is learnt once per epoch."""
 
     accepts = (Text,)
     asked: ClassVar = {"text": {}}

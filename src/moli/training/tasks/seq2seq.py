@@ -34,7 +34,7 @@ _IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a model makes of samples, and all that is needed to have it write by itself.
+    """What a model makes of samples, and all that is needed to let it generate.
 
     Attributes:
         scores: of each token of the targets before the softmax, [tokens, vocabulary], in float32.
@@ -176,7 +176,7 @@ class Seq2Seq(Transformer):
         return [Written(*each) for each in zip(texts, foreseen, _lengths(samples), strict=True)]
 
     def _write(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Iterator[str]:
-        """The likeliest token again and again, until all texts have come to their end."""
+        """Greedy decoding, until all texts have ended."""
         generating: Any = model
         ids = generating.generate(**inputs, do_sample=False, num_beams=1)
         for each in ids:

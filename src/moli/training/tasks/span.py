@@ -1,4 +1,4 @@
-"""Answers that stand in a text: where do they begin and end? (Devlin et al. 2018, section 4.2)"""
+"""Extractive question answering: where does an answer start and end? (Devlin et al. 2018, 4.2)"""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class SpanAnswering(Transformer):
 
 
 def _tokens_of(span: Span, offsets: NDArray[np.int32], begin: int) -> tuple[int, int]:
-    """First and last token of the first answer that stands whole in the window, else (0, 0)."""
+    """First and last token of the first answer that is whole in the window, else (0, 0)."""
     for text, start in zip(span.answers, span.starts, strict=True):
         inside = (offsets[:, 0] < start + len(text)) & (offsets[:, 1] > start)
         inside[:begin] = False

@@ -21,25 +21,25 @@ _LEARNT = "task.json"
 
 
 class Task(ABC):
-    """One kind of model: how examples become samples, what they cost, how it is judged.
+    """One kind of model: how examples become samples, their loss, how it is evaluated.
 
     A task is made from a recipe, prepared with the training examples (from which it learns its
-    labels or its tokenizer), and then builds the model that it works with. A trained model is read
-    again with `restore`.
+    labels or its tokenizer), and then builds the model that it works with. `restore` loads a
+    trained model.
 
     Attributes:
         accepts: the kinds of example it reads.
-        metric: which of its metrics chooses the best weights: "loss", or one to be raised.
+        metric: which of its metrics chooses the best weights: "loss", or one to maximise.
         least_judged: examples without which there is no such metric.
         unit: what is supervised, in the plural.
-        packs: whether its sequences may lie end to end where the model allows it.
+        packs: whether its sequences may be packed where the model allows it.
         divisible: whether a step's loss is the sum over its parts, as it is not with negatives
             from the same batch.
-        learns: names of its attributes that `prepare` sets and a trained model needs again, of
-            values that JSON has.
-        asked: formats of rows that it can answer, each with the columns that such a row may lack,
-            as what is to be told is not there yet, and what then stands in their place.
-        text_column: the column that a plain text is; empty where an answer needs more than one.
+        learns: names of its attributes that `prepare` sets and a trained model needs again; their
+            values are JSON.
+        asked: formats it can answer, each with the columns a question may omit and their
+            placeholder values.
+        text_column: the column that a plain text fills; empty if an answer needs more than one.
     """
 
     accepts: ClassVar[tuple[type, ...]]
@@ -57,12 +57,12 @@ class Task(ABC):
 
     @property
     def new(self) -> bool:
-        """Whether the model is made anew, by the recipe's shape."""
+        """Whether the model is new, with the recipe's shape."""
         return self.recipe.base == "new"
 
     @property
     def width(self) -> int:
-        """Of the base's hidden states; 0 for a model that is made anew."""
+        """Of the base's hidden states; 0 for a new model."""
         return 0
 
     def hashes(self) -> ModelHashes:
@@ -74,7 +74,7 @@ class Task(ABC):
         """Learn from the training examples what the task must know before it builds a model.
 
         Raises:
-            InputError: nothing can be learnt from them, as from examples of a single label.
+            InputError: nothing can be learnt from them, such as examples of a single label.
         """
 
     @abstractmethod
@@ -104,9 +104,9 @@ class Task(ABC):
         """Each sample's loss, summed over its supervised items: [samples], in float32."""
 
     def fingerprints(self, outputs: Any, samples: Sequence[Sample]) -> torch.Tensor:
-        """A number above 0 that tells what was made of each sample, and of it alone: [samples].
+        """A number above 0 that depends on each sample's outputs alone: [samples].
 
-        It is the loss, but where that depends on the other samples of a step.
+        It is the loss, except where that depends on the other samples of a step.
         """
         return self.losses(outputs, samples)
 
@@ -120,7 +120,7 @@ class Task(ABC):
 
     @abstractmethod
     def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
-        """Metrics of one answer for each example; the loss is added by whoever asks."""
+        """Metrics of one answer for each example; the caller adds the loss."""
 
     def refused(self, examples: Sequence[Example]) -> list[int]:  # noqa: ARG002
         """The numbers of well-formed examples of which no sample can be made."""
@@ -132,12 +132,12 @@ class Task(ABC):
         return None
 
     def told(self, answer: Any) -> dict[str, Any]:
-        """An answer as a person or a program wants it told."""
+        """An answer in a form for people and programs."""
         return {"answer": answer}
 
     @property
     def unlike(self) -> str:
-        """What other programs would not do with the weights; "" where they would do the same."""
+        """How other programs would use the weights differently; "" if they would not."""
         return ""
 
     def scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:

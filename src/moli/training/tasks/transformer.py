@@ -27,7 +27,7 @@ class Transformer(Task):
     """A task on a transformers model with its tokenizer.
 
     Attributes:
-        kind: the class of transformers that loads it, as `AutoModelForSequenceClassification`.
+        kind: the class of transformers that loads it, such as `AutoModelForSequenceClassification`.
     """
 
     kind: ClassVar[str]
@@ -49,7 +49,7 @@ class Transformer(Task):
 
     @cached_property
     def max_length(self) -> int:
-        """Tokens of a sequence: what was asked for, within what the model has places for."""
+        """Tokens of a sequence: what was asked for, within what the model has positions for."""
         wanted = self.recipe.max_length or self.longest
         return min(wanted, max_positions(self.recipe.base))
 
@@ -93,7 +93,7 @@ class Transformer(Task):
 def load(
     kind: str, recipe: Recipe, source: str, dtype: torch.dtype, options: dict[str, Any]
 ) -> torch.nn.Module:
-    """A model with attention by segments where it knows that, else with torch's.
+    """A model with attention by segments if it supports that, otherwise with torch's.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -146,7 +146,7 @@ def _with_known_attention(model: Any) -> torch.nn.Module:
 
 
 def _first_position(model: Any) -> int:
-    """RoBERTa and its kin number places from one beyond the padding's."""
+    """RoBERTa and its relatives number positions from one beyond the padding's."""
     places = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     padding = getattr(places, "padding_idx", None)
     return 0 if padding is None else int(padding) + 1

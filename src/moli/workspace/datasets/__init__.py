@@ -1,4 +1,4 @@
-"""Data sets as people have them, read to examples with nothing dropped unsaid.
+"""Data sets as people have them, read into examples; nothing is dropped silently.
 
 dataset = read_dataset(Path("tickets.jsonl"))
 dataset.examples, dataset.malformed
@@ -25,7 +25,7 @@ class Dataset:
     """All rows of a data set: those that are examples and those that are not, in file order.
 
     Attributes:
-        rows: what each of the examples was read from, with whatever else stands there.
+        rows: the row that each example was read from, with its other columns.
     """
 
     path: Path
@@ -39,8 +39,8 @@ def read_dataset(path: Path, *, columns: Mapping[str, str] | None = None) -> Dat
     """Read a file (JSONL, JSON, CSV, TSV, Parquet, Arrow) or a folder of them.
 
     Args:
-        columns: names that the data set has for Moli's columns, as {"text": "body"}, which are
-            then read by no other name.
+        columns: Moli's column names to the data set's, such as {"text": "body"}; these columns
+            are then read by no other name.
 
     Raises:
         InputError: nothing can be read there, no row has a known format, or `columns` has a name
@@ -62,11 +62,11 @@ def read_questions(
     path: Path,
     columns: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """Examples of rows that a model is to answer, so that what it tells may be missing in them.
+    """Examples from rows for a model to answer, in which the answers may be missing.
 
     Args:
-        asked: names of the formats that the model reads, each with columns that a row may lack and
-            what then stands in their place.
+        asked: names of the formats that the model reads, each with the columns that a row may omit
+            and their placeholder values.
         columns: names that the data had which the model learnt from; all rows have those, or all
             have Moli's.
         path: where the rows are from, for errors.
@@ -104,7 +104,7 @@ def _divided(
 
 
 def _placed(example: Example, path: Path) -> Example:
-    """An image's path is relative to the data that name it."""
+    """An image's path is relative to the data file that names it."""
     if isinstance(example, LabelledImage):
         folder = path if path.is_dir() else path.parent
         return replace(example, path=(folder / example.path).absolute())

@@ -1,4 +1,4 @@
-"""Rows with turns to conversations, in OpenAI's words and in ShareGPT's."""
+"""Rows with turns to conversations, in OpenAI's format and in ShareGPT's."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def is_turn(value: Any) -> bool:
 def ended(
     column: str, role_key: str, text_key: str, values: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """A row whose turns end with an answer: "?", where it is still to be given."""
+    """A row whose turns end with an answer: "?" if it is still to be given."""
     turns = values.get(column)
     last = turns[-1] if isinstance(turns, list) and turns else None
     asks = isinstance(last, dict) and _ROLES.get(str(last.get(role_key))) in ("user", "tool")

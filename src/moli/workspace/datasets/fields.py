@@ -1,4 +1,4 @@
-"""Rows, their values, and what is told of those that cannot be used."""
+"""Rows, their values, and errors for those that cannot be used."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Values(dict[str, Any]):
 
 
 class Unfit(Exception):  # noqa: N818 - it is a finding, and is told as one
-    """A row's values do not make an example: what is wrong, and what to do."""
+    """A row's values do not make an example: the problem, and the fix."""
 
     def __init__(self, what: str, fix: str) -> None:
         super().__init__(what, fix)
@@ -43,7 +43,7 @@ def text_of(values: Values, column: str, *, empty: bool = False) -> str:
     """The text in a column.
 
     Args:
-        empty: whether it may hold nothing but spaces.
+        empty: whether it may be blank.
 
     Raises:
         Unfit: there is none, or none that can be learnt.
@@ -59,7 +59,7 @@ def text_of(values: Values, column: str, *, empty: bool = False) -> str:
 
 
 def encodable(value: str, where: str) -> None:
-    """See that a text is made of whole characters: JSON can spell halves, which no tokenizer takes.
+    """Check that a text has whole characters only: JSON can spell halves, which tokenizers reject.
 
     Raises:
         Unfit: it is not.

@@ -1,4 +1,4 @@
-"""Files to rows, each with the place it came from. What cannot be read is told, never dropped."""
+"""Files to rows, each with its origin. What cannot be read is reported, never dropped."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_rows(path: Path) -> Rows:
 
 
 def read_lines(path: Path, column: str) -> Rows:
-    """Each line of a text file that is not blank as a row with one column.
+    """Each non-blank line of a text file, as a row with one column.
 
     Raises:
         InputError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""Tools in a row's conversation: those that are offered, the calls of them, and what came back."""
+"""Tools in a row's conversation: those offered, the calls to them, and their results."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CALL = 'Write {"name": ..., "arguments": {...}}, or a list of these.'
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn as it stands in its row.
+    """A turn as it is in its row.
 
     Attributes:
-        where: its place, as `messages[2]`.
-        message: whose calls and answers have ids where the row gives them some.
-        name: of the tool, where a turn of one says it.
+        where: its place, such as `messages[2]`.
+        message: its calls and results have ids if the row gives them any.
+        name: of the tool, if a tool's turn gives it.
     """
 
     where: str
@@ -32,7 +32,7 @@ class Turn:
 
 
 def offered(values: Values) -> tuple[Tool, ...]:
-    """The tools of a row: a list of them, or its JSON; none where there is nothing.
+    """The tools of a row: a list of them, or its JSON; empty if there are none.
 
     Raises:
         Unfit: it is something else.
@@ -65,7 +65,7 @@ def called(given: Any, where: str) -> tuple[ToolCall, ...]:
     """The calls that a turn makes: one, a list of them, or its JSON. Some may have no id.
 
     Raises:
-        Unfit: it is something else, or the arguments of one are no JSON object.
+        Unfit: it is something else, or the arguments of one are not a JSON object.
     """
     if given in (None, "", []):
         return ()
@@ -101,14 +101,14 @@ def _function(given: Any, where: str, fix: str) -> Mapping[str, Any]:
 
 
 def paired(turns: Sequence[Turn], tools: Sequence[Tool], column: str) -> list[Message]:
-    """Turns with calls that fit their tools, each with an id, by which its answer says whose it is.
+    """Turns with calls that fit their tools, each with an id that its result refers to.
 
     Args:
         column: where the tools stand.
 
     Raises:
-        Unfit: a call fits no tool, or has no answer where the conversation goes on, or a tool's
-            turn answers none.
+        Unfit: a call fits no tool, or has no result before the conversation continues, or a tool's
+            turn answers no call.
     """
     known = {each.name: each for each in tools}
     numbers = count()
