@@ -135,14 +135,14 @@ def document(document_id: DocumentId, library: Served, visible: Visible) -> Docu
 
 @router.get("/v1/models")
 def models(request: Request) -> dict[str, Any]:
-    """List the models that write: the base of the settings, and those trained here."""
+    """List the language models: the base in the settings, and those trained here."""
     offered = request.app.state.answering.offered()
     return {"object": "list", "data": [_model(each) for each in offered]}
 
 
 @router.get("/v1/models/{name:path}")
 def model(name: Text, request: Request) -> dict[str, Any]:
-    """Tell of one model."""
+    """Describe one model."""
     offered = request.app.state.answering.offered()
     for each in offered:
         if each.id == name:
@@ -167,7 +167,7 @@ def _model(offered: Offered) -> dict[str, Any]:
 
 @router.get("/v1/status")
 def status(library: Served, visible: Visible) -> dict[str, Any]:
-    """Say how the server is set up."""
+    """Show how the server is set up."""
     return library.status(visible)
 
 
@@ -179,7 +179,7 @@ async def health() -> dict[str, str]:
 
 @router.get("/metrics")
 def metrics(request: Request, caller: Who) -> Response:
-    """Numbers for Prometheus, for admins."""
+    """Metrics for Prometheus, for admins."""
     if not caller.admin:
         raise AccessError("only an admin may read the metrics", fix="Use an admin key.")
     return Response(request.app.state.meters.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

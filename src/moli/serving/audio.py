@@ -31,7 +31,7 @@ def _whole(stream: bool) -> bool:
 
 
 class TranscriptionRequest(Body):
-    """A sound file, and how to write down what is said in it."""
+    """An audio file, and how to transcribe it."""
 
     file: Annotated[UploadFile, Field(description="WAV, FLAC, OGG or MP3")]
     model: Name = ""
@@ -65,7 +65,7 @@ class Transcribing:
         self._asked = 0
 
     async def transcribe(self, asked: TranscriptionRequest) -> Transcript:
-        """Write down what is said in a file.
+        """Transcribe a file.
 
         Raises:
             NotFoundError: no model is set, or another was asked for.
@@ -110,7 +110,7 @@ class Transcribing:
 async def transcriptions(
     body: Annotated[TranscriptionRequest, File()], request: Request
 ) -> Response:
-    """Write down what is said in a sound file."""
+    """Transcribe an audio file."""
     transcribing: Transcribing = request.app.state.transcribing
     said = await transcribing.transcribe(body)
     if body.response_format in ("json", "verbose_json"):

@@ -32,7 +32,7 @@ QueryGroups = Annotated[list[Name] | None, Query(max_length=50)]
 
 
 class Body(BaseModel):
-    """A body, of which unknown fields are refused, for what is ignored in silence is not missed."""
+    """A body that refuses unknown fields, as silently ignoring them would hide mistakes."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,7 +53,7 @@ class TextPart(Body):
 
 
 class CalledFunction(Body):
-    """What a call calls, and with what."""
+    """The function that a call names, and its arguments."""
 
     name: Text
     arguments: Text
@@ -103,7 +103,7 @@ class Function(Body):
 
 
 class FunctionTool(Body):
-    """A tool of the only kind there is."""
+    """A tool: a function."""
 
     type: Literal["function"]
     function: Function
@@ -163,7 +163,7 @@ def form_of(kind: str, schema: dict[str, Any] | None, where: str) -> Form | None
 
 
 class StreamOptions(Body):
-    """What a stream tells besides."""
+    """What else a stream reports."""
 
     include_usage: bool = False
     include_obfuscation: bool = False

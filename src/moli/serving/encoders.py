@@ -95,7 +95,7 @@ class Encoders:
         return self._encoded(model, self._stored(model, _EMBEDDING), texts)
 
     def judge(self, model: str, query: str, texts: Sequence[str]) -> Judged:
-        """Tell how well each of some texts answers a query.
+        """Score how well each of some texts answers a query.
 
         Args:
             model: as for `encode`, or an alias or hash of a model for reranking.

@@ -1,4 +1,4 @@
-"""What people say of answers, and how each answer came about."""
+"""Feedback on answers, and how each answer was produced."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AnswerId = Annotated[Text, Path(max_length=64)]
 
 
 class FeedbackRequest(Body):
-    """What someone says of an answer.
+    """Feedback on an answer.
 
     Attributes:
         id: that the answer came with: a completion's, a response's or a trace's.
@@ -75,7 +75,7 @@ def given(
     after: Annotated[int, Query(ge=0, lt=1 << 63)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
-    """List what was said, the oldest first; of the caller's tenant, for its admins."""
+    """List feedback, oldest first; that of the caller's tenant, for its admins."""
     caller: Caller = request.state.caller
     if not caller.admin:
         raise AccessError("only an admin may list feedback", fix="Use an admin key.")

@@ -20,7 +20,7 @@ _UNKNOWN = "(none)"  # the route of an address that there is not: its text is an
 
 
 class Meters:
-    """Numbers that go up, and some that go up and down."""
+    """Counters, histograms and gauges."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

@@ -24,7 +24,7 @@ Said = Annotated[Text, Field(min_length=1)]
 
 
 class Document(Body):
-    """A text to judge."""
+    """A text to score."""
 
     text: Said
 
@@ -48,7 +48,7 @@ class RerankRequest(Body):
 
 @router.post("/v1/rerank")
 def rerank(body: RerankRequest, request: Request) -> JSONResponse:
-    """Put documents in order, the best first; equals stay in the order they came in."""
+    """Rank documents, best first; equals stay in the order they came in."""
     encoders: Encoders = request.app.state.encoders
     judged = encoders.judge(body.model, body.query, [each.text for each in body.documents])
     best = np.argsort(-judged.scores, kind="stable")[: body.top_n].tolist()

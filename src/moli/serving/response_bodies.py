@@ -48,7 +48,7 @@ class CallItem(Body):
 
 
 class ResultItem(Body):
-    """What came back from a call."""
+    """The result of a call."""
 
     type: Literal["function_call_output"]
     call_id: Text
@@ -92,7 +92,7 @@ class Format(Body):
 
 
 class TextOptions(Body):
-    """How the text of an answer is to be."""
+    """Options for the text of an answer."""
 
     format: Format = Field(default_factory=Format)
 

@@ -28,7 +28,7 @@ ResponseId = Annotated[str, Path(max_length=64)]
 
 @router.post("/v1/responses")
 async def create(body: ResponseRequest, request: Request) -> Any:
-    """Respond to an input, with what was said before if the request goes on from that."""
+    """Respond to an input, continuing an earlier response if the request names one."""
     answering: Answering = request.app.state.answering
     before: list[Message] = []
     previous = (body.previous_response_id or "").removeprefix(_PREFIX)
@@ -46,13 +46,13 @@ async def create(body: ResponseRequest, request: Request) -> Any:
 
 @router.get("/v1/responses/{response_id}")
 def retrieve(response_id: ResponseId, request: Request) -> dict[str, Any]:
-    """A response that was given before."""
+    """Return an earlier response."""
     return _object(_exchange(request, response_id))
 
 
 @router.get("/v1/responses/{response_id}/input_items")
 def input_items(response_id: ResponseId, request: Request) -> dict[str, Any]:
-    """What a response responded to."""
+    """Return the input of a response."""
     items = items_of(_said(_exchange(request, response_id)))
     ends = {"first_id": items[0].get("id"), "last_id": items[-1].get("id")} if items else {}
     return {"object": "list", "data": items, "has_more": False, **ends}
@@ -60,7 +60,7 @@ def input_items(response_id: ResponseId, request: Request) -> dict[str, Any]:
 
 @router.delete("/v1/responses/{response_id}")
 def delete(response_id: ResponseId, request: Request) -> dict[str, Any]:
-    """Remove a response, and what it responded to."""
+    """Remove a response and its input."""
     workspace: Workspace = request.app.state.workspace
     workspace.exchanges.remove(_exchange(request, response_id).id)
     return {"id": response_id, "object": "response", "deleted": True}
