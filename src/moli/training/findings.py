@@ -102,7 +102,7 @@ def _of_rows(found: Preflight) -> Iterator[Finding]:
     if lengths and rows.held_out and not rows.judged:
         yield Finding(
             "warning",
-            "no held-out example can be evaluated, so the last weights are kept instead of the best",
+            "no held-out example can be evaluated, so the last weights are kept, not the best",
             "Hold out other examples.",
         )
     if supervision and supervision.unended:

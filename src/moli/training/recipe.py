@@ -60,7 +60,9 @@ class Recipe(BaseModel):
     )
     optimizer: Literal["adamw", "muon"] | None = Field(None, description="Optimiser")
     precision: Literal["bf16", "fp32"] | None = Field(None, description="Compute precision")
-    seed: int = Field(0, ge=0, lt=1 << 63, description="Seed for data order, new weights and dropout")
+    seed: int = Field(
+        0, ge=0, lt=1 << 63, description="Seed for data order, new weights and dropout"
+    )
     patience: int = Field(
         0, ge=0, description="Evaluations without improvement before stopping; 0: never"
     )

@@ -69,7 +69,7 @@ ROWS = [
     ("starts.jsonl", SPAN + SPAN.replace("[1]", "[1, 1]"), 2, "not lists of the same length"),
     ("score.jsonl", SCORED + SCORED.replace("1}", '"high"}'), 2, "'score' is 'high', not a number"),
     ("huge.jsonl", SCORED + SCORED.replace("1}", f"{10**400}}}"), 2, "000, too large"),
-    ("negative.jsonl", MATCH + MATCH.replace("}", ', "negative_2": 5}'), 2, "'negative_2' contains"),
+    ("negative.jsonl", MATCH + MATCH.replace("}", ', "negative_2": 5}'), 2, "'negative_2' con"),
     ("zero.jsonl", MATCH + MATCH.replace("}", ', "negatives": 0}'), 2, "'negatives' contains"),
     ("half.jsonl", MATCH + MATCH.replace("}", ', "negative": "\\ud83d"}'), 2, "holds half of a"),
     ("cells.csv", 'query,positive,negative\na,b,c\na,b,"[""c"", null]"\n', 3, "is not text"),
