@@ -50,7 +50,7 @@ def restored(session: Session, folder: Path) -> tuple[Task, torch.nn.Module]:
 
 def told(task: Task, model: torch.nn.Module, examples: Sequence[Example]) -> list[dict[str, Any]]:
     outcome = inference.answers(task, model, task.samples(examples, training=False))
-    return [task.told(each) for each in inference.combined(task, outcome, examples)[0]]
+    return [task.to_row(each) for each in inference.combined(task, outcome, examples)[0]]
 
 
 def held_out(session: Session) -> list[Example]:

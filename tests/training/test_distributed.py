@@ -178,8 +178,8 @@ def test_each_process_draws_other_numbers_and_always_the_same() -> None:
         "world.reseed(1, 5); drawn = float(torch.rand(())); world.reseed(1, 5);"
         "assert drawn == float(torch.rand(()));"
         "world.reseed(1, 6); assert drawn != float(torch.rand(()));"
-        "other = world.first(lambda: drawn); assert (drawn == other) == (world.rank == 0);"
-        "assert world.total(world.rank + 1) == 3"
+        "other = world.on_rank_zero(lambda: drawn); assert (drawn == other) == (world.rank == 0);"
+        "assert world.sum(world.rank + 1) == 3"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     subprocess.run(

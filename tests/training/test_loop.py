@@ -16,7 +16,7 @@ from moli.records.errors import InputError, ModelError
 from moli.records.examples import Labelled
 from moli.records.training import Evaluated, Event, StepTaken
 from moli.training import checkpoint
-from moli.training.checkpoint import Progress
+from moli.training.checkpoint import TrainingState
 from moli.training.recipe import make_recipe
 from moli.training.run import tune
 from moli.training.session import Session
@@ -216,7 +216,7 @@ def test_the_best_weights_of_a_checkpoint_outlive_better_ones_that_are_lost(tmp_
     state = {"w": torch.ones(1)}
     for path in best[:2]:
         checkpoint.write(path, state, {})
-    checkpoint.save(tmp_path, Progress(step=25, best_step=20), state, {})
+    checkpoint.save(tmp_path, TrainingState(step=25, best_step=20), state, {})
     checkpoint.write(best[2], state, {})
     assert [path.exists() for path in best] == [False, True, True]
     found = checkpoint.load(tmp_path)
@@ -231,7 +231,7 @@ def test_a_run_that_diverges_is_stopped_and_told(tmp_path: Path) -> None:
     session = Session.open(recipe(tmp_path), folder, lambda _: None)
     with torch.no_grad():
         session.loop.weights.masters[0][:] = float("nan")
-    session.loop.weights.publish()
+    session.loop.weights.copy_to_model()
     with pytest.raises(ModelError, match=r"gradient of step 1 is not a number.*learning_rate"):
         session.loop.run()
 

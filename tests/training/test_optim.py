@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from moli.training.optim import Optimizers, Weights, cast, schedule
+from moli.training.optim import MasterWeights, Optimizers, cast, schedule
 
 
 def network() -> torch.nn.Module:
@@ -20,31 +20,31 @@ def test_the_rate_rises_in_a_line_and_falls_to_nothing() -> None:
 def test_steps_too_small_for_bfloat16_are_not_lost() -> None:
     model = torch.nn.Linear(4, 4, bias=False)
     torch.nn.init.ones_(model.weight)
-    weights = Weights(model, torch.bfloat16)
+    weights = MasterWeights(model, torch.bfloat16)
     for _ in range(100):
         weights.masters[0].data += 1e-4  # a bfloat16 of 1 has no neighbour nearer than .0039
-        weights.publish()
+        weights.copy_to_model()
     assert model.weight.dtype == torch.bfloat16
     assert torch.all(model.weight == torch.tensor(1.01, dtype=torch.bfloat16))
 
 
 def test_gradients_of_parts_are_summed_in_float32() -> None:
     model = network()
-    weights = Weights(model, torch.bfloat16)
+    weights = MasterWeights(model, torch.bfloat16)
     parts = torch.randn(300, 6).split(1)
     exact = [torch.zeros_like(each) for each in weights.masters]
     for part in parts:
         model(part.bfloat16()).sum().backward()
         for total, each in zip(exact, model.parameters(), strict=True):
             total += each.grad.float()
-        weights.gather()
+        weights.accumulate()
     for total, master in zip(exact, weights.masters, strict=True):
         torch.testing.assert_close(master.grad, total, rtol=1e-6, atol=1e-6)
 
 
 def test_clipping_is_torchs() -> None:
     ours, theirs = network(), network()
-    weights = Weights(ours, torch.float32)
+    weights = MasterWeights(ours, torch.float32)
     x = torch.randn(5, 6)
     for model in (ours, theirs):
         (model(x).square().sum() * 10).backward()
@@ -58,7 +58,7 @@ def test_clipping_is_torchs() -> None:
 def test_an_optimiser_goes_on_from_its_state_to_the_last_bit(kind: str) -> None:
     def moved(interrupted: bool) -> list[torch.Tensor]:
         model = network()
-        weights = Weights(model, torch.float32)
+        weights = MasterWeights(model, torch.float32)
         optimizers = Optimizers(weights, kind, 0.01)
         for step in range(6):
             if interrupted and step == 3:
@@ -67,7 +67,7 @@ def test_an_optimiser_goes_on_from_its_state_to_the_last_bit(kind: str) -> None:
                     {k: v.clone() for k, v in weights.state().items()},
                 )
                 model = network()
-                weights = Weights(model, torch.float32)
+                weights = MasterWeights(model, torch.float32)
                 weights.load(values)
                 optimizers = Optimizers(weights, kind, 0.01)
                 optimizers.load({name: each.clone() for name, each in kept.items()})
@@ -83,7 +83,7 @@ def test_an_optimiser_goes_on_from_its_state_to_the_last_bit(kind: str) -> None:
 def test_adamw_decays_matrices_and_not_vectors() -> None:
     model = torch.nn.Linear(3, 3)
     before = {name: each.clone() for name, each in model.named_parameters()}
-    weights = Weights(model, torch.float32)
+    weights = MasterWeights(model, torch.float32)
     optimizers = Optimizers(weights, "adamw", 0.1)
     for each in weights.masters:
         each.grad = torch.zeros_like(each)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from moli.records.errors import InputError, ModelError
-from moli.training.pictures import Album, Preparation, shifted
+from moli.training.pictures import ImageCache, ImageProcessor, shifted
 
 
 def _photo(path: Path, width: int = 50, height: int = 37, mode: str = "RGB") -> Path:
@@ -47,19 +47,19 @@ def test_a_model_sees_what_transformers_own_processor_shows_it(
     for number, (width, height) in enumerate([(50, 37), (37, 61)]):
         path = _photo(tmp_path / f"{number}.png", width, height)
         wanted = theirs(Image.open(path), return_tensors="pt")["pixel_values"]
-        found = Album(Preparation.read(kept, {"num_channels": 3})).images([path])
+        found = ImageCache(ImageProcessor.read(kept, {"num_channels": 3})).images([path])
         torch.testing.assert_close(found, wanted.float(), rtol=0, atol=1e-5)
 
 
 def test_what_is_written_is_read_by_transformers(tmp_path: Path) -> None:
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-    ours = Preparation(24)
+    ours = ImageProcessor(24)
     ours.write(tmp_path / "preprocessor_config.json")
     path = _photo(tmp_path / "a.png")
     theirs = ViTImageProcessorPil.from_pretrained(tmp_path)
     wanted = theirs(Image.open(path), return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(Album(ours).images([path]), wanted.float(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ImageCache(ours).images([path]), wanted.float(), rtol=0, atol=1e-5)
 
 
 def test_grey_images_and_colours_are_made_of_each_other(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_grey_images_and_colours_are_made_of_each_other(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 51 * 256 + 200, np.uint16)).save(tmp_path / "deep.png")
     paths = [tmp_path / name for name in ("grey.png", "colour.png", "deep.png")]
     for channels in (1, 3):
-        found = Album(Preparation(4, channels)).images(paths)
+        found = ImageCache(ImageProcessor(4, channels)).images(paths)
         assert found.shape == (3, channels, 4, 4)
         torch.testing.assert_close(found, torch.full_like(found, 51 / 255 * 2 - 1))
 
@@ -80,7 +80,7 @@ def test_an_image_stands_as_its_camera_was_held(tmp_path: Path) -> None:
     values = np.zeros((2, 2), np.uint8)
     values[:, 1] = 255
     Image.fromarray(values).save(tmp_path / "a.png", exif=exif)
-    found = Preparation(2, 1, (0.0,), (1.0,)).pixels(tmp_path / "a.png")
+    found = ImageProcessor(2, 1, (0.0,), (1.0,)).pixels(tmp_path / "a.png")
     assert found.tolist() == [[[0, 0], [255, 255]]]
 
 
@@ -97,13 +97,13 @@ def test_images_are_moved_and_their_edges_drawn_out() -> None:
 
 def test_what_is_held_has_a_limit(tmp_path: Path) -> None:
     first, second = _photo(tmp_path / "a.png"), _photo(tmp_path / "b.png", 20, 20)
-    album = Album(Preparation(8), kept=3 * 64)
-    before = album.images([first, second])
+    cache = ImageCache(ImageProcessor(8), kept=3 * 64)
+    before = cache.images([first, second])
     first.unlink()
-    torch.testing.assert_close(album.images([first]), before[:1])  # it was held
+    torch.testing.assert_close(cache.images([first]), before[:1])  # it was held
     second.unlink()
     with pytest.raises(InputError, match=r"b\.png: no such image"):
-        album.images([second])
+        cache.images([second])
 
 
 @pytest.mark.parametrize("content", [b"not an image", b""])
@@ -111,16 +111,16 @@ def test_what_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"broken\.png: not a readable image"):
-        Preparation(8).pixels(path)
+        ImageProcessor(8).pixels(path)
 
 
 def test_an_image_that_ends_too_soon_is_named(tmp_path: Path) -> None:
     path = _photo(tmp_path / "short.jpg", 200, 200)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputError, match=r"short\.jpg: not a readable image"):
-        Preparation(8).pixels(path)
+        ImageProcessor(8).pixels(path)
 
 
 def test_a_model_of_other_shapes_than_squares_is_refused() -> None:
     with pytest.raises(ModelError, match="32 x 64"):
-        Preparation.read({"size": {"height": 32, "width": 64}}, {})
+        ImageProcessor.read({"size": {"height": 32, "width": 64}}, {})

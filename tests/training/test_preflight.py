@@ -20,7 +20,7 @@ from moli.training.inspection import bare, labels_of, lengths_of, repetitions
 from moli.training.preflight import Preflight, preflight
 from moli.training.recipe import make_recipe
 from moli.training.samples import Sample
-from moli.training.servers import Weights, verdicts
+from moli.training.servers import AdapterSummary, verdicts
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small import WORDS, write_conversations, write_model
@@ -96,10 +96,10 @@ def test_lengths_are_those_before_the_cut() -> None:
     assert sum(found.bins) == 20
 
 
-PLAIN = Weights("lora", 16, writes=True)
+PLAIN = AdapterSummary("lora", 16, writes=True)
 
 
-def loads(weights: Weights) -> list[str]:
+def loads(weights: AdapterSummary) -> list[str]:
     return [each.loads for each in verdicts(weights)]
 
 
@@ -119,7 +119,7 @@ def loads(weights: Weights) -> list[str]:
         (replace(PLAIN, method="full"), ["yes", "yes", "with a setting", "yes"]),
     ],
 )
-def test_servers_are_told_apart(weights: Weights, expected: list[str]) -> None:
+def test_servers_are_told_apart(weights: AdapterSummary, expected: list[str]) -> None:
     assert loads(weights) == expected
 
 

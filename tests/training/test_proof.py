@@ -73,13 +73,13 @@ def test_it_sees_wrong_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     from moli.training import batches
 
     def counted_through(*arguments: Any, **options: Any) -> Any:
-        laid = batches.lay(*arguments, **options)
-        if laid.packed:
-            length = laid.inputs["input_ids"].shape[1]
-            laid.inputs["position_ids"] = torch.arange(length)[None] % 64
-        return laid
+        batch = batches.collate(*arguments, **options)
+        if batch.packed:
+            length = batch.inputs["input_ids"].shape[1]
+            batch.inputs["position_ids"] = torch.arange(length)[None] % 64
+        return batch
 
-    monkeypatch.setattr("moli.training.tasks.transformer.lay", counted_through)
+    monkeypatch.setattr("moli.training.tasks.transformer.collate", counted_through)
     found = proof(tmp_path, "classification")
     assert not found.holds
 

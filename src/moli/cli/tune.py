@@ -115,10 +115,10 @@ def _check(recipe: Recipe, *, as_json: bool) -> None:
 
 
 def _train(workspace: Workspace, what: Recipe | str, *, as_json: bool) -> None:
-    from moli.training.listeners.progress import Progress
+    from moli.training.listeners.progress import ProgressLine
     from moli.training.run import resume, tune
 
-    hear = [] if as_json else [Progress()]
+    hear = [] if as_json else [ProgressLine()]
     if isinstance(what, str):
         from moli.training.runs import find_run
 

@@ -13,7 +13,7 @@ from moli.training.samples import Tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Laid:
+class Batch:
     """Sequences as a model takes them.
 
     Attributes:
@@ -34,7 +34,7 @@ class Laid:
         return flat if self.packed else flat[self.tokens]
 
 
-def lay(
+def collate(
     sequences: Sequence[Tokens],
     *,
     packed: bool,
@@ -42,7 +42,7 @@ def lay(
     first_position: int = 0,
     device: torch.device | str = "cpu",
     **beside: Sequence[Tokens],
-) -> Laid:
+) -> Batch:
     """Lay sequences out for a model.
 
     Args:
@@ -70,7 +70,7 @@ def lay(
         inputs["attention_mask"] = torch.as_tensor(mask.astype(np.int64), device=device)
         tokens = torch.as_tensor(np.flatnonzero(mask), device=device)
     starts = torch.as_tensor(ends - lengths, device=device)
-    return Laid(inputs, tokens, starts, packed)
+    return Batch(inputs, tokens, starts, packed)
 
 
 def _flat(parts: Sequence[Any], device: torch.device | str) -> torch.Tensor:

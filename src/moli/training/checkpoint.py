@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 
 from moli.records.errors import InputError
 
+Tensors = dict[str, torch.Tensor]
 CHECKPOINT, _BEST = "checkpoint.safetensors", "best-*.safetensors"
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingState:
     """How far a run has got. Sums include the sessions before it was resumed.
 
     Attributes:
@@ -41,7 +42,7 @@ class Progress:
 
 def save(
     folder: Path,
-    progress: Progress,
+    progress: TrainingState,
     weights: Mapping[str, torch.Tensor],
     optimizer: Mapping[str, torch.Tensor],
 ) -> None:
@@ -72,7 +73,7 @@ def remove(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def load(folder: Path) -> tuple[Progress, dict[str, torch.Tensor], dict[str, torch.Tensor]] | None:
+def load(folder: Path) -> tuple[TrainingState, Tensors, Tensors] | None:
     """Progress, weights and optimiser of the folder's checkpoint, the random state set; or None.
 
     Raises:
@@ -86,7 +87,7 @@ def load(folder: Path) -> tuple[Progress, dict[str, torch.Tensor], dict[str, tor
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            progress = TrainingState(**json.loads(file.metadata()["progress"]))
     except (SafetensorError, KeyError, TypeError, OSError) as error:
         raise InputError(
             f"the checkpoint cannot be read ({error})",

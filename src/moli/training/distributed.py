@@ -18,8 +18,8 @@ from torch import distributed
 
 from moli.records.errors import InputError, MoliError
 from moli.training.loop import Alone, World
-from moli.training.optim import Weights
-from moli.training.samples import Micro, Step
+from moli.training.optim import MasterWeights
+from moli.training.samples import MicroBatch, Step
 
 T = TypeVar("T")
 
@@ -44,19 +44,19 @@ class Processes:
         self.size = distributed.get_world_size()
         self._talk = distributed.new_group(backend="gloo")  # for numbers: no GPU has to wait
 
-    def share(self, step: Step, *, divisible: bool) -> list[tuple[Micro, float]]:
+    def micro_batches(self, step: Step, *, divisible: bool) -> list[tuple[MicroBatch, float]]:
         micros = divided(step, self.size) if divisible else list(step)
         mine = [(each, 1.0) for each in micros[self.rank :: self.size]]
         most = -(-len(micros) // self.size)
         # Every process takes part in every pass, if with nothing of its own.
         return mine + [(micros[0], 0.0)] * (most - len(mine))
 
-    def total(self, value: float) -> float:
+    def sum(self, value: float) -> float:
         summed = torch.tensor(value, dtype=torch.float64)
         distributed.all_reduce(summed, group=self._talk)
         return float(summed)
 
-    def first(self, call: Callable[[], T]) -> T:
+    def on_rank_zero(self, call: Callable[[], T]) -> T:
         told: list[Any] = [None]
         if self.rank == 0:
             try:
@@ -73,7 +73,7 @@ class Processes:
         drawn = np.random.SeedSequence((seed, step, self.rank)).generate_state(1, np.uint64)
         torch.manual_seed(int(drawn[0]))
 
-    def spread(self, loss: torch.nn.Module, dtype: torch.dtype) -> Weights:
+    def shard(self, loss: torch.nn.Module, dtype: torch.dtype) -> MasterWeights:
         """The masters are this process's shards: they are cast when they are gathered.
 
         Raises:
@@ -85,15 +85,15 @@ class Processes:
             if each.requires_grad:
                 each.data = each.data.float()
         _shard(loss, dtype)
-        return Weights(model, torch.float32)
+        return MasterWeights(model, torch.float32)
 
-    def within(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:
+    def unsharded(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:
         root: Any = loss
-        result: T = root.within(call)
+        result: T = root.unsharded(call)
         root.reshard()  # a root stays whole otherwise, and would not see new weights
         return result
 
-    def whole(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def gather_state(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         gathered = {}
         for name, part in state.items():
             tensor = _whole(part)
@@ -101,7 +101,7 @@ class Processes:
                 gathered[name] = tensor.cpu()
         return gathered
 
-    def collect(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
+    def gather_model(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
         made: dict[torch.nn.Parameter, torch.nn.Parameter] = {}  # tied weights stay tied
         for module in model.modules():
             for name, part in module._parameters.items():
@@ -115,7 +115,7 @@ class Processes:
                 module._parameters[name] = made[part]
 
 
-def divided(step: Step, parts: int) -> list[Micro]:
+def divided(step: Step, parts: int) -> list[MicroBatch]:
     """A step's micro-batches, split until their number is a multiple of `parts`, if they can be.
 
     Samples stand in order of size, so taking every other one makes halves that cost the same.
@@ -172,8 +172,8 @@ def _shard(loss: torch.nn.Module, dtype: torch.dtype) -> None:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(loss, mesh=mesh, mp_policy=policy)
     root: Any = loss
-    root.within = lambda call: call()
-    register_fsdp_forward_method(root, "within")
+    root.unsharded = lambda call: call()
+    register_fsdp_forward_method(root, "unsharded")
 
 
 def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:

@@ -120,7 +120,7 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
     """Merge in float32, write in the base's precision, and compare what is read again."""
     check_contract(stored, recipe)
     task = make_task(recipe)
-    task.recall(stored.folder)
+    task.load_state(stored.folder)
     if task.unlike:
         raise InputError(
             f"once merged, it would give different answers in other programs: {task.unlike}",

@@ -93,7 +93,7 @@ def answers(
                 each = task.losses(outputs, samples).double().cpu().numpy()
                 np.add.at(losses, owners, each)
                 np.add.at(supervised, owners, [sample.supervised for sample in samples])
-            for row, answer in zip(part, task.read(outputs, samples), strict=True):
+            for row, answer in zip(part, task.decode(outputs, samples), strict=True):
                 found[row] = answer
             heap.settle()
             if hear:
@@ -114,7 +114,7 @@ def evaluate(
 ) -> dict[str, float]:
     """The task's metrics and the loss on examples and their samples."""
     outcome = answers(task, model, groups, packed=packed)
-    metrics = task.judge(*combined(task, outcome, examples))
+    metrics = task.metrics(*combined(task, outcome, examples))
     return {"loss": outcome.loss, **metrics}
 
 
@@ -123,7 +123,7 @@ def combined(
 ) -> tuple[list[Any], list[Example]]:
     """One answer for each example, and these examples; those without samples are left out."""
     pairs = [
-        (task.combine(each, example), example)
+        (task.aggregate(each, example), example)
         for each, example in zip(outcome.answers, examples, strict=True)
         if each
     ]

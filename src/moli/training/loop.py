@@ -17,9 +17,9 @@ from moli.models.memory import Heap
 from moli.records.errors import ModelError
 from moli.records.training import Evaluated, Event, StepTaken
 from moli.training import checkpoint
-from moli.training.checkpoint import Progress
-from moli.training.optim import Optimizers, Weights, schedule
-from moli.training.samples import Batching, Micro, Sample, Step, plan_epoch, steps_in_epoch
+from moli.training.checkpoint import TrainingState
+from moli.training.optim import MasterWeights, Optimizers, learning_rate_factor
+from moli.training.samples import Batching, MicroBatch, Sample, Step, plan_epoch, steps_in_epoch
 from moli.training.stepping import StepLoss
 
 T = TypeVar("T")
@@ -34,15 +34,15 @@ class World(Protocol):
     rank: int
     size: int
 
-    def share(self, step: Step, *, divisible: bool) -> list[tuple[Micro, float]]:
+    def micro_batches(self, step: Step, *, divisible: bool) -> list[tuple[MicroBatch, float]]:
         """This process's parts of a step, each with its weight; as many as every other has."""
         ...
 
-    def total(self, value: float) -> float:
+    def sum(self, value: float) -> float:
         """The sum of a number over all processes."""
         ...
 
-    def first(self, call: Callable[[], T]) -> T:
+    def on_rank_zero(self, call: Callable[[], T]) -> T:
         """What a call returns in the first process, sent to all; so is a Moli error."""
         ...
 
@@ -50,19 +50,19 @@ class World(Protocol):
         """Have each process draw other numbers, but the same ones whenever it takes this step."""
         ...
 
-    def spread(self, loss: torch.nn.Module, dtype: torch.dtype) -> Weights:
+    def shard(self, loss: torch.nn.Module, dtype: torch.dtype) -> MasterWeights:
         """Shard the module's `model` over the processes; returns what is trained of it."""
         ...
 
-    def within(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:
+    def unsharded(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:
         """Call what runs the module's model by another way than the module."""
         ...
 
-    def whole(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def gather_state(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """A state with each tensor whole, wherever its parts are; only the first process has it."""
         ...
 
-    def collect(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
+    def gather_model(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
         """Make the first process's model whole again; no process can train it any more."""
         ...
 
@@ -72,28 +72,28 @@ class Alone:
 
     rank, size = 0, 1
 
-    def share(self, step: Step, *, divisible: bool) -> list[tuple[Micro, float]]:  # noqa: ARG002
+    def micro_batches(self, step: Step, *, divisible: bool) -> list[tuple[MicroBatch, float]]:  # noqa: ARG002
         return [(micro, 1.0) for micro in step]
 
-    def total(self, value: float) -> float:
+    def sum(self, value: float) -> float:
         return value
 
-    def first(self, call: Callable[[], T]) -> T:
+    def on_rank_zero(self, call: Callable[[], T]) -> T:
         return call()
 
     def reseed(self, seed: int, step: int) -> None:
         """Its one generator runs on, and a checkpoint has its state."""
 
-    def spread(self, loss: torch.nn.Module, dtype: torch.dtype) -> Weights:
-        return Weights(loss.get_submodule("model"), dtype)
+    def shard(self, loss: torch.nn.Module, dtype: torch.dtype) -> MasterWeights:
+        return MasterWeights(loss.get_submodule("model"), dtype)
 
-    def within(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:  # noqa: ARG002
+    def unsharded(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:  # noqa: ARG002
         return call()
 
-    def whole(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def gather_state(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return state
 
-    def collect(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
+    def gather_model(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
         """It is whole."""
 
 
@@ -119,7 +119,7 @@ class Loop:
     """
 
     loss: StepLoss
-    weights: Weights
+    weights: MasterWeights
     optimizers: Optimizers
     samples: Sequence[Sample]
     batching: Batching
@@ -129,7 +129,7 @@ class Loop:
     hear: Callable[[Event], None]
     evaluate: Evaluate | None = None
     world: World = field(default_factory=Alone)
-    progress: Progress = field(default_factory=Progress)
+    progress: TrainingState = field(default_factory=TrainingState)
     heap: Heap = field(default_factory=Heap)
 
     def run(self) -> Status:
@@ -143,7 +143,7 @@ class Loop:
                     status = "stopped_early"
                     break
                 now = time.perf_counter()
-                stopping = self.world.total(interrupted()) > 0
+                stopping = self.world.sum(interrupted()) > 0
                 if stopping or self._saving_is_due(now - saved):
                     self.save()
                     saved = now
@@ -171,12 +171,12 @@ class Loop:
         supervised = sum(each.supervised for each in chosen)
         summed = 0.0
         self.world.reseed(self.seed, self.progress.step)
-        for micro, weight in self.world.share(step, divisible=self.loss.task.divisible):
+        for micro, weight in self.world.micro_batches(step, divisible=self.loss.task.divisible):
             rows = [self.samples[row] for row in micro]
             loss = self.loss(rows, packed=self.batching.packed) * weight
             # FSDP averages over processes what is to be summed.
             (loss * (self.world.size / supervised)).backward()
-            self.weights.gather()
+            self.weights.accumulate()
             summed += float(loss.detach())
         norm = self.weights.clip(_CLIP)
         progress = self.progress
@@ -186,8 +186,8 @@ class Loop:
                 where=self.folder.name,
                 fix="Lower learning_rate, or use precision: fp32.",
             )
-        rate = self.optimizers.step(schedule(progress.step, self.schedule.steps))
-        self.weights.publish()
+        rate = self.optimizers.step(learning_rate_factor(progress.step, self.schedule.steps))
+        self.weights.copy_to_model()
         self.weights.clear()
         self.heap.settle()
         progress.step += 1
@@ -197,7 +197,7 @@ class Loop:
         progress.seconds += time.perf_counter() - begun
         return StepTaken(
             step=progress.step,
-            loss=self.world.total(summed) / supervised,
+            loss=self.world.sum(summed) / supervised,
             learning_rate=rate,
             gradient_norm=norm,
             examples=progress.examples,
@@ -215,13 +215,13 @@ class Loop:
         """Evaluate, keep the weights if they are the best so far; whether patience has run out."""
         begun = time.perf_counter()
         judged = evaluate()
-        metrics, score = self.world.first(lambda: judged)
+        metrics, score = self.world.on_rank_zero(lambda: judged)
         progress = self.progress
         best = progress.best is None or score > progress.best
         if best:
             progress.best, progress.best_step, progress.stale = score, progress.step, 0
             progress.metrics = metrics
-            state = self.world.whole(self.weights.state())
+            state = self.world.gather_state(self.weights.state())
             if self.world.rank == 0:
                 checkpoint.write(checkpoint.best_of(self.folder, progress.step), state, {})
         else:
@@ -233,19 +233,19 @@ class Loop:
     def _best(self) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
 
-        self.world.first(lambda: None)  # which has written it by then
+        self.world.on_rank_zero(lambda: None)  # which has written it by then
         return load_file(checkpoint.best_of(self.folder, self.progress.best_step))
 
     def _saving_is_due(self, seconds: float) -> bool:
         every = self.schedule.save_every
         if every:
             return self.progress.step % every == 0
-        return self.world.first(lambda: seconds >= self.schedule.save_seconds)
+        return self.world.on_rank_zero(lambda: seconds >= self.schedule.save_seconds)
 
     def save(self) -> None:
         """Write a checkpoint from which `resume` continues."""
-        weights = self.world.whole(self.weights.state())
-        optimizer = self.world.whole(self.optimizers.state())
+        weights = self.world.gather_state(self.weights.state())
+        optimizer = self.world.gather_state(self.optimizers.state())
         if self.world.rank == 0:
             checkpoint.save(self.folder, self.progress, weights, optimizer)
 

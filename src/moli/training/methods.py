@@ -19,7 +19,7 @@ from moli.training.tasks import TASKS
 
 # New heads are trained whole.
 _HEADS = ("classifier", "score", "qa_outputs", "head")
-# Methods whose extra tokens or states change what a row is, so that rows cannot be laid end to end.
+# Methods whose extra tokens or states change what a row is, so rows cannot be laid end to end.
 PADDED = ("prefix", "prompt")
 
 

@@ -12,7 +12,7 @@ _NOT_CAST = torch.nn.modules.batchnorm._BatchNorm  # keeps running statistics, w
 _RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
 
-class Weights:
+class MasterWeights:
     """A model's weights in the precision of the computation, and what is trained in float32.
 
     In bfloat16 a weight cannot change by less than a 256th of itself, so a float32 copy of each
@@ -34,7 +34,7 @@ class Weights:
             name: each for name, each in model.named_buffers() if name.endswith(_RUNNING)
         }
 
-    def gather(self) -> None:
+    def accumulate(self) -> None:
         """Add the gradients of a backward pass to the masters'."""
         if not self._split:
             return
@@ -48,7 +48,7 @@ class Weights:
             working.grad = None
 
     @torch.no_grad()
-    def publish(self) -> None:
+    def copy_to_model(self) -> None:
         """Bring the masters' values to the model."""
         if self._split:
             torch._foreach_copy_(list(self._working), self.masters)
@@ -68,7 +68,7 @@ class Weights:
             master.copy_(_laid_as(master, state[name]))
         for name, running in self._running.items():
             running.copy_(state[name])
-        self.publish()
+        self.copy_to_model()
 
     @torch.no_grad()
     def clip(self, most: float) -> float:
@@ -104,7 +104,7 @@ def cast(model: torch.nn.Module, dtype: torch.dtype) -> None:
                     parameter.data = parameter.data.to(dtype)
 
 
-def schedule(step: int, steps: int, warmup: float = 0.06) -> float:
+def learning_rate_factor(step: int, steps: int, warmup: float = 0.06) -> float:
     """The learning rate of a step (from 0) as a share of the peak: linear rise, then down to 0."""
     rising = max(1, round(steps * warmup))
     if step < rising:
@@ -121,7 +121,7 @@ class Optimizers:
     """
 
     def __init__(
-        self, weights: Weights, kind: str, learning_rate: float, *, pretraining: bool = False
+        self, weights: MasterWeights, kind: str, learning_rate: float, *, pretraining: bool = False
     ) -> None:
         named = list(zip(weights.names, weights.masters, strict=True))
         inside = [each for name, each in named if kind == "muon" and _is_inside(name, each)]

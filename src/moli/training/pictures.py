@@ -22,7 +22,7 @@ _KEPT = 1 << 29  # bytes of decoded images that are held for the next epoch
 
 
 @dataclass(frozen=True, slots=True)
-class Preparation:
+class ImageProcessor:
     """What is done to an image before a model sees it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Preparation:
     source: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, settings: Mapping[str, Any] | None, config: Mapping[str, Any]) -> Preparation:
+    def read(cls, settings: Mapping[str, Any] | None, config: Mapping[str, Any]) -> ImageProcessor:
         """From preprocessor_config.json, where there is one, and config.json.
 
         Raises:
@@ -113,11 +113,11 @@ class Preparation:
         return (pixels.float() / 255 - mean) / std
 
 
-class Album:
+class ImageCache:
     """Images by their files. What has been decoded is held as long as there is room for it."""
 
-    def __init__(self, preparation: Preparation, kept: int = _KEPT) -> None:
-        self._preparation = preparation
+    def __init__(self, processor: ImageProcessor, kept: int = _KEPT) -> None:
+        self._preparation = processor
         self._held: dict[Path, Pixels] = {}
         self._room = kept
 

@@ -104,7 +104,7 @@ def read_unanswered(trained: Trained | Writer, path: Path) -> Dataset:
     else:
         rows = read_rows(path)
     columns = trained.task.recipe.columns
-    return read_questions(rows, trained.task.asked, path=path, columns=columns)
+    return read_questions(rows, trained.task.question_formats, path=path, columns=columns)
 
 
 def read_text(trained: Trained | Writer, text: str) -> Example:
@@ -122,7 +122,9 @@ def read_text(trained: Trained | Writer, text: str) -> Example:
     row = row if isinstance(row, dict) else {_text_column(trained, "--text"): text}
     task = trained.task
     rows = [Row("--text", row)]
-    found = read_questions(rows, task.asked, path=Path("--text"), columns=task.recipe.columns)
+    found = read_questions(
+        rows, task.question_formats, path=Path("--text"), columns=task.recipe.columns
+    )
     if found.malformed:
         wrong = found.malformed[0]
         raise InputError(wrong.what, where=wrong.where, fix=wrong.fix)
@@ -148,7 +150,7 @@ def predict(
     groups = task.samples(examples, training=False)
     outcome = _run(trained, groups, judged=False, hear=hear)
     return [
-        task.told(task.combine(answers, example)) if answers else {}
+        task.to_row(task.aggregate(answers, example)) if answers else {}
         for answers, example in zip(outcome.answers, examples, strict=True)
     ]
 
@@ -170,7 +172,7 @@ def evaluate_on(trained: Trained, path: Path, *, hear: Hear | None = None) -> Ev
     outcome = _run(trained, groups, judged=True, hear=hear)
     seconds = time.perf_counter() - begun
     answers, answered = combined(task, outcome, examples)
-    metrics = {"loss": outcome.loss, **task.judge(answers, answered)}
+    metrics = {"loss": outcome.loss, **task.metrics(answers, answered)}
     metric = task.metric if task.metric in metrics else [*metrics][1]
     tokens = sum(each.size for group in groups for each in group)
     report, confusion = _classes(trained, answers, answered)
@@ -223,7 +225,7 @@ def _interval(
     if not len(scores):
 
         def judged(rows: NDArray[np.int64]) -> float:
-            return task.judge([answers[n] for n in rows], [examples[n] for n in rows])[metric]
+            return task.metrics([answers[n] for n in rows], [examples[n] for n in rows])[metric]
 
         return bootstrap_interval(judged, len(answers))
     if set(scores) <= {0.0, 1.0}:
@@ -237,7 +239,7 @@ def _classes(
     wanted = [each.label for each in examples if isinstance(each, Labelled | LabelledImage)]
     if not wanted:
         return None, None
-    said = [trained.task.told(each)["label"] for each in answers]
+    said = [trained.task.to_row(each)["label"] for each in answers]
     labels = sorted({*wanted, *said, *getattr(trained.task, "labels", ())})
     counts = confusion_matrix(wanted, said, labels)
     confusion = Confusion(tuple(labels), tuple(map(tuple, counts.tolist())))

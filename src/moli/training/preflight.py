@@ -139,7 +139,7 @@ def _passed(session: Session) -> Preflight:
         packing=Proof(**session.facts["packing"]),
         contract=_contract(session),
         estimate=rehearse(session),
-        servers=tuple(verdicts(servers.weights_of(recipe, session.model))),
+        servers=tuple(verdicts(servers.summary_of(recipe, session.model))),
     )
     return _with(found, findings_of(found, data, packs=task.packs))
 
@@ -206,7 +206,7 @@ def _refused(recipe: Recipe, error: MoliError) -> Preflight:
     refusal = Finding("error", error.what, error.fix, where)
     task = make_task(recipe)
     asked = recipe.model_dump(mode="json")
-    told = tuple(verdicts(servers.weights_of(recipe))) if recipe.method else ()
+    told = tuple(verdicts(servers.summary_of(recipe))) if recipe.method else ()
     try:
         data = read_data(recipe, task.accepts)
     except MoliError:

@@ -11,7 +11,7 @@ from itertools import cycle
 import torch
 
 from moli.training import checkpoint, inference
-from moli.training.checkpoint import Progress
+from moli.training.checkpoint import TrainingState
 from moli.training.loop import Loop
 from moli.training.memory import peak_memory_mb
 from moli.training.samples import Sample, Step, plan_epoch, steps_in_epoch
@@ -73,7 +73,7 @@ def rehearse(session: Session) -> Estimate:
 
 
 @contextmanager
-def undone(loop: Loop) -> Iterator[None]:
+def restored_after(loop: Loop) -> Iterator[None]:
     """Undo what is learnt inside: weights, optimiser, progress and random state are restored.
 
     The weights are kept on disk, so that the memory in use is that of the run itself.
@@ -89,7 +89,7 @@ def undone(loop: Loop) -> Iterator[None]:
         loop.weights.load(load_file(path))
         path.unlink()
         loop.optimizers.load({})
-        loop.progress = Progress()
+        loop.progress = TrainingState()
 
 
 def _largest(step: Step, sizes: Sequence[int]) -> int:

@@ -63,7 +63,7 @@ def tune(
     """
     from moli.training.distributed import join
 
-    folder = join().first(lambda: begin(recipe, workspace))
+    folder = join().on_rank_zero(lambda: begin(recipe, workspace))
     try:
         return resume(folder.name, workspace, hear=hear, rehearse=rehearse)
     except MoliError:
@@ -134,7 +134,7 @@ def _run(
     facts = session.facts | session.outcome() | {"model": model}
     tell(RunEnded(status, loop.progress.step, facts))
     if status != "interrupted":
-        world.first(lambda: remove(folder))
+        world.on_rank_zero(lambda: remove(folder))
     return Result(folder.name, folder, status, model, facts)
 
 
@@ -162,13 +162,13 @@ def _untold(event: Event) -> None:
 def _estimate(session: Session, folder: Path, *, rehearse: bool) -> dict[str, Any] | None:
     """What the run was expected to take when it began; found now if it begins."""
     from moli.training.rehearsal import rehearse as rehearsed
-    from moli.training.rehearsal import undone
+    from moli.training.rehearsal import restored_after
 
     path = folder / ESTIMATE
     if not path.exists():
         if session.loop.progress.step or not rehearse:
             return None
-        with undone(session.loop):
+        with restored_after(session.loop):
             found = asdict(rehearsed(session))
         _write_json(path, found)
     kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

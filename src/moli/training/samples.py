@@ -40,8 +40,8 @@ class Sample:
         return sum(map(len, self.parts)) + self.pixels
 
 
-Micro = tuple[int, ...]  # numbers of samples that are computed at once
-Step = tuple[Micro, ...]  # what is summed before the weights move
+MicroBatch = tuple[int, ...]  # numbers of samples that are computed at once
+Step = tuple[MicroBatch, ...]  # what is summed before the weights move
 
 
 @dataclass(frozen=True, slots=True)

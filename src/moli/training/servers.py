@@ -35,7 +35,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class AdapterSummary:
     """What a server has to load.
 
     Attributes:
@@ -52,7 +52,7 @@ class Weights:
     odd: tuple[str, ...] = ()
 
 
-def weights_of(recipe: Recipe, model: torch.nn.Module | None = None) -> Weights:
+def summary_of(recipe: Recipe, model: torch.nn.Module | None = None) -> AdapterSummary:
     """What a recipe, and the model built from it, give a server to load."""
     heads: set[str] = set()
     odd: list[str] = []
@@ -65,10 +65,10 @@ def weights_of(recipe: Recipe, model: torch.nn.Module | None = None) -> Weights:
             if hasattr(module, "lora_A") and not isinstance(base, torch.nn.Linear):
                 odd.append(name)
     writes = recipe.task in GENERATIVE
-    return Weights(str(recipe.method), recipe.rank, writes, tuple(sorted(heads)), tuple(odd))
+    return AdapterSummary(str(recipe.method), recipe.rank, writes, tuple(sorted(heads)), tuple(odd))
 
 
-def verdicts(weights: Weights) -> list[Verdict]:
+def verdicts(weights: AdapterSummary) -> list[Verdict]:
     """A verdict for each of the servers named in the documentation."""
     return [
         _verdict(name, rule, weights)
@@ -81,7 +81,9 @@ def verdicts(weights: Weights) -> list[Verdict]:
     ]
 
 
-def _verdict(name: str, rule: Callable[[Weights], tuple[str, str]], weights: Weights) -> Verdict:
+def _verdict(
+    name: str, rule: Callable[[AdapterSummary], tuple[str, str]], weights: AdapterSummary
+) -> Verdict:
     if not weights.writes:
         return Verdict(
             name, "no", "it only serves text-generation models; serve this one with Moli"
@@ -106,7 +108,7 @@ def _other(loads: str) -> Literal["with a setting", "no"]:
     return "no" if loads == "no" else "with a setting"
 
 
-def _lora_only(weights: Weights) -> str:
+def _lora_only(weights: AdapterSummary) -> str:
     """What no server takes in a LoRA adapter; empty where it is plain LoRA on linear layers."""
     # vllm/lora/peft_helper.py: "vLLM does not yet support DoRA", "only supports modules_to_save
     # being None". convert_lora_to_gguf.py: "Not a lora_A or lora_B tensor" for either of them.
@@ -120,7 +122,7 @@ def _lora_only(weights: Weights) -> str:
     return ""
 
 
-def _vllm(weights: Weights) -> tuple[str, str]:
+def _vllm(weights: AdapterSummary) -> tuple[str, str]:
     if weights.method == "full":
         return "yes", "vllm serve FOLDER, if it supports the architecture"
     if problem := _lora_only(weights):
@@ -133,7 +135,7 @@ def _vllm(weights: Weights) -> tuple[str, str]:
     return "yes", "--enable-lora --lora-modules NAME=FOLDER"
 
 
-def _sglang(weights: Weights) -> tuple[str, str]:
+def _sglang(weights: AdapterSummary) -> tuple[str, str]:
     if weights.method == "full":
         return "yes", "--model-path FOLDER, if it supports the architecture"
     if problem := _lora_only(weights):
@@ -144,7 +146,7 @@ def _sglang(weights: Weights) -> tuple[str, str]:
     return "yes", "--enable-lora --lora-paths NAME=FOLDER"
 
 
-def _llama_cpp(weights: Weights) -> tuple[str, str]:
+def _llama_cpp(weights: AdapterSummary) -> tuple[str, str]:
     if weights.method == "full":
         return "with a setting", "convert it with convert_hf_to_gguf.py FOLDER"
     if problem := _lora_only(weights):
@@ -155,7 +157,7 @@ def _llama_cpp(weights: Weights) -> tuple[str, str]:
     return "with a setting", "convert_lora_to_gguf.py --base BASE FOLDER, then --lora FILE"
 
 
-def _transformers(weights: Weights) -> tuple[str, str]:
+def _transformers(weights: AdapterSummary) -> tuple[str, str]:
     if weights.method == "full":
         return "yes", "transformers serve, with the folder as the model"
     # transformers/cli/serving/model_manager.py reads the folder's config.json, which an adapter

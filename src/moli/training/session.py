@@ -21,7 +21,7 @@ from moli.records.errors import InputError
 from moli.records.examples import Example
 from moli.records.models import Manifest
 from moli.records.training import Event
-from moli.training import environment, inference, lora, methods, trial
+from moli.training import autotune, environment, inference, lora, methods
 from moli.training.data import Data, examples_of, read_data
 from moli.training.dropout import replace_dropout
 from moli.training.loop import Alone, Loop, Schedule, World
@@ -68,14 +68,14 @@ class Session:
         world: World | None = None,
     ) -> Session:
         world = world or Alone()
-        settled = world.first(lambda: _settled(recipe, folder))
+        settled = world.on_rank_zero(lambda: _settled(recipe, folder))
         if world.size == 1:  # several have the threads that they were started with
             torch.set_num_threads(settled.threads)
         recipe = settled.recipe
         torch.manual_seed(recipe.seed)
         task = make_task(recipe)
         data = read_data(recipe, task.accepts)
-        world.first(lambda: check_unchanged(folder, _hashes(task, data)))
+        world.on_rank_zero(lambda: check_unchanged(folder, _hashes(task, data)))
         train, held_out = examples_of(data.train), examples_of(data.held_out)
         task.prepare(train)
         groups = task.samples(train, training=True)
@@ -88,14 +88,14 @@ class Session:
             )
         judged = _judged(task, held_out, task.samples(held_out, training=False))
         model = build(task, recipe)
-        proof = world.first(lambda: _proof(task, model, samples))
+        proof = world.on_rank_zero(lambda: _proof(task, model, samples))
         loop = _loop(StepLoss(task, model), settled, samples, folder, hear, world)
         loop.batching = _batching(settled, task, packed=proof.holds)
-        settled = world.first(lambda: _tried(settled, loop))
+        settled = world.on_rank_zero(lambda: _tried(settled, loop))
         loop.batching = _batching(settled, task, packed=bool(settled.packed))
         if judged:
             evaluate = _evaluation(loop, judged)
-            loop.evaluate = lambda: world.within(loop.loss, evaluate)
+            loop.evaluate = lambda: world.unsharded(loop.loss, evaluate)
         loop.resume()
         facts = _facts(model, data, samples, proof) | {"judged": len(judged)}
         return cls(settled, task, model, data, loop, facts, groups, judged)
@@ -129,8 +129,8 @@ class Session:
         """Store the trained weights in the workspace."""
         world = self.loop.world
         self.facts["metrics"] = self.loop.progress.metrics
-        world.collect(self.model, DTYPES[str(self.settled.recipe.precision)])
-        return world.first(lambda: self._keep(workspace))
+        world.gather_model(self.model, DTYPES[str(self.settled.recipe.precision)])
+        return world.on_rank_zero(lambda: self._keep(workspace))
 
     def _keep(self, workspace: Workspace) -> Any:
         folder = self.loop.folder / "model"
@@ -197,9 +197,9 @@ def _tried(settled: Settled, loop: Loop) -> Settled:
     if settled.packed is not None:
         return settled
     batching, tokens = loop.batching, sum(each.size for each in loop.samples)
-    worth = tokens * settled.recipe.epochs > trial.WORTH and not torch.cuda.is_available()
+    worth = tokens * settled.recipe.epochs > autotune.WORTH and not torch.cuda.is_available()
     if worth and batching.max_tokens and loop.world.size == 1:
-        batching = trial.fastest(loop.loss, loop.samples, batching)
+        batching = autotune.fastest(loop.loss, loop.samples, batching)
     max_tokens = batching.max_tokens or settled.max_tokens
     settled = dataclasses.replace(settled, max_tokens=max_tokens, packed=batching.packed)
     write(loop.folder / SETTLED, settled)
@@ -255,7 +255,7 @@ def _loop(
     world: World,
 ) -> Loop:
     recipe, task = settled.recipe, loss.task
-    weights = world.spread(loss, DTYPES[str(recipe.precision)])
+    weights = world.shard(loss, DTYPES[str(recipe.precision)])
     batch = int(recipe.batch or 1)
     each_epoch = steps_in_epoch(len(samples), batch)
     steps = max(1, round(each_epoch * recipe.epochs))

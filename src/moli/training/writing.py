@@ -20,7 +20,7 @@ from moli.records.examples import Example
 from moli.records.generation import Delta, Request, Sampling
 from moli.training.inference import Hear, Progress
 from moli.training.tasks import make_task
-from moli.training.tasks.causal import Causal
+from moli.training.tasks.causal import CausalTask
 from moli.training.trained import Trained, check_contract, load_trained, recipe_of
 from moli.workspace.content import StoredModel
 
@@ -37,7 +37,7 @@ class Writer(ABC):
         places: tokens of a prompt and its answer at most.
     """
 
-    def __init__(self, task: Causal, name: str, places: int) -> None:
+    def __init__(self, task: CausalTask, name: str, places: int) -> None:
         self.task, self.name, self.places = task, name, places
 
     def answers(
@@ -85,7 +85,7 @@ class EngineWriter(Writer):
         adapter: the name that the base knows it by; "" for a whole model.
     """
 
-    def __init__(self, task: Causal, name: str, base: Base, adapter: str) -> None:
+    def __init__(self, task: CausalTask, name: str, base: Base, adapter: str) -> None:
         super().__init__(task, name, base.places)
         self._base, self._adapter = base, adapter
 
@@ -109,7 +109,7 @@ class EngineWriter(Writer):
 class ModelWriter(Writer):
     """By transformers and PEFT, for what the engine does not run: DoRA, bottlenecks, prompts."""
 
-    def __init__(self, task: Causal, name: str, trained: Trained, places: int) -> None:
+    def __init__(self, task: CausalTask, name: str, trained: Trained, places: int) -> None:
         super().__init__(task, name, places)
         self._model: Any = trained.model
 
@@ -151,14 +151,14 @@ def load_writer(stored: StoredModel) -> Writer:
     if method not in _ON_ENGINE:
         trained = load_trained(stored)
         task, recipe = trained.task, trained.task.recipe
-        assert isinstance(task, Causal)  # noqa: S101 - what is in GENERATIVE is
+        assert isinstance(task, CausalTask)  # noqa: S101 - what is in GENERATIVE is
         learnt = recipe.rank if method in ("prefix", "prompt") else 0  # they take places too
         places = places_of(recipe.base, task.tokenizer) - learnt
         return ModelWriter(task, stored.name, trained, places)
     recipe = recipe_of(stored)
     check_contract(stored, recipe)
     made = make_task(recipe)
-    assert isinstance(made, Causal)  # noqa: S101 - what is in GENERATIVE is
+    assert isinstance(made, CausalTask)  # noqa: S101 - what is in GENERATIVE is
     made.tokenizer = load_tokenizer(str(stored.folder))
     base = load_base(recipe.base, lanes=1)
     adapter = "" if method == "full" else stored.hash

@@ -14,7 +14,7 @@ from rich.console import Console
 from training.listeners.runs import evaluated, run, started, taken
 
 from moli.records.training import Event, RunEnded
-from moli.training.listeners.progress import Progress
+from moli.training.listeners.progress import ProgressLine
 
 
 class Screen:
@@ -26,7 +26,7 @@ class Screen:
             file=self.out, width=width, force_terminal=bool(width), color_system=None,
             markup=False, highlight=False, _environ={"TERM": "xterm"},
         )  # fmt: skip
-        self.progress = Progress(self.console, lambda: self.now)
+        self.progress = ProgressLine(self.console, lambda: self.now)
 
     def hear(self, *events: Event, wait: float = 0.0) -> None:
         for event in events:
@@ -144,8 +144,8 @@ from pathlib import Path
 from training.listeners.runs import run
 from moli.training.listeners import Listeners
 from moli.training.listeners.curves import Curves
-from moli.training.listeners.progress import Progress
-tell = Listeners([Progress(), Curves()])
+from moli.training.listeners.progress import ProgressLine
+tell = Listeners([ProgressLine(), Curves()])
 for event in run(Path(sys.argv[1]), steps=3000):
     tell(event)
 print("trained")

@@ -98,7 +98,7 @@ def test_a_kept_model_answers_as_it_did(tmp_path: Path, method: str) -> None:
 def test_models_of_before_are_read_by_their_own_head(tmp_path: Path) -> None:
     task, _ = made(tmp_path, base(tmp_path / "base", sentences=True))
     (tmp_path / "task.json").write_text('{"labels": ["a", "b"]}')
-    task.recall(tmp_path)
+    task.load_state(tmp_path)
     assert task.pooling == "own"
 
 

@@ -143,7 +143,7 @@ def test_metrics_of_matches_by_hand(base: str) -> None:
     between = np.array([0.8, 0.6], np.float32)
     # q1 finds a at once; q2 looks north, where b is, then a, then c.
     answers = [np.stack([between, between, north]), np.stack([north, east])]
-    found = task.judge(answers, examples)
+    found = task.metrics(answers, examples)
     assert found == {"mrr_at_10": pytest.approx((1 + 1 / 3) / 2), "recall_at_1": 0.5}
 
 
@@ -152,7 +152,7 @@ def test_metrics_of_scores_by_hand(base: str) -> None:
     task, _ = _prepared(base, examples)
     assert task.metric == "spearman"
     side = [np.array([cosine, math.sqrt(1 - cosine**2)]) for cosine in (0.9, -0.2, -0.3)]
-    found = task.judge([np.stack([np.array([1.0, 0.0]), each]) for each in side], examples)
+    found = task.metrics([np.stack([np.array([1.0, 0.0]), each]) for each in side], examples)
     # Ranks 3 1 2 and 3 2 1: 1 - 6 * (0 + 1 + 1) / (3 * 8)
     assert found["spearman"] == pytest.approx(0.5)
     assert found["pearson"] == pytest.approx(np.corrcoef([5, 1, 3], [0.9, -0.2, -0.3])[0, 1])

@@ -72,9 +72,9 @@ def _made(folder: Path, kind: str) -> str:
         )
         model = transformers.ResNetForImageClassification(config)
     model.save_pretrained(folder)
-    from moli.training.pictures import Preparation
+    from moli.training.pictures import ImageProcessor
 
-    Preparation(16, 1).write(folder / "preprocessor_config.json")
+    ImageProcessor(16, 1).write(folder / "preprocessor_config.json")
     return str(folder)
 
 
@@ -109,7 +109,7 @@ def test_other_programs_load_a_new_network(data: Path, tmp_path: Path) -> None:
     assert isinstance(task, ImageClassification)
     [sample] = task.samples(held_out(session)[:1], training=False)[0]
     with torch.inference_mode():
-        wanted = theirs(task.album.images([sample.target.path])).logits
+        wanted = theirs(task.cache.images([sample.target.path])).logits
         found = task.forward(session.model.eval(), [sample])
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
 

@@ -78,7 +78,7 @@ def test_losses_of_scores_are_cross_entropies_of_their_share_of_the_scale(base: 
     wanted = -(aim * np.log(share) + (1 - aim) * np.log(1 - share))
     found = task.losses(torch.tensor(scores, dtype=torch.float32), samples)
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
-    assert task.told(np.array([0.3])) == {"score": pytest.approx(1 + 4 / (1 + math.exp(-0.3)))}
+    assert task.to_row(np.array([0.3])) == {"score": pytest.approx(1 + 4 / (1 + math.exp(-0.3)))}
 
 
 def test_scores_are_those_of_transformers_alone(base: str) -> None:
@@ -121,7 +121,7 @@ def test_metrics_by_hand(base: str) -> None:
     task, _ = _prepared(base, [Match("w1", "w2", ("w3",))])
     answers = [np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 0.0]), np.array([0.0, 1.0, 2.0])]
     # An equal of the positive counts as before it.
-    found = task.judge(answers, [Match("a", "b", ("c", "d"))] * 3)
+    found = task.metrics(answers, [Match("a", "b", ("c", "d"))] * 3)
     assert found == {
         "mrr_at_10": pytest.approx((1 + 1 / 2 + 1 / 3) / 3),
         "recall_at_1": pytest.approx(1 / 3),

@@ -77,7 +77,7 @@ def test_what_is_written_is_the_likeliest_token_each_time() -> None:
     pairs = _pairs(5)
     samples = [each for group in task.samples(pairs, training=False) for each in group]
     with torch.inference_mode():
-        found = task.read(task.forward(model, samples), samples)
+        found = task.decode(task.forward(model, samples), samples)
         for pair, written in zip(pairs, found, strict=True):
             source = task.tokenizer(pair.source, return_tensors="pt")
             ids = [task.tokenizer.pad_token_id]
@@ -90,7 +90,7 @@ def test_what_is_written_is_the_likeliest_token_each_time() -> None:
 def test_metrics_by_hand() -> None:
     task, _ = _prepared()
     answers = [Written("ab", 3, 3), Written("ba", 1, 3), Written("", 0, 2)]
-    found = task.judge(answers, [Pair("", "ab "), Pair("", "ab"), Pair("", "a")])
+    found = task.metrics(answers, [Pair("", "ab "), Pair("", "ab"), Pair("", "a")])
     assert found == {"exact_match": pytest.approx(1 / 3), "token_accuracy": 0.5}
 
 

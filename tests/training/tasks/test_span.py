@@ -140,18 +140,18 @@ def test_a_text_without_an_answer_is_judged_by_whether_one_is_given() -> None:
     assert not task.refuses
     task.prepare(asked)
     assert task.refuses
-    assert task.judge(["Anna Huber", ""], asked) == {"f1": 1.0, "exact_match": 1.0}
-    assert task.judge(["Huber", "Vienna"], asked)["exact_match"] == 0.0
+    assert task.metrics(["Anna Huber", ""], asked) == {"f1": 1.0, "exact_match": 1.0}
+    assert task.metrics(["Huber", "Vienna"], asked)["exact_match"] == 0.0
 
 
 def test_no_answer_is_told_where_every_window_says_so_and_it_was_learnt() -> None:
     task = task_of()
     found = [Found(-2.0, 0, 3, -1.0), Found(-3.0, 4, 8, -0.5)]
     example = Span("Who?", TEXT, (), ())
-    assert task.combine(found, example) == "The"
+    assert task.aggregate(found, example) == "The"
     task.refuses = True
-    assert task.combine(found, example) == ""
-    assert task.combine([Found(-0.1, 0, 3, -4.0), *found[1:]], example) == "The"
+    assert task.aggregate(found, example) == ""
+    assert task.aggregate([Found(-0.1, 0, 3, -4.0), *found[1:]], example) == "The"
 
 
 def test_an_answer_that_no_window_holds_teaches_nothing() -> None:

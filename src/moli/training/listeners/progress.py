@@ -31,7 +31,7 @@ _ENDS = {
 }
 
 
-class Progress:
+class ProgressLine:
     """A line that is redrawn where there is a terminal, else a plain line now and then:
     at 1, 2, 5, 10, 20, ... 100% and after each 30 seconds.
 

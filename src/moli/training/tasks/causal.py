@@ -17,7 +17,7 @@ from moli.records.examples import Example
 from moli.training.losses import token_cross_entropy
 from moli.training.samples import Sample
 from moli.training.tasks.task import backbone, plain, whole
-from moli.training.tasks.transformer import Transformer
+from moli.training.tasks.transformer import TransformerTask
 
 # What some models do to their logits after the last layer.
 _ODD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
@@ -42,7 +42,7 @@ class Predicted:
     losses: torch.Tensor | None = None
 
 
-class Causal(Transformer):
+class CausalTask(TransformerTask):
     """A decoder; a sample's target marks which of its tokens are to be learnt."""
 
     kind = "AutoModelForCausalLM"
@@ -64,34 +64,34 @@ class Causal(Transformer):
     def forward(
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> Predicted:
-        laid = self.lay([each.parts[0] for each in samples], model, packed=packed)
+        batch = self.collate([each.parts[0] for each in samples], model, packed=packed)
         ids = np.concatenate([each.parts[0] for each in samples])
         # A token is predicted at the place before it; a sample's first token by nothing.
         learnt = np.concatenate([each.target for each in samples])
         learnt[np.cumsum([0] + [len(each.target) for each in samples[:-1]])] = False
         at = np.flatnonzero(learnt) - 1
         owner = np.repeat(np.arange(len(samples)), [len(each.target) for each in samples])
-        device = laid.tokens.device
+        device = batch.tokens.device
         wanted = torch.as_tensor(ids[at + 1].astype(np.int64), device=device)
         positions = torch.as_tensor(at, device=device)
-        states, head = self._states(model, laid, positions)
+        states, head = self._states(model, batch, positions)
         return Predicted(states, head, wanted, torch.as_tensor(owner[at + 1], device=device))
 
     def _states(
-        self, model: torch.nn.Module, laid: Any, positions: torch.Tensor
+        self, model: torch.nn.Module, batch: Any, positions: torch.Tensor
     ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
         inner: Any = plain(model)
         odd = any(getattr(inner.config, name, None) for name in _ODD)
         wrapped = whole(model) is not inner
         if not odd and not wrapped:
-            states = backbone(model)(**laid.inputs, use_cache=False).last_hidden_state
-            return laid.gather(states)[positions], inner.get_output_embeddings()
-        if laid.packed:
-            out = inner(**laid.inputs, use_cache=False, logits_to_keep=positions)
+            states = backbone(model)(**batch.inputs, use_cache=False).last_hidden_state
+            return batch.gather(states)[positions], inner.get_output_embeddings()
+        if batch.packed:
+            out = inner(**batch.inputs, use_cache=False, logits_to_keep=positions)
             return out.logits[0], _same
         # Only PEFT's wrapper puts a learnt prompt before the rows, and it returns logits of all.
-        logits = whole(model)(**laid.inputs, use_cache=False).logits
-        return laid.gather(logits[:, -laid.inputs["input_ids"].shape[1] :])[positions], _same
+        logits = whole(model)(**batch.inputs, use_cache=False).logits
+        return batch.gather(logits[:, -batch.inputs["input_ids"].shape[1] :])[positions], _same
 
     def losses(self, outputs: Predicted, samples: Sequence[Sample]) -> torch.Tensor:
         if outputs.losses is None:
@@ -99,12 +99,12 @@ class Causal(Transformer):
         total = outputs.losses.new_zeros(len(samples))
         return total.index_add(0, outputs.owner, outputs.losses)
 
-    def read(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
+    def decode(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
         """Nats of each sample, and over how many tokens."""
         nats = self.losses(outputs, samples).tolist()
         return [np.array(pair) for pair in zip(nats, (s.supervised for s in samples), strict=True)]
 
-    def combine(self, answers: Sequence[Any], example: Any) -> Any:  # noqa: ARG002
+    def aggregate(self, answers: Sequence[Any], example: Any) -> Any:  # noqa: ARG002
         return np.sum(answers, axis=0)
 
 

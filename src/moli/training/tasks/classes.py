@@ -18,7 +18,7 @@ from moli.training.tasks.task import Task
 _UNKNOWN = -100  # a label that was not there in training: it has no loss
 
 
-class Classes(Task):
+class ClassTask(Task):
     """One of the labels that the training examples have; an answer is their probabilities.
 
     Attributes:
@@ -26,7 +26,7 @@ class Classes(Task):
     """
 
     metric = "accuracy"
-    learns: ClassVar[tuple[str, ...]] = ("labels",)
+    state_fields: ClassVar[tuple[str, ...]] = ("labels",)
     labels: list[str]
 
     def prepare(self, examples: Sequence[Example]) -> None:
@@ -56,15 +56,15 @@ class Classes(Task):
         wanted = torch.tensor([self.target_of(each) for each in samples], device=outputs.device)
         return cross_entropy(outputs, wanted, reduction="none", ignore_index=_UNKNOWN)
 
-    def read(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:  # noqa: ARG002
+    def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:  # noqa: ARG002
         return list(torch.softmax(outputs, -1).cpu().numpy())
 
-    def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+    def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         said = [self.labels[int(np.argmax(each))] for each in answers]
         wanted = _labels(examples)
         return {"accuracy": accuracy(wanted, said), "macro_f1": macro_f1(wanted, said)}
 
-    def told(self, answer: Any) -> dict[str, Any]:
+    def to_row(self, answer: Any) -> dict[str, Any]:
         best = int(np.argmax(answer))
         return {"label": self.labels[best], "probability": float(answer[best])}
 

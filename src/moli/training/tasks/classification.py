@@ -12,15 +12,15 @@ import torch
 from moli.models.text import Cutter, folder_of
 from moli.records.examples import Example, Labelled
 from moli.training import methods
-from moli.training.batches import Laid
+from moli.training.batches import Batch
 from moli.training.samples import Sample
-from moli.training.tasks.classes import Classes, number_of
+from moli.training.tasks.classes import ClassTask, number_of
 from moli.training.tasks.pooling import mean_states, pooling_of
 from moli.training.tasks.task import backbone, plain, whole
-from moli.training.tasks.transformer import Transformer
+from moli.training.tasks.transformer import TransformerTask
 
 
-class Classification(Classes, Transformer):
+class Classification(ClassTask, TransformerTask):
     """A class for each text.
 
     Classifies from what the base was trained to represent a text by: for a sentence encoder, the
@@ -28,13 +28,13 @@ class Classification(Classes, Transformer):
     last one's for a causal model, with the model's own head.
     """
 
-    learns: ClassVar[tuple[str, ...]] = ("labels", "pooling")
+    state_fields: ClassVar[tuple[str, ...]] = ("labels", "pooling")
     accepts = (Labelled,)
     kind = "AutoModelForSequenceClassification"
     text_column = "text"
 
     @property
-    def asked(self) -> Mapping[str, Mapping[str, Any]]:  # type: ignore[override]
+    def question_formats(self) -> Mapping[str, Mapping[str, Any]]:  # type: ignore[override]
         return {"labelled": {"label": self.labels[0]}}
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
@@ -62,9 +62,9 @@ class Classification(Classes, Transformer):
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         return self._headed(self.pretrained(dtype, **self.names))
 
-    def recall(self, folder: Path) -> None:
+    def load_state(self, folder: Path) -> None:
         self.pooling = "own"
-        super().recall(folder)
+        super().load_state(folder)
 
     def restored(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         return self._headed(super().restored(folder, dtype))
@@ -81,15 +81,15 @@ class Classification(Classes, Transformer):
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> torch.Tensor:
         """Scores before the softmax, [samples, classes], in float32."""
-        laid = self.lay([each.parts[0] for each in samples], model, packed=packed)
+        batch = self.collate([each.parts[0] for each in samples], model, packed=packed)
         if self.pooling == "mean":
-            states = laid.gather(backbone(model)(**laid.inputs).last_hidden_state)
-            logits = mean_head(plain(model), mean_states(states.float(), laid.starts))
-        elif not laid.packed:
-            logits = whole(model)(**laid.inputs).logits
+            states = batch.gather(backbone(model)(**batch.inputs).last_hidden_state)
+            logits = mean_head(plain(model), mean_states(states.float(), batch.starts))
+        elif not batch.packed:
+            logits = whole(model)(**batch.inputs).logits
         else:
-            states = backbone(model)(**laid.inputs).last_hidden_state
-            logits = head(plain(model), laid, states[0])
+            states = backbone(model)(**batch.inputs).last_hidden_state
+            logits = head(plain(model), batch, states[0])
         return logits.float()
 
 
@@ -101,12 +101,12 @@ def mean_head(model: Any, means: torch.Tensor) -> torch.Tensor:
     return scores.view(len(means), -1)
 
 
-def head(model: Any, laid: Laid, states: torch.Tensor) -> torch.Tensor:
+def head(model: Any, batch: Batch, states: torch.Tensor) -> torch.Tensor:
     """What a model's own forward pass does after the transformer, for sequences end to end."""
     if hasattr(model, "score"):  # causal models: the last token has read all others
-        ends = torch.cat([laid.starts[1:], laid.starts.new_tensor([len(states)])]) - 1
+        ends = torch.cat([batch.starts[1:], batch.starts.new_tensor([len(states)])]) - 1
         return model.score(states[ends]).float()  # type: ignore[no-any-return]
-    first = states[laid.starts][:, None]
+    first = states[batch.starts][:, None]
     pooler = getattr(model.base_model, "pooler", None)
     if pooler is not None:  # RoBERTa's head pools by itself
         first = model.dropout(pooler(first))

@@ -25,7 +25,7 @@ from moli.models.text import Cutter, folder_of
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored, Text
 from moli.training.samples import Sample
-from moli.training.tasks.pairs import Paired
+from moli.training.tasks.pairs import PairTask
 from moli.training.tasks.pooling import mean_states, pooling_of
 from moli.training.tasks.task import backbone, whole
 
@@ -34,12 +34,12 @@ _DEPTH = 10
 _MODULES = ("Transformer", "Pooling", "Normalize")
 
 
-class Embedding(Paired):
+class Embedding(PairTask):
     """A unit vector for each text, whatever else is in the batch."""
 
     kind = "AutoModel"
     longest = 256
-    asked: ClassVar = {**Paired.asked, "text": {}}
+    question_formats: ClassVar = {**PairTask.question_formats, "text": {}}
     text_column = "text"
     divisible = False  # the other samples of a step are each one's negatives
 
@@ -85,14 +85,14 @@ class Embedding(Paired):
     ) -> torch.Tensor:
         """Unit vectors of all parts of all samples, in order: [parts, hidden], in float32."""
         parts = [part for each in samples for part in each.parts]
-        laid = self.lay(parts, model, packed=packed)
-        encoder = backbone(model) if laid.packed else whole(model)
-        states = encoder(**laid.inputs).last_hidden_state
+        batch = self.collate(parts, model, packed=packed)
+        encoder = backbone(model) if batch.packed else whole(model)
+        states = encoder(**batch.inputs).last_hidden_state
         # A prompt that was put before the rows is no part of their texts.
-        states = laid.gather(states[:, -laid.inputs["input_ids"].shape[1] :]).float()
+        states = batch.gather(states[:, -batch.inputs["input_ids"].shape[1] :]).float()
         if self.pooling == "cls":
-            return normalize(states[laid.starts], dim=-1)
-        return normalize(mean_states(states, laid.starts), dim=-1)
+            return normalize(states[batch.starts], dim=-1)
+        return normalize(mean_states(states, batch.starts), dim=-1)
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Each sample's; CoSENT's is of a step as a whole, and counts the same for each."""
@@ -117,12 +117,12 @@ class Embedding(Paired):
             0, torch.from_numpy(owner).to(positive.device), positive
         )
 
-    def read(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
+    def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
         """For each sample the vectors of its parts, [parts, hidden]."""
         sizes = [len(each.parts) for each in samples]
         return [each.numpy() for each in torch.split(outputs.cpu(), sizes)]
 
-    def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+    def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         scored = [each for each in examples if isinstance(each, Scored)]
         if not scored:
             pairs = _search(answers, [each for each in examples if isinstance(each, Match)])
@@ -140,7 +140,7 @@ class Embedding(Paired):
             return super().scores(answers, examples)
         return [reciprocal_rank(*pair, _DEPTH) for pair in _search(answers, matches)]
 
-    def told(self, answer: Any) -> dict[str, Any]:
+    def to_row(self, answer: Any) -> dict[str, Any]:
         """Of a text by itself, its vector."""
         if len(answer) == 1:
             return {"vector": [float(each) for each in answer[0]]}

@@ -17,10 +17,10 @@ from moli.models.text import folder_of, load_config
 from moli.records.examples import Example, LabelledImage
 from moli.training import methods
 from moli.training.optim import cast
-from moli.training.pictures import Album, Preparation, opened, shifted
+from moli.training.pictures import ImageCache, ImageProcessor, opened, shifted
 from moli.training.samples import Sample
 from moli.training.shape import read_shape
-from moli.training.tasks.classes import Classes, number_of
+from moli.training.tasks.classes import ClassTask, number_of
 from moli.training.tasks.task import plain
 from moli.training.tasks.transformer import load
 
@@ -39,7 +39,7 @@ class Picture:
     label: int
 
 
-class ImageClassification(Classes):
+class ImageClassification(ClassTask):
     """A class for each image."""
 
     accepts = (LabelledImage,)
@@ -48,7 +48,7 @@ class ImageClassification(Classes):
     normalised = True  # by the images of a step; known when the model is built
 
     @property
-    def asked(self) -> Mapping[str, Mapping[str, Any]]:  # type: ignore[override]
+    def question_formats(self) -> Mapping[str, Mapping[str, Any]]:  # type: ignore[override]
         return {"image": {"label": self.labels[0]}}
 
     @property
@@ -67,18 +67,18 @@ class ImageClassification(Classes):
         return super().hashes() if self.new else hashes_of(folder_of(self.recipe.base))
 
     @cached_property
-    def preparation(self) -> Preparation:
+    def processor(self) -> ImageProcessor:
         """How an image becomes numbers: as the base was trained to see it."""
         if self.new:
-            return Preparation(self.shape["image"], self.shape["channels"])
+            return ImageProcessor(self.shape["image"], self.shape["channels"])
         folder = folder_of(self.recipe.base)
-        return Preparation.read(
+        return ImageProcessor.read(
             read_beside(folder, "preprocessor_config.json"), read_beside(folder, "config.json")
         )
 
     @cached_property
-    def album(self) -> Album:
-        return Album(self.preparation)
+    def cache(self) -> ImageCache:
+        return ImageCache(self.processor)
 
     def prepare(self, examples: Sequence[Example]) -> None:
         super().prepare(examples)
@@ -92,7 +92,7 @@ class ImageClassification(Classes):
             InputError: a file is missing or no image.
         """
         numbers = self.numbers
-        size = max(1, self.preparation.image**2 // 256)  # as many as a transformer has patches
+        size = max(1, self.processor.image**2 // 256)  # as many as a transformer has patches
         groups = []
         for each in [each for each in examples if isinstance(each, LabelledImage)]:
             with opened(each.path):  # that it can be is better known now than hours later
@@ -109,11 +109,11 @@ class ImageClassification(Classes):
         return self._ready(load(_KIND, self.recipe, folder, torch.float32, options), dtype)
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        self.recall(folder)
+        self.load_state(folder)
         method = methods.method_in(folder)
         if method != "full":
             return methods.restore(self.build(dtype), method, folder)
-        self.preparation = Preparation.read(
+        self.processor = ImageProcessor.read(
             read_beside(str(folder), "preprocessor_config.json"),
             read_beside(str(folder), "config.json"),
         )
@@ -148,7 +148,7 @@ class ImageClassification(Classes):
         packed: bool = False,  # noqa: ARG002
     ) -> torch.Tensor:
         """Scores before the softmax, [images, classes], in float32."""
-        images = self.album.images([each.target.path for each in samples])
+        images = self.cache.images([each.target.path for each in samples])
         if model.training:
             images = shifted(images, _SHIFT)
         _normalise_by(model, len(samples))
@@ -162,7 +162,7 @@ class ImageClassification(Classes):
     def save(self, model: torch.nn.Module, folder: Path) -> None:
         """How images are prepared and what the classes are, for an adapter as well."""
         super().save(model, folder)
-        self.preparation.write(folder / "preprocessor_config.json")
+        self.processor.write(folder / "preprocessor_config.json")
 
 
 def _normalise_by(model: torch.nn.Module, images: int) -> None:

@@ -18,18 +18,18 @@ from moli.records.examples import Conversation, Example, Pair, Text
 from moli.records.messages import Message, Tool
 from moli.training.samples import Sample
 from moli.training.tasks import calls
-from moli.training.tasks.causal import Causal
+from moli.training.tasks.causal import CausalTask
 
 _AT_ONCE = 1000
 # Where some templates say that the assistant's words begin.
 _MARKER = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 
 
-class Instruction(Causal):
+class Instruction(CausalTask):
     """Conversations, requests with their answers, or plain texts."""
 
     accepts = (Conversation, Pair, Text)
-    asked: ClassVar = {
+    question_formats: ClassVar = {
         "messages": {},
         "sharegpt": {},
         "alpaca": {"output": "?"},
@@ -183,11 +183,11 @@ class Instruction(Causal):
         differs &= ids != (ids[-1] if not theirs[-1] else -1)
         return ["the template marks different tokens as the assistant's"] if differs.any() else []
 
-    def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
+    def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
         nats, tokens = np.sum(answers, axis=0)
         return {"perplexity": perplexity(float(nats), int(tokens))}
 
-    def told(self, answer: Any) -> dict[str, Any]:
+    def to_row(self, answer: Any) -> dict[str, Any]:
         nats, tokens = answer
         return {"perplexity": perplexity(float(nats), int(tokens)), "tokens": int(tokens)}
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored
-from moli.training.tasks.transformer import Transformer
+from moli.training.tasks.transformer import TransformerTask
 
 
-class Paired(Transformer):
+class PairTask(TransformerTask):
     """A task on matches or on scored pairs, but not on both at once.
 
     Attributes:
@@ -18,7 +18,10 @@ class Paired(Transformer):
     """
 
     accepts = (Match, Scored)
-    asked: ClassVar[Mapping[str, Mapping[str, Any]]] = {"scored": {"score": 0.0}, "match": {}}
+    question_formats: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "scored": {"score": 0.0},
+        "match": {},
+    }
     learnt: type[Example] | None = None
 
     @property

@@ -16,7 +16,7 @@ from moli.records.examples import Example, Text
 from moli.training import attention
 from moli.training.samples import Sample
 from moli.training.shape import read_shape
-from moli.training.tasks.causal import Causal, Predicted
+from moli.training.tasks.causal import CausalTask, Predicted
 from moli.training.tokenizer import byte_pairs
 
 END, TURN, TURN_END, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"
@@ -34,11 +34,11 @@ _TOKENIZER_TEXT = 20_000_000
 _AT_ONCE = 64  # texts that are encoded together: they may be whole books
 
 
-class Pretraining(Causal):
+class Pretraining(CausalTask):
     """Texts, cut into pieces of `max_length` tokens; every token is learnt once per epoch."""
 
     accepts = (Text,)
-    asked: ClassVar = {"text": {}}
+    question_formats: ClassVar = {"text": {}}
     text_column = "text"
     longest = 512
 
@@ -121,11 +121,11 @@ class Pretraining(Causal):
         text = self.tokenizer.backend_tokenizer.encode(example.text, add_special_tokens=False)
         return [self._mark, *text.ids]
 
-    def read(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
+    def decode(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
         """Nats of each sample, over how many tokens and how many bytes."""
         return [
             np.append(answer, self._size(each.parts[0][each.target]))
-            for answer, each in zip(super().read(outputs, samples), samples, strict=True)
+            for answer, each in zip(super().decode(outputs, samples), samples, strict=True)
         ]
 
     def _size(self, ids: NDArray[np.int32]) -> int:
@@ -143,7 +143,7 @@ class Pretraining(Causal):
         tokens = (backend.id_to_token(number) or "" for number in range(len(self.tokenizer)))
         return np.array([0 if n in special else len(token) for n, token in enumerate(tokens)])
 
-    def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
+    def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
         nats, tokens, size = np.sum(answers, axis=0)
         return {
             "bits_per_byte": bits_per_byte(float(nats), int(size)),

@@ -21,7 +21,7 @@ from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored
 from moli.training.samples import Sample, Tokens
 from moli.training.tasks.classification import head
-from moli.training.tasks.pairs import Paired
+from moli.training.tasks.pairs import PairTask
 from moli.training.tasks.task import backbone, plain, whole
 
 _AT_ONCE = 1000
@@ -40,11 +40,11 @@ class Judged:
     score: float | None
 
 
-class Reranking(Paired):
+class Reranking(PairTask):
     """A score for each pair of texts, before the sigmoid or the softmax."""
 
     kind = "AutoModelForSequenceClassification"
-    learns = ("bounds",)
+    state_fields = ("bounds",)
     bounds: tuple[float, float] | None = None  # the data set's lowest and highest score
 
     def prepare(self, examples: Sequence[Example]) -> None:
@@ -119,12 +119,12 @@ class Reranking(Paired):
         parts = [part for each in samples for part in each.parts]
         types = [kinds for each in samples for kinds in each.target.types]
         beside = {"token_type_ids": types} if types else {}
-        laid = self.lay(parts, model, packed=packed, **beside)
-        if not laid.packed:
-            scores: torch.Tensor = whole(model)(**laid.inputs).logits
+        batch = self.collate(parts, model, packed=packed, **beside)
+        if not batch.packed:
+            scores: torch.Tensor = whole(model)(**batch.inputs).logits
         else:
-            states = backbone(model)(**laid.inputs).last_hidden_state
-            scores = head(plain(model), laid, states[0])
+            states = backbone(model)(**batch.inputs).last_hidden_state
+            scores = head(plain(model), batch, states[0])
         return scores[:, 0].float()
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
@@ -134,12 +134,12 @@ class Reranking(Paired):
         wanted = torch.tensor([each.target.score for each in samples], device=outputs.device)
         return binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
 
-    def read(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
+    def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
         """For each sample the scores of its pairs."""
         sizes = [len(each.parts) for each in samples]
         return [each.numpy() for each in torch.split(outputs.cpu(), sizes)]
 
-    def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+    def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         wanted = [each.score for each in examples if isinstance(each, Scored)]
         if wanted:
             said = [float(each[0]) for each in answers]
@@ -150,7 +150,7 @@ class Reranking(Paired):
             "recall_at_1": float(np.mean([each[0] == 0 for each in ranked])),
         }
 
-    def told(self, answer: Any) -> dict[str, Any]:
+    def to_row(self, answer: Any) -> dict[str, Any]:
         """Scores on the data set's own scale, where it has one."""
         if self.bounds is None:
             return {"scores": [float(each) for each in answer]}

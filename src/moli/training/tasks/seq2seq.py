@@ -22,7 +22,7 @@ from moli.records.examples import Example, Pair
 from moli.training.samples import Sample
 from moli.training.shape import read_shape
 from moli.training.tasks.task import plain, whole
-from moli.training.tasks.transformer import Transformer
+from moli.training.tasks.transformer import TransformerTask
 from moli.training.tokenizer import byte_pairs
 
 _SHAPE = {"hidden": 256, "layers": 4, "heads": 4, "vocabulary": 4096}
@@ -56,7 +56,7 @@ class Written:
     tokens: int
 
 
-class Seq2Seq(Transformer):
+class Seq2Seq(TransformerTask):
     """The target's tokens, each from the source and the tokens before it."""
 
     accepts = (Pair,)
@@ -64,7 +64,7 @@ class Seq2Seq(Transformer):
     unit = "tokens"
     packs = False
     kind = "AutoModelForSeq2SeqLM"
-    asked: ClassVar = {"pair": {"target": "?"}}
+    question_formats: ClassVar = {"pair": {"target": "?"}}
     text_column = "source"
     room = 0  # tokens of an answer: one more than the longest had, so that one can be too long
 
@@ -155,21 +155,21 @@ class Seq2Seq(Transformer):
         *,
         packed: bool = False,  # noqa: ARG002
     ) -> Output:
-        laid = self.lay([each.parts[0] for each in samples], model, packed=False)
+        batch = self.collate([each.parts[0] for each in samples], model, packed=False)
         targets = [each.parts[1] for each in samples]
         labels = torch.full((len(samples), max(map(len, targets))), _IGNORED)
         for row, target in zip(labels, targets, strict=True):
             row[: len(target)] = torch.from_numpy(target)
         labels = labels.to(plain(model).device)
         before = plain(model).prepare_decoder_input_ids_from_labels(labels)
-        scores = whole(model)(**laid.inputs, decoder_input_ids=before, use_cache=False).logits
-        return Output(scores[labels != _IGNORED].float(), model, laid.inputs)
+        scores = whole(model)(**batch.inputs, decoder_input_ids=before, use_cache=False).logits
+        return Output(scores[labels != _IGNORED].float(), model, batch.inputs)
 
     def losses(self, outputs: Output, samples: Sequence[Sample]) -> torch.Tensor:
         each = cross_entropy(outputs.scores, _wanted(outputs, samples), reduction="none")
         return torch.stack([part.sum() for part in torch.split(each, _lengths(samples))])
 
-    def read(self, outputs: Output, samples: Sequence[Sample]) -> list[Any]:
+    def decode(self, outputs: Output, samples: Sequence[Sample]) -> list[Any]:
         right = outputs.scores.argmax(-1) == _wanted(outputs, samples)
         foreseen = [int(part.sum()) for part in torch.split(right, _lengths(samples))]
         texts = self._write(outputs.model, outputs.inputs)
@@ -182,7 +182,7 @@ class Seq2Seq(Transformer):
         for each in ids:
             yield self.tokenizer.decode(each, skip_special_tokens=True).strip()
 
-    def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+    def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         wanted = [each.target.strip() for each in examples if isinstance(each, Pair)]
         foreseen, tokens = (
             sum(getattr(each, name) for each in answers) for name in ("foreseen", "tokens")
@@ -192,7 +192,7 @@ class Seq2Seq(Transformer):
             "token_accuracy": foreseen / tokens,
         }
 
-    def told(self, answer: Any) -> dict[str, Any]:
+    def to_row(self, answer: Any) -> dict[str, Any]:
         return {"answer": answer.text}
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:

@@ -15,7 +15,7 @@ from moli.metrics.answers import exact_match, f1
 from moli.records.examples import Example, Span
 from moli.training.samples import Sample
 from moli.training.tasks.task import backbone, plain, whole
-from moli.training.tasks.transformer import Transformer
+from moli.training.tasks.transformer import TransformerTask
 
 _STRIDE = 128
 _LONGEST_ANSWER = 30
@@ -52,16 +52,16 @@ class Found:
     none: float
 
 
-class SpanAnswering(Transformer):
+class SpanAnswering(TransformerTask):
     """Scores of each token to be the first or the last of the answer."""
 
     accepts = (Span,)
     metric = "f1"
     kind = "AutoModelForQuestionAnswering"
     longest = 384
-    learns = ("refuses",)
+    state_fields = ("refuses",)
     refuses = False  # whether it has learnt that a text may hold no answer
-    asked: ClassVar = {"span": {"answers": {"text": [], "answer_start": []}}}
+    question_formats: ClassVar = {"span": {"answers": {"text": [], "answer_start": []}}}
 
     def prepare(self, examples: Sequence[Example]) -> None:
         self.refuses = any(isinstance(each, Span) and not each.answers for each in examples)
@@ -125,13 +125,13 @@ class SpanAnswering(Transformer):
         beside = {}
         if "token_type_ids" in self.tokenizer.model_input_names:
             beside["token_type_ids"] = [_types(each) for each in samples]
-        laid = self.lay(sequences, model, packed=packed, **beside)
-        if laid.packed:
-            states = backbone(model)(**laid.inputs).last_hidden_state
+        batch = self.collate(sequences, model, packed=packed, **beside)
+        if batch.packed:
+            states = backbone(model)(**batch.inputs).last_hidden_state
             scores: torch.Tensor = plain(model).qa_outputs(states[0])
         else:
-            output = whole(model)(**laid.inputs)
-            scores = laid.gather(torch.stack([output.start_logits, output.end_logits], -1))
+            output = whole(model)(**batch.inputs)
+            scores = batch.gather(torch.stack([output.start_logits, output.end_logits], -1))
         allowed = np.concatenate([_allowed(each) for each in samples])
         places = _places([len(each) for each in sequences])
         rows = scores.new_full((len(samples), max(map(len, sequences)), 2), -torch.inf).float()
@@ -144,11 +144,11 @@ class SpanAnswering(Transformer):
         )
         return cross_entropy(outputs, wanted, reduction="none").mean(1)
 
-    def read(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
+    def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
         known = torch.log_softmax(outputs, 1).cpu()
         return [_best(each, sample.target) for each, sample in zip(known, samples, strict=True)]
 
-    def combine(self, answers: Sequence[Any], example: Example) -> Any:
+    def aggregate(self, answers: Sequence[Any], example: Example) -> Any:
         """The likeliest answer of all windows, as text; "" where having none is likelier."""
         best: Found = max(answers, key=lambda each: each.score)
         none = min(each.none for each in answers)  # the one window that has it has to say so
@@ -156,7 +156,7 @@ class SpanAnswering(Transformer):
             return ""
         return example.context[best.start : best.end] if isinstance(example, Span) else ""
 
-    def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+    def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """As SQuAD 2.0 does: without an answer, to give none is right (Rajpurkar et al. 2018)."""
         wanted = [each.answers for each in examples if isinstance(each, Span)]
         pairs = list(zip(answers, wanted, strict=True))

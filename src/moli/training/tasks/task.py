@@ -35,10 +35,10 @@ class Task(ABC):
         packs: whether its sequences may be packed where the model allows it.
         divisible: whether a step's loss is the sum over its parts, as it is not with negatives
             from the same batch.
-        learns: names of its attributes that `prepare` sets and a trained model needs again; their
-            values are JSON.
-        asked: formats it can answer, each with the columns a question may omit and their
-            placeholder values.
+        state_fields: names of its attributes that `prepare` sets and a trained model needs again;
+            their values are JSON.
+        question_formats: formats it can answer, each with the columns a question may omit and
+            their placeholder values.
         text_column: the column that a plain text fills; empty if an answer needs more than one.
     """
 
@@ -48,8 +48,8 @@ class Task(ABC):
     unit: ClassVar[str] = "examples"
     packs: ClassVar[bool] = True
     divisible: ClassVar[bool] = True
-    learns: ClassVar[tuple[str, ...]] = ()
-    asked: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    state_fields: ClassVar[tuple[str, ...]] = ()
+    question_formats: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     text_column: ClassVar[str] = ""
 
     def __init__(self, recipe: Recipe) -> None:
@@ -111,15 +111,15 @@ class Task(ABC):
         return self.losses(outputs, samples)
 
     @abstractmethod
-    def read(self, outputs: Any, samples: Sequence[Sample]) -> list[Any]:
+    def decode(self, outputs: Any, samples: Sequence[Sample]) -> list[Any]:
         """An answer for each sample."""
 
-    def combine(self, answers: Sequence[Any], example: Example) -> Any:  # noqa: ARG002
+    def aggregate(self, answers: Sequence[Any], example: Example) -> Any:  # noqa: ARG002
         """One answer from those of an example's samples."""
         return answers[0]
 
     @abstractmethod
-    def judge(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+    def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Metrics of one answer for each example; the caller adds the loss."""
 
     def refused(self, examples: Sequence[Example]) -> list[int]:  # noqa: ARG002
@@ -131,7 +131,7 @@ class Task(ABC):
         the task has no such text."""
         return None
 
-    def told(self, answer: Any) -> dict[str, Any]:
+    def to_row(self, answer: Any) -> dict[str, Any]:
         """An answer in a form for people and programs."""
         return {"answer": answer}
 
@@ -143,7 +143,7 @@ class Task(ABC):
     def scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
         """Each example's score, of which `metric` is the mean; none where it is no mean."""
         pairs = zip(answers, examples, strict=True)
-        return [self.judge([answer], [each])[self.metric] for answer, each in pairs]
+        return [self.metrics([answer], [each])[self.metric] for answer, each in pairs]
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:  # noqa: ARG002
         """Write what belongs to a model beside its weights: what was learnt, a tokenizer.
@@ -151,15 +151,15 @@ class Task(ABC):
         It is a file of our own, for transformers takes an adapter with a `config.json` for a whole
         model.
         """
-        if self.learns:
-            learnt = {name: getattr(self, name) for name in self.learns}
+        if self.state_fields:
+            learnt = {name: getattr(self, name) for name in self.state_fields}
             text = json.dumps(learnt, ensure_ascii=False, indent=2)
             (folder / _LEARNT).write_text(text, encoding="utf-8")
 
-    def recall(self, folder: Path) -> None:
+    def load_state(self, folder: Path) -> None:
         """Read again what was learnt."""
         for name, value in (read_json(folder / _LEARNT) or {}).items():
-            if name in self.learns:
+            if name in self.state_fields:
                 setattr(self, name, value)
 
 

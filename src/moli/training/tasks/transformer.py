@@ -13,7 +13,7 @@ from moli.models.hashes import ModelHashes, hashes_of
 from moli.models.text import folder_of, load_config, load_tokenizer, max_positions
 from moli.records.errors import ModelError
 from moli.training import attention, methods
-from moli.training.batches import Laid, lay
+from moli.training.batches import Batch, collate
 from moli.training.recipe import Recipe
 from moli.training.samples import Tokens
 from moli.training.tasks.task import Task, plain
@@ -23,7 +23,7 @@ _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn
 _DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "resid_pdrop", "embd_pdrop")
 
 
-class Transformer(Task):
+class TransformerTask(Task):
     """A task on a transformers model with its tokenizer.
 
     Attributes:
@@ -65,18 +65,18 @@ class Transformer(Task):
 
     def restored(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         """The model that was saved in a folder: a whole one, or an adapter in its base."""
-        self.recall(folder)
+        self.load_state(folder)
         self.tokenizer = load_tokenizer(str(folder))
         method = methods.method_in(folder)
         if method != "full":
             return methods.restore(self.build(dtype), method, folder)
         return load(self.kind, self.recipe, str(folder), dtype, {})
 
-    def lay(
+    def collate(
         self, sequences: Sequence[Tokens], model: torch.nn.Module, *, packed: bool, **beside: Any
-    ) -> Laid:
+    ) -> Batch:
         inner = plain(model)
-        return lay(
+        return collate(
             sequences,
             packed=packed,
             pad=inner.config.pad_token_id or 0,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from moli.training import trial
+from moli.training import autotune
 from moli.training.samples import Batching
 
 RATES = {
@@ -26,9 +26,9 @@ def chosen(monkeypatch: pytest.MonkeyPatch, batching: Batching, **slow: float) -
         assert tried.max_tokens is not None
         return RATES[tried.max_tokens, tried.packed], slow.get("seconds", 0.1)
 
-    monkeypatch.setattr(trial, "_rate", rate)
+    monkeypatch.setattr(autotune, "_rate", rate)
     loss: Any = None
-    return trial.fastest(loss, [], batching)
+    return autotune.fastest(loss, [], batching)
 
 
 def test_it_grows_as_long_as_that_pays(monkeypatch: pytest.MonkeyPatch) -> None:
