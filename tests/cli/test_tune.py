@@ -43,7 +43,7 @@ def test_a_check_says_what_there_is_and_writes_nothing(
     before = files(home)
     shown = moli("tune", "recipe.yaml", "--check")
     assert (shown.code, files(home)) == (0, before)
-    for part in ("32 examples to learn from, 8 held out", "0 errors", "nothing was trained"):
+    for part in ("32 training examples, 8 held out", "0 errors", "nothing was trained"):
         assert part in shown.out
     told = moli("tune", "recipe.yaml", "--check", "--json", "--set", "epochs=2").json
     assert told["ok"]
@@ -73,7 +73,7 @@ def test_a_model_is_trained_and_its_run_is_listed(moli: Moli, home: Path, recipe
     assert ran.code == 0
     name = ran.out.splitlines()[0]
     assert name.startswith("support@")
-    for part in ("accuracy", "than estimated", "tokens a second", "report.html"):
+    for part in ("accuracy", "than estimated", "tokens/s", "report.html"):
         assert part in ran.out
     assert "evaluated at step" in ran.err
     assert moli("models", "show", "support", "--json").json["manifest"]["task"] == "classification"

@@ -280,7 +280,7 @@ def test_what_cannot_be_answered_is_refused(case: Case, prompts: list[list[int]]
             case.backend.submit(request, Heard())
 
     refused("no tokens", Request([], Sampling()))
-    refused(rf"has {PLACES} tokens.* places for {PLACES}", Request([5] * PLACES, Sampling()))
+    refused(rf"has {PLACES} tokens.* room for {PLACES}", Request([5] * PLACES, Sampling()))
     refused("no adapter is called 'b'", Request(prompts[0], Sampling(), "b"))
     [(heard, row)] = answered(case.backend, Request([5] * (PLACES - 1), LONG))
     assert (len(heard.ids), row.reason) == (1, "length")

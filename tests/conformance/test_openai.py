@@ -138,7 +138,7 @@ def test_a_text_is_continued(client: OpenAI) -> None:
         (
             {"response_format": {"type": "json_object"}, "tools": [LOOK]},
             openai.BadRequestError,
-            "at will",
+            "cannot choose to call tools",
         ),
     ],
 )  # fmt: skip

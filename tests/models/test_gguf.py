@@ -377,7 +377,7 @@ def test_a_file_that_cannot_be_run_is_refused(starter: Case, tmp_path: Path) -> 
     with huge.open("wb") as file:
         file.write(Path(starter.name).read_bytes())
         file.truncate(1 << 43)
-    with pytest.raises(ModelError, match=r"takes 8796\.1 GB of memory"):
+    with pytest.raises(ModelError, match=r"needs 8796\.1 GB of memory"):
         load_chat(f"gguf:{huge}")
     with pytest.raises(ModelError, match="not be trained"):
         folder_of(starter.reference)

@@ -185,7 +185,7 @@ def test_what_cannot_be_done_is_refused(
     [
         (b"", "file: no audio can be read"),
         (b"The pump is loud.", r"file: no audio can be read.*Send WAV, FLAC, OGG or MP3"),
-        (SOUND[:40], "file: no sound"),
+        (SOUND[:40], "file: no audio"),
         (as_file(np.zeros(0)).getvalue(), "file: it contains no audio"),
         (b"x" * (2 << 20), "file: no audio can be read"),  # so large that it is kept on disk
     ],

@@ -291,9 +291,9 @@ def test_other_weights_are_taken_between_calls(tmp_path: Path, kind: str) -> Non
     ("wrong", "words"),
     [
         ({"nothing.weight": torch.zeros(1)}, "has no nothing"),
-        ({"model.norm.weight": torch.zeros(3)}, "has to be"),
-        ({"model.layers.0.self_attn.k_proj.weight": None}, "some are given"),
-        ({"model.layers.1.self_attn.o_proj.weight": torch.zeros(2, 2)}, "has to be"),
+        ({"model.norm.weight": torch.zeros(3)}, "must be"),
+        ({"model.layers.0.self_attn.k_proj.weight": None}, "others are not"),
+        ({"model.layers.1.self_attn.o_proj.weight": torch.zeros(2, 2)}, "must be"),
     ],
 )
 def test_weights_that_do_not_fit_change_nothing(
