@@ -45,7 +45,7 @@ def taken(
     """One pass, and what was decided for it."""
     from moli.records.training import StepTaken
     from moli.training.recipe import make_recipe
-    from moli.training.session import Session
+    from moli.training.setup.session import Session
 
     folder.mkdir()
     data = folder / "data.jsonl"

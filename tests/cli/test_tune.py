@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 from samples import clean_environment
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-from small import write_labelled, write_model
+from training.small import write_labelled, write_model
 
 Moli = Callable[..., Any]
 

@@ -12,9 +12,9 @@ import torch
 from moli.records.examples import Example
 from moli.training import inference, methods
 from moli.training.recipe import Recipe, make_recipe
-from moli.training.session import Session
+from moli.training.setup.session import Session
 from moli.training.tasks import make_task
-from moli.training.tasks.task import Task
+from moli.training.tasks.base.task import Task
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from moli.records.examples import Example, Labelled, LabelledImage, Located, Match, Span
+from moli.training.checks.inspection import repetitions
 from moli.training.data import read_data, split
-from moli.training.inspection import repetitions
 from moli.training.recipe import make_recipe
 
 

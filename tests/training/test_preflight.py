@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from io import StringIO
@@ -11,19 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from training.small import WORDS, write_conversations, write_model
 
 from moli.cli.output import print_json
 from moli.cli.preflight import show
 from moli.records.examples import Conversation, Example, Labelled, Located, Pair
 from moli.records.messages import Message, Tool, ToolCall
-from moli.training.inspection import bare, labels_of, lengths_of, repetitions
+from moli.training.checks.inspection import bare, labels_of, lengths_of, repetitions
+from moli.training.checks.servers import AdapterSummary, verdicts
+from moli.training.loop.samples import Sample
 from moli.training.preflight import Preflight, preflight
 from moli.training.recipe import make_recipe
-from moli.training.samples import Sample
-from moli.training.servers import AdapterSummary, verdicts
-
-sys.path.insert(0, str(Path(__file__).parent))
-from small import WORDS, write_conversations, write_model
 
 
 def located(examples: Sequence[Example], name: str = "a") -> list[Located]:

@@ -130,7 +130,7 @@ def _train(workspace: Workspace, what: Recipe | str, *, as_json: bool) -> None:
 
 def _finish(result: Result, *, as_json: bool) -> None:
     """Print a run's result, and how to resume it if it was interrupted."""
-    from moli.training.distributed import join
+    from moli.training.loop.distributed import join
 
     if join().rank:  # the first process tells it
         pass

@@ -21,7 +21,7 @@ from moli.models.text import folder_of
 from moli.records.errors import InputError, ModelError, WorkspaceError
 from moli.training.recipe import Recipe
 from moli.training.tasks import make_task
-from moli.training.tasks.task import evaluating, plain
+from moli.training.tasks.base.task import evaluating, plain
 from moli.training.trained import check_contract, recipe_of
 from moli.workspace.content import MANIFEST, StoredModel, files_of
 

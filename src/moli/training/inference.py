@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from moli.models.memory import Heap
 from moli.records.examples import Example
-from moli.training.samples import Batching, Sample, plan_epoch
-from moli.training.tasks.task import Task, evaluating
+from moli.training.loop.samples import Batching, Sample, plan_epoch
+from moli.training.tasks.base.task import Task, evaluating
 
 _MAX_TOKENS = 8192  # that are computed at once
 

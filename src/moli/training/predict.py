@@ -28,7 +28,7 @@ from moli.records.examples import Example, Labelled, LabelledImage, Malformed
 from moli.training import inference
 from moli.training.data import check_dataset, examples_of
 from moli.training.inference import Hear, Outcome, Progress, combined
-from moli.training.samples import Sample
+from moli.training.loop.samples import Sample
 from moli.training.tasks import GENERATIVE
 from moli.training.trained import Trained, load_trained
 from moli.training.writing import Writer, load_writer

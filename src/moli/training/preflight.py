@@ -11,18 +11,18 @@ from typing import Any
 from moli.records.errors import InputError, MoliError
 from moli.records.examples import Malformed
 from moli.records.training import Event
-from moli.training import masks, servers
+from moli.training.checks import masks, servers
+from moli.training.checks.findings import Finding, findings_of, of_malformed
+from moli.training.checks.inspection import Lengths, Repetitions, labels_of, lengths_of, repetitions
+from moli.training.checks.masks import Masked
+from moli.training.checks.proof import Proof
+from moli.training.checks.servers import Verdict, verdicts
 from moli.training.data import Data, examples_of, read_data
-from moli.training.findings import Finding, findings_of, of_malformed
-from moli.training.inspection import Lengths, Repetitions, labels_of, lengths_of, repetitions
-from moli.training.masks import Masked
-from moli.training.proof import Proof
 from moli.training.recipe import Recipe
-from moli.training.rehearsal import Estimate, rehearse
-from moli.training.servers import Verdict, verdicts
-from moli.training.session import Session
+from moli.training.setup.rehearsal import Estimate, rehearse
+from moli.training.setup.session import Session
 from moli.training.tasks import make_task
-from moli.training.tasks.task import Task
+from moli.training.tasks.base.task import Task
 from moli.workspace.datasets import read_dataset
 
 _CONTRACTS, _SHOWN_MASKS = 200, 2

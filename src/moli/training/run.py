@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from moli.records.errors import InputError, MoliError, NotFoundError
 from moli.records.training import Event, RunEnded, RunStarted
-from moli.training.checkpoint import remove
 from moli.training.listeners.curves import FILE as EVENTS
 from moli.training.listeners.curves import read_events
+from moli.training.loop.checkpoint import remove
 from moli.training.recipe import Recipe, make_recipe
 from moli.workspace import Workspace
 
 if TYPE_CHECKING:
-    from moli.training.session import Session
+    from moli.training.setup.session import Session
 
 Hear = Callable[[Event], None]
 ASKED, SETTLED, ESTIMATE = "asked.json", "settled.json", "estimate.json"
@@ -61,7 +61,7 @@ def tune(
         InputError: the data or a value of the recipe cannot be used.
         ModelError: the base cannot be loaded.
     """
-    from moli.training.distributed import join
+    from moli.training.loop.distributed import join
 
     folder = join().on_rank_zero(lambda: begin(recipe, workspace))
     try:
@@ -111,8 +111,8 @@ def resume(
 def _run(
     recipe: Recipe, workspace: Workspace, folder: Path, hear: Sequence[Hear], *, rehearse: bool
 ) -> Result:
-    from moli.training.distributed import join
-    from moli.training.session import Session
+    from moli.training.loop.distributed import join
+    from moli.training.setup.session import Session
 
     world = join()
     tell = _told(recipe, hear) if world.rank == 0 else _untold
@@ -161,8 +161,8 @@ def _untold(event: Event) -> None:
 
 def _estimate(session: Session, folder: Path, *, rehearse: bool) -> dict[str, Any] | None:
     """What the run was expected to take when it began; found now if it begins."""
-    from moli.training.rehearsal import rehearse as rehearsed
-    from moli.training.rehearsal import restored_after
+    from moli.training.setup.rehearsal import rehearse as rehearsed
+    from moli.training.setup.rehearsal import restored_after
 
     path = folder / ESTIMATE
     if not path.exists():

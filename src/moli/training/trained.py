@@ -16,12 +16,13 @@ from moli.models.hashes import hash_template, hash_tokenizer, hash_weights
 from moli.models.probe import DTYPES, probe
 from moli.models.text import folder_of, load_tokenizer, loading
 from moli.records.errors import ModelError
-from moli.training import lora, methods
-from moli.training.proof import prove_packing
+from moli.training import methods
+from moli.training.checks.proof import prove_packing
+from moli.training.loop.samples import Sample
+from moli.training.methods import lora
 from moli.training.recipe import Recipe, make_recipe
-from moli.training.samples import Sample
 from moli.training.tasks import make_task
-from moli.training.tasks.task import Task
+from moli.training.tasks.base.task import Task
 from moli.workspace.content import StoredModel, read_manifest
 
 # Samples below which it is not worth while to prove that they may be packed.

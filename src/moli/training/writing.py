@@ -20,7 +20,7 @@ from moli.records.examples import Example
 from moli.records.generation import Delta, Request, Sampling
 from moli.training.inference import Hear, Progress
 from moli.training.tasks import make_task
-from moli.training.tasks.causal import CausalTask
+from moli.training.tasks.base.causal import CausalTask
 from moli.training.trained import Trained, check_contract, load_trained, recipe_of
 from moli.workspace.content import StoredModel
 

@@ -14,9 +14,9 @@ from training.rounds import held_out, recipe_of, restored, told, trained, write_
 from moli.models.bert import BertEncoder
 from moli.records.errors import InputError
 from moli.records.examples import Match, Scored
-from moli.training.proof import prove_packing
+from moli.training.checks.proof import prove_packing
+from moli.training.tasks.base.pooling import mean_states
 from moli.training.tasks.embedding import Embedding, cosent, info_nce
-from moli.training.tasks.pooling import mean_states
 
 
 @pytest.fixture(scope="module")

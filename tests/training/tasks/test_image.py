@@ -14,9 +14,9 @@ from training.rounds import held_out, recipe_of, restored, told, trained, write_
 from moli.records.errors import InputError
 from moli.records.examples import LabelledImage
 from moli.records.training import Event, StepTaken
-from moli.training.optim import Weights
+from moli.training.loop.optim import MasterWeights
 from moli.training.recipe import Recipe
-from moli.training.session import Session
+from moli.training.setup.session import Session
 from moli.training.tasks.image import ImageClassification
 
 _SHAPE = {"hidden": 8, "layers": 1, "image": 16, "channels": 1}
@@ -72,7 +72,7 @@ def _made(folder: Path, kind: str) -> str:
         )
         model = transformers.ResNetForImageClassification(config)
     model.save_pretrained(folder)
-    from moli.training.pictures import ImageProcessor
+    from moli.training.tasks.base.pictures import ImageProcessor
 
     ImageProcessor(16, 1).write(folder / "preprocessor_config.json")
     return str(folder)
@@ -150,7 +150,7 @@ def test_statistics_stay_in_float32_and_are_those_of_the_batches(
     task.prepare(examples)
     samples = [each for group in task.samples(examples, training=True) for each in group]
     model = task.build(torch.float32).train()
-    Weights(model, torch.bfloat16)
+    MasterWeights(model, torch.bfloat16)
     first = model.resnet.embedder.embedder
     seen: list[torch.Tensor] = []
     first.convolution.register_forward_hook(lambda *each: seen.append(each[2].detach().float()))

@@ -100,7 +100,7 @@ def test_the_length_of_tokens_is_that_of_the_text() -> None:
 def test_a_model_from_nothing_learns_a_text_by_heart(optimizer: str, tmp_path: Path) -> None:
     import json
 
-    from moli.training.session import Session
+    from moli.training.setup.session import Session
 
     data = tmp_path / "texts.jsonl"
     data.write_text("".join(json.dumps({"text": each}) + "\n" for each in TEXTS))

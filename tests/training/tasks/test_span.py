@@ -96,7 +96,7 @@ def test_a_reader_learns_to_find_the_number(tmp_path: Path) -> None:
     import json
     import random
 
-    from moli.training.session import Session
+    from moli.training.setup.session import Session
 
     draw = random.Random(0)
     words = ["lamp", "river", "garden", "stone", "winter", "bridge", "letter", "engine"]

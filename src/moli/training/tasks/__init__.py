@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from moli.training.recipe import Recipe
-    from moli.training.tasks.task import Task
+    from moli.training.tasks.base.task import Task
 
 
 @dataclass(frozen=True, slots=True)

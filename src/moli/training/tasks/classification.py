@@ -12,12 +12,12 @@ import torch
 from moli.models.text import Cutter, folder_of
 from moli.records.examples import Example, Labelled
 from moli.training import methods
-from moli.training.batches import Batch
-from moli.training.samples import Sample
-from moli.training.tasks.classes import ClassTask, number_of
-from moli.training.tasks.pooling import mean_states, pooling_of
-from moli.training.tasks.task import backbone, plain, whole
-from moli.training.tasks.transformer import TransformerTask
+from moli.training.loop.batches import Batch
+from moli.training.loop.samples import Sample
+from moli.training.tasks.base.classes import ClassTask, number_of
+from moli.training.tasks.base.pooling import mean_states, pooling_of
+from moli.training.tasks.base.task import backbone, plain, whole
+from moli.training.tasks.base.transformer import TransformerTask
 
 
 class Classification(ClassTask, TransformerTask):

@@ -24,10 +24,10 @@ from moli.metrics.ranking import recall, reciprocal_rank
 from moli.models.text import Cutter, folder_of
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored, Text
-from moli.training.samples import Sample
-from moli.training.tasks.pairs import PairTask
-from moli.training.tasks.pooling import mean_states, pooling_of
-from moli.training.tasks.task import backbone, whole
+from moli.training.loop.samples import Sample
+from moli.training.tasks.base.pairs import PairTask
+from moli.training.tasks.base.pooling import mean_states, pooling_of
+from moli.training.tasks.base.task import backbone, whole
 
 TEMPERATURE = 0.05
 _DEPTH = 10

@@ -16,13 +16,13 @@ from moli.models.hashes import ModelHashes, hashes_of
 from moli.models.text import folder_of, load_config
 from moli.records.examples import Example, LabelledImage
 from moli.training import methods
-from moli.training.optim import cast
-from moli.training.pictures import ImageCache, ImageProcessor, opened, shifted
-from moli.training.samples import Sample
-from moli.training.shape import read_shape
-from moli.training.tasks.classes import ClassTask, number_of
-from moli.training.tasks.task import plain
-from moli.training.tasks.transformer import load
+from moli.training.loop.optim import cast
+from moli.training.loop.samples import Sample
+from moli.training.tasks.base.classes import ClassTask, number_of
+from moli.training.tasks.base.pictures import ImageCache, ImageProcessor, opened, shifted
+from moli.training.tasks.base.shape import read_shape
+from moli.training.tasks.base.task import plain
+from moli.training.tasks.base.transformer import load
 
 _KIND = "AutoModelForImageClassification"
 _SHAPE = {"hidden": 32, "layers": 2, "image": 32, "channels": 3}

@@ -16,9 +16,9 @@ from moli.models.text import load_tokenizer
 from moli.records.errors import InputError
 from moli.records.examples import Conversation, Example, Pair, Text
 from moli.records.messages import Message, Tool
-from moli.training.samples import Sample
-from moli.training.tasks import calls
-from moli.training.tasks.causal import CausalTask
+from moli.training.loop.samples import Sample
+from moli.training.tasks.base import calls
+from moli.training.tasks.base.causal import CausalTask
 
 _AT_ONCE = 1000
 # Where some templates say that the assistant's words begin.

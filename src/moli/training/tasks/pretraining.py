@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from moli.metrics.language import bits_per_byte, perplexity
 from moli.models.hashes import ModelHashes, hashes_of
 from moli.records.examples import Example, Text
-from moli.training import attention
-from moli.training.samples import Sample
-from moli.training.shape import read_shape
-from moli.training.tasks.causal import CausalTask, Predicted
-from moli.training.tokenizer import byte_pairs
+from moli.training.kernels import attention
+from moli.training.loop.samples import Sample
+from moli.training.tasks.base.causal import CausalTask, Predicted
+from moli.training.tasks.base.shape import read_shape
+from moli.training.tasks.base.tokenizer import byte_pairs
 
 END, TURN, TURN_END, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"
 _CHAT = (

@@ -19,10 +19,10 @@ from moli.metrics.correlation import pearson, spearman
 from moli.metrics.ranking import reciprocal_rank
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored
-from moli.training.samples import Sample, Tokens
+from moli.training.loop.samples import Sample, Tokens
+from moli.training.tasks.base.pairs import PairTask
+from moli.training.tasks.base.task import backbone, plain, whole
 from moli.training.tasks.classification import head
-from moli.training.tasks.pairs import PairTask
-from moli.training.tasks.task import backbone, plain, whole
 
 _AT_ONCE = 1000
 

@@ -19,11 +19,11 @@ from moli.models.beside import read_json
 from moli.models.hashes import ModelHashes, hash_text
 from moli.models.text import Cutter
 from moli.records.examples import Example, Pair
-from moli.training.samples import Sample
-from moli.training.shape import read_shape
-from moli.training.tasks.task import plain, whole
-from moli.training.tasks.transformer import TransformerTask
-from moli.training.tokenizer import byte_pairs
+from moli.training.loop.samples import Sample
+from moli.training.tasks.base.shape import read_shape
+from moli.training.tasks.base.task import plain, whole
+from moli.training.tasks.base.tokenizer import byte_pairs
+from moli.training.tasks.base.transformer import TransformerTask
 
 _SHAPE = {"hidden": 256, "layers": 4, "heads": 4, "vocabulary": 4096}
 _PAD, _END, _UNKNOWN = _SPECIAL = ("<pad>", "</s>", "<unk>")

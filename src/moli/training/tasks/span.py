@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy
 
 from moli.metrics.answers import exact_match, f1
 from moli.records.examples import Example, Span
-from moli.training.samples import Sample
-from moli.training.tasks.task import backbone, plain, whole
-from moli.training.tasks.transformer import TransformerTask
+from moli.training.loop.samples import Sample
+from moli.training.tasks.base.task import backbone, plain, whole
+from moli.training.tasks.base.transformer import TransformerTask
 
 _STRIDE = 128
 _LONGEST_ANSWER = 30

@@ -1,0 +1,177 @@
+"""What is found in examples before training: repetitions, contradictions, leaks, lengths."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from moli.records.examples import (
+    Conversation,
+    Example,
+    Labelled,
+    LabelledImage,
+    Located,
+    Match,
+    Pair,
+    Scored,
+    Span,
+    Text,
+)
+from moli.records.messages import Message, Tool
+from moli.training.data import content, file_hash
+from moli.training.loop.samples import Sample
+
+_BINS = 12
+Places = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repetitions:
+    """Where repeated examples are. Each group is in order of place.
+
+    Attributes:
+        exact: groups of equal examples.
+        near: groups that are equal apart from case, spaces and punctuation.
+        contradicting: groups of one input with several labels or scores.
+        leaked: a training example and a held-out one with the same input apart from case,
+            spaces and punctuation. Equal ones are not here: they were removed.
+    """
+
+    exact: tuple[Places, ...] = ()
+    near: tuple[Places, ...] = ()
+    contradicting: tuple[Places, ...] = ()
+    leaked: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Tokens of samples before truncation.
+
+    Attributes:
+        most: the maximum length; 0 if there is no limit.
+        bins: how many are in each of equally wide ranges from 0 to `longest`.
+    """
+
+    median: int
+    percentile95: int
+    longest: int
+    most: int
+    bins: tuple[int, ...]
+
+
+def repetitions(train: Sequence[Located], held_out: Sequence[Located]) -> Repetitions:
+    """All repetitions among training examples, and between them and held-out ones."""
+    equal: dict[object, list[str]] = defaultdict(list)
+    alike: dict[tuple[str, str], dict[object, str]] = defaultdict(dict)
+    asked: dict[str, dict[str, str]] = defaultdict(dict)
+    held: dict[str, str] = {}
+    for each in held_out:
+        held.setdefault(_input(each.example), each.where)
+    leaked = []
+    for each in train:
+        given, wanted = _input(each.example), bare(wanted_of(each.example))
+        same = content(each.example)
+        equal[same].append(each.where)
+        alike[given, wanted].setdefault(same, each.where)
+        if isinstance(each.example, Labelled | LabelledImage | Scored):
+            asked[given].setdefault(wanted, each.where)
+        if given in held:
+            leaked.append((each.where, held[given]))
+    return Repetitions(
+        _groups(equal.values()),
+        _groups(each.values() for each in alike.values()),
+        _groups(each.values() for each in asked.values()),
+        tuple(leaked),
+    )
+
+
+def _groups(found: Iterable[Iterable[str]]) -> tuple[Places, ...]:
+    listed = (tuple(each) for each in found)
+    return tuple(each for each in listed if len(each) > 1)
+
+
+def _input(example: Example) -> str:
+    return (
+        file_hash(example.path) if isinstance(example, LabelledImage) else bare(given_of(example))
+    )
+
+
+def bare(text: str) -> str:
+    """A text without what makes no difference to a reader: case, width, spaces, punctuation.
+
+    A text of nothing else stays as it is.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(filter(str.isalnum, folded)) or text
+
+
+def given_of(example: Example) -> str:
+    """What an example gives the model to read."""
+    match example:
+        case Labelled() | Text():
+            return example.text
+        case Pair():
+            return example.source
+        case Conversation():
+            turns = (f"{each.role}: {_said(each)}" for each in example.messages[:-1])
+            return "\n".join((*map(_offered, example.tools), *turns))
+        case Span():
+            return f"{example.question}\n{example.context}"
+        case Scored():
+            return f"{example.first}\n{example.second}"
+        case Match():
+            return f"{example.query}\n{example.positive}"
+        case LabelledImage():
+            return str(example.path)
+
+
+def wanted_of(example: Example) -> str:
+    """What an example wants the model to say to it."""
+    match example:
+        case Labelled() | LabelledImage():
+            return example.label
+        case Pair():
+            return example.target
+        case Conversation():
+            return _said(example.messages[-1])
+        case Span():
+            return "\n".join(example.answers)
+        case Scored():
+            return repr(example.score)
+        case Match():
+            return "\n".join(example.negatives)
+        case Text():
+            return ""
+
+
+def _said(message: Message) -> str:
+    calls = (f"{each.name} {each.arguments}" for each in message.calls)
+    return "\n".join((message.content, *calls))
+
+
+def _offered(tool: Tool) -> str:
+    return f"{tool.name}: {tool.description} {json.dumps(dict(tool.parameters))}"
+
+
+def labels_of(located: Sequence[Located]) -> Mapping[str, int]:
+    """How many examples each label has, the most frequent first; nothing where there are none."""
+    labels = Counter(
+        each.example.label for each in located if isinstance(each.example, Labelled | LabelledImage)
+    )
+    return dict(labels.most_common())
+
+
+def lengths_of(samples: Sequence[Sample], most: int) -> Lengths:
+    """How long samples are, each by the longest of its parts."""
+    sizes = np.array([max(map(len, each.parts), default=0) + each.cut for each in samples])
+    median, percentile95 = np.percentile(sizes, [50, 95])
+    longest = int(sizes.max())
+    bins, _ = np.histogram(sizes, bins=_BINS, range=(0, max(longest, 1)))
+    return Lengths(
+        round(float(median)), round(float(percentile95)), longest, most, tuple(bins.tolist())
+    )

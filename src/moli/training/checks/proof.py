@@ -1,0 +1,140 @@
+"""Packing is used only if it is shown, on the run's own model and samples, to change nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from moli.training.kernels import attention
+from moli.training.loop.optim import count
+from moli.training.loop.samples import Sample
+from moli.training.tasks.base.task import Task, evaluating, plain
+
+_PROBES, _TOKENS = 6, 2048
+# Of a sample's loss against the mean.
+_TOLERANCE = {torch.float32: 3e-5, torch.bfloat16: 1e-2}
+# Parameters up to which a model is looked at in float32, whatever it is computed in: in bfloat16
+# two ways of attention, both right, may differ by 6 % of a loss once a model is well trained.
+_WIDENED = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was found.
+
+    Attributes:
+        holds: whether samples may be packed end to end.
+        alone, packed: mean loss of a probe, each by itself in torch's way and all end to end.
+        leak: by how much a sample's loss moved when every token of its neighbours was changed.
+        reason: why not, if it does not hold.
+    """
+
+    holds: bool
+    alone: float = 0.0
+    packed: float = 0.0
+    leak: float = 0.0
+    reason: str = ""
+
+
+def prove_packing(task: Task, model: torch.nn.Module, samples: Sequence[Sample]) -> Proof:
+    """Compare the loss of a few samples one by one and end to end, and look for leaks between them.
+
+    The second test does not depend on precision: with the same shapes, a sample's loss is the same
+    number to the last bit as long as it sees nothing of its neighbours.
+    """
+    probes = _probes(samples)
+    if reason := _unable(task, model, probes):
+        return Proof(False, reason=reason)
+    try:
+        with _in_float32(model), evaluating(model):
+            tolerance = _TOLERANCE.get(next(model.parameters()).dtype, 1e-4)
+            with _torch_attention(model):
+                alone = [float(_losses(task, model, [each], packed=False)) for each in probes]
+            packed = _losses(task, model, probes, packed=True).tolist()
+            leak = _leak(task, model, probes)
+    except (TypeError, AttributeError, NotImplementedError, ValueError, RuntimeError) as error:
+        return Proof(False, reason=f"{type(error).__name__}: {str(error).splitlines()[0]}")
+    mean = sum(alone) / len(alone)
+    off = max(abs(one - other) for one, other in zip(alone, packed, strict=True)) / max(mean, 1e-6)
+    holds = off <= tolerance and leak <= 1e-6
+    reason = "" if holds else f"relative error of the loss {off:.2g}, leak {leak:.2g}"
+    return Proof(holds, mean, sum(packed) / len(packed), leak, reason)
+
+
+def _unable(task: Task, model: torch.nn.Module, probes: Sequence[Sample]) -> str:
+    """Why packing cannot be proven; "" where it can."""
+    if not task.packs:
+        return "this task does not pack"
+    if plain(model).config._attn_implementation != attention.NAME:
+        return "this model's attention is not computed by segments"
+    return "" if len(probes) > 1 else "two samples are needed to try it"
+
+
+@contextmanager
+def _in_float32(model: torch.nn.Module) -> Iterator[None]:
+    """Nothing is lost on the way there and back.
+
+    It encloses inference mode: what is converted within could not be trained afterwards.
+    """
+    narrow = {each: each.dtype for each in model.parameters() if each.is_floating_point()}
+    if count(narrow) > _WIDENED:
+        narrow = {}
+    for parameter in narrow:
+        parameter.data = parameter.data.float()
+    try:
+        yield
+    finally:
+        for parameter, dtype in narrow.items():
+            parameter.data = parameter.data.to(dtype)
+
+
+@contextmanager
+def _torch_attention(model: torch.nn.Module) -> Iterator[None]:
+    """Attention as torch computes it, to compare with."""
+    inner = plain(model)
+    before = inner.config._attn_implementation
+    inner.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        inner.set_attn_implementation(before)
+
+
+def _probes(samples: Sequence[Sample]) -> list[Sample]:
+    """A few samples of different sizes that together are soon computed."""
+    spread = sorted(samples[:256], key=lambda each: each.size)
+    chosen: list[Sample] = []
+    tokens = 0
+    for each in spread[:: max(1, len(spread) // _PROBES)]:
+        if each.parts and (len(chosen) < 2 or tokens + each.size <= _TOKENS):
+            chosen.append(each)
+            tokens += each.size
+    return chosen
+
+
+def _losses(
+    task: Task, model: torch.nn.Module, samples: list[Sample], *, packed: bool
+) -> torch.Tensor:
+    return task.fingerprints(task.forward(model, samples, packed=packed), samples)
+
+
+def _leak(task: Task, model: torch.nn.Module, probes: list[Sample]) -> float:
+    """The largest move of the first or last sample's loss when all others' tokens are changed."""
+    before = _losses(task, model, probes, packed=True)
+    moved = 0.0
+    for kept in (0, len(probes) - 1):
+        changed = [each if i == kept else _other(each) for i, each in enumerate(probes)]
+        after = _losses(task, model, changed, packed=True)
+        moved = max(moved, float((before[kept] - after[kept]).abs()))
+    return moved
+
+
+def _other(sample: Sample) -> Sample:
+    """The same shape with its tokens in reverse: other words in every place but the middle one."""
+    reversed_parts = tuple(np.ascontiguousarray(part[::-1]) for part in sample.parts)
+    return dataclasses.replace(sample, parts=reversed_parts)

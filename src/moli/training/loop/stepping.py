@@ -1,0 +1,21 @@
+"""What a step differentiates: a task's loss as a module around the model."""
+
+from __future__ import annotations
+
+import torch
+
+from moli.training.loop.samples import Sample
+from moli.training.tasks.base.task import Task
+
+
+class StepLoss(torch.nn.Module):
+    """The summed loss of samples, as a module so that it and the model may be sharded as one."""
+
+    def __init__(self, task: Task, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.task = task
+        self.model = model
+
+    def forward(self, samples: list[Sample], *, packed: bool) -> torch.Tensor:
+        outputs = self.task.forward(self.model, samples, packed=packed)
+        return self.task.losses(outputs, samples).sum()

@@ -1,0 +1,120 @@
+"""The loss of a causal language model: the surprise at each token to be learnt."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from moli.models.text import is_decoder, load_config
+from moli.records.errors import InputError
+from moli.records.examples import Example
+from moli.training.kernels.losses import token_cross_entropy
+from moli.training.loop.samples import Sample
+from moli.training.tasks.base.task import backbone, plain, whole
+from moli.training.tasks.base.transformer import TransformerTask
+
+# What some models do to their logits after the last layer.
+_ODD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+@dataclass(slots=True)
+class Predicted:
+    """States before the head of the supervised positions, [items, width], and what goes with them.
+
+    Only these reach the head, whose product with the vocabulary is most of a small model's work.
+
+    Attributes:
+        head: states to logits [items, vocabulary].
+        wanted, owner: the token that follows each item, and the sample it belongs to, [items].
+        losses: by item, once they are known.
+    """
+
+    states: torch.Tensor
+    head: Callable[[torch.Tensor], torch.Tensor]
+    wanted: torch.Tensor
+    owner: torch.Tensor
+    losses: torch.Tensor | None = None
+
+
+class CausalTask(TransformerTask):
+    """A decoder; a sample's target marks which of its tokens are to be learnt."""
+
+    kind = "AutoModelForCausalLM"
+    unit = "tokens"
+
+    def prepare(self, examples: Sequence[Example]) -> None:  # noqa: ARG002
+        config = None if self.new else load_config(self.recipe.base)
+        if config and not is_decoder(config):
+            raise InputError(
+                "this is an encoder (bidirectional), not a causal language model",
+                where=self.recipe.base,
+                fix="Name a language model as base, or base: new with task: pretraining.",
+            )
+
+    @abstractmethod
+    def prompt(self, example: Example) -> list[int]:
+        """An example's tokens before its last answer, or before its text is continued."""
+
+    def forward(
+        self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
+    ) -> Predicted:
+        batch = self.collate([each.parts[0] for each in samples], model, packed=packed)
+        ids = np.concatenate([each.parts[0] for each in samples])
+        # A token is predicted at the place before it; a sample's first token by nothing.
+        learnt = np.concatenate([each.target for each in samples])
+        learnt[np.cumsum([0] + [len(each.target) for each in samples[:-1]])] = False
+        at = np.flatnonzero(learnt) - 1
+        owner = np.repeat(np.arange(len(samples)), [len(each.target) for each in samples])
+        device = batch.tokens.device
+        wanted = torch.as_tensor(ids[at + 1].astype(np.int64), device=device)
+        positions = torch.as_tensor(at, device=device)
+        states, head = self._states(model, batch, positions)
+        return Predicted(states, head, wanted, torch.as_tensor(owner[at + 1], device=device))
+
+    def _states(
+        self, model: torch.nn.Module, batch: Any, positions: torch.Tensor
+    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        inner: Any = plain(model)
+        odd = any(getattr(inner.config, name, None) for name in _ODD)
+        wrapped = whole(model) is not inner
+        if not odd and not wrapped:
+            states = backbone(model)(**batch.inputs, use_cache=False).last_hidden_state
+            return batch.gather(states)[positions], inner.get_output_embeddings()
+        if batch.packed:
+            out = inner(**batch.inputs, use_cache=False, logits_to_keep=positions)
+            return out.logits[0], _same
+        # Only PEFT's wrapper puts a learnt prompt before the rows, and it returns logits of all.
+        logits = whole(model)(**batch.inputs, use_cache=False).logits
+        return batch.gather(logits[:, -batch.inputs["input_ids"].shape[1] :])[positions], _same
+
+    def losses(self, outputs: Predicted, samples: Sequence[Sample]) -> torch.Tensor:
+        if outputs.losses is None:
+            outputs.losses = _by_item(outputs)
+        total = outputs.losses.new_zeros(len(samples))
+        return total.index_add(0, outputs.owner, outputs.losses)
+
+    def decode(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
+        """Nats of each sample, and over how many tokens."""
+        nats = self.losses(outputs, samples).tolist()
+        return [np.array(pair) for pair in zip(nats, (s.supervised for s in samples), strict=True)]
+
+    def aggregate(self, answers: Sequence[Any], example: Any) -> Any:  # noqa: ARG002
+        return np.sum(answers, axis=0)
+
+
+def _same(logits: torch.Tensor) -> torch.Tensor:
+    return logits
+
+
+def _by_item(outputs: Predicted) -> torch.Tensor:
+    """Cross-entropy of each item, in float32."""
+    head, states = outputs.head, outputs.states
+    if type(head) is torch.nn.Linear and head.bias is None and head.weight.dtype == states.dtype:
+        return token_cross_entropy(states, head.weight, outputs.wanted)
+    return cross_entropy(head(states).float(), outputs.wanted, reduction="none")

@@ -1,0 +1,57 @@
+"""What tasks on two texts share: which of two kinds of example they learn from, and its metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from moli.records.errors import InputError
+from moli.records.examples import Example, Match, Scored
+from moli.training.tasks.base.transformer import TransformerTask
+
+
+class PairTask(TransformerTask):
+    """A task on matches or on scored pairs, but not on both at once.
+
+    Attributes:
+        learnt: the kind of example that it was prepared with; None before.
+    """
+
+    accepts = (Match, Scored)
+    question_formats: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "scored": {"score": 0.0},
+        "match": {},
+    }
+    learnt: type[Example] | None = None
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        return "spearman" if self.learnt is Scored else "mrr_at_10"
+
+    @property
+    def least_judged(self) -> int:  # type: ignore[override]
+        return 2 if self.learnt is Scored else 1
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        self.learnt = type(examples[0])
+        self.see(examples)
+
+    def scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
+        """Of matches; a correlation is not a mean of anything."""
+        scored = any(isinstance(each, Scored) for each in examples)
+        return [] if scored else super().scores(answers, examples)
+
+    def see(self, examples: Sequence[Example]) -> None:
+        """Check that examples are of one kind, and of the one that is learnt from.
+
+        Raises:
+            InputError: they are not, so that no metric would fit both.
+        """
+        kinds = {type(each) for each in examples} | ({self.learnt} if self.learnt else set())
+        if len(kinds) > 1:
+            raise InputError(
+                f"the data mix {' and '.join(sorted(each.__name__.lower() for each in kinds))} "
+                "examples",
+                where=str(self.recipe.held_out),
+                fix="Use the same columns for training and held-out data.",
+            )

@@ -1,0 +1,153 @@
+"""What tasks on transformers' models share: tokenizer, loading, laying out, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from moli.models.hashes import ModelHashes, hashes_of
+from moli.models.text import folder_of, load_config, load_tokenizer, max_positions
+from moli.records.errors import ModelError
+from moli.training import methods
+from moli.training.kernels import attention
+from moli.training.loop.batches import Batch, collate
+from moli.training.loop.samples import Tokens
+from moli.training.recipe import Recipe
+from moli.training.tasks.base.task import Task, plain
+
+# What families call them in their configurations.
+_ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "resid_pdrop", "embd_pdrop")
+
+
+class TransformerTask(Task):
+    """A task on a transformers model with its tokenizer.
+
+    Attributes:
+        kind: the class of transformers that loads it, such as `AutoModelForSequenceClassification`.
+    """
+
+    kind: ClassVar[str]
+    longest: ClassVar[int] = 512
+
+    @cached_property
+    def width(self) -> int:
+        if self.new:
+            return 0
+        config = load_config(self.recipe.base)
+        return int(getattr(config, "hidden_size", 0) or getattr(config, "d_model", 0))
+
+    def hashes(self) -> ModelHashes:
+        return hashes_of(folder_of(self.recipe.base), self.tokenizer)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return load_tokenizer(self.recipe.base)
+
+    @cached_property
+    def max_length(self) -> int:
+        """Tokens of a sequence: what was asked for, within what the model has positions for."""
+        wanted = self.recipe.max_length or self.longest
+        return min(wanted, max_positions(self.recipe.base))
+
+    def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        return self.pretrained(dtype)
+
+    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        return self.restored(folder, dtype)
+
+    def pretrained(self, dtype: torch.dtype, **options: Any) -> torch.nn.Module:
+        """The base model in `dtype`, new heads from torch's generator."""
+        return load(self.kind, self.recipe, folder_of(self.recipe.base), dtype, options)
+
+    def restored(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The model that was saved in a folder: a whole one, or an adapter in its base."""
+        self.load_state(folder)
+        self.tokenizer = load_tokenizer(str(folder))
+        method = methods.method_in(folder)
+        if method != "full":
+            return methods.restore(self.build(dtype), method, folder)
+        return load(self.kind, self.recipe, str(folder), dtype, {})
+
+    def collate(
+        self, sequences: Sequence[Tokens], model: torch.nn.Module, *, packed: bool, **beside: Any
+    ) -> Batch:
+        inner = plain(model)
+        return collate(
+            sequences,
+            packed=packed,
+            pad=inner.config.pad_token_id or 0,
+            first_position=_first_position(inner),
+            device=inner.device,
+            **beside,
+        )
+
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        super().save(model, folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def load(
+    kind: str, recipe: Recipe, source: str, dtype: torch.dtype, options: dict[str, Any]
+) -> torch.nn.Module:
+    """A model with attention by segments if it supports that, otherwise with torch's.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    import transformers
+
+    transformers.logging.set_verbosity_error()  # new heads are meant to be missing
+    transformers.logging.disable_progress_bar()
+    attention.register()
+    config = transformers.AutoConfig.from_pretrained(source)
+    if recipe.method == "qlora" and torch.cuda.is_available():
+        options |= methods.four_bits(dtype)
+    for name in _ATTENTION_DROPOUT:
+        if hasattr(config, name):
+            options[name] = recipe.dropout or 0.0
+    for name in _DROPOUT:
+        if hasattr(config, name) and recipe.dropout is not None:
+            options[name] = recipe.dropout
+    maker = getattr(transformers, kind)
+    try:
+        for implementation in (attention.NAME, "sdpa", "eager"):
+            try:
+                loaded: tuple[torch.nn.Module, dict[str, Any]] = maker.from_pretrained(
+                    source,
+                    dtype=dtype,
+                    attn_implementation=implementation,
+                    output_loading_info=True,
+                    **options,
+                )
+                methods.mark_new(loaded[0], set(loaded[1]["missing_keys"]))
+                return _with_known_attention(loaded[0])
+            except ValueError as error:
+                if "attention" not in str(error).lower() or implementation == "eager":
+                    raise
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"cannot be loaded as {kind} ({str(error).splitlines()[0]})",
+            where=recipe.base,
+            fix="Check the name; without a network, give a folder.",
+        ) from error
+    raise AssertionError("the last implementation returns or raises")
+
+
+def _with_known_attention(model: Any) -> torch.nn.Module:
+    """The model; one whose scores SDPA cannot compute (soft caps, sinks) with its own attention."""
+    if model._supports_attention_backend and not model._supports_sdpa:
+        model.set_attn_implementation("eager")
+    made: torch.nn.Module = model
+    return made
+
+
+def _first_position(model: Any) -> int:
+    """RoBERTa and its relatives number positions from one beyond the padding's."""
+    places = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(places, "padding_idx", None)
+    return 0 if padding is None else int(padding) + 1

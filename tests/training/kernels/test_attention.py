@@ -1,0 +1,131 @@
+"""Attention by segments against torch's own with an explicit mask, in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from moli.training.kernels import attention
+from moli.training.kernels.attention import segment_attention
+
+LENGTHS = [5, 300, 1, 270]
+
+
+class Layer(torch.nn.Module):
+    def __init__(self, *, causal: bool) -> None:
+        super().__init__()
+        self.is_causal = causal
+
+
+def inputs(heads: int, keys: int, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    shapes = [(1, count, sum(LENGTHS), 8) for count in (heads, keys, keys)]
+    return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
+
+
+def allowed(*, causal: bool, window: int) -> torch.Tensor:
+    owner = torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS))
+    place = torch.arange(len(owner))
+    seen = owner[:, None] == owner[None]
+    if causal:
+        seen &= place[None] <= place[:, None]
+    if window:
+        seen &= place[None] > place[:, None] - window
+    return seen
+
+
+def borders() -> torch.Tensor:
+    return torch.tensor([0, *LENGTHS]).cumsum(0).int()
+
+
+@pytest.mark.parametrize("kept", [1 << 25, 0], ids=["kept", "recomputed"])
+@pytest.mark.parametrize(
+    ("heads", "keys", "causal", "window"),
+    [(4, 4, False, 0), (6, 2, True, 0), (6, 2, True, 100)],
+    ids=["encoder", "grouped causal", "sliding window"],
+)
+def test_outputs_and_gradients_are_those_of_a_masked_attention(
+    heads: int, keys: int, causal: bool, window: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_KEPT", kept)
+    ours = inputs(heads, keys)
+    theirs = [each.detach().clone().requires_grad_() for each in ours]
+    options: dict[str, Any] = {"sliding_window": window} if window else {}
+    mixed, _ = segment_attention(
+        Layer(causal=causal), *ours, None, cu_seq_lens_q=borders(), **options
+    )
+    wide = [theirs[0], *(each.repeat_interleave(heads // keys, 1) for each in theirs[1:])]
+    mask = allowed(causal=causal, window=window)
+    expected = scaled_dot_product_attention(*wide, attn_mask=mask).transpose(1, 2)
+    upstream = torch.randn_like(mixed)
+    mixed.backward(upstream)
+    expected.backward(upstream)
+    torch.testing.assert_close(mixed, expected, rtol=0, atol=1e-12)
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our.grad, their.grad, rtol=0, atol=1e-12)
+
+
+def test_without_borders_a_row_is_one_segment() -> None:
+    query, key, value = (each.detach() for each in inputs(4, 4))
+    mixed, _ = segment_attention(Layer(causal=True), query, key, value, None)
+    expected = scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
+    torch.testing.assert_close(mixed, expected, rtol=0, atol=1e-12)
+
+
+def test_gradients_under_dropout_are_those_of_the_same_draw() -> None:
+    query, key, value = (each[:, :, :20].detach().requires_grad_() for each in inputs(2, 2))
+
+    def mixed(*each: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(3)
+        return segment_attention(Layer(causal=False), *each, None, dropout=0.3)[0]
+
+    assert not torch.equal(
+        mixed(query, key, value), segment_attention(Layer(causal=False), query, key, value, None)[0]
+    )
+    assert torch.autograd.gradcheck(mixed, (query, key, value))
+
+
+def test_scores_that_are_changed_otherwise_are_refused() -> None:
+    query, key, value = (each.detach() for each in inputs(2, 2))
+    with pytest.raises(NotImplementedError, match="softcap"):
+        segment_attention(Layer(causal=True), query, key, value, None, softcap=30.0)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_model_says_of_texts_end_to_end_what_it_says_of_each_alone(family: str) -> None:
+    from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
+
+    attention.register()
+    torch.manual_seed(0)
+    shape = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 48}
+    shape |= {"num_hidden_layers": 2, "num_attention_heads": 4}
+    maker, config = (
+        (BertModel, BertConfig(**shape))
+        if family == "bert"
+        else (LlamaModel, LlamaConfig(**shape, num_key_value_heads=2))
+    )
+    model = maker(config).double().eval()
+    texts = [torch.randint(1, 50, (length,)) for length in (7, 1, 30)]
+    model.set_attn_implementation("eager")
+    alone = [model(input_ids=each[None]).last_hidden_state[0] for each in texts]
+    model.set_attn_implementation(attention.NAME)
+    packed = model(
+        input_ids=torch.cat(texts)[None],
+        position_ids=torch.cat([torch.arange(len(each)) for each in texts])[None],
+        cu_seq_lens_q=torch.tensor([0, 7, 8, 38], dtype=torch.int32),
+    ).last_hidden_state[0]
+    # Rotary angles are computed in float32 in both.
+    torch.testing.assert_close(packed, torch.cat(alone), rtol=0, atol=1e-6)
+
+
+def test_a_window_that_looks_both_ways_is_refused_where_it_matters() -> None:
+    ours = inputs(4, 4)
+    options: dict[str, Any] = {"cu_seq_lens_q": borders()}
+    with pytest.raises(NotImplementedError, match="bidirectional"):
+        segment_attention(Layer(causal=False), *ours, None, sliding_window=100, **options)
+    wide, _ = segment_attention(Layer(causal=False), *ours, None, sliding_window=400, **options)
+    plain, _ = segment_attention(Layer(causal=False), *ours, None, **options)
+    torch.testing.assert_close(wide, plain)

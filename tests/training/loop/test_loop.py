@@ -1,0 +1,299 @@
+"""What the loop promises: sums that do not depend on how steps are divided, exact resumption."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from training.kept import write_spans
+from training.small import WORDS, write_conversations, write_labelled, write_model
+
+from moli.records.errors import InputError, ModelError
+from moli.records.examples import Labelled
+from moli.records.training import Evaluated, Event, StepTaken
+from moli.training.loop import checkpoint
+from moli.training.loop.checkpoint import TrainingState
+from moli.training.recipe import make_recipe
+from moli.training.run import tune
+from moli.training.setup.session import Session
+from moli.workspace import Workspace
+
+
+def recipe(folder: Path, task: str = "classification", **values: Any) -> Any:
+    base = folder / "base"
+    if not base.exists():
+        write_model(base, "llama" if task == "instruction" else "bert")
+    data = folder / "data.jsonl"
+    write = {
+        "classification": write_labelled,
+        "instruction": write_conversations,
+        "span": write_spans,
+        "embedding": write_matches,
+        "reranking": write_matches,
+    }[task]
+    return make_recipe(
+        {
+            "task": task,
+            "base": str(base),
+            "data": write(data),
+            "batch": 4,
+            "precision": "fp32",
+            "held_out": 0.2,
+            "epochs": 2,
+            **values,
+        }
+    )
+
+
+def write_matches(path: Path, count: int = 30) -> Path:
+    """Words, each with the next one and one that is not."""
+    rows = [
+        {"query": WORDS[n], "positive": WORDS[n + 1], "negatives": [WORDS[n - 1]]}
+        for n in range(1, count + 1)
+    ]
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    return path
+
+
+class Killed(Exception):  # noqa: N818
+    """In the place of a lost process: nothing is put in order on the way out."""
+
+
+def weights_of(session: Session) -> dict[str, torch.Tensor]:
+    return {name: each.clone() for name, each in session.loop.weights.state().items()}
+
+
+def run(asked: Any, folder: Path, kill_at: int = 0) -> tuple[dict[str, torch.Tensor], list[Event]]:
+    folder.mkdir(exist_ok=True)
+    heard: list[Event] = []
+
+    def hear(event: Event) -> None:
+        heard.append(event)
+        if kill_at and isinstance(event, StepTaken) and event.step == kill_at:
+            raise Killed
+
+    session = Session.open(asked, folder, hear)
+    session.loop.schedule = type(session.loop.schedule)(
+        session.loop.schedule.steps,
+        session.loop.schedule.evaluate_every,
+        asked.patience,
+        save_every=3,
+    )
+    session.loop.run()
+    return weights_of(session), heard
+
+
+@pytest.mark.parametrize(
+    ("task", "values"),
+    [
+        ("classification", {"method": "full", "dropout": 0.1}),
+        ("classification", {"method": "lora", "precision": "bf16"}),
+        ("instruction", {"method": "lora"}),
+        ("instruction", {"method": "full", "optimizer": "muon"}),
+        ("span", {"method": "full", "dropout": 0.1}),
+        ("embedding", {"method": "lora"}),
+        ("reranking", {"method": "full"}),
+    ],
+    ids=["full with dropout", "lora in bf16", "instructions", "muon", "span", "pairs", "ranks"],
+)
+def test_a_killed_run_resumes_to_the_same_weights_to_the_last_bit(
+    task: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    asked = recipe(tmp_path, task, **values)
+    whole, _ = run(asked, tmp_path / "whole")
+    for kill_at in (1, 4, 9):
+        folder = tmp_path / f"killed{kill_at}"
+        with pytest.raises(Killed):
+            run(asked, folder, kill_at)
+        resumed, heard = run(asked, folder)
+        assert heard[0].step <= kill_at + 1  # from the last checkpoint, not beyond it
+        assert resumed.keys() == whole.keys()
+        for name in whole:
+            assert torch.equal(resumed[name], whole[name]), (kill_at, name)
+
+
+@pytest.mark.parametrize("task", ["classification", "instruction"])
+def test_how_a_step_is_divided_changes_nothing(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers differ in length, so an average of averages would give another loss."""
+    asked = recipe(tmp_path, task, method="full", held_out=0.0)
+    losses = {}
+    for cap in (1, 60, 100_000):
+        monkeypatch.setattr("moli.training.setup.settle._max_tokens", lambda *_, cap=cap: cap)
+        _, heard = run(asked, tmp_path / str(cap))
+        losses[cap] = [each.loss for each in heard if isinstance(each, StepTaken)]
+    assert len(losses[1]) == 16
+    assert losses[1] == pytest.approx(losses[100_000], rel=1e-5)
+    assert losses[60] == pytest.approx(losses[100_000], rel=1e-5)
+
+
+def test_the_loss_is_the_mean_over_supervised_tokens_as_transformers_computes_it(
+    tmp_path: Path,
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    asked = recipe(tmp_path, "instruction", method="full", held_out=0.0, batch=30, epochs=1)
+    (first,) = [e for e in run(asked, tmp_path / "run")[1] if isinstance(e, StepTaken)]
+    model = AutoModelForCausalLM.from_pretrained(asked.base).eval()
+    tokenizer = AutoTokenizer.from_pretrained(asked.base)
+    nats = tokens = 0.0
+
+    for line in (tmp_path / "data.jsonl").read_text().splitlines():
+        turns = json.loads(line)["messages"]
+        asked_text = tokenizer.apply_chat_template(
+            turns[:-1], tokenize=False, add_generation_prompt=True
+        )
+        prompt = tokenizer(asked_text, add_special_tokens=False)["input_ids"]
+        answer = tokenizer(turns[-1]["content"], add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([[*prompt, *answer, tokenizer.eos_token_id]])
+        labels = ids.clone()
+        labels[0, : len(prompt)] = -100
+        with torch.no_grad():
+            nats += float(model(input_ids=ids, labels=labels).loss) * (len(answer) + 1)
+        tokens += len(answer) + 1
+    assert first.supervised == tokens
+    assert first.loss == pytest.approx(nats / tokens, rel=1e-5)
+
+
+def test_patience_ends_a_run_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+    asked = recipe(
+        tmp_path, "classification", method="full", epochs=50, learning_rate=0.05, patience=2
+    )
+    (tmp_path / "run").mkdir()
+    heard: list[Event] = []
+    session = Session.open(asked, tmp_path / "run", heard.append)
+    status = session.loop.run()
+    judged = [each for each in heard if isinstance(each, Evaluated)]
+    assert status == "stopped_early"
+    assert [each.best for each in judged[-2:]] == [False, False]
+    best = [each for each in judged if each.best][-1]
+    assert session.loop.evaluate is not None
+    assert session.loop.evaluate()[0] == pytest.approx(best.metrics, rel=1e-6)
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    (tmp_path / checkpoint.CHECKPOINT).write_bytes(b"not tensors")
+    with pytest.raises(Exception, match="the checkpoint cannot be read") as told:
+        checkpoint.load(tmp_path)
+    assert "start again" in str(told.value)
+
+
+def test_a_checkpoint_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = {"w": torch.ones(3)}
+    checkpoint.save(tmp_path, checkpoint.Progress(step=1), one, {})
+
+    def torn(tensors: Any, path: Path, *_: Any) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint, "save_file", torn)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save(tmp_path, checkpoint.Progress(step=2), {"w": torch.zeros(3)}, {})
+    found = checkpoint.load(tmp_path)
+    assert found is not None
+    assert found[0].step == 1
+    assert torch.equal(found[1]["w"], one["w"])
+
+
+def test_a_finished_run_keeps_its_report_and_no_weights(tmp_path: Path) -> None:
+    asked = recipe(tmp_path)
+    with Workspace.init(tmp_path / "home") as workspace:
+        result = tune(asked, workspace)
+        assert not list(result.folder.glob("*.safetensors"))
+        assert (result.folder / "events.jsonl").is_file()
+        assert workspace.models.get(result.model).manifest.metrics == result.facts["metrics"]
+
+
+def test_the_best_weights_of_a_checkpoint_outlive_better_ones_that_are_lost(tmp_path: Path) -> None:
+    best = [checkpoint.best_of(tmp_path, step) for step in (10, 20, 30)]
+    state = {"w": torch.ones(1)}
+    for path in best[:2]:
+        checkpoint.write(path, state, {})
+    checkpoint.save(tmp_path, TrainingState(step=25, best_step=20), state, {})
+    checkpoint.write(best[2], state, {})
+    assert [path.exists() for path in best] == [False, True, True]
+    found = checkpoint.load(tmp_path)
+    assert found and checkpoint.best_of(tmp_path, found[0].best_step) == best[1]
+    checkpoint.remove(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_diverges_is_stopped_and_told(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    session = Session.open(recipe(tmp_path), folder, lambda _: None)
+    with torch.no_grad():
+        session.loop.weights.masters[0][:] = float("nan")
+    session.loop.weights.copy_to_model()
+    with pytest.raises(ModelError, match=r"gradient of step 1 is not a number.*learning_rate"):
+        session.loop.run()
+
+
+def test_of_many_held_out_examples_some_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are often sorted by class, and the first of them would be of one."""
+    data = write_labelled(tmp_path / "held.jsonl", 200)
+    rows = sorted(data.read_text().splitlines()[30:], key=lambda row: json.loads(row)["label"])
+    data.write_text("".join(f"{each}\n" for each in rows))
+    asked = recipe(tmp_path, held_out=data)
+    monkeypatch.setattr("moli.training.setup.session._EVALUATION_TOKENS", 500)
+    (tmp_path / "run").mkdir()
+    session = Session.open(asked, tmp_path / "run", lambda _: None)
+    drawn = [each for each, _ in session.judged if isinstance(each, Labelled)]
+    assert len(drawn) == session.facts["judged"]
+    assert 15 < len(drawn) < 60
+    assert 0.2 < sum(each.label == "a" for each in drawn) / len(drawn) < 0.8
+    read = sum(sample.size for _, group in session.judged for sample in group)
+    assert 400 < read <= 500
+    metrics = session.loop.evaluate()[0] if session.loop.evaluate else {}
+    assert metrics["accuracy"] >= 0
+
+
+def test_examples_of_which_nothing_is_learnt_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    asking, answer = ({"role": each, "content": " ".join(WORDS)} for each in ("user", "assistant"))
+    rows = [{"messages": [asking, answer]}] * 3
+    data = tmp_path / "data.jsonl"
+    asked = recipe(tmp_path, "instruction", max_length=8)
+    data.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    with pytest.raises(InputError, match=r"nothing in the examples can be learnt.*max_length"):
+        Session.open(asked, tmp_path / "run", lambda _: None)
+
+
+def test_too_few_scored_pairs_to_judge_by_are_told_before_training(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    asked = recipe(tmp_path, "embedding", held_out=0.05)
+    rows = [{"text1": WORDS[n], "text2": WORDS[n + 1], "score": n % 3} for n in range(20)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    with pytest.raises(InputError, match="1 held-out example is too few for spearman"):
+        Session.open(asked, tmp_path / "run", lambda _: None)
+
+
+@pytest.mark.parametrize("changed", ["data", "base", "template"])
+def test_a_run_whose_ground_has_changed_is_not_resumed(tmp_path: Path, changed: str) -> None:
+    template = tmp_path / "template.jinja"
+    template.write_text(
+        "{% for m in messages %}{{ m.role }} {{ m.content }} {{ eos_token }} {% endfor %}"
+        "{% if add_generation_prompt %}assistant {% endif %}"
+    )
+    asked = recipe(tmp_path, "instruction", method="lora", template=template)
+    with pytest.raises(Killed):
+        run(asked, tmp_path / "run", kill_at=4)
+    if changed == "data":
+        write_conversations(tmp_path / "data.jsonl", 31)
+    elif changed == "template":
+        template.write_text(template.read_text().replace("assistant ", "assistant w1 "))
+    else:
+        file = tmp_path / "base" / "model.safetensors"
+        tensors = load_file(file)
+        save_file({name: each * 2 for name, each in tensors.items()}, file, {"format": "pt"})
+    with pytest.raises(InputError, match=f"changed since the run started: {changed}"):
+        run(asked, tmp_path / "run")

@@ -1,0 +1,104 @@
+"""A language model's loss, by whatever way its rows are laid and its attention is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from training import small
+from training.rounds import recipe_of
+
+from moli.training import methods
+from moli.training.checks.proof import prove_packing
+from moli.training.loop.samples import Sample
+from moli.training.setup.session import build
+from moli.training.tasks import make_task
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 44,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "eos_token_id": 3,
+    "bos_token_id": 2,
+}
+
+
+def write_gemma2(folder: Path) -> None:
+    """Its scores are capped before the softmax."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    config = Gemma2Config(
+        **SHAPE, attn_logit_softcapping=0.05, query_pre_attn_scalar=8, sliding_window=64
+    )
+    Gemma2ForCausalLM(config).save_pretrained(folder)
+
+
+def write_gpt_oss(folder: Path) -> None:
+    """Its attention may go to a sink, which is nothing."""
+    from transformers import GptOssConfig, GptOssForCausalLM
+
+    config = GptOssConfig(**SHAPE, num_local_experts=2, num_experts_per_tok=1, sliding_window=64)
+    model = GptOssForCausalLM(config)
+    for name, each in model.named_parameters():
+        if name.endswith("sinks"):
+            torch.nn.init.constant_(each, 2.0)
+    model.save_pretrained(folder)
+
+
+def samples_of(task: Any, data: Path) -> list[Sample]:
+    from moli.training.data import examples_of, read_data
+
+    examples = examples_of(read_data(task.recipe, task.accepts).train)
+    task.prepare(examples)
+    return [each for group in task.samples(examples, training=True) for each in group][:8]
+
+
+@pytest.mark.parametrize("write", [write_gemma2, write_gpt_oss])
+@pytest.mark.parametrize("alike", [False, True], ids=["padded", "of one length"])
+def test_scores_that_torch_cannot_compute_are_the_models_own(
+    tmp_path: Path, write: Any, alike: bool
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = small.write_model(tmp_path / "base", "llama")
+    torch.manual_seed(0)
+    write(Path(base))
+    data = small.write_conversations(tmp_path / "data.jsonl")
+    task = make_task(recipe_of(task="instruction", base=base, data=data, method="full"))
+    samples = samples_of(task, data)
+    if alike:
+        samples = [samples[0]] * 3
+    model = build(task, task.recipe).eval()
+    truth = AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager").eval()
+    wanted = []
+    with torch.inference_mode():
+        found = task.losses(task.forward(model, samples), samples)
+        for each in samples:
+            ids = torch.tensor(each.parts[0][None].astype(np.int64))
+            labels = ids.masked_fill(~torch.tensor(each.target), -100)
+            wanted.append(float(truth(input_ids=ids, labels=labels).loss) * each.supervised)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    assert not prove_packing(task, model, samples).holds
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("method", ["full", "lora", "adapter"])
+def test_only_what_is_learnt_reaches_the_head(tmp_path: Path, method: str, packed: bool) -> None:
+    base = small.write_model(tmp_path / "base", "llama")
+    data = small.write_conversations(tmp_path / "data.jsonl")
+    task = make_task(recipe_of(task="instruction", base=base, data=data, method=method, rank=4))
+    samples = samples_of(task, data)
+    model: Any = methods.apply(task.build(torch.float32), task.recipe).eval()
+    with torch.inference_mode():
+        outputs = task.forward(model, samples, packed=packed)
+    assert len(outputs.states) == sum(each.supervised for each in samples)
+    assert outputs.states.shape[1] == 32  # states, which are no logits yet
