@@ -196,7 +196,7 @@ def test_what_is_found_is_said(classified: tuple[Path, Preflight]) -> None:
         "held-out examples have labels that are not in the training data: c",
     ):
         assert any(part in each and said[each] == "warning" for each in said), part
-    assert said["1 example is there more than once"] == "note"
+    assert said["1 example is duplicated"] == "note"
     assert found.labels == {"a": 60, "b": 63}
     assert found.packing is not None
     assert found.packing.holds
