@@ -253,9 +253,10 @@ def _shipped() -> str:
 
 
 def _main_metric(metrics: Mapping[str, float]) -> str:
-    """The first metric that is not the loss, else the loss."""
-    names = sorted(metrics, key=lambda name: name == "loss")
-    return f"{names[0]} {metrics[names[0]]:.4g}" if names else ""
+    from moli.metrics.main import main_metric
+
+    name = main_metric(metrics)
+    return f"{name} {metrics[name]:.4g}" if metrics else ""
 
 
 def _size(model: StoredModel) -> str:

@@ -25,6 +25,11 @@ def read_beside(folder: str, name: str) -> Any:
     return read_json(Path(found)) if found else None
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file that people can read as well."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
 def read_json(path: Path) -> Any:
     """A JSON file in a model's folder; None if there is none.
 

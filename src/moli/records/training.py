@@ -76,5 +76,10 @@ class RunEnded:
     step: int
     result: Mapping[str, Any]
 
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to resume."""
+        return self.status in ("finished", "stopped_early")
+
 
 Event = RunStarted | StepTaken | Evaluated | RunEnded

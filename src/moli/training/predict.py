@@ -22,6 +22,7 @@ from moli.metrics.classification import (
     classification_report,
     confusion_matrix,
 )
+from moli.metrics.main import main_metric
 from moli.metrics.statistics import Interval, bootstrap_interval, wilson_interval
 from moli.records.errors import InputError
 from moli.records.examples import Example, Labelled, LabelledImage, Malformed
@@ -173,7 +174,7 @@ def evaluate_on(trained: Trained, path: Path, *, hear: Hear | None = None) -> Ev
     seconds = time.perf_counter() - begun
     answers, answered = combined(task, outcome, examples)
     metrics = {"loss": outcome.loss, **task.metrics(answers, answered)}
-    metric = task.metric if task.metric in metrics else [*metrics][1]
+    metric = task.metric if task.metric in metrics else main_metric(metrics)
     tokens = sum(each.size for group in groups for each in group)
     report, confusion = _classes(trained, answers, answered)
     return Evaluation(

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moli.models.beside import write_json
 from moli.records.errors import InputError, MoliError, NotFoundError
 from moli.records.training import Event, RunEnded, RunStarted
 from moli.training.listeners.curves import FILE as EVENTS
@@ -85,7 +86,7 @@ def begin(recipe: Recipe, workspace: Workspace) -> Path:
     if recipe.base and Path(recipe.base).is_dir():
         paths["base"] = str(Path(recipe.base).absolute())
     absolute = recipe.model_copy(update=paths)
-    _write_json(folder / ASKED, absolute.model_dump(mode="json"))
+    write_json(folder / ASKED, absolute.model_dump(mode="json"))
     return folder
 
 
@@ -141,7 +142,7 @@ def _run(
 def _is_complete(folder: Path) -> bool:
     events = read_events(folder)
     last = events[-1] if events else None
-    return isinstance(last, RunEnded) and last.status in ("finished", "stopped_early")
+    return isinstance(last, RunEnded) and last.complete
 
 
 def _told(recipe: Recipe, hear: Sequence[Hear]) -> Hear:
@@ -170,13 +171,9 @@ def _estimate(session: Session, folder: Path, *, rehearse: bool) -> dict[str, An
             return None
         with restored_after(session.loop):
             found = asdict(rehearsed(session))
-        _write_json(path, found)
+        write_json(path, found)
     kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return kept
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def check_unchanged(folder: Path, hashes: Mapping[str, str]) -> None:
@@ -190,7 +187,7 @@ def check_unchanged(folder: Path, hashes: Mapping[str, str]) -> None:
     """
     path = folder / HASHES
     if not path.exists():
-        _write_json(path, hashes)
+        write_json(path, hashes)
     before = json.loads(path.read_text(encoding="utf-8"))
     if changed := [name for name in hashes if hashes[name] != before.get(name)]:
         raise InputError(

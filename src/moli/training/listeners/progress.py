@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from moli.metrics.main import main_metric
 from moli.records.training import Evaluated, Event, RunEnded, RunStarted, StepTaken
 from moli.training.listeners.figures import ExponentialMean, Pace, duration, figure
 
@@ -143,7 +144,7 @@ class _State:
             self._mean.add(event.loss)
         elif isinstance(event, Evaluated):
             self._evaluating += event.seconds
-            name = next((each for each in event.metrics if each != "loss"), "loss")
+            name = main_metric(event.metrics)
             shown = "held-out loss" if name == "loss" else _clean(name)
             self._judged = f"{shown} {figure(event.metrics[name])}" if event.metrics else ""
 

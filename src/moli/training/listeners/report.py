@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from moli.metrics.main import main_metric
 from moli.records.training import Evaluated, Event, RunEnded, RunStarted, StepTaken
 from moli.training.listeners.charts import Panel, panels_of, png, svg
 from moli.training.listeners.curves import read_events
@@ -187,7 +188,7 @@ def _figures(run: _Run) -> str:
     }
     if run.best:
         where = f"at step {run.best.step:,}"
-        names = [*(name for name in run.best.metrics if name != "loss"), "loss"][:2]
+        names = dict.fromkeys((main_metric(run.best.metrics), "loss"))
         shown |= {
             f"Best {'held-out loss' if name == 'loss' else name}, {where}": figure(
                 run.best.metrics[name]

@@ -17,9 +17,9 @@ import torch
 from torch import distributed
 
 from moli.records.errors import InputError, MoliError
-from moli.training.loop.loop import Alone, World
 from moli.training.loop.optim import MasterWeights
 from moli.training.loop.samples import MicroBatch, Step
+from moli.training.loop.world import Alone, World
 
 T = TypeVar("T")
 
@@ -68,6 +68,9 @@ class Processes:
             raise told[0]
         result: T = told[0]
         return result
+
+    def wait(self) -> None:
+        distributed.barrier(group=self._talk)
 
     def reseed(self, seed: int, step: int) -> None:
         drawn = np.random.SeedSequence((seed, step, self.rank)).generate_state(1, np.uint64)

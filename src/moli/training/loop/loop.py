@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal
 
 import torch
 
@@ -21,87 +21,17 @@ from moli.training.loop.checkpoint import TrainingState
 from moli.training.loop.optim import MasterWeights, Optimizers, learning_rate_factor
 from moli.training.loop.samples import (
     Batching,
-    MicroBatch,
     Sample,
     Step,
     plan_epoch,
     steps_in_epoch,
 )
 from moli.training.loop.stepping import StepLoss
+from moli.training.loop.world import Alone, World
 
-T = TypeVar("T")
 _CLIP = 1.0
 Status = Literal["finished", "stopped_early", "interrupted"]
 Evaluate = Callable[[], tuple[dict[str, float], float]]
-
-
-class World(Protocol):
-    """The processes that train together."""
-
-    rank: int
-    size: int
-
-    def micro_batches(self, step: Step, *, divisible: bool) -> list[tuple[MicroBatch, float]]:
-        """This process's parts of a step, each with its weight; as many as every other has."""
-        ...
-
-    def sum(self, value: float) -> float:
-        """The sum of a number over all processes."""
-        ...
-
-    def on_rank_zero(self, call: Callable[[], T]) -> T:
-        """What a call returns in the first process, sent to all; so is a Moli error."""
-        ...
-
-    def reseed(self, seed: int, step: int) -> None:
-        """Have each process draw other numbers, but the same ones whenever it takes this step."""
-        ...
-
-    def shard(self, loss: torch.nn.Module, dtype: torch.dtype) -> MasterWeights:
-        """Shard the module's `model` over the processes; returns what is trained of it."""
-        ...
-
-    def unsharded(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:
-        """Call what runs the module's model by another way than the module."""
-        ...
-
-    def gather_state(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """A state with each tensor whole, wherever its parts are; only the first process has it."""
-        ...
-
-    def gather_model(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
-        """Make the first process's model whole again; no process can train it any more."""
-        ...
-
-
-class Alone:
-    """A single process."""
-
-    rank, size = 0, 1
-
-    def micro_batches(self, step: Step, *, divisible: bool) -> list[tuple[MicroBatch, float]]:  # noqa: ARG002
-        return [(micro, 1.0) for micro in step]
-
-    def sum(self, value: float) -> float:
-        return value
-
-    def on_rank_zero(self, call: Callable[[], T]) -> T:
-        return call()
-
-    def reseed(self, seed: int, step: int) -> None:
-        """Its one generator runs on, and a checkpoint has its state."""
-
-    def shard(self, loss: torch.nn.Module, dtype: torch.dtype) -> MasterWeights:
-        return MasterWeights(loss.get_submodule("model"), dtype)
-
-    def unsharded(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:  # noqa: ARG002
-        return call()
-
-    def gather_state(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return state
-
-    def gather_model(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
-        """It is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +170,7 @@ class Loop:
     def _best(self) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
 
-        self.world.on_rank_zero(lambda: None)  # which has written it by then
+        self.world.wait()  # for the first one, which writes it
         return load_file(checkpoint.best_of(self.folder, self.progress.best_step))
 
     def _saving_is_due(self, seconds: float) -> bool:
@@ -256,15 +186,12 @@ class Loop:
         if self.world.rank == 0:
             checkpoint.save(self.folder, self.progress, weights, optimizer)
 
-    def resume(self) -> bool:
-        """Continue from the folder's checkpoint; returns whether there was one."""
-        found = checkpoint.load(self.folder)
-        if found is None:
-            return False
-        self.progress, weights, optimizer = found
-        self.weights.load(weights)
-        self.optimizers.load(optimizer)
-        return True
+    def resume(self) -> None:
+        """Continue from the folder's checkpoint, if there is one."""
+        if found := checkpoint.load(self.folder):
+            self.progress, weights, optimizer = found
+            self.weights.load(weights)
+            self.optimizers.load(optimizer)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from moli.models.beside import write_json
 from moli.records.errors import InputError
 
 # The last layer of a feed-forward block, by the end of its name, in the families there are.
@@ -85,7 +86,7 @@ def save_bottlenecks(model: torch.nn.Module, folder: Path, size: int) -> None:
     }
     save_file(trained, folder / WEIGHTS)
     config = {"peft_type": "BOTTLENECK", "r": size}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+    write_json(folder / CONFIG, config)
 
 
 def load_bottlenecks(model: torch.nn.Module, folder: Path) -> torch.nn.Module:

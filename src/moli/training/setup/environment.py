@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from moli.models.beside import write_json
 from moli.models.probe import Machine
 from moli.training.recipe import Recipe
 
@@ -24,7 +24,7 @@ def write(folder: Path, recipe: Recipe, machine: Machine) -> None:
     values = recipe.model_dump(mode="json")
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     (folder / RECIPE).write_text(text, encoding="utf-8")
-    (folder / ENVIRONMENT).write_text(json.dumps(describe(machine), indent=2), encoding="utf-8")
+    write_json(folder / ENVIRONMENT, describe(machine))
 
 
 def describe(machine: Machine) -> dict[str, Any]:

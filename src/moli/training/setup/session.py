@@ -25,10 +25,11 @@ from moli.training import inference, methods
 from moli.training.checks.proof import Proof, prove_packing
 from moli.training.data import Data, examples_of, read_data
 from moli.training.kernels.dropout import replace_dropout
-from moli.training.loop.loop import Alone, Loop, Schedule, World
+from moli.training.loop.loop import Loop, Schedule
 from moli.training.loop.optim import Optimizers, count
 from moli.training.loop.samples import Batching, Sample, steps_in_epoch
 from moli.training.loop.stepping import StepLoss
+from moli.training.loop.world import Alone, World
 from moli.training.methods import lora
 from moli.training.recipe import Recipe
 from moli.training.run import SETTLED, check_unchanged

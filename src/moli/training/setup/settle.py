@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from moli.models.beside import write_json
 from moli.models.probe import Machine
 from moli.training.recipe import Recipe
 from moli.training.tasks import TASKS
@@ -67,7 +68,7 @@ def _max_tokens(machine: Machine) -> int:
 def write(path: Path, settled: Settled) -> None:
     """Save a run's decisions for when it is resumed."""
     values = {**dataclasses.asdict(settled), "recipe": settled.recipe.model_dump(mode="json")}
-    path.write_text(json.dumps(values, indent=2), encoding="utf-8")
+    write_json(path, values)
 
 
 def read(path: Path) -> Settled:

@@ -34,7 +34,7 @@ class Classification(ClassTask, TransformerTask):
     text_column = "text"
 
     @property
-    def question_formats(self) -> Mapping[str, Mapping[str, Any]]:  # type: ignore[override]
+    def question_formats(self) -> Mapping[str, Mapping[str, Any]]:
         return {"labelled": {"label": self.labels[0]}}
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
@@ -66,8 +66,8 @@ class Classification(ClassTask, TransformerTask):
         self.pooling = "own"
         super().load_state(folder)
 
-    def restored(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        return self._headed(super().restored(folder, dtype))
+    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        return self._headed(super().restore(folder, dtype))
 
     def _headed(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model without the layer for its first token, where that is not used."""

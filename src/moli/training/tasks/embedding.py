@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from moli.metrics.correlation import pearson, spearman
 from moli.metrics.ranking import recall, reciprocal_rank
+from moli.models.beside import write_json
 from moli.models.text import Cutter, folder_of
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored, Text
@@ -73,7 +74,7 @@ class Embedding(PairTask):
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         self.pooling = pooling_of(str(folder)) or "mean"
-        return self.restored(folder, dtype)
+        return super().restore(folder, dtype)
 
     @cached_property
     def pooling(self) -> str:
@@ -116,11 +117,6 @@ class Embedding(PairTask):
         return positive.new_zeros(len(samples)).index_add(
             0, torch.from_numpy(owner).to(positive.device), positive
         )
-
-    def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
-        """For each sample the vectors of its parts, [parts, hidden]."""
-        sizes = [len(each.parts) for each in samples]
-        return [each.numpy() for each in torch.split(outputs.cpu(), sizes)]
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         scored = [each for each in examples if isinstance(each, Scored)]
@@ -171,7 +167,7 @@ class Embedding(PairTask):
             ("1_Pooling/config.json", modes),
             ("sentence_bert_config.json", limits),
         ):
-            (folder / name).write_text(json.dumps(value, indent=2), encoding="utf-8")
+            write_json(folder / name, value)
 
 
 def info_nce(
@@ -267,5 +263,4 @@ def _widen(folder: Path) -> None:
     if any(each.dtype == torch.bfloat16 for each in tensors.values()):
         save_file({name: each.float() for name, each in tensors.items()}, path, {"format": "pt"})
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        text = json.dumps(config | {"dtype": "float32"}, indent=2)
-        (folder / "config.json").write_text(text, encoding="utf-8")
+        write_json(folder / "config.json", config | {"dtype": "float32"})

@@ -48,11 +48,11 @@ class ImageClassification(ClassTask):
     normalised = True  # by the images of a step; known when the model is built
 
     @property
-    def question_formats(self) -> Mapping[str, Mapping[str, Any]]:  # type: ignore[override]
+    def question_formats(self) -> Mapping[str, Mapping[str, Any]]:
         return {"image": {"label": self.labels[0]}}
 
     @property
-    def divisible(self) -> bool:  # type: ignore[override]
+    def divisible(self) -> bool:
         """Batch normalisation looks at all images of a step (Ioffe & Szegedy 2015)."""
         return not self.normalised
 

@@ -134,11 +134,6 @@ class Reranking(PairTask):
         wanted = torch.tensor([each.target.score for each in samples], device=outputs.device)
         return binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
 
-    def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
-        """For each sample the scores of its pairs."""
-        sizes = [len(each.parts) for each in samples]
-        return [each.numpy() for each in torch.split(outputs.cpu(), sizes)]
-
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         wanted = [each.score for each in examples if isinstance(each, Scored)]
         if wanted:

@@ -105,12 +105,9 @@ class Seq2Seq(TransformerTask):
         return self._ready(model.to(dtype))
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        from transformers import AutoTokenizer
-
         settings = read_json(folder / "generation_config.json") or {}
         self.room = int(settings.get("max_new_tokens") or 0)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        return self._ready(self.restored(folder, dtype))
+        return self._ready(super().restore(folder, dtype))
 
     def _ready(self, model: torch.nn.Module) -> torch.nn.Module:
         inner = plain(model)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
+
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored
+from moli.training.loop.samples import Sample
 from moli.training.tasks.base.transformer import TransformerTask
 
 
@@ -25,16 +28,21 @@ class PairTask(TransformerTask):
     learnt: type[Example] | None = None
 
     @property
-    def metric(self) -> str:  # type: ignore[override]
+    def metric(self) -> str:
         return "spearman" if self.learnt is Scored else "mrr_at_10"
 
     @property
-    def least_judged(self) -> int:  # type: ignore[override]
+    def least_judged(self) -> int:
         return 2 if self.learnt is Scored else 1
 
     def prepare(self, examples: Sequence[Example]) -> None:
         self.learnt = type(examples[0])
         self.see(examples)
+
+    def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
+        """For each sample the rows of its parts: vectors, or scores."""
+        sizes = [len(each.parts) for each in samples]
+        return [each.numpy() for each in torch.split(outputs.cpu(), sizes)]
 
     def scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
         """Of matches; a correlation is not a mean of anything."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from moli.models.beside import write_json
 from moli.records.errors import InputError, ModelError
 
 Pixels = NDArray[np.uint8]  # [channels, height, width]
@@ -83,7 +83,7 @@ class ImageProcessor:
             "image_mean": list(self.mean) * (1 if len(self.mean) > 1 else self.channels),
             "image_std": list(self.std) * (1 if len(self.std) > 1 else self.channels),
         }
-        path.write_text(json.dumps(dict(settings), indent=2), encoding="utf-8")
+        write_json(path, dict(settings))
 
     def pixels(self, path: Path) -> Pixels:
         """A file's image in the model's size and colours.

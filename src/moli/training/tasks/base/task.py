@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from moli.models.beside import read_json
+from moli.models.beside import read_json, write_json
 from moli.models.hashes import ModelHashes
 from moli.records.examples import Example
 from moli.training.loop.samples import Sample
@@ -43,17 +42,30 @@ class Task(ABC):
     """
 
     accepts: ClassVar[tuple[type, ...]]
-    metric: ClassVar[str] = "loss"
-    least_judged: ClassVar[int] = 1
     unit: ClassVar[str] = "examples"
     packs: ClassVar[bool] = True
-    divisible: ClassVar[bool] = True
     state_fields: ClassVar[tuple[str, ...]] = ()
-    question_formats: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     text_column: ClassVar[str] = ""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+
+    # Attributes or properties, as a task needs.
+    @property
+    def metric(self) -> str:
+        return "loss"
+
+    @property
+    def least_judged(self) -> int:
+        return 1
+
+    @property
+    def divisible(self) -> bool:
+        return True
+
+    @property
+    def question_formats(self) -> Mapping[str, Mapping[str, Any]]:
+        return {}
 
     @property
     def new(self) -> bool:
@@ -153,8 +165,7 @@ class Task(ABC):
         """
         if self.state_fields:
             learnt = {name: getattr(self, name) for name in self.state_fields}
-            text = json.dumps(learnt, ensure_ascii=False, indent=2)
-            (folder / _LEARNT).write_text(text, encoding="utf-8")
+            write_json(folder / _LEARNT, learnt)
 
     def load_state(self, folder: Path) -> None:
         """Read again what was learnt."""

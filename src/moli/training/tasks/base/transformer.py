@@ -57,15 +57,11 @@ class TransformerTask(Task):
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         return self.pretrained(dtype)
 
-    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        return self.restored(folder, dtype)
-
     def pretrained(self, dtype: torch.dtype, **options: Any) -> torch.nn.Module:
         """The base model in `dtype`, new heads from torch's generator."""
         return load(self.kind, self.recipe, folder_of(self.recipe.base), dtype, options)
 
-    def restored(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        """The model that was saved in a folder: a whole one, or an adapter in its base."""
+    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         self.load_state(folder)
         self.tokenizer = load_tokenizer(str(folder))
         method = methods.method_in(folder)
