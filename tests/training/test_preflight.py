@@ -16,10 +16,11 @@ from moli.cli.output import print_json
 from moli.cli.preflight import show
 from moli.records.examples import Conversation, Example, Labelled, Located, Pair
 from moli.records.messages import Message, Tool, ToolCall
+from moli.training.checks.found import Preflight
 from moli.training.checks.inspection import bare, labels_of, lengths_of, repetitions
 from moli.training.checks.servers import AdapterSummary, verdicts
 from moli.training.loop.samples import Sample
-from moli.training.preflight import Preflight, preflight
+from moli.training.preflight import preflight
 from moli.training.recipe import make_recipe
 
 

@@ -2,102 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from moli.records.errors import InputError, MoliError
 from moli.records.examples import Malformed
 from moli.records.training import Event
 from moli.training.checks import masks, servers
-from moli.training.checks.findings import Finding, findings_of, of_malformed
-from moli.training.checks.inspection import Lengths, Repetitions, labels_of, lengths_of, repetitions
+from moli.training.checks.findings import findings_of, of_malformed
+from moli.training.checks.found import Cut, Finding, Preflight, Rows, Supervision
+from moli.training.checks.inspection import labels_of, lengths_of, repetitions
 from moli.training.checks.masks import Masked
 from moli.training.checks.proof import Proof
-from moli.training.checks.servers import Verdict, verdicts
+from moli.training.checks.servers import verdicts
 from moli.training.data import Data, examples_of, read_data
 from moli.training.recipe import Recipe
-from moli.training.setup.rehearsal import Estimate, rehearse
+from moli.training.setup.rehearsal import rehearse
 from moli.training.setup.session import Session
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
 from moli.workspace.datasets import read_dataset
 
 _CONTRACTS, _SHOWN_MASKS = 200, 2
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """An example that is too long, and how many of its tokens are cut off."""
-
-    where: str
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """What becomes of the rows of a data set.
-
-    Attributes:
-        kept: training examples.
-        judged: those of the held-out examples that evaluations in training take.
-        malformed: rows that are not examples.
-        dropped: examples from which nothing is learnt, and why.
-    """
-
-    kept: int = 0
-    held_out: int = 0
-    judged: int = 0
-    malformed: tuple[Malformed, ...] = ()
-    cut: tuple[Cut, ...] = ()
-    dropped: tuple[Malformed, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Supervision:
-    """What is learnt of what is read.
-
-    Attributes:
-        unit: what is counted, such as "tokens" or "examples".
-        learnt, tokens: supervised items, and tokens in all.
-        unended: examples whose last learnt token does not end the answer; None where a task
-            teaches no ends.
-    """
-
-    unit: str
-    learnt: int
-    tokens: int
-    unended: tuple[str, ...] | None = None
-
-    @property
-    def share(self) -> float:
-        """Of the tokens that are supervised; 1 where it is not tokens that are."""
-        return self.learnt / max(self.tokens, 1) if self.unit == "tokens" else 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Preflight:
-    """What was found. What could not be looked at, because of an error, is None or empty."""
-
-    recipe: Mapping[str, Any]
-    findings: tuple[Finding, ...]
-    rows: Rows = field(default_factory=Rows)
-    supervision: Supervision | None = None
-    repetitions: Repetitions = field(default_factory=Repetitions)
-    labels: Mapping[str, int] = field(default_factory=dict)
-    lengths: Lengths | None = None
-    masks: tuple[Masked, ...] = ()
-    packing: Proof | None = None
-    contract: tuple[str, ...] | None = None
-    estimate: Estimate | None = None
-    servers: tuple[Verdict, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether the run can be made."""
-        return not any(each.severity == "error" for each in self.findings)
 
 
 def preflight(recipe: Recipe) -> Preflight:

@@ -5,36 +5,16 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 from moli.records.examples import Located, Malformed
+from moli.training.checks.found import Finding, Preflight, Severity
 from moli.training.checks.inspection import Repetitions, labels_of
 from moli.training.data import Data
 from moli.training.setup.memory import total_memory_mb
 
-if TYPE_CHECKING:
-    from moli.training.preflight import Preflight
-
-Severity = Literal["error", "warning", "note"]
 # Examples of a label below which it is rare, how many times another's are uneven, and the share of
 # examples that may be repetitions before it is more than a note.
 _FEW, _UNEVEN, _MANY = 5, 20, 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something to know before training.
-
-    Attributes:
-        severity: an "error" prevents the run.
-        places: all that it concerns, as `file:line`.
-    """
-
-    severity: Severity
-    what: str
-    fix: str
-    places: tuple[str, ...] = ()
 
 
 def findings_of(found: Preflight, data: Data, *, packs: bool) -> Iterator[Finding]:
