@@ -32,8 +32,7 @@ def main() -> None:
         rows = [{"messages": measure.messages(row)} for row in rows]
     values = RECIPES[args.recipe] | {"base": args.model, "seed": args.seed, "held_out": 0.0}
     with tempfile.TemporaryDirectory() as name:
-        few = taken(values, rows[: measure.WARM_UP * 16], Path(name, "warm-up"))
-        del few
+        taken(values, rows[: measure.WARM_UP * 16], Path(name, "warm-up"))
         gc.collect()
         one, settings = taken(values, rows, Path(name, "run"))
     measure.write(args, "moli", settings, one)

@@ -56,19 +56,11 @@ def texts(path: Path) -> Iterator[str]:
 
 def learnt(some: Iterator[str]) -> Any:
     """A byte-level BPE tokenizer with at most VOCABULARY tokens."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=[PAD, BEGIN, END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(some, trainer)
+    from moli.training.tasks.base.tokenizer import byte_pairs
+
+    tokenizer = byte_pairs(some, VOCABULARY, [PAD, BEGIN, END])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
     fast.chat_template = TEMPLATE
     return fast

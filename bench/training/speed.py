@@ -37,6 +37,7 @@ class Entrant:
     environment: str  # empty: Moli's own
     options: tuple[str, ...]
     examples: int
+    frozen: bool = False  # whether only an adapter is trained
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def comparisons(scale: float) -> dict[str, Comparison]:
             10_620_000,
             (
                 Entrant("Moli, defaults", "moli_speed.py", "", ("classification",), many),
-                Entrant("Moli, LoRA r8", "moli_speed.py", "", ("classification-lora",), many),
+                Entrant("Moli, LoRA r8", "moli_speed.py", "", ("classification-lora",), many, True),
                 Entrant("HF Trainer, best", "peers/trainer.py", "trainer", ("best",), many),
                 Entrant(
                     "HF Trainer, best, LoRA r8",
@@ -66,6 +67,7 @@ def comparisons(scale: float) -> dict[str, Comparison]:
                     "trainer",
                     ("best", "--lora", "8"),
                     many,
+                    frozen=True,
                 ),
                 Entrant("HF Trainer, tutorial", "peers/trainer.py", "trainer", ("tutorial",), few),
             ),
@@ -76,9 +78,9 @@ def comparisons(scale: float) -> dict[str, Comparison]:
             "tokens_per_second",
             134_500_000,
             (
-                Entrant("Moli, defaults", "moli_speed.py", "", ("instruction",), chats),
-                Entrant("TRL, best", "peers/trl_sft.py", "trl_sft", ("best",), chats),
-                Entrant("TRL, defaults", "peers/trl_sft.py", "trl_sft", ("default",), chats),
+                Entrant("Moli, defaults", "moli_speed.py", "", ("instruction",), chats, True),
+                Entrant("TRL, best", "peers/trl_sft.py", "trl_sft", ("best",), chats, True),
+                Entrant("TRL, defaults", "peers/trl_sft.py", "trl_sft", ("default",), chats, True),
             ),
         ),
     }
@@ -122,9 +124,7 @@ def model_of(name: str) -> str:
     if name == "imdb":
         code = "from moli.models.embedding import builtin_folder; print(builtin_folder())"
         return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
-    made = subprocess.check_output([sys.executable, str(HERE / "shapes.py")], text=True)
-    del made
-    return str(WORK / "llama-135m")
+    return subprocess.check_output([sys.executable, str(HERE / "shapes.py")], text=True).strip()
 
 
 def compare(name: str, comparison: Comparison, rounds: int) -> None:
@@ -139,16 +139,20 @@ def compare(name: str, comparison: Comparison, rounds: int) -> None:
             speed = results[entrant.name][-1][comparison.unit]
             print(f"{entrant.name}: {speed}", file=sys.stderr, flush=True)
     print(f"\n{comparison.title}. Median of {rounds} rounds, each on rows of its own.\n")
-    print("| system | rate | tokens/s | against it, Moli's | of the limit | peak MB |")
+    print("| system | rate | tokens/s | Moli's speed-up | of the limit | peak MB |")
     print("|---|---|---|---|---|---|")
     ours = results[comparison.entrants[0].name]
     for entrant in comparison.entrants:
-        print(row(entrant.name, results[entrant.name], ours, comparison, limits))
+        print(row(entrant, results[entrant.name], ours, comparison, limits))
     print(f"\nMatrix products in {precision}: {statistics.median(limits):.0f} GFLOP/s.")
 
 
 def row(
-    name: str, all_of: list[Result], ours: list[Result], comparison: Comparison, limits: list[float]
+    entrant: Entrant,
+    all_of: list[Result],
+    ours: list[Result],
+    comparison: Comparison,
+    limits: list[float],
 ) -> str:
     """One line; ratios are of runs in the same round."""
     rate = statistics.median(each[comparison.unit] for each in all_of)
@@ -156,10 +160,10 @@ def row(
     pairs = zip(ours, all_of, strict=True)
     ratio = statistics.median(our[comparison.unit] / one[comparison.unit] for our, one in pairs)
     # Forwards, and backwards to the inputs; frozen weights have no third product.
-    products = 4 if "LoRA" in name or comparison.unit == "tokens_per_second" else 6
+    products = 4 if entrant.frozen else 6
     share = tokens * products * comparison.parameters / 1e9 / statistics.median(limits)
     peak = max(each["peak_mb"] for each in all_of)
-    return f"| {name} | {rate:.2f} | {tokens:.0f} | {ratio:.2f}x | {share:.0%} | {peak} |"
+    return f"| {entrant.name} | {rate:.2f} | {tokens:.0f} | {ratio:.2f}x | {share:.0%} | {peak} |"
 
 
 def main() -> None:
