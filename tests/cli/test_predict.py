@@ -10,6 +10,8 @@ import pytest
 from training import small
 from training.kept import keep
 
+from moli.training import predict as predicting
+
 Moli = Callable[..., Any]
 pytestmark = pytest.mark.slow
 
@@ -24,7 +26,9 @@ def texts(home: Path) -> list[str]:
     return [each["text"] for each in rows[:5]]
 
 
-def test_rows_are_answered_in_order(moli: Moli, home: Path, texts: list[str]) -> None:
+def test_rows_are_answered_in_order(
+    moli: Moli, home: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One test, as each would train a model of its own."""
     path = home / "new.txt"
     path.write_text("\n".join(texts) + "\n")
@@ -72,6 +76,24 @@ def test_rows_are_answered_in_order(moli: Moli, home: Path, texts: list[str]) ->
     ran = moli("predict", "sorter", "some.jsonl")
     assert ran.code == 3
     assert len(ran.out.splitlines()) == 1 and "some.jsonl:2: not JSON" in ran.err
+
+    # Answered in blocks the answers are the same, and Ctrl-C keeps those that there are.
+    monkeypatch.setattr("moli.cli.predict._BLOCKS", (2, 2))
+    assert moli("predict", "sorter", path, "--json").json["answers"] == told
+    answer, asked = predicting.predict, []
+
+    def interrupted(*given: Any, **options: Any) -> Any:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(given)
+        return answer(*given, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(predicting, "predict", interrupted)
+        ran = moli("predict", "sorter", path, "--out", "some.jsonl")
+    assert ran.code == 130 and "3 rows are not answered" in ran.err
+    written = [json.loads(line) for line in (home / "some.jsonl").read_text().splitlines()]
+    assert written == told[:2]
 
     # What cannot be done is told.
     assert moli("predict", "sorter").code == 2

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from moli.workspace import Workspace
     from moli.workspace.filter import Filter
 
+INTERRUPTED = 130  # what a shell gives for a program that Ctrl-C has stopped
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+from moli.cli.output import (
+    INTERRUPTED,
+    JsonOption,
+    WorkspaceOption,
+    console,
+    open_workspace,
+    print_json,
+)
 from moli.records.errors import MoliError, WorkspaceError
 
 if TYPE_CHECKING:
@@ -21,6 +29,8 @@ if TYPE_CHECKING:
     from moli.training.trained import Trained
     from moli.training.writing import Writer
 
+# Rows that are answered together, and lost together when interrupted: a language model's, others.
+_BLOCKS = 128, 2048
 _SHOWN = 100  # characters of a text, on a terminal
 _ENDED = "finish_reason"  # told of what a language model wrote
 
@@ -56,7 +66,8 @@ def predict(
     continuation of a text, always with the most likely token.
 
     Rows keep their other columns; one named like an answer, such as label, becomes given_label.
-    A row that cannot be read is reported and skipped; the exit code is then 3.
+    A row that cannot be read is reported and skipped; the exit code is then 3. Ctrl-C ends with the
+    rows answered so far, and exit code 130.
 
     Example: moli predict support tickets.csv --out answered.jsonl
     """
@@ -82,7 +93,7 @@ def predict(
         told_all, last = _answered(trained, examples, max_tokens, quiet=as_json)
     rows = [
         {"where": row.where, **_given(row.values, told), **told}
-        for row, told in zip(read.rows, told_all, strict=True)
+        for row, told in zip(read.rows, told_all, strict=False)  # when interrupted, the first ones
     ]
     if out:
         _write(out, rows)
@@ -92,9 +103,12 @@ def predict(
     else:
         if not out:
             terminal = console()
-            for example, told in zip(examples, told_all, strict=True):
+            for example, told in zip(examples, told_all, strict=False):
                 terminal.print(f"{_words(told)}\t{_short(example)}")
         _print_end(len(rows), last, read.malformed)
+    if len(rows) < len(examples):
+        typer.echo(f"Interrupted: {len(examples) - len(rows):,} rows are not answered.", err=True)
+        raise typer.Exit(INTERRUPTED)
     if read.malformed:
         raise typer.Exit(3)
 
@@ -108,19 +122,28 @@ def _print_end(count: int, last: Progress, malformed: Sequence[Malformed]) -> No
 def _answered(
     trained: Trained | Writer, examples: Sequence[Example], max_tokens: int, *, quiet: bool
 ) -> tuple[list[dict[str, Any]], Progress]:
-    """What a model answers, and how far it was when it had done so."""
+    """What a model answers, block by block until it is interrupted, and how far it got."""
     from moli.training import predict as answering
     from moli.training.inference import Progress
+    from moli.training.tasks import GENERATIVE
 
-    last = [Progress(0.0, 0, 0.0)]
-    with progress("Answering", quiet=quiet) as show:
+    size = _BLOCKS[trained.task.recipe.task not in GENERATIVE]
+    told: list[dict[str, Any]] = []
+    begun, last = time.perf_counter(), Progress(0.0, 0, 0.0)
+    with progress("Answering", quiet=quiet) as show, suppress(KeyboardInterrupt):
+        for first in range(0, len(examples), size):
+            block, before = examples[first : first + size], last.tokens
 
-        def hear(now: Progress) -> None:
-            last[0] = now
-            show(now)
+            def hear(
+                now: Progress, done: int = first, more: int = len(block), before: int = before
+            ) -> None:
+                nonlocal last
+                share = (done + now.share * more) / len(examples)
+                last = Progress(share, before + now.tokens, time.perf_counter() - begun)
+                show(last)
 
-        told = answering.predict(trained, examples, max_tokens=max_tokens, hear=hear)
-    return told, last[0]
+            told += answering.predict(trained, block, max_tokens=max_tokens, hear=hear)
+    return told, last
 
 
 @contextmanager

@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, pairs, print_json
+from moli.cli.output import (
+    INTERRUPTED,
+    JsonOption,
+    WorkspaceOption,
+    console,
+    open_workspace,
+    pairs,
+    print_json,
+)
 from moli.records.errors import InputError
 
 if TYPE_CHECKING:
     from moli.training.recipe import Recipe
     from moli.training.run import Result
     from moli.workspace import Workspace
-
-INTERRUPTED = 130  # what a shell gives for a program that Ctrl-C has stopped
 
 
 def tune(
