@@ -9,7 +9,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +21,13 @@ from moli.training.listeners.curves import FILE as EVENTS
 from moli.training.listeners.curves import read_events
 from moli.training.loop.checkpoint import remove
 from moli.training.recipe import Recipe, make_recipe
+from moli.training.run_folder import ASKED, ESTIMATE
 from moli.workspace import Workspace
 
 if TYPE_CHECKING:
     from moli.training.setup.session import Session
 
 Hear = Callable[[Event], None]
-ASKED, SETTLED, ESTIMATE = "asked.json", "settled.json", "estimate.json"
-HASHES = "hashes.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,24 +173,3 @@ def _estimate(session: Session, folder: Path, *, rehearse: bool) -> dict[str, An
         write_json(path, found)
     kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return kept
-
-
-def check_unchanged(folder: Path, hashes: Mapping[str, str]) -> None:
-    """Refuse to resume a run whose data, base or template has changed.
-
-    Args:
-        hashes: of each, by its name; written down when the run starts.
-
-    Raises:
-        InputError: they differ.
-    """
-    path = folder / HASHES
-    if not path.exists():
-        write_json(path, hashes)
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if changed := [name for name in hashes if hashes[name] != before.get(name)]:
-        raise InputError(
-            f"changed since the run started: {', '.join(changed)}",
-            where=str(folder),
-            fix="Restore it, or start a new run.",
-        )

@@ -32,7 +32,7 @@ from moli.training.loop.stepping import StepLoss
 from moli.training.loop.world import Alone, World
 from moli.training.methods import lora
 from moli.training.recipe import Recipe
-from moli.training.run import SETTLED, check_unchanged
+from moli.training.run_folder import SETTLED, check_unchanged
 from moli.training.setup import autotune, environment
 from moli.training.setup.memory import peak_memory_mb
 from moli.training.setup.settle import Settled, read, settle, write
@@ -191,8 +191,12 @@ def _settled(recipe: Recipe, folder: Path) -> Settled:
 def _hashes(task: Task, data: Data) -> dict[str, str]:
     """What a run learns from, by its content; of a base that it makes itself, nothing yet."""
     base = ModelHashes("", "", "", ()) if task.new else task.hashes()
-    named = {"data": data.digest, "base": base.base, "tokenizer": base.tokenizer}
-    return named | {"template": base.template}
+    return {
+        "data": data.digest,
+        "base": base.base,
+        "tokenizer": base.tokenizer,
+        "template": base.template,
+    }
 
 
 def _tried(settled: Settled, loop: Loop) -> Settled:
@@ -226,9 +230,9 @@ def _judged(
         InputError: there are too few for the task's metric.
     """
     pairs = [pair for pair in zip(examples, groups, strict=True) if pair[1]]
-    if 0 < len(pairs) < task.least_judged:
+    if len(pairs) == 1 < task.least_judged:
         raise InputError(
-            f"{len(pairs)} held-out example is too few for {task.metric}",
+            f"1 held-out example is too few for {task.metric}",
             where=str(task.recipe.held_out),
             fix="Hold out more, as held_out: 0.2, or none, as held_out: 0.",
         )
