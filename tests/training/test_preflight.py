@@ -172,8 +172,8 @@ def test_every_row_is_accounted_for(classified: tuple[Path, Preflight]) -> None:
     assert rows.kept + len(rows.malformed) + len(rows.dropped) == 125
     assert [each.where for each in rows.malformed] == [f"{path}:125"]
     assert [(each.where, each.tokens) for each in rows.cut] == [(f"{path}:124", 30)]
-    assert [each.where for each in rows.dropped] == [f"{path}:11"]
-    assert f"{judged}:1" in rows.dropped[0].what
+    assert [each.where for each in rows.dropped] == [f"{path}:11 = {judged}:1"]
+    assert rows.dropped[0].what == "also held out"
     repeated = found.repetitions
     assert repeated.exact == ((f"{path}:1", f"{path}:121"),)
     assert repeated.near == ((f"{path}:2", f"{path}:122"),)

@@ -339,7 +339,7 @@ def test_a_beginning_that_several_have_is_an_error(
     added = store.add(adapter, manifest_of(), "support")
     double = added.hash[:10] + ("0" if added.hash[10] != "0" else "1") + added.hash[11:]
     (added.folder.parent / double).mkdir()
-    with pytest.raises(InputError, match=r"may be .* or .*Give more characters"):
+    with pytest.raises(InputError, match=r"is ambiguous: .* or .*Give more characters"):
         store.get(added.hash[:10])
     # The alias never pointed at the other, so with it the beginning is enough.
     assert store.get(f"support@{added.hash[:10]}").hash == added.hash

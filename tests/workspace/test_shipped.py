@@ -47,7 +47,7 @@ def test_a_workspace_finds_it_and_points_no_alias_at_it(workspace: Workspace) ->
 
 
 def test_a_name_that_does_not_ship_is_told_with_those_that_do() -> None:
-    with pytest.raises(NotFoundError, match=r"'builtin:writer'.*There is: builtin:reader"):
+    with pytest.raises(NotFoundError, match=r"'builtin:writer'.*There are: builtin:reader"):
         shipped("builtin:writer")
 
 

@@ -103,11 +103,11 @@ def test_the_turns_of_a_json_file_are_no_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"turns": TURNS}))
     assert examples(path, columns={"messages": "turns"}) == [Conversation((USER, ANSWER))]
-    with pytest.raises(InputError, match="columns turns make no known kind"):
+    with pytest.raises(InputError, match="columns turns do not match any"):
         read_dataset(path)
     path.write_text(json.dumps({"messages": TURNS[:1]}))
     [malformed] = read_dataset(path).malformed
-    assert malformed.what == "'messages' has no turn of the assistant"
+    assert malformed.what == "'messages' has no assistant turn"
 
 
 def test_a_folder_as_datasets_saves_it(tmp_path: Path) -> None:
