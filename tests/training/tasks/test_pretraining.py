@@ -149,5 +149,5 @@ def test_bytes_are_those_of_the_text_for_a_tokenizer_of_words(tmp_path: Path) ->
 def test_an_encoder_is_no_language_model(tmp_path: Path) -> None:
     for task in ("pretraining", "instruction"):
         recipe = make_recipe({"task": task, "base": "builtin:minilm", "data": "unused"})
-        with pytest.raises(InputError, match=r"builtin:minilm: an encoder.*language model"):
+        with pytest.raises(InputError, match=r"builtin:minilm: this is an encoder.*language model"):
             make_task(recipe).prepare([])
