@@ -187,7 +187,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = {"w": torch.ones(3)}
-    checkpoint.save(tmp_path, checkpoint.Progress(step=1), one, {})
+    checkpoint.save(tmp_path, checkpoint.TrainingState(step=1), one, {})
 
     def torn(tensors: Any, path: Path, *_: Any) -> None:
         Path(path).write_bytes(b"half")
@@ -195,7 +195,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
 
     monkeypatch.setattr(checkpoint, "save_file", torn)
     with pytest.raises(OSError, match="disk full"):
-        checkpoint.save(tmp_path, checkpoint.Progress(step=2), {"w": torch.zeros(3)}, {})
+        checkpoint.save(tmp_path, checkpoint.TrainingState(step=2), {"w": torch.zeros(3)}, {})
     found = checkpoint.load(tmp_path)
     assert found is not None
     assert found[0].step == 1
