@@ -19,8 +19,8 @@ _HEAD = """# Command line
 Every command of `moli`, written by `python docs/generate.py` from the commands themselves.
 
 Every command has `--help`. Exit codes: 0 done, 1 an error, 2 wrong usage, 3 some of several
-inputs failed, 130 a training run interrupted by Ctrl-C. With `--json`, results and errors are JSON on
-standard output.
+inputs failed, 130 interrupted by Ctrl-C. With `--json`, results and errors are JSON on standard
+output.
 """
 
 
