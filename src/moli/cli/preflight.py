@@ -146,7 +146,8 @@ def _cost(found: Preflight, out: Console) -> None:
     _head("cost", out)
     recipe = found.recipe
     out.print(
-        f"  {recipe['method']}, {recipe['precision']}, {recipe['epochs']:g} epochs, steps of "
+        f"  {recipe['method']}, {recipe['precision']}, {recipe['epochs']:g} "
+        f"{'epoch' if recipe['epochs'] == 1 else 'epochs'}, steps of "
         f"{recipe['batch']} examples, learning rate {recipe['learning_rate']:g}"
     )
     out.print(
