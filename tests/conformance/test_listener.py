@@ -16,7 +16,7 @@ from training.listeners.runs import evaluated, run, started, taken
 from moli.records.training import Event, RunEnded
 from moli.training.listeners import Listener, Listeners
 from moli.training.listeners.curves import Curves
-from moli.training.listeners.progress import Progress
+from moli.training.listeners.progress import ProgressLine
 from moli.training.listeners.report import Report
 from moli.training.listeners.trackers import make_trackers
 
@@ -33,7 +33,7 @@ class Recording:
 
 def _terminal(width: int | None) -> Progress:
     environment = {"TERM": "xterm"}
-    return Progress(
+    return ProgressLine(
         Console(file=io.StringIO(), width=width, force_terminal=bool(width), _environ=environment)
     )
 
