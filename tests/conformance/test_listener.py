@@ -31,7 +31,7 @@ class Recording:
         self.heard.append(event)
 
 
-def _terminal(width: int | None) -> Progress:
+def _terminal(width: int | None) -> ProgressLine:
     environment = {"TERM": "xterm"}
     return ProgressLine(
         Console(file=io.StringIO(), width=width, force_terminal=bool(width), _environ=environment)
