@@ -5,7 +5,7 @@ from pathlib import Path
 
 from moli.records.examples import Example, Labelled, LabelledImage, Located, Match, Span
 from moli.training.checks.inspection import repetitions
-from moli.training.data import read_data, split
+from moli.training.data import content, read_data, split
 from moli.training.recipe import make_recipe
 
 
@@ -57,3 +57,9 @@ def test_one_picture_under_two_names_is_the_same_example(tmp_path: Path) -> None
     ]
     (tmp_path / "c").write_bytes(b"valley")
     assert read_data(recipe, (LabelledImage,)).digest != data.digest
+
+
+def test_an_image_that_cannot_be_read_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    missing = [LabelledImage(tmp_path / name, "x") for name in ("folder", "none")]
+    assert [content(each) for each in missing] == [(str(each.path), "x") for each in missing]

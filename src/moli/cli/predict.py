@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from moli.training.trained import Trained
     from moli.training.writing import Writer
 
-# Rows that are answered together, and lost together when interrupted: a language model's, others.
+# Rows that are answered together, and lost together when interrupted: by tasks that write, others.
 _BLOCKS = 128, 2048
 _SHOWN = 100  # characters of a text, on a terminal
 _ENDED = "finish_reason"  # told of what a language model wrote
@@ -125,9 +125,8 @@ def _answered(
     """What a model answers, block by block until it is interrupted, and how far it got."""
     from moli.training import predict as answering
     from moli.training.inference import Progress
-    from moli.training.tasks import GENERATIVE
 
-    size = _BLOCKS[trained.task.recipe.task not in GENERATIVE]
+    size = _BLOCKS[trained.task.unit != "tokens"]
     told: list[dict[str, Any]] = []
     begun, last = time.perf_counter(), Progress(0.0, 0, 0.0)
     with progress("Answering", quiet=quiet) as show, suppress(KeyboardInterrupt):

@@ -53,7 +53,8 @@ def _finding(finding: Finding, out: Console) -> None:
 def _data(found: Preflight, out: Console) -> None:
     rows, seen, repeated = found.rows, found.supervision, found.repetitions
     _head("data", out)
-    drawn = f" ({rows.judged:,} drawn to evaluate on)" if rows.judged < rows.held_out else ""
+    some = rows.judged is not None and rows.judged < rows.held_out
+    drawn = f" ({rows.judged:,} of them evaluated on)" if some else ""
     out.print(
         f"  {rows.kept:,} training examples, {rows.held_out:,} held out{drawn}; "
         f"{len(rows.malformed):,} malformed, {len(rows.cut):,} truncated, "

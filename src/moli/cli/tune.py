@@ -166,7 +166,7 @@ def _show(result: Result) -> None:
     left = {"malformed": "malformed", "cut": "truncated", "overlap_removed": "also held out"}
     notes = [f"{facts[name]:,} {told}" for name, told in left.items() if facts.get(name)]
     rows = {
-        "metrics": metrics or "none: nothing is held out",
+        "metrics": metrics or f"none: {_unjudged(facts)}",
         "best": f"at step {facts['best_step']:,} of {facts['step']:,}" if metrics else "",
         "time": f"{duration(facts['seconds'])} of training{_against(facts)}",
         "rates": rates,
@@ -176,6 +176,10 @@ def _show(result: Result) -> None:
     for name, told in rows.items():
         if told:
             out.print(f"{name:<8} {told}")
+
+
+def _unjudged(facts: dict[str, Any]) -> str:
+    return "no held-out example fits" if facts.get("held_out") else "nothing is held out"
 
 
 def _against(facts: dict[str, Any]) -> str:

@@ -26,8 +26,10 @@ def read_beside(folder: str, name: str) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that people can read as well."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+    """Write a JSON file that people can read as well; it is there whole or not at all."""
+    draft = path.with_name(f".{path.name}.part")
+    draft.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+    draft.replace(path)
 
 
 def read_json(path: Path) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,29 @@ def hashes_of(folder: str, tokenizer: Any = None) -> ModelHashes:
 def hash_weights(folder: str) -> str:
     """Of the weight files in order of name; empty for a model that has none yet."""
     path = _local(folder)
-    total, files = hashlib.sha256(), sorted(path.glob("*.safetensors")) if path else []
-    for each in files:
-        with each.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest() if files else ""
+    files = sorted(path.glob("*.safetensors")) if path else []
+    return hash_files(files) if files else ""
+
+
+def hash_files(files: Iterable[Path]) -> str:
+    """Of files in their order, by the hash of each."""
+    return hashlib.sha256(b"".join(map(hash_file, files))).hexdigest()
+
+
+def hash_file(path: Path) -> bytes:
+    """SHA-256 of a file, read again only when it has changed.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    about = path.stat()
+    return _hash_file(path, about.st_mtime_ns, about.st_size)
+
+
+@cache
+def _hash_file(path: Path, _changed: int, _size: int) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def hash_tokenizer(tokenizer: Any) -> str:

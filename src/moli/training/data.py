@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
+from moli.models.hashes import hash_file, hash_files
 from moli.records.errors import InputError
 from moli.records.examples import (
     Example,
@@ -128,7 +128,7 @@ def _subject(example: Example) -> object:
         case Pair():
             return example.source or example.target
         case LabelledImage():
-            return file_hash(example.path)
+            return shown(example)
         case _:
             return example
 
@@ -136,25 +136,16 @@ def _subject(example: Example) -> object:
 def content(example: Example) -> object:
     """What makes two examples the same one: of an image its bytes, not the name of its file."""
     if isinstance(example, LabelledImage):
-        return file_hash(example.path), example.label
+        return shown(example), example.label
     return example
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file; of one that cannot be read, its name."""
+def shown(image: LabelledImage) -> str:
+    """What an image shows, by its bytes; of a file that cannot be read, by its name."""
     try:
-        about = path.stat()
+        return hash_file(image.path).hex()
     except OSError:
-        return str(path)
-    return _file_hash(path, about.st_mtime_ns, about.st_size)
-
-
-@lru_cache(maxsize=1 << 20)
-def _file_hash(path: Path, _changed: int, _size: int) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return str(path)
+        return str(image.path)
 
 
 def check_dataset(dataset: Dataset, recipe: Recipe, accepts: tuple[type, ...]) -> None:
@@ -194,8 +185,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _digest(files: Sequence[Path]) -> str:
-    hashes = (bytes.fromhex(file_hash(each)) for each in files if each.is_file())
-    return hashlib.sha256(b"".join(hashes)).hexdigest()
+    """Of all that can be read; what cannot is told where it is needed."""
+    return hash_files(each for each in files if os.access(each, os.R_OK))
 
 
 def examples_of(located: Sequence[Located]) -> list[Example]:

@@ -96,7 +96,7 @@ def resume(
 
     Raises:
         NotFoundError: there is no such run.
-        InputError: the data has changed since, or the run is complete.
+        InputError: what it learns from has changed since, or the run is complete.
     """
     folder = workspace.folder / "runs" / run
     if not run or not (folder / ASKED).is_file():

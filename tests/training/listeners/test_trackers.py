@@ -133,7 +133,7 @@ def mlflow_stub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    # setenv first, so that what a tracker sets is restored_after after the test as well.
+    # setenv first, so that what a tracker sets is undone after the test as well.
     for name in (
         "MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
         "MLFLOW_HTTP_REQUEST_TIMEOUT", "WANDB_MODE", "WANDB_ERROR_REPORTING",

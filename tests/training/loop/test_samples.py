@@ -24,14 +24,22 @@ def test_every_sample_is_in_one_step_of_an_epoch(
 
 
 @given(sizes, batchings)
-def test_no_part_is_over_the_cap_but_for_a_sample_that_is(
+def test_no_part_is_over_the_limit_but_for_a_sample_that_is(
     sizes: list[int], batching: Batching
 ) -> None:
     for step in plan_epoch(sizes, batching, 0, 0):
         for micro in step:
             of_each = [sizes[row] for row in micro]
             cost = sum(of_each) if batching.packed else max(of_each) * len(of_each)
-            assert cost <= (batching.max_tokens or cost) or len(micro) == 1
+            assert batching.max_tokens is not None
+            assert cost <= batching.max_tokens or len(micro) == 1
+
+
+@given(sizes, st.booleans())
+def test_a_step_that_cannot_be_divided_is_one_part(sizes: list[int], packed: bool) -> None:
+    steps = plan_epoch(sizes, Batching(16, None, packed), 0, 0)
+    assert all(len(step) == 1 for step in steps)
+    assert sorted(row for step in steps for micro in step for row in micro) == [*range(len(sizes))]
 
 
 def test_order_depends_on_seed_and_epoch_and_on_nothing_else() -> None:

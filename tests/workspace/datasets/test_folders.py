@@ -47,7 +47,7 @@ def test_splits_as_datasets_saves_them_are_kept_apart(tmp_path: Path) -> None:
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     error = refused(tmp_path)
     assert error.what == "these files are of 2 splits: train, test"
-    assert error.fix == f"Give {tmp_path / 'train'} as data and {tmp_path / 'test'} as held_out."
+    assert error.fix == f"Give one of them: {tmp_path / 'train'} or {tmp_path / 'test'}."
     assert read(tmp_path / "train") == ["train"]
 
 
@@ -56,7 +56,7 @@ def test_splits_as_the_hub_has_them_are_kept_apart(tmp_path: Path) -> None:
     test = tmp_path / "data" / "test-00000-of-00001.parquet"
     write(train)
     write(test)
-    assert refused(tmp_path).fix == f"Give {train} as data and {test} as held_out."
+    assert refused(tmp_path).fix == f"Give one of them: {train} or {test}."
     # Where a split has several files, no one path has all of it.
     write(tmp_path / "data" / "train-00001-of-00002.parquet")
     assert refused(tmp_path).fix.startswith("Put the files of each into a folder of its own")

@@ -79,7 +79,7 @@ def _of_rows(found: Preflight) -> Iterator[Finding]:
         reasons[each.what, each.fix].append(each.where)
     for (what, fix), places in reasons.items():
         yield Finding("warning", f"{_examples(len(places))} dropped: {what}", fix, tuple(places))
-    if lengths and rows.held_out and not rows.judged:
+    if rows.held_out and rows.judged == 0:
         yield Finding(
             "warning",
             "no held-out example can be evaluated, so the last weights are kept, not the best",

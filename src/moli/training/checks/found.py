@@ -45,14 +45,15 @@ class Rows:
 
     Attributes:
         kept: training examples.
-        judged: those of the held-out examples that evaluations in training take.
+        judged: those of the held-out examples that evaluations in training take; None where that
+            is not known.
         malformed: rows that are not examples.
         dropped: examples from which nothing is learnt, and why.
     """
 
     kept: int = 0
     held_out: int = 0
-    judged: int = 0
+    judged: int | None = None
     malformed: tuple[Malformed, ...] = ()
     cut: tuple[Cut, ...] = ()
     dropped: tuple[Malformed, ...] = ()

@@ -80,10 +80,14 @@ def _to_weight(
 ) -> torch.Tensor:
     """The gradient of the layer, from logits that are computed again."""
     total = torch.zeros_like(weight, dtype=torch.float32)
-    for span in _chunks(len(states), len(weight)):
-        probabilities = torch.softmax(states[span] @ weight.t(), 1, dtype=torch.float32)
-        slope = _slope(probabilities, wanted[span]).to(states.dtype)
-        total += slope.t() @ (states[span] * by_row[span].to(states.dtype))
+    rows = max(1, _KEPT // len(weight))
+    for first in range(0, len(states), rows):
+        some, right = states[first : first + rows], wanted[first : first + rows]
+        slope = some.new_empty(len(some), len(weight))
+        for span in _chunks(len(some), len(weight)):
+            probabilities = torch.softmax(some[span] @ weight.t(), 1, dtype=torch.float32)
+            slope[span] = _slope(probabilities, right[span]).to(some.dtype)
+        total += slope.t() @ (some * by_row[first : first + rows].to(some.dtype))
     return total.to(weight.dtype)
 
 

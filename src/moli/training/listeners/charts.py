@@ -37,7 +37,7 @@ _PANELS = 9
 _POINTS = 1200  # drawn of a line, more than a screen has room for
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.72, 0.22, 0.44, 0.36  # inches around a panel's axes
 _CJK = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "PingFang SC",
-        "Microsoft YaHei", "WenQuanYi Zen Hei", "WenQuanYi MicroBatch Hei")  # fmt: skip
+        "Microsoft YaHei", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

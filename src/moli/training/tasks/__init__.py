@@ -22,7 +22,7 @@ class TaskSpec:
         base: of a recipe that names none.
         method: of a recipe that names none.
         new_learning_rate, new_optimizer: of a model that begins with random weights.
-        generates: whether its models write text, and so can be served as language models.
+        generates: whether its models are language models, and can be served as such.
         teaches_stop: whether what is learnt is to end with a stop token.
     """
 
@@ -68,7 +68,7 @@ TASKS = {
     ),
 }
 
-# The tasks whose models write text.
+# The tasks whose models are language models.
 GENERATIVE = frozenset(name for name, spec in TASKS.items() if spec.generates)
 
 

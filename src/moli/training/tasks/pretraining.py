@@ -15,7 +15,7 @@ from moli.models.hashes import ModelHashes, hashes_of
 from moli.records.examples import Example, Text
 from moli.training.kernels import attention
 from moli.training.loop.samples import Sample
-from moli.training.tasks.base.causal import CausalTask, Predicted
+from moli.training.tasks.base.causal import CausalTask, Predicted, mark_head
 from moli.training.tasks.base.shape import read_shape
 from moli.training.tasks.base.tokenizer import byte_pairs
 
@@ -71,7 +71,7 @@ class Pretraining(CausalTask):
             self.config(), attn_implementation=attention.NAME
         )
         _begin_quietly(model, self.shape["layers"])
-        return model.to(dtype)
+        return mark_head(model.to(dtype))
 
     def config(self) -> Any:
         """A Llama's configuration of the recipe's shape (Touvron et al. 2023, section 2.2)."""

@@ -76,9 +76,9 @@ def _divided(folder: Path, splits: Mapping[str, Sequence[Path]]) -> InputError:
     names = sorted(splits, key=_SPLITS.index)
     places = [_place(folder, name, splits) for name in names]
     if None in places[:2]:
-        fix = "Put the files of each into a folder of its own; give one as data, one as held_out."
+        fix = "Put the files of each into a folder of its own, and give one of them."
     else:
-        fix = f"Give {places[0]} as data and {places[1]} as held_out."
+        fix = f"Give one of them: {' or '.join(map(str, filter(None, places)))}."
     what = f"these files are of {len(names)} splits: {', '.join(names)}"
     return InputError(what, where=str(folder), fix=fix)
 

@@ -32,6 +32,16 @@ SHAPE: dict[str, Any] = {
 }
 
 
+def losses_of(model: Any, samples: list[Sample]) -> list[float]:
+    """As transformers computes them, one by one."""
+    found = []
+    for each in samples:
+        ids = torch.tensor(each.parts[0][None].astype(np.int64))
+        labels = ids.masked_fill(~torch.tensor(each.target), -100)
+        found.append(float(model(input_ids=ids, labels=labels).loss) * each.supervised)
+    return found
+
+
 def write_gemma2(folder: Path) -> None:
     """Its scores are capped before the softmax."""
     from transformers import Gemma2Config, Gemma2ForCausalLM
@@ -52,6 +62,23 @@ def write_gpt_oss(folder: Path) -> None:
         if name.endswith("sinks"):
             torch.nn.init.constant_(each, 2.0)
     model.save_pretrained(folder)
+
+
+def write_modern(folder: Path) -> None:
+    """Its head has a layer of its own before the one that is told of."""
+    from transformers import ModernBertDecoderConfig, ModernBertDecoderForCausalLM
+
+    shape = {key: SHAPE[key] for key in SHAPE if key not in ("num_key_value_heads", "head_dim")}
+    config = ModernBertDecoderConfig(**shape, local_attention=64, cls_token_id=2, sep_token_id=3)
+    ModernBertDecoderForCausalLM(config).save_pretrained(folder)
+
+
+def write_cohere(folder: Path) -> None:
+    """Its logits are scaled."""
+    from transformers import CohereConfig, CohereForCausalLM
+
+    shape = {key: SHAPE[key] for key in SHAPE if key != "head_dim"}
+    CohereForCausalLM(CohereConfig(**shape, logit_scale=9.0)).save_pretrained(folder)
 
 
 def samples_of(task: Any, data: Path) -> list[Sample]:
@@ -79,15 +106,29 @@ def test_scores_that_torch_cannot_compute_are_the_models_own(
         samples = [samples[0]] * 3
     model = build(task, task.recipe).eval()
     truth = AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager").eval()
-    wanted = []
     with torch.inference_mode():
         found = task.losses(task.forward(model, samples), samples)
-        for each in samples:
-            ids = torch.tensor(each.parts[0][None].astype(np.int64))
-            labels = ids.masked_fill(~torch.tensor(each.target), -100)
-            wanted.append(float(truth(input_ids=ids, labels=labels).loss) * each.supervised)
-    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+        np.testing.assert_allclose(found, losses_of(truth, samples), rtol=1e-4)
     assert not prove_packing(task, model, samples).holds
+
+
+@pytest.mark.parametrize("write", [write_modern, write_cohere])
+def test_logits_that_are_more_than_the_heads_are_the_models_own(tmp_path: Path, write: Any) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = small.write_model(tmp_path / "base", "llama")
+    torch.manual_seed(0)
+    write(Path(base))
+    data = small.write_conversations(tmp_path / "data.jsonl")
+    task = make_task(recipe_of(task="instruction", base=base, data=data, method="full"))
+    samples = samples_of(task, data)
+    model = build(task, task.recipe).eval()
+    truth = AutoModelForCausalLM.from_pretrained(base).eval()
+    proof = prove_packing(task, model, samples)
+    with torch.inference_mode():
+        for packed in (False, True) if proof.holds else (False,):
+            found = task.losses(task.forward(model, samples, packed=packed), samples)
+            np.testing.assert_allclose(found, losses_of(truth, samples), rtol=1e-4)
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,6 @@ from moli.training.kernels.losses import token_cross_entropy
 from moli.training.loop.samples import Sample
 from moli.training.tasks.base.task import backbone, plain, whole
 from moli.training.tasks.base.transformer import TransformerTask
-
-# What some models do to their logits after the last layer.
-_ODD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 @dataclass(slots=True)
@@ -57,6 +55,12 @@ class CausalTask(TransformerTask):
                 fix="Name a language model as base, or base: new with task: pretraining.",
             )
 
+    def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        return mark_head(super().build(dtype))
+
+    def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        return mark_head(super().restore(folder, dtype))
+
     @abstractmethod
     def prompt(self, example: Example) -> list[int]:
         """An example's tokens before its last answer, or before its text is continued."""
@@ -81,9 +85,8 @@ class CausalTask(TransformerTask):
         self, model: torch.nn.Module, batch: Any, positions: torch.Tensor
     ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
         inner: Any = plain(model)
-        odd = any(getattr(inner.config, name, None) for name in _ODD)
         wrapped = whole(model) is not inner
-        if not odd and not wrapped:
+        if inner.head_alone and not wrapped:
             states = backbone(model)(**batch.inputs, use_cache=False).last_hidden_state
             return batch.gather(states)[positions], inner.get_output_embeddings()
         if batch.packed:
@@ -106,6 +109,28 @@ class CausalTask(TransformerTask):
 
     def aggregate(self, answers: Sequence[Any], example: Any) -> Any:  # noqa: ARG002
         return np.sum(answers, axis=0)
+
+
+def mark_head(model: torch.nn.Module) -> torch.nn.Module:
+    """The model, with a note, `head_alone`, of whether its head alone makes logits of its states.
+
+    Some models scale, cap or transform them besides. It is tried on a few tokens.
+    """
+    inner: Any = plain(model)
+    training = inner.training
+    inner.eval()
+    try:
+        with torch.no_grad():
+            ids = torch.arange(4, device=inner.device)[None]
+            own = inner(input_ids=ids, use_cache=False).logits
+            states = inner.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            found = inner.get_output_embeddings()(states)
+            inner.head_alone = bool(torch.allclose(found, own, 1e-3, float(own.abs().max()) * 1e-3))
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # it is made in another way
+        inner.head_alone = False
+    finally:
+        inner.train(training)
+    return model
 
 
 def _same(logits: torch.Tensor) -> torch.Tensor:

@@ -117,7 +117,7 @@ class ImageCache:
     """Images by their files. What has been decoded is held as long as there is room for it."""
 
     def __init__(self, processor: ImageProcessor, kept: int = _KEPT) -> None:
-        self._preparation = processor
+        self._processor = processor
         self._held: dict[Path, Pixels] = {}
         self._room = kept
 
@@ -128,12 +128,12 @@ class ImageCache:
             InputError: one of the files is missing, damaged or not an image.
         """
         pixels = np.stack([self._pixels(path) for path in paths])
-        return self._preparation.scaled(torch.from_numpy(pixels))
+        return self._processor.scaled(torch.from_numpy(pixels))
 
     def _pixels(self, path: Path) -> Pixels:
         if path in self._held:
             return self._held[path]
-        pixels = self._preparation.pixels(path)
+        pixels = self._processor.pixels(path)
         if pixels.nbytes <= self._room:
             self._room -= pixels.nbytes
             self._held[path] = pixels
