@@ -123,10 +123,12 @@ def test_how_a_step_is_divided_changes_nothing(
     """Answers differ in length, so an average of averages would give another loss."""
     asked = recipe(tmp_path, task, method="full", held_out=0.0)
     losses = {}
-    for cap in (1, 60, 100_000):
-        monkeypatch.setattr("moli.training.setup.settle._max_tokens", lambda *_, cap=cap: cap)
-        _, heard = run(asked, tmp_path / str(cap))
-        losses[cap] = [each.loss for each in heard if isinstance(each, StepTaken)]
+    for max_tokens in (1, 60, 100_000):
+        monkeypatch.setattr(
+            "moli.training.setup.settle._max_tokens", lambda *_, most=max_tokens: most
+        )
+        _, heard = run(asked, tmp_path / str(max_tokens))
+        losses[max_tokens] = [each.loss for each in heard if isinstance(each, StepTaken)]
     assert len(losses[1]) == 16
     assert losses[1] == pytest.approx(losses[100_000], rel=1e-5)
     assert losses[60] == pytest.approx(losses[100_000], rel=1e-5)

@@ -68,10 +68,10 @@ def summary_of(recipe: Recipe, model: torch.nn.Module | None = None) -> AdapterS
     return AdapterSummary(str(recipe.method), recipe.rank, writes, tuple(sorted(heads)), tuple(odd))
 
 
-def verdicts(weights: AdapterSummary) -> list[Verdict]:
+def verdicts(summary: AdapterSummary) -> list[Verdict]:
     """A verdict for each of the servers named in the documentation."""
     return [
-        _verdict(name, rule, weights)
+        _verdict(name, rule, summary)
         for name, rule in (
             ("vLLM", _vllm),
             ("SGLang", _sglang),
@@ -82,17 +82,17 @@ def verdicts(weights: AdapterSummary) -> list[Verdict]:
 
 
 def _verdict(
-    name: str, rule: Callable[[AdapterSummary], tuple[str, str]], weights: AdapterSummary
+    name: str, rule: Callable[[AdapterSummary], tuple[str, str]], summary: AdapterSummary
 ) -> Verdict:
-    if not weights.writes:
+    if not summary.writes:
         return Verdict(
             name, "no", "it only serves text-generation models; serve this one with Moli"
         )
-    if weights.method == "adapter":
+    if summary.method == "adapter":
         return Verdict(
             name, "no", "bottleneck layers are not LoRA; only moli predict and evaluate load them"
         )
-    if weights.method in ("prefix", "prompt"):
+    if summary.method in ("prefix", "prompt"):
         # vLLM: prompt adapters went with its first engine (docs.vllm.ai v0.10.0, CLI reference).
         # transformers: "prompt learning [is] out of scope" (docs, main_classes/peft).
         return Verdict(
@@ -100,7 +100,7 @@ def _verdict(
             "no",
             "learnt prompts are not loaded, only by moli predict and evaluate; use method: lora",
         )
-    loads, reason = rule(weights)
+    loads, reason = rule(summary)
     return Verdict(name, "yes" if loads == "yes" else _other(loads), reason)
 
 
@@ -108,57 +108,57 @@ def _other(loads: str) -> Literal["with a setting", "no"]:
     return "no" if loads == "no" else "with a setting"
 
 
-def _lora_only(weights: AdapterSummary) -> str:
+def _lora_only(summary: AdapterSummary) -> str:
     """What no server takes in a LoRA adapter; empty where it is plain LoRA on linear layers."""
     # vllm/lora/peft_helper.py: "vLLM does not yet support DoRA", "only supports modules_to_save
     # being None". convert_lora_to_gguf.py: "Not a lora_A or lora_B tensor" for either of them.
     # sglang/srt/lora: buffers for lora_A and lora_B of linear layers, and nothing beside them.
-    if weights.method == "dora":
+    if summary.method == "dora":
         return "DoRA is not supported; use method: lora or rslora"
-    if weights.heads:
-        return f"it has fully trained layers ({', '.join(weights.heads)}); {_MERGE}"
-    if weights.odd:
-        return f"it adapts {weights.odd[0]}, which is not a linear layer; {_MERGE}"
+    if summary.heads:
+        return f"it has fully trained layers ({', '.join(summary.heads)}); {_MERGE}"
+    if summary.odd:
+        return f"it adapts {summary.odd[0]}, which is not a linear layer; {_MERGE}"
     return ""
 
 
-def _vllm(weights: AdapterSummary) -> tuple[str, str]:
-    if weights.method == "full":
+def _vllm(summary: AdapterSummary) -> tuple[str, str]:
+    if summary.method == "full":
         return "yes", "vllm serve FOLDER, if it supports the architecture"
-    if problem := _lora_only(weights):
+    if problem := _lora_only(summary):
         return "no", problem
-    room = next((each for each in RANKS if each >= weights.rank), None)
+    room = next((each for each in RANKS if each >= summary.rank), None)
     if room is None:
-        return "no", f"rank {weights.rank} is above its maximum, {RANKS[-1]}"
+        return "no", f"rank {summary.rank} is above its maximum, {RANKS[-1]}"
     if room > _VLLM_DEFAULT:
         return "with a setting", f"--enable-lora --max-lora-rank {room} (default 16)"
     return "yes", "--enable-lora --lora-modules NAME=FOLDER"
 
 
-def _sglang(weights: AdapterSummary) -> tuple[str, str]:
-    if weights.method == "full":
+def _sglang(summary: AdapterSummary) -> tuple[str, str]:
+    if summary.method == "full":
         return "yes", "--model-path FOLDER, if it supports the architecture"
-    if problem := _lora_only(weights):
+    if problem := _lora_only(summary):
         return "no", problem
-    if weights.method == "rslora":
+    if summary.method == "rslora":
         # sglang/srt/lora/lora.py: scaling = lora_alpha / r, whatever `use_rslora` says.
         return "no", _TOO_WEAK
     return "yes", "--enable-lora --lora-paths NAME=FOLDER"
 
 
-def _llama_cpp(weights: AdapterSummary) -> tuple[str, str]:
-    if weights.method == "full":
+def _llama_cpp(summary: AdapterSummary) -> tuple[str, str]:
+    if summary.method == "full":
         return "with a setting", "convert it with convert_hf_to_gguf.py FOLDER"
-    if problem := _lora_only(weights):
+    if problem := _lora_only(summary):
         return "no", problem
-    if weights.method == "rslora":
+    if summary.method == "rslora":
         # convert_lora_to_gguf.py keeps adapter.lora.alpha alone; the scale is alpha / rank.
         return "no", _TOO_WEAK
     return "with a setting", "convert_lora_to_gguf.py --base BASE FOLDER, then --lora FILE"
 
 
-def _transformers(weights: AdapterSummary) -> tuple[str, str]:
-    if weights.method == "full":
+def _transformers(summary: AdapterSummary) -> tuple[str, str]:
+    if summary.method == "full":
         return "yes", "transformers serve, with the folder as the model"
     # transformers/cli/serving/model_manager.py reads the folder's config.json, which an adapter
     # has not: "Unrecognized model". In Python, from_pretrained(FOLDER) puts it in its base.

@@ -11,7 +11,7 @@ import torch
 from moli.training.loop.samples import Batching, Sample, plan_epoch
 from moli.training.loop.stepping import StepLoss
 
-_CAPS = (1024, 2048, 4096, 8192, 16384)
+_MAX_TOKENS = (1024, 2048, 4096, 8192, 16384)
 # A larger part needs more memory, so it must be clearly faster.
 _GAIN = 1.03
 # Longer than this and the trial itself would cost more than it gains.
@@ -25,18 +25,18 @@ def fastest(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Ba
 
     Gradients and the random state are as they were afterwards.
     """
-    limit = batching.max_tokens or _CAPS[-1]
-    smallest = dataclasses.replace(batching, max_tokens=min(_CAPS[0], limit))
+    limit = batching.max_tokens or _MAX_TOKENS[-1]
+    smallest = dataclasses.replace(batching, max_tokens=min(_MAX_TOKENS[0], limit))
     with torch.random.fork_rng():
         best, rate = smallest, 0.0
         for packed in (True, False) if batching.packed else (False,):
             found = _rate(loss, samples, dataclasses.replace(smallest, packed=packed))
             if found[0] > rate * _GAIN:
                 best, rate = dataclasses.replace(best, packed=packed), found[0]
-        for cap in _CAPS[1:]:
-            if cap > limit:
+        for max_tokens in _MAX_TOKENS[1:]:
+            if max_tokens > limit:
                 break
-            wider = dataclasses.replace(best, max_tokens=cap)
+            wider = dataclasses.replace(best, max_tokens=max_tokens)
             found = _rate(loss, samples, wider)
             if found[0] <= rate * _GAIN:
                 break
