@@ -54,7 +54,7 @@ def _passed(session: Session) -> Preflight:
         sum(each.size for each in samples),
         _unended(session),
     )
-    lengths = lengths_of(samples, getattr(task, "max_length", 0)) if samples[0].parts else None
+    lengths = lengths_of(samples, task.max_length) if samples[0].parts else None
     found = Preflight(
         recipe=recipe.model_dump(mode="json"),
         findings=(),

@@ -32,28 +32,9 @@ class Masked:
     parts: tuple[tuple[Piece, ...], ...]
 
 
-def learnt_tokens(task: Task, sample: Sample) -> list[NDArray[np.bool_]] | None:
-    """For each sequence of a sample, which tokens are learnt; None where no tokens are.
-
-    A causal task's target marks them, a sequence-to-sequence task learns all of its second
-    sequence, and extractive question answering has the first and last token of the answer.
-    """
-    target, parts = sample.target, sample.parts
-    if isinstance(target, np.ndarray) and target.dtype == bool and parts:
-        learnt = target.copy()
-        learnt[:1] = False  # nothing predicts a sample's first token
-        return [learnt]
-    if target is None and len(parts) == 2 and task.unit == "tokens":
-        return [np.zeros(len(parts[0]), bool), np.ones(len(parts[1]), bool)]
-    if hasattr(target, "start") and hasattr(target, "end") and parts:
-        places = np.arange(len(parts[0]))
-        return [(places >= target.start) & (places <= target.end)]
-    return None
-
-
 def masked(task: Task, sample: Sample, where: str) -> Masked | None:
     """A sample to look at; None where its task does not learn tokens."""
-    learnt, tokenizer = learnt_tokens(task, sample), getattr(task, "tokenizer", None)
+    learnt, tokenizer = task.learnt_tokens(sample), task.tokenizer
     if learnt is None or tokenizer is None:
         return None
     parts = zip(sample.parts, learnt, strict=True)
@@ -81,7 +62,7 @@ def unended(task: Task, groups: Sequence[Sequence[Sample]]) -> list[int] | None:
     found = []
     for number, group in enumerate(groups):
         for sample in group:
-            learnt = learnt_tokens(task, sample)
+            learnt = task.learnt_tokens(sample)
             places = np.flatnonzero(learnt[-1]) if learnt else np.zeros(0, int)
             if len(places) and int(sample.parts[-1][places[-1]]) not in stops:
                 found.append(number)
@@ -91,7 +72,7 @@ def unended(task: Task, groups: Sequence[Sequence[Sample]]) -> list[int] | None:
 
 def _stops(task: Task) -> set[int]:
     """Ids that end what a model says: the tokenizer's, and those that its turns end with."""
-    tokenizer: Any = getattr(task, "tokenizer", None)
+    tokenizer = task.tokenizer
     if tokenizer is None:
         return set()
     ends = (tokenizer.eos_token_id, *(tokenizer.convert_tokens_to_ids(each) for each in _TURNS))

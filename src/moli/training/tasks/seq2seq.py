@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from moli.metrics.sequences import exact_share
@@ -99,6 +100,10 @@ class Seq2Seq(TransformerTask):
             [Sample((source, target), None, len(target), lost + lost_too)]
             for (source, lost), (target, lost_too) in zip(sources, targets, strict=True)
         ]
+
+    def learnt_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
+        source, target = sample.parts
+        return [np.zeros(len(source), bool), np.ones(len(target), bool)]
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         model = self._made() if self.new else self.pretrained(dtype)

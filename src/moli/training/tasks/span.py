@@ -66,6 +66,10 @@ class SpanAnswering(TransformerTask):
     def prepare(self, examples: Sequence[Example]) -> None:
         self.refuses = any(isinstance(each, Span) and not each.answers for each in examples)
 
+    def learnt_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
+        places = np.arange(len(sample.parts[0]))
+        return [(places >= sample.target.start) & (places <= sample.target.end)]
+
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:
         spans = [each for each in examples if isinstance(each, Span)]
         groups: list[list[Sample]] = []

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from moli.models.text import is_decoder, load_config
@@ -64,6 +65,11 @@ class CausalTask(TransformerTask):
     @abstractmethod
     def prompt(self, example: Example) -> list[int]:
         """An example's tokens before its last answer, or before its text is continued."""
+
+    def learnt_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
+        learnt = np.array(sample.target)
+        learnt[:1] = False  # nothing predicts a sample's first token
+        return [learnt]
 
     def forward(
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False

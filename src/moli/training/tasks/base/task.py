@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from moli.models.beside import read_json, write_json
 from moli.models.hashes import ModelHashes
@@ -81,6 +83,16 @@ class Task(ABC):
         """What the base is, by its content."""
         return ModelHashes("", "", "", ())
 
+    @property
+    def tokenizer(self) -> Any:
+        """Of the base; None where there are no tokens."""
+        return None
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a sequence at most; 0 where there is no limit."""
+        return 0
+
     @abstractmethod
     def prepare(self, examples: Sequence[Example]) -> None:
         """Learn from the training examples what the task must know before it builds a model.
@@ -133,6 +145,10 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Metrics of one answer for each example; the caller adds the loss."""
+
+    def learnt_tokens(self, sample: Sample) -> list[NDArray[np.bool_]] | None:  # noqa: ARG002
+        """For each sequence of a sample which tokens are learnt; None where no tokens are."""
+        return None
 
     def refused(self, examples: Sequence[Example]) -> list[int]:  # noqa: ARG002
         """The numbers of well-formed examples of which no sample can be made."""
