@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from moli.models.beside import read_json
-from moli.models.text import folder_of
+from moli.models.text import folder_of, load_config
 from moli.records.errors import InputError, ModelError, WorkspaceError
 from moli.training.recipe import Recipe
 from moli.training.tasks import make_task
@@ -162,9 +162,7 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
 
 def _precision(base: str) -> torch.dtype:
     """What the base's weights are kept in."""
-    from transformers import AutoConfig
-
-    kept = AutoConfig.from_pretrained(folder_of(base)).dtype
+    kept = load_config(base).dtype
     return kept if isinstance(kept, torch.dtype) else torch.float32
 
 

@@ -100,7 +100,7 @@ def load(
     transformers.logging.set_verbosity_error()  # new heads are meant to be missing
     transformers.logging.disable_progress_bar()
     attention.register()
-    config = transformers.AutoConfig.from_pretrained(source)
+    config = load_config(source)
     if recipe.method == "qlora" and torch.cuda.is_available():
         options |= methods.four_bits(dtype)
     for name in _ATTENTION_DROPOUT:
