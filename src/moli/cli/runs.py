@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+from moli.records.training import COMPLETE
 
 app = typer.Typer(help="List and show training runs.")
 
@@ -66,7 +67,7 @@ def show(
         out.print(title)
         for name, told in flat(values).items():
             out.print(f"  {name} {told}")
-    if found.status in ("interrupted", "failed", "unfinished"):
+    if found.status not in COMPLETE:
         out.print(f"Resume with: moli tune --resume {found.id}")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+COMPLETE = ("finished", "stopped_early")  # of a run that has nothing left to resume
+
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
@@ -75,11 +77,6 @@ class RunEnded:
     status: Literal["finished", "stopped_early", "interrupted", "failed"]
     step: int
     result: Mapping[str, Any]
-
-    @property
-    def complete(self) -> bool:
-        """Whether there is nothing left to resume."""
-        return self.status in ("finished", "stopped_early")
 
 
 Event = RunStarted | StepTaken | Evaluated | RunEnded

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from moli.models.beside import write_json
 from moli.records.errors import InputError, MoliError, NotFoundError
-from moli.records.training import Event, RunEnded, RunStarted
+from moli.records.training import COMPLETE, Event, RunEnded, RunStarted
 from moli.training.listeners.curves import FILE as EVENTS
-from moli.training.listeners.curves import read_events
 from moli.training.loop.checkpoint import remove
 from moli.training.recipe import Recipe, make_recipe
 from moli.training.run_folder import ASKED, ESTIMATE
+from moli.training.runs import read_run
 from moli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def resume(
     folder = workspace.folder / "runs" / run
     if not run or not (folder / ASKED).is_file():
         raise NotFoundError("no such run", where=run or "run", fix="See 'moli runs'.")
-    if _is_complete(folder):
+    if read_run(folder).status in COMPLETE:
         raise InputError("the run is complete", where=run, fix="Start a new one to train further.")
     asked = json.loads((folder / ASKED).read_text(encoding="utf-8"))
     recipe = make_recipe(asked, where=str(folder / ASKED))
@@ -136,12 +136,6 @@ def _run(
     if status != "interrupted":
         world.on_rank_zero(lambda: remove(folder))
     return Result(folder.name, folder, status, model, facts)
-
-
-def _is_complete(folder: Path) -> bool:
-    events = read_events(folder)
-    last = events[-1] if events else None
-    return isinstance(last, RunEnded) and last.complete
 
 
 def _told(recipe: Recipe, hear: Sequence[Hear]) -> Hear:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from moli.records.errors import InputError
-from moli.records.training import Evaluated, Event, RunStarted, StepTaken
+from moli.records.training import COMPLETE, Evaluated, Event, RunStarted, StepTaken
 from moli.training.listeners import Listener
 from moli.training.listeners.curves import plain
 from moli.training.listeners.figures import Pace, flat
@@ -256,7 +256,7 @@ class WandB:
         """It has a process of its own for that."""
 
     def end(self, status: str) -> None:
-        self._run.finish(exit_code=0 if status in ("finished", "stopped_early") else 1)
+        self._run.finish(exit_code=0 if status in COMPLETE else 1)
 
 
 def _key(name: str) -> str:
