@@ -75,7 +75,7 @@ def test_the_best_sentence_comes_first(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "words"), [("What is this?", "do not hold"), ("这是什么？", "没有")]
+    ("question", "words"), [("What is this?", "do not answer"), ("这是什么？", "没有")]
 )
 def test_below_the_threshold_an_answer_is_withheld_in_the_questions_language(
     make_workspace: Make, monkeypatch: pytest.MonkeyPatch, question: str, words: str
@@ -136,7 +136,7 @@ def test_what_is_not_supported_is_marked_and_left_out_of_the_text(
 def test_an_answer_without_one_supported_sentence_is_none(ask: Ask, script: str) -> None:
     answer = ask(script=script)
     assert not answer.answered
-    assert "do not hold" in answer.text
+    assert "do not answer" in answer.text
 
 
 def test_a_quote_is_cited_from_where_it_stands_whatever_its_number(

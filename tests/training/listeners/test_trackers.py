@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import sys
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -255,4 +256,7 @@ def test_wandb_itself_keeps_a_run_in_the_folder(tmp_path: Path) -> None:
     pytest.importorskip("wandb", reason="pip install 'moli[trackers]'")
     tell("wandb", *run(tmp_path))
     (kept,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    deadline = time.monotonic() + 60  # a process of its own writes it
+    while kept.stat().st_size <= 1000 and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert kept.stat().st_size > 1000
