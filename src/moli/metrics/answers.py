@@ -15,17 +15,17 @@ from moli.records.errors import InputError
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-# The marks that CMRC leaves out. Others, as the full stop and %, stay and count as units.
+# The marks that CMRC leaves out. Others, such as the full stop and %, stay and count as units.
 _CHINESE_MARKS = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 _IDEOGRAPH = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-# An ideograph; a word or a number, as 3.5 and 1,000; any other mark.
+# An ideograph; a word or a number, such as 3.5 or 1,000; any other mark.
 _UNIT = re.compile(rf"[{_IDEOGRAPH}]|[^\W_{_IDEOGRAPH}]+(?:(?<=\d)[.,]\d+)*|\S")
 
 
 def normalize(text: str) -> str:
-    """Lower case, without ASCII punctuation and articles, spaces made single: as SQuAD v1.1 does.
+    """Lower case, without ASCII punctuation or articles, with single spaces, as in SQuAD v1.1.
 
-    Punctuation goes before the articles are looked for, so that "the-end" becomes "theend".
+    Punctuation is removed before the articles, so that "the-end" becomes "theend".
     """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
@@ -34,7 +34,7 @@ def exact_match(prediction: str, references: Sequence[str]) -> float:
     """1 if the prediction is, once normalised, one of the references; else 0.
 
     Raises:
-        InputError: there is no reference; so too for all scores below.
+        InputError: there is no reference; all scores below raise it too.
     """
 
     def score(reference: str) -> float:
@@ -68,7 +68,7 @@ def chinese_exact_match(prediction: str, references: Sequence[str]) -> float:
 def chinese_f1(prediction: str, references: Sequence[str]) -> float:
     """F1 by the longest run of units that prediction and reference share, as CMRC counts it.
 
-    A unit is an ideograph, or a word of another script. CMRC parts these words with NLTK; here
+    A unit is an ideograph, or a word of another script. CMRC splits these words with NLTK; here
     they end at spaces and marks, which differs only in contractions and abbreviations.
     """
 

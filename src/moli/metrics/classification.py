@@ -1,4 +1,4 @@
-"""Scores of predicted classes. `expected` and `predicted` are in the same order, one by one.
+"""Scores of predicted classes. `expected` and `predicted` correspond one to one.
 
 A class that was never predicted has precision 0, one that never occurs has recall 0, and F1 is 0
 where both are: the convention of scikit-learn's `zero_division=0`.
@@ -20,7 +20,7 @@ Label = str | int
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """Scores of one class, or a mean over classes. `support` counts the examples it is of."""
+    """Scores of one class, or a mean over classes. `support` counts its examples."""
 
     label: str
     precision: float
@@ -31,7 +31,7 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True)
 class ClassificationReport:
-    """How well classes were predicted. `macro` weighs classes alike, `weighted` by support."""
+    """How well classes were predicted. `macro` weighs classes equally, `weighted` by support."""
 
     classes: tuple[ClassScore, ...]
     accuracy: float
@@ -63,7 +63,7 @@ def accuracy(expected: Sequence[Label], predicted: Sequence[Label]) -> float:
     """Share of predictions that are right.
 
     Raises:
-        InputError: there are none, or not as many as references; so too for all scores below.
+        InputError: there are none, or not as many as references; all scores below raise it too.
     """
     check_pairs(expected, predicted)
     return sum(a == b for a, b in zip(expected, predicted, strict=True)) / len(expected)
@@ -117,7 +117,7 @@ def classification_report(
 
 
 def macro_f1(expected: Sequence[Label], predicted: Sequence[Label]) -> float:
-    """Mean F1 of the classes that occur on either side: a rare class counts as a common one."""
+    """Mean F1 of the classes that occur on either side; rare classes count like common ones."""
     return classification_report(expected, predicted).macro.f1
 
 

@@ -1,7 +1,7 @@
-"""How two series of scores go together, from -1 to 1.
+"""How closely two series of scores agree, from -1 to 1.
 
-Where one side is constant there is nothing to go together with, and the result is 0: a model that
-gives every pair the same score has learnt nothing, and is never chosen over one that has.
+Where one side is constant there is nothing to agree with, and the result is 0: a model that gives
+every pair the same score has learnt nothing, and is never chosen over one that has.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Scores = Sequence[float] | NDArray[np.floating]
 
 
 def pearson(expected: Scores, predicted: Scores) -> float:
-    """Pearson's correlation: how nearly the one is a linear function of the other.
+    """Pearson's correlation: how nearly one is a linear function of the other.
 
     Raises:
-        InputError: there are fewer than two, or not as many predictions as references; so too
-            for `spearman`.
+        InputError: there are fewer than two, or not as many predictions as references; `spearman`
+            raises it too.
     """
     check_pairs(expected, predicted, least=2)
     first, second = _direction(expected), _direction(predicted)
@@ -49,7 +49,7 @@ def _direction(scores: Scores) -> NDArray[np.float64]:
     values = np.asarray(scores, np.float64)
     if np.ptp(values) == 0:  # the mean is rounded, so that differences from it need not be 0
         return np.zeros(len(values))
-    values = values / np.abs(values).max()  # so that no square overflows or vanishes
+    values = values / np.abs(values).max()  # so that no square overflows or underflows
     values = values - values.mean()
     unit: NDArray[np.float64] = values / np.linalg.norm(values)
     return unit

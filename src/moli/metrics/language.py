@@ -1,4 +1,4 @@
-"""How well a language model foresees text, from its summed negative log-likelihood in nats."""
+"""How well a language model predicts text, from its summed negative log-likelihood in nats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from moli.records.errors import InputError
 
 
 def perplexity(nats: float, tokens: int) -> float:
-    """exp of the mean nats a token. It depends on the tokenizer: compare models of the same one.
+    """exp of the mean nats per token. It depends on the tokenizer: compare models that share one.
 
     Raises:
         InputError: there are no tokens.
@@ -22,7 +22,7 @@ def perplexity(nats: float, tokens: int) -> float:
 
 
 def bits_per_byte(nats: float, size: int) -> float:
-    """Bits that the model needs for a byte of text; models of any tokenizer can be compared.
+    """Bits that the model needs per byte of text; comparable across tokenizers.
 
     Args:
         size: bytes of the scored text in UTF-8.

@@ -1,4 +1,4 @@
-"""The metric that stands for all, where there is room for one."""
+"""The one metric to show where there is room for only one."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What every score of predictions against references asks of them."""
+"""What every score of predictions against references requires of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from moli.records.errors import InputError
 
 
 def check_pairs(expected: Sized, predicted: Sized, least: int = 1) -> None:
-    """See that there is one prediction for each reference, and at least `least` of them.
+    """Check that there is one prediction for each reference, and at least `least` of them.
 
     Raises:
         InputError: there is not.

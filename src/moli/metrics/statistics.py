@@ -33,10 +33,10 @@ def paired_p_value(
 
 
 def wilson_interval(successes: float, trials: int, level: float = 0.95) -> Interval:
-    """Where the probability of a success lies, from how many of `trials` were one (Wilson 1927).
+    """Interval for the probability of success, from how many of `trials` succeeded (Wilson 1927).
 
-    Unlike the interval around the share itself it stays within 0 and 1, and tells something also
-    where all trials or none were successes.
+    Unlike the interval around the share itself, it stays within 0 and 1, and is informative even
+    where all trials succeeded or none did.
 
     Raises:
         InputError: there are no trials.
@@ -58,11 +58,11 @@ def bootstrap_interval(
     rounds: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Where a statistic of examples lies, by the percentiles of its values on samples of them drawn
+    """An interval for a statistic of examples: percentiles of its values on samples of them drawn
     with replacement (Efron 1979).
 
     Args:
-        statistic: its value on the examples of these numbers.
+        statistic: its value on the examples with these indices.
         count: how many examples there are.
 
     Raises:

@@ -28,7 +28,7 @@ class ParsedDocument:
         pages: offset at which each page (slide, sheet) begins; empty if the format has no pages.
         headings: in order of offset.
         title: the document's own title, or empty.
-        metadata: what the file says of itself (author, date, sender, ...).
+        metadata: what the file says about itself (author, date, sender, ...).
         warnings: what could not be recovered, for people to read.
     """
 

@@ -46,7 +46,7 @@ class NotFoundError(MoliError):
 
 
 class AccessError(MoliError):
-    """Who asks may not do that."""
+    """The caller may not do that."""
 
     code = "access"
 
@@ -55,7 +55,7 @@ class BusyError(MoliError):
     """There is too much to do just now.
 
     Args:
-        seconds: after which it is worth while to ask again.
+        seconds: after which it is worth asking again.
     """
 
     code = "busy"

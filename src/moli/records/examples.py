@@ -8,10 +8,10 @@ from moli.records.messages import Message, Tool
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns between a person and an assistant, of whom the assistant is to be learnt.
+    """Turns between a person and an assistant; the assistant's are to be learnt.
 
     Attributes:
-        tools: that the assistant may call.
+        tools: those that the assistant may call.
     """
 
     messages: tuple[Message, ...]
@@ -62,7 +62,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A text, one that belongs to it, and some that do not though they seem to."""
+    """A text, one that belongs to it, and some that only seem to."""
 
     query: str
     positive: str
@@ -90,7 +90,7 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A row that is no example: where, what is wrong with it, and what to do."""
+    """A row that is not an example: where, what is wrong with it, and what to do."""
 
     where: str
     what: str

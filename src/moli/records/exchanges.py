@@ -1,4 +1,4 @@
-"""What language models wrote when they were asked by name, and what people said of it."""
+"""What language models wrote when they were asked by name, and what people said about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a language model's engine, and what it gave."""
+"""What a language model's engine is asked for, and what it gives back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Form:
     Attributes:
         schema: a JSON schema, as JSON.
         regex: a regular expression.
-        lark: a grammar in llguidance's kind of Lark.
+        lark: a grammar in llguidance's dialect of Lark.
     """
 
     schema: str = ""
@@ -31,16 +31,16 @@ class Sampling:
     The order is that of transformers: penalties, temperature, top-k, top-p, min-p.
 
     Attributes:
-        max_tokens: that are written at most.
+        max_tokens: how many are written at most.
         temperature: 0 takes the likeliest token (greedy), and then top-k and so on do nothing.
-        top_k: only so many of the likeliest; 0 for all.
+        top_k: only this many of the likeliest; 0 for all.
         top_p: only the likeliest that together have this probability (Holtzman et al. 2020).
         min_p: only those with at least this share of the likeliest's probability.
-        repetition_penalty: divides the scores of what has stood before (Keskar et al. 2019).
+        repetition_penalty: divides the scores of what has occurred before (Keskar et al. 2019).
         presence_penalty, frequency_penalty: subtracted for what was written, once or each time.
         stop: texts that end the answer, and are not part of it.
         seed: the same seed, prompt and model give the same answer, whatever else is in the batch.
-        logprobs: how many alternatives to tell beside each token's own; None for none at all.
+        logprobs: how many alternatives to report beside each token's own; None for none at all.
         ends: whether the model's own stop tokens end the answer.
         form: what the answer must look like.
     """
@@ -77,7 +77,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token's natural logarithm of probability, before temperature and cuts."""
+    """The natural logarithm of a token's probability, before temperature and cuts."""
 
     id: int
     logprob: float
@@ -88,7 +88,7 @@ class Delta:
     """What one step added to an answer.
 
     Attributes:
-        text: that is certain now; what may be the beginning of a stop text waits.
+        text: what is certain now; what may be the beginning of a stop text is held back.
         ids: the tokens of this step; the one that ends an answer is among them.
         logprobs: of `ids`, where they were asked for.
         alternatives: for each of `ids` the likeliest tokens, where they were asked for.

@@ -11,7 +11,7 @@ class FileReport:
     """What became of one file.
 
     Attributes:
-        outcome: "skipped" is a file in a folder whose suffix is of no format that is read.
+        outcome: "skipped" is a file in a folder whose suffix belongs to no format that is read.
         reason: for a failed file, the reason code of `DocumentError`.
         message: for a failed file, what is wrong and what to do; else warnings, if any.
     """

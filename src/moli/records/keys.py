@@ -14,7 +14,7 @@ class Key:
 
     Attributes:
         scope: `use` may ask; `admin` may also see how the server does.
-        tenant: whose answers, feedback and caches are shared; never with another tenant's.
+        tenant: whose answers, feedback and caches the bearer shares; never another tenant's.
         groups: the bearer sees documents as a member of these.
         created_at, revoked_at: in seconds since 1970; None while the key is good.
     """

@@ -1,4 +1,4 @@
-"""What a training run tells while it goes on."""
+"""What a training run reports as it goes on."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """A run has come to its end, or was interrupted in a way it can be resumed from.
+    """A run has come to its end, or was interrupted so that it can be resumed.
 
     Attributes:
         result: the adapter's or model's name and place, final metrics, rates and peak memory.

@@ -104,13 +104,13 @@ class DenseIndex:
     def _scan(
         self, vector: NDArray[np.float32], limit: int, within: Collection[int]
     ) -> dict[int, float]:
-        """The best of `within`. All scores come from here, so they tell nothing of the way."""
+        """The best of `within`. All scores come from here, however the hits were found."""
         numbers = np.fromiter(within, np.int64, len(within))
         numbers = numbers[self._index.contains(numbers)] if len(numbers) else numbers
         if not len(numbers):
             return {}
         stored = np.asarray(self._index.get(numbers), np.float32)
-        # Not `stored @ vector`: BLAS rounds a row by how many there are.
+        # Not `stored @ vector`: how BLAS rounds a row depends on how many there are.
         similar = np.einsum("ij,j->i", stored, vector)
         best = np.lexsort((numbers, -similar))[:limit]
         return {int(numbers[row]): float(similar[row]) for row in best}

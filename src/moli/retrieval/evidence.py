@@ -93,8 +93,8 @@ def weigh(
 def sentences(hits: Sequence[Hit], headings: Headings) -> list[tuple[int, int, int]]:
     """(index of hit, start, end) of sentences worth weighing, in order of the hits.
 
-    A heading asks more than it answers, and so does a question: they are no candidates, but speak
-    for what is below them.
+    A heading asks more than it answers, and so does a question: they are not candidates, but count
+    in favour of what is below them.
     """
     starts = {number: {each.offset for each in of} for number, of in headings.items()}
     return [

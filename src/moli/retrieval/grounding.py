@@ -1,4 +1,4 @@
-"""The prompt that grounds a language model in passages, and the reading of what it answers."""
+"""The prompt that grounds a language model in passages, and the parsing of its answer."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def plain(text: str) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """One sentence each: at line ends, and after a citation that more text follows."""
+    """Split into sentences: at line ends, and after a citation followed by more text."""
     parts: list[str] = []
     for line in text.splitlines():
         start = 0

@@ -33,8 +33,8 @@ class Indexes:
     def catch_up(self, patience: float = _PATIENCE) -> int:
         """Apply what the log has and the indexes have not; returns the log's last change.
 
-        If another process is at it for longer than `patience` seconds, the index stays behind for
-        now. That is safe: what it returns is checked against the store before anyone sees it.
+        If another process is doing so for longer than `patience` seconds, the index stays behind
+        for now. That is safe: what it returns is checked against the store before anyone sees it.
         """
         newest = self._passages.last_change()
         if min(self.lexical.applied, self.dense.applied) >= newest:
@@ -54,7 +54,7 @@ class Indexes:
         return newest
 
     def _forget_the_future(self) -> None:
-        """An index ahead of the log was made before the database was put back to an older state."""
+        """Erase indexes ahead of the log: the database has been put back to an older state."""
         # The indexes first: the log may grow meanwhile, and then it is only further ahead.
         applied = max(self.lexical.applied, self.dense.applied)
         if applied > self._passages.last_change():
@@ -91,7 +91,7 @@ class Indexes:
 
 
 def _joined(changes: Sequence[Change]) -> Iterator[Change]:
-    """Changes with runs of neighbouring additions made one: one query reads them all."""
+    """Changes, with runs of neighbouring additions merged so that one query reads a whole run."""
     run = changes[0]
     for change in changes[1:]:
         follows = change.first_passage == run.last_passage + 1

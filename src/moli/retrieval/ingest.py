@@ -31,7 +31,7 @@ from moli.retrieval.tokens import language_of
 from moli.workspace import Workspace
 from moli.workspace.documents import NewDocument
 
-# Documents are committed together once they hold so many passages, or so many seconds have passed.
+# Documents are committed together once they hold this many passages, or after this many seconds.
 _GROUP_PASSAGES = 128
 _GROUP_SECONDS = 2.0
 
@@ -246,7 +246,7 @@ def _titled(parsed: ParsedDocument, path: Path) -> ParsedDocument:
 
 
 def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:
-    """Files below `paths` (files, folders, glob patterns), and a report on each path that is none.
+    """Files below `paths` (files, folders, glob patterns), and a report on each path left out.
 
     Folders give the files of known suffix, hidden ones left out; the others are reported as
     skipped. A file named outright is taken whatever its name.
@@ -257,7 +257,7 @@ def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:
         try:
             path = _absolute(text)
             named = [path] if path.exists() else _glob(path)
-        except (OSError, RuntimeError, ValueError):  # too long, of nobody's home, with a NUL
+        except (OSError, RuntimeError, ValueError):  # too long, no such user, or a NUL
             named = []
         if not named:
             others.append(_unusable(text, "missing", "no such file or folder. Check the path"))

@@ -109,7 +109,7 @@ class LexicalIndex:
         self._open()
 
     def _erase(self) -> None:
-        # Moved away first: an open index notices a deletion, and its lock file would come between.
+        # Moved away first: an open index notices a deletion, and its lock file would interfere.
         name = self._folder.name
         self._folder.rename(self._folder.with_name(f"{name}.{os.getpid()}.erased"))
         for aside in self._folder.parent.glob(f"{name}.*.erased"):

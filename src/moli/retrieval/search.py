@@ -21,7 +21,7 @@ from moli.workspace.filter import Filter
 
 # Candidates from each side. The depth matters little above 100 and costs nothing below 300.
 DEPTH = 300
-# Up to so many visible passages, the filter is pushed down into the indexes.
+# Up to this many visible passages, the filter is pushed down into the indexes.
 _PUSH_DOWN = 20_000
 
 Side = Callable[[int, Collection[int] | None], dict[int, float]]

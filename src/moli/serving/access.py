@@ -1,7 +1,7 @@
 """Who sends a request, and whether they may: keys, what they see, and how often they ask.
 
 Without any key, and only on this machine's own address, everyone who reaches the server is its
-owner. From the first key on it answers nobody without one, even when all are revoked.
+owner. Once there is a key, nobody is answered without one, even when all are revoked.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Caller:
     def visible(
         self, groups: Sequence[str] | None = None, where: Mapping[str, str] | None = None
     ) -> Filter:
-        """What they see who ask as a member of `groups`; None: all that they may."""
+        """What someone asking as a member of `groups` sees; None: all that they may."""
         own = self.groups
         return Filter(own if groups is None else own & frozenset(groups), where or {})
 
@@ -58,8 +58,8 @@ class Doorkeeper:
     """Knows who may come in.
 
     Args:
-        groups: of the owner, where there are no keys.
-        public: whether others than this machine reach the server, so that a key is always needed.
+        groups: the owner's, where there are no keys.
+        public: whether other machines reach the server too, so that a key is always needed.
     """
 
     def __init__(self, keys: KeyStore, groups: Sequence[str], *, public: bool) -> None:
@@ -69,15 +69,15 @@ class Doorkeeper:
         self._turn = threading.Lock()
         self._read_at = -math.inf
         self._good: dict[str, Key] = {}
-        self._closed = True  # until the keys were read
+        self._closed = True  # until the keys have been read
 
     @property
     def fresh(self) -> bool:
-        """Whether what is known of the keys is not old."""
+        """Whether the keys were read recently enough."""
         return time.monotonic() - self._read_at <= _FRESH
 
     def read(self) -> None:
-        """Look which keys there are. May be called from any thread."""
+        """Look up which keys there are. May be called from any thread."""
         with self._turn:
             if not self.fresh:
                 good = self._store.good()
@@ -85,7 +85,7 @@ class Doorkeeper:
                 self._good, self._read_at = good, time.monotonic()
 
     def caller(self, secret: str) -> Caller | None:
-        """Who shows a secret, by what was read last; None if they may not come in."""
+        """The caller with this secret, by the keys last read; None if they may not come in."""
         key = self._good.get(hash_secret(secret)) if secret else None
         if key:
             return Caller(key.name, key.scope == "admin", key.tenant, frozenset(key.groups))
@@ -93,18 +93,18 @@ class Doorkeeper:
 
 
 class Rates:
-    """How often each may ask: so many times a minute, and as many at once.
+    """How often each may ask: a number of times a minute, all of them at once if need be.
 
     Args:
-        most: a minute; 0 for any number.
+        most: requests a minute; 0 for no limit.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._left: dict[str, tuple[float, float]] = {}  # of a name, and when it was so
+        self._left: dict[str, tuple[float, float]] = {}  # by name: what is left, and as of when
 
     def take(self, name: str) -> float:
-        """Ask once; the seconds to wait before it can be done, 0 if it is done."""
+        """Ask once; return the seconds to wait before it is allowed, 0 if it is granted."""
         if not self._most:
             return 0.0
         now = time.monotonic()
@@ -126,7 +126,7 @@ class Access:
             await self._app(scope, receive, send)
             return
         secret, doorkeeper = _secret(Headers(scope=scope)), self._doorkeeper
-        if not doorkeeper.fresh:  # the store is asked, and not by the loop
+        if not doorkeeper.fresh:  # the store is read, so not in the event loop
             await run_in_threadpool(doorkeeper.read)
         caller = doorkeeper.caller(secret)
         if caller is None:
@@ -144,7 +144,7 @@ class Access:
 
 
 def check_public(keys: KeyStore, host: str) -> None:
-    """See that a server that others reach has a key.
+    """Check that a server that others reach has a key.
 
     Raises:
         SettingsError: it has none.

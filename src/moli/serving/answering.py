@@ -3,7 +3,7 @@
 asked = await answering.begin(wanted, caller)
 async for piece in asked.pieces(): ...
 
-The last piece is told when the exchange is on disk, so a client that has an answer can rely on it.
+The last piece comes once the exchange is on disk, so a client that has an answer can rely on it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from moli.serving.models import Models, Offered, Served
 
 _RETRY = 2  # seconds after which a full queue is worth another try
-_UNSAID = 4096  # tokens of an answer at most where nobody says how many: room is taken for them
+_UNSAID = 4096  # most tokens of an answer if a request sets none: room is taken for them
 
 
 class Answering:
@@ -65,10 +65,10 @@ class Answering:
         return self.models.list()
 
     async def begin(self, wanted: Wanted, caller: Caller) -> Asked:
-        """Have a model begin with what is wanted of it.
+        """Have a model start on what is wanted of it.
 
         Raises:
-            NotFoundError, ModelError: the model cannot be had.
+            NotFoundError, ModelError: the model is not available.
             BusyError: too many wait for it.
             InputError: a conversation or a text is too long, or refused by the template.
         """
@@ -148,7 +148,8 @@ class Answering:
         task.add_done_callback(self._beside.discard)
 
     async def _shadow(self, shown: Asked, caller: Caller) -> None:
-        """Let the alias's shadow answer the same, if it is its turn and nobody has to wait."""
+        """Let the alias's shadow answer the same request, if it is its turn and nobody has to
+        wait."""
         shadow = (await run_in_threadpool(self._shadows.current)).get(shown.model)
         if shadow is None or random.random() >= shadow.share:  # noqa: S311 - a share, no secret
             return
@@ -178,7 +179,7 @@ def _prompts(wanted: Wanted, served: Served) -> list[list[int]]:
 
 
 def _sampling(wanted: Wanted, served: Served, prompt: int, number: int) -> Sampling:
-    """For one of several answers to a prompt: each is drawn from a seed of its own."""
+    """The sampling of one of several answers to a prompt: each is drawn from a seed of its own."""
     room = max(1, served.places - prompt)
     made = replace(wanted.sampling, max_tokens=min(wanted.most or _UNSAID, room))
     if made.seed is not None:

@@ -2,7 +2,7 @@
 
 app = create_app(workspace)
 
-Endpoints that work are plain functions, so each call has a thread; what takes long takes turns.
+Endpoints that work are plain functions, so each call has a thread; slow work takes turns.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
 
     Raises:
         ModelError: a model that the settings name cannot be loaded.
-        SettingsError: others than this machine would reach it, and there is no key.
+        SettingsError: other machines would reach it, and there is no key.
     """
     settings, host = workspace.settings, host or workspace.settings.host
     public = not is_loopback(host)
@@ -242,7 +242,7 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
         app.include_router(each.router)
     app.include_router(router)
     state.doorkeeper = Doorkeeper(workspace.keys, settings.groups, public=public)
-    # The last to be added is the first that a request comes to.
+    # The last to be added is the first that a request reaches.
     app.add_middleware(Access, doorkeeper=state.doorkeeper, rates=Rates(settings.rate))
     app.add_middleware(Guard, host=host)
     app.add_middleware(Observed, meters=state.meters)

@@ -1,4 +1,4 @@
-"""Answers under way: what a model's thread tells comes back as a stream of pieces."""
+"""Answers under way: what a model's thread reports comes back as a stream of pieces."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Wanted:
     """What a request asks of a model.
 
     Attributes:
-        sampling: how tokens are chosen; of its `max_tokens`, `most` decides.
-        most: tokens of an answer; None for as many as the model has places for.
+        sampling: how tokens are chosen; `most` decides its `max_tokens`.
+        most: maximum tokens of an answer; None for as many as the model has places for.
         messages: a conversation to answer, or else
         texts: texts to continue.
-        count: answers to each.
-        tools: that may be called.
-        must_call: names of those of which one has to be; none where that is left to the model.
+        count: how many answers to each.
+        tools: those that may be called.
+        must_call: names of the tools of which one has to be called; empty where the model decides.
         several: whether more than one may be called at once.
         told: how tokens are to be chosen, in the request's own words.
-        previous: the exchange that this one goes on from.
+        previous: the exchange that this one continues.
     """
 
     model: str
@@ -60,9 +60,9 @@ class Piece:
     """What is new in one of the answers.
 
     Attributes:
-        number: of the answer.
-        text: that is certain now and no part of a call.
-        calls: that are complete now.
+        number: the number of the answer.
+        text: what is certain now and not part of a call.
+        calls: those that are complete now.
         delta: what the model wrote for it.
     """
 
@@ -78,10 +78,10 @@ class Piece:
 
 
 class Asked:
-    """Some answers under way; whoever leaves them cancels them.
+    """Some answers under way; to stop reading them is to cancel them.
 
     Attributes:
-        id: of the exchange, 32 hexadecimal digits.
+        id: the exchange's, 32 hexadecimal digits.
         created_at: in seconds since 1970.
     """
 
@@ -103,7 +103,7 @@ class Asked:
         return self.served.name
 
     def begin(self, prompts: list[list[int]], samplings: Sequence[Sampling], space: str) -> None:
-        """Have these continued. Called in a thread."""
+        """Have these prompts continued. Called in a thread."""
         self.prompts = prompts
         self._pieces = [[] for _ in prompts]
         for number, ids in enumerate(prompts):
@@ -111,11 +111,11 @@ class Asked:
             self._rows.append(self.served.backend.submit(request, partial(self._hear, number)))
 
     def _hear(self, number: int, delta: Delta) -> None:
-        """In the model's thread."""
+        """Called in the model's thread."""
         self._loop.call_soon_threadsafe(self._told.put_nowait, (number, delta))
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """What is told until all answers are complete.
+        """The pieces, until all answers are complete.
 
         Raises:
             ModelError: one failed.
@@ -161,7 +161,7 @@ class Asked:
 
     async def _end(self) -> None:
         self.timings["last"] = self._elapsed()
-        if all(row.reason != "cancelled" for row in self._rows):  # else nobody has the answer
+        if all(row.reason != "cancelled" for row in self._rows):  # else nobody received the answer
             await run_in_threadpool(self._keep, self)
 
     def _elapsed(self) -> float:
@@ -179,7 +179,7 @@ class Asked:
                 row.cancel()
 
     def usage(self) -> tuple[int, int, int]:
-        """Tokens of the prompts, of the answers, and those of the prompts that were kept.
+        """Tokens of the prompts, of the answers, and how many of the prompts' were cached.
 
         A prompt counts once, however many answers it has.
         """

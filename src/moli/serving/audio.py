@@ -54,8 +54,8 @@ class TranscriptionRequest(Body):
 class Transcribing:
     """The speech model of a workspace's settings.
 
-    One file is heard at a time, in a thread of its own; those that wait hold none, so that other
-    requests are answered meanwhile.
+    One file is transcribed at a time, in a thread of its own; those that wait hold none, so that
+    other requests are answered meanwhile.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -165,13 +165,13 @@ def _vtt(said: Transcript) -> str:
 
 
 def _cue(segment: Segment, mark: str) -> str:
-    """A subtitle. An arrow divides its times, so there can be none in its text."""
+    """A subtitle. An arrow separates its times, so its text can contain none."""
     text = segment.text.strip().replace("-->", "->")
     return f"{_clock(segment.start, mark)} --> {_clock(segment.end, mark)}\n{text}\n\n"
 
 
 def _clock(seconds: float, mark: str) -> str:
-    """Hours, minutes, seconds, a mark and thousandths, as 00:01:02.345."""
+    """Hours, minutes, seconds, a mark and thousandths, such as 00:01:02.345."""
     minutes, thousandths = divmod(round(seconds * 1000), 60_000)
     hours, minutes = divmod(minutes, 60)
     whole, thousandths = divmod(thousandths, 1000)

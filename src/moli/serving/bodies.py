@@ -27,7 +27,7 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[Text, Field(max_length=1000)]
-# In an address there is room for fewer than in a body.
+# An address has room for fewer than a body.
 QueryGroups = Annotated[list[Name] | None, Query(max_length=50)]
 
 
@@ -39,7 +39,7 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, given: Any) -> Any:
-        """Null means what leaving a field out means, as clients take it to."""
+        """Null means the same as leaving a field out, as clients expect."""
         if not isinstance(given, dict):
             return given
         return {name: value for name, value in given.items() if value is not None}
@@ -169,7 +169,7 @@ class StreamOptions(Body):
     include_obfuscation: bool = False
 
 
-# Of a request, what an exchange has in fields of its own or nobody needs again.
+# Fields of a request that an exchange keeps in fields of its own, or nobody needs again.
 _ELSEWHERE = {"model", "messages", "prompt", "tools", "stream", "stream_options", "user"}
 
 
@@ -211,7 +211,7 @@ class Generation(Body):
         )
 
     def told(self) -> dict[str, Any]:
-        """What the request says of how to answer."""
+        """What the request says about how to answer."""
         return self.model_dump(mode="json", by_alias=True, exclude=_ELSEWHERE, exclude_unset=True)
 
     @property
@@ -232,7 +232,7 @@ class ChatRequest(Generation):
     tools: Annotated[list[FunctionTool], Field(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool = "auto"
     parallel_tool_calls: bool = True
-    # Of no consequence here.
+    # Without effect here.
     metadata: dict[str, Text] | None = None
     store: bool | None = None
 
@@ -262,7 +262,7 @@ class ChatRequest(Generation):
 
 
 def check_together(form: Form | None, tools: Sequence[Tool], choice: str) -> None:
-    """See that an answer is not to have a form and to call tools at will.
+    """Check that an answer with a form is not also free to call tools.
 
     Raises:
         InputError: it is; a form would bind every word, so that no tool could be called.
@@ -279,7 +279,7 @@ def must_call(tools: Sequence[Tool], choice: str) -> tuple[str, ...]:
     """The tools of which one has to be called, by a request's choice or a tool's name.
 
     Raises:
-        InputError: there is none of that name, or none at all.
+        InputError: there is no tool of that name, or none at all.
     """
     if choice in ("none", "auto"):
         return ()

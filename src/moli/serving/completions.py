@@ -71,7 +71,7 @@ async def _events(
 ) -> AsyncIterator[str]:
     """Server-sent events, the last of which is [DONE]."""
     head = {**head, "object": kind.part}
-    calls: dict[int, int] = {}  # that were told, by the number of their answer
+    calls: dict[int, int] = {}  # how many were sent, by the number of their answer
     async for piece in asked.pieces():
         choice = _part(asked, piece, kind, calls)
         yield event({**head, "choices": [choice], **_no_usage(body)})
@@ -87,7 +87,7 @@ def event(value: Any, name: str = "") -> str:
 
 
 async def told_in_stream(events: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Events of which a failure is one too, for the status has long been sent."""
+    """Events, with a failure as one of them, since the status has long been sent."""
     try:
         async for each in events:
             yield each
@@ -98,7 +98,7 @@ async def told_in_stream(events: AsyncIterator[str]) -> AsyncIterator[str]:
 
 
 def failure(error: Exception) -> tuple[str, str]:
-    """What a client is told of a failure under way, and its code; the log is told the rest."""
+    """What a client is told of a failure midway, and its code; the rest goes to the log."""
     if isinstance(error, MoliError):
         return str(error), error.code
     _log.error("a stream failed", exc_info=error)

@@ -66,7 +66,7 @@ def embeddings(body: EmbeddingsRequest, request: Request) -> JSONResponse:
 
 
 def _shortened(vectors: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
-    """The first so many numbers of each (Matryoshka: Kusupati et al. 2022)."""
+    """The first `dimensions` numbers of each (Matryoshka: Kusupati et al. 2022)."""
     most = vectors.shape[1]
     if dimensions in (None, most):
         return vectors

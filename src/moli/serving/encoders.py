@@ -35,9 +35,9 @@ class Encoded:
     """Texts as vectors.
 
     Attributes:
-        model: that made them, by the name it was asked for.
-        vectors: of unit length, [texts, dimensions].
-        tokens: that it read; what was too long for it is not among them.
+        model: the one that made them, by the name it was asked for.
+        vectors: their unit vectors, [texts, dimensions].
+        tokens: how many it read; what was too long for it is not counted.
     """
 
     model: str
@@ -50,9 +50,9 @@ class Judged:
     """How well texts answer a query.
 
     Attributes:
-        model: that judged, by the name it was asked for.
+        model: the one that judged, by the name it was asked for.
         scores: cosines of an encoder, or probabilities of a reranking model, [texts].
-        tokens: that it read; a reranking model reads the query with each text anew.
+        tokens: how many it read; a reranking model reads the query with each text anew.
     """
 
     model: str
@@ -64,10 +64,10 @@ class Encoders:
     """The encoder of a workspace's settings, and its models for embedding and reranking.
 
     Many threads may ask at once. Trained models are loaded when they are first asked for; of more
-    than `KEPT`, the one that was not asked for the longest is given up.
+    than `KEPT`, the one that has gone unused the longest is dropped.
 
     Args:
-        encoder: that of the settings, loaded.
+        encoder: the one in the settings, loaded.
     """
 
     def __init__(self, workspace: Workspace, encoder: Encoder) -> None:
@@ -90,7 +90,7 @@ class Encoders:
             NotFoundError: there is no such model.
             InputError: it is for something else, or several models fit a hash.
             BusyError: too many wait for trained models.
-            ModelError: it cannot be loaded, or is not what it was.
+            ModelError: it cannot be loaded, or has changed since it was stored.
         """
         return self._encoded(model, self._stored(model, _EMBEDDING), texts)
 

@@ -67,7 +67,7 @@ def _of_moli(_request: Request, error: Exception) -> JSONResponse:
 def _of_validation(_request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     code = str(first.get("type", "invalid"))
-    # The place is told without its first part, which only says "body" or "query"; in text that is
+    # The place is given without its first part, which only says "body" or "query"; in text that is
     # not JSON it is an offset.
     place = () if code == "json_invalid" else first.get("loc", ())[1:]
     param = ".".join(map(str, place))

@@ -91,7 +91,7 @@ def trace(trace_id: AnswerId, request: Request, groups: QueryGroups = None) -> T
 
 
 def _answer(request: Request, name: str, groups: Sequence[str] | None) -> Trace | Exchange:
-    """The answer of an id, with or without what its API put before.
+    """The answer with this id, given with or without the prefix that its API added.
 
     Raises:
         NotFoundError: there is none, or it is not for this caller.

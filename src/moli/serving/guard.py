@@ -1,4 +1,4 @@
-"""What stands before every request: its host, its origin and its size are checked.
+"""What every request passes first: its host, its origin and its size are checked.
 
 A web page anywhere can make its visitor's browser call a server on that visitor's own machine. Its
 requests either carry its own name as the host (DNS rebinding) or its own address as the origin.
@@ -19,7 +19,7 @@ from moli.serving.errors import error_response
 from moli.serving.headers import HEADERS
 
 MAX_BODY = 1 << 20
-# Sound needs more: 25 MiB, as elsewhere, and room for what is said of it.
+# Sound needs more: 25 MiB, as elsewhere, and room for the other fields.
 LARGER = {"/v1/audio/transcriptions": (25 << 20) + MAX_BODY}
 
 
@@ -27,11 +27,11 @@ class Guard:
     """Refuses requests for other hosts, from other origins, and with too many bytes.
 
     A body is read whole before it is passed on, up to `MAX_BODY` bytes. What may be `LARGER` is
-    passed on as it comes, so that nobody without a key fills the memory.
+    passed on as it comes, so that nobody without a key can fill memory.
 
     Args:
-        host: the address the server listens on. One that means every address lets requests for
-            any number and for this machine's name in: rebinding needs a name of its own.
+        host: the address the server listens on. One that means every address lets in requests for
+            any IP address and for this machine's name: rebinding needs a name of its own.
     """
 
     def __init__(self, app: ASGIApp, host: str) -> None:
@@ -131,7 +131,7 @@ def _replay(messages: list[Message], receive: Receive) -> Receive:
 
 
 def _counted(receive: Receive, most: int) -> Receive:
-    """The messages of a body as they come, of which whoever reads too many is told."""
+    """The messages of a body as they come; reading more than `most` bytes raises."""
     size = 0
 
     async def counted() -> Message:

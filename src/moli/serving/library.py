@@ -1,7 +1,7 @@
 """What one server offers of a workspace, as far as a reader may see it.
 
 A caller's own groups are the most that they see. They may ask to see less, never more.
-What is hidden and what does not exist are told in the same words.
+What is hidden and what does not exist are reported in the same words.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Library:
             bases: where the language model is loaded, if it is shared with others.
 
         Raises:
-            ModelError: one of them cannot be had.
+            ModelError: one of them is not available.
         """
         settings = workspace.settings
         chat: ChatModel | None = None

@@ -27,11 +27,11 @@ class Served:
     """A model as a request means it.
 
     Attributes:
-        name: under which it was asked for.
-        base: its reference.
+        name: the one it was asked for by.
+        base: the base's reference.
         adapter: the name of its content, "" for a base alone.
         tokenizer: with the chat template that the model was trained with.
-        places: tokens of a conversation at most.
+        places: maximum tokens of a conversation.
         content: the hash of what was trained here, an adapter or a whole model; "" for others.
     """
 
@@ -52,7 +52,7 @@ class Served:
 
     @property
     def template_sha256(self) -> str:
-        """Of the chat template; "" where there is none."""
+        """Hash of the chat template; "" where there is none."""
         return hash_template(self.tokenizer)
 
 
@@ -75,11 +75,11 @@ class Models:
         self._bases = bases
         self._adapters: dict[tuple[str, str], Any] = {}  # base and content to tokenizer
         self._checked: set[str] = set()
-        self._good: dict[str, Served] = {}  # what each alias last meant that could be had
+        self._good: dict[str, Served] = {}  # what each alias last meant that was usable
         self._turn = threading.RLock()  # a model is loaded once, however many ask for it
 
     def list(self) -> list[Offered]:
-        """The base of the settings, then every model with an alias that writes."""
+        """The base of the settings, then every model with an alias that generates text."""
         offered = [Offered(self._default, 0.0)] if self._default else []
         for stored in self._store.list():
             made = stored.manifest
@@ -94,10 +94,10 @@ class Models:
         """The model of a name: the base of the settings, an alias, `base@adapter` or a hash.
 
         Raises:
-            NotFoundError: there is none; names that are near are told.
-            InputError: several models fit a hash, or it does not write.
-            ModelError: it cannot share its base, or is not what it was; of an
-                alias that meant something good before, that is meant instead.
+            NotFoundError: there is none; similar names are suggested.
+            InputError: several models fit a hash, or it does not generate text.
+            ModelError: it cannot share its base, or has changed since it was stored; an alias that
+                meant something good before falls back to that instead.
         """
         if name in ("", self._default) and self._default:
             return self._alone(self._default, self._default, self._default)
@@ -133,13 +133,13 @@ class Models:
         )
 
     def _check(self, stored: StoredModel, *, weights: bool) -> None:
-        """See once that a model is what it was; each content is checked once."""
+        """Check that a model has not changed since it was stored; each content is checked once."""
         if stored.hash not in self._checked:
             check_contract(stored, recipe_of(stored), weights=weights)
             self._checked.add(stored.hash)
 
     def _alone(self, name: str, reference: str, known: str) -> Served:
-        """A whole model; `known` is what it is called where others see it."""
+        """A whole model; `known` is its name where others see it."""
         base = self._bases.get(reference)
         return Served(name, base.backend, known, "", base.tokenizer, base.places)
 
@@ -171,7 +171,7 @@ class Models:
 
 
 def _writes_here(reference: str) -> bool:
-    """Whether a reference names weights that are run on this machine and write."""
+    """Whether a reference names weights that run on this machine and generate text."""
     if not reference or not runs_here(reference):
         return False
     if is_gguf(reference):

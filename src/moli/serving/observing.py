@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _log = logging.getLogger("moli.requests")
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-_UNKNOWN = "(none)"  # the route of an address that there is not: its text is anybody's
+_UNKNOWN = "(none)"  # the route of an unknown address: its text could be anything
 
 
 class Meters:
@@ -45,7 +45,7 @@ class Meters:
         )  # fmt: skip
 
     def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
-        """Tell a number as it is whenever it is asked for."""
+        """Report a number as it is whenever it is asked for."""
         Gauge(name, what, registry=self._registry).set_function(read)
 
     def requested(self, route: str, method: str, status: int, seconds: float) -> None:

@@ -12,7 +12,7 @@ from moli.records.messages import Message, Tool, ToolCall
 from moli.serving.asked import Wanted
 from moli.serving.bodies import Body, Function, Text, check_together, form_of, must_call
 
-# Of a request, what an exchange has in fields of its own.
+# Fields of a request that an exchange keeps in fields of its own.
 _ELSEWHERE = {"model", "input", "tools", "stream", "user", "previous_response_id"}
 
 
@@ -122,7 +122,7 @@ class ResponseRequest(Body):
         """What is asked of a model.
 
         Args:
-            before: turns of the exchange `previous`, which this one goes on from.
+            before: turns of the exchange `previous`, which this one continues.
 
         Raises:
             InputError: the schema of an answer is missing, or a tool that is to be called.
@@ -150,12 +150,12 @@ class ResponseRequest(Body):
         )
 
     def told(self) -> dict[str, Any]:
-        """What the request says of how to respond."""
+        """What the request says about how to respond."""
         return self.model_dump(mode="json", by_alias=True, exclude=_ELSEWHERE, exclude_unset=True)
 
 
 def messages_of(given: str | Sequence[Item]) -> list[Message]:
-    """The turns of an input; calls that follow each other are of one turn."""
+    """The turns of an input; calls that follow each other belong to one turn."""
     if isinstance(given, str):
         return [Message("user", given)]
     turns: list[Message] = []

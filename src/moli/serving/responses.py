@@ -87,7 +87,7 @@ def _exchange(request: Request, response_id: str) -> Exchange:
 
 
 def _said(exchange: Exchange) -> tuple[Message, ...]:
-    """The turns of an exchange without its instructions, which are of that one alone."""
+    """The turns of an exchange without its instructions, which apply to that one alone."""
     return exchange.messages[1:] if exchange.sampling.get("instructions") else exchange.messages
 
 
@@ -123,7 +123,7 @@ def _object(exchange: Exchange) -> dict[str, Any]:
 def _whole(
     of: Asked | Exchange, told: Mapping[str, Any], previous: str, tools: Sequence[Tool]
 ) -> dict[str, Any]:
-    """What was known of a response when it was asked for."""
+    """What was known about a response when it was asked for."""
     return _settings(told) | {
         "id": f"{_PREFIX}{of.id}",
         "created_at": int(of.created_at),
@@ -134,7 +134,7 @@ def _whole(
 
 
 def _settings(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What a request said, with what is so without a word."""
+    """What a request said, with defaults for what it left out."""
     return {
         "object": "response",
         "error": None,
@@ -175,7 +175,7 @@ def _output(of: str, choice: Choice) -> list[dict[str, Any]]:
 
 
 def _message(name: str, text: str | None) -> dict[str, Any]:
-    """A message; one that begins has no text."""
+    """A message; one that is just beginning has no text."""
     content = [] if text is None else [_part(text)]
     status = "in_progress" if text is None else "completed"
     told = {"id": name, "type": "message", "role": "assistant"}
@@ -224,7 +224,7 @@ class _Story:
     """The events of one response.
 
     Args:
-        of: its id.
+        of: the response's id.
 
     Attributes:
         output: items that are complete.
@@ -237,7 +237,7 @@ class _Story:
 
     @property
     def _name(self) -> str:
-        """Of a message that is the next item."""
+        """The id for a message that is the next item."""
         return f"msg_{self._of}_{len(self.output)}"
 
     def tell(self, kind: str, **facts: Any) -> str:
@@ -247,7 +247,7 @@ class _Story:
         return told
 
     def of(self, piece: Piece) -> Iterator[str]:
-        """What a piece adds."""
+        """The events that a piece adds."""
         if piece.text:
             yield from self._more(piece.text)
         if piece.calls:
@@ -255,7 +255,7 @@ class _Story:
         for call in piece.calls:
             yield from self._call(call)
         if piece.reason:
-            if self._text is None and not self.output:  # an answer without a word
+            if self._text is None and not self.output:  # an empty answer
                 yield from self._more("")
             yield from self._end_message()
 

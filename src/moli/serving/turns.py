@@ -1,4 +1,4 @@
-"""Work that takes long and holds a thread: so much at once, and no more."""
+"""Slow work that holds a thread: only a limited amount of it at once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _RETRY = 2  # seconds
 
 
 class Turns:
-    """Lets so many in at a time, and tells the others to come back.
+    """Lets a number of callers in at a time, and tells the others to come back.
 
     Args:
-        most: at once; there are never more than threads to spare.
+        most: how many at once; never more than there are threads to spare.
     """
 
     def __init__(self, most: int) -> None:

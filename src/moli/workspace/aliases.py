@@ -26,10 +26,10 @@ class Pointing:
 
 
 def check_alias(alias: str) -> None:
-    """See that a name can be an alias.
+    """Check that a name can be an alias.
 
     Raises:
-        InputError: it cannot; the message says what a name may have.
+        InputError: it cannot; the message says what a name may contain.
     """
     if not _ALIAS.fullmatch(alias) or _WHOLE_HASH.fullmatch(alias):
         raise InputError(

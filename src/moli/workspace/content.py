@@ -6,9 +6,9 @@ names. With nothing but a shell, in the model's folder:
     find . -type f ! -path ./manifest.json -printf '%P\\0' | LC_ALL=C sort -z |
         xargs -0 sha256sum -z | sha256sum
 
-The manifest holds that list, so that a file that was changed can be told by its name. It is not in
-the list itself: it says when and by which run the weights came about, and the same weights with
-the same configuration are to have the same name whoever made them, and to be kept once.
+The manifest holds that list, so that a changed file can be identified by its name. It is not in the
+list itself: it says when and by which run the weights came about, and the same weights with the
+same configuration are to have the same name whoever made them, and to be kept once.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class StoredModel:
     """A model that is kept, in a workspace or as one that ships with Moli.
 
     Attributes:
-        name: as `support@3f9c1a2b`, with the alias it was asked for by, else its first; without
-            any alias, `3f9c1a2b`. One that ships is `builtin:NAME`.
+        name: such as `support@3f9c1a2b`, with the alias it was asked for by, else its first;
+            without any alias, `3f9c1a2b`. One that ships is `builtin:NAME`.
         hash: SHA-256 of its content, in hexadecimal.
         folder: where its files are. They are to be read, never written.
         aliases: those that point at it now.
@@ -66,10 +66,10 @@ class Difference:
 
 
 def check_folder(folder: Path) -> None:
-    """See that a folder holds an adapter or a model.
+    """Check that a folder holds an adapter or a model.
 
     Raises:
-        InputError: it does not, or the name of a file would not print.
+        InputError: it does not, or a file's name is not printable.
     """
     if not (folder / _ADAPTER).is_file() and not (folder / "config.json").is_file():
         raise InputError(
@@ -93,7 +93,7 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 def write_draft(folder: Path, draft: Path, manifest: Manifest) -> str:
-    """Copy a model with its manifest, down to the disk, and return the hash of its content."""
+    """Copy a model with its manifest, synced to disk, and return the hash of its content."""
     for name, path in files_of(folder).items():
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, draft / name)

@@ -32,7 +32,7 @@ class NewDocument:
 
     `chunks` tile `parsed.text`; `vectors` is [len(chunks), dimensions] from `encoder`. Without
     `groups`, a new version keeps those of the old one, and a new document is open to everyone.
-    A new version also keeps the old one's given attributes, where it brings none of that key.
+    A new version also keeps the attributes given to the old one, where it brings none of that key.
     """
 
     source: str
@@ -74,7 +74,7 @@ class DocumentStore:
     def relabel(
         self, source: str, groups: Sequence[str] | None, attributes: Mapping[str, str]
     ) -> None:
-        """Say anew who may see a stored document, if `groups` are given, and add attributes."""
+        """Set anew who may see a stored document, if `groups` are given, and add attributes."""
         with self._database.write() as connection:
             document_id = _ids(connection, [source]).get(source)
             if document_id is None:
@@ -179,7 +179,7 @@ def _sources(connection: sa.Connection, document_ids: Sequence[int]) -> list[str
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What people said of a document, which its new versions keep."""
+    """What people said about a document, which its new versions keep."""
 
     groups: Sequence[str] = (EVERYONE,)
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -188,7 +188,7 @@ class _Kept:
 def _insert(
     connection: sa.Connection, documents: Sequence[NewDocument], kept: Mapping[str, _Kept]
 ) -> None:
-    """Store documents with all that belongs to them, a statement a table.
+    """Store documents with all that belongs to them, one statement per table.
 
     Args:
         kept: by source, for documents that were there before.

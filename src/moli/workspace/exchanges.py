@@ -65,7 +65,7 @@ class ExchangeStore:
         return found
 
     def remove(self, exchange_id: str) -> None:
-        """Remove an exchange, what was answered beside it, and what was said of it."""
+        """Remove an exchange, what was answered beside it, and what was said about it."""
         table, said = schema.exchanges, schema.feedback
         gone = sa.or_(table.c.id == exchange_id, table.c.shadow_of == exchange_id)
         with self._database.write() as connection:

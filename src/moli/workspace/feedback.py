@@ -1,4 +1,4 @@
-"""Feedback: what people said of the answers they got."""
+"""Feedback: what people said about the answers they got."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FeedbackStore:
         self._database = database
 
     def add(self, feedback: Feedback) -> Feedback:
-        """Keep what was said of an answer, with a number; it is on disk when this returns."""
+        """Keep what was said about an answer, with a number; it is on disk when this returns."""
         row = asdict(feedback)
         del row["id"]
         with self._database.write() as connection:
@@ -30,7 +30,7 @@ class FeedbackStore:
     def list(
         self, *, tenant: str | None = None, answer_id: str = "", after: int = 0, limit: int = 1000
     ) -> list[Feedback]:
-        """What was said, the oldest first, from the one after the number `after` on."""
+        """What was said after number `after`, the oldest first."""
         table = schema.feedback
         query = sa.select(table).where(table.c.id > after)
         if tenant is not None:

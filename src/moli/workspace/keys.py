@@ -18,7 +18,7 @@ from moli.workspace import schema
 from moli.workspace.database import Database
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_PREFIX = "moli_"  # so that a leaked one is found by those who search for such
+_PREFIX = "moli_"  # so that scanners for leaked secrets find it
 
 
 class KeyStore:
@@ -30,10 +30,10 @@ class KeyStore:
     def add(
         self, name: str, *, scope: Scope = "use", tenant: str = "", groups: Sequence[str] = ()
     ) -> tuple[Key, str]:
-        """A new key and its secret, which cannot be had again.
+        """A new key and its secret, which cannot be retrieved again.
 
         Raises:
-            InputError: the name is taken, or is not one.
+            InputError: the name is taken, or is not valid.
         """
         if not _NAME.fullmatch(name):
             raise InputError(
@@ -67,7 +67,7 @@ class KeyStore:
             return [(row["sha256"], _key(dict(row))) for row in rows.mappings()]
 
     def list(self) -> list[Key]:
-        """All, the oldest first, with those that are revoked."""
+        """All keys, the oldest first, including those that are revoked."""
         return [key for _, key in self._rows()]
 
     def good(self) -> dict[str, Key]:
@@ -75,7 +75,7 @@ class KeyStore:
         return {digest: key for digest, key in self._rows() if key.revoked_at is None}
 
     def revoke(self, name: str) -> Key:
-        """Let a key open nothing any more.
+        """Revoke a key: it opens nothing any more.
 
         Raises:
             NotFoundError: there is no such key, or it is revoked already.

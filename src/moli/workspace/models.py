@@ -40,14 +40,14 @@ from moli.workspace.shipped import is_shipped, shipped
 
 _CONTENT = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{4,64}")
-_ABANDONED = 24 * 3600.0  # seconds after which a draft is taken to be a crash's
+_ABANDONED = 24 * 3600.0  # seconds after which a draft counts as left by a crash
 _HINT = "Give an alias, or 4 or more characters of a hash; 'moli models list' shows both."
 
 
 class ModelStore:
     """Models on disk, and their aliases in the store of record.
 
-    A model is there whole or not at all: its files are written beside their place, brought to disk
+    A model is there whole or not at all: its files are written next to their place, synced to disk
     and moved in by one rename. Where that meets aliases and removals, the database's queue of
     writers decides the order, in whatever process they are.
     """
@@ -143,7 +143,7 @@ class ModelStore:
 
         Raises:
             InputError: several models fit.
-            NotFoundError: none does; names that are near are told.
+            NotFoundError: none does; similar names are suggested.
             WorkspaceError: its manifest cannot be read.
         """
         if is_shipped(reference):
@@ -177,7 +177,7 @@ class ModelStore:
     # How it is done
 
     def _keep(self, draft: Path, content: str, alias: str) -> None:
-        """Move a draft to its place, if it is not taken by the same content."""
+        """Move a draft to its place, unless the same content is there already."""
         place = self._folder / content
         damaged = place.exists() and bool(differences_of(place, content))
         with self._database.write() as connection:

@@ -186,13 +186,14 @@ keys = Table(
     Column("revoked_at", Float),
 )
 
-# Which model answers beside an alias, unseen, and how often. As of aliases, the newest row counts.
+# Which model answers beside an alias, unseen, and how often. As with aliases, the newest row
+# counts.
 shadows = Table(
     "shadows",
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("alias", String(64), nullable=False, index=True),
-    Column("hash", String(64), nullable=False),  # of the candidate; empty: no more
+    Column("hash", String(64), nullable=False),  # of the candidate; empty: none any more
     Column("share", Float, nullable=False),  # of the answers, 0 to 1
     Column("set_at", Float, nullable=False),
 )
@@ -208,14 +209,14 @@ tunings = Table(
     Column("created_at", Float, nullable=False),
 )
 
-# What each alias of a model has pointed at, of which the newest row is in force. Rows are added and
-# never changed, so that an alias can be moved back.
+# What each alias of a model has pointed at; the newest row is in force. Rows are added and never
+# changed, so that an alias can be moved back.
 aliases = Table(
     "aliases",
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("name", String(64), nullable=False),
-    Column("hash", String(64), nullable=False),  # of the model's content; empty: of none any more
+    Column("hash", String(64), nullable=False),  # of the model's content; empty: none any more
     Column("set_at", Float, nullable=False),  # seconds since the epoch
     Index("ix_aliases_name", "name", "id"),
 )

@@ -17,8 +17,8 @@ class Shadow:
     """A model that answers beside an alias.
 
     Attributes:
-        hash: of the model's content.
-        share: of the alias's answers, above 0 and at most 1.
+        hash: the hash of the model's content.
+        share: the share of the alias's answers, above 0 and at most 1.
     """
 
     alias: str
@@ -36,7 +36,7 @@ class ShadowStore:
         """Let a model answer beside an alias from now on.
 
         Raises:
-            InputError: the share is none.
+            InputError: the share is not above 0 and at most 1.
         """
         if not 0 < shadow.share <= 1:
             raise InputError(
@@ -45,11 +45,11 @@ class ShadowStore:
         self._add(shadow)
 
     def end(self, alias: str) -> None:
-        """Let nothing answer beside an alias any more."""
+        """Let nothing answer beside an alias from now on."""
         self._add(Shadow(alias, "", 0.0))
 
     def current(self) -> dict[str, Shadow]:
-        """The shadows that there are, by alias."""
+        """All shadows, by alias."""
         table = schema.shadows
         newest = sa.select(sa.func.max(table.c.id)).group_by(table.c.alias)
         there = sa.select(table).where(table.c.id.in_(newest), table.c.hash != "")

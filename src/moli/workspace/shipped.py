@@ -15,7 +15,7 @@ _SCHEME = "builtin:"
 
 
 def is_shipped(reference: str) -> bool:
-    """Whether a reference is of the form of those to models that ship."""
+    """Whether a reference has the form of those to models that ship."""
     return reference.startswith(_SCHEME)
 
 
@@ -23,7 +23,7 @@ def shipped(reference: str) -> StoredModel:
     """The model that `builtin:NAME` names.
 
     Raises:
-        NotFoundError: none that was trained by Moli ships by that name.
+        NotFoundError: no model trained by Moli ships under that name.
     """
     name = reference.removeprefix(_SCHEME)
     if name not in shipped_names():

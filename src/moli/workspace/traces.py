@@ -49,7 +49,7 @@ class TraceStore:
         """The trace by its id, or by a prefix that only it has.
 
         Raises:
-            NotFoundError: no trace, or more than one, begins so.
+            NotFoundError: no trace, or more than one, has an id that begins like this.
         """
         table = schema.traces
         query = sa.select(table.c.payload).where(table.c.id.startswith(trace_id, autoescape=True))

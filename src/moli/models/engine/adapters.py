@@ -1,4 +1,4 @@
-"""LoRA adapters as the engine uses them: thin matrices by the layer they belong to."""
+"""LoRA adapters as the engine uses them: thin matrices, by the layer they belong to."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Attention of rows of different lengths in one pass, over keys and values that are kept.
+"""Attention for rows of different lengths in one pass, over cached keys and values.
 
 A pass is the new tokens of all rows laid end to end, [1, T], without padding: one token of each row
-that is being written, and a stretch of each prompt that is being read. The former are answered
-together for each layer, the latter each by itself.
+that is being written, and a stretch of each prompt that is being read. In each layer the former are
+computed together, the latter one by one.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Layout:
     """Where the tokens of a pass belong.
 
     Attributes:
-        slots, places: of each token, [T].
+        slots, places: the slot and the place of each token, [T].
         written: how many rows are being written; their tokens come first, one each.
         lengths: tokens of each written row, the new one included, [written].
-        stretches: of prompts.
+        stretches: those of prompts.
     """
 
     cache: Cache
@@ -50,7 +50,7 @@ class Layout:
     _rows: torch.Tensor | None = None
 
     def rows(self) -> torch.Tensor:
-        """The written row of each slot, [slots]; of a slot without one it is any."""
+        """The written row of each slot, [slots]; arbitrary for a slot that has none."""
         if self._rows is None:
             own = self.slots[: self.written]
             self._rows = own.new_zeros(int(own.max()) + 1)
@@ -58,7 +58,7 @@ class Layout:
         return self._rows
 
     def mask(self, window: int, like: torch.Tensor) -> torch.Tensor:
-        """What each written row does not see, as -inf to add to its scores, [slots, 1, 1, L]."""
+        """What each written row must not see, as -inf to add to its scores, [slots, 1, 1, L]."""
         if window not in self.masks:
             slots, longest = len(self.rows()), int(self.lengths.max())
             lengths = torch.ones(slots, dtype=torch.long, device=like.device)
@@ -128,7 +128,7 @@ def _written(
     window: int,
     scale: float,
 ) -> torch.Tensor:
-    """One token of each row, [written, H, D]. Queries that share keys go as rows of one product."""
+    """One token of each row, [written, H, D]. Queries that share keys are rows of one product."""
     mask = now.mask(window, query)
     slots, longest = mask.shape[0], mask.shape[-1]
     asked = query.index_select(1, now.rows()).transpose(0, 1)
@@ -144,7 +144,7 @@ def _written(
 def _plain(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """Two products and a softmax: for so few queries faster than torch's fused kernel."""
+    """Two products and a softmax: with so few queries faster than torch's fused kernel."""
     rows, heads = query.shape[:2]
     scores = torch.bmm((query * scale).flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))
     probabilities = torch.softmax(scores.view(rows, heads, -1, keys.shape[2]).add_(mask), -1)

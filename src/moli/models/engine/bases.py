@@ -1,4 +1,4 @@
-"""Bases at work: each is loaded once per process, or driven on another server."""
+"""Bases in use: each is loaded once per process, or runs on another server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A base at work.
+    """A base in use.
 
     Attributes:
         places: maximum tokens of a conversation, including the answer.
@@ -31,17 +31,17 @@ class Base:
     here: bool = True
 
     def within(self, wanted: int) -> int:
-        """Tokens that an answer may have: what is wanted, but half of the places are a prompt's."""
+        """Tokens an answer may have: those wanted, but half of the places are for the prompt."""
         return min(wanted, self.places // 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """A base that a vLLM or SGLang server has.
+    """A base that a vLLM or SGLang server runs.
 
     Attributes:
-        reference: of the base, whose tokenizer is needed here.
-        timeout: seconds without a word from the server after which an answer has failed.
+        reference: the base's; its tokenizer is needed here.
+        timeout: seconds of silence from the server after which an answer has failed.
     """
 
     reference: str
@@ -51,7 +51,7 @@ class Elsewhere:
 
 
 def load_base(reference: str, *, rows: int = 16, lanes: int = 16) -> Base:
-    """A base by its reference; with `lanes` for adapters of `rows` at work.
+    """A base by its reference, answering `rows` at once, with `lanes` for their adapters.
 
     Raises:
         ModelError: it cannot be loaded, or does not generate text.
@@ -86,10 +86,10 @@ def _drive(base: Elsewhere) -> Base:
 
 
 class Bases:
-    """Those that were asked for.
+    """The bases that were asked for.
 
     Args:
-        elsewhere: the one that another server has, if there is one.
+        elsewhere: the one that another server runs, if there is one.
     """
 
     def __init__(self, elsewhere: Elsewhere | None = None) -> None:
@@ -101,7 +101,8 @@ class Bases:
         """A base, loaded if it is not yet.
 
         Raises:
-            ModelError: it cannot be loaded, does not write, or its server cannot be reached.
+            ModelError: it cannot be loaded, does not generate text, or its server cannot be
+                reached.
         """
         if base := self._loaded.get(reference):
             return base
@@ -119,11 +120,11 @@ class Bases:
         return sum(base.backend.waiting for base in list(self._loaded.values()))
 
     def working(self) -> int:
-        """Requests that are read or answered."""
+        """Requests being read or answered."""
         return sum(base.backend.working for base in list(self._loaded.values()))
 
     def close(self) -> None:
-        """Stop all; whoever asks later has them loaded again."""
+        """Stop all; asking for one later loads it again."""
         with self._turn:
             while self._loaded:
                 _, base = self._loaded.popitem()

@@ -1,4 +1,4 @@
-"""Keys and values of every row that is being answered, and of some that were."""
+"""Keys and values of every row that is being answered, and of some already answered."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _FIRST = 256  # places that rows begin with
 
 
 class Growing(ABC):
-    """Slots for what rows have read, as long as the longest row needs them.
+    """Slots for what rows have read, each as long as the longest row needs.
 
-    Every slot has as many places as that row, and there are as many slots as have room then.
+    All slots have as many places as that row needs, and there are as many slots as then fit.
 
     Args:
-        slots: rows that there may be, with those kept for their beginnings.
-        most: tokens of a row.
-        room: tokens of all slots together; None for any number.
+        slots: how many rows there may be, including those kept for their beginnings.
+        most: maximum tokens of a row.
+        room: tokens of all slots together; None for no limit.
 
     Attributes:
-        slots, places: that there are now.
+        slots, places: how many slots there are now, and places in each.
     """
 
     def __init__(self, slots: int, most: int, room: int | None = None) -> None:
@@ -36,20 +36,20 @@ class Growing(ABC):
         return self.places > min(_FIRST, self._most) and self.slots < self._most_slots
 
     def slots_for(self, places: int) -> int:
-        """How many slots there would be if a row needed so many places."""
+        """How many slots there would be if a row needed this many places."""
         if self._room is None:
             return self._most_slots
         return min(self._most_slots, self._room // self._rounded(places))
 
     def _rounded(self, places: int) -> int:
-        """Places that are taken where so many are needed: twice as many again and again."""
+        """Places to take where so many are needed: doubled until they suffice."""
         rounded = min(max(self.places, _FIRST), self._most)
         while rounded < places:
             rounded *= 2
         return min(rounded, self._most)
 
     def reserve(self, places: int) -> None:
-        """Make room for a row of so many tokens; slots that have none any more are gone."""
+        """Make room for a row of this many tokens; slots that no longer fit are gone."""
         if places > self.places:
             self.slots, self.places = self.slots_for(places), self._rounded(places)
             self._grow()
@@ -63,29 +63,29 @@ class Growing(ABC):
 
     @abstractmethod
     def _grow(self) -> None:
-        """Have as many slots and places as it says now, and in them what there was."""
+        """Resize to the current `slots` and `places`, keeping the contents."""
 
     @abstractmethod
     def _empty(self) -> None:
-        """Have as many slots and places as it says now, with nothing in them."""
+        """Resize to the current `slots` and `places`, with nothing in them."""
 
     @abstractmethod
     def usable(self, slot: int, length: int) -> bool:
-        """Whether the first tokens of what a slot holds can be gone on from."""
+        """Whether a row can continue from the first tokens of what a slot holds."""
 
     @abstractmethod
     def copy(self, source: int, target: int, length: int) -> None:
-        """The first tokens of one row to another slot."""
+        """Copy the first tokens of one row to another slot."""
 
     @abstractmethod
     def swap(self, one: int, other: int, length: int) -> None:
-        """The first tokens of two rows, each to the other's slot."""
+        """Move the first tokens of two rows, each to the other's slot."""
 
 
 class Cache(Growing):
     """For each layer, keys and values as [slots, K, places, D].
 
-    On a CPU that costs what is written: the kernel gives memory to a page only when it is touched.
+    On a CPU only what is written costs memory: the kernel backs a page only when it is touched.
     """
 
     def __init__(self, slots: int, most: int, room: int | None = None) -> None:
@@ -100,17 +100,17 @@ class Cache(Growing):
     def layer(
         self, number: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """A layer's keys and values; made when the layer's first are there, [1, K, T, D]."""
+        """A layer's keys and values; made when the layer's first ones, [1, K, T, D], arrive."""
         if number not in self._layers:
             self._layers[number] = (self._zeros(key), self._zeros(value))
         return self._layers[number]
 
     def _zeros(self, like: torch.Tensor) -> torch.Tensor:
-        # Zeros, not what is there: hidden places are multiplied by 0, and 0 * nan is nan.
+        # Zeros, not whatever memory holds: hidden places are multiplied by 0, and 0 * nan is nan.
         shape = (self.slots, like.shape[1], self.places, like.shape[3])
         if like.device.type != "cpu":
             return like.new_zeros(shape)
-        # PyTorch would write them; NumPy has the kernel give pages of zeros when they are touched.
+        # PyTorch would write them; NumPy lets the kernel supply zero pages on first touch.
         zeros = np.zeros(math.prod(shape) * like.itemsize, np.uint8)
         return torch.from_numpy(zeros).view(like.dtype).view(shape)
 

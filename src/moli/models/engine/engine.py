@@ -38,10 +38,10 @@ class Row:
     """A request in progress.
 
     Attributes:
-        ids: the prompt, then what was written, with room for all that may be.
+        ids: the prompt, then what was written, with room for all that may follow.
         length: how many of `ids` there are.
         read: how many of them the cache has.
-        slot: in the cache; -1 while the row waits.
+        slot: its slot in the cache; -1 while the row waits.
     """
 
     request: Request
@@ -65,7 +65,7 @@ class Row:
 
     @property
     def most(self) -> int:
-        """Tokens that the row may come to."""
+        """The most tokens that the row may reach."""
         return len(self.ids)
 
     def cancel(self) -> None:
@@ -76,16 +76,17 @@ class Row:
 class Engine:
     """Rows of many requests and adapters on one network.
 
-    Only `submit`, `Row.cancel` and what counts rows may be used while another thread is in `step`.
+    Only `submit`, `Row.cancel` and the counts of rows may be used while another thread is in
+    `step`.
 
     Args:
-        tokenizer: writes the text.
-        rows: that are written at once.
+        tokenizer: turns tokens into text.
+        rows: how many are written at once.
         kept: slots beyond these, for the beginnings of earlier rows.
         places: maximum tokens of a row, prompt and answer.
-        budget: tokens of prompts that a step reads beside what it writes.
+        budget: prompt tokens that a step reads besides what it writes.
         memory: bytes for keys and values; rows wait while there is no room for them. None for as
-            many as the other arguments come to.
+            many as the other arguments require.
     """
 
     def __init__(
@@ -115,10 +116,10 @@ class Engine:
     # From any thread
 
     def submit(self, request: Request, hear: Hear) -> Row:
-        """Have a request answered in the next steps; `hear` is told within them.
+        """Have a request answered in the next steps; `hear` is called within them.
 
         Raises:
-            InputError: it has no tokens or too many, an adapter that is not there, or a form that
+            InputError: it has no tokens or too many, an adapter that is unknown, or a form that
                 cannot be followed.
         """
         row = self._row(request, hear)
@@ -132,16 +133,16 @@ class Engine:
 
     @property
     def working(self) -> int:
-        """Requests that are read or answered."""
+        """Requests being read or answered."""
         return len(self._rows)
 
     # From the thread that steps
 
     def add(self, adapter: Adapter) -> None:
-        """Let requests name an adapter from now on; one of that name is replaced."""
+        """Let requests name an adapter from now on; an earlier one of that name is replaced."""
         known = adapter.name in self._lanes
         self._lanes.add(adapter)
-        if known:  # what was read with the old one is not of this one
+        if known:  # what was read with the old one does not fit the new one
             self._slots.forget()
 
     def change(self, weights: Mapping[str, torch.Tensor]) -> None:
@@ -151,7 +152,7 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """One pass; whether there was anything to do."""
+        """Run one pass; return whether there was anything to do."""
         self._admit()
         spans = self._plan()
         if not spans:
@@ -171,7 +172,7 @@ class Engine:
             if row.reason is None:
                 self._finish(row, reason)
         self._settle()
-        self._slots.forget()  # a step that failed may not have read what it was to read
+        self._slots.forget()  # a failed step may not have read what it should have
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Step until all of these are answered."""
@@ -197,7 +198,7 @@ class Engine:
         return Row(request, hear, ids, length, writer, generator, grammar)
 
     def _admit(self) -> None:
-        """Begin waiting rows, first those whose adapter has the fewest at work."""
+        """Start waiting rows, first those whose adapter has the fewest in progress."""
         while self._inbox:
             self._waiting.append(self._inbox.popleft())
         for gone in [each for each in (*self._waiting, *self._rows) if each.cancelled]:
@@ -206,7 +207,7 @@ class Engine:
             self._finish(gone, "cancelled")
         self._settle()
         if not self._rows and self._cache.narrowed:
-            self._slots.forget()  # a long row is gone: many have room again
+            self._slots.forget()  # a long row is gone: many fit again
         working = Counter(each.request.adapter for each in self._rows)
         while len(self._rows) < self._most and (row := self._next(working)):
             self._waiting.remove(row)
@@ -218,9 +219,9 @@ class Engine:
             self._rows.append(row)
 
     def _next(self, working: Mapping[str, int]) -> Row | None:
-        """The row to begin: of those that have room, and whose adapter has a lane or can have one.
+        """The row to start: one that fits, and whose adapter has a lane or can get one.
 
-        One that has no room holds up those after it, else it might wait for ever.
+        One that does not fit holds up those after it, or it might wait forever.
         """
         used = {each.lane for each in self._rows}
         for row in sorted(self._waiting, key=lambda each: working[each.request.adapter]):
@@ -239,7 +240,7 @@ class Engine:
         return None
 
     def _plan(self) -> list[tuple[Row, Span]]:
-        """The next tokens of each row, those of one token first."""
+        """The next tokens of each row, spans of one token first."""
         written: list[tuple[Row, Span]] = []
         stretches: list[tuple[Row, Span]] = []
         left = self._budget
@@ -261,7 +262,7 @@ class Engine:
         return written + stretches
 
     def _deliver(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
-        """Choose each row's next token and tell it."""
+        """Choose each row's next token and report it."""
         likeliest = logits.argmax(-1).tolist()
         wanted = [n for n, row in enumerate(rows) if row.request.sampling.logprobs is not None]
         sums = dict(zip(wanted, logits[wanted].logsumexp(-1).tolist(), strict=True))

@@ -15,7 +15,7 @@ import torch
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import Form
 
-# As json.dumps writes it. Where any space may stand, a weak model writes spaces without end.
+# As json.dumps writes it. Where white space is free, a weak model writes endless spaces.
 _SPACES: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
@@ -25,13 +25,13 @@ def inlined(schema: Mapping[str, Any]) -> str:
 
 
 class Grammar:
-    """How far one answer has come in its form."""
+    """How far one answer has got in its form."""
 
     def __init__(self, matcher: Any) -> None:
         self._matcher = matcher
 
     def allowed(self, scores: torch.Tensor) -> torch.Tensor:
-        """Scores [V] with -inf for tokens after which the form cannot be had any more.
+        """Scores [V] with -inf for tokens after which the form can no longer be met.
 
         Raises:
             ModelError: the form has become too complex to follow.
@@ -47,7 +47,7 @@ class Grammar:
         return scores.masked_fill(hidden.to(scores.device), float("-inf"))
 
     def accept(self, token: int) -> None:
-        """Go on by a token that was allowed."""
+        """Advance by a token that was allowed."""
         self._matcher.consume_token(token)
 
 
@@ -64,10 +64,11 @@ class Grammars:
         self._known: Any = None
 
     def begin(self, form: Form) -> Grammar:
-        """A form that nothing is written of yet.
+        """A form of which nothing has been written yet.
 
         Raises:
-            InputError: the schema, expression or grammar is none, or uses what is not known here.
+            InputError: the schema, expression or grammar is invalid, or uses what is not supported
+                here.
         """
         from llguidance import LLMatcher
         from llguidance.hf import from_tokenizer

@@ -1,4 +1,4 @@
-"""The adapters that are there, which of them are in memory, and which in the network's lanes."""
+"""The known adapters: which of them are in memory, and which in the network's lanes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _ROOM = 1 << 30  # bytes of adapters that are kept in memory beside those in lan
 
 
 class Lanes:
-    """Any number of adapters, as many of which can be at work at once as the network has lanes.
+    """Any number of adapters, of which as many can be in use at once as the network has lanes.
 
     Args:
-        room: bytes of adapters that are kept in memory; one that was used longer ago than those is
-            read again when it is asked for.
+        room: bytes of adapters that are kept in memory; one that was used longer ago is read again
+            when it is asked for.
     """
 
     def __init__(self, network: Passes, room: int = _ROOM) -> None:
@@ -46,16 +46,16 @@ class Lanes:
             self._network.write(self._lanes.index(adapter.name), adapter)
 
     def lane(self, name: str, used: Set[int]) -> int | None:
-        """The lane of an adapter (-1 for none), into which it is put if need be.
+        """The lane of an adapter (-1 for none), into which it is loaded if need be.
 
         Args:
-            used: lanes of rows at work, which cannot be given to others.
+            used: lanes of rows in progress, which cannot be given to others.
 
         Returns:
             None if all lanes are used.
 
         Raises:
-            ModelError: it was not in memory, and cannot be read any more.
+            ModelError: it was not in memory, and can no longer be read.
         """
         if not name:
             return -1
@@ -64,7 +64,7 @@ class Lanes:
         free = [n for n in range(len(self._lanes)) if n not in used]
         if not free:
             return None
-        # One that is empty if there is one, for what lies in the others may be asked for again.
+        # An empty one if there is one, since what the others hold may be asked for again.
         lane = min(free, key=lambda n: self._lanes[n] != "")
         self._network.write(lane, self._adapter(name))
         self._lanes[lane] = name
@@ -77,7 +77,7 @@ class Lanes:
         return adapter
 
     def _keep(self, adapter: Adapter) -> None:
-        """Hold it in memory as the last used, and let go of as many as there is no room for."""
+        """Keep it in memory as the last used, and drop those that no longer fit."""
         self._kept.pop(adapter.name, None)
         self._kept[adapter.name] = adapter
         while self.bytes > self._room and len(self._kept) > 1:

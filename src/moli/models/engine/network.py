@@ -42,13 +42,13 @@ class Network:
 
     @property
     def ends(self) -> frozenset[int]:
-        """Tokens that end an answer, as the model's own settings for generation say."""
+        """Tokens that end an answer, according to the model's own generation settings."""
         said = self.model.generation_config.eos_token_id
         ids = said if isinstance(said, list) else [said]
         return frozenset(each for each in ids if each is not None)
 
     def free(self) -> int:
-        """Bytes that may still be taken where the model is."""
+        """Bytes still available where the model is."""
         on_gpu = self.device.type == "cuda"
         return int(torch.cuda.mem_get_info(self.device)[0]) if on_gpu else available_memory()
 
@@ -87,7 +87,7 @@ class Network:
 
     @torch.inference_mode()
     def _choose(self) -> None:
-        """Have few rows multiplied in the way that is fastest here with the largest layers."""
+        """Have few rows multiplied in whichever way is fastest here for the largest layers."""
         inner = self._products[:-1] or self._products  # the last one makes the scores
         shape = max((each.weight.shape for each in inner), key=torch.Size.numel)
         way = fastest([each for each in inner if each.weight.shape == shape])
@@ -118,8 +118,8 @@ class Network:
         """Take other weights, by their names in the model's state as transformers saves it.
 
         Raises:
-            ModelError: of layers that are multiplied together some are given and others are not, a
-                name is not this model's, or a shape is another; then nothing has changed.
+            ModelError: only some of the layers that are multiplied together are given, a name is
+                not this model's, or a shape differs; nothing has changed then.
         """
         left, parameters = dict(weights), dict(self.model.named_parameters())
         shapes = {name: value.shape for name, value in parameters.items()}
@@ -161,7 +161,7 @@ def load_network(reference: str, *, lanes: int = 16, precision: str = "") -> Net
     """A network by its model's reference.
 
     Args:
-        precision: "bf16" or "fp32"; by default what this machine is faster with.
+        precision: "bf16" or "fp32"; by default whichever is faster on this machine.
 
     Raises:
         ModelError: its files are not available, it does not generate text, or not row by row.
@@ -208,7 +208,7 @@ def _tied(model: Any) -> str:
 
 
 def _replace(model: Any) -> tuple[list[Products], int]:
-    """Put products where the model's linear layers are; which read the same is seen in a pass.
+    """Put products in place of the linear layers; a pass shows which of these read the same.
 
     Returns:
         The products in the order of their use, and the memory of a token's keys and values.

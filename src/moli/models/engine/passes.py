@@ -21,9 +21,9 @@ class Span:
     """New tokens of one row in a pass.
 
     Attributes:
-        slot: the row's in the cache.
-        start: the row's tokens before these, which the cache has.
-        lane: of the row's adapter, -1 for none.
+        slot: the row's slot in the cache.
+        start: how many of the row's tokens come before these; the cache has them.
+        lane: the lane of the row's adapter, -1 for none.
         asked: whether to predict what follows the last of them.
     """
 
@@ -43,7 +43,7 @@ class Passes(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its adapters."""
+        """The type of its adapters."""
 
     @property
     def place_bytes(self) -> int:
@@ -51,10 +51,10 @@ class Passes(Protocol):
 
     @property
     def ends(self) -> frozenset[int]:
-        """Tokens that end an answer, as the model's own settings say."""
+        """Tokens that end an answer, according to the model's own settings."""
 
     def free(self) -> int:
-        """Bytes that may still be taken where it is run."""
+        """Bytes still available where it runs."""
 
     def cache(self, slots: int, most: int, room: int | None) -> Growing:
         """A cache for its rows; see `Growing` for the arguments.
@@ -67,7 +67,7 @@ class Passes(Protocol):
         """One pass: logits [asked, V] in float32 for the spans that ask, in their order.
 
         Args:
-            spans: those of one token first.
+            spans: those of a single token first.
             cache: one that this model made.
 
         Raises:

@@ -1,9 +1,9 @@
 """The matrix products of a model, with each row's own adapter added to them.
 
 Layers that read the same states (a block's queries, keys and values; the two halves of its MLP)
-are one product. To it is added what the adapters of the rows say, for all rows that are being
-written at once: their states are laid out as [adapters, rows of each, in], so that two thin
-products of batches serve all adapters, whichever rows they have.
+are one product. What the rows' adapters contribute is added to it, for all rows being written at
+once: their states are laid out as [adapters, rows of each, in], so that two thin batched products
+serve all adapters, whichever rows they have.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from torch.nn.functional import linear
 from moli.models.engine.adapters import Adapter
 from moli.models.probe import median_seconds
 
-# How few rows are multiplied: as they are; as (W x')', which is the same sum; with weights that lie
-# as oneDNN reads them, so that it need not lay them so each time; or with weights that are read in
-# half precision and multiplied in full.
+# How few rows are multiplied: as they are; as (W x')', which is the same sum; with weights laid out
+# as oneDNN reads them, so that it need not do that each time; or with weights that are read in half
+# precision and multiplied in full.
 Way = Literal["plain", "turned", "packed", "half"]
 
-# Rows up to which a product is bound by reading its weights, and libraries divide it badly.
+# Rows up to which a product is bound by reading its weights, and libraries split it badly.
 FEW = 32
 
-# What half precision may change of weights, as a share of their norm: no more than the rounding of
-# their products does. What was trained in bfloat16 changes by a tenth of this.
+# How much half precision may change weights, as a share of their norm: no more than rounding their
+# products does. Weights trained in bfloat16 change by a tenth of this.
 _ROUNDING = 2**-22
 
 _CACHED = 64 << 20  # bytes of weights that a processor might hold in its cache
@@ -39,9 +39,9 @@ class Mixture:
 
     Attributes:
         lanes: how many adapters the written rows have; they are the first lanes.
-        most: rows of the lane that has most.
+        most: rows of the lane that has the most.
         rows: the written tokens of each lane, [lanes * most], where a lane with fewer repeats one;
-            None if the first tokens lie in this way already.
+            None if the first tokens are in this order already.
         token: the written tokens that have an adapter, [n].
         wide: for each of them its place in `rows`, [n].
         runs: begin, end and lane of each stretch of a prompt that has one.
@@ -58,7 +58,7 @@ class Mixture:
 def mixture(
     written: Sequence[int], runs: Sequence[tuple[int, int, int]], device: Any = "cpu"
 ) -> Mixture:
-    """Of the lane of each written token (-1 for none) and of each stretch.
+    """The mixture for the lanes of the written tokens (-1 for none) and of the stretches.
 
     >>> mixture([1, -1, 0, 1], []).rows.tolist()
     [2, 2, 0, 3]
@@ -89,7 +89,7 @@ def mixture(
 
 
 def _ways(weight: torch.Tensor) -> list[Way]:
-    """Those that there are for a weight, on its device."""
+    """The ways that are available for a weight, on its device."""
     ways: list[Way] = ["plain", "turned"]
     if weight.device.type != "cpu":
         return ways
@@ -103,7 +103,7 @@ def _ways(weight: torch.Tensor) -> list[Way]:
 
 
 def _fits_half(weight: torch.Tensor) -> bool:
-    """Whether float32 weights say in half precision what they say in full."""
+    """Whether float32 weights keep their values in half precision, up to `_ROUNDING`."""
     if weight.dtype != torch.float32:
         return False
     lost = weight.half().float().sub_(weight)
@@ -152,11 +152,11 @@ class Products:
 
     @property
     def weight(self) -> torch.Tensor:
-        """Something of the weights' type, where they do not lie as they were."""
+        """The weights; an empty tensor of their type where they were laid out differently."""
         return self._empty if self._way in ("packed", "half") else self._weight
 
     def part(self, number: int, x: torch.Tensor) -> torch.Tensor:
-        """A layer's output; the first that asks computes it for all."""
+        """A layer's output; the first to ask computes all of them."""
         if x is not self._seen:
             self._seen, self._parts = x, self._compute(x)
         part = self._parts[number]
@@ -187,9 +187,9 @@ class Products:
         return y if self.bias is None else y.add_(self.bias)
 
     def lay(self, way: Way) -> None:
-        """Multiply in a way from now on, or in the next best if these weights cannot be.
+        """Multiply in this way from now on, or in the next best if these weights do not allow it.
 
-        Weights that are laid once stay so.
+        Weights that have been laid out stay so.
         """
         if way == "half" and "half" not in (ways := _ways(self._weight)):
             way = ways[-1]
@@ -223,13 +223,13 @@ class Products:
 
     def _add(self, x: torch.Tensor, y: torch.Tensor, first: int = 0) -> None:
         """Add to y [lanes, rows, out] what lanes from `first` on make of x [lanes, rows, in]."""
-        assert self._down is not None  # noqa: S101 - the caller has looked
+        assert self._down is not None  # noqa: S101 - the caller has checked
         lanes = slice(first, first + len(x))
         thin = torch.bmm(x, self._down[lanes])
         rank, begin = thin.shape[-1] // len(self.sizes), 0
         for number, (size, up) in enumerate(zip(self.sizes, self._ups, strict=True)):
             own = thin[..., number * rank : (number + 1) * rank]
-            # Not baddbmm_, which of a part of y makes a product for each lane.
+            # Not baddbmm_, which on a part of y makes a product for each lane.
             y[..., begin : begin + size].add_(torch.bmm(own, up[lanes]))
             begin += size
 
@@ -250,7 +250,7 @@ class Products:
                 up[lane, :own] = thin.up.t()
 
     def _make(self, lanes: int, rank: int) -> None:
-        """Room for so many lanes of that rank, with what there is already."""
+        """Make room for this many lanes of this rank, keeping what is there already."""
         old = self._down
         if old is not None and self._ups[0].shape[1] >= rank:
             return
@@ -266,11 +266,11 @@ class Products:
 
 
 def fastest(products: Sequence[Products]) -> Way:
-    """The way in which products with few rows take the least time here, by trying.
+    """The way in which products with few rows are fastest here, found by trying.
 
     Args:
-        products: of one shape, not laid yet; the first of them are tried, as many as leave no cache
-            anything to keep from one time to the next.
+        products: of one shape, not laid out yet; enough of the first are tried that no cache can
+            keep their weights from one round to the next.
     """
     first = products[0]._weight
     tried = products[: 1 + _CACHED // first.nbytes]
@@ -296,7 +296,7 @@ class Part(torch.nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:  # models look at its type
-        """Of its products."""
+        """That of its products."""
         return self._products.weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ class Held:
 
     Attributes:
         space: only rows of the same space (an adapter's content, a reader's rights) share them.
-        used: when, in admissions.
+        used: when it was last used, counted in admissions.
     """
 
     space: Hashable
@@ -43,12 +43,12 @@ class Slots:
         self.taken = 0
 
     def reserve(self, places: int) -> None:
-        """Have room for rows of so many tokens; some of what is kept may have to go for it."""
+        """Make room for rows of this many tokens; some of what is kept may have to go."""
         self._cache.reserve(places)
         del self._held[self._cache.slots :]
 
     def take(self, space: Hashable, ids: NDArray[np.int32]) -> tuple[int, int]:
-        """A slot for a row, and how many of its first tokens it has already; never all."""
+        """A slot for a row, and how many of its first tokens it has already, never all of them."""
         slot, self._clock = self.taken, self._clock + 1
         source, shared = self._longest(space, ids)
         if source != slot:
@@ -80,10 +80,10 @@ class Slots:
         return last
 
     def forget(self) -> None:
-        """What has been read is not used again; without rows, its memory is given back."""
+        """Never reuse what has been read; if there are no rows, give its memory back."""
         for held in self._held[: self.taken]:
             if held:
-                held.space = object()  # a row goes on, and shares with nobody
+                held.space = object()  # a row continues, and shares with nobody
         for slot in range(self.taken, len(self._held)):
             self._held[slot] = None
         if not self.taken:
@@ -97,14 +97,14 @@ class Slots:
                 most = min(len(held.ids), len(ids) - 1)
                 differ = np.flatnonzero(held.ids[:most] != ids[:most])
                 shared = int(differ[0]) if len(differ) else most
-                # Where it is as good, the slot to be taken, since nothing then has to be copied.
+                # If equally good, the slot to be taken, since then nothing has to be copied.
                 better = shared > best or (shared == best and shared and slot == self.taken)
                 if better and self._cache.usable(slot, shared):
                     best, source = shared, slot
         return source, best
 
     def _vacate(self, slot: int, source: int) -> None:
-        """Move what a free slot holds to where what is there was used longest ago."""
+        """Move what a free slot holds to the one whose content was used longest ago."""
         held = self._held[slot]
         if held is None:
             return

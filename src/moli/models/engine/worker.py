@@ -32,7 +32,7 @@ class Worker:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
-        # A thread that is amid a step when the interpreter ends takes the process down with it.
+        # A thread still in a step when the interpreter ends takes the process down with it.
         atexit.register(self.close)
 
     @property
@@ -42,7 +42,7 @@ class Worker:
 
     @property
     def working(self) -> int:
-        """Requests that are read or answered."""
+        """Requests being read or answered."""
         return self._engine.working
 
     def submit(self, request: Request, hear: Hear) -> Row:
@@ -65,7 +65,7 @@ class Worker:
         self.call(lambda engine: engine.add(adapter))
 
     def call(self, change: Callable[[Engine], T]) -> T:
-        """Do something with the engine between two steps, as adding an adapter, and wait for it."""
+        """Do something with the engine between two steps, such as adding an adapter, and wait."""
         future: Future[T] = Future()
 
         def run() -> None:

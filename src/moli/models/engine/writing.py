@@ -25,7 +25,7 @@ class Writer:
         self.stopped = False
 
     def push(self, token: int) -> str:
-        """What is certain after one more token."""
+        """The text that is certain after one more token."""
         self._ids.append(token)
         return self._release(self._decoded(whole=True))
 
@@ -38,7 +38,7 @@ class Writer:
         return text if self.stopped else text + waiting
 
     def _decoded(self, *, whole: bool) -> str:
-        """The text of the tokens that have not been told yet; "" while a character is not whole."""
+        """The text of the tokens not yet given out; "" while a character is incomplete."""
         known = self._decode(self._ids[self._before : self._told])
         text = self._decode(self._ids[self._before :])
         if len(text) <= len(known) or (whole and text.endswith(_HALF)):
@@ -67,7 +67,7 @@ class Writer:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Characters at the end of a text with which a stop text may begin.
+    """How many characters at the end of a text may begin a stop text.
 
     >>> _overlap("one EN", "END")
     2

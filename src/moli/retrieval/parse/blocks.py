@@ -50,7 +50,8 @@ class Blocks:
     each block is normalised alone and offsets simply add up.
 
     Args:
-        on_ocr: called before each page that is recognised optically, for whoever keeps time.
+        on_ocr: called before each page that is recognised optically, so that the caller can keep
+            time.
     """
 
     def __init__(self, on_ocr: Callable[[], None] = _nothing) -> None:
@@ -118,7 +119,7 @@ class Blocks:
             self.warn(warning)
 
     def document(self) -> ParsedDocument:
-        """The document as it stands."""
+        """The document as it is so far."""
         return ParsedDocument(
             text="".join(self._pieces),
             pages=tuple(min(offset, self._length) for offset in self._pages),

@@ -1,4 +1,4 @@
-"""From bytes to text when nobody says, or somebody says wrongly, which encoding it is."""
+"""From bytes to text when the encoding is not stated, or stated wrongly."""
 
 import codecs
 from collections import Counter
@@ -125,9 +125,9 @@ def _score(sample: bytes, encoding: _Multibyte) -> float:
 
 
 def _is_western(sample: bytes) -> bool:
-    """Whether read as Western European nearly all accents belong to one language of it.
+    """Whether, read as Western European, nearly all accents belong to one of its languages.
 
-    Central European texts show letters then that no single Western language combines.
+    Read like this, Central European texts show letters that no single Western language combines.
     """
     text = sample.decode("cp1252", "replace").lower()
     accents = Counter(letter for letter in text if letter > "\x7f" and letter not in _TYPOGRAPHY)

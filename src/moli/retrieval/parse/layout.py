@@ -96,7 +96,7 @@ def _downwards(rows: list[Row]) -> list[Row]:
     do not wait for each other, so columns stay as they were written.
     """
     if len(rows) > _MAX_ROWS:
-        return rows  # A map or a drawing, not worth the square of its pieces.
+        return rows  # A map or a drawing, not worth time quadratic in its pieces.
     frames = [_Frame.around(row) for row in rows]
     below: list[list[int]] = [[] for _ in rows]
     for upper, frame in enumerate(frames):
@@ -119,10 +119,10 @@ def _downwards(rows: list[Row]) -> list[Row]:
 
 
 def _turns(below: list[list[int]]) -> list[float]:
-    """When each row wants to come: at its place in the file, unless it is out of place there.
+    """Where each row belongs in the order: at its place in the file, unless misplaced there.
 
-    Where a row was written after one that stands below it, the one that is at odds with more
-    rows is to move: a title behind all that it stands over, or a footer before the rest.
+    Where a row was written after one that stands below it, the one at odds with more rows has to
+    move: a title written after all that it stands over, or a footer before the rest.
     """
     odds = [(upper, lower) for upper, rows in enumerate(below) for lower in rows if lower < upper]
     count = Counter(index for pair in odds for index in pair)

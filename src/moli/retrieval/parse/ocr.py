@@ -132,7 +132,7 @@ def _is_blank(image: Image.Image) -> bool:
 
 
 def _frames(data: bytes, blocks: Blocks) -> Iterator[Image.Image]:
-    """The pages of an image file, upright by their own account; of an animation the first."""
+    """The pages of an image file, upright as the file says; only the first of an animation."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -172,7 +172,7 @@ def _prepared(image: Image.Image) -> Image.Image:
 
 
 def _parsed(table: str) -> Recognised:
-    """Paragraphs from the engine's table of words, without what it takes pictures for."""
+    """Paragraphs from the engine's table of words, without what it misread pictures as."""
     paragraphs: dict[tuple[str, ...], dict[str, list[tuple[str, float]]]] = {}
     for row in table.splitlines()[1:]:
         fields = row.split("\t")

@@ -136,7 +136,7 @@ def segments(glyphs: Iterable[Glyph], turn: int) -> list[Segment]:
 
 
 def _lost_space(letters: list[Segment], box: Segment) -> bool:
-    """Whether a gap before `box`, narrow as it is, parts words: its neighbours have none."""
+    """Whether a gap before `box`, though narrow, separates words: its neighbours have none."""
     if len(letters) < 2 or box.left - letters[-1].right <= 0.085 * box.size:
         return False
     before = letters[-1].left - letters[-2].right

@@ -171,7 +171,7 @@ class _Walker:
 def _row(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, str]:
     """Column -> text; a cell that spans rows is repeated, so that each can stand alone.
 
-    `spans` holds the rows that such cells still have to go and their text, by column.
+    `spans` holds how many more rows such cells cover, and their text, by column.
     """
     cells = {column: text for column, (_, text) in spans.items()}
     for column, (left, text) in list(spans.items()):
