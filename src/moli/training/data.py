@@ -72,12 +72,9 @@ def read_data(recipe: Recipe, accepts: tuple[type, ...]) -> Data:
         malformed = dataset.malformed
         files = _files(recipe.data)
     judged = {content(each.example): each.where for each in held_out}
-    taken_out = tuple(
-        (each.where, judged[content(each.example)])
-        for each in train
-        if content(each.example) in judged
-    )
-    kept = tuple(each for each in train if content(each.example) not in judged)
+    keyed = [(content(each.example), each) for each in train]
+    taken_out = tuple((each.where, judged[key]) for key, each in keyed if key in judged)
+    kept = tuple(each for key, each in keyed if key not in judged)
     if not kept:
         raise InputError(
             "no training examples are left", where=str(recipe.data), fix="Add examples."
@@ -102,8 +99,9 @@ def split(
         )
     # Not sets: their order is another in each process.
     alike: dict[object, dict[object, Located]] = {}
-    for each in examples:
-        alike.setdefault(_subject(each.example), {})[content(each.example)] = each
+    keyed = [(content(each.example), each) for each in examples]
+    for key, each in keyed:
+        alike.setdefault(_subject(each.example), {})[key] = each
     subjects = list(alike)
     random.Random(seed).shuffle(subjects)  # noqa: S311 - for a split, not for a secret
     count = min(round(share * sum(map(len, alike.values()))), _MOST_HELD_OUT)
@@ -112,8 +110,7 @@ def split(
         if len(judged) >= count:
             break
         judged |= alike[subject]
-    kept = tuple(each for each in examples if content(each.example) not in judged)
-    return kept, tuple(judged.values())
+    return tuple(each for key, each in keyed if key not in judged), tuple(judged.values())
 
 
 def _subject(example: Example) -> object:
@@ -128,7 +125,7 @@ def _subject(example: Example) -> object:
         case Pair():
             return example.source or example.target
         case LabelledImage():
-            return shown(example)
+            return image_hash(example)
         case _:
             return example
 
@@ -136,11 +133,11 @@ def _subject(example: Example) -> object:
 def content(example: Example) -> object:
     """What makes two examples the same one: of an image its bytes, not the name of its file."""
     if isinstance(example, LabelledImage):
-        return shown(example), example.label
+        return image_hash(example), example.label
     return example
 
 
-def shown(image: LabelledImage) -> str:
+def image_hash(image: LabelledImage) -> str:
     """What an image shows, by its bytes; of a file that cannot be read, by its name."""
     try:
         return hash_file(image.path).hex()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from moli.models.backend import complete
-from moli.models.engine.bases import Base, load_base
+from moli.models.engine.bases import Base, load_base, within
 from moli.models.text import load_tokenizer, places_of
 from moli.records.examples import Example
 from moli.records.generation import Delta, Request, Sampling
@@ -47,7 +47,7 @@ class Writer(ABC):
 
         A prompt that is too long keeps its end; `cut` counts the tokens dropped.
         """
-        most = min(max_tokens, self.places // 2)
+        most = within(self.places, max_tokens)
         room = self.places - most
         prompts = [self.task.prompt(each) for each in examples]
         done = written = 0

@@ -32,7 +32,12 @@ class Base:
 
     def within(self, wanted: int) -> int:
         """Tokens an answer may have: those wanted, but half of the places are for the prompt."""
-        return min(wanted, self.places // 2)
+        return within(self.places, wanted)
+
+
+def within(places: int, wanted: int) -> int:
+    """As `Base.within`, of so many places."""
+    return min(wanted, places // 2)
 
 
 @dataclass(frozen=True, slots=True)

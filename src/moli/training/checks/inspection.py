@@ -23,7 +23,7 @@ from moli.records.examples import (
     Text,
 )
 from moli.records.messages import Message, Tool
-from moli.training.data import content, shown
+from moli.training.data import content, image_hash
 from moli.training.loop.samples import Sample
 
 _BINS = 12
@@ -96,7 +96,7 @@ def _groups(found: Iterable[Iterable[str]]) -> tuple[Places, ...]:
 
 
 def _input(example: Example) -> str:
-    return shown(example) if isinstance(example, LabelledImage) else bare(given_of(example))
+    return image_hash(example) if isinstance(example, LabelledImage) else bare(given_of(example))
 
 
 def bare(text: str) -> str:

@@ -92,8 +92,8 @@ class Session:
         judged = _judged(task, held_out, task.samples(held_out, training=False))
         model = build(task, recipe)
         proof = world.on_rank_zero(lambda: _proof(task, model, samples))
-        loop = _loop(StepLoss(task, model), settled, samples, folder, hear, world)
-        loop.batching = _batching(settled, task, packed=proof.holds)
+        batching = _batching(settled, task, packed=proof.holds)
+        loop = _loop(StepLoss(task, model), settled, samples, batching, folder, hear, world)
         settled = world.on_rank_zero(lambda: _tried(settled, loop))
         loop.batching = _batching(settled, task, packed=bool(settled.packed))
         if judged:
@@ -257,14 +257,14 @@ def _loop(
     loss: StepLoss,
     settled: Settled,
     samples: list[Sample],
+    batching: Batching,
     folder: Path,
     hear: Callable[[Event], None],
     world: World,
 ) -> Loop:
-    recipe, task = settled.recipe, loss.task
+    recipe = settled.recipe
     weights = world.shard(loss, DTYPES[str(recipe.precision)])
-    batch = int(recipe.batch or 1)
-    each_epoch = steps_in_epoch(len(samples), batch)
+    each_epoch = steps_in_epoch(len(samples), batching.batch)
     steps = max(1, round(each_epoch * recipe.epochs))
     return Loop(
         loss=loss,
@@ -276,7 +276,7 @@ def _loop(
             pretraining=recipe.task == "pretraining" and recipe.base == "new",
         ),
         samples=samples,
-        batching=_batching(settled, task, packed=False),
+        batching=batching,
         schedule=Schedule(steps, max(1, min(each_epoch, steps // 5)), recipe.patience),
         seed=recipe.seed,
         folder=folder,

@@ -123,6 +123,8 @@ def mark_head(model: torch.nn.Module) -> torch.nn.Module:
     Some models scale, cap or transform them besides. It is tried on a few tokens.
     """
     inner: Any = plain(model)
+    if hasattr(inner, "head_alone"):  # tried before an adapter was put on it
+        return model
     training = inner.training
     inner.eval()
     try:
