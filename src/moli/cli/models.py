@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json, shown
 
 if TYPE_CHECKING:
     from moli.workspace.content import StoredModel
@@ -47,7 +46,7 @@ def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) 
         made = each.manifest
         others = [alias for alias in each.aliases if not each.name.startswith(f"{alias}@")]
         name = f"{each.name} ({', '.join(others)})" if others else each.name
-        metric, when = _main_metric(made.metrics), _moment(made.created_at)[:10]
+        metric, when = shown(made.metrics, every=False), _moment(made.created_at)[:10]
         table.add_row(name, made.task, made.method, made.base, metric, _size(each), when)
     console().print(table)
     console().print(_shipped())
@@ -69,7 +68,7 @@ def show(name: Reference, as_json: JsonOption = False, workspace: WorkspaceOptio
     rows = {
         "task": f"{made.task}, {made.method}",
         "base": made.base,
-        "metrics": ", ".join(f"{key} {value:.4g}" for key, value in made.metrics.items()),
+        "metrics": shown(made.metrics),
         "created": _moment(made.created_at),
         "aliases": ", ".join(found.aliases),
         "parent": made.parent,
@@ -250,13 +249,6 @@ def _shipped() -> str:
     from moli.workspace.shipped import shipped_names
 
     return f"Ships with Moli: {', '.join(f'builtin:{name}' for name in shipped_names())}."
-
-
-def _main_metric(metrics: Mapping[str, float]) -> str:
-    from moli.metrics.main import main_metric
-
-    name = main_metric(metrics)
-    return f"{name} {metrics[name]:.4g}" if metrics else ""
 
 
 def _size(model: StoredModel) -> str:

@@ -6,11 +6,13 @@ import dataclasses
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moli.metrics.main import main_metric
 from moli.records.errors import MoliError
 
 if TYPE_CHECKING:
@@ -72,6 +74,12 @@ def warn_of_missing_vectors(retriever: Retriever) -> None:
             f"{retriever.encoder.name}. Run 'moli index rebuild'.",
             err=True,
         )
+
+
+def shown(metrics: Mapping[str, float], *, every: bool = True) -> str:
+    """Metrics as text, all of them or the main one."""
+    names = list(metrics) if every else [main_metric(metrics)] if metrics else []
+    return ", ".join(f"{name} {metrics[name]:.4g}" for name in names)
 
 
 def print_json(value: Any) -> None:

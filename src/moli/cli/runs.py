@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json, shown
 from moli.records.training import COMPLETE
 
 app = typer.Typer(help="List and show training runs.")
@@ -56,7 +55,7 @@ def show(
         "status": found.status.replace("_", " "),
         "step": f"{found.step:,} of {found.steps:,}",
         "model": found.model,
-        "metrics": _metrics(found.metrics, every=True),
+        "metrics": shown(found.metrics),
         "started": found.begun,
         "report": found.report,
         "folder": found.folder,
@@ -90,13 +89,6 @@ def _list(*, as_json: bool, workspace: Path | None) -> None:
         table.add_column(head, overflow="fold")
     for each in found:
         status, step = each.status.replace("_", " "), f"{each.step:,}/{each.steps:,}"
-        metric = _metrics(each.metrics, every=False)
+        metric = shown(each.metrics, every=False)
         table.add_row(each.id, each.task, each.base, status, step, metric, each.begun[:16])
     console().print(table)
-
-
-def _metrics(metrics: Mapping[str, float], *, every: bool) -> str:
-    """All metrics, or the first that is not the loss."""
-    names = sorted(metrics, key=lambda name: name == "loss")
-    told = [f"{name} {float(metrics[name]):.4g}" for name in names]
-    return ", ".join(told if every else told[:1])

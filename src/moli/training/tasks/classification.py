@@ -12,11 +12,11 @@ import torch
 from moli.models.text import Cutter, folder_of
 from moli.records.examples import Example, Labelled
 from moli.training import methods
-from moli.training.loop.batches import Batch
 from moli.training.loop.samples import Sample
 from moli.training.tasks.base.classes import ClassTask, number_of
-from moli.training.tasks.base.pooling import mean_states, pooling_of
-from moli.training.tasks.base.task import backbone, plain, whole
+from moli.training.tasks.base.pooling import pooling_of
+from moli.training.tasks.base.sequences import sequence_logits, sequence_logits_of_mean
+from moli.training.tasks.base.task import plain
 from moli.training.tasks.base.transformer import TransformerTask
 
 
@@ -82,32 +82,5 @@ class Classification(ClassTask, TransformerTask):
     ) -> torch.Tensor:
         """Scores before the softmax, [samples, classes], in float32."""
         batch = self.collate([each.parts[0] for each in samples], model, packed=packed)
-        if self.pooling == "mean":
-            states = batch.gather(backbone(model)(**batch.inputs).last_hidden_state)
-            logits = mean_head(plain(model), mean_states(states.float(), batch.starts))
-        elif not batch.packed:
-            logits = whole(model)(**batch.inputs).logits
-        else:
-            states = backbone(model)(**batch.inputs).last_hidden_state
-            logits = head(plain(model), batch, states[0])
-        return logits.float()
-
-
-def mean_head(model: Any, means: torch.Tensor) -> torch.Tensor:
-    """Scores of texts by the means of their states [texts, hidden]."""
-    dropped = getattr(model, "dropout", torch.nn.Identity())(means)
-    # Some heads are a linear layer, others take the first of several states.
-    scores: torch.Tensor = model.classifier(dropped[:, None].to(model.dtype))
-    return scores.view(len(means), -1)
-
-
-def head(model: Any, batch: Batch, states: torch.Tensor) -> torch.Tensor:
-    """What a model's own forward pass does after the transformer, for sequences end to end."""
-    if hasattr(model, "score"):  # causal models: the last token has read all others
-        ends = torch.cat([batch.starts[1:], batch.starts.new_tensor([len(states)])]) - 1
-        return model.score(states[ends]).float()  # type: ignore[no-any-return]
-    first = states[batch.starts][:, None]
-    pooler = getattr(model.base_model, "pooler", None)
-    if pooler is not None:  # RoBERTa's head pools by itself
-        first = model.dropout(pooler(first))
-    return model.classifier(first).float()  # type: ignore[no-any-return]
+        of_mean = self.pooling == "mean"
+        return (sequence_logits_of_mean if of_mean else sequence_logits)(model, batch)

@@ -21,8 +21,7 @@ from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored
 from moli.training.loop.samples import Sample, Tokens
 from moli.training.tasks.base.pairs import PairTask
-from moli.training.tasks.base.task import backbone, plain, whole
-from moli.training.tasks.classification import head
+from moli.training.tasks.base.sequences import sequence_logits
 
 _AT_ONCE = 1000
 
@@ -120,12 +119,7 @@ class Reranking(PairTask):
         types = [kinds for each in samples for kinds in each.target.types]
         beside = {"token_type_ids": types} if types else {}
         batch = self.collate(parts, model, packed=packed, **beside)
-        if not batch.packed:
-            scores: torch.Tensor = whole(model)(**batch.inputs).logits
-        else:
-            states = backbone(model)(**batch.inputs).last_hidden_state
-            scores = head(plain(model), batch, states[0])
-        return scores[:, 0].float()
+        return sequence_logits(model, batch)[:, 0]
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         by_query = torch.split(outputs, [len(each.parts) for each in samples])
