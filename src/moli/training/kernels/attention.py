@@ -34,9 +34,10 @@ def register() -> None:
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    def mask(*arguments: Any, **options: Any) -> Any:
-        """No mask: borders are given as segments. Padded batches get the one of SDPA."""
-        return None if options.get("attention_mask") is None else sdpa_mask(*arguments, **options)
+    def mask(**options: Any) -> Any:
+        """No mask: borders are given as segments. Padding and keys from before get SDPA's."""
+        laid = options["attention_mask"] is None and options["q_length"] == options["kv_length"]
+        return None if laid else sdpa_mask(**options)
 
     AttentionInterface.register(NAME, segment_attention)
     AttentionMaskInterface.register(NAME, mask)

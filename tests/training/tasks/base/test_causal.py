@@ -16,6 +16,7 @@ from moli.training.checks.proof import prove_packing
 from moli.training.loop.samples import Sample
 from moli.training.setup.session import build
 from moli.training.tasks import make_task
+from moli.training.tasks.base.task import plain
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 44,
@@ -81,6 +82,9 @@ def write_cohere(folder: Path) -> None:
     CohereForCausalLM(CohereConfig(**shape, logit_scale=9.0)).save_pretrained(folder)
 
 
+WRITERS = (None, write_modern, write_cohere)
+
+
 def samples_of(task: Any, data: Path) -> list[Sample]:
     from moli.training.data import examples_of, read_data
 
@@ -131,15 +135,44 @@ def test_logits_that_are_more_than_the_heads_are_the_models_own(tmp_path: Path, 
             np.testing.assert_allclose(found, losses_of(truth, samples), rtol=1e-4)
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("method", ["full", "lora", "adapter"])
-def test_only_what_is_learnt_reaches_the_head(tmp_path: Path, method: str, packed: bool) -> None:
+@pytest.mark.parametrize(
+    ("write", "method", "packed"),
+    [
+        *((None, method, packed) for method in ("full", "adapter") for packed in (False, True)),
+        *((write, "lora", packed) for write in WRITERS for packed in (False, True)),
+        *((write, method, False) for write in WRITERS for method in ("prefix", "prompt")),
+    ],
+)
+def test_only_what_is_learnt_reaches_the_head(
+    tmp_path: Path, write: Any, method: str, packed: bool
+) -> None:
     base = small.write_model(tmp_path / "base", "llama")
+    if write:
+        write(Path(base))
     data = small.write_conversations(tmp_path / "data.jsonl")
     task = make_task(recipe_of(task="instruction", base=base, data=data, method=method, rank=4))
     samples = samples_of(task, data)
     model: Any = methods.apply(task.build(torch.float32), task.recipe).eval()
+    reached = []
+    head = plain(model).get_output_embeddings()
+    head.register_forward_hook(lambda _head, given, _logits: reached.append(given[0]))
     with torch.inference_mode():
-        outputs = task.forward(model, samples, packed=packed)
-    assert len(outputs.states) == sum(each.supervised for each in samples)
-    assert outputs.states.shape[1] == 32  # states, which are no logits yet
+        task.losses(task.forward(model, samples, packed=packed), samples)
+        if not reached:  # the kernel was given states and weights
+            reached.append(task.forward(model, samples, packed=packed).states)
+    (states,) = reached
+    assert states.shape[-1] == 32
+    assert states.numel() == 32 * sum(each.supervised for each in samples)
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+def test_a_learnt_prompt_is_before_the_rows(tmp_path: Path, method: str) -> None:
+    base = small.write_model(tmp_path / "base", "llama")
+    data = small.write_conversations(tmp_path / "data.jsonl")
+    task = make_task(recipe_of(task="instruction", base=base, data=data, method=method))
+    samples = samples_of(task, data)
+    torch.manual_seed(0)
+    model: Any = methods.apply(task.build(torch.float32), task.recipe).eval()
+    with torch.inference_mode():
+        found = task.losses(task.forward(model, samples), samples)
+        np.testing.assert_allclose(found, losses_of(model, samples), rtol=1e-4)

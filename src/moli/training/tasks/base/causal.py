@@ -17,6 +17,7 @@ from moli.models.text import is_decoder, load_config
 from moli.records.errors import InputError
 from moli.records.examples import Example
 from moli.training.kernels.losses import token_cross_entropy
+from moli.training.loop.batches import Batch
 from moli.training.loop.samples import Sample
 from moli.training.tasks.base.task import backbone, plain, whole
 from moli.training.tasks.base.transformer import TransformerTask
@@ -88,19 +89,14 @@ class CausalTask(TransformerTask):
         return Predicted(states, head, wanted, torch.as_tensor(owner[at + 1], device=device))
 
     def _states(
-        self, model: torch.nn.Module, batch: Any, positions: torch.Tensor
+        self, model: torch.nn.Module, batch: Batch, positions: torch.Tensor
     ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
         inner: Any = plain(model)
         wrapped = whole(model) is not inner
         if inner.head_alone and not wrapped:
             states = backbone(model)(**batch.inputs, use_cache=False).last_hidden_state
             return batch.gather(states)[positions], inner.get_output_embeddings()
-        if batch.packed:
-            out = inner(**batch.inputs, use_cache=False, logits_to_keep=positions)
-            return out.logits[0], _same
-        # Only PEFT's wrapper puts a learnt prompt before the rows, and it returns logits of all.
-        logits = whole(model)(**batch.inputs, use_cache=False).logits
-        return batch.gather(logits[:, -batch.inputs["input_ids"].shape[1] :])[positions], _same
+        return _logits(model, batch, positions), _same
 
     def losses(self, outputs: Predicted, samples: Sequence[Sample]) -> torch.Tensor:
         if outputs.losses is None:
@@ -139,6 +135,23 @@ def mark_head(model: torch.nn.Module) -> torch.nn.Module:
     finally:
         inner.train(training)
     return model
+
+
+def _logits(model: torch.nn.Module, batch: Batch, positions: torch.Tensor) -> torch.Tensor:
+    """Logits [positions, vocabulary] of the whole model, whose head is given those positions."""
+    inner: Any = plain(model)
+    length = batch.inputs["input_ids"].shape[1]
+
+    def select(_head: Any, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        rows = given[0][:, -length:]  # without the learnt prompt that PEFT puts before them
+        return (batch.gather(rows)[positions][None],)
+
+    hook = inner.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        logits: torch.Tensor = whole(model)(**batch.inputs, use_cache=False).logits
+    finally:
+        hook.remove()
+    return logits[0]
 
 
 def _same(logits: torch.Tensor) -> torch.Tensor:
