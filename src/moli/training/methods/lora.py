@@ -33,9 +33,11 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         x, weight, down, up, thin = ctx.saved_tensors
-        thin_gradient = (gradient @ up).mul_(ctx.scale)
+        # A product of a long matrix with fewer than 16 columns can cost MKL more than that with the
+        # whole weight, so the few are rows wherever they are read.
+        thin_gradient = (gradient @ up.t().contiguous().t()).mul_(ctx.scale)
         dx = (gradient @ weight).addmm_(thin_gradient, down) if ctx.needs_input_grad[0] else None
-        return dx, None, None, thin_gradient.t() @ x, gradient.t() @ thin, None
+        return dx, None, None, thin_gradient.t() @ x, (thin.t() @ gradient).t(), None
 
 
 _apply: Any = _Linear.apply
