@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,15 +53,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
-def test_help_takes_less_than_three_tenths_of_a_second() -> None:
-    taken = []
+def test_help_answers_within_three_tenths_of_a_second() -> None:
+    times = []
     for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        begun = time.perf_counter()
         assert run(str(BIN / "moli"), "--help").returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # The processor's time: waiting for other programs says nothing of this one.
-        taken.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    assert min(taken) < 0.3
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 0.3
 
 
 def test_importing_a_room_starts_no_thread_and_opens_no_connection() -> None:

@@ -78,8 +78,9 @@ def warn_of_missing_vectors(retriever: Retriever) -> None:
 
 def shown(metrics: Mapping[str, float], *, every: bool = True) -> str:
     """Metrics as text, all of them or the main one."""
-    names = list(metrics) if every else [main_metric(metrics)] if metrics else []
-    return ", ".join(f"{name} {metrics[name]:.4g}" for name in names)
+    main = main_metric(metrics)
+    told = {name: value for name, value in metrics.items() if every or name == main}
+    return ", ".join(f"{name} {value:.4g}" for name, value in told.items())
 
 
 def print_json(value: Any) -> None:

@@ -29,8 +29,11 @@ class Batch:
     packed: bool
 
     def gather(self, states: torch.Tensor) -> torch.Tensor:
-        """States [N, L, ...] of the rows as states [tokens, ...] of the tokens in order."""
-        flat = states.flatten(0, 1)
+        """States [N, L, ...] of the rows as states [tokens, ...] of the tokens in order.
+
+        Those of a learnt prompt, which PEFT puts before the rows, are left out.
+        """
+        flat = states[:, -self.inputs["input_ids"].shape[1] :].flatten(0, 1)
         return flat if self.packed else flat[self.tokens]
 
 

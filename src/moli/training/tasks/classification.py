@@ -82,5 +82,6 @@ class Classification(ClassTask, TransformerTask):
     ) -> torch.Tensor:
         """Scores before the softmax, [samples, classes], in float32."""
         batch = self.collate([each.parts[0] for each in samples], model, packed=packed)
-        of_mean = self.pooling == "mean"
-        return (sequence_logits_of_mean if of_mean else sequence_logits)(model, batch)
+        if self.pooling == "mean":
+            return sequence_logits_of_mean(model, batch)
+        return sequence_logits(model, batch)

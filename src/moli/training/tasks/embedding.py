@@ -89,8 +89,7 @@ class Embedding(PairTask):
         batch = self.collate(parts, model, packed=packed)
         encoder = backbone(model) if batch.packed else whole(model)
         states = encoder(**batch.inputs).last_hidden_state
-        # A prompt that was put before the rows is no part of their texts.
-        states = batch.gather(states[:, -batch.inputs["input_ids"].shape[1] :]).float()
+        states = batch.gather(states).float()
         if self.pooling == "cls":
             return normalize(states[batch.starts], dim=-1)
         return normalize(mean_states(states, batch.starts), dim=-1)

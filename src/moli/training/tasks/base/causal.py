@@ -140,11 +140,9 @@ def mark_head(model: torch.nn.Module) -> torch.nn.Module:
 def _logits(model: torch.nn.Module, batch: Batch, positions: torch.Tensor) -> torch.Tensor:
     """Logits [positions, vocabulary] of the whole model, whose head is given those positions."""
     inner: Any = plain(model)
-    length = batch.inputs["input_ids"].shape[1]
 
     def select(_head: Any, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        rows = given[0][:, -length:]  # without the learnt prompt that PEFT puts before them
-        return (batch.gather(rows)[positions][None],)
+        return (batch.gather(given[0])[positions][None],)
 
     hook = inner.get_output_embeddings().register_forward_pre_hook(select)
     try:
