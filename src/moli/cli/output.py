@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moli.metrics.main import main_metric
+from moli.metrics.main import main_first
 from moli.records.errors import MoliError
 
 if TYPE_CHECKING:
@@ -77,10 +77,9 @@ def warn_of_missing_vectors(retriever: Retriever) -> None:
 
 
 def shown(metrics: Mapping[str, float], *, every: bool = True) -> str:
-    """Metrics as text, all of them or the main one."""
-    main = main_metric(metrics)
-    told = {name: value for name, value in metrics.items() if every or name == main}
-    return ", ".join(f"{name} {value:.4g}" for name, value in told.items())
+    """Metrics as text, the main one first; all of them or only that."""
+    told = [f"{name} {value:.4g}" for name, value in main_first(metrics).items()]
+    return ", ".join(told if every else told[:1])
 
 
 def print_json(value: Any) -> None:

@@ -17,6 +17,7 @@ from moli.cli.output import (
     pairs,
     print_json,
 )
+from moli.metrics.main import main_first
 from moli.records.errors import InputError
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ def _show(result: Result) -> None:
         out.print(f"Resume with: moli tune --resume {result.run}")
         return
     out.print(result.model, style="bold")
-    metrics = ", ".join(f"{name} {figure(value)}" for name, value in facts["metrics"].items())
+    found = main_first(facts["metrics"])
+    metrics = ", ".join(f"{name} {figure(value)}" for name, value in found.items())
     rates = (
         f"{facts['examples_per_second']:,} examples/s, {facts['tokens_per_second']:,} tokens/s, "
         f"{facts['peak_memory_mb']:,} MB at most"

@@ -59,10 +59,14 @@ class Heap:
     costs as much as many an operation on the block. So all is kept; but tensors of ever other sizes
     leave gaps that none of the next fits into, and what is held would grow to several times what
     is used. When it has grown by a quarter, the pages of the gaps are returned.
+
+    Attributes:
+        growth: by how much what is held may grow before.
     """
 
     def __init__(self) -> None:
         self._keeps = _keep()
+        self.growth = _GROWTH if self._keeps else 1.0
         self._usual = 0  # bytes, held after a step that began without gaps
         self._whole = True  # whether this one began so
 
@@ -73,7 +77,7 @@ class Heap:
         held = _resident()
         if self._whole:
             self._usual, self._whole = max(self._usual, held), False
-        elif held > _GROWTH * self._usual:
+        elif held > self.growth * self._usual:
             give_back()
             self._whole = True
 

@@ -61,28 +61,33 @@ def read_data(recipe: Recipe, accepts: tuple[type, ...]) -> Data:
     """
     dataset = read_dataset(recipe.data, columns=recipe.columns)
     check_dataset(dataset, recipe, accepts)
+    examples, malformed, files = dataset.examples, dataset.malformed, _files(recipe.data)
+    taken_out: tuple[tuple[str, str], ...] = ()
     if isinstance(recipe.held_out, Path):
         other = read_dataset(recipe.held_out, columns=recipe.columns)
         check_dataset(other, recipe, accepts)
-        train, held_out = dataset.examples, other.examples
-        malformed = dataset.malformed + other.malformed
-        files = [*_files(recipe.data), *_files(recipe.held_out)]
+        held_out = other.examples
+        kept, taken_out = _apart(examples, held_out)
+        examples, malformed = examples + held_out, malformed + other.malformed
+        files += _files(recipe.held_out)
     else:
-        train, held_out = split(dataset.examples, recipe.held_out, recipe.seed)
-        malformed = dataset.malformed
-        files = _files(recipe.data)
-    judged = {content(each.example): each.where for each in held_out}
-    keyed = [(content(each.example), each) for each in train]
-    taken_out = tuple((each.where, judged[key]) for key, each in keyed if key in judged)
-    kept = tuple(each for key, each in keyed if key not in judged)
+        kept, held_out = split(examples, recipe.held_out, recipe.seed)
     if not kept:
         raise InputError(
             "no training examples are left", where=str(recipe.data), fix="Add examples."
         )
-    pictures = [
-        each.example.path for each in (*train, *held_out) if isinstance(each.example, LabelledImage)
-    ]
+    pictures = [e.example.path for e in examples if isinstance(e.example, LabelledImage)]
     return Data(kept, held_out, malformed, _digest([*files, *pictures]), taken_out)
+
+
+def _apart(
+    train: Sequence[Located], held_out: Sequence[Located]
+) -> tuple[tuple[Located, ...], tuple[tuple[str, str], ...]]:
+    """Training examples that are not held out; of the others, where each is and where its copy."""
+    judged = {content(each.example): each.where for each in held_out}
+    keyed = [(content(each.example), each) for each in train]
+    taken_out = tuple((each.where, judged[key]) for key, each in keyed if key in judged)
+    return tuple(each for key, each in keyed if key not in judged), taken_out
 
 
 def split(
@@ -101,7 +106,7 @@ def split(
     alike: dict[object, dict[object, Located]] = {}
     keyed = [(content(each.example), each) for each in examples]
     for key, each in keyed:
-        alike.setdefault(_subject(each.example), {})[key] = each
+        alike.setdefault(_subject(each.example, key), {})[key] = each
     subjects = list(alike)
     random.Random(seed).shuffle(subjects)  # noqa: S311 - for a split, not for a secret
     count = min(round(share * sum(map(len, alike.values()))), _MOST_HELD_OUT)
@@ -113,8 +118,8 @@ def split(
     return tuple(each for key, each in keyed if key not in judged), tuple(judged.values())
 
 
-def _subject(example: Example) -> object:
-    """What an example is about: the text that others may be about as well."""
+def _subject(example: Example, same: tuple[object, ...]) -> object:
+    """What an example is about: the text or picture that others may be about as well."""
     match example:
         case Span():
             return example.context
@@ -124,17 +129,15 @@ def _subject(example: Example) -> object:
             return example.text
         case Pair():
             return example.source or example.target
-        case LabelledImage():
-            return image_hash(example)
         case _:
-            return example
+            return same[0]
 
 
-def content(example: Example) -> object:
+def content(example: Example) -> tuple[object, ...]:
     """What makes two examples the same one: of an image its bytes, not the name of its file."""
     if isinstance(example, LabelledImage):
         return image_hash(example), example.label
-    return example
+    return (example,)
 
 
 def image_hash(image: LabelledImage) -> str:

@@ -18,6 +18,7 @@ from moli.models.text import folder_of, load_tokenizer, loading
 from moli.records.errors import ModelError
 from moli.training import methods
 from moli.training.checks.proof import prove_packing
+from moli.training.kernels.norm import replace_norms
 from moli.training.loop.samples import Sample
 from moli.training.methods import lora
 from moli.training.recipe import Recipe, make_recipe
@@ -71,6 +72,7 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
         precision = "bf16" if recipe.precision == "bf16" == probe().precision else "fp32"
     with loading:
         model = task.restore(stored.folder, DTYPES[precision])
+    replace_norms(model)
     lora.fuse(model)
     if torch.cuda.is_available():
         model.cuda()

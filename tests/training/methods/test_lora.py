@@ -1,9 +1,10 @@
-"""The fused layer against PEFT's own forward and backward pass."""
+"""The fused layers against PEFT's own forward and backward pass."""
 
 from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
@@ -18,6 +19,35 @@ class Network(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.second(torch.tanh(self.first(x)))
+
+
+class Gated(torch.nn.Module):
+    """A block as transformers' models have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate_proj = torch.nn.Linear(12, 20)
+        self.up_proj = torch.nn.Linear(12, 20, bias=False)
+        self.down_proj = torch.nn.Linear(20, 12)
+        self.act_fn = torch.nn.SiLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Clamped(Gated):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).clamp(-0.1, 0.1)
+
+
+def gated(block: torch.nn.Module, *layers: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    config = LoraConfig(r=3, lora_alpha=7, target_modules=[f"{each}_proj" for each in layers])
+    model = get_peft_model(torch.nn.Sequential(block).double(), config).double()
+    for name, each in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(each)
+    return model
 
 
 def adapted(**options: object) -> torch.nn.Module:
@@ -62,3 +92,51 @@ def test_merged_or_switched_off_the_layer_is_pefts_again() -> None:
 def test_layers_that_do_more_are_left_as_they_are() -> None:
     assert fuse(adapted(use_dora=True)) == 0
     assert fuse(adapted(lora_dropout=0.1)) == 0
+
+
+@pytest.mark.parametrize("layers", [("gate", "up", "down"), ("down",)])
+@pytest.mark.parametrize("activation", [torch.nn.SiLU(), torch.nn.GELU(approximate="tanh")])
+def test_of_a_gated_block_too(layers: tuple[str, ...], activation: torch.nn.Module) -> None:
+    block = Gated()
+    block.act_fn = activation
+    model = gated(block, *layers)
+    fused = copy.deepcopy(model)
+    assert fuse(fused) == len(layers)
+    x = torch.randn(2, 5, 12, dtype=torch.float64)
+    for ours, theirs in zip(passed(fused, x), passed(model, x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    with fused.disable_adapter(), model.disable_adapter():
+        assert torch.equal(fused(x), model(x))
+
+
+def kept(model: torch.nn.Module, x: torch.Tensor) -> int:
+    """Numbers kept for the backward pass besides the parameters."""
+    seen: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            seen[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y = model(x)
+    assert y.requires_grad
+    return sum(seen.values())
+
+
+def test_a_gated_block_keeps_neither_its_product_nor_the_activated_gate() -> None:
+    x = torch.randn(50, 12, dtype=torch.float64)
+    model = gated(Gated(), "gate", "up", "down")
+    before = kept(model, x)
+    fuse(model)
+    # The input, gate and values, and three thin products.
+    assert kept(model, x) == 50 * (12 + 2 * 20 + 3 * 3) < before
+
+
+def test_a_block_that_does_more_keeps_its_own_forward_pass() -> None:
+    model = gated(Clamped(), "gate", "up", "down")
+    fused = copy.deepcopy(model)
+    fuse(fused)
+    x = torch.randn(4, 12, dtype=torch.float64)
+    torch.testing.assert_close(fused(x), model(x))
+    assert float(fused(x).detach().abs().max()) <= 0.1

@@ -6,6 +6,7 @@ which costs a CPU more than the products. Here both directions accumulate in pla
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,32 +16,84 @@ class _Linear(torch.autograd.Function):
     """y = x W' + b + scale (x A') B': x [T, in], W [out, in] frozen, A [r, in], B [out, r]."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        down: torch.Tensor,
-        up: torch.Tensor,
-        scale: float,
-    ) -> torch.Tensor:
-        thin = (x @ down.t()).mul_(scale)
-        y = x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
-        ctx.save_for_backward(x, weight, down, up, thin)
-        ctx.scale = scale
-        return y.addmm_(thin, up.t())
+    def forward(ctx: Any, x: torch.Tensor, *layer: Any) -> torch.Tensor:
+        y, thin = _forwards(x, *layer)
+        weight, _, down, up, ctx.scale = layer
+        ctx.save_for_backward(x, thin, weight, down, up)
+        return y
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        x, weight, down, up, thin = ctx.saved_tensors
-        # A product of a long matrix with fewer than 16 columns can cost MKL more than that with the
-        # whole weight, so the few are rows wherever they are read.
-        thin_gradient = (gradient @ up.t().contiguous().t()).mul_(ctx.scale)
-        dx = (gradient @ weight).addmm_(thin_gradient, down) if ctx.needs_input_grad[0] else None
-        return dx, None, None, thin_gradient.t() @ x, (thin.t() @ gradient).t(), None
+        x, *layer = ctx.saved_tensors
+        return _backwards(gradient, x, (*layer, ctx.scale), wanted=ctx.needs_input_grad[0])
+
+
+class _GatedLinear(torch.autograd.Function):
+    """The same for x = activation(gate) * values (Shazeer 2020), both [T, in].
+
+    Neither x nor the activated gate is kept: computing them again is cheap, and they would be a
+    quarter of all that a model of this kind keeps for its backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        gate: torch.Tensor,
+        values: torch.Tensor,
+        activation: Callable[[torch.Tensor], torch.Tensor],
+        *layer: Any,
+    ) -> torch.Tensor:
+        y, thin = _forwards(activation(gate) * values, *layer)
+        weight, _, down, up, ctx.scale = layer
+        ctx.activation = activation
+        ctx.save_for_backward(gate, values, thin, weight, down, up)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        gate, values, *layer = ctx.saved_tensors
+        with torch.enable_grad():
+            gate = gate.detach().requires_grad_()
+            activated = ctx.activation(gate)
+        x = activated.detach() * values
+        wanted = any(ctx.needs_input_grad[:2])
+        to_x, *to_layer = _backwards(gradient, x, (*layer, ctx.scale), wanted=wanted)
+        del x
+        to_gate = to_values = None
+        if to_x is not None:
+            to_values = activated.detach() * to_x
+            (to_gate,) = torch.autograd.grad(activated, gate, to_x.mul_(values))
+        return to_gate, to_values, None, *to_layer
+
+
+def _forwards(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    down: torch.Tensor,
+    up: torch.Tensor,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """y, and the thin product [T, r] that the backward pass needs."""
+    thin = (x @ down.t()).mul_(scale)
+    y = x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
+    return y.addmm_(thin, up.t()), thin
+
+
+def _backwards(
+    gradient: torch.Tensor, x: torch.Tensor, layer: tuple[Any, ...], *, wanted: bool
+) -> tuple[torch.Tensor | None, ...]:
+    """The gradients by x, if it is wanted, and by what `_forwards` takes besides, in its order."""
+    thin, weight, down, up, scale = layer
+    # A product of a long matrix with fewer than 16 columns can cost MKL more than that with the
+    # whole weight, so the few are rows wherever they are read.
+    thin_gradient = (gradient @ up.t().contiguous().t()).mul_(scale)
+    to_x = (gradient @ weight).addmm_(thin_gradient, down) if wanted else None
+    return to_x, None, None, thin_gradient.t() @ x, (thin.t() @ gradient).t(), None
 
 
 _apply: Any = _Linear.apply
+_apply_gated: Any = _GatedLinear.apply
 
 
 def fuse(model: torch.nn.Module) -> int:
@@ -55,6 +108,9 @@ def fuse(model: torch.nn.Module) -> int:
         if isinstance(module, Linear) and _is_plain(module):
             module.forward = _Forward(module)  # type: ignore[method-assign]
             fused += 1
+    for module in model.modules():
+        if _is_gated(module):
+            module.forward = _GatedForward(module)
     return fused
 
 
@@ -67,20 +123,62 @@ class _Forward:
         self._name = layer.active_adapters[0]
 
     def __call__(self, x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
-        layer, base = self._layer, self._layer.base_layer
-        down, up = layer.lora_A[self._name].weight, layer.lora_B[self._name].weight
-        usual = layer.merged or layer.disable_adapters or arguments or options
-        if (
-            usual
-            or layer.active_adapters != [self._name]
-            or not x.dtype == down.dtype == base.weight.dtype
-        ):
+        parts = None if arguments or options else self.parts(x.dtype)
+        if parts is None:
             result: torch.Tensor = self._own(x, *arguments, **options)
             return result
-        flat = x.reshape(-1, x.shape[-1])
-        scale = layer.scaling[self._name]
-        y: torch.Tensor = _apply(flat, base.weight, base.bias, down, up, scale)
+        y: torch.Tensor = _apply(x.reshape(-1, x.shape[-1]), *parts)
         return y.view(*x.shape[:-1], -1)
+
+    def parts(self, dtype: torch.dtype) -> tuple[Any, ...] | None:
+        """Weight, bias, A, B and scale, for an input of this type; None where PEFT's is used."""
+        layer, base, name = self._layer, self._layer.base_layer, self._name
+        down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+        if (
+            layer.merged
+            or layer.disable_adapters
+            or layer.active_adapters != [name]
+            or not dtype == down.dtype == base.weight.dtype
+        ):
+            return None
+        return base.weight, base.bias, down, up, layer.scaling[name]
+
+
+class _GatedForward:
+    """The forward pass of a gated block whose last layer is one of the above."""
+
+    def __init__(self, block: Any) -> None:
+        self._block = block
+        self._own = block.forward
+
+    def __call__(self, x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        block = self._block
+        parts = None if arguments or options else block.down_proj.forward.parts(x.dtype)
+        if parts is None:
+            result: torch.Tensor = self._own(x, *arguments, **options)
+            return result
+        gate, values = (each(x).flatten(0, -2) for each in (block.gate_proj, block.up_proj))
+        y: torch.Tensor = _apply_gated(gate, values, block.act_fn, *parts)
+        return y.view(*x.shape[:-1], -1)
+
+
+def _is_gated(block: Any) -> bool:
+    """Whether a block is down(activation(gate(x)) * up(x)), as most have it, found by trying it."""
+    names = ("gate_proj", "up_proj", "down_proj", "act_fn")
+    if not all(hasattr(block, each) for each in names):
+        return False
+    last = block.down_proj
+    if not isinstance(last.forward, _Forward):
+        return False
+    weight = last.base_layer.weight
+    x = torch.linspace(-2, 3, 3 * len(weight), dtype=weight.dtype, device=weight.device)
+    x = x.view(3, -1)
+    try:
+        with torch.no_grad():
+            found, wanted = _GatedForward(block)(x), block.forward(x)
+    except (TypeError, ValueError, AttributeError, RuntimeError):  # it needs more than this
+        return False
+    return torch.allclose(found, wanted, 1e-5, float(wanted.abs().max()) * 1e-5)
 
 
 def _is_plain(layer: Any) -> bool:

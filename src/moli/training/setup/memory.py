@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from moli.models.memory import total_memory
+from moli.models.memory import Heap, total_memory
 
 
 def peak_memory_mb() -> int:
@@ -16,6 +16,12 @@ def peak_memory_mb() -> int:
         return torch.cuda.max_memory_reserved() >> 20
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac, else in KiB
     return most >> (20 if sys.platform == "darwin" else 10)
+
+
+def expected_memory_mb(heap: Heap) -> int:
+    """What this process may come to hold if it goes on to need no more than so far."""
+    peak = peak_memory_mb()
+    return peak if torch.cuda.is_available() else round(peak * heap.growth)
 
 
 def total_memory_mb() -> int:

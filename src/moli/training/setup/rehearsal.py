@@ -15,7 +15,7 @@ from moli.training.loop import checkpoint
 from moli.training.loop.checkpoint import TrainingState
 from moli.training.loop.loop import Loop
 from moli.training.loop.samples import Sample, Step, plan_epoch, steps_in_epoch
-from moli.training.setup.memory import peak_memory_mb
+from moli.training.setup.memory import expected_memory_mb
 from moli.training.setup.session import Session
 
 # Steps that are timed: until both of the first, or one of the last, are reached.
@@ -67,7 +67,7 @@ def rehearse(session: Session) -> Estimate:
     return Estimate(
         seconds=round(sum(sizes) * epochs / rate, 3),
         evaluating=round(_evaluating(session), 2),
-        memory_mb=peak_memory_mb(),
+        memory_mb=expected_memory_mb(loop.heap),
         tokens_per_second=round(rate, 1),
         steps=steps,
     )

@@ -25,6 +25,7 @@ from moli.training import inference, methods
 from moli.training.checks.proof import Proof, prove_packing
 from moli.training.data import Data, examples_of, read_data
 from moli.training.kernels.dropout import replace_dropout
+from moli.training.kernels.norm import replace_norms
 from moli.training.loop.loop import Loop, Schedule
 from moli.training.loop.optim import Optimizers, count
 from moli.training.loop.samples import Batching, Sample, steps_in_epoch
@@ -170,6 +171,7 @@ def build(task: Task, recipe: Recipe) -> torch.nn.Module:
     dtype = torch.float32 if recipe.method == "full" else DTYPES[str(recipe.precision)]
     model = methods.apply(task.build(dtype), recipe)
     replace_dropout(model)
+    replace_norms(model)
     lora.fuse(model)
     if torch.cuda.is_available():
         model.cuda()
