@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Sequence
 
 import torch
 
-from moli.models.memory import Heap, total_memory
+from moli.models.memory import Heap, available_memory, total_memory
+from moli.training.loop.optim import count
+from moli.training.loop.samples import Sample
+from moli.training.loop.stepping import StepLoss
+
+# Of what is free, for all that a part of a step keeps for its backward pass: the rest is for what
+# is in use for a moment, and for gaps.
+_SHARE = 0.6
+_TRAINED = 12  # bytes for each trained number: its gradient and the two moments of AdamW
+_TRIED = 512  # samples of which the largest is tried
 
 
 def peak_memory_mb() -> int:
@@ -29,3 +39,36 @@ def total_memory_mb() -> int:
     if torch.cuda.is_available():
         return torch.cuda.get_device_properties(0).total_memory >> 20
     return total_memory() >> 20
+
+
+def tokens_that_fit(loss: StepLoss, samples: Sequence[Sample], *, packed: bool) -> int:
+    """How many may be computed at once with the memory that is free, at least one.
+
+    A forward pass of one sample shows what is kept for a token. It is a large sample, as what
+    attention keeps for a token grows with its text.
+    """
+    largest = max(samples[:_TRIED], key=lambda each: each.size)
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else available_memory()
+    free -= _TRAINED * count(each for each in loss.parameters() if each.requires_grad)
+    by_token = max(_kept(loss, largest, packed=packed), 1) / largest.size
+    return max(1, int(_SHARE * free / by_token))
+
+
+def _kept(loss: StepLoss, sample: Sample, *, packed: bool) -> int:
+    """Bytes that a forward pass keeps for the backward pass, besides the weights."""
+    weights = {each.untyped_storage().data_ptr() for each in loss.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    loss.eval()  # so that nothing is drawn, and no running mean is moved
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss([sample], packed=packed)
+    finally:
+        loss.train()
+    return sum(kept.values())

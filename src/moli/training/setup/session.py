@@ -35,7 +35,7 @@ from moli.training.methods import lora
 from moli.training.recipe import Recipe
 from moli.training.run_folder import SETTLED, check_unchanged
 from moli.training.setup import autotune, environment
-from moli.training.setup.memory import peak_memory_mb
+from moli.training.setup.memory import peak_memory_mb, tokens_that_fit
 from moli.training.setup.settle import Settled, read, settle, write
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
@@ -207,8 +207,11 @@ def _tried(settled: Settled, loop: Loop) -> Settled:
         return settled
     batching, tokens = loop.batching, sum(each.size for each in loop.samples)
     worth = tokens * settled.recipe.epochs > autotune.WORTH and not torch.cuda.is_available()
-    if worth and batching.max_tokens and loop.world.size == 1:
-        batching = autotune.fastest(loop.loss, loop.samples, batching)
+    if batching.max_tokens and loop.world.size == 1:
+        fits = tokens_that_fit(loop.loss, loop.samples, packed=batching.packed)
+        batching = dataclasses.replace(batching, max_tokens=min(batching.max_tokens, fits))
+        if worth:
+            batching = autotune.fastest(loop.loss, loop.samples, batching)
     max_tokens = batching.max_tokens or settled.max_tokens
     settled = dataclasses.replace(settled, max_tokens=max_tokens, packed=batching.packed)
     write(loop.folder / SETTLED, settled)
