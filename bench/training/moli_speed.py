@@ -16,6 +16,8 @@ from typing import Any
 sys.path.append(str(Path(__file__).parent / "peers"))
 import measure
 
+from moli.models.memory import ensure_tight_heap
+
 RECIPES: dict[str, dict[str, Any]] = {
     "classification": {"task": "classification"},
     "classification-lora": {"task": "classification", "method": "lora", "rank": 8},
@@ -24,6 +26,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
+    ensure_tight_heap()  # as `moli tune` does
     parser = measure.parser(__doc__.splitlines()[0], tuple(RECIPES))
     args = parser.parse_args()
     measure.offline()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -37,3 +38,31 @@ def grown(how: str) -> float:
 def test_gaps_that_nothing_fits_into_are_given_back() -> None:
     assert grown("keep") > 1.8
     assert grown("settle") < 1.4
+
+
+STARTS = """
+import os, sys
+from moli.models.memory import ensure_tight_heap
+print(os.getpid(), os.environ.get("GLIBC_TUNABLES"), sys.argv[1:], flush=True)
+ensure_tight_heap()
+sys.argv.append("another")  # as where a program calls the main function of another
+os.environ.pop("GLIBC_TUNABLES")
+ensure_tight_heap()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's heap")
+def test_a_program_starts_itself_once_more_with_a_tight_heap() -> None:
+    given = ["tune", "a b.yaml", "--json"]
+    environment = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+    ran = subprocess.run(
+        [sys.executable, "-c", STARTS, *given],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    first, second = ran.stdout.splitlines()
+    process, tunables, arguments = second.split(maxsplit=2)
+    assert first == f"{process} None {given}"  # the same process, with the same arguments
+    assert "tcache_count=0" in tunables and arguments == str(given)

@@ -28,6 +28,7 @@ from moli.cli import (
     tune,
 )
 from moli.cli.output import fail
+from moli.models.memory import ensure_tight_heap
 from moli.records.errors import MoliError
 
 app = typer.Typer(
@@ -71,6 +72,8 @@ def root(
 
 def main() -> None:
     """Run a command; an error a person can act on is printed in one line, without a traceback."""
+    if sys.argv[1:2] == ["tune"]:
+        ensure_tight_heap()
     try:
         app()
     except MoliError as error:

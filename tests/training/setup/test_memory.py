@@ -24,7 +24,7 @@ class Loss(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.randn(5, 4))
         self.dropout = torch.nn.Dropout(0.5)
 
-    def forward(self, samples: list[Sample], *, packed: bool) -> torch.Tensor:  # noqa: ARG002
+    def forward(self, samples: list[Sample], *, packed: bool) -> torch.Tensor:
         x = torch.ones(sum(each.size for each in samples), 4)
         return torch.tanh(self.dropout(x @ self.weight.t())).sum()
 
@@ -55,11 +55,11 @@ def test_a_run_takes_parts_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         precision="fp32",
     )
     losses = []
-    for name, free in (("roomy", 1 << 33), ("tight", 1 << 20)):
+    for name, free in (("roomy", 1 << 33), ("tight", 600_000)):
         monkeypatch.setattr(memory, "available_memory", lambda free=free: free)
         session, found = trained(recipe, tmp_path / name)
         losses.append(found)
         most = session.settled.max_tokens
-        assert most == 4096 if name == "roomy" else most < 100
+        assert (most == 4096) if name == "roomy" else (most < 100), most
     # The same steps, summed over more parts.
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
