@@ -91,7 +91,17 @@ def test_lengths_are_those_before_the_cut() -> None:
     found = lengths_of(samples, 10)
     assert (found.longest, found.most, found.median) == (20, 10, 10)
     assert found.percentile95 == round(1 + 0.95 * 19)
-    assert sum(found.bins) == 20
+    assert found.bins == dict.fromkeys(range(2, 21, 2), 2)
+
+
+def test_lengths_are_counted_up_to_whole_numbers_of_tokens() -> None:
+    def bins(*sizes: int) -> dict[int, int]:
+        return lengths_of([Sample((np.zeros(each, np.int32),), 0) for each in sizes], 0).bins
+
+    assert bins(3, 3, 1) == {1: 1, 2: 0, 3: 2}
+    found = bins(1, 9, 10, 100)
+    assert list(found) == [9, 18, 27, 36, 45, 54, 63, 72, 81, 90, 99, 100]
+    assert [each for each in found.values() if each] == [2, 1, 1]
 
 
 PLAIN = AdapterSummary("lora", 16, writes=True)

@@ -93,11 +93,10 @@ def _lengths(lengths: Lengths, out: Console) -> None:
         f"  median {lengths.median:,} tokens, 95% up to {lengths.percentile95:,}, "
         f"longest {lengths.longest:,}{room}"
     )
-    width = lengths.longest / len(lengths.bins)
-    for number, count in enumerate(lengths.bins):
-        bar = "#" * round(_BAR * count / max(1, *lengths.bins))
-        over = "  over max_length" if 0 < lengths.most < (number + 1) * width and count else ""
-        out.print(f"  up to {round((number + 1) * width):>7,} {count:>8,}  {bar}{over}")
+    for limit, count in lengths.bins.items():
+        bar = "#" * round(_BAR * count / max(1, *lengths.bins.values()))
+        over = "  over max_length" if 0 < lengths.most < limit and count else ""
+        out.print(f"  up to {limit:>7,} {count:>8,}  {bar}{over}")
 
 
 def _mask(sample: Masked, out: Console, *, first: bool) -> None:

@@ -54,14 +54,14 @@ class Lengths:
 
     Attributes:
         most: the maximum length; 0 if there is no limit.
-        bins: how many are in each of equally wide ranges from 0 to `longest`.
+        bins: how many are in each of equally wide ranges, by its largest length.
     """
 
     median: int
     percentile95: int
     longest: int
     most: int
-    bins: tuple[int, ...]
+    bins: dict[int, int]
 
 
 def repetitions(train: Sequence[Located], held_out: Sequence[Located]) -> Repetitions:
@@ -168,8 +168,9 @@ def lengths_of(samples: Sequence[Sample], most: int) -> Lengths:
     """How long samples are, each by the longest of its parts."""
     sizes = np.array([max(map(len, each.parts), default=0) + each.cut for each in samples])
     median, percentile95 = np.percentile(sizes, [50, 95])
-    longest = int(sizes.max())
-    bins, _ = np.histogram(sizes, bins=_BINS, range=(0, max(longest, 1)))
-    return Lengths(
-        round(float(median)), round(float(percentile95)), longest, most, tuple(bins.tolist())
-    )
+    longest = max(int(sizes.max()), 1)
+    width = -(-longest // _BINS)
+    limits = [*range(width, longest, width), longest]
+    counts = np.bincount(np.searchsorted(limits, sizes), minlength=len(limits))
+    bins = dict(zip(limits, counts.tolist(), strict=True))
+    return Lengths(round(float(median)), round(float(percentile95)), int(sizes.max()), most, bins)
