@@ -12,6 +12,7 @@ from moli.records.errors import ModelError
         ("org/name", ModelReference("hub", "org/name")),
         ("/models/mine", ModelReference("hub", "/models/mine")),
         ("builtin:minilm", ModelReference("builtin", "minilm")),
+        ("builtin", ModelReference("builtin", "")),
         ("scripted:NO: really", ModelReference("scripted", "NO: really")),
         (
             "openai:qwen@2:7b@http://127.0.0.1:8000/v1/",

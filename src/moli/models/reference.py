@@ -48,8 +48,10 @@ class ModelReference:
             return cls("openai", name, url.rstrip("/"))
         if colon and scheme == "gguf":
             return cls("gguf", rest)
-        if colon and scheme in ("builtin", "scripted"):
-            return cls("builtin" if scheme == "builtin" else "scripted", rest)
+        if scheme == "builtin":  # also without a colon: it is no name on the hub
+            return cls("builtin", rest)
+        if colon and scheme == "scripted":
+            return cls("scripted", rest)
         if not text.strip():
             raise ModelError("the model reference is empty", fix="Name one, as org/name.")
         return cls("hub", text)
