@@ -95,13 +95,15 @@ def test_lengths_are_those_before_the_cut() -> None:
 
 
 def test_lengths_are_counted_up_to_whole_numbers_of_tokens() -> None:
-    def bins(*sizes: int) -> dict[int, int]:
-        return lengths_of([Sample((np.zeros(each, np.int32),), 0) for each in sizes], 0).bins
+    def bins(*sizes: int, most: int = 0) -> dict[int, int]:
+        return lengths_of([Sample((np.zeros(each, np.int32),), 0) for each in sizes], most).bins
 
     assert bins(3, 3, 1) == {1: 1, 2: 0, 3: 2}
     found = bins(1, 9, 10, 100)
     assert list(found) == [9, 18, 27, 36, 45, 54, 63, 72, 81, 90, 99, 100]
     assert [each for each in found.values() if each] == [2, 1, 1]
+    # So that what is over the maximum length is counted apart.
+    assert {10: 2, 12: 1}.items() <= bins(10, 10, 12, 24, most=10).items()
 
 
 PLAIN = AdapterSummary("lora", 16, writes=True)

@@ -35,7 +35,10 @@ def _left_in_cgroup() -> int:
     group = Path("/sys/fs/cgroup")
     try:
         most = (group / "memory.max").read_text().strip()
-        return int(most) - int((group / "memory.current").read_text())
+        held = int((group / "memory.current").read_text())
+        # Files that were read count until their pages are wanted.
+        known = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return int(most) - held + int(known.get("inactive_file", 0))
     except (OSError, ValueError):  # no such file, or "max"
         return 1 << 62
 
@@ -60,8 +63,9 @@ def ensure_tight_heap() -> None:
 
     Tensors are aligned, so the next of a size fits into a gap only with the few bytes that were
     cut off around it. glibc sets these aside for small objects, and the next tensor lies elsewhere.
-    A sixth of the memory in instruction tuning were such gaps. To be called by a program's main
-    function; in any other program, as a test that calls it, nothing is started.
+    A sixth of the memory in instruction tuning were such gaps. To be called before a program does
+    anything, since that is done again; where the arguments are not the program's own, as in a test
+    that sets them, nothing is started.
     """
     given = sys.argv[1:]
     started_so = sys.orig_argv[-len(given) :] == given if given else False

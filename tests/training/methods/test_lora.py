@@ -7,6 +7,9 @@ import copy
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaMLP
+from transformers.models.seed_oss.modeling_seed_oss import SeedOssConfig, SeedOssMLP
 
 from moli.training.methods.lora import fuse
 
@@ -21,21 +24,12 @@ class Network(torch.nn.Module):
         return self.second(torch.tanh(self.first(x)))
 
 
-class Gated(torch.nn.Module):
-    """A block as transformers' models have it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate_proj = torch.nn.Linear(12, 20)
-        self.up_proj = torch.nn.Linear(12, 20, bias=False)
-        self.down_proj = torch.nn.Linear(20, 12)
-        self.act_fn = torch.nn.SiLU()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+def gate(kind: type[LlamaMLP] = LlamaMLP) -> LlamaMLP:
+    shape = {"hidden_size": 12, "intermediate_size": 20, "num_attention_heads": 3}
+    return kind(LlamaConfig(**shape, mlp_bias=True))
 
 
-class Clamped(Gated):
+class Clamped(LlamaMLP):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x).clamp(-0.1, 0.1)
 
@@ -97,7 +91,7 @@ def test_layers_that_do_more_are_left_as_they_are() -> None:
 @pytest.mark.parametrize("layers", [("gate", "up", "down"), ("down",)])
 @pytest.mark.parametrize("activation", [torch.nn.SiLU(), torch.nn.GELU(approximate="tanh")])
 def test_of_a_gated_block_too(layers: tuple[str, ...], activation: torch.nn.Module) -> None:
-    block = Gated()
+    block = gate()
     block.act_fn = activation
     model = gated(block, *layers)
     fused = copy.deepcopy(model)
@@ -126,7 +120,7 @@ def kept(model: torch.nn.Module, x: torch.Tensor) -> int:
 
 def test_a_gated_block_keeps_neither_its_product_nor_the_activated_gate() -> None:
     x = torch.randn(50, 12, dtype=torch.float64)
-    model = gated(Gated(), "gate", "up", "down")
+    model = gated(gate(), "gate", "up", "down")
     before = kept(model, x)
     fuse(model)
     # The input, gate and values, and three thin products.
@@ -134,9 +128,35 @@ def test_a_gated_block_keeps_neither_its_product_nor_the_activated_gate() -> Non
 
 
 def test_a_block_that_does_more_keeps_its_own_forward_pass() -> None:
-    model = gated(Clamped(), "gate", "up", "down")
+    model = gated(gate(Clamped), "gate", "up", "down")
     fused = copy.deepcopy(model)
     fuse(fused)
     x = torch.randn(4, 12, dtype=torch.float64)
     torch.testing.assert_close(fused(x), model(x))
     assert float(fused(x).detach().abs().max()) <= 0.1
+
+
+def test_a_block_that_drops_out_in_training_is_left_as_it_is() -> None:
+    config = SeedOssConfig(hidden_size=12, intermediate_size=20, residual_dropout=0.5)
+    model = gated(SeedOssMLP(config), "gate", "up", "down").train()
+    fuse(model)
+    x = torch.randn(4, 12, dtype=torch.float64)
+    assert not torch.equal(model(x), model(x))
+
+
+def test_hooks_on_the_last_layer_are_called() -> None:
+    model = gated(gate(), "gate", "up", "down")
+    fuse(model)
+    called: list[torch.nn.Module] = []
+    model.base_model.model[0].down_proj.register_forward_hook(lambda *each: called.append(each[0]))
+    model(torch.randn(4, 12, dtype=torch.float64))
+    assert len(called) == 1
+
+
+def test_without_the_adapter_and_without_rows_it_works_on() -> None:
+    model = gated(gate(), "gate", "up", "down")
+    x = torch.randn(4, 12, dtype=torch.float64)
+    fuse(model)
+    assert model(x[:0]).shape == (0, 12)
+    before = model(x)
+    torch.testing.assert_close(model.merge_and_unload()(x), before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +39,28 @@ def test_what_is_kept_for_a_token_decides(monkeypatch: pytest.MonkeyPatch) -> No
     loss: Any = Loss()
     state = torch.get_rng_state()
     gradient_and_moments, by_token = 12 * 20, 4 * (4 + 5)
-    for fits in (1, 100):
+    for fits in (7, 100):
         free = gradient_and_moments + round(fits * by_token / 0.6) + 1
         monkeypatch.setattr(memory, "available_memory", lambda free=free: free)
         assert tokens_that_fit(loss, [sample(3), sample(7)], packed=True) == fits
     monkeypatch.setattr(memory, "available_memory", lambda: 0)
-    assert tokens_that_fit(loss, [sample(3)], packed=True) == 1
+    assert tokens_that_fit(loss, [sample(3)], packed=True) == 3  # it has to be computed
     assert loss.training and torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_was_kept_is_freed() -> None:
+    seen: list[weakref.ref[torch.Tensor]] = []
+
+    class Watched(Loss):
+        def forward(self, samples: list[Sample], *, packed: bool) -> torch.Tensor:
+            y = torch.tanh(torch.ones(samples[0].size, 4) @ self.weight.t())
+            seen.append(weakref.ref(y))
+            return y.sum()
+
+    loss: Any = Watched()
+    tokens_that_fit(loss, [sample(3)], packed=True)
+    gc.collect()
+    assert seen and seen[0]() is None
 
 
 def test_a_run_takes_parts_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ def lengths_of(samples: Sequence[Sample], most: int) -> Lengths:
     median, percentile95 = np.percentile(sizes, [50, 95])
     longest = max(int(sizes.max()), 1)
     width = -(-longest // _BINS)
-    limits = [*range(width, longest, width), longest]
+    limits = sorted({*range(width, longest, width), longest, min(most or longest, longest)})
     counts = np.bincount(np.searchsorted(limits, sizes), minlength=len(limits))
     bins = dict(zip(limits, counts.tolist(), strict=True))
     return Lengths(round(float(median)), round(float(percentile95)), int(sizes.max()), most, bins)

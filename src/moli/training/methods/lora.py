@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from moli.training.kernels.alike import computes_as
+
 
 class _Linear(torch.autograd.Function):
     """y = x W' + b + scale (x A') B': x [T, in], W [out, in] frozen, A [r, in], B [out, r]."""
@@ -102,15 +104,17 @@ def fuse(model: torch.nn.Module) -> int:
     Layers with DoRA or dropout, and those that are not plain linear layers, are left unchanged.
     """
     from peft.tuners.lora import Linear
+    from transformers.models.llama.modeling_llama import LlamaMLP
 
     fused = 0
     for module in model.modules():
         if isinstance(module, Linear) and _is_plain(module):
             module.forward = _Forward(module)  # type: ignore[method-assign]
             fused += 1
-    for module in model.modules():
-        if _is_gated(module):
-            module.forward = _GatedForward(module)
+    blocks: list[Any] = [each for each in model.modules() if computes_as(each, LlamaMLP)]
+    for block in blocks:
+        if isinstance(block.down_proj.forward, _Forward):
+            block.forward = _GatedForward(block)
     return fused
 
 
@@ -128,7 +132,7 @@ class _Forward:
             result: torch.Tensor = self._own(x, *arguments, **options)
             return result
         y: torch.Tensor = _apply(x.reshape(-1, x.shape[-1]), *parts)
-        return y.view(*x.shape[:-1], -1)
+        return y.view(*x.shape[:-1], y.shape[-1])
 
     def parts(self, dtype: torch.dtype) -> tuple[Any, ...] | None:
         """Weight, bias, A, B and scale, for an input of this type; None where PEFT's is used."""
@@ -145,40 +149,30 @@ class _Forward:
 
 
 class _GatedForward:
-    """The forward pass of a gated block whose last layer is one of the above."""
+    """The forward pass of a gated block; its own unless its last layer is one of the above."""
 
     def __init__(self, block: Any) -> None:
         self._block = block
         self._own = block.forward
 
-    def __call__(self, x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
         block = self._block
-        parts = None if arguments or options else block.down_proj.forward.parts(x.dtype)
+        parts = _parts(block.down_proj, x.dtype)
         if parts is None:
-            result: torch.Tensor = self._own(x, *arguments, **options)
+            result: torch.Tensor = self._own(x)
             return result
-        gate, values = (each(x).flatten(0, -2) for each in (block.gate_proj, block.up_proj))
-        y: torch.Tensor = _apply_gated(gate, values, block.act_fn, *parts)
-        return y.view(*x.shape[:-1], -1)
+        gate, values = (each(x) for each in (block.gate_proj, block.up_proj))
+        flat = (each.reshape(-1, each.shape[-1]) for each in (gate, values))
+        y: torch.Tensor = _apply_gated(*flat, block.act_fn, *parts)
+        return y.view(*x.shape[:-1], y.shape[-1])
 
 
-def _is_gated(block: Any) -> bool:
-    """Whether a block is down(activation(gate(x)) * up(x)), as most have it, found by trying it."""
-    names = ("gate_proj", "up_proj", "down_proj", "act_fn")
-    if not all(hasattr(block, each) for each in names):
-        return False
-    last = block.down_proj
-    if not isinstance(last.forward, _Forward):
-        return False
-    weight = last.base_layer.weight
-    x = torch.linspace(-2, 3, 3 * len(weight), dtype=weight.dtype, device=weight.device)
-    x = x.view(3, -1)
-    try:
-        with torch.no_grad():
-            found, wanted = _GatedForward(block)(x), block.forward(x)
-    except (TypeError, ValueError, AttributeError, RuntimeError):  # it needs more than this
-        return False
-    return torch.allclose(found, wanted, 1e-5, float(wanted.abs().max()) * 1e-5)
+def _parts(layer: Any, dtype: torch.dtype) -> tuple[Any, ...] | None:
+    """What a fused layer multiplies with; None where it is another, or has hooks to be called."""
+    hooked = layer._forward_hooks or layer._forward_pre_hooks
+    if hooked or not isinstance(layer.forward, _Forward):
+        return None
+    return layer.forward.parts(dtype)
 
 
 def _is_plain(layer: Any) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 
@@ -24,11 +23,11 @@ WORTH = 200_000
 def fastest(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Batching:
     """The same step, its parts and their layout chosen by time; `batching` bounds both.
 
-    Gradients, running means and the random state are as they were afterwards.
+    Gradients and the random state are as they were afterwards.
     """
     limit = batching.max_tokens or _MAX_TOKENS[-1]
     smallest = dataclasses.replace(batching, max_tokens=min(_MAX_TOKENS[0], limit))
-    with torch.random.fork_rng(), _restored(loss.buffers()):
+    with torch.random.fork_rng():
         best, rate = smallest, 0.0
         for packed in (True, False) if batching.packed else (False,):
             found = _rate(loss, samples, dataclasses.replace(smallest, packed=packed))
@@ -45,17 +44,6 @@ def fastest(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Ba
             if found[1] > _SECONDS:
                 break
         return best
-
-
-@contextmanager
-def _restored(running: Iterable[torch.Tensor]) -> Iterator[None]:
-    """What a forward pass moves, as running means, is brought back."""
-    before = [(each, each.clone()) for each in running]
-    try:
-        yield
-    finally:
-        for each, value in before:
-            each.copy_(value)
 
 
 def _rate(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> tuple[float, float]:

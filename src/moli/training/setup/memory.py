@@ -42,7 +42,7 @@ def total_memory_mb() -> int:
 
 
 def tokens_that_fit(loss: StepLoss, samples: Sequence[Sample], *, packed: bool) -> int:
-    """How many may be computed at once with the memory that is free, at least one.
+    """How many may be computed at once with the memory that is free, at least a large sample.
 
     A forward pass of one sample shows what is kept for a token. It is a large sample, as what
     attention keeps for a token grows with its text.
@@ -50,8 +50,9 @@ def tokens_that_fit(loss: StepLoss, samples: Sequence[Sample], *, packed: bool) 
     largest = max(samples[:_TRIED], key=lambda each: each.size)
     free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else available_memory()
     free -= _TRAINED * count(each for each in loss.parameters() if each.requires_grad)
-    by_token = max(_kept(loss, largest, packed=packed), 1) / largest.size
-    return max(1, int(_SHARE * free / by_token))
+    size = max(largest.size, 1)
+    by_token = max(_kept(loss, largest, packed=packed), 1) / size
+    return max(size, int(_SHARE * free / by_token))
 
 
 def _kept(loss: StepLoss, sample: Sample, *, packed: bool) -> int:
@@ -63,7 +64,7 @@ def _kept(loss: StepLoss, sample: Sample, *, packed: bool) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # itself would refer to what keeps it, and never be freed
 
     loss.eval()  # so that nothing is drawn, and no running mean is moved
     try:
