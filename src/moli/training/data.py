@@ -106,7 +106,7 @@ def split(
     alike: dict[object, dict[object, Located]] = {}
     keyed = [(content(each.example), each) for each in examples]
     for key, each in keyed:
-        alike.setdefault(_subject(each.example, key), {})[key] = each
+        alike.setdefault(_subject(each.example), {})[key] = each
     subjects = list(alike)
     random.Random(seed).shuffle(subjects)  # noqa: S311 - for a split, not for a secret
     count = min(round(share * sum(map(len, alike.values()))), _MOST_HELD_OUT)
@@ -118,7 +118,7 @@ def split(
     return tuple(each for key, each in keyed if key not in judged), tuple(judged.values())
 
 
-def _subject(example: Example, same: tuple[object, ...]) -> object:
+def _subject(example: Example) -> object:
     """What an example is about: the text or picture that others may be about as well."""
     match example:
         case Span():
@@ -129,15 +129,17 @@ def _subject(example: Example, same: tuple[object, ...]) -> object:
             return example.text
         case Pair():
             return example.source or example.target
+        case LabelledImage():
+            return image_hash(example)
         case _:
-            return same[0]
+            return example
 
 
-def content(example: Example) -> tuple[object, ...]:
+def content(example: Example) -> object:
     """What makes two examples the same one: of an image its bytes, not the name of its file."""
     if isinstance(example, LabelledImage):
         return image_hash(example), example.label
-    return (example,)
+    return example
 
 
 def image_hash(image: LabelledImage) -> str:

@@ -34,24 +34,23 @@ class Clamped(LlamaMLP):
         return super().forward(x).clamp(-0.1, 0.1)
 
 
-def gated(block: torch.nn.Module, *layers: str) -> torch.nn.Module:
+def wrapped(network: torch.nn.Module, layers: list[str], **options: object) -> torch.nn.Module:
     torch.manual_seed(0)
-    config = LoraConfig(r=3, lora_alpha=7, target_modules=[f"{each}_proj" for each in layers])
-    model = get_peft_model(torch.nn.Sequential(block).double(), config).double()
-    for name, each in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(each)
-    return model
-
-
-def adapted(**options: object) -> torch.nn.Module:
-    torch.manual_seed(0)
-    config = LoraConfig(r=3, lora_alpha=7, target_modules=["first", "second"], **options)
-    model = get_peft_model(Network().double(), config).double()
+    config = LoraConfig(r=3, lora_alpha=7, target_modules=layers, **options)
+    model = get_peft_model(network.double(), config).double()
     for name, each in model.named_parameters():
         if "lora_B" in name:  # zero at first, when half the gradients are
             torch.nn.init.normal_(each)
     return model
+
+
+def gated(block: torch.nn.Module, *layers: str) -> torch.nn.Module:
+    return wrapped(torch.nn.Sequential(block), [f"{each}_proj" for each in layers])
+
+
+def adapted(**options: object) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return wrapped(Network(), ["first", "second"], **options)
 
 
 def passed(model: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:

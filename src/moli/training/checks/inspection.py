@@ -168,9 +168,9 @@ def lengths_of(samples: Sequence[Sample], most: int) -> Lengths:
     """How long samples are, each by the longest of its parts."""
     sizes = np.array([max(map(len, each.parts), default=0) + each.cut for each in samples])
     median, percentile95 = np.percentile(sizes, [50, 95])
-    longest = max(int(sizes.max()), 1)
-    width = -(-longest // _BINS)
+    longest = int(sizes.max())
+    width = max(1, -(-longest // _BINS))
     limits = sorted({*range(width, longest, width), longest, min(most or longest, longest)})
     counts = np.bincount(np.searchsorted(limits, sizes), minlength=len(limits))
     bins = dict(zip(limits, counts.tolist(), strict=True))
-    return Lengths(round(float(median)), round(float(percentile95)), int(sizes.max()), most, bins)
+    return Lengths(round(float(median)), round(float(percentile95)), longest, most, bins)
