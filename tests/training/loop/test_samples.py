@@ -64,9 +64,23 @@ def waste(sizes: list[int], *, packed: bool) -> float:
     return 1 - sum(sizes) / sum(max(each) * len(each) for each in rows)
 
 
-def test_best_fit_fills_parts() -> None:
-    (step,) = plan_epoch([60, 50, 40, 30, 20], Batching(5, 100, packed=True), 0, 0)
-    assert len(step) == 2  # 60 + 40 and 50 + 30 + 20
+def test_parts_of_a_step_are_few_and_of_equal_size() -> None:
+    sizes = [60, 50, 40, 30, 20]
+    (step,) = plan_epoch(sizes, Batching(5, 120, packed=True), 0, 0)
+    assert sorted(sum(sizes[row] for row in micro) for micro in step) == [90, 110]
+
+
+def test_there_is_one_part_more_where_equal_ones_do_not_fit() -> None:
+    sizes = [50, 50, 40, 30, 30]  # 200, but 50 + 50 and 40 + 30 + 30 come to 100 only by luck
+    (step,) = plan_epoch(sizes, Batching(5, 100, packed=True), 0, 0)
+    assert len(step) == 3
+
+
+def test_a_sample_over_the_limit_is_alone_and_the_rest_is_divided() -> None:
+    sizes = [300, 40, 40, 10]
+    (step,) = plan_epoch(sizes, Batching(4, 50, packed=True), 0, 0)
+    of_each = sorted([sizes[row] for row in micro] for micro in step)
+    assert of_each == [[40], [40, 10], [300]]
 
 
 @pytest.mark.parametrize(("parts", "pixels", "size"), [((3, 4), 0, 7), ((), 9, 9)])

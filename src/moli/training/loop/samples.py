@@ -94,27 +94,39 @@ def _by_size_nearby(
 
 
 def _micros(rows: list[int], sizes: Sequence[int], batching: Batching) -> Step:
-    """Divide a step's samples so that each part is within the limit.
-
-    Packed: best fit in order of falling size (Johnson 1974), which needs few parts.
-    Padded: neighbours by size, counted at the size of the longest.
-    """
+    """Divide a step's samples so that each part is within the limit, or is one sample."""
     limit = math.inf if batching.max_tokens is None else batching.max_tokens
     rows = sorted(rows, key=lambda row: -sizes[row])
+    parts = _equal if batching.packed else _neighbours
+    return tuple(map(tuple, parts(rows, sizes, limit)))
+
+
+def _equal(rows: list[int], sizes: Sequence[int], limit: float) -> list[list[int]]:
+    """Few parts of equal size: a small one is slow, a large one takes memory.
+
+    Each sample goes to the smallest part, the largest sample first (Graham 1969).
+    """
+    fitting = [row for row in rows if sizes[row] <= limit]
+    alone = [[row] for row in rows if sizes[row] > limit]
+    count = max(1, math.ceil(sum(sizes[row] for row in fitting) / limit))
+    while True:
+        parts: list[list[int]] = [[] for _ in range(count)]
+        filled = [0] * count
+        for row in fitting:
+            smallest = filled.index(min(filled))
+            parts[smallest].append(row)
+            filled[smallest] += sizes[row]
+        if max(filled) <= limit:
+            return alone + [each for each in parts if each]
+        count += 1
+
+
+def _neighbours(rows: list[int], sizes: Sequence[int], limit: float) -> list[list[int]]:
+    """Neighbours by size, counted at the size of the longest, to which they are padded."""
     parts: list[list[int]] = []
-    room: list[float] = []
     for row in rows:
-        if batching.packed:
-            fits = [each for each, free in enumerate(room) if free >= sizes[row]]
-            best = min(fits, key=room.__getitem__, default=None)
+        if parts and sizes[parts[-1][0]] * (len(parts[-1]) + 1) <= limit:
+            parts[-1].append(row)
         else:
-            longest = sizes[parts[-1][0]] if parts else 0
-            fits_last = parts and longest * (len(parts[-1]) + 1) <= limit
-            best = len(parts) - 1 if fits_last else None
-        if best is None:
             parts.append([row])
-            room.append(limit - sizes[row])
-        else:
-            parts[best].append(row)
-            room[best] -= sizes[row]
-    return tuple(map(tuple, parts))
+    return parts
