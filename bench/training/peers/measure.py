@@ -6,8 +6,9 @@ two optimiser steps, is a run of its own before it, with a model of its own: the
 pass itself cannot be left out, since a Trainer that groups by length begins with the longest
 examples, and without them it would look faster than it is.
 
-The peak is that of the process as the kernel keeps it, which on Linux begins with the memory that
-the parent held: whatever starts a peer should be small.
+The peak is that of the GPU's memory where there is one; else that of the process as the kernel
+keeps it, which on Linux begins with the memory that the parent held: whatever starts a peer should
+be small.
 """
 
 from __future__ import annotations
@@ -108,13 +109,15 @@ def stopwatch() -> Any:
 
 
 def arguments_of_trainer(folder: str, seed: int, steps: int) -> dict[str, Any]:
-    """TrainingArguments of every peer: one pass (or `steps`), on the CPU, and nothing but that."""
+    """TrainingArguments of every peer: one pass (or `steps`), and nothing but that."""
+    import torch
+
     return {
         "output_dir": folder,
         "num_train_epochs": 1,
         "max_steps": steps,
         "seed": seed,
-        "use_cpu": True,
+        "use_cpu": not torch.cuda.is_available(),
         "dataloader_pin_memory": False,
         "save_strategy": "no",
         "logging_steps": 1,
@@ -135,6 +138,15 @@ def taken(trainer: Any, tokens: int) -> Pass:
     return Pass(clock.seconds, tokens, losses)
 
 
+def peak() -> int:
+    """MB that were held at once."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved() >> 20
+    return round(peak_mb())
+
+
 def write(args: argparse.Namespace, system: str, settings: Row, one: Pass) -> None:
     """The result file, and the same without the losses on standard output."""
     summary = {
@@ -147,7 +159,7 @@ def write(args: argparse.Namespace, system: str, settings: Row, one: Pass) -> No
         "seconds": round(one.seconds, 3),
         "samples_per_second": round(args.examples / one.seconds, 3),
         "tokens_per_second": round(one.tokens / one.seconds, 1),
-        "peak_mb": round(peak_mb()),
+        "peak_mb": peak(),
         "settings": settings,
         "stack": stack(),
     }

@@ -15,6 +15,7 @@ import torch
 from moli.models.memory import available_memory
 
 _HOPELESS = 5.0  # GFLOP/s
+ROWS = {"cpu": 4096, "cuda": 1 << 16}  # enough to keep the device busy
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -25,7 +26,7 @@ class Machine:
     Attributes:
         device: "cuda" or "cpu".
         threads: that a matrix product runs on.
-        gflops: of matrix products 4096 x 384 x 1536, by precision.
+        gflops: of matrix products ROWS x 384 x 1536, by precision.
         memory: bytes that are available.
     """
 
@@ -47,11 +48,16 @@ def probe() -> Machine:
     # Of small ones the best counts, since any may have been held up by other processes.
     bf16 = max(_gflops(torch.bfloat16, device, 8) for _ in range(3))
     gflops = {
-        "bf16": bf16 if bf16 < _HOPELESS else _gflops(torch.bfloat16, device),
-        "fp32": _gflops(torch.float32, device),
+        "bf16": bf16 if bf16 < _HOPELESS else _gflops(torch.bfloat16, device, ROWS[device]),
+        "fp32": _gflops(torch.float32, device, ROWS[device]),
     }
-    memory = torch.cuda.mem_get_info()[0] if device == "cuda" else available_memory()
-    return Machine(device, min(torch.get_num_threads(), available_cores()), gflops, memory)
+    threads = min(torch.get_num_threads(), available_cores())
+    return Machine(device, threads, gflops, free_memory())
+
+
+def free_memory() -> int:
+    """Bytes that are available: of the GPU's memory where there is one, else of main memory."""
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else available_memory()
 
 
 def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -68,7 +74,7 @@ def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return cores
 
 
-def _gflops(dtype: torch.dtype, device: str, rows: int = 4096) -> float:
+def _gflops(dtype: torch.dtype, device: str, rows: int) -> float:
     left = torch.ones(rows, 384, dtype=dtype, device=device)
     right = torch.ones(384, 1536, dtype=dtype, device=device)
 

@@ -18,9 +18,7 @@ from moli.models.text import folder_of, load_tokenizer, loading
 from moli.records.errors import ModelError
 from moli.training import methods
 from moli.training.checks.proof import prove_packing
-from moli.training.kernels.norm import replace_norms
 from moli.training.loop.samples import Sample
-from moli.training.methods import lora
 from moli.training.recipe import Recipe, make_recipe
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
@@ -51,7 +49,8 @@ class Trained:
         """
         able = self.task.packs and self.task.recipe.method not in methods.PADDED
         if able and self.packed is None and len(samples) >= _FEW:
-            self.packed = prove_packing(self.task, self.model, samples).holds
+            precision = next(self.model.parameters()).dtype
+            self.packed = prove_packing(self.task, self.model, samples, precision).holds
         return bool(self.packed)
 
 
@@ -72,11 +71,7 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
         precision = "bf16" if recipe.precision == "bf16" == probe().precision else "fp32"
     with loading:
         model = task.restore(stored.folder, DTYPES[precision])
-    replace_norms(model)
-    lora.fuse(model)
-    if torch.cuda.is_available():
-        model.cuda()
-    model.requires_grad_(False)
+    model = methods.make_fast(model).requires_grad_(False)
     return Trained(task, model.eval(), stored.name)
 
 

@@ -35,7 +35,7 @@ def proof(folder: Path, task: str) -> Proof:
     torch.manual_seed(0)
     model = build(made, recipe)
     samples = [each for group in made.samples(examples, training=True) for each in group]
-    found = prove_packing(made, model, samples)
+    found = prove_packing(made, model, samples, torch.float32)
     assert model.training
     assert plain_attention(model) == attention.NAME
     return found

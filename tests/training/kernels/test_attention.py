@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from moli.training.kernels import attention
+from moli.training.kernels import attention, attention_cpu
 from moli.training.kernels.attention import segment_attention
 
 LENGTHS = [5, 300, 1, 270]
@@ -50,7 +50,7 @@ def borders() -> torch.Tensor:
 def test_outputs_and_gradients_are_those_of_a_masked_attention(
     heads: int, keys: int, causal: bool, window: int, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "_KEPT", kept)
+    monkeypatch.setattr(attention_cpu, "_KEPT", kept)
     ours = inputs(heads, keys)
     theirs = [each.detach().clone().requires_grad_() for each in ours]
     options: dict[str, Any] = {"sliding_window": window} if window else {}

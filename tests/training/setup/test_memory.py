@@ -41,9 +41,9 @@ def test_what_is_kept_for_a_token_decides(monkeypatch: pytest.MonkeyPatch) -> No
     gradient_and_moments, by_token = 12 * 20, 4 * (4 + 5)
     for fits in (7, 100):
         free = gradient_and_moments + round(fits * by_token / 0.6) + 1
-        monkeypatch.setattr(memory, "available_memory", lambda free=free: free)
+        monkeypatch.setattr(memory, "free_memory", lambda free=free: free)
         assert tokens_that_fit(loss, [sample(3), sample(7)], packed=True) == fits
-    monkeypatch.setattr(memory, "available_memory", lambda: 0)
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
     assert tokens_that_fit(loss, [sample(3)], packed=True) == 3  # it has to be computed
     assert loss.training and torch.equal(torch.get_rng_state(), state)
 
@@ -73,7 +73,7 @@ def test_a_run_takes_parts_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     losses = []
     for name, free in (("roomy", 1 << 33), ("tight", 600_000)):
-        monkeypatch.setattr(memory, "available_memory", lambda free=free: free)
+        monkeypatch.setattr(memory, "free_memory", lambda free=free: free)
         session, found = trained(recipe, tmp_path / name)
         losses.append(found)
         most = session.settled.max_tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from moli.training.kernels import attention
-from moli.training.loop.optim import count
+from moli.training.loop.optim import cast, count
 from moli.training.loop.samples import Sample
 from moli.training.tasks.base.task import Task, evaluating, plain
 
@@ -30,7 +31,8 @@ class Proof:
     Attributes:
         holds: whether samples may be packed end to end.
         alone, packed: mean loss of a probe, each by itself in torch's way and all end to end.
-        leak: by how much a sample's loss moved when every token of its neighbours was changed.
+        leak: by how much of the mean a sample's loss moved when every token of its neighbours was
+            changed.
         reason: why not, if it does not hold.
     """
 
@@ -41,27 +43,37 @@ class Proof:
     reason: str = ""
 
 
-def prove_packing(task: Task, model: torch.nn.Module, samples: Sequence[Sample]) -> Proof:
+def prove_packing(
+    task: Task, model: torch.nn.Module, samples: Sequence[Sample], precision: torch.dtype
+) -> Proof:
     """Compare the loss of a few samples one by one and end to end, and look for leaks between them.
 
     The second test does not depend on precision: with the same shapes, a sample's loss is the same
-    number to the last bit as long as it sees nothing of its neighbours.
+    number to the last bit as long as it sees nothing of its neighbours. So it is also made with
+    what will compute, which on a GPU may be another kernel.
+
+    Args:
+        precision: what the model will be computed in, whatever it is in now.
     """
     probes = _probes(samples)
     if reason := _unable(task, model, probes):
         return Proof(False, reason=reason)
     try:
-        with _in_float32(model), evaluating(model):
-            tolerance = _TOLERANCE.get(next(model.parameters()).dtype, 1e-4)
+        wide = torch.float32 if _widens(model) else precision
+        with _in_precision(model, wide), evaluating(model):
             with _torch_attention(model):
                 alone = [float(_losses(task, model, [each], packed=False)) for each in probes]
             packed = _losses(task, model, probes, packed=True).tolist()
             leak = _leak(task, model, probes)
+        if precision != wide:
+            with _in_precision(model, precision), evaluating(model):
+                leak = max(leak, _leak(task, model, probes))
     except (TypeError, AttributeError, NotImplementedError, ValueError, RuntimeError) as error:
         return Proof(False, reason=f"{type(error).__name__}: {str(error).splitlines()[0]}")
     mean = sum(alone) / len(alone)
     off = max(abs(one - other) for one, other in zip(alone, packed, strict=True)) / max(mean, 1e-6)
-    holds = off <= tolerance and leak <= 1e-6
+    leak /= max(mean, 1e-6)
+    holds = off <= _TOLERANCE.get(wide, 1e-4) and leak <= 1e-6
     reason = "" if holds else f"relative error of the loss {off:.2g}, leak {leak:.2g}"
     return Proof(holds, mean, sum(packed) / len(packed), leak, reason)
 
@@ -75,22 +87,25 @@ def _unable(task: Task, model: torch.nn.Module, probes: Sequence[Sample]) -> str
     return "" if len(probes) > 1 else "two samples are needed to try it"
 
 
+def _widens(model: torch.nn.Module) -> bool:
+    """Whether it can be looked at in float32: weights in 4 bits are computed with as they are."""
+    floating = all(each.is_floating_point() for each in model.parameters())
+    return floating and count(model.parameters()) <= _WIDENED
+
+
 @contextmanager
-def _in_float32(model: torch.nn.Module) -> Iterator[None]:
-    """Nothing is lost on the way there and back.
+def _in_precision(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Its weights in `dtype`, and afterwards as they were.
 
     It encloses inference mode: what is converted within could not be trained afterwards.
     """
-    narrow = {each: each.dtype for each in model.parameters() if each.is_floating_point()}
-    if count(narrow) > _WIDENED:
-        narrow = {}
-    for parameter in narrow:
-        parameter.data = parameter.data.float()
+    before = [(each, each.data) for each in model.parameters() if each.is_floating_point()]
+    cast(model, dtype)
     try:
         yield
     finally:
-        for parameter, dtype in narrow.items():
-            parameter.data = parameter.data.to(dtype)
+        for parameter, data in before:
+            parameter.data = data
 
 
 @contextmanager
@@ -123,14 +138,28 @@ def _losses(
     return task.fingerprints(task.forward(model, samples, packed=packed), samples)
 
 
+@contextmanager
+def _in_order() -> Iterator[None]:
+    """Sums are added up in one order; a GPU by default does so in any, as threads come."""
+    before = torch.get_deterministic_debug_mode()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
+
+
 def _leak(task: Task, model: torch.nn.Module, probes: list[Sample]) -> float:
     """The largest move of the first or last sample's loss when all others' tokens are changed."""
-    before = _losses(task, model, probes, packed=True)
     moved = 0.0
-    for kept in (0, len(probes) - 1):
-        changed = [each if i == kept else _other(each) for i, each in enumerate(probes)]
-        after = _losses(task, model, changed, packed=True)
-        moved = max(moved, float((before[kept] - after[kept]).abs()))
+    with _in_order():
+        before = _losses(task, model, probes, packed=True)
+        for kept in (0, len(probes) - 1):
+            changed = [each if i == kept else _other(each) for i, each in enumerate(probes)]
+            after = _losses(task, model, changed, packed=True)
+            moved = max(moved, float((before[kept] - after[kept]).abs()))
     return moved
 
 

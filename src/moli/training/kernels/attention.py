@@ -3,30 +3,18 @@
 A batch is its sequences laid end to end, [1, T], without padding. transformers hands each layer's
 queries, keys and values to the function registered here, with the segments' borders as
 `cu_seq_lens_q`, the name that its own variable-length kernels use.
-
-On a CPU the scores of a block of queries are two plain matrix products with a softmax between them
-(Vaswani et al. 2017, section 3.2.1), and stay in the cache. In bfloat16 that takes half the time of
-torch's fused kernel forwards and backwards, and a causal block multiplies only with the keys before
-its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
-from moli.training.kernels.dropout import drop
+from moli.training.kernels import attention_cpu, attention_gpu
 
 NAME = "moli_segments"
-# Queries that are scored at once: many enough for a matrix product, few enough for the cache.
-_BLOCK = 256
-# Probabilities kept for the backward pass, in elements; beyond, they are computed a second time.
-_KEPT = 1 << 25
 
 
 def register() -> None:
@@ -72,193 +60,31 @@ def segment_attention(
     _refuse(options, "position_bias")
     causal = options.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    borders = options.get("cu_seq_lens_q")
-    ends = [query.shape[2]] if borders is None else borders.tolist()[1:]
     scale = options.get("scaling") or query.shape[-1] ** -0.5
     window = options.get("sliding_window") or 0
+    dropout = float(options.get("dropout") or 0.0)
+    borders, longest = _segments(query, options)
     if window and not causal:
-        if window < max(end - begin for begin, end in pairwise([0, *ends])):
+        if window < longest:
             raise NotImplementedError("a bidirectional window is not computed per segment")
         window = 0
-    dropout = float(options.get("dropout") or 0.0)
-    rows = []
-    for q, k, v in zip(query, key, value, strict=True):
-        if q.device.type == "cpu":
-            rows.append(_apply(q, k, v, ends, scale, (causal, window, dropout)))
-        else:
-            rows.append(_fused(q, k, v, ends, scale, (causal, window, dropout)))
-    mixed = rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)
+    pattern = causal, window, dropout
+    if query.device.type == "cpu":
+        mixed = attention_cpu.attend(query, key, value, borders, scale, pattern)
+    else:
+        mixed = attention_gpu.attend(query, key, value, borders, longest, scale, pattern)
     return mixed.transpose(1, 2), None
+
+
+def _segments(query: torch.Tensor, options: Mapping[str, Any]) -> tuple[torch.Tensor | None, int]:
+    """Their borders, None where each row is one, and the length of the longest."""
+    borders, longest = options.get("cu_seq_lens_q"), options.get("max_length_q")
+    if borders is None:
+        return None, query.shape[2]
+    return borders, int(longest or borders.diff().max())  # a GPU would have to be waited for
 
 
 def _refuse(options: Mapping[str, Any], *unknown: str) -> None:
     for name in unknown:
         if options.get(name) is not None:
             raise NotImplementedError(f"attention with {name} is not computed per segment")
-
-
-Pattern = tuple[bool, int, float]  # causal; keys that a query sees, 0 for all; dropout
-
-
-def _fused(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    ends: list[int],
-    scale: float,
-    pattern: Pattern,
-) -> torch.Tensor:
-    """A fused kernel for each segment, on devices that have good ones."""
-    causal, window, dropout = pattern
-    parts, begin = [], 0
-    for end in ends:
-        q_, k_, v_ = (each[None, :, begin:end] for each in (q, k, v))
-        seen = None
-        if window and window < end - begin:
-            seen = _visible(end - begin, 0, end - begin, window, q.device)[None]
-        parts.append(
-            scaled_dot_product_attention(
-                q_,
-                k_,
-                v_,
-                attn_mask=seen,
-                dropout_p=dropout,
-                is_causal=causal and seen is None,
-                scale=scale,
-                enable_gqa=q.shape[0] != k.shape[0],
-            )[0]
-        )
-        begin = end
-    return torch.cat(parts, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A block of queries and the keys that it may see, as slices of their segment."""
-
-    queries: slice
-    keys: slice
-    hidden: torch.Tensor | None
-
-    @property
-    def size(self) -> int:
-        """Scores of one head."""
-        return int((self.queries.stop - self.queries.start) * (self.keys.stop - self.keys.start))
-
-
-def _blocks(length: int, pattern: Pattern) -> Iterator[_Block]:
-    """The blocks of a segment: all of it at once, but where later keys are not seen."""
-    causal, window, _ = pattern
-    if not causal:
-        yield _Block(slice(0, length), slice(0, length), None)
-        return
-    for first in range(0, length, _BLOCK):
-        last = min(first + _BLOCK, length)
-        lowest = max(0, first - window + 1) if window else 0
-        seen = _visible(last - first, first - lowest, last - lowest, window)
-        yield _Block(slice(first, last), slice(lowest, last), ~seen)
-
-
-def _visible(
-    queries: int, offset: int, keys: int, window: int, device: torch.device | str = "cpu"
-) -> torch.Tensor:
-    """Which keys each query sees, [queries, keys], where query i stands at key offset + i."""
-    place = torch.arange(offset, offset + queries, device=device)[:, None]
-    other = torch.arange(keys, device=device)[None]
-    seen = other <= place
-    return seen & (other > place - window) if window else seen
-
-
-class _Segments(torch.autograd.Function):
-    """q [H, T, D], k and v [K, T, D] to [H, T, D]; queries of a group share their keys.
-
-    Each segment is copied to where its heads lie one after another, which is the only form that the
-    matrix products take without copying by themselves; the scale is worked in on the way.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        ends: list[int],
-        scale: float,
-        pattern: Pattern,
-    ) -> torch.Tensor:
-        dropout = pattern[2]
-        segments = [slice(*each) for each in pairwise([0, *ends])]
-        blocks = [list(_blocks(each.stop - each.start, pattern)) for each in segments]
-        size = len(q) * sum(block.size for each in blocks for block in each)
-        ctx.keeps = any(ctx.needs_input_grad) and (size <= _KEPT or dropout > 0)
-        mixed = _by_token(q)
-        inputs: list[torch.Tensor] = []
-        kept: list[torch.Tensor] = []
-        for segment, parts in zip(segments, blocks, strict=True):
-            q_ = _grouped(q, segment, len(k), scale)
-            k_, v_ = k[:, segment].contiguous(), v[:, segment].contiguous()
-            for block in parts:
-                p = _probabilities(q_, k_, block)
-                dropped, mask, ctx.dropped = drop(p, dropout) if dropout else (p, p, 1.0)
-                out = mixed[:, segment][:, block.queries]
-                out.copy_((dropped @ v_[:, block.keys]).view(out.shape))
-                if ctx.keeps:
-                    kept += [p, mask] if dropout else [p]
-            inputs += [q_, k_, v_]
-        ctx.segments, ctx.blocks, ctx.scale, ctx.dropout = segments, blocks, scale, dropout
-        ctx.save_for_backward(*inputs, *kept)
-        return mixed
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        saved, count = ctx.saved_tensors, 3 * len(ctx.segments)
-        inputs, kept, keys = iter(saved[:count]), iter(saved[count:]), len(saved[1])
-        dq = _by_token(gradient)
-        # Several blocks see the same keys.
-        dk, dv = (_by_token(gradient, keys).zero_() for _ in range(2))
-        for segment, parts in zip(ctx.segments, ctx.blocks, strict=True):
-            q, k, v = next(inputs), next(inputs), next(inputs)
-            g = _grouped(gradient, segment, keys)
-            for block in parts:
-                p = next(kept) if ctx.keeps else _probabilities(q, k, block)
-                g_, used = _fold(g, block.queries), p
-                dp = g_ @ v[:, block.keys].transpose(1, 2)
-                if ctx.dropout:
-                    mask = next(kept) * ctx.dropped
-                    used, dp = p * mask, dp.mul_(mask)
-                dv[:, segment][:, block.keys] += used.transpose(1, 2) @ g_
-                ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
-                out = dq[:, segment][:, block.queries]
-                torch.mul((ds @ k[:, block.keys]).view(out.shape), ctx.scale, out=out)
-                dk[:, segment][:, block.keys] += ds.transpose(1, 2) @ _fold(q, block.queries)
-        return dq, dk, dv, None, None, None
-
-
-_apply: Any = _Segments.apply
-
-
-def _by_token(like: torch.Tensor, heads: int = 0) -> torch.Tensor:
-    """Room for [H, T, D] as the linear layers around have it, token by token."""
-    own, length, width = like.shape
-    return like.new_empty(length, heads or own, width).transpose(0, 1)
-
-
-def _grouped(q: torch.Tensor, segment: slice, keys: int, scale: float = 1.0) -> torch.Tensor:
-    """A segment of [H, T, D], scaled, as [K, H/K, L, D] of its own."""
-    own = q.new_empty(q.shape[0], segment.stop - segment.start, q.shape[2])
-    torch.mul(q[:, segment], scale, out=own)
-    return own.view(keys, -1, *own.shape[1:])
-
-
-def _fold(q: torch.Tensor, span: slice) -> torch.Tensor:
-    """The queries of a block with those of their group below each other: [K, G * L, D]."""
-    return q[:, :, span].flatten(1, 2)
-
-
-def _probabilities(q: torch.Tensor, k: torch.Tensor, block: _Block) -> torch.Tensor:
-    """[K, G * L, keys], from queries that are scaled."""
-    scores = _fold(q, block.queries) @ k[:, block.keys].transpose(1, 2)
-    if block.hidden is not None:
-        rows = scores.view(scores.shape[0], q.shape[1], -1, scores.shape[-1])
-        rows.masked_fill_(block.hidden, float("-inf"))
-    return torch.softmax(scores, -1)

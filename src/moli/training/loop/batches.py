@@ -58,11 +58,12 @@ def collate(
     ends = np.cumsum(lengths)
     named = {"input_ids": sequences, **beside}
     if packed:
-        inputs = {key: _flat(value, device)[None] for key, value in named.items()}
+        inputs: dict[str, Any] = {key: _flat(value, device)[None] for key, value in named.items()}
         places = [np.arange(first_position, first_position + each) for each in lengths]
         inputs["position_ids"] = _flat(places, device)[None]
         borders = np.concatenate([[0], ends])
         inputs["cu_seq_lens_q"] = torch.as_tensor(borders, dtype=torch.int32, device=device)
+        inputs["max_length_q"] = int(lengths.max())
         tokens = torch.arange(int(ends[-1]), device=device)
     else:
         inputs = {

@@ -27,7 +27,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         x, *layer = ctx.saved_tensors
-        return _backwards(gradient, x, (*layer, ctx.scale), wanted=ctx.needs_input_grad[0])
+        return _backwards(ctx.needs_input_grad[0], gradient, x, *layer, ctx.scale)
 
 
 class _GatedLinear(torch.autograd.Function):
@@ -59,7 +59,7 @@ class _GatedLinear(torch.autograd.Function):
             activated = ctx.activation(gate)
         x = activated.detach() * values
         wanted = any(ctx.needs_input_grad[:2])
-        to_x, *to_layer = _backwards(gradient, x, (*layer, ctx.scale), wanted=wanted)
+        to_x, *to_layer = _backwards(wanted, gradient, x, *layer, ctx.scale)
         del x
         to_gate = to_values = None
         if to_x is not None:
@@ -83,7 +83,7 @@ def _forwards(
 
 
 def _backwards(
-    gradient: torch.Tensor, x: torch.Tensor, layer: tuple[Any, ...], *, wanted: bool
+    wanted: bool, gradient: torch.Tensor, x: torch.Tensor, *layer: Any
 ) -> tuple[torch.Tensor | None, ...]:
     """The gradients by x, if it is wanted, and by what `_forwards` takes besides, in its order."""
     thin, weight, down, up, scale = layer

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from moli.models.memory import Heap, available_memory, total_memory
+from moli.models.memory import Heap, total_memory
+from moli.models.probe import free_memory
 from moli.training.loop.optim import count
 from moli.training.loop.samples import Sample
 from moli.training.loop.stepping import StepLoss
@@ -48,7 +49,7 @@ def tokens_that_fit(loss: StepLoss, samples: Sequence[Sample], *, packed: bool) 
     attention keeps for a token grows with its text.
     """
     largest = max(samples[:_TRIED], key=lambda each: each.size)
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else available_memory()
+    free = free_memory()
     free -= _TRAINED * count(each for each in loss.parameters() if each.requires_grad)
     size = max(largest.size, 1)
     by_token = max(_kept(loss, largest, packed=packed), 1) / size

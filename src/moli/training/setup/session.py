@@ -24,14 +24,11 @@ from moli.records.training import Event
 from moli.training import inference, methods
 from moli.training.checks.proof import Proof, prove_packing
 from moli.training.data import Data, examples_of, read_data
-from moli.training.kernels.dropout import replace_dropout
-from moli.training.kernels.norm import replace_norms
 from moli.training.loop.loop import Loop, Schedule
 from moli.training.loop.optim import Optimizers, count
 from moli.training.loop.samples import Batching, Sample, steps_in_epoch
 from moli.training.loop.stepping import StepLoss
 from moli.training.loop.world import Alone, World
-from moli.training.methods import lora
 from moli.training.recipe import Recipe
 from moli.training.run_folder import SETTLED, check_unchanged
 from moli.training.setup import autotune, environment
@@ -170,12 +167,7 @@ def build(task: Task, recipe: Recipe) -> torch.nn.Module:
     # Full tuning begins from the weights as they are; a frozen base is read as it is computed with.
     dtype = torch.float32 if recipe.method == "full" else DTYPES[str(recipe.precision)]
     model = methods.apply(task.build(dtype), recipe)
-    replace_dropout(model)
-    replace_norms(model)
-    lora.fuse(model)
-    if torch.cuda.is_available():
-        model.cuda()
-    return model.train()
+    return methods.make_fast(model).train()
 
 
 def _settled(recipe: Recipe, folder: Path) -> Settled:
@@ -221,7 +213,7 @@ def _tried(settled: Settled, loop: Loop) -> Settled:
 def _proof(task: Task, model: torch.nn.Module, samples: list[Sample]) -> Proof:
     if not task.packs or task.recipe.method in methods.PADDED:
         return Proof(False)
-    return prove_packing(task, model, samples)
+    return prove_packing(task, model, samples, DTYPES[str(task.recipe.precision)])
 
 
 def _judged(
