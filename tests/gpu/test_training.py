@@ -71,5 +71,5 @@ def test_a_base_in_four_bits_is_trained_and_answers(train: Runner) -> None:
     assert torch.uint8 in {each.dtype for each in trained.model.parameters()}  # two weights a byte
     asked = Conversation((Message("user", "w1 w2 w3 w4"),))
     with closing(load_writer(stored)) as writer:  # over the whole base
-        (told,) = writer.answers([asked], max_tokens=5)
-    assert told["finish_reason"] in ("stop", "length")
+        (answer,) = writer.answers([asked], max_tokens=5)
+    assert answer["finish_reason"] in ("stop", "length")

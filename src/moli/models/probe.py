@@ -15,7 +15,7 @@ import torch
 from moli.models.memory import available_memory
 
 _HOPELESS = 5.0  # GFLOP/s
-ROWS = {"cpu": 4096, "cuda": 1 << 16}  # enough to keep the device busy
+_ROWS = {"cpu": 4096, "cuda": 1 << 16}  # enough to keep the device busy
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -26,7 +26,7 @@ class Machine:
     Attributes:
         device: "cuda" or "cpu".
         threads: that a matrix product runs on.
-        gflops: of matrix products ROWS x 384 x 1536, by precision.
+        gflops: of products of a tall matrix with one of 384 x 1536, by precision.
         memory: bytes that are available.
     """
 
@@ -48,8 +48,8 @@ def probe() -> Machine:
     # Of small ones the best counts, since any may have been held up by other processes.
     bf16 = max(_gflops(torch.bfloat16, device, 8) for _ in range(3))
     gflops = {
-        "bf16": bf16 if bf16 < _HOPELESS else _gflops(torch.bfloat16, device, ROWS[device]),
-        "fp32": _gflops(torch.float32, device, ROWS[device]),
+        "bf16": bf16 if bf16 < _HOPELESS else _gflops(torch.bfloat16, device, _ROWS[device]),
+        "fp32": _gflops(torch.float32, device, _ROWS[device]),
     }
     threads = min(torch.get_num_threads(), available_cores())
     return Machine(device, threads, gflops, free_memory())
@@ -57,7 +57,10 @@ def probe() -> Machine:
 
 def free_memory() -> int:
     """Bytes that are available: of the GPU's memory where there is one, else of main memory."""
-    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else available_memory()
+    if not torch.cuda.is_available():
+        return available_memory()
+    torch.cuda.empty_cache()  # else what torch keeps for itself counts as taken
+    return torch.cuda.mem_get_info()[0]
 
 
 def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

@@ -116,10 +116,15 @@ def _copy(stored: StoredModel, recipe: Recipe, draft: Path) -> None:
         (draft / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
 
 
+def _over_whole_base(recipe: Recipe) -> Recipe:
+    """The recipe with its base as it is, also where it was trained over one in 4 bits."""
+    return recipe.model_copy(update={"method": "lora"}) if recipe.method == "qlora" else recipe
+
+
 def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
     """Merge in float32, write in the base's precision, and compare what is read again."""
     check_contract(stored, recipe)
-    task = make_task(recipe)
+    task = make_task(_over_whole_base(recipe))
     task.load_state(stored.folder)
     if task.unlike:
         raise InputError(

@@ -78,7 +78,7 @@ def answers(
     """
     flat = [(number, each) for number, group in enumerate(groups) for each in group]
     sizes = [each.size for _, each in flat]
-    # In steps of many samples, sorted by size within: few parts, and each close to the limit.
+    # In steps of many samples, which make few parts.
     batching = Batching(max(1, min(len(flat), 256)), _MAX_TOKENS, packed)
     found: list[Any] = [None] * len(flat)
     losses, supervised = np.zeros(len(groups)), np.zeros(len(groups), np.int64)

@@ -49,8 +49,7 @@ class Trained:
         """
         able = self.task.packs and self.task.recipe.method not in methods.PADDED
         if able and self.packed is None and len(samples) >= _FEW:
-            precision = next(self.model.parameters()).dtype
-            self.packed = prove_packing(self.task, self.model, samples, precision).holds
+            self.packed = prove_packing(self.task, self.model, samples).holds
         return bool(self.packed)
 
 

@@ -17,7 +17,7 @@ from moli.training.setup.session import build
 from moli.training.tasks import make_task
 
 
-def proof(folder: Path, task: str) -> Proof:
+def proof(folder: Path, task: str, precision: torch.dtype = torch.float32) -> Proof:
     base = write_model(folder / "base", "bert" if task == "classification" else "llama")
     write = write_labelled if task == "classification" else write_conversations
     recipe = make_recipe(
@@ -35,8 +35,10 @@ def proof(folder: Path, task: str) -> Proof:
     torch.manual_seed(0)
     model = build(made, recipe)
     samples = [each for group in made.samples(examples, training=True) for each in group]
-    found = prove_packing(made, model, samples, torch.float32)
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    found = prove_packing(made, model, samples, precision)
     assert model.training
+    assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
     assert plain_attention(model) == attention.NAME
     return found
 
@@ -67,6 +69,22 @@ def test_it_sees_a_leak_between_neighbours(
     found = proof(tmp_path, task)
     assert not found.holds
     assert found.leak > 0
+
+
+@pytest.mark.parametrize("task", ["classification", "instruction"])
+def test_what_computes_in_another_precision_is_tried_too(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert proof(tmp_path, task, torch.bfloat16).holds
+    right = attention.segment_attention
+
+    def faulty(module: Any, query: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        """In half precision, its results are no numbers."""
+        mixed, none = right(module, query, *rest, **options)
+        return (mixed * torch.nan if query.dtype == torch.bfloat16 else mixed), none
+
+    monkeypatch.setattr(attention, "segment_attention", faulty)
+    assert not proof(tmp_path, task, torch.bfloat16).holds
 
 
 def test_it_sees_wrong_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,11 +77,14 @@ def segment_attention(
 
 
 def _segments(query: torch.Tensor, options: Mapping[str, Any]) -> tuple[torch.Tensor | None, int]:
-    """Their borders, None where each row is one, and the length of the longest."""
+    """Their borders, None where each row is one, and the length of the longest.
+
+    It comes along, since to read it from the borders would be to wait for a GPU in each layer.
+    """
     borders, longest = options.get("cu_seq_lens_q"), options.get("max_length_q")
     if borders is None:
         return None, query.shape[2]
-    return borders, int(longest or borders.diff().max())  # a GPU would have to be waited for
+    return borders, int(longest or borders.diff().max())
 
 
 def _refuse(options: Mapping[str, Any], *unknown: str) -> None:

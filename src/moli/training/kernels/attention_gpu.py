@@ -48,7 +48,7 @@ def attend(
     causal, window, dropout = pattern
     if borders is None:
         return _whole_rows(query, key, value, scale, pattern)
-    kernel = _end_to_end() if _suits(query) and not dropout else None
+    kernel = _end_to_end() if _suits(query, value) and not dropout else None
     if kernel is None:
         segments = [slice(*each) for each in pairwise(borders.tolist())]
         parts = [
@@ -64,11 +64,12 @@ def attend(
     return mixed.transpose(0, 1)[None]
 
 
-def _suits(query: torch.Tensor) -> bool:
-    """Whether flash attention (Dao 2023) takes such queries, [N, H, T, D], on this GPU."""
+def _suits(query: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether flash attention (Dao 2023) takes them on this GPU; some have no wider gradients."""
     width = query.shape[-1]
     half = query.dtype in (torch.bfloat16, torch.float16)
-    return half and width <= 256 and width % 8 == 0 and torch.cuda.get_device_capability() >= (8, 0)
+    shaped = width == value.shape[-1] and width <= 192 and width % 8 == 0
+    return half and shaped and torch.cuda.get_device_capability() >= (8, 0)
 
 
 def _whole_rows(

@@ -84,7 +84,8 @@ def restored_after(loop: Loop) -> Iterator[None]:
     path = loop.folder / _KEPT
     checkpoint.write(path, loop.weights.state(), {})
     try:
-        with torch.random.fork_rng():
+        here = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(here):
             yield
     finally:
         loop.weights.load(load_file(path))

@@ -106,8 +106,7 @@ class Seq2Seq(TransformerTask):
         return [np.zeros(len(source), bool), np.ones(len(target), bool)]
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        model = self._made() if self.new else self.pretrained(dtype)
-        return self._ready(model.to(dtype))
+        return self._ready(self._made().to(dtype) if self.new else self.pretrained(dtype))
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         settings = read_json(folder / "generation_config.json") or {}

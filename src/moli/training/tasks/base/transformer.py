@@ -102,6 +102,7 @@ def load(
     attention.register()
     config = load_config(source)
     if recipe.method == "qlora" and torch.cuda.is_available():
+        methods.require_four_bits()
         options |= methods.four_bits(dtype)
     for name in _ATTENTION_DROPOUT:
         if hasattr(config, name):
