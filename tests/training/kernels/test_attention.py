@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from moli.training.kernels import attention, attention_cpu
+from moli.training.kernels import attention, attention_cpu, attention_gpu
 from moli.training.kernels.attention import segment_attention
 
 LENGTHS = [5, 300, 1, 270]
@@ -41,12 +41,15 @@ def borders() -> torch.Tensor:
     return torch.tensor([0, *LENGTHS]).cumsum(0).int()
 
 
-@pytest.mark.parametrize("kept", [1 << 25, 0], ids=["kept", "recomputed"])
-@pytest.mark.parametrize(
+PATTERNS = pytest.mark.parametrize(
     ("heads", "keys", "causal", "window"),
     [(4, 4, False, 0), (6, 2, True, 0), (6, 2, True, 100)],
     ids=["encoder", "grouped causal", "sliding window"],
 )
+
+
+@pytest.mark.parametrize("kept", [1 << 25, 0], ids=["kept", "recomputed"])
+@PATTERNS
 def test_outputs_and_gradients_are_those_of_a_masked_attention(
     heads: int, keys: int, causal: bool, window: int, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +69,16 @@ def test_outputs_and_gradients_are_those_of_a_masked_attention(
     torch.testing.assert_close(mixed, expected, rtol=0, atol=1e-12)
     for our, their in zip(ours, theirs, strict=True):
         torch.testing.assert_close(our.grad, their.grad, rtol=0, atol=1e-12)
+
+
+@PATTERNS
+def test_segment_by_segment_as_on_a_gpu_gives_the_same(
+    heads: int, keys: int, causal: bool, window: int
+) -> None:
+    ours, pattern = inputs(heads, keys), (causal, window, 0.0)
+    at_once = attention_cpu.attend(*ours, borders(), 0.3, pattern)
+    one_by_one = attention_gpu.attend(*ours, borders(), max(LENGTHS), 0.3, pattern)
+    torch.testing.assert_close(one_by_one, at_once, rtol=0, atol=1e-12)
 
 
 def test_without_borders_a_row_is_one_segment() -> None:
