@@ -11,6 +11,7 @@ import torch
 from training import small
 from training.kept import keep
 
+from moli.models.probe import Machine
 from moli.records.errors import InputError
 from moli.records.examples import Conversation, Text
 from moli.records.messages import Message
@@ -21,6 +22,13 @@ from moli.workspace.content import StoredModel
 from moli.workspace.shipped import shipped
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16, which some machines are faster with, close calls would go either way."""
+    slow = Machine("cpu", 1, {"bf16": 1.0, "fp32": 1.0}, 1 << 34)
+    monkeypatch.setattr("moli.models.engine.network.probe", lambda: slow)
 
 
 @pytest.fixture(scope="module")
