@@ -27,8 +27,9 @@ from moli.training.tasks import TASKS
 
 # New heads are trained whole.
 _HEADS = ("classifier", "score", "qa_outputs", "head")
-# What is left out when a base is put into 4 bits: the layers around its blocks.
-_OUTER = (*_HEADS, "pre_classifier", "pooler", "lm_head", "embed_out")
+# What is left out when a base is put into 4 bits: the layers above its blocks. Some may have no
+# weights yet, which cannot be put into 4 bits.
+OUTER = (*_HEADS, "pre_classifier", r".*pooler", "lm_head", "embed_out")
 # Methods whose extra tokens or states change what a row is, so rows cannot be laid end to end.
 PADDED = ("prefix", "prompt")
 
@@ -96,7 +97,7 @@ def four_bits(dtype: torch.dtype) -> dict[str, Any]:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=list(_OUTER),
+        llm_int8_skip_modules=list(OUTER),
     )
     return {"quantization_config": config, "device_map": {"": 0}}
 
