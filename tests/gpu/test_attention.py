@@ -6,23 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from training.segments import BORDERS, LENGTHS, PATTERNS, Layer
 
 from moli.training.kernels import attention_gpu
 from moli.training.kernels.attention import segment_attention
-
-LENGTHS = [5, 300, 1, 270]
-BORDERS = torch.tensor([0, *LENGTHS]).cumsum(0).int()
-PATTERNS = pytest.mark.parametrize(
-    ("heads", "keys", "causal", "window"),
-    [(4, 4, False, 0), (6, 2, True, 0), (6, 2, True, 100)],
-    ids=["encoder", "grouped causal", "sliding window"],
-)
-
-
-class Layer(torch.nn.Module):
-    def __init__(self, *, causal: bool) -> None:
-        super().__init__()
-        self.is_causal = causal
 
 
 def attended(

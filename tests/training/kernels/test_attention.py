@@ -7,17 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from training.segments import BORDERS, LENGTHS, PATTERNS, Layer
 
 from moli.training.kernels import attention, attention_cpu, attention_gpu
 from moli.training.kernels.attention import segment_attention
-
-LENGTHS = [5, 300, 1, 270]
-
-
-class Layer(torch.nn.Module):
-    def __init__(self, *, causal: bool) -> None:
-        super().__init__()
-        self.is_causal = causal
 
 
 def inputs(heads: int, keys: int, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
@@ -37,17 +30,6 @@ def allowed(*, causal: bool, window: int) -> torch.Tensor:
     return seen
 
 
-def borders() -> torch.Tensor:
-    return torch.tensor([0, *LENGTHS]).cumsum(0).int()
-
-
-PATTERNS = pytest.mark.parametrize(
-    ("heads", "keys", "causal", "window"),
-    [(4, 4, False, 0), (6, 2, True, 0), (6, 2, True, 100)],
-    ids=["encoder", "grouped causal", "sliding window"],
-)
-
-
 @pytest.mark.parametrize("kept", [1 << 25, 0], ids=["kept", "recomputed"])
 @PATTERNS
 def test_outputs_and_gradients_are_those_of_a_masked_attention(
@@ -58,7 +40,7 @@ def test_outputs_and_gradients_are_those_of_a_masked_attention(
     theirs = [each.detach().clone().requires_grad_() for each in ours]
     options: dict[str, Any] = {"sliding_window": window} if window else {}
     mixed, _ = segment_attention(
-        Layer(causal=causal), *ours, None, cu_seq_lens_q=borders(), **options
+        Layer(causal=causal), *ours, None, cu_seq_lens_q=BORDERS, **options
     )
     wide = [theirs[0], *(each.repeat_interleave(heads // keys, 1) for each in theirs[1:])]
     mask = allowed(causal=causal, window=window)
@@ -76,8 +58,8 @@ def test_segment_by_segment_as_on_a_gpu_gives_the_same(
     heads: int, keys: int, causal: bool, window: int
 ) -> None:
     ours, pattern = inputs(heads, keys), (causal, window, 0.0)
-    at_once = attention_cpu.attend(*ours, borders(), 0.3, pattern)
-    one_by_one = attention_gpu.attend(*ours, borders(), max(LENGTHS), 0.3, pattern)
+    at_once = attention_cpu.attend(*ours, BORDERS, 0.3, pattern)
+    one_by_one = attention_gpu.attend(*ours, BORDERS, max(LENGTHS), 0.3, pattern)
     torch.testing.assert_close(one_by_one, at_once, rtol=0, atol=1e-12)
 
 
@@ -136,7 +118,7 @@ def test_a_model_says_of_texts_end_to_end_what_it_says_of_each_alone(family: str
 
 def test_a_window_that_looks_both_ways_is_refused_where_it_matters() -> None:
     ours = inputs(4, 4)
-    options: dict[str, Any] = {"cu_seq_lens_q": borders()}
+    options: dict[str, Any] = {"cu_seq_lens_q": BORDERS}
     with pytest.raises(NotImplementedError, match="bidirectional"):
         segment_attention(Layer(causal=False), *ours, None, sliding_window=100, **options)
     wide, _ = segment_attention(Layer(causal=False), *ours, None, sliding_window=400, **options)
