@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from moli.models.bert import BertEncoder
-from moli.models.embedding import Encoder, builtin_folder, load_encoder
+from moli.models.encoders.bert import BertEncoder
+from moli.models.encoders.load import load_encoder
+from moli.models.protocols.encoder import Encoder
+from moli.models.weights.builtin import builtin_folder
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE / "peers"))

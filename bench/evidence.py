@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moli.models.embedding import load_encoder
+from moli.models.encoders.load import load_encoder
 from moli.retrieval import evidence
 from moli.retrieval.evidence import COEFFICIENTS, FEATURES, INTERCEPTS, features
 from moli.retrieval.ingest import Ingest, source_of_text

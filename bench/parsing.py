@@ -22,9 +22,9 @@ from pathlib import Path
 
 from rapidfuzz.distance import Indel
 
+from moli.parsing import SUFFIXES, Sandbox
 from moli.records.documents import ParsedDocument
 from moli.records.errors import DocumentError
-from moli.retrieval.parse import SUFFIXES, Sandbox
 
 FIXTURES = Path(__file__).parents[2] / "shared" / "data" / "documents" / "fixtures.tar.gz"
 # Expectations that are not the text of the file, each with the reason.

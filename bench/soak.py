@@ -30,7 +30,7 @@ FIXTURES = Path(__file__).parents[2] / "shared" / "data" / "documents" / "fixtur
 INGEST = """
 import sys
 from pathlib import Path
-from moli.models.embedding import load_encoder
+from moli.models.encoders.load import load_encoder
 from moli.retrieval.indexes import Indexes
 from moli.retrieval.ingest import Ingest, discover
 from moli.workspace import Workspace
@@ -103,7 +103,7 @@ def problems(disturbed: Path, peaceful: Path) -> list[str]:
 
 def index_problems(workspace: Path) -> list[str]:
     """Passages of the store that an index lacks, or that it has beyond them."""
-    from moli.models.embedding import load_encoder
+    from moli.models.encoders.load import load_encoder
     from moli.retrieval.indexes import Indexes
     from moli.workspace import Workspace
 
@@ -123,7 +123,7 @@ def strays() -> int:
     count = 0
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            count += b"moli.retrieval.parse.worker" in path.read_bytes()
+            count += b"moli.parsing.sandbox.worker" in path.read_bytes()
         except OSError:
             continue
     return count

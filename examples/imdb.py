@@ -12,11 +12,11 @@ import argparse
 from pathlib import Path
 
 from moli.records.training import Evaluated, Event
-from moli.training.export import export
-from moli.training.predict import evaluate_on, predict
-from moli.training.recipe import make_recipe
+from moli.training.recipes.recipe import make_recipe
 from moli.training.run import tune
-from moli.training.trained import load_trained
+from moli.training.trained.export import export
+from moli.training.trained.load import load_trained
+from moli.training.trained.predict import evaluate_on, predict
 from moli.workspace import Workspace
 from moli.workspace.datasets import read_dataset
 

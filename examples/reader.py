@@ -13,10 +13,10 @@ import json
 from pathlib import Path
 
 from moli.records.training import Evaluated, Event
-from moli.training.predict import evaluate_on, predict, read_text
-from moli.training.recipe import read_recipe
+from moli.training.recipes.recipe import read_recipe
 from moli.training.run import tune
-from moli.training.trained import load_trained
+from moli.training.trained.load import load_trained
+from moli.training.trained.predict import evaluate_on, predict, read_text
 from moli.workspace import Workspace
 from moli.workspace.datasets import Row, read_rows
 

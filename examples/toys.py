@@ -15,12 +15,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from moli.models.backend import complete
-from moli.models.engine.bases import load_base
-from moli.models.template import prompt_ids
+from moli.models.backend import load_base
+from moli.models.protocols.backend import complete
+from moli.models.templates.template import prompt_ids
 from moli.records.generation import Request, Sampling
 from moli.records.messages import Message
-from moli.training.recipe import make_recipe
+from moli.training.recipes.recipe import make_recipe
 from moli.training.run import tune
 from moli.workspace import Workspace
 

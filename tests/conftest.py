@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from samples import ENCODER, ingest
 
-from moli.models.embedding import HashEncoder
+from moli.models.encoders.hashing import HashEncoder
 from moli.records.ingestion import FileReport
 from moli.retrieval.search import Retriever
 from moli.workspace import Workspace

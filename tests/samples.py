@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from moli.models.embedding import HashEncoder
+from moli.models.encoders.hashing import HashEncoder
 from moli.records.answers import Citation, Fusion, Hit, Sentence, Trace
 from moli.records.documents import Chunk, ParsedDocument
 from moli.records.ingestion import FileReport

@@ -304,7 +304,7 @@ def main() -> None:
     args = parser.parse_args()
     shapes = [sys.executable, str(REPO / "bench/training/shapes.py")]
     subprocess.run(shapes, check=True, stdout=subprocess.DEVNULL)
-    from moli.models.probe import probe
+    from moli.models.hardware.probe import probe
 
     precision = probe().precision
     asked = prompts(CLIENTS * (1 + args.requests))

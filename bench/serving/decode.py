@@ -57,9 +57,9 @@ def moli(adapters: int, registered: int, precision: str) -> float:
     """Tokens a second of 16 rows over so many adapters, of so many registered."""
     import torch
 
-    from moli.models.engine.adapters import read_adapter
     from moli.models.engine.engine import Engine
-    from moli.models.engine.network import load_network
+    from moli.models.engine.transformers_runner import load_network
+    from moli.models.weights.lora import read_adapter
 
     network = load_network(str(MODEL), precision=precision)
     engine = Engine(network, Numbers(), rows=ROWS, kept=0)
@@ -125,7 +125,7 @@ def main() -> None:
         print(moli(int(args.moli[0]), int(args.moli[1]), args.moli[2]))
         return
     make()
-    from moli.models.probe import probe
+    from moli.models.hardware.probe import probe
 
     precision = probe().precision
     rates: dict[str, list[float]] = {name: [] for name in (*CASES, *PEERS)}

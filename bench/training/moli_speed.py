@@ -16,7 +16,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parent / "peers"))
 import measure
 
-from moli.models.memory import ensure_tight_heap
+from moli.models.hardware.memory import ensure_tight_heap
 
 RECIPES: dict[str, dict[str, Any]] = {
     "classification": {"task": "classification"},
@@ -46,8 +46,8 @@ def taken(
 ) -> tuple[measure.Pass, dict[str, Any]]:
     """One pass, and what was decided for it."""
     from moli.records.training import StepTaken
-    from moli.training.recipe import make_recipe
-    from moli.training.setup.session import Session
+    from moli.training.recipes.recipe import make_recipe
+    from moli.training.setup.prepared import Session
 
     folder.mkdir()
     data = folder / "data.jsonl"

@@ -114,7 +114,8 @@ def run(entrant: Entrant, comparison: Comparison, model: str, seed: int, precisi
 def limit() -> tuple[float, str]:
     """GFLOP/s of large products, and in which precision, found in a process of its own."""
     code = (
-        "from moli.models.probe import probe; p = probe(); print(p.precision, *p.gflops.values())"
+        "from moli.models.hardware.probe import probe; p = probe(); "
+        "print(p.precision, *p.gflops.values())"
     )
     precision, *rates = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     return max(map(float, rates)), precision
@@ -122,7 +123,7 @@ def limit() -> tuple[float, str]:
 
 def model_of(name: str) -> str:
     if name == "imdb":
-        code = "from moli.models.embedding import builtin_folder; print(builtin_folder())"
+        code = "from moli.models.encoders.load import builtin_folder; print(builtin_folder())"
         return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
     return subprocess.check_output([sys.executable, str(HERE / "shapes.py")], text=True).strip()
 

@@ -106,7 +106,7 @@ def test_the_encoder_reports_nothing_to_anyone() -> None:
         "import sys\nseen = []\n"
         "sys.addaudithook(lambda event, arguments: seen.append(arguments) if event in "
         "('socket.connect', 'socket.getaddrinfo') else None)\n"
-        "from moli.models.embedding import load_encoder\n"
+        "from moli.models.encoders.load import load_encoder\n"
         "load_encoder('builtin:minilm').encode(['Nothing leaves.'])\n"
         "import time; time.sleep(1.0)\n"  # a report would be sent by a thread of its own
         "print(seen, 'openvino_telemetry.main' in sys.modules)"

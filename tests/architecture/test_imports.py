@@ -38,7 +38,7 @@ WATCH = """
     print(json.dumps(seen))
 """
 # These are run, by alembic and by the sandbox, and never imported.
-SCRIPTS = {"moli.workspace.migrations.env", "moli.retrieval.parse.worker"}
+SCRIPTS = {"moli.workspace.migrations.env", "moli.parsing.sandbox.worker"}
 MODULES = [
     each.name for each in pkgutil.walk_packages(moli.__path__, "moli.") if each.name not in SCRIPTS
 ]
@@ -52,7 +52,9 @@ def test_importing_a_room_writes_connects_and_starts_nothing(room: str) -> None:
 
 
 def test_every_module_is_watched() -> None:
-    assert {"moli.cli.main", "moli.models.bert", "moli.retrieval.parse.pdf"} <= set(MODULES)
+    assert {"moli.cli.main", "moli.models.encoders.bert", "moli.parsing.readers.pdf"} <= set(
+        MODULES
+    )
     assert len(ROOMS) >= 8
 
 

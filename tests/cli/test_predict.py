@@ -10,7 +10,7 @@ import pytest
 from training import small
 from training.kept import keep
 
-from moli.training import predict as predicting
+from moli.training.trained import predict as predicting
 
 Moli = Callable[..., Any]
 pytestmark = pytest.mark.slow

@@ -13,8 +13,9 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
-from moli.models.hashes import hashes_of
-from moli.models.text import folder_of, load_tokenizer
+from moli.models.tokenizers import load_tokenizer
+from moli.models.weights.hashes import hashes_of
+from moli.models.weights.loading import folder_of
 from moli.records.models import Manifest
 from moli.serving.app import create_app
 from moli.workspace import Workspace

@@ -13,8 +13,8 @@ import pytest
 from conformance.served import BASE, TALK, add_adapter
 from openai import OpenAI
 
-from moli.models.hashes import hash_text
-from moli.models.text import load_tokenizer
+from moli.models.tokenizers import load_tokenizer
+from moli.models.weights.hashes import hash_text
 from moli.workspace import Workspace
 from moli.workspace.shadows import Shadow
 

@@ -21,12 +21,13 @@ import torch
 from models.engine.small import adapt
 from models.vllm_stand_in import SGLangStandIn, StandIn, Started
 
-from moli.models.backend import Backend, Running
 from moli.models.engine.engine import Engine
-from moli.models.engine.network import load_network
+from moli.models.engine.transformers_runner import load_network
 from moli.models.engine.worker import Worker
-from moli.models.text import folder_of, load_tokenizer
-from moli.models.vllm import RemoteBackend
+from moli.models.protocols.backend import Backend, Running
+from moli.models.remote.backend import RemoteBackend
+from moli.models.tokenizers import load_tokenizer
+from moli.models.weights.loading import folder_of
 from moli.records.errors import InputError
 from moli.records.generation import Delta, Form, Request, Sampling
 

@@ -20,7 +20,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from moli.models.chat import ChatModel, ScriptedChat, load_chat
+from moli.models.chat.load import load_chat
+from moli.models.chat.scripted import ScriptedChat
+from moli.models.protocols.chat import ChatModel
 from moli.records.errors import ModelError
 from moli.records.messages import Message
 

@@ -13,9 +13,9 @@ from conformance.served import BASE, TALK, add_adapter, serving
 from models.vllm_stand_in import StandIn, Started
 from openai import OpenAI
 
-from moli.models.engine.bases import load_base
+from moli.models.backend import load_base
 from moli.models.engine.worker import Worker
-from moli.models.text import load_tokenizer
+from moli.models.tokenizers import load_tokenizer
 from moli.workspace import Workspace
 
 ASKED: Any = {"messages": TALK, "temperature": 0, "max_tokens": 16}

@@ -7,7 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from moli.models.embedding import Encoder, load_encoder
+from moli.models.encoders.load import load_encoder
+from moli.models.protocols.encoder import Encoder
 from moli.records.errors import ModelError
 
 TEXTS = [

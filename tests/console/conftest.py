@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from moli.models.embedding import load_encoder
+from moli.models.encoders.load import load_encoder
 from moli.records.documents import Heading, ParsedDocument
 from moli.retrieval.ingest import Ingest, Labels, Source
 from moli.workspace import Workspace

@@ -11,7 +11,7 @@ import pytest
 from docs.pages import ROOT, blocks
 from fastapi.testclient import TestClient
 
-from moli.models.embedding import load_encoder
+from moli.models.encoders.load import load_encoder
 from moli.records.exchanges import Exchange
 from moli.retrieval.ingest import Ingest
 from moli.serving.app import create_app

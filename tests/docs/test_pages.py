@@ -11,7 +11,7 @@ import typer.main
 from docs.pages import PAGES, ROOT, commands, name_of, prose
 
 from moli.cli.main import app
-from moli.retrieval.parse import SUFFIXES
+from moli.parsing import SUFFIXES
 from moli.workspace import Settings
 
 LANGUAGES = ("en", "zh")
@@ -90,7 +90,7 @@ def test_the_table_of_settings_is_the_settings(language: str) -> None:
 
 @each_language
 def test_the_table_of_the_recipe_is_the_recipe(language: str) -> None:
-    from moli.training.recipe import Recipe
+    from moli.training.recipes.recipe import Recipe
 
     keys = re.findall(r"^\| `(\w+)` \|(?= (?:\W*`|\W*\||\w))", page_of(language, "training"), re.M)
     tasks, names = keys[:8], keys[8:]

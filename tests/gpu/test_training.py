@@ -11,8 +11,8 @@ from training.processes import Runner, Story, assert_same
 
 from moli.records.examples import Conversation
 from moli.records.messages import Message
-from moli.training.trained import load_trained
-from moli.training.writing import load_writer
+from moli.training.trained.generate import load_writer
+from moli.training.trained.load import load_trained
 from moli.workspace import Workspace
 
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import Make
 from samples import ENCODER, bytes_with, ingest, new_document
 
-from moli.models.chat import ScriptedChat
+from moli.models.chat.scripted import ScriptedChat
 from moli.records.answers import Answer
 from moli.records.documents import Heading
 from moli.records.errors import InputError, ModelError

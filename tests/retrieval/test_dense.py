@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from samples import ENCODER, new_document, run_python
 
-from moli.models.embedding import HashEncoder
+from moli.models.encoders.hashing import HashEncoder
 from moli.retrieval import dense as dense_module
 from moli.retrieval.dense import DenseIndex
 from moli.workspace import Workspace
@@ -166,7 +166,7 @@ def test_a_file_that_was_cut_short_is_made_again(
     code = """
         import sys
         from pathlib import Path
-        from moli.models.embedding import HashEncoder
+        from moli.models.encoders.load import HashEncoder
         from moli.retrieval.dense import DenseIndex
         from moli.workspace import Workspace
         with Workspace.open(Path(sys.argv[1])) as workspace:

@@ -20,11 +20,11 @@ from samples import (
     run_together,
 )
 
-from moli.models.embedding import HashEncoder
+from moli.models.encoders.hashing import HashEncoder
+from moli.parsing import parse_file
 from moli.records.ingestion import FileReport
 from moli.retrieval.chunk import chunk
 from moli.retrieval.ingest import Ingest, Labels, discover, encode_missing
-from moli.retrieval.parse import parse_file
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
 
@@ -407,7 +407,7 @@ def children_of(pid: int) -> list[int]:
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"moli.retrieval.parse.worker" in words and str(pid).encode() in words:
+        if b"moli.parsing.sandbox.worker" in words and str(pid).encode() in words:
             found.append(int(path.parent.name))
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from moli.models.embedding import load_encoder
+from moli.models.encoders.load import load_encoder
 from moli.retrieval.ingest import Ingest, Labels
 from moli.serving.app import create_app
 from moli.workspace import Workspace

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from models.test_speech import as_file, beeps, save_whisper
 
-from moli.models.speech import Speech, Transcript
-from moli.models.text import loading
+from moli.models.speech.whisper import Speech, Transcript
+from moli.models.weights.loading import loading
 from moli.serving import audio
 from moli.serving.audio import Transcribing
 from moli.serving.errors import install

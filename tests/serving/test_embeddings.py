@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from training import small
 from training.kept import keep
 
-from moli.models.embedding import load_encoder
+from moli.models.encoders.load import load_encoder
 from moli.serving import embeddings
 from moli.serving.encoders import Encoders
 from moli.serving.errors import install

@@ -20,7 +20,8 @@ from fastapi.testclient import TestClient
 from training import small
 from training.kept import keep
 
-from moli.models.embedding import HashEncoder, load_encoder
+from moli.models.encoders.hashing import HashEncoder
+from moli.models.encoders.load import load_encoder
 from moli.records.errors import ModelError
 from moli.serving import reranking
 from moli.serving.encoders import KEPT, Encoders

@@ -16,7 +16,7 @@ from moli.workspace.content import StoredModel
 
 def keep(home: Path, data: Path, base: str, **recipe: Any) -> StoredModel:
     """Train a model briefly in the workspace `home`, which is made if it is not there."""
-    from moli.training.recipe import make_recipe
+    from moli.training.recipes.recipe import make_recipe
     from moli.training.run import tune
 
     if not (home / "moli.toml").exists():

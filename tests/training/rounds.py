@@ -11,8 +11,8 @@ import torch
 
 from moli.records.examples import Example
 from moli.training import inference, methods
-from moli.training.recipe import Recipe, make_recipe
-from moli.training.setup.session import Session
+from moli.training.recipes.recipe import Recipe, make_recipe
+from moli.training.setup.prepared import Session
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
 

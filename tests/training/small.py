@@ -105,7 +105,7 @@ def main() -> None:
     """
     asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     from moli.records.training import Evaluated, StepTaken
-    from moli.training.recipe import make_recipe
+    from moli.training.recipes.recipe import make_recipe
     from moli.training.run import resume, tune
     from moli.workspace import Workspace
 

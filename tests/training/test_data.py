@@ -6,7 +6,7 @@ from pathlib import Path
 from moli.records.examples import Example, Labelled, LabelledImage, Located, Match, Span
 from moli.training.checks.inspection import repetitions
 from moli.training.data import content, read_data, split
-from moli.training.recipe import make_recipe
+from moli.training.recipes.recipe import make_recipe
 
 
 def located(examples: list[Example]) -> list[Located]:

@@ -17,9 +17,9 @@ import pyarrow.parquet
 import pytest
 from training.small import write_model
 
-from moli.models.probe import Machine
-from moli.training.preflight import preflight
-from moli.training.recipe import make_recipe
+from moli.models.hardware.probe import Machine
+from moli.training.checks.preflight import preflight
+from moli.training.recipes.recipe import make_recipe
 
 GOOD = '{"text": "A good film.", "label": "positive"}'
 CHAT = (
@@ -175,7 +175,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def look(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Look:
     """Where, what and fix of all that is found wrong before training."""
     machine = Machine("cpu", 1, {"fp32": 1.0, "bf16": 1.0}, 8 << 30)
-    monkeypatch.setattr("moli.training.setup.session.probe", lambda: machine)
+    monkeypatch.setattr("moli.training.setup.prepared.probe", lambda: machine)
 
     def look(data: Path, task: str = "classification", **values: Any) -> list[tuple[str, str, str]]:
         base = bases["llama" if task == "instruction" else "bert"]

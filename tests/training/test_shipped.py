@@ -8,8 +8,8 @@ import torch
 from moli.metrics.answers import f1
 from moli.records.examples import Span, Text
 from moli.training import inference
-from moli.training.predict import predict
-from moli.training.trained import load_trained
+from moli.training.trained.load import load_trained
+from moli.training.trained.predict import predict
 from moli.workspace.shipped import shipped
 
 HARBOUR = (

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from models.test_template_tools import QWEN
+from models.templates.test_template_tools import QWEN
 from training.rounds import write_rows
 
 from moli.serving.app import create_app
-from moli.training.preflight import preflight
-from moli.training.recipe import make_recipe
+from moli.training.checks.preflight import preflight
+from moli.training.recipes.recipe import make_recipe
 from moli.training.run import tune
 from moli.training.tasks.pretraining import train_tokenizer
 from moli.workspace import Workspace

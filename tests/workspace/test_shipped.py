@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moli.models.text import folder_of
+from moli.models.weights.loading import folder_of
 from moli.records.errors import ModelError, NotFoundError
 from moli.workspace import Workspace
 from moli.workspace.content import differences_of

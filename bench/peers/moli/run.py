@@ -18,7 +18,7 @@ from contract import passage_text, run
 
 class MoliPeer:
     def __init__(self, _model: str, top: int, mode: str) -> None:
-        from moli.models.embedding import load_encoder
+        from moli.models.encoders.load import load_encoder
         from moli.records.answers import Fusion
         from moli.retrieval.search import Retriever
         from moli.workspace import Workspace

@@ -44,7 +44,7 @@ def add(
 
     Example: moli add handbook.pdf notes/ "reports/**/*.docx"
     """
-    from moli.models.embedding import load_encoder
+    from moli.models.encoders.load import load_encoder
     from moli.retrieval.indexes import Indexes
     from moli.retrieval.ingest import Ingest, Labels, discover
 

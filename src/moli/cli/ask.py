@@ -37,8 +37,8 @@ def ask(
 
     Example: moli ask "Which port does the server use?"
     """
-    from moli.models.chat import load_chat
-    from moli.models.embedding import load_encoder
+    from moli.models.chat.load import load_chat
+    from moli.models.encoders.load import load_encoder
     from moli.retrieval.answer import Answerer
     from moli.retrieval.search import Retriever
 

@@ -62,7 +62,7 @@ def remove(
 
     Example: moli remove old/ --purge
     """
-    from moli.models.embedding import load_encoder
+    from moli.models.encoders.load import load_encoder
     from moli.retrieval.indexes import Indexes
 
     if not targets and not missing:

@@ -12,7 +12,7 @@ from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace
 from moli.cli.predict import Model, progress
 
 if TYPE_CHECKING:
-    from moli.training.predict import Confusion, Evaluation
+    from moli.training.trained.predict import Confusion, Evaluation
 
 _MOST = 20  # classes for which a confusion table is readable
 
@@ -27,8 +27,8 @@ def evaluate(
 
     Example: moli evaluate support test.jsonl
     """
-    from moli.training.predict import evaluate_on
-    from moli.training.trained import load_trained
+    from moli.training.trained.load import load_trained
+    from moli.training.trained.predict import evaluate_on
 
     with open_workspace(workspace) as opened:
         trained = load_trained(opened.models.get(model))

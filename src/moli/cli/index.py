@@ -18,7 +18,7 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
 
     Example: moli index status
     """
-    from moli.models.embedding import load_encoder
+    from moli.models.encoders.load import load_encoder
     from moli.retrieval.indexes import Indexes
 
     with open_workspace(workspace) as opened:
@@ -40,7 +40,7 @@ def rebuild(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> N
 
     Example: moli index rebuild
     """
-    from moli.models.embedding import load_encoder
+    from moli.models.encoders.load import load_encoder
     from moli.retrieval.indexes import Indexes
     from moli.retrieval.ingest import encode_missing
 
@@ -70,7 +70,7 @@ def tune(
 
     Example: moli index tune --queries labelled.jsonl
     """
-    from moli.models.embedding import load_encoder
+    from moli.models.encoders.load import load_encoder
     from moli.retrieval.search import Retriever
     from moli.retrieval.tune import labelled_queries, synthetic_queries
     from moli.retrieval.tune import tune as run

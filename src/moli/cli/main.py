@@ -28,7 +28,7 @@ from moli.cli import (
     tune,
 )
 from moli.cli.output import fail
-from moli.models.memory import ensure_tight_heap
+from moli.models.hardware.memory import ensure_tight_heap
 from moli.records.errors import MoliError
 
 app = typer.Typer(

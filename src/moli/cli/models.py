@@ -135,7 +135,7 @@ def export(
 
     Example: moli models export support support-merged --merge
     """
-    from moli.training.export import export as write
+    from moli.training.trained.export import export as write
 
     with open_workspace(workspace) as opened:
         done = write(opened.models.get(name), folder, merge=merge)

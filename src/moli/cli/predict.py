@@ -26,8 +26,8 @@ from moli.records.errors import MoliError, WorkspaceError
 if TYPE_CHECKING:
     from moli.records.examples import Example, Malformed
     from moli.training.inference import Hear, Progress
-    from moli.training.trained import Trained
-    from moli.training.writing import Writer
+    from moli.training.trained.generate import Writer
+    from moli.training.trained.load import Trained
 
 # Rows that are answered together, and lost together when interrupted: by tasks that write, others.
 _BLOCKS = 128, 2048
@@ -77,7 +77,7 @@ def predict(
         raise typer.BadParameter("its name must end in .jsonl or .csv", param_hint="--out")
     if out and not out.parent.is_dir():  # better told now than after the work
         raise _unwritable(out, "there is no such folder")
-    from moli.training import predict as answering
+    from moli.training.trained import predict as answering
 
     with open_workspace(workspace) as opened:
         stored = opened.models.get(model)
@@ -123,8 +123,8 @@ def _answered(
     trained: Trained | Writer, examples: Sequence[Example], max_tokens: int, *, quiet: bool
 ) -> tuple[list[dict[str, Any]], Progress]:
     """What a model answers, block by block until it is interrupted, and how far it got."""
-    from moli.training import predict as answering
     from moli.training.inference import Progress
+    from moli.training.trained import predict as answering
 
     size = _BLOCKS[trained.task.unit != "tokens"]
     told: list[dict[str, Any]] = []

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from moli.training.checks.found import Finding, Preflight
     from moli.training.checks.inspection import Lengths
     from moli.training.checks.masks import Masked, Piece
+    from moli.training.checks.report import Finding, Preflight
 
 _PLACES, _LABELS, _CHARACTERS, _BAR = 3, 12, 1200, 32
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}

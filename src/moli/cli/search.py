@@ -31,7 +31,7 @@ def search(
 
     Example: moli search "how is fusion chosen" -n 3
     """
-    from moli.models.embedding import load_encoder
+    from moli.models.encoders.load import load_encoder
     from moli.retrieval.search import Retriever
 
     with open_workspace(workspace) as opened:

@@ -21,7 +21,7 @@ from moli.metrics.main import main_first
 from moli.records.errors import InputError
 
 if TYPE_CHECKING:
-    from moli.training.recipe import Recipe
+    from moli.training.recipes.recipe import Recipe
     from moli.training.run import Result
     from moli.workspace import Workspace
 
@@ -82,7 +82,7 @@ def tune(
 
 
 def _recipe(path: Path | None, changes: list[str] | None) -> Recipe:
-    from moli.training.recipe import make_recipe, read_recipe
+    from moli.training.recipes.recipe import make_recipe, read_recipe
 
     values = {key: _value(key, text) for key, text in pairs(changes, "--set").items()}
     if path:
@@ -108,7 +108,7 @@ def _value(key: str, text: str) -> Any:
 
 
 def _check(recipe: Recipe, *, as_json: bool) -> None:
-    from moli.training.preflight import preflight
+    from moli.training.checks.preflight import preflight
 
     found = preflight(recipe)
     if as_json:

@@ -1,141 +1,137 @@
-"""What a server needs from whatever writes its answers: this process's engine, or a server."""
+"""Bases in use: each is loaded once per process, or runs on another server."""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Container, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-from moli.records.errors import InputError, ModelError
-from moli.records.generation import Completion, Delta, Hear, Reason, Request
+from moli.models.protocols.backend import Backend
+from moli.models.tokenizers import load_tokenizer, places_of
+from moli.models.weights.loading import is_gguf
+from moli.models.weights.reference import ModelReference
+from moli.workspace.settings import BACKEND_KEY
 
 if TYPE_CHECKING:
-    from moli.models.engine.worker import Worker
-    from moli.models.vllm import RemoteBackend
+    from moli.models.protocols.runner import Passes
 
 
-class Running(Protocol):
-    """A request in progress."""
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base in use.
 
-    @property
-    def prompt(self) -> int:
-        """Tokens of the prompt."""
+    Attributes:
+        places: maximum tokens of a conversation, including the answer.
+        here: whether its weights are on this machine.
+    """
 
-    @property
-    def cached(self) -> int:
-        """How many of them were cached, from an earlier answer."""
+    backend: Backend
+    tokenizer: Any
+    places: int
+    here: bool = True
 
-    @property
-    def reason(self) -> Reason | None:
-        """Why the answer ended; None while it is in progress."""
-
-    def cancel(self) -> None:
-        """Stop soon. May be called from any thread, and more than once."""
-
-
-class Backend(Protocol):
-    """Writes answers to any number of requests at once."""
-
-    @property
-    def waiting(self) -> int:
-        """Requests that have not been started yet."""
-
-    @property
-    def working(self) -> int:
-        """Requests being answered."""
-
-    def submit(self, request: Request, hear: Hear) -> Running:
-        """Have a request answered, without waiting for it.
-
-        `hear` is called from a thread of the backend and should be quick. The last delta, and no
-        other, has a reason; a request that is cancelled or fails ends with such a delta as well.
-
-        Raises:
-            InputError: the request cannot be answered.
-        """
-
-    def add(self, name: str, folder: Path) -> None:
-        """Let requests name an adapter from now on.
-
-        Args:
-            name: derived from its content: different content never has the same name.
-
-        Raises:
-            ModelError: it is not available, or does not fit the base.
-        """
-
-    def close(self) -> None:
-        """Stop; requests in progress end as cancelled."""
+    def within(self, wanted: int) -> int:
+        """Tokens an answer may have: those wanted, but half of the places are for the prompt."""
+        return within(self.places, wanted)
 
 
-def check_request(request: Request, places: int, adapters: Container[str]) -> None:
-    """Check that a request can be answered by a model with this many positions and these adapters.
+def within(places: int, wanted: int) -> int:
+    """As `Base.within`, of so many places."""
+    return min(wanted, places // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A base that a vLLM or SGLang server runs.
+
+    Attributes:
+        reference: the base's; its tokenizer is needed here.
+        timeout: seconds of silence from the server after which an answer has failed.
+    """
+
+    reference: str
+    kind: Literal["vllm", "sglang"]
+    url: str
+    timeout: float = 120.0
+
+
+def load_base(reference: str, *, rows: int = 16, lanes: int = 16) -> Base:
+    """A base by its reference, answering `rows` at once, with `lanes` for their adapters.
 
     Raises:
-        InputError: it has no tokens or too many, or an adapter that was not added.
+        ModelError: it cannot be loaded, or does not generate text.
     """
-    length = len(request.ids)
-    if not length:
-        raise InputError("the prompt has no tokens", fix="Write something.")
-    if length >= places:
-        raise InputError(
-            f"the prompt has {length:,} tokens, but the model has room for {places:,}, including "
-            "the answer",
-            fix="Shorten it.",
-        )
-    if request.adapter and request.adapter not in adapters:
-        raise InputError(f"no adapter is called '{request.adapter}' here", fix="Add it first.")
+    from moli.models.engine.engine import Engine
+    from moli.models.engine.worker import Worker
+
+    tokenizer = load_tokenizer(reference)
+    places = places_of(reference, tokenizer)
+    network = _network(reference, lanes)
+    engine = Engine(network, tokenizer, rows=rows, places=places, memory=network.free() // 2)
+    return Base(Worker(engine), tokenizer, places)
 
 
-def complete(
-    backend: Backend, requests: Sequence[Request], heard: Hear | None = None
-) -> list[Completion]:
-    """Wait for the answers to all of these.
+def _network(reference: str, lanes: int) -> Passes:
+    if is_gguf(reference):
+        from moli.models.gguf.runner import load_gguf
+
+        return load_gguf(ModelReference.parse(reference).name)
+    from moli.models.engine.transformers_runner import load_network
+
+    return load_network(reference, lanes=lanes)
+
+
+def _drive(base: Elsewhere) -> Base:
+    from moli.models.remote.backend import RemoteBackend
+
+    key = os.environ.get(BACKEND_KEY, "")
+    backend = RemoteBackend(base.url, base.reference, kind=base.kind, key=key, timeout=base.timeout)
+    tokenizer = load_tokenizer(base.reference)
+    return Base(backend, tokenizer, backend.facts.places, here=False)
+
+
+class Bases:
+    """The bases that were asked for.
 
     Args:
-        heard: called with every delta, from a thread of the backend.
-
-    Raises:
-        InputError: one of them cannot be answered.
-        ModelError: one of them failed.
+        elsewhere: the one that another server runs, if there is one.
     """
-    told: list[list[Delta]] = [[] for _ in requests]
-    done = threading.Semaphore(0)
 
-    def hears(deltas: list[Delta]) -> Hear:
-        def hear(delta: Delta) -> None:
-            deltas.append(delta)
-            if heard:
-                heard(delta)
-            if delta.reason:
-                done.release()
+    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
+        self._elsewhere = elsewhere
+        self._loaded: dict[str, Base] = {}
+        self._turn = threading.Lock()
 
-        return hear
+    def get(self, reference: str) -> Base:
+        """A base, loaded if it is not yet.
 
-    rows = [backend.submit(each, hears(told[n])) for n, each in enumerate(requests)]
-    for _ in rows:
-        done.acquire()
-    answers = [completion(row, each) for row, each in zip(rows, told, strict=True)]
-    if any(each.reason not in ("stop", "length") for each in answers):
-        raise ModelError("the model failed to answer", fix="See the log.")
-    return answers
+        Raises:
+            ModelError: it cannot be loaded, does not generate text, or its server cannot be
+                reached.
+        """
+        if base := self._loaded.get(reference):
+            return base
+        with self._turn:
+            if reference not in self._loaded:
+                other = self._elsewhere
+                driven = other is not None and other.reference == reference
+                self._loaded[reference] = (
+                    _drive(other) if other and driven else load_base(reference)
+                )
+            return self._loaded[reference]
 
+    def waiting(self) -> int:
+        """Requests that no base has begun yet."""
+        return sum(base.backend.waiting for base in list(self._loaded.values()))
 
-def completion(row: Running, deltas: Sequence[Delta]) -> Completion:
-    """An answer that is complete, of what was told of it."""
-    reason = deltas[-1].reason
-    assert reason  # noqa: S101
-    return Completion(
-        text="".join(each.text for each in deltas),
-        ids=tuple(token for each in deltas for token in each.ids),
-        reason=reason,
-        prompt_tokens=row.prompt,
-        cached=row.cached,
-        logprobs=tuple(value for each in deltas for value in each.logprobs),
-        alternatives=tuple(others for each in deltas for others in each.alternatives),
-    )
+    def working(self) -> int:
+        """Requests being read or answered."""
+        return sum(base.backend.working for base in list(self._loaded.values()))
 
-
-if TYPE_CHECKING:
-    BACKENDS: tuple[type[Backend], ...] = (Worker, RemoteBackend)
+    def close(self) -> None:
+        """Stop all; asking for one later loads it again."""
+        with self._turn:
+            while self._loaded:
+                _, base = self._loaded.popitem()
+                base.backend.close()

@@ -1,1 +1,1 @@
-"""Retrieval: parse, chunk, embed, index, search, fuse and answer."""
+"""Retrieval: chunk, embed, index, search, fuse and answer."""

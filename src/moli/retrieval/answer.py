@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from moli.models.chat import ChatModel
+from moli.models.protocols.chat import ChatModel
 from moli.records.answers import Answer, Citation, Hit, Sentence, Trace
 from moli.records.documents import Document, Outline, page_at
 from moli.records.errors import InputError

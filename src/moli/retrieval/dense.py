@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 # OpenVINO has to be loaded before usearch: after it, its float32 kernels give wrong vectors
 # (OpenVINO 2026.4 with usearch 2.26). The encoder's module loads it.
-import moli.models.bert  # noqa: F401  # isort: skip
+import moli.models.encoders.bert  # noqa: F401  # isort: skip
 from usearch.index import Index  # isort: skip
 
-from moli.models.embedding import Encoder
+from moli.models.protocols.encoder import Encoder
 from moli.records.documents import Change
 from moli.workspace.passages import PassageStore
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moli.models.embedding import Encoder
+from moli.models.protocols.encoder import Encoder
 from moli.records.answers import Hit
 from moli.records.documents import Heading, Outline
 from moli.retrieval.lexical import LexicalIndex

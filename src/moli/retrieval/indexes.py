@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from moli.models.embedding import Encoder
+from moli.models.protocols.encoder import Encoder
 from moli.records.documents import Change
 from moli.records.errors import WorkspaceError
 from moli.retrieval.dense import DenseIndex

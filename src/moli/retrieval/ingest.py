@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from moli.models.embedding import Encoder
+from moli.models.protocols.encoder import Encoder
+from moli.parsing import SUFFIXES, Limits, Sandbox, detect
 from moli.records.documents import Chunk, ParsedDocument, in_context
 from moli.records.errors import DocumentError
 from moli.records.ingestion import FileReport
 from moli.retrieval.chunk import chunk
-from moli.retrieval.parse import SUFFIXES, Limits, Sandbox, detect
 from moli.retrieval.tokens import language_of
 from moli.workspace import Workspace
 from moli.workspace.documents import NewDocument

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from moli.models.embedding import Encoder
+from moli.models.protocols.encoder import Encoder
 from moli.records.answers import Fusion, Hit
 from moli.retrieval.fuse import DEFAULTS, fuse
 from moli.retrieval.indexes import Indexes

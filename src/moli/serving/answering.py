@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 
-from moli.models.template import prompt_ids
-from moli.models.tools import call_form, dialect_of
+from moli.models.templates.template import prompt_ids
+from moli.models.templates.tool_calls import call_form, dialect_of
 from moli.records.errors import BusyError, InputError, MoliError
 from moli.records.exchanges import Exchange
 from moli.records.generation import Sampling
@@ -32,7 +32,7 @@ from moli.serving.observing import Meters, log
 from moli.workspace import Workspace
 
 if TYPE_CHECKING:
-    from moli.models.engine.bases import Bases
+    from moli.models.backend import Bases
     from moli.serving.models import Models, Offered, Served
 
 _RETRY = 2  # seconds after which a full queue is worth another try

@@ -18,7 +18,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from moli import __version__
-from moli.models.engine.bases import Bases, Elsewhere
+from moli.models.backend import Bases, Elsewhere
 from moli.records.answers import Answer, Hit
 from moli.records.documents import Document
 from moli.records.errors import AccessError, NotFoundError, SettingsError

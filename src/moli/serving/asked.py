@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 
-from moli.models.tools import Calls, dialect_of
+from moli.models.templates.tool_calls import Calls, dialect_of
 from moli.records.errors import ModelError
 from moli.records.exchanges import Choice
 from moli.records.generation import Delta, Reason, Request, Sampling
 from moli.records.messages import Message, Tool, ToolCall
 
 if TYPE_CHECKING:
-    from moli.models.backend import Running
+    from moli.models.protocols.backend import Running
     from moli.serving.models import Served
 
 _GONE = 0.25  # seconds between two looks at whether a client is still there

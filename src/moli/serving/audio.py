@@ -14,7 +14,7 @@ from fastapi import APIRouter, File, Request, Response, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import AfterValidator, Field, model_validator
 
-from moli.models.speech import Segment, Speech, Transcript
+from moli.models.speech.whisper import Segment, Speech, Transcript
 from moli.records.errors import BusyError, NotFoundError
 from moli.serving.bodies import Body, Name, Text
 from moli.serving.headers import HEADERS

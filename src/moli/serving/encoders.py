@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from moli.models.embedding import Encoder
+from moli.models.protocols.encoder import Encoder
 from moli.records.errors import InputError, NotFoundError
 from moli.records.examples import Example, Scored, Text
 from moli.serving.turns import Turns
@@ -24,7 +24,7 @@ from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
 if TYPE_CHECKING:
-    from moli.training.trained import Trained
+    from moli.training.trained.load import Trained
 
 KEPT = 4  # trained models in memory at once
 _EMBEDDING, _RERANKING = "embedding", "reranking"
@@ -157,7 +157,7 @@ class Encoders:
         return np.concatenate(rows), sum(each.size for each in samples)
 
     def _trained(self, stored: StoredModel) -> Trained:
-        from moli.training.trained import load_trained
+        from moli.training.trained.load import load_trained
 
         if stored.hash not in self._kept:
             while len(self._kept) >= KEPT:  # before, so that there is room for the new one

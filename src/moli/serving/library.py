@@ -11,11 +11,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from moli.models.chat import ChatModel, load_chat
-from moli.models.embedding import Encoder, load_encoder
-from moli.models.engine.bases import Bases
-from moli.models.later import LaterChat
-from moli.models.text import runs_here
+from moli.models.backend import Bases
+from moli.models.chat.lazy import LaterChat
+from moli.models.chat.load import load_chat
+from moli.models.encoders.load import load_encoder
+from moli.models.protocols.chat import ChatModel
+from moli.models.protocols.encoder import Encoder
+from moli.models.weights.loading import runs_here
 from moli.records.answers import Answer, Hit, Trace
 from moli.records.documents import Document
 from moli.records.errors import NotFoundError

@@ -10,14 +10,15 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-from moli.models.backend import Backend
-from moli.models.engine.bases import Base, Bases
-from moli.models.hashes import hash_template
-from moli.models.text import is_decoder, is_gguf, load_config, load_tokenizer, runs_here
+from moli.models.backend import Base, Bases
+from moli.models.protocols.backend import Backend
+from moli.models.tokenizers import load_tokenizer
+from moli.models.weights.hashes import hash_template
+from moli.models.weights.loading import is_decoder, is_gguf, load_config, runs_here
 from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
 from moli.serving.observing import log
-from moli.training.tasks import GENERATIVE
-from moli.training.trained import check_contract, recipe_of
+from moli.training.recipes.task_table import GENERATIVE
+from moli.training.trained.load import check_contract, recipe_of
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moli.models.hashes import hash_file, hash_files
+from moli.models.weights.hashes import hash_file, hash_files
 from moli.records.errors import InputError
 from moli.records.examples import (
     Example,
@@ -20,7 +20,7 @@ from moli.records.examples import (
     Pair,
     Span,
 )
-from moli.training.recipe import Recipe
+from moli.training.recipes.recipe import Recipe
 from moli.workspace.datasets import Dataset, read_dataset
 
 # Above this share of malformed rows it is the data set that is wrong, not a row.

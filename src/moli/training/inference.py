@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moli.models.memory import Heap
+from moli.models.hardware.memory import Heap
 from moli.records.examples import Example
-from moli.training.loop.samples import Batching, Sample, plan_epoch
+from moli.training.batching.samples import Batching, Sample, plan_epoch
 from moli.training.tasks.base.task import Task, evaluating
 
 _MAX_TOKENS = 8192  # that are computed at once

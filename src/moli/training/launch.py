@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moli.records.errors import InputError, MoliError
-from moli.training.recipe import Recipe
+from moli.training.recipes.recipe import Recipe
 from moli.training.run import Result, begin, resume
 from moli.workspace import Workspace
 

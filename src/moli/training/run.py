@@ -14,18 +14,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moli.models.beside import write_json
+from moli.models.weights.json_files import write_json
 from moli.records.errors import InputError, MoliError, NotFoundError
 from moli.records.training import COMPLETE, Event, RunEnded, RunStarted
 from moli.training.listeners.curves import FILE as EVENTS
 from moli.training.loop.checkpoint import remove
-from moli.training.recipe import Recipe, make_recipe
-from moli.training.run_folder import ASKED, ESTIMATE
+from moli.training.recipes.recipe import Recipe, make_recipe
+from moli.training.recipes.run_folder import ASKED, ESTIMATE
 from moli.training.runs import read_run
 from moli.workspace import Workspace
 
 if TYPE_CHECKING:
-    from moli.training.setup.session import Session
+    from moli.training.setup.prepared import Session
 
 Hear = Callable[[Event], None]
 
@@ -112,7 +112,7 @@ def _run(
     recipe: Recipe, workspace: Workspace, folder: Path, hear: Sequence[Hear], *, rehearse: bool
 ) -> Result:
     from moli.training.loop.distributed import join
-    from moli.training.setup.session import Session
+    from moli.training.setup.prepared import Session
 
     world = join()
     tell = _told(recipe, hear) if world.rank == 0 else _untold
@@ -155,8 +155,8 @@ def _untold(event: Event) -> None:
 
 def _estimate(session: Session, folder: Path, *, rehearse: bool) -> dict[str, Any] | None:
     """What the run was expected to take when it began; found now if it begins."""
-    from moli.training.setup.rehearsal import rehearse as rehearsed
-    from moli.training.setup.rehearsal import restored_after
+    from moli.training.setup.estimates import rehearse as rehearsed
+    from moli.training.setup.estimates import restored_after
 
     path = folder / ESTIMATE
     if not path.exists():

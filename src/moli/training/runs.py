@@ -13,7 +13,7 @@ from typing import Any
 from moli.records.errors import NotFoundError
 from moli.training.listeners.curves import FILE
 from moli.training.listeners.report import PAGE
-from moli.training.run_folder import ASKED, SETTLED
+from moli.training.recipes.run_folder import ASKED, SETTLED
 from moli.workspace import Workspace
 
 # Steps are most of a run's events, and of them only the last one is looked at.

@@ -10,12 +10,12 @@ import pytest
 import torch
 from models.engine.small import KINDS, Letters, adapt, expected, write
 
-from moli.models.engine.adapters import read_adapter
+from moli.models.engine.adapter_slots import Lanes
 from moli.models.engine.cache import Cache
 from moli.models.engine.engine import Engine
-from moli.models.engine.lanes import Lanes
-from moli.models.engine.network import load_network
 from moli.models.engine.slots import Slots
+from moli.models.engine.transformers_runner import load_network
+from moli.models.weights.lora import read_adapter
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import Delta, Request, Sampling
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from moli.models.engine.engine import Engine
-from moli.models.engine.grammar import inlined
-from moli.models.engine.network import load_network
-from moli.models.text import load_tokenizer
+from moli.models.engine.transformers_runner import load_network
+from moli.models.templates.json_schema import inlined
+from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
 from moli.records.generation import Form, Request, Sampling
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 _LEAVES = """
-from moli.models.engine.bases import load_base
+from moli.models.backend import load_base
 from moli.records.generation import Request, Sampling
 
 base = load_base("builtin:starter")

@@ -149,7 +149,7 @@ def test_on_a_ray_cluster_the_same_is_learnt(train: Runner) -> None:
         "head = {'num_cpus': 2, 'include_dashboard': False};"
         "cluster = Cluster(initialize_head=True, head_node_args=head);"
         "from moli.training.launch import tune_on_ray;"
-        "from moli.training.recipe import make_recipe;"
+        "from moli.training.recipes.recipe import make_recipe;"
         "root, recipe, out = sys.argv[1:];"
         "result = tune_on_ray(make_recipe(json.loads(recipe)), Path(root), cluster.address, 2);"
         "Path(out).write_text(json.dumps([result.status, result.model, result.facts['metrics']]));"
@@ -176,7 +176,7 @@ def test_without_ray_one_is_told_what_to_install(
 ) -> None:
     from moli.records.errors import InputError
     from moli.training.launch import tune_on_ray
-    from moli.training.recipe import make_recipe
+    from moli.training.recipes.recipe import make_recipe
 
     for name in ("ray", "ray.train", "ray.train.torch"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -17,9 +17,9 @@ from moli.records.examples import Labelled
 from moli.records.training import Evaluated, Event, StepTaken
 from moli.training.loop import checkpoint
 from moli.training.loop.checkpoint import TrainingState
-from moli.training.recipe import make_recipe
+from moli.training.recipes.recipe import make_recipe
 from moli.training.run import tune
-from moli.training.setup.session import Session
+from moli.training.setup.prepared import Session
 from moli.workspace import Workspace
 
 
@@ -125,7 +125,7 @@ def test_how_a_step_is_divided_changes_nothing(
     losses = {}
     for max_tokens in (1, 60, 100_000):
         monkeypatch.setattr(
-            "moli.training.setup.settle._max_tokens", lambda *_, most=max_tokens: most
+            "moli.training.setup.resolved._max_tokens", lambda *_, most=max_tokens: most
         )
         _, heard = run(asked, tmp_path / str(max_tokens))
         losses[max_tokens] = [each.loss for each in heard if isinstance(each, StepTaken)]
@@ -246,7 +246,7 @@ def test_of_many_held_out_examples_some_are_drawn(
     rows = sorted(data.read_text().splitlines()[30:], key=lambda row: json.loads(row)["label"])
     data.write_text("".join(f"{each}\n" for each in rows))
     asked = recipe(tmp_path, held_out=data)
-    monkeypatch.setattr("moli.training.setup.session._EVALUATION_TOKENS", 500)
+    monkeypatch.setattr("moli.training.setup.prepared._EVALUATION_TOKENS", 500)
     (tmp_path / "run").mkdir()
     session = Session.open(asked, tmp_path / "run", lambda _: None)
     drawn = [each for each, _ in session.judged if isinstance(each, Labelled)]

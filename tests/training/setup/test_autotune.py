@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from moli.training.loop.samples import Batching
+from moli.training.batching.samples import Batching
 from moli.training.setup import autotune
 
 RATES = {

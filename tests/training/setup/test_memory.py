@@ -13,7 +13,7 @@ import torch
 from training.rounds import recipe_of, trained
 from training.small import write_labelled, write_model
 
-from moli.training.loop.samples import Sample
+from moli.training.batching.samples import Sample
 from moli.training.setup import memory
 from moli.training.setup.memory import tokens_that_fit
 

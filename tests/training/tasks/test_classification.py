@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, BertForSequenceClassification, BertModel
 
 from moli.records.examples import Labelled
 from moli.training import methods
-from moli.training.recipe import make_recipe
+from moli.training.recipes.recipe import make_recipe
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import plain
 

@@ -11,10 +11,10 @@ import torch
 from training import small
 from training.rounds import held_out, recipe_of, restored, told, trained, write_rows
 
-from moli.models.bert import BertEncoder
+from moli.models.encoders.bert import BertEncoder
 from moli.records.errors import InputError
 from moli.records.examples import Match, Scored
-from moli.training.checks.proof import prove_packing
+from moli.training.packing import prove_packing
 from moli.training.tasks.base.pooling import mean_states
 from moli.training.tasks.embedding import Embedding, cosent, info_nce
 

@@ -14,9 +14,9 @@ from training.rounds import held_out, recipe_of, restored, told, trained, write_
 from moli.records.errors import InputError
 from moli.records.examples import LabelledImage
 from moli.records.training import Event, StepTaken
-from moli.training.loop.optim import MasterWeights
-from moli.training.recipe import Recipe
-from moli.training.setup.session import Session
+from moli.training.optimization.optimizers import MasterWeights
+from moli.training.recipes.recipe import Recipe
+from moli.training.setup.prepared import Session
 from moli.training.tasks.image import ImageClassification
 
 _SHAPE = {"hidden": 8, "layers": 1, "image": 16, "channels": 1}

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from training.small import write_model
 
-from moli.models.template import prompt_ids, render
+from moli.models.templates.template import prompt_ids, render
 from moli.records.errors import InputError
 from moli.records.examples import Conversation, Pair, Text
 from moli.records.messages import Message
-from moli.training.recipe import make_recipe
+from moli.training.recipes.recipe import make_recipe
 from moli.training.tasks import make_task
 
 TALK = (
@@ -197,7 +197,7 @@ def test_a_completion_of_nothing_is_learnt_as_a_text_with_its_end(tmp_path: Path
 
 
 def test_the_plain_template_asks_with_the_tokens_it_was_taught_with(tmp_path: Path) -> None:
-    from moli.models.template import PLAIN
+    from moli.models.templates.template import PLAIN
     from moli.training.tasks.pretraining import train_tokenizer
 
     task = task_of(tmp_path, PLAIN)

@@ -14,7 +14,7 @@ from training import small
 from moli.records.errors import InputError
 from moli.records.examples import Text
 from moli.training import inference
-from moli.training.recipe import make_recipe
+from moli.training.recipes.recipe import make_recipe
 from moli.training.tasks import make_task
 from moli.training.tasks.pretraining import _pieces, train_tokenizer
 
@@ -100,7 +100,7 @@ def test_the_length_of_tokens_is_that_of_the_text() -> None:
 def test_a_model_from_nothing_learns_a_text_by_heart(optimizer: str, tmp_path: Path) -> None:
     import json
 
-    from moli.training.setup.session import Session
+    from moli.training.setup.prepared import Session
 
     data = tmp_path / "texts.jsonl"
     data.write_text("".join(json.dumps({"text": each}) + "\n" for each in TEXTS))

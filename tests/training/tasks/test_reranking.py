@@ -13,7 +13,7 @@ from training.rounds import held_out, recipe_of, restored, told, trained, write_
 
 from moli.records.errors import InputError
 from moli.records.examples import Match, Scored
-from moli.training.checks.proof import prove_packing
+from moli.training.packing import prove_packing
 from moli.training.tasks.reranking import Reranking, first_place
 
 

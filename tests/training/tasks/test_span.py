@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from moli.records.examples import Span
-from moli.training.recipe import make_recipe
+from moli.training.recipes.recipe import make_recipe
 from moli.training.tasks import make_task
 from moli.training.tasks.span import Found, Window, _best
 
@@ -96,7 +96,7 @@ def test_a_reader_learns_to_find_the_number(tmp_path: Path) -> None:
     import json
     import random
 
-    from moli.training.setup.session import Session
+    from moli.training.setup.prepared import Session
 
     draw = random.Random(0)
     words = ["lamp", "river", "garden", "stone", "winter", "bridge", "letter", "engine"]

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moli.models.backend import check_request, completion
-from moli.models.engine.adapters import Adapter
+from moli.models.engine.adapter_slots import Lanes
+from moli.models.engine.detokenizer import Writer
 from moli.models.engine.grammar import Grammar, Grammars
-from moli.models.engine.lanes import Lanes
-from moli.models.engine.passes import Passes, Span
 from moli.models.engine.sampling import cut, draw, penalised
 from moli.models.engine.slots import Slots
-from moli.models.engine.writing import Writer
+from moli.models.protocols.backend import check_request, completion
+from moli.models.protocols.runner import Passes, Span
+from moli.models.weights.lora import Adapter
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import Completion, Delta, Hear, Reason, Request, Sampling, TokenLogprob
 

@@ -5,23 +5,15 @@ At each step only those tokens may be chosen after which the text can still matc
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import torch
 
+from moli.models.templates.json_schema import SPACES
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import Form
-
-# As json.dumps writes it. Where white space is free, a weak model writes endless spaces.
-_SPACES: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-
-
-def inlined(schema: Mapping[str, Any]) -> str:
-    """JSON of a schema, as a part of a Lark grammar."""
-    return f"%json {json.dumps({**schema, 'x-guidance': _SPACES})}"
 
 
 class Grammar:
@@ -80,7 +72,7 @@ class Grammars:
         name = "JSON schema" if form.schema else "grammar" if form.lark else "expression"
         try:
             if form.schema:
-                read = LLMatcher.grammar_from_json_schema(form.schema, _SPACES)
+                read = LLMatcher.grammar_from_json_schema(form.schema, SPACES)
             elif form.lark:
                 read = LLMatcher.grammar_from_lark(form.lark)
             else:

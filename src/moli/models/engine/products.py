@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 from torch.nn.functional import linear
 
-from moli.models.engine.adapters import Adapter
-from moli.models.probe import median_seconds
+from moli.models.hardware.probe import median_seconds
+from moli.models.weights.lora import Adapter
 
 # How few rows are multiplied: as they are; as (W x')', which is the same sum; with weights laid out
 # as oneDNN reads them, so that it need not do that each time; or with weights that are read in half

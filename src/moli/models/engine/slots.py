@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moli.models.engine.cache import Growing
+from moli.models.protocols.kv_cache import Growing
 
 
 @dataclass(slots=True)

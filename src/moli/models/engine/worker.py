@@ -11,8 +11,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
-from moli.models.engine.adapters import read_adapter
 from moli.models.engine.engine import Engine, Row
+from moli.models.weights.lora import read_adapter
 from moli.records.generation import Delta, Hear, Reason, Request
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from moli.records.examples import Located, Malformed
-from moli.training.checks.found import Finding, Preflight, Severity
 from moli.training.checks.inspection import Repetitions, labels_of
+from moli.training.checks.report import Finding, Preflight, Severity
 from moli.training.data import Data
 from moli.training.setup.memory import total_memory_mb
 

@@ -23,8 +23,8 @@ from moli.records.examples import (
     Text,
 )
 from moli.records.messages import Message, Tool
+from moli.training.batching.samples import Sample
 from moli.training.data import content, image_hash
-from moli.training.loop.samples import Sample
 
 _BINS = 12
 Places = tuple[str, ...]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moli.training.loop.samples import Sample, Tokens
-from moli.training.tasks import TASKS
+from moli.training.batching.samples import Sample, Tokens
+from moli.training.recipes.task_table import TASKS
 from moli.training.tasks.base.task import Task
 
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import torch
 
-from moli.models.vllm_wire import RANKS
-from moli.training.recipe import Recipe
-from moli.training.tasks import GENERATIVE
+from moli.models.remote.wire import RANKS
+from moli.training.recipes.recipe import Recipe
+from moli.training.recipes.task_table import GENERATIVE
 
 _VLLM_DEFAULT = 16  # of --max-lora-rank; docs.vllm.ai, vllm/config/lora
 _MERGE = "merge it into its base, and serve the result as a whole model"

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from moli.training.kernels.alike import computes_as
+from moli.training.kernels.same_code import computes_as
 
 
 class _RMSNorm(torch.autograd.Function):

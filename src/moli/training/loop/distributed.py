@@ -17,9 +17,9 @@ import torch
 from torch import distributed
 
 from moli.records.errors import InputError, MoliError
-from moli.training.loop.optim import MasterWeights
-from moli.training.loop.samples import MicroBatch, Step
+from moli.training.batching.samples import MicroBatch, Step
 from moli.training.loop.world import Alone, World
+from moli.training.optimization.optimizers import MasterWeights
 
 T = TypeVar("T")
 

@@ -13,21 +13,21 @@ from typing import Any, Literal
 
 import torch
 
-from moli.models.memory import Heap
+from moli.models.hardware.memory import Heap
 from moli.records.errors import ModelError
 from moli.records.training import Evaluated, Event, StepTaken
-from moli.training.loop import checkpoint
-from moli.training.loop.checkpoint import TrainingState
-from moli.training.loop.optim import MasterWeights, Optimizers, learning_rate_factor
-from moli.training.loop.samples import (
+from moli.training.batching.samples import (
     Batching,
     Sample,
     Step,
     plan_epoch,
     steps_in_epoch,
 )
+from moli.training.loop import checkpoint
+from moli.training.loop.checkpoint import TrainingState
 from moli.training.loop.stepping import StepLoss
 from moli.training.loop.world import Alone, World
+from moli.training.optimization.optimizers import MasterWeights, Optimizers, learning_rate_factor
 
 _CLIP = 1.0
 Status = Literal["finished", "stopped_early", "interrupted"]

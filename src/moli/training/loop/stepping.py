@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from moli.training.loop.samples import Sample
+from moli.training.batching.samples import Sample
 from moli.training.tasks.base.task import Task
 
 

@@ -7,8 +7,8 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from moli.training.loop.optim import MasterWeights
-from moli.training.loop.samples import MicroBatch, Step
+from moli.training.batching.samples import MicroBatch, Step
+from moli.training.optimization.optimizers import MasterWeights
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from moli.models.beside import read_json
+from moli.models.weights.json_files import read_json
 from moli.records.errors import InputError
 from moli.training.kernels.dropout import replace_dropout
 from moli.training.kernels.norm import replace_norms
@@ -22,8 +22,8 @@ from moli.training.methods.bottleneck import (
     save_bottlenecks,
 )
 from moli.training.methods.lora import fuse
-from moli.training.recipe import Recipe
-from moli.training.tasks import TASKS
+from moli.training.recipes.recipe import Recipe
+from moli.training.recipes.task_table import TASKS
 
 # New heads are trained whole.
 _HEADS = ("classifier", "score", "qa_outputs", "head")

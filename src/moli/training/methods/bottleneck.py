@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from moli.models.beside import write_json
+from moli.models.weights.json_files import write_json
 from moli.records.errors import InputError
 
 # The last layer of a feed-forward block, by the end of its name, in the families there are.

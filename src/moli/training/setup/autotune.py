@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from moli.training.loop.samples import Batching, Sample, plan_epoch
+from moli.training.batching.samples import Batching, Sample, plan_epoch
 from moli.training.loop.stepping import StepLoss
 
 _MAX_TOKENS = (1024, 2048, 4096, 8192, 16384)

@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from moli.models.beside import write_json
-from moli.models.probe import Machine
-from moli.training.recipe import Recipe
+from moli.models.hardware.probe import Machine
+from moli.models.weights.json_files import write_json
+from moli.training.recipes.recipe import Recipe
 
 RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
 _PACKAGES = ("moli", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import torch
 
-from moli.models.memory import Heap, total_memory
-from moli.models.probe import free_memory
-from moli.training.loop.optim import count
-from moli.training.loop.samples import Sample
+from moli.models.hardware.memory import Heap, total_memory
+from moli.models.hardware.probe import free_memory
+from moli.training.batching.samples import Sample
 from moli.training.loop.stepping import StepLoss
+from moli.training.optimization.optimizers import count
 
 # Of what is free, for all that a part of a step keeps for its backward pass: the rest is for what
 # is in use for a moment, and for gaps.

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from moli.models.text import Cutter, folder_of
+from moli.models.weights.loading import folder_of
+from moli.models.weights.truncation import Cutter
 from moli.records.examples import Example, Labelled
 from moli.training import methods
-from moli.training.loop.samples import Sample
+from moli.training.batching.samples import Sample
 from moli.training.tasks.base.classes import ClassTask, number_of
 from moli.training.tasks.base.pooling import pooling_of
 from moli.training.tasks.base.sequences import sequence_logits, sequence_logits_of_mean

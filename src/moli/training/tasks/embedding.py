@@ -21,11 +21,12 @@ from torch.nn.functional import cross_entropy, normalize
 
 from moli.metrics.correlation import pearson, spearman
 from moli.metrics.ranking import recall, reciprocal_rank
-from moli.models.beside import write_json
-from moli.models.text import Cutter, folder_of
+from moli.models.weights.json_files import write_json
+from moli.models.weights.loading import folder_of
+from moli.models.weights.truncation import Cutter
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored, Text
-from moli.training.loop.samples import Sample
+from moli.training.batching.samples import Sample
 from moli.training.tasks.base.pairs import PairTask
 from moli.training.tasks.base.pooling import mean_states, pooling_of
 from moli.training.tasks.base.task import backbone, whole

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from moli.models.beside import read_beside
-from moli.models.hashes import ModelHashes, hashes_of
-from moli.models.text import folder_of, load_config
+from moli.models.weights.hashes import ModelHashes, hashes_of
+from moli.models.weights.json_files import read_beside
+from moli.models.weights.loading import folder_of, load_config
 from moli.records.examples import Example, LabelledImage
 from moli.training import methods
-from moli.training.loop.optim import cast
-from moli.training.loop.samples import Sample
+from moli.training.batching.samples import Sample
+from moli.training.optimization.optimizers import cast
 from moli.training.tasks.base.classes import ClassTask, number_of
 from moli.training.tasks.base.pictures import ImageCache, ImageProcessor, opened, shifted
 from moli.training.tasks.base.shape import read_shape

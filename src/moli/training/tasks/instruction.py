@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moli.metrics.language import perplexity
-from moli.models.template import PLAIN, Rendered, prompt_ids, render, shown
-from moli.models.text import load_tokenizer
+from moli.models.templates.template import PLAIN, Rendered, prompt_ids, render, shown
+from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
 from moli.records.examples import Conversation, Example, Pair, Text
 from moli.records.messages import Message, Tool
-from moli.training.loop.samples import Sample
+from moli.training.batching.samples import Sample
 from moli.training.tasks.base import calls
 from moli.training.tasks.base.causal import CausalTask
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from moli.metrics.language import bits_per_byte, perplexity
-from moli.models.hashes import ModelHashes, hashes_of
+from moli.models.weights.hashes import ModelHashes, hashes_of
 from moli.records.examples import Example, Text
+from moli.training.batching.samples import Sample
 from moli.training.kernels import attention
-from moli.training.loop.samples import Sample
 from moli.training.tasks.base.causal import CausalTask, Predicted, mark_head
 from moli.training.tasks.base.shape import read_shape
 from moli.training.tasks.base.tokenizer import byte_pairs

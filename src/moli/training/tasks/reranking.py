@@ -19,7 +19,7 @@ from moli.metrics.correlation import pearson, spearman
 from moli.metrics.ranking import reciprocal_rank
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored
-from moli.training.loop.samples import Sample, Tokens
+from moli.training.batching.samples import Sample, Tokens
 from moli.training.tasks.base.pairs import PairTask
 from moli.training.tasks.base.sequences import sequence_logits
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from moli.metrics.sequences import exact_share
-from moli.models.beside import read_json
-from moli.models.hashes import ModelHashes, hash_text
-from moli.models.text import Cutter
+from moli.models.weights.hashes import ModelHashes, hash_text
+from moli.models.weights.json_files import read_json
+from moli.models.weights.truncation import Cutter
 from moli.records.examples import Example, Pair
-from moli.training.loop.samples import Sample
+from moli.training.batching.samples import Sample
 from moli.training.tasks.base.shape import read_shape
 from moli.training.tasks.base.task import plain, whole
 from moli.training.tasks.base.tokenizer import byte_pairs

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from moli.metrics.answers import exact_match, f1
 from moli.records.examples import Example, Span
-from moli.training.loop.samples import Sample
+from moli.training.batching.samples import Sample
 from moli.training.tasks.base.task import backbone, plain, whole
 from moli.training.tasks.base.transformer import TransformerTask
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models.test_template_tools import LLAMA3, MISTRAL3, QWEN, TURNS
+from models.templates.test_template_tools import LLAMA3, MISTRAL3, QWEN, TURNS
 
-from moli.models.template import PLAIN, prompt_ids, render
-from moli.models.tools import Calls, dialect_of
+from moli.models.templates.template import PLAIN, prompt_ids, render
+from moli.models.templates.tool_calls import Calls, dialect_of
 from moli.records.errors import InputError
 from moli.records.examples import Conversation
 from moli.records.messages import Message, Tool, ToolCall
 from moli.serving.bodies import ChatRequest
-from moli.training.preflight import preflight
-from moli.training.recipe import make_recipe
+from moli.training.checks.preflight import preflight
+from moli.training.recipes.recipe import make_recipe
 from moli.training.tasks import make_task
 from moli.workspace.datasets import read_dataset
 

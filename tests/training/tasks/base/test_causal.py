@@ -12,9 +12,9 @@ from training import small
 from training.rounds import recipe_of
 
 from moli.training import methods
-from moli.training.checks.proof import prove_packing
-from moli.training.loop.samples import Sample
-from moli.training.setup.session import build
+from moli.training.batching.samples import Sample
+from moli.training.packing import prove_packing
+from moli.training.setup.prepared import build
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import plain
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from moli.models.template import Rendered, prompt, render
-from moli.models.tools import Calls, dialect_of, knows_tools
+from moli.models.templates.template import Rendered, prompt, render
+from moli.models.templates.tool_calls import Calls, dialect_of, knows_tools
 from moli.records.errors import InputError
 from moli.records.messages import Message, Tool, ToolCall
 

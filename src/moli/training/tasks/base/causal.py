@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from moli.models.text import is_decoder, load_config
+from moli.models.weights.loading import is_decoder, load_config
 from moli.records.errors import InputError
 from moli.records.examples import Example
+from moli.training.batching.batches import Batch
+from moli.training.batching.samples import Sample
 from moli.training.kernels.losses import token_cross_entropy
-from moli.training.loop.batches import Batch
-from moli.training.loop.samples import Sample
 from moli.training.tasks.base.task import backbone, plain, whole
 from moli.training.tasks.base.transformer import TransformerTask
 

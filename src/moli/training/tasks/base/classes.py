@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from moli.metrics.classification import accuracy, macro_f1
 from moli.records.errors import InputError
 from moli.records.examples import Example, Labelled, LabelledImage
-from moli.training.loop.samples import Sample
+from moli.training.batching.samples import Sample
 from moli.training.tasks.base.task import Task
 
 _UNKNOWN = -100  # a label that was not there in training: it has no loss

@@ -9,7 +9,7 @@ import torch
 
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored
-from moli.training.loop.samples import Sample
+from moli.training.batching.samples import Sample
 from moli.training.tasks.base.transformer import TransformerTask
 
 

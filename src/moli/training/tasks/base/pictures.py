@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moli.models.beside import write_json
+from moli.models.weights.json_files import write_json
 from moli.records.errors import InputError, ModelError
 
 Pixels = NDArray[np.uint8]  # [channels, height, width]

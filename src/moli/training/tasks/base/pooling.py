@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from moli.models.beside import read_beside
+from moli.models.weights.json_files import read_beside
 
 
 def pooling_of(folder: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from moli.training.loop.batches import Batch
+from moli.training.batching.batches import Batch
 from moli.training.tasks.base.pooling import mean_states
 from moli.training.tasks.base.task import backbone, plain, whole
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from moli.records.errors import InputError
-from moli.training.recipe import Recipe
+from moli.training.recipes.recipe import Recipe
 
 
 def read_shape(

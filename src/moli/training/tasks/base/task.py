@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moli.models.beside import read_json, write_json
-from moli.models.hashes import ModelHashes
+from moli.models.weights.hashes import ModelHashes
+from moli.models.weights.json_files import read_json, write_json
 from moli.records.examples import Example
-from moli.training.loop.samples import Sample
-from moli.training.recipe import Recipe
+from moli.training.batching.samples import Sample
+from moli.training.recipes.recipe import Recipe
 
 _LEARNT = "task.json"
 

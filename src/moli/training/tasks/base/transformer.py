@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 
 import torch
 
-from moli.models.hashes import ModelHashes, hashes_of
-from moli.models.text import folder_of, load_config, load_tokenizer, max_positions
+from moli.models.tokenizers import load_tokenizer
+from moli.models.weights.hashes import ModelHashes, hashes_of
+from moli.models.weights.loading import folder_of, load_config, max_positions
 from moli.records.errors import ModelError
 from moli.training import methods
+from moli.training.batching.batches import Batch, collate
+from moli.training.batching.samples import Tokens
 from moli.training.kernels import attention
-from moli.training.loop.batches import Batch, collate
-from moli.training.loop.samples import Tokens
-from moli.training.recipe import Recipe
+from moli.training.recipes.recipe import Recipe
 from moli.training.tasks.base.task import Task, plain
 
 # What families call them in their configurations.

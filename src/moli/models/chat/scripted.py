@@ -1,0 +1,26 @@
+"""A chat model for tests, whose answers are written beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from moli.records.messages import Message
+
+
+class ScriptedChat:
+    """The chat model for tests: answers a fixed text, or what a function makes of the messages."""
+
+    template_sha256 = ""
+
+    def __init__(self, script: str | Callable[[Sequence[Message]], str], name: str = "") -> None:
+        self.name = name or "scripted:" + (script if isinstance(script, str) else "function")
+        self._script = script
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,  # noqa: ARG002
+        space: str = "",  # noqa: ARG002
+    ) -> str:
+        return self._script if isinstance(self._script, str) else self._script(messages)

@@ -1,0 +1,32 @@
+"""A sentence encoder for tests, made of hashes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class HashEncoder:
+    """The encoder for tests: characters' trigrams hashed to a sparse random projection."""
+
+    def __init__(self, name: str = "scripted:hash", dimensions: int = 64) -> None:
+        self.name = name
+        self.dimensions = dimensions
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = np.zeros((len(texts), self.dimensions), np.float32)
+        for row, text in zip(vectors, texts, strict=True):
+            padded = f"  {text.casefold()} "
+            for start in range(len(padded) - 2):
+                digest = hashlib.blake2b(padded[start : start + 3].encode(), digest_size=8).digest()
+                value = int.from_bytes(digest, "little")
+                row[value % self.dimensions] += 1.0 if value >> 63 else -1.0
+            row /= max(float(np.linalg.norm(row)), 1e-9)
+        return vectors
+
+    def tokens(self, texts: Sequence[str]) -> int:
+        """Its tokens are the trigrams."""
+        return sum(len(each.casefold()) + 1 for each in texts)

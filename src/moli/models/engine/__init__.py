@@ -1,0 +1,1 @@
+"""The generation engine: continuous batching with many adapters on one base model."""

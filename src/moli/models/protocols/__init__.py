@@ -1,0 +1,1 @@
+"""What every backend, model runner, chat model and encoder must offer."""

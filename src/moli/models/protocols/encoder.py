@@ -1,0 +1,28 @@
+"""What a sentence encoder offers: text to unit vectors whose dot product is a similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Encoder(Protocol):
+    """A sentence encoder.
+
+    A text's vector depends on that text alone, never on what is encoded beside it: ingestion that
+    was interrupted and resumed then stores the same bytes as one that was not.
+    """
+
+    name: str
+    dimensions: int
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors [len(texts), dimensions], in the order of `texts`."""
+        ...
+
+    def tokens(self, texts: Sequence[str]) -> int:
+        """How many tokens it reads of `texts`, its own marks included, without what is cut off."""
+        ...

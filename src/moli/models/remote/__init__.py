@@ -1,0 +1,1 @@
+"""Models behind the HTTP API of another server."""

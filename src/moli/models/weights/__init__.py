@@ -1,0 +1,1 @@
+"""Model references and the files they name: weights, configuration, adapters and hashes."""

@@ -1,0 +1,111 @@
+"""Zipped formats, opened with suspicion: a bomb must be refused before it is unpacked."""
+
+import io
+import posixpath
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, cast
+
+from moli.parsing.limits import Limits
+from moli.records.errors import DocumentError
+
+MAX_ENTRIES = 20_000
+# XML of a large sheet packs up to about 60 to 1; deflate itself can reach 1032 to 1.
+MAX_RATIO = 200
+RATIO_FLOOR = 32 << 20
+
+
+class Archive:
+    """The parts of a zip file by name, counted as they are unpacked."""
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        with _zip_errors():
+            self._zip = zipfile.ZipFile(io.BytesIO(data))
+        self._left = limits.unpacked_bytes
+        entries = self._zip.infolist()
+        declared = sum(entry.file_size for entry in entries)
+        ratio = declared / max(1, len(data))
+        if len(entries) > MAX_ENTRIES:
+            raise _bomb(f"the archive has {len(entries):,} entries")
+        if declared > limits.unpacked_bytes or (declared > RATIO_FLOOR and ratio > MAX_RATIO):
+            raise _bomb(f"{len(data):,} bytes would unpack to {declared:,}")
+        self._entries = {entry.filename.lstrip("/"): entry for entry in entries}
+        # Part names are case-insensitive by the standard, and some writers rely on it.
+        self._folded = {name.lower(): entry for name, entry in self._entries.items()}
+
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._folded
+
+    def names(self) -> list[str]:
+        """Every part, in the order of the archive."""
+        return list(self._entries)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one part."""
+        with self.open(name) as part:
+            return part.read()
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """One part as a stream that never yields more than the archive has left."""
+        entry = self._folded.get(name.lower())
+        if entry is None:
+            raise DocumentError("broken", f"it has no part named {name}", fix=REPAIR)
+        if entry.flag_bits & 1:
+            raise DocumentError("encrypted", "it is encrypted", fix=DECRYPT)
+        with _zip_errors(), self._zip.open(entry) as part:
+            yield cast(IO[bytes], _Counted(part, self))
+
+    def spend(self, amount: int) -> None:
+        """Count `amount` unpacked bytes; refuse the file once there were too many."""
+        self._left -= amount
+        if self._left < 0:
+            raise _bomb("it unpacks to more than it declares or than is allowed")
+
+
+class _Counted(io.RawIOBase):
+    """A stream that reports what it reads to its archive."""
+
+    def __init__(self, part: IO[bytes], archive: Archive) -> None:
+        self._part, self._archive = part, archive
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        pieces = []
+        while size != 0:
+            data = self._part.read(1 << 16 if size < 0 else min(size, 1 << 16))
+            if not data:
+                break
+            self._archive.spend(len(data))
+            pieces.append(data)
+            size = size if size < 0 else size - len(data)
+        return b"".join(pieces)
+
+
+REPAIR = "Open it in the program that made it and save it again."
+DECRYPT = "Remove the password in the program that made it and save a copy."
+
+
+def resolve(base: str, target: str) -> str:
+    """The part that `target` names when it is written in part `base`."""
+    if target.startswith("/"):
+        return target.lstrip("/")
+    return posixpath.normpath(posixpath.join(posixpath.dirname(base), target))
+
+
+def _bomb(what: str) -> DocumentError:
+    return DocumentError(
+        "bomb", what, fix="If the file is sound, split it into smaller ones and add those."
+    )
+
+
+@contextmanager
+def _zip_errors() -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+        raise DocumentError("broken", f"the archive is damaged ({error})", fix=REPAIR) from error

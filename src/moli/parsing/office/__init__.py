@@ -1,0 +1,1 @@
+"""Parts that Office formats share: XML, charts, equations and list numbers."""

@@ -1,0 +1,98 @@
+"""EPUB books: the chapters of the spine in order."""
+
+import re
+from urllib.parse import unquote
+
+from lxml import etree
+
+from moli.parsing.archive import REPAIR, Archive, resolve
+from moli.parsing.blocks import Blocks
+from moli.parsing.encodings import decode
+from moli.parsing.limits import Limits
+from moli.parsing.office.markup import attribute, child, children, descendants, local, parse_xml
+from moli.parsing.readers.web import read_html
+from moli.records.errors import DocumentError
+
+# In XHTML an element may close itself; to an HTML parser it would stay open and swallow the rest.
+_SELF_CLOSED = re.compile(r"<(title|script|style|iframe|textarea|a|p|div|span|i|b|em)\b([^<>]*)/>")
+_XML_ENCODING = re.compile(rb"<\?xml[^>]+encoding=[\"']([\w.:-]+)")
+_FONT_MANGLING = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
+
+
+def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
+    """Add the book in `data` to `blocks`."""
+    archive = Archive(data, limits)
+    _refuse_protected(archive)
+    container = parse_xml(archive.read("META-INF/container.xml"))
+    root_file = next(descendants(container, "rootfile"), None)
+    if root_file is None:
+        raise DocumentError("broken", "it does not say where its contents are", fix=REPAIR)
+    package = unquote(attribute(root_file, "full-path"))
+    root = parse_xml(archive.read(package))
+    _metadata(child(root, "metadata"), blocks)
+    spine = _spine(root, package)
+    labels = _labels(archive, root, package)
+    for part in spine:
+        if part not in archive:
+            blocks.warn(f"the part {part} is missing")
+            continue
+        raw = archive.read(part)
+        declared = _XML_ENCODING.match(raw)
+        html = decode(raw, declared[1].decode() if declared else "")
+        if part in labels and not re.search(r"<h[1-6][\s>]", html, re.IGNORECASE):
+            blocks.heading(labels[part], 1)
+        title = blocks.title or " "  # A chapter's own title is not the book's.
+        blocks.title = title
+        read_html(_SELF_CLOSED.sub(r"<\1\2></\1>", html), blocks)
+
+
+def _refuse_protected(archive: Archive) -> None:
+    """Raise if anything but fonts is encrypted."""
+    if "META-INF/encryption.xml" not in archive:
+        return
+    for entry in descendants(parse_xml(archive.read("META-INF/encryption.xml")), "EncryptedData"):
+        method = child(entry, "EncryptionMethod")
+        if method is None or attribute(method, "Algorithm") not in _FONT_MANGLING:
+            raise DocumentError(
+                "encrypted",
+                "it is protected by digital rights management",
+                fix="Ask the publisher for a copy without protection.",
+            )
+
+
+def _metadata(metadata: etree._Element | None, blocks: Blocks) -> None:
+    for element in metadata if metadata is not None else ():
+        name, text = local(element), (element.text or "").strip()
+        if name == "title" and not blocks.title:
+            blocks.title = text
+        elif name in ("creator", "language", "publisher", "date") and text:
+            blocks.metadata.setdefault("author" if name == "creator" else name, text)
+
+
+def _spine(root: etree._Element, package: str) -> list[str]:
+    """The parts in reading order."""
+    manifest = child(root, "manifest")
+    items = {
+        attribute(item, "id"): resolve(package, unquote(attribute(item, "href")))
+        for item in (children(manifest, "item") if manifest is not None else ())
+        if "html" in attribute(item, "media-type")
+    }
+    spine = child(root, "spine")
+    references = children(spine, "itemref") if spine is not None else ()
+    return [items[name] for item in references if (name := attribute(item, "idref")) in items]
+
+
+def _labels(archive: Archive, root: etree._Element, package: str) -> dict[str, str]:
+    """What the table of contents calls each part (the first entry that points to it)."""
+    labels: dict[str, str] = {}
+    for item in descendants(root, "item"):
+        part = resolve(package, unquote(attribute(item, "href")))
+        if attribute(item, "media-type") != "application/x-dtbncx+xml" or part not in archive:
+            continue
+        for point in descendants(parse_xml(archive.read(part)), "navPoint"):
+            content = child(point, "content")
+            text = child(point, "navLabel", "text")
+            if content is not None and text is not None:
+                target = unquote(attribute(content, "src").partition("#")[0])
+                labels.setdefault(resolve(part, target), text.text or "")
+    return labels

@@ -1,0 +1,54 @@
+"""Plain text, subtitles, and notebooks, whose cells are text in JSON."""
+
+import json
+import re
+
+from moli.parsing.archive import REPAIR
+from moli.parsing.blocks import Blocks, clean
+from moli.parsing.encodings import decode
+from moli.parsing.limits import Limits
+from moli.records.errors import DocumentError
+
+_BLANK_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
+_VOICE = re.compile(r"<v(?:\.[\w.]+)?\s+([^>]+)>")
+_TAGS = re.compile(r"</?[a-z0-9][^>]*>")
+
+
+def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
+    """Add the text in `data` to `blocks`."""
+    read_text(decode(data, blocks=blocks), blocks)
+
+
+def read_text(text: str, blocks: Blocks) -> None:
+    """Add text as it is: its lines and indentation may mean something."""
+    for block in _BLANK_LINES.split(clean(text)):
+        blocks.verbatim(block)
+
+
+def read_captions(data: bytes, blocks: Blocks, _limits: Limits) -> None:
+    """Add the words of subtitles (WebVTT, SubRip) to `blocks`, without their times."""
+    for cue in _BLANK_LINES.split(clean(decode(data, blocks=blocks))):
+        lines = cue.strip().split("\n")
+        timed = next((n for n, line in enumerate(lines) if "-->" in line), None)
+        if timed is not None:
+            blocks.paragraph(_TAGS.sub("", _VOICE.sub(r"\1: ", "\n".join(lines[timed + 1 :]))))
+
+
+def read_notebook(data: bytes, blocks: Blocks, _limits: Limits) -> None:
+    """Add the Markdown and code cells of a notebook to `blocks`; outputs are left out."""
+    from moli.parsing.readers.markdown import read_markdown
+
+    try:
+        cells = json.loads(decode(data))["cells"]
+        texts = [(str(cell["cell_type"]), _joined(cell["source"])) for cell in cells]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DocumentError("broken", "it is not a notebook of version 4", fix=REPAIR) from error
+    for kind, text in texts:
+        if kind == "markdown":
+            read_markdown(text, blocks)
+        else:
+            blocks.verbatim(text)
+
+
+def _joined(source: object) -> str:
+    return "".join(str(line) for line in source) if isinstance(source, list) else str(source)

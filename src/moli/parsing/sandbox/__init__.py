@@ -1,0 +1,1 @@
+"""Files are parsed in a child process, so that a hostile or broken file harms only itself."""

@@ -1,0 +1,161 @@
+"""Parsing in a child process, so that a crash, a hang or a memory bomb costs one file only."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, cast
+
+import moli
+from moli.parsing.limits import DEFAULT, Limits
+from moli.parsing.sandbox import wire
+from moli.records.documents import ParsedDocument
+from moli.records.errors import DocumentError
+
+
+class Sandbox:
+    """A child process that parses one file after another; started when first needed.
+
+    After a crash, a time-out or a memory failure the child is replaced. One thread may use
+    a sandbox at a time; for parallel parsing give each thread its own.
+
+        with Sandbox() as sandbox:
+            document = sandbox.parse(Path("report.pdf"))
+    """
+
+    def __init__(self, limits: Limits = DEFAULT) -> None:
+        self.limits = limits
+        self._worker: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child and whatever it has started."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+        for stream in (worker.stdin, worker.stdout):
+            with contextlib.suppress(OSError):
+                cast(IO[bytes], stream).close()
+
+    def parse(self, path: Path) -> ParsedDocument:
+        """Read a file.
+
+        Raises:
+            DocumentError: if it cannot be read, or not within the limits.
+        """
+        request = {"path": str(path.absolute()), "limits": dataclasses.asdict(self.limits)}
+        try:
+            message = self._ask(request, path.name)
+            if message.get("error", {}).get("reason") == "memory":
+                self.close()  # A process that ran out once may stay fragmented.
+                raise _memory(path.name)
+            return wire.result(message)
+        except BaseException as error:
+            if not isinstance(error, DocumentError):
+                self.close()  # Interrupted: an answer left in the pipe would be the next file's.
+            raise
+
+    def _ask(self, request: wire.Message, name: str) -> wire.Message:
+        worker = self._running()
+        stdin, stdout = cast(IO[bytes], worker.stdin), cast(IO[bytes], worker.stdout)
+        try:
+            wire.send(stdin, request)
+        except BrokenPipeError:
+            raise self._crashed(name) from None
+        deadline = time.monotonic() + self.limits.seconds
+        while True:
+            ready, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self.close()
+                raise DocumentError(
+                    "timeout",
+                    f"it was not read within {self.limits.seconds:g} s",
+                    where=name,
+                    fix="Split it into smaller files.",
+                )
+            message = wire.receive(stdout)
+            if message is None:
+                raise self._crashed(name)
+            if "ocr" not in message:
+                return message
+            deadline += self.limits.page_seconds
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._worker is not None and self._worker.poll() is not None:
+            self.close()
+        if self._worker is None:
+            self._worker = _starter().submit(_start).result()
+        return self._worker
+
+    def _crashed(self, name: str) -> DocumentError:
+        """What the end of the child says about the file that it was reading."""
+        worker = cast("subprocess.Popen[bytes]", self._worker)
+        peak = 0
+        with contextlib.suppress(ChildProcessError):
+            _, status, usage = os.wait4(worker.pid, 0)
+            worker.returncode = os.waitstatus_to_exitcode(status)
+            peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        code = worker.returncode
+        self.close()
+        # Libraries in C end the process when memory runs out; so does the kernel.
+        if code == -signal.SIGKILL or (code and peak > self.limits.memory_bytes // 2):
+            return _memory(name)
+        cause = signal.Signals(-code).name if code and code < 0 else f"exit status {code}"
+        return DocumentError(
+            "broken",
+            f"it crashes the parser ({cause})",
+            where=name,
+            fix="Open it in the program that made it and save it again.",
+        )
+
+
+def _memory(name: str) -> DocumentError:
+    return DocumentError(
+        "memory", "it needs more memory than is allowed", where=name,
+        fix="Split it into smaller files.",
+    )  # fmt: skip
+
+
+@functools.cache
+def _starter() -> ThreadPoolExecutor:
+    """The thread that starts every child.
+
+    The kernel ties a child to the thread that started it, not to the process; a thread of
+    the caller's might end long before the sandbox does.
+    """
+    return ThreadPoolExecutor(1, thread_name_prefix="parse-sandbox")
+
+
+def _start() -> subprocess.Popen[bytes]:
+    package = str(Path(moli.__file__).parents[1])
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([package, inherited] if inherited else [package])
+    return subprocess.Popen(
+        [sys.executable, "-m", "moli.parsing.sandbox.worker", str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )

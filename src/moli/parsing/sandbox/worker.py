@@ -1,0 +1,74 @@
+"""The process that parses: reads requests from stdin, answers on stdout, forgets everything.
+
+Started by `Sandbox` as `python -m moli.parsing.sandbox.worker PARENT`. It dies with its
+parent, and an alarm ends it even while a parser hangs and nobody is left to end it.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import IO
+
+from moli.parsing.formats import parse_file
+from moli.parsing.limits import Limits
+from moli.parsing.processes import die_with
+from moli.parsing.sandbox.wire import Message, document_message, error_message, receive, send
+from moli.records.errors import DocumentError
+
+# The sandbox keeps time; the alarm is for when the sandbox is gone.
+_GRACE = 10
+
+
+def main() -> None:
+    """Answer requests until stdin ends."""
+    die_with(int(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # Whatever a library prints must not end up between the messages.
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    bounded = False
+    while (request := receive(requests)) is not None:
+        limits = Limits(**request["limits"])
+        if not bounded:
+            _bound_memory(limits.memory_bytes)
+            bounded = True
+        send(replies, _answer(Path(request["path"]), limits, replies))
+        signal.alarm(0)
+
+
+def _answer(path: Path, limits: Limits, replies: IO[bytes]) -> Message:
+    left = limits.seconds + _GRACE
+    signal.setitimer(signal.ITIMER_REAL, left)
+
+    def on_ocr() -> None:
+        now, _ = signal.getitimer(signal.ITIMER_REAL)
+        signal.setitimer(signal.ITIMER_REAL, now + limits.page_seconds)
+        send(replies, {"ocr": 1})
+
+    try:
+        return document_message(parse_file(path, limits, on_ocr=on_ocr))
+    except DocumentError as error:
+        return error_message(error)
+    except MemoryError:
+        return error_message(DocumentError("memory", "", where=path.name))
+    except Exception as error:  # noqa: BLE001 - every failure must become a report
+        what = f"the parser failed ({type(error).__name__}: {error})"
+        fix = "Open it in the program that made it and save it again."
+        return error_message(DocumentError("broken", what[:500], where=path.name, fix=fix))
+
+
+def _bound_memory(limit: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    with contextlib.suppress(ValueError, OSError):  # A lower limit is in force already.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Samples, and the batches that they are put together to."""

@@ -1,0 +1,1 @@
+"""Recipes, the table of tasks, and the files of a run."""

@@ -1,0 +1,164 @@
+"""A recipe: everything a person may set for a training run. What is left out is derived."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from moli.records.errors import InputError
+from moli.training.recipes.task_table import TASKS
+from moli.workspace.aliases import check_alias
+
+TaskName = Literal[
+    "classification",
+    "instruction",
+    "pretraining",
+    "seq2seq",
+    "span",
+    "embedding",
+    "reranking",
+    "image",
+]
+MethodName = Literal["full", "lora", "rslora", "dora", "adapter", "prefix", "prompt", "qlora"]
+
+_PATHS = ("data", "held_out", "template")
+
+
+class Recipe(BaseModel):
+    """What to train, on what, and how. A value of None or "" is derived when the run begins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: TaskName = Field(description="What the model learns to do")
+    base: str = Field(description="Model to start from; `new`: a new one of the given shape")
+    data: Path = Field(description="Training examples: a file or a folder")
+    held_out: Path | float = Field(
+        0.05, description="Examples to evaluate on: a file or folder, or a share of `data`"
+    )
+    columns: dict[str, str] = Field({}, description="Maps Moli's column names to yours")
+    method: MethodName | None = Field(None, description="Training method: full, or an adapter")
+    rank: int = Field(16, ge=1, le=1024, description="Rank, or width, of an adapter")
+    epochs: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="Passes over the data; may be a fraction"
+    )
+    batch: int | None = Field(None, ge=1, description="Examples per optimiser step")
+    learning_rate: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Peak learning rate"
+    )
+    max_length: int | None = Field(
+        None, ge=8, description="Maximum tokens per example; longer ones are truncated"
+    )
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Dropout rate for the whole model; default: the base's, and none in attention",
+    )
+    optimizer: Literal["adamw", "muon"] | None = Field(None, description="Optimiser")
+    precision: Literal["bf16", "fp32"] | None = Field(None, description="Compute precision")
+    seed: int = Field(
+        0, ge=0, lt=1 << 63, description="Seed for data order, new weights and dropout"
+    )
+    patience: int = Field(
+        0, ge=0, description="Evaluations without improvement before stopping; 0: never"
+    )
+    shape: dict[str, int] = Field({}, description="Size of a new model: hidden, layers, heads, ...")
+    template: Path | None = Field(None, description="Chat template (Jinja) in place of the base's")
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
+        (), description="Other places to report to"
+    )
+    name: str = Field("", description="Alias of the result in the workspace")
+
+
+def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe from a YAML file; relative paths in it are relative to it.
+
+    Args:
+        changes: values that override the file's; relative paths among them are relative
+            to the current folder.
+
+    Raises:
+        InputError: the file cannot be read, a key is unknown or a value cannot be used.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot be read ({error})", where=str(path), fix="Give a YAML file."
+        ) from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or error
+        raise InputError(f"not YAML ({problem})", where=where, fix="Correct that line.") from error
+    if not isinstance(values, dict):
+        raise InputError(
+            "not a recipe",
+            where=str(path),
+            fix="Write 'task: ...' and 'data: ...', one key per line.",
+        )
+    return make_recipe(values | _from_here(changes or {}), where=str(path), folder=path.parent)
+
+
+def _from_here(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with their paths made absolute."""
+    return {
+        key: str(Path(value).absolute())
+        if isinstance(value, str) and (key in _PATHS or (key == "base" and Path(value).is_dir()))
+        else value
+        for key, value in changes.items()
+    }
+
+
+def make_recipe(
+    values: Mapping[str, Any], *, where: str = "recipe", folder: Path | None = None
+) -> Recipe:
+    """A recipe from its values.
+
+    Args:
+        where: the place that errors name.
+        folder: what relative paths are relative to; by default, the current folder.
+
+    Raises:
+        InputError: a key is unknown (the nearest known one is named) or a value cannot be used.
+    """
+    spec = TASKS.get(str(values.get("task")))
+    values = {"base": spec.base if spec else "", **values}
+    for key in values:
+        if key not in Recipe.model_fields:
+            raise InputError(f"unknown key '{key}'", where=where, fix=_nearest(str(key)))
+    try:
+        recipe = Recipe(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        if first["type"] == "missing":
+            raise InputError(f"'{key}' is missing", where=where, fix=_meaning(key)) from error
+        raise InputError(
+            f"'{key}' is {first['input']!r}: {first['msg'].lower()}", where=where, fix=_meaning(key)
+        ) from error
+    if recipe.name:
+        check_alias(recipe.name)
+    if folder is None:
+        return recipe
+    paths = {
+        key: folder / value for key in _PATHS if isinstance(value := getattr(recipe, key), Path)
+    }
+    base = folder / recipe.base
+    is_folder = recipe.base and not Path(recipe.base).is_absolute() and base.is_dir()
+    return recipe.model_copy(update=paths | ({"base": str(base)} if is_folder else {}))
+
+
+def _nearest(key: str) -> str:
+    near = difflib.get_close_matches(key, Recipe.model_fields, n=1, cutoff=0.5)
+    return f"Did you mean '{near[0]}'?" if near else f"Keys: {', '.join(Recipe.model_fields)}."
+
+
+def _meaning(key: str) -> str:
+    return f"{key}: {Recipe.model_fields[key].description}."

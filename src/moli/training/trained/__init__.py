@@ -1,0 +1,1 @@
+"""Trained models: loaded, evaluated, asked and exported."""

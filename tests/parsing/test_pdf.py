@@ -1,0 +1,182 @@
+"""PDF, against pages whose text and layout are known because they are made here."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pypdfium2 as pdfium
+import pytest
+from parsing.pdf_writer import write_pdf
+
+from moli.parsing import Limits, Sandbox, parse_bytes, parse_file
+from moli.records.documents import page_at
+from moli.records.errors import DocumentError
+
+MakePdf = Callable[[list[list[tuple[float, float, float, str]]]], Path]
+
+LEFT = [
+    "The left column begins with a sentence that is long",
+    "enough to fill the line and goes on to the following",
+    "lines without any break, so that a reader who quotes",
+    "it would write it as a single sentence, as we do now.",
+    "A second sentence of the left column then follows it",
+    "and ends the column with a word that no other has: x.",
+]
+RIGHT = [line.replace("left", "right").replace(": x", ": y") for line in LEFT]
+PADDING = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A")
+
+
+def columns(order: str) -> list[tuple[float, float, float, str]]:
+    left = [(50.0, 700.0 - 12 * n, 10.0, line) for n, line in enumerate(LEFT)]
+    right = [(320.0, 700.0 - 12 * n, 10.0, line) for n, line in enumerate(RIGHT)]
+    title = [(50.0, 730.0, 18.0, "A title across both columns")]
+    if order == "by column":
+        return title + left + right
+    if order == "title last":
+        return left + right + title
+    return title + [line for pair in zip(left, right, strict=True) for line in pair]
+
+
+@pytest.mark.parametrize("order", ["by column", "by line", "title last"])
+def test_columns_are_read_one_after_the_other(make_pdf: MakePdf, order: str) -> None:
+    document = parse_file(make_pdf([columns(order)]))
+    expected = ["A title across both columns", " ".join(LEFT), " ".join(RIGHT)]
+    assert document.text == "\n\n".join(expected)
+    assert [heading.text for heading in document.headings] == expected[:1]
+
+
+def test_a_table_is_read_by_row(make_pdf: MakePdf) -> None:
+    rows = [["Item", "Price", "Stock"], ["Bolt", "0.20", "1000"], ["Nut", "0.10", "250"]]
+    page = [
+        (60.0 + 150 * column, 600.0 - 14 * row, 10.0, cell)
+        for row, cells in enumerate(rows)
+        for column, cell in enumerate(cells)
+    ]
+    text = parse_file(make_pdf([page])).text
+    assert text == "Item | Price | Stock\nBolt | 0.20 | 1000\nNut | 0.10 | 250"
+
+
+def test_divided_words_are_joined(make_pdf: MakePdf) -> None:
+    lines = [
+        "The establishment of this rule was an impor-",
+        "tant step; the well-known state-of-the-art re-",
+        "mains as it was in the years 1990-1995 and it",
+        "is still short.",
+    ]
+    page = [(50.0, 700.0 - 12 * n, 10.0, line) for n, line in enumerate(lines)]
+    assert parse_file(make_pdf([page])).text == (
+        "The establishment of this rule was an important step; the well-known state-of-the-art "
+        "remains as it was in the years 1990-1995 and it is still short."
+    )
+
+
+def test_paragraphs_and_lists(make_pdf: MakePdf) -> None:
+    lines = [
+        (50, 700, "This paragraph fills its first line from one side to the other and"),
+        (50, 688, "then ends early."),
+        (50, 676, "The next begins without an indent, and since the line above had all the"),
+        (50, 664, "room for its first word it must be another paragraph."),
+        (50, 640, "\x95 first item"),
+        (50, 628, "\x95 second item"),
+        (50, 604, "1. numbered"),
+        (50, 592, "2. again"),
+    ]
+    document = parse_bytes(
+        write_pdf([[(x, y, 10.0, text) for x, y, text in lines]], font=LATIN), "a"
+    )
+    assert document.text.split("\n\n") == [
+        f"{lines[0][2]} {lines[1][2]}",
+        f"{lines[2][2]} {lines[3][2]}",
+        "- first item\n- second item",
+        "1. numbered\n2. again",
+    ]
+
+
+LATIN = "/Encoding /WinAnsiEncoding"
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_turned_pages_read_the_same(turn: int) -> None:
+    data = write_pdf([columns("by column")], extra=f"/Rotate {turn}")
+    assert parse_bytes(data, "a.pdf").text.startswith("A title across both columns\n\nThe left")
+
+
+def test_text_drawn_sideways() -> None:
+    data = write_pdf([columns("by column")], matrix="0 1 -1 0 700 0")
+    assert parse_bytes(data, "a.pdf").text.split("\n\n")[1:] == [" ".join(LEFT), " ".join(RIGHT)]
+
+
+def test_bookmarks_become_headings() -> None:
+    page = [(50.0, 700.0, 10.0, "1 Scope"), (50.0, 688.0, 10.0, "This is about scope."),
+            (50.0, 676.0, 10.0, "1.1 Terms"), (50.0, 664.0, 10.0, "Terms are words.")]  # fmt: skip
+    document = parse_bytes(
+        write_pdf([page, page], bookmarks=[("1 Scope", 0), ("1.1 Terms", 1)]), "a"
+    )
+    found = [(heading.text, heading.level) for heading in document.headings]
+    assert found == [("1 Scope", 1), ("1.1 Terms", 1)]
+    places = [page_at(document.pages, heading.offset) for heading in document.headings]
+    assert places == [1, 2]
+    assert all(document.text[h.offset :].startswith(h.text + "\n\n") for h in document.headings)
+
+
+def test_many_pages_in_little_memory(tmp_path: Path) -> None:
+    count = 700
+    path = tmp_path / "long.pdf"
+    empty = {7, 699}
+    path.write_bytes(write_pdf([
+        [] if number in empty else
+        [(50.0, 700.0 - 12 * n, 10.0, f"{line} {number}") for n, line in enumerate(LEFT * 4)]
+        for number in range(count)
+    ]))  # fmt: skip
+    with Sandbox(Limits(memory_bytes=400 << 20)) as sandbox:
+        document = sandbox.parse(path)
+    assert len(document.pages) == count
+    truth = pdfium.PdfDocument(path)
+    for number in range(0, count, 33):
+        text = truth[number].get_textpage().get_text_range()
+        if not text:
+            continue
+        assert document.text[document.pages[number] :].startswith(text[:40])
+        assert page_at(document.pages, document.text.index(f"now. {number} ")) == number + 1
+    assert document.pages[7] == document.pages[8]
+
+
+def test_passwords() -> None:
+    plain = [[(50.0, 700.0, 12.0, "A secret sentence for your eyes.")]]
+    assert "secret sentence" in parse_bytes(encrypted(plain, b""), "open.pdf").text
+    with pytest.raises(DocumentError) as caught:
+        parse_bytes(encrypted(plain, b"password"), "locked.pdf")
+    assert caught.value.reason == "encrypted"
+
+
+def rc4(key: bytes, data: bytes) -> bytes:
+    state = list(range(256))
+    j = 0
+    for i in range(256):
+        j = (j + state[i] + key[i % len(key)]) % 256
+        state[i], state[j] = state[j], state[i]
+    out, i, j = bytearray(), 0, 0
+    for byte in data:
+        i = (i + 1) % 256
+        j = (j + state[i]) % 256
+        state[i], state[j] = state[j], state[i]
+        out.append(byte ^ state[(state[i] + state[j]) % 256])
+    return bytes(out)
+
+
+def encrypted(pages: list[list[tuple[float, float, float, str]]], user: bytes) -> bytes:
+    """A PDF under the standard security handler, revision 2: RC4 with 40 bits."""
+    identifier, permissions = bytes(16), -44
+    padded = (user + PADDING)[:32]
+    owner = rc4(hashlib.md5((b"owner" + PADDING)[:32]).digest()[:5], padded)
+    seed = padded + owner + permissions.to_bytes(4, "little", signed=True) + identifier
+    key = hashlib.md5(seed).digest()[:5]
+    trailer = (
+        f"/Encrypt << /Filter /Standard /V 1 /R 2 /P {permissions} /O <{owner.hex()}>"
+        f" /U <{rc4(key, PADDING).hex()}> >> /ID [<{identifier.hex()}> <{identifier.hex()}>]"
+    )
+
+    def cipher(number: int, stream: bytes) -> bytes:
+        return rc4(hashlib.md5(key + number.to_bytes(3, "little") + bytes(2)).digest()[:10], stream)
+
+    return write_pdf(pages, trailer=trailer, cipher=cipher)

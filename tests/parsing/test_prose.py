@@ -1,0 +1,35 @@
+import pytest
+
+from moli.parsing.pages.prose import close_up, join_lines, words
+
+
+@pytest.mark.parametrize(
+    ("lines", "joined"),
+    [
+        (["two lines", "of text"], "two lines of text"),
+        (["每个答案都可以", "追溯到来源。"], "每个答案都可以追溯到来源。"),
+        (["支持 PDF 和", "Word 文件"], "支持 PDF 和 Word 文件"),
+        (["an impor-", "tant word"], "an important word"),
+        (["an impor\u00ad", "tant word"], "an important word"),
+        (["the state-of-the-", "art method"], "the state-of-the-art method"),
+        (["from 1990-", "1995"], "from 1990-1995"),
+        (["Jean-", "Paul"], "Jean-Paul"),
+        (["", "a"], "a"),
+    ],
+)
+def test_lines_become_sentences(lines: list[str], joined: str) -> None:
+    assert join_lines(lines, words(lines)) == joined
+
+
+def test_a_compound_of_known_words_keeps_its_hyphen() -> None:
+    known = words(["it is self made", "the locking nut"])
+    assert join_lines(["a self-", "locking nut"], known) == "a self-locking nut"
+    assert join_lines(["a self-", "locking nut"], known | {"selflocking"}) == "a selflocking nut"
+
+
+def test_halves_of_divided_words_are_not_words() -> None:
+    assert words(["impor-", "tant thing"]) == {"thing"}
+
+
+def test_recognised_chinese_closes_up() -> None:
+    assert close_up("每 个 PDF 文 件 （ 两 页 ） 。") == "每个 PDF 文件（两页）。"

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from training.small import WORDS, write_conversations, write_model
+
+from moli.cli.output import print_json
+from moli.cli.preflight import show
+from moli.records.examples import Conversation, Example, Labelled, Located, Pair
+from moli.records.messages import Message, Tool, ToolCall
+from moli.training.batching.samples import Sample
+from moli.training.checks.inspection import bare, labels_of, lengths_of, repetitions
+from moli.training.checks.preflight import preflight
+from moli.training.checks.report import Preflight
+from moli.training.checks.servers import AdapterSummary, verdicts
+from moli.training.recipes.recipe import make_recipe
+
+
+def located(examples: Sequence[Example], name: str = "a") -> list[Located]:
+    return [Located(f"{name}:{number}", each) for number, each in enumerate(examples, 1)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("A film!", "a  FILM"), ("ﬁlm", "film"), ("Ａ１", "a1"), ("充满电，需要。", "充满电需要"),
+     ("Straße", "STRASSE")],
+)  # fmt: skip
+def test_texts_that_read_alike_are_alike(one: str, other: str) -> None:
+    assert bare(one) == bare(other)
+
+
+def test_texts_of_signs_alone_are_not_all_alike() -> None:
+    assert bare("?!") != bare("...")
+
+
+def test_repetitions_are_found_and_placed() -> None:
+    train = [
+        Labelled("A film.", "x"),
+        Labelled("A film.", "x"),
+        Labelled("a FILM", "x"),
+        Labelled("A play.", "x"),
+        Labelled("a play", "y"),
+        Labelled("An opera.", "y"),
+    ]
+    found = repetitions(located(train), located([Labelled("an opera!", "x")], "b"))
+    assert found.exact == (("a:1", "a:2"),)
+    assert found.near == (("a:1", "a:3"),)
+    assert found.contradicting == (("a:4", "a:5"),)
+    assert found.leaked == (("a:6", "b:1"),)
+
+
+def test_an_answer_more_is_no_repetition() -> None:
+    asked = Message("user", "Say something.")
+    said = [Conversation((asked, Message("assistant", each))) for each in ("one", "two")]
+    found = repetitions(located([*said, Pair("a", "b"), Pair("a", "c")]), [])
+    assert (found.exact, found.near, found.contradicting) == ((), (), ())
+
+
+def test_calls_and_tools_tell_conversations_apart() -> None:
+    def talk(city: str, *tools: Tool) -> Conversation:
+        call = ToolCall("c", "look", json.dumps({"city": city}))
+        return Conversation((Message("user", "Rain?"), Message("assistant", "", (call,))), tools)
+
+    tool, other = Tool("look"), Tool("look", parameters={"type": "object"})
+    train = [talk("Oslo", tool), talk("Turin", tool), talk("Oslo", other), talk("Oslo", tool)]
+    found = repetitions(located([*train, talk("oslo", tool)]), located([talk("Rome", other)], "b"))
+    assert found.exact == (("a:1", "a:4"),)
+    assert found.near == (("a:1", "a:5"),)
+    assert found.leaked == (("a:3", "b:1"),)
+
+
+def test_labels_are_counted_the_most_frequent_first() -> None:
+    examples = [Labelled("t", each) for each in "abbbcc"]
+    assert list(labels_of(located(examples)).items()) == [("b", 3), ("c", 2), ("a", 1)]
+
+
+def test_lengths_are_those_before_the_cut() -> None:
+    # 1 ... 20 tokens, of which 10 have room: numpy's percentile of 1 ... 20.
+    samples = [
+        Sample((np.zeros(min(each, 10), np.int32),), 0, cut=max(0, each - 10))
+        for each in range(1, 21)
+    ]
+    found = lengths_of(samples, 10)
+    assert (found.longest, found.most, found.median) == (20, 10, 10)
+    assert found.percentile95 == round(1 + 0.95 * 19)
+    assert found.bins == dict.fromkeys(range(2, 21, 2), 2)
+
+
+def test_lengths_are_counted_up_to_whole_numbers_of_tokens() -> None:
+    def bins(*sizes: int, most: int = 0) -> dict[int, int]:
+        return lengths_of([Sample((np.zeros(each, np.int32),), 0) for each in sizes], most).bins
+
+    assert bins(3, 3, 1) == {1: 1, 2: 0, 3: 2}
+    found = bins(1, 9, 10, 100)
+    assert list(found) == [9, 18, 27, 36, 45, 54, 63, 72, 81, 90, 99, 100]
+    assert [each for each in found.values() if each] == [2, 1, 1]
+    # So that what is over the maximum length is counted apart.
+    assert {10: 2, 12: 1}.items() <= bins(10, 10, 12, 24, most=10).items()
+
+
+PLAIN = AdapterSummary("lora", 16, writes=True)
+
+
+def loads(weights: AdapterSummary) -> list[str]:
+    return [each.loads for each in verdicts(weights)]
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [  # vLLM, SGLang, llama.cpp, transformers serve
+        (PLAIN, ["yes", "yes", "with a setting", "no"]),
+        (replace(PLAIN, rank=17), ["with a setting", "yes", "with a setting", "no"]),
+        (replace(PLAIN, rank=513), ["no", "yes", "with a setting", "no"]),
+        (replace(PLAIN, method="rslora"), ["yes", "no", "no", "no"]),
+        (replace(PLAIN, method="dora"), ["no"] * 4),
+        (replace(PLAIN, heads=("score",)), ["no"] * 4),
+        (replace(PLAIN, odd=("conv",)), ["no"] * 4),
+        (replace(PLAIN, method="adapter"), ["no"] * 4),
+        (replace(PLAIN, method="prefix"), ["no"] * 4),
+        (replace(PLAIN, writes=False), ["no"] * 4),
+        (replace(PLAIN, method="full"), ["yes", "yes", "with a setting", "yes"]),
+    ],
+)
+def test_servers_are_told_apart(weights: AdapterSummary, expected: list[str]) -> None:
+    assert loads(weights) == expected
+
+
+@pytest.mark.parametrize(("rank", "room"), [(17, 32), (33, 64), (200, 256), (300, 320), (400, 512)])
+def test_the_rank_to_ask_vllm_for_is_the_next_that_it_knows(rank: int, room: int) -> None:
+    assert f"--max-lora-rank {room} " in verdicts(replace(PLAIN, rank=rank))[0].reason
+
+
+def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    return path
+
+
+def labelled(count: int) -> list[dict[str, str]]:
+    """Texts that are alike in no way, of two labels in turn."""
+    return [
+        {"text": f"{WORDS[n % 40]} {WORDS[n // 40]} {WORDS[(n * 7) % 40]}", "label": "ab"[n % 2]}
+        for n in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Preflight]:
+    """What is found of 120 good rows, to which faults of each kind were added."""
+    folder = tmp_path_factory.mktemp("classified")
+    rows = labelled(120)
+    rows.append(rows[0])  # line 121: equal
+    rows.append({"text": rows[1]["text"].upper() + "!", "label": rows[1]["label"]})  # 122: nearly
+    rows.append({"text": rows[2]["text"], "label": "b"})  # 123: contradicting
+    rows.append({"text": "w1 " * 40, "label": "b"})  # 124: 42 tokens with the marks
+    held_out = [rows[10], {"text": rows[11]["text"] + " .", "label": "b"}, rows[5] | {"label": "c"}]
+    rows.append({"text": "", "label": "a"})  # 125: malformed
+    recipe = make_recipe(
+        {
+            "task": "classification",
+            "base": write_model(folder / "model", "bert"),
+            "data": write(folder / "rows.jsonl", rows),
+            "held_out": write(folder / "judged.jsonl", held_out),
+            "max_length": 12,
+            "method": "lora",
+        }
+    )
+    return folder, preflight(recipe)
+
+
+@pytest.mark.slow
+def test_every_row_is_accounted_for(classified: tuple[Path, Preflight]) -> None:
+    folder, found = classified
+    path, judged = folder / "rows.jsonl", folder / "judged.jsonl"
+    rows = found.rows
+    assert found.ok
+    assert rows.kept + len(rows.malformed) + len(rows.dropped) == 125
+    assert [each.where for each in rows.malformed] == [f"{path}:125"]
+    assert [(each.where, each.tokens) for each in rows.cut] == [(f"{path}:124", 30)]
+    assert [each.where for each in rows.dropped] == [f"{path}:11 = {judged}:1"]
+    assert rows.dropped[0].what == "also held out"
+    repeated = found.repetitions
+    assert repeated.exact == ((f"{path}:1", f"{path}:121"),)
+    assert repeated.near == ((f"{path}:2", f"{path}:122"),)
+    assert repeated.contradicting == ((f"{path}:3", f"{path}:123"),)
+    assert set(repeated.leaked) == {
+        (f"{path}:12", f"{judged}:2"),
+        (f"{path}:6", f"{judged}:3"),
+    }
+
+
+@pytest.mark.slow
+def test_what_is_found_is_said(classified: tuple[Path, Preflight]) -> None:
+    _, found = classified
+    said = {each.what: each.severity for each in found.findings}
+    for part in (
+        "1 row is malformed: 'text' is empty",
+        "1 example is too long: 30 tokens are cut off",
+        "1 example is dropped: also held out",
+        "texts with conflicting answers: 1",
+        "2 examples are also held out, apart from case, spaces and punctuation",
+        "held-out examples have labels that are not in the training data: c",
+    ):
+        assert any(part in each and said[each] == "warning" for each in said), part
+    assert said["1 example is duplicated"] == "note"
+    assert found.labels == {"a": 60, "b": 63}
+    assert found.packing is not None
+    assert found.packing.holds
+    assert found.estimate is not None
+    assert found.estimate.seconds > 0
+    assert found.estimate.memory_mb > 50
+    assert found.masks == ()
+
+
+@pytest.mark.slow
+def test_it_is_shown_and_told_to_programs(
+    classified: tuple[Path, Preflight], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, found = classified
+    shown = StringIO()
+    show(found, Console(file=shown, width=200, markup=False, highlight=False))
+    for part in ("123 training examples, 3 held out", "median 5 tokens", "over max_length",
+                 "packing is verified", "vLLM", "nothing was trained."):  # fmt: skip
+        assert part in shown.getvalue()
+    print_json(found)
+    told = json.loads(capsys.readouterr().out)
+    assert told["rows"]["cut"] == [{"where": f"{folder / 'rows.jsonl'}:124", "tokens": 30}]
+
+
+@pytest.fixture(scope="module")
+def conversed(tmp_path_factory: pytest.TempPathFactory) -> Preflight:
+    folder = tmp_path_factory.mktemp("conversed")
+    recipe = {
+        "task": "instruction",
+        "base": write_model(folder / "model", "llama"),
+        "data": write_conversations(folder / "rows.jsonl", 40),
+        "max_length": 24,
+    }
+    return preflight(make_recipe(recipe))
+
+
+@pytest.mark.slow
+def test_the_answer_and_its_end_are_learnt(conversed: Preflight) -> None:
+    seen = conversed.supervision
+    assert seen is not None
+    assert 0 < seen.share < 0.5
+    # What is cut has lost its end; nothing else has.
+    assert seen.unended == tuple(each.where for each in conversed.rows.cut)
+    assert len(conversed.masks) == 2
+    for sample in conversed.masks:
+        *read, said, end = sample.parts[0]
+        assert not any(each.learnt for each in read)
+        # Answers repeat the last words of their questions.
+        question = next(each.text for each in read if not each.special)
+        assert said.learnt
+        assert question.endswith(said.text.strip())
+        assert (end.text.strip(), end.learnt, end.special) == ("[SEP]", True, True)
+
+
+@pytest.mark.slow
+def test_masks_are_seen_with_colour_and_without(conversed: Preflight) -> None:
+    plain, coloured = StringIO(), StringIO()
+    show(conversed, Console(file=plain, width=200))
+    show(conversed, Console(file=coloured, width=200, force_terminal=True, color_system="standard"))
+    said = conversed.masks[0].parts[0][-2].text
+    assert f"[[{said}[SEP]]]" in plain.getvalue()
+    assert f"\x1b[32m{said}\x1b[0m" in coloured.getvalue()
+    assert "[[w" not in coloured.getvalue()
+
+
+@pytest.mark.slow
+def test_four_bits_without_a_gpu_are_refused_and_the_data_still_looked_at(tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    recipe = {
+        "task": "instruction",
+        "base": write_model(tmp_path / "model", "llama"),
+        "data": write_conversations(tmp_path / "rows.jsonl", 20),
+        "method": "qlora",
+    }
+    found = preflight(make_recipe(recipe))
+    assert not found.ok
+    assert found.findings[0].severity == "error"
+    assert "qlora needs a CUDA GPU" in found.findings[0].what
+    assert found.rows.kept == 19
+    assert found.estimate is None
+
+
+def test_a_base_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    recipe = {
+        "task": "classification",
+        "base": str(tmp_path / "nothing"),
+        "data": write(tmp_path / "rows.jsonl", labelled(10)),
+    }
+    found = preflight(make_recipe(recipe))
+    assert [each.severity for each in found.findings if each.severity == "error"] == ["error"]
+    assert found.rows.kept > 0

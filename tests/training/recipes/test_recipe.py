@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from moli.records.errors import InputError
+from moli.training.recipes.recipe import Recipe, TaskName, make_recipe, read_recipe
+from moli.training.recipes.task_table import TASKS
+
+LEAST = "task: classification\ndata: rows.jsonl\n"
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_a_recipe_has_at_most_twenty_keys_and_each_says_what_it_is() -> None:
+    assert len(Recipe.model_fields) <= 20
+    assert all(each.description for each in Recipe.model_fields.values())
+
+
+def test_two_keys_are_enough(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, LEAST))
+    assert (recipe.task, recipe.data) == ("classification", tmp_path / "rows.jsonl")
+    assert recipe.learning_rate is None
+
+
+def test_paths_are_relative_to_the_recipe_and_changes_to_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    (here / "base").mkdir(parents=True)
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(here)
+    path = write(tmp_path, LEAST + "base: model\nheld_out: judged.jsonl\n")
+    read = read_recipe(path)
+    assert (read.base, read.held_out) == (str(tmp_path / "model"), tmp_path / "judged.jsonl")
+    changed = read_recipe(path, {"data": "mine.jsonl", "base": "base", "held_out": 0.5})
+    assert (changed.data, changed.base) == (here / "mine.jsonl", str(here / "base"))
+    assert changed.held_out == 0.5
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("epoch", "epochs"), ("learning-rate", "learning_rate"), ("batch_size", "batch"),
+     ("maxlength", "max_length"), ("heldout", "held_out"), ("Task", "task"), ("lr_rank", "rank")],
+)  # fmt: skip
+def test_an_unknown_key_is_refused_with_the_nearest_one(typed: str, meant: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make_recipe({"task": "classification", "data": "a", typed: 1}, where="recipe.yaml")
+    assert str(caught.value) == f"recipe.yaml: unknown key '{typed}'. Did you mean '{meant}'?"
+
+
+def test_an_unknown_key_like_no_other_is_refused_with_all_keys() -> None:
+    with pytest.raises(InputError, match=r"unknown key 'xyzzy'\. Keys: task, base, data") as caught:
+        make_recipe({"xyzzy": 1})
+    assert "trackers, name" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("task", "chat"), ("method", "loha"), ("rank", 0), ("rank", "many"), ("epochs", 0),
+     ("epochs", float("inf")), ("learning_rate", float("nan")), ("seed", 1 << 63),
+     ("batch", -1), ("learning_rate", "fast"), ("max_length", 3), ("dropout", 1),
+     ("optimizer", "sgd"), ("precision", "fp16"), ("seed", -1), ("patience", -1),
+     ("shape", {"layers": "two"}), ("trackers", ["print"]), ("columns", ["text"])],
+)  # fmt: skip
+def test_a_bad_value_is_told_with_the_meaning_of_its_key(key: str, value: object) -> None:
+    with pytest.raises(InputError) as caught:
+        make_recipe({"task": "classification", "data": "a", key: value}, where="recipe.yaml")
+    told = str(caught.value)
+    assert told.startswith(f"recipe.yaml: '{key}' is ")
+    assert f"{key}: {Recipe.model_fields[key].description}." in told
+
+
+@pytest.mark.parametrize("key", ["task", "data"])
+def test_a_missing_key_is_told(key: str) -> None:
+    values = {"task": "classification", "data": "a"}
+    del values[key]
+    with pytest.raises(InputError, match=f"'{key}' is missing"):
+        make_recipe(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("task: classification\ndata: [a, b\n", r"recipe\.yaml:3: not YAML"),
+        ("task: classification\n\tdata: a\n", r"recipe\.yaml:2: not YAML"),
+        ("task: a: b\n", r"recipe\.yaml:1: not YAML"),
+        ("just words\n", r"recipe\.yaml: not a recipe"),
+        ("- task\n", r"recipe\.yaml: not a recipe"),
+        ("", r"recipe\.yaml: not a recipe"),
+        (b"task: caf\xe9\n", r"recipe\.yaml: cannot be read"),
+    ],
+)
+def test_what_is_no_recipe_is_told_by_file_and_line(
+    tmp_path: Path, text: str | bytes, said: str
+) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        read_recipe(write(tmp_path, text))
+    assert caught.value.fix
+
+
+def test_a_recipe_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no\.yaml: cannot be read"):
+        read_recipe(tmp_path / "no.yaml")
+
+
+def test_a_number_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    # YAML 1.1 takes 1e-4 for a text, as it lacks a point.
+    assert read_recipe(write(tmp_path, LEAST + "learning_rate: 1e-4\n")).learning_rate == 1e-4
+
+
+def test_a_base_is_derived_from_the_task() -> None:
+    def base(task: str) -> str:
+        return make_recipe({"task": task, "data": "x"}).base
+
+    assert base("pretraining") == base("image") == base("seq2seq") == "new"
+    assert base("classification") == base("span") == "builtin:minilm"
+
+
+@pytest.mark.parametrize("name", ["Tickets", "two words", "票"])
+def test_a_name_that_is_no_alias_is_refused_before_anything_is_trained(name: str) -> None:
+    with pytest.raises(InputError, match="is not a valid alias"):
+        make_recipe({"task": "classification", "data": "x", "name": name})
+
+
+def test_the_table_of_tasks_has_those_that_a_recipe_may_name() -> None:
+    assert set(TASKS) == set(get_args(TaskName))
