@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,7 +74,7 @@ def cycles_of(source: Path) -> list[str]:
             TopologicalSorter({name: set(edges) for name, edges in graph.items()}).prepare()
         except CycleError as error:
             ring = list(reversed(error.args[1]))
-            steps = [graph[one][other] for one, other in zip(ring, ring[1:], strict=False)]
+            steps = [graph[one][other] for one, other in pairwise(ring)]
             shown = "\n".join(f"    {step.importer} imports {step.imported}" for step in steps)
             cycles.append(f"{folder}: {' -> '.join(ring)}\n{shown}")
     return cycles

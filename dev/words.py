@@ -51,10 +51,10 @@ TEXT = {
     "lanes": "adapter slots",
 }
 # First words of sentence fragments, and of riddles.
-OPENERS = frozenset(
-    "As How It Its Of So Such That Their Them There These Those To What Where Which Who".split()
+OPENERS = re.compile(
+    "As|How|Its?|Of|So|Such|That|Their|Them|There|These|Those|To|What|Where|Which|Who"
 )
-ARGUMENT_OPENERS = frozenset("as it its of such that them those which who".split())
+ARGUMENT_OPENERS = re.compile("as|its?|of|such|that|them|those|which|who")
 _SECTION = re.compile(r"^(Args|Attributes):$")
 _ENTRY = re.compile(r"^    [\w*, ]+(?: \([^)]*\))?: +(\w+)")
 _MOST_LINES = 2  # of a comprehension that may use `each`
@@ -95,7 +95,7 @@ def _names(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 def _each(tree: ast.AST) -> Iterator[int]:
     """Lines on which `each` is a name outside of a short comprehension or a one-line lambda."""
-    short = set()
+    short: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             if _height(node) <= _MOST_LINES:
@@ -115,14 +115,14 @@ def _height(node: ast.expr) -> int:
 
 def _docstring_problems(docstring: str) -> Iterator[str]:
     first = docstring.split(maxsplit=1)[0].strip(".,:;") if docstring.strip() else ""
-    if first in OPENERS:
+    if OPENERS.fullmatch(first):
         yield f"the docstring begins with '{first}'; say what the thing is or returns"
     section = ""
     for line in docstring.splitlines():
         if line and not line.startswith(" "):
             section = line if _SECTION.match(line) else ""
         entry = _ENTRY.match(line) if section else None
-        if entry and entry[1] in ARGUMENT_OPENERS:
+        if entry and ARGUMENT_OPENERS.fullmatch(entry[1]):
             yield f"a description begins with '{entry[1]}' ({line.strip()[:50]})"
     yield from _text_problems(docstring)
 
