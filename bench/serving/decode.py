@@ -80,7 +80,7 @@ def written(engine: Any, ids: list[list[int]], adapters: list[str], tokens: int)
 
     told: list[Any] = []
     for row, adapter in zip(ids, adapters, strict=True):
-        engine.submit(Request(row, Sampling(tokens, ends=False), adapter), told.append)
+        engine.submit(Request(row, Sampling(tokens, ignore_eos=True), adapter), told.append)
     while len(told) < ROWS:  # until every prompt is read
         engine.step()
     before, begun = len(told), time.perf_counter()

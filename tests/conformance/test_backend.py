@@ -29,12 +29,12 @@ from moli.models.remote.backend import RemoteBackend
 from moli.models.tokenizers import load_tokenizer
 from moli.models.weights.loading import folder_of
 from moli.records.errors import InputError
-from moli.records.generation import Delta, Form, Request, Sampling
+from moli.records.generation import Delta, OutputConstraint, Request, Sampling
 
 BASE = "builtin:starter"
 PLACES = 256
 TEXTS = ("The sea was", "Once there lived a", "A backup runs", "She said to the old", "In the")
-LONG = Sampling(max_tokens=100, ends=False)
+LONG = Sampling(max_tokens=100, ignore_eos=True)
 
 
 def worker() -> Worker:
@@ -159,7 +159,7 @@ def test_greedy_answers_are_those_of_transformers(
     case: Case, truth: Truth, prompts: list[list[int]]
 ) -> None:
     asked = [(ids, adapter) for ids in prompts for adapter in ("", "a")]
-    sampling = Sampling(max_tokens=12, ends=False)
+    sampling = Sampling(max_tokens=12, ignore_eos=True)
     told = answered(case.backend, *(Request(ids, sampling, adapter) for ids, adapter in asked))
     assert [heard.ids for heard, _ in told] == [truth.greedy(ids, 12, a) for ids, a in asked]
     assert len({heard.ids for heard, _ in told}) > len(prompts)  # the adapter makes a difference
@@ -171,15 +171,17 @@ def test_greedy_answers_are_those_of_transformers(
 
 def test_a_hundred_at_once(case: Case, truth: Truth, prompts: list[list[int]]) -> None:
     asked = [(prompts[n % 5], 2 + n % 4, "a" if n % 3 else "") for n in range(100)]
-    requests = [Request(ids, Sampling(max_tokens=n, ends=False), a) for ids, n, a in asked]
+    requests = [Request(ids, Sampling(max_tokens=n, ignore_eos=True), a) for ids, n, a in asked]
     told = answered(case.backend, *requests)
     assert [heard.ids for heard, _ in told] == [truth.greedy(*each) for each in asked]
 
 
 def test_a_stop_text_ends_an_answer_and_is_not_in_it(case: Case, prompts: list[list[int]]) -> None:
-    [(whole, _)] = answered(case.backend, Request(prompts[0], Sampling(max_tokens=30, ends=False)))
+    [(whole, _)] = answered(
+        case.backend, Request(prompts[0], Sampling(max_tokens=30, ignore_eos=True))
+    )
     stop = whole.text[14:19]
-    sampling = Sampling(max_tokens=30, ends=False, stop=("nowhere to be found", stop))
+    sampling = Sampling(max_tokens=30, ignore_eos=True, stop=("nowhere to be found", stop))
     [(heard, row)] = answered(case.backend, Request(prompts[0], sampling))
     assert heard.text == whole.text[: whole.text.index(stop)]
     assert heard.ids == whole.ids[: len(heard.ids)]
@@ -190,7 +192,7 @@ def test_a_seed_repeats_an_answer(case: Case, prompts: list[list[int]]) -> None:
     def asked(seed: int) -> Request:
         sampling = Sampling(
             max_tokens=16, temperature=1.0, top_k=200, top_p=0.95, min_p=0.001, seed=seed,
-            repetition_penalty=1.1, presence_penalty=0.1, frequency_penalty=0.1, ends=False,
+            repetition_penalty=1.1, presence_penalty=0.1, frequency_penalty=0.1, ignore_eos=True,
         )  # fmt: skip
         return Request(prompts[1], sampling)
 
@@ -205,7 +207,12 @@ def test_logprobs_are_those_of_transformers(
 ) -> None:
     several = 0 if case.kind == "sglang" else 3
     sampling = Sampling(
-        max_tokens=10, temperature=1.5, seed=5, repetition_penalty=1.3, logprobs=several, ends=False
+        max_tokens=10,
+        temperature=1.5,
+        seed=5,
+        repetition_penalty=1.3,
+        logprobs=several,
+        ignore_eos=True,
     )
     [(heard, _)] = answered(case.backend, Request(prompts[2], sampling))
     wanted = truth.logprobs(prompts[2], heard.ids)
@@ -229,10 +236,13 @@ def test_an_answer_has_the_form_that_was_asked_for(case: Case, prompts: list[lis
     }
     told = answered(
         case.backend,
-        Request(prompts[0], Sampling(40, form=Form(schema=json.dumps(schema)))),
-        Request(prompts[0], Sampling(40, form=Form(regex="[0-9]{4}-(spring|autumn)"))),
+        Request(prompts[0], Sampling(40, constraint=OutputConstraint(schema=json.dumps(schema)))),
+        Request(
+            prompts[0],
+            Sampling(40, constraint=OutputConstraint(regex="[0-9]{4}-(spring|autumn)")),
+        ),
         # These break lines for some readers of streams, and stand in JSON as they are.
-        Request(prompts[0], Sampling(40, form=Form(regex="\u2028a\u0085b"))),
+        Request(prompts[0], Sampling(40, constraint=OutputConstraint(regex="\u2028a\u0085b"))),
     )
     (said, _), (dated, _), (broken, row) = told
     assert set(json.loads(said.text)) == {"sound", "often"}
@@ -246,7 +256,9 @@ def test_what_was_read_is_shared_within_a_space_only(case: Case, prompts: list[l
     ids = [token for each in prompts for token in each] * 3
 
     def cached(space: Any) -> int:
-        [(_, row)] = answered(case.backend, Request(ids, Sampling(max_tokens=1), space=space))
+        [(_, row)] = answered(
+            case.backend, Request(ids, Sampling(max_tokens=1), cache_namespace=space)
+        )
         return row.cached
 
     assert cached("mine") == 0

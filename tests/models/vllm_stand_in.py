@@ -27,7 +27,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from moli.models.engine.worker import Worker
 from moli.records.errors import InputError
-from moli.records.generation import Delta, Form, Sampling
+from moli.records.generation import Delta, OutputConstraint, Sampling
 from moli.records.generation import Request as Asked
 
 _DONE = "data: [DONE]\n\n"
@@ -93,7 +93,7 @@ class Completion(_Body):
     return_token_ids: Literal[True]
     cache_salt: Annotated[str, Field(pattern=r"^[^@/\\\x00]{1,128}$")] | None = None
 
-    def sampling(self, top_k: int, form: Form | None) -> Sampling:
+    def sampling(self, top_k: int, form: OutputConstraint | None) -> Sampling:
         """As the engine has it."""
         names = (
             "max_tokens", "temperature", "top_p", "min_p", "repetition_penalty",
@@ -101,7 +101,7 @@ class Completion(_Body):
         )  # fmt: skip
         same = {name: getattr(self, name) for name in names}
         stop = tuple(self.stop)
-        return Sampling(**same, stop=stop, top_k=top_k, ends=not self.ignore_eos, form=form)
+        return Sampling(**same, stop=stop, top_k=top_k, ignore_eos=self.ignore_eos, constraint=form)
 
 
 class VLLMCompletion(Completion):
@@ -113,7 +113,9 @@ class VLLMCompletion(Completion):
         told, form = self.structured_outputs, None
         if told:
             assert len(told.model_fields_set) == 1, "only one kind of constraint"
-            form = Form(schema=told.json_ or "", regex=told.regex or "", lark=told.grammar or "")
+            form = OutputConstraint(
+                schema=told.json_ or "", regex=told.regex or "", lark=told.grammar or ""
+            )
         adapter = "" if self.model == base else self.model
         sampling = self.sampling(max(self.top_k, 0), form)
         return Asked(self.prompt, sampling, adapter, self.cache_salt)
@@ -373,8 +375,8 @@ class SGLangCompletion(Completion):
     def asked(self, base: str) -> Asked:
         assert self.model == base
         assert self.top_k == -1 or self.top_k >= 1, "top_k must be -1 (disable) or at least 1"
-        form = Form(schema=self.json_schema or "", regex=self.regex or "")
-        sampling = self.sampling(max(self.top_k, 0), form if form != Form() else None)
+        form = OutputConstraint(schema=self.json_schema or "", regex=self.regex or "")
+        sampling = self.sampling(max(self.top_k, 0), form if form != OutputConstraint() else None)
         return Asked(self.prompt, sampling, self.lora_path or "", self.cache_salt)
 
     def shown(self, token: int, decode: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from moli.records.generation import Reason
+from moli.records.generation import FinishReason
 from moli.records.messages import Message, Tool, ToolCall
 
 Rating = Literal["up", "down", ""]
@@ -21,7 +21,7 @@ class Choice:
     """
 
     text: str
-    reason: Reason
+    reason: FinishReason
     tokens: int
     calls: tuple[ToolCall, ...] = ()
 

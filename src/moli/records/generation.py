@@ -1,4 +1,4 @@
-"""What a language model's engine is asked for, and what it gives back."""
+"""Requests to a language model's engine, and the answers it streams or returns."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Reason = Literal["stop", "length", "cancelled", "failed"]
+FinishReason = Literal["stop", "length", "cancelled", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """What an answer must look like, said in one of three ways.
+class OutputConstraint:
+    """A format that every answer has to follow, as exactly one of these.
 
     Attributes:
         schema: a JSON schema, as JSON.
@@ -26,23 +26,24 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen.
+    """Parameters of sampling: how the next token is chosen, and when an answer ends.
 
     The order is that of transformers: penalties, temperature, top-k, top-p, min-p.
 
     Attributes:
-        max_tokens: how many are written at most.
+        max_tokens: maximum number of generated tokens.
         temperature: 0 takes the likeliest token (greedy), and then top-k and so on do nothing.
-        top_k: only this many of the likeliest; 0 for all.
-        top_p: only the likeliest that together have this probability (Holtzman et al. 2020).
-        min_p: only those with at least this share of the likeliest's probability.
-        repetition_penalty: divides the scores of what has occurred before (Keskar et al. 2019).
-        presence_penalty, frequency_penalty: subtracted for what was written, once or each time.
-        stop: texts that end the answer, and are not part of it.
+        top_k: keep only this many of the likeliest tokens; 0 keeps all.
+        top_p: keep only the likeliest that together have this probability (Holtzman et al. 2020).
+        min_p: keep only tokens with at least this share of the likeliest one's probability.
+        repetition_penalty: divides the logits of tokens that occurred before (Keskar et al. 2019).
+        presence_penalty, frequency_penalty: subtracted from the logits of generated tokens, once
+            or for each occurrence.
+        stop: stop sequences, which end the answer and are not part of it.
         seed: the same seed, prompt and model give the same answer, whatever else is in the batch.
-        logprobs: how many alternatives to report beside each token's own; None for none at all.
-        ends: whether the model's own stop tokens end the answer.
-        form: what the answer must look like.
+        logprobs: number of alternatives to report with each token's own; None to report neither.
+        ignore_eos: do not end the answer at the model's own stop tokens.
+        constraint: the format that the answer has to follow; None for free text.
     """
 
     max_tokens: int = 512
@@ -56,28 +57,29 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     logprobs: int | None = None
-    ends: bool = True
-    form: Form | None = None
+    ignore_eos: bool = False
+    constraint: OutputConstraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be continued, and how.
+    """A prompt to continue.
 
     Attributes:
-        adapter: the name of one that was added; "" for the base alone.
-        space: rows of other spaces never share what they have read with this one.
+        ids: the prompt's token ids.
+        adapter: the name of a loaded adapter; "" for the base model alone.
+        cache_namespace: cached prompts are reused only among requests with the same namespace.
     """
 
     ids: Sequence[int]
     sampling: Sampling
     adapter: str = ""
-    space: Hashable = None
+    cache_namespace: Hashable = None
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """The natural logarithm of a token's probability, before temperature and cuts."""
+    """The natural logarithm of a token's probability, before temperature, top-k and so on."""
 
     id: int
     logprob: float
@@ -85,38 +87,38 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one step added to an answer.
+    """The part of an answer that one step of generation added.
 
     Attributes:
-        text: what is certain now; what may be the beginning of a stop text is held back.
-        ids: the tokens of this step; the one that ends an answer is among them.
-        logprobs: of `ids`, where they were asked for.
-        alternatives: for each of `ids` the likeliest tokens, where they were asked for.
-        reason: why the answer ends here, or "" while it goes on.
+        text: new text that is final; a possible beginning of a stop sequence is held back.
+        ids: the tokens of this step, including the one that ends the answer.
+        logprobs: log probabilities of `ids`; empty if none were requested.
+        alternatives: for each of `ids` the likeliest tokens; empty if none were requested.
+        reason: why the answer ends here, or "" if it continues.
     """
 
     text: str
     ids: tuple[int, ...]
     logprobs: tuple[float, ...] = ()
     alternatives: tuple[tuple[TokenLogprob, ...], ...] = ()
-    reason: Reason | Literal[""] = ""
+    reason: FinishReason | Literal[""] = ""
 
 
-Hear = Callable[[Delta], None]
+DeltaCallback = Callable[[Delta], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer.
+    """A complete answer; see `Delta` for the fields that are not described here.
 
     Attributes:
-        cached: tokens of the prompt that had been read before, for another answer.
+        cached_tokens: number of prompt tokens whose keys and values were reused from the cache.
     """
 
     text: str
     ids: tuple[int, ...]
-    reason: Reason
+    reason: FinishReason
     prompt_tokens: int
-    cached: int = 0
+    cached_tokens: int = 0
     logprobs: tuple[float, ...] = ()
     alternatives: tuple[tuple[TokenLogprob, ...], ...] = ()

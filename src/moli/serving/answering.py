@@ -188,7 +188,7 @@ def _sampling(wanted: Wanted, served: Served, prompt: int, number: int) -> Sampl
         tools = [each for each in wanted.tools if each.name in wanted.must_call]
         dialect = dialect_of(served.template)
         added = served.tokenizer.get_added_vocab()
-        made = replace(made, form=call_form(dialect, tools, wanted.several, added))
+        made = replace(made, constraint=call_form(dialect, tools, wanted.several, added))
     return made
 
 

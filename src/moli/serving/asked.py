@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from moli.models.templates.tool_calls import Calls, dialect_of
 from moli.records.errors import ModelError
 from moli.records.exchanges import Choice
-from moli.records.generation import Delta, Reason, Request, Sampling
+from moli.records.generation import Delta, FinishReason, Request, Sampling
 from moli.records.messages import Message, Tool, ToolCall
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Piece:
     delta: Delta
 
     @property
-    def reason(self) -> Reason | str:
+    def reason(self) -> FinishReason | str:
         """Why the answer ends here; "" while it goes on."""
         return self.delta.reason
 

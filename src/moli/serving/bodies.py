@@ -13,7 +13,7 @@ from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from moli.records.errors import InputError
-from moli.records.generation import Form, Sampling
+from moli.records.generation import OutputConstraint, Sampling
 from moli.records.messages import Message, Tool, ToolCall
 from moli.serving.asked import Wanted
 
@@ -137,7 +137,7 @@ class ResponseFormat(Body):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
-    def form(self) -> Form | None:
+    def form(self) -> OutputConstraint | None:
         """As the engine has it.
 
         Raises:
@@ -147,7 +147,7 @@ class ResponseFormat(Body):
         return form_of(self.type, schema, "response_format.json_schema")
 
 
-def form_of(kind: str, schema: dict[str, Any] | None, where: str) -> Form | None:
+def form_of(kind: str, schema: dict[str, Any] | None, where: str) -> OutputConstraint | None:
     """The form of an answer that is to be text, any JSON object, or one of a schema.
 
     Raises:
@@ -156,10 +156,10 @@ def form_of(kind: str, schema: dict[str, Any] | None, where: str) -> Form | None
     if kind == "text":
         return None
     if kind == "json_object":
-        return Form(schema='{"type": "object"}')
+        return OutputConstraint(schema='{"type": "object"}')
     if schema is None:
         raise InputError("the schema is missing", where=where, fix="Give one, or json_object.")
-    return Form(schema=json.dumps(schema))
+    return OutputConstraint(schema=json.dumps(schema))
 
 
 class StreamOptions(Body):
@@ -193,7 +193,7 @@ class Generation(Body):
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
     regex: Text | None = None
 
-    def sampling(self, logprobs: int | None, form: Form | None = None) -> Sampling:
+    def sampling(self, logprobs: int | None, form: OutputConstraint | None = None) -> Sampling:
         """As the engine has it."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Sampling(
@@ -207,7 +207,7 @@ class Generation(Body):
             stop=tuple(stops),
             seed=None if self.seed is None else self.seed % (1 << 63),
             logprobs=logprobs,
-            form=form or (Form(regex=self.regex) if self.regex else None),
+            constraint=form or (OutputConstraint(regex=self.regex) if self.regex else None),
         )
 
     def told(self) -> dict[str, Any]:
@@ -261,7 +261,7 @@ class ChatRequest(Generation):
         )
 
 
-def check_together(form: Form | None, tools: Sequence[Tool], choice: str) -> None:
+def check_together(form: OutputConstraint | None, tools: Sequence[Tool], choice: str) -> None:
     """Check that an answer with a form is not also free to call tools.
 
     Raises:

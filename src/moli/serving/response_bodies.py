@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from moli.records.generation import Form, Sampling
+from moli.records.generation import OutputConstraint, Sampling
 from moli.records.messages import Message, Tool, ToolCall
 from moli.serving.asked import Wanted
 from moli.serving.bodies import Body, Function, Text, check_together, form_of, must_call
@@ -82,7 +82,7 @@ class Format(Body):
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
     strict: bool | None = None
 
-    def form(self) -> Form | None:
+    def form(self) -> OutputConstraint | None:
         """As the engine has it.
 
         Raises:
@@ -138,7 +138,7 @@ class ResponseRequest(Body):
             sampling=Sampling(
                 temperature=1.0 if self.temperature is None else self.temperature,
                 top_p=1.0 if self.top_p is None else self.top_p,
-                form=form,
+                constraint=form,
             ),
             most=self.max_output_tokens,
             messages=(*instructed, *before, *messages_of(self.input)),

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from moli.records.errors import NotFoundError
 from moli.records.exchanges import Choice, Exchange
-from moli.records.generation import Reason
+from moli.records.generation import FinishReason
 from moli.records.messages import Message, Tool, ToolCall
 from moli.serving.answering import Answering
 from moli.serving.asked import Asked, Piece
@@ -98,7 +98,7 @@ def _answered(choice: Choice) -> Message:
 # Objects
 
 
-def _response(asked: Asked, output: Sequence[Any], reason: Reason | str) -> dict[str, Any]:
+def _response(asked: Asked, output: Sequence[Any], reason: FinishReason | str) -> dict[str, Any]:
     """A response under way (without a reason) or complete."""
     wanted = asked.wanted
     usage = _usage(*asked.usage()) if reason else None
@@ -152,7 +152,7 @@ def _settings(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _state(reason: Reason | str) -> dict[str, Any]:
+def _state(reason: FinishReason | str) -> dict[str, Any]:
     known = {"": "in_progress", "length": "incomplete", "failed": "failed"}
     status = known.get(reason, "completed")
     cut = {"reason": "max_output_tokens"} if reason == "length" else None
@@ -205,7 +205,7 @@ async def _events(asked: Asked) -> AsyncIterator[str]:
     story = _Story(asked.id)
     yield story.tell("response.created", response=_response(asked, [], ""))
     yield story.tell("response.in_progress", response=_response(asked, [], ""))
-    reason: Reason | str = ""
+    reason: FinishReason | str = ""
     try:
         async for piece in asked.pieces():
             for each in story.of(piece):

@@ -47,7 +47,7 @@ def test_greedy_answers_are_those_of_transformers(tmp_path: Path, kind: str) -> 
     for _ in range(2):
         answers = many.complete(asked)
         assert [each.ids for each in answers] == wanted
-    assert sum(each.cached for each in answers) > 0
+    assert sum(each.cached_tokens for each in answers) > 0
 
 
 def test_each_row_has_its_own_adapter(tmp_path: Path) -> None:
@@ -139,16 +139,18 @@ def test_what_a_row_shares_depends_on_its_space(tmp_path: Path) -> None:
     shared = engine(base, rows=2, kept=2)
     ids = prompts()[0]
     few = Sampling(max_tokens=2)
-    assert shared.complete([Request(ids, few, space="one")])[0].cached == 0
-    assert shared.complete([Request(ids, few, space="other")])[0].cached == 0
-    assert shared.complete([Request(ids, few, space="one")])[0].cached == len(ids) - 1
+    assert shared.complete([Request(ids, few, cache_namespace="one")])[0].cached_tokens == 0
+    assert shared.complete([Request(ids, few, cache_namespace="other")])[0].cached_tokens == 0
+    assert (
+        shared.complete([Request(ids, few, cache_namespace="one")])[0].cached_tokens == len(ids) - 1
+    )
 
 
 def test_a_cancelled_row_gives_its_slot_back_within_a_step(tmp_path: Path) -> None:
     busy = engine(write(tmp_path, "llama"), rows=1)
     heard: list[Delta] = []
     later: list[Delta] = []
-    endless = Sampling(max_tokens=60, ends=False)
+    endless = Sampling(max_tokens=60, ignore_eos=True)
     row = busy.submit(Request(prompts()[0], endless), heard.append)
     busy.submit(Request(prompts()[1], Sampling(max_tokens=1)), later.append)
     for _ in range(3):
@@ -171,7 +173,7 @@ def test_adapters_take_turns(tmp_path: Path) -> None:
     def hear(name: str) -> None:
         order.append(name)
 
-    few = Sampling(max_tokens=3, ends=False)
+    few = Sampling(max_tokens=3, ignore_eos=True)
     for _ in range(6):
         fair.submit(Request([5, 6], few, adapter="crowd"), lambda d: d.reason and hear("crowd"))
     fair.submit(Request([5, 6], few, adapter="one"), lambda d: d.reason and hear("one"))
@@ -184,7 +186,7 @@ def test_stop_texts_and_ends(tmp_path: Path) -> None:
     base = write(tmp_path, "llama")
     stopping = engine(base, rows=2)
     ids = prompts()[1]
-    whole = stopping.complete([Request(ids, Sampling(max_tokens=TOKENS, ends=False))])[0]
+    whole = stopping.complete([Request(ids, Sampling(max_tokens=TOKENS, ignore_eos=True))])[0]
     assert len(whole.text) == TOKENS and whole.reason == "length"
     stop = whole.text[5:8]
     cut = stopping.complete([Request(ids, Sampling(max_tokens=TOKENS, stop=(stop,)))])[0]
@@ -311,11 +313,11 @@ def test_weights_that_do_not_fit_change_nothing(
 def test_rows_at_work_pass_nothing_on_when_the_weights_change(tmp_path: Path) -> None:
     base = write(tmp_path / "one", "llama")
     changing = engine(base, rows=2)
-    long = Request(prompts()[0], Sampling(max_tokens=60, ends=False))
+    long = Request(prompts()[0], Sampling(max_tokens=60, ignore_eos=True))
     changing.submit(long, [].append)
     for _ in range(3):
         changing.step()
     changing.change(other_weights(base, tmp_path / "other"))
     [answer] = changing.complete([Request(prompts()[0], Sampling(max_tokens=TOKENS))])
-    assert answer.cached == 0
+    assert answer.cached_tokens == 0
     assert answer.ids == expected(str(tmp_path / "other"), prompts()[:1], TOKENS)[0]

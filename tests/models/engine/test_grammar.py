@@ -13,7 +13,7 @@ from moli.models.engine.transformers_runner import load_network
 from moli.models.templates.json_schema import inlined
 from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
-from moli.records.generation import Form, Request, Sampling
+from moli.records.generation import OutputConstraint, Request, Sampling
 
 SCHEMA = {
     "type": "object",
@@ -33,17 +33,17 @@ def starter() -> Engine:
     return Engine(load_network(name), load_tokenizer(name), rows=8)
 
 
-def answers(engine: Engine, form: Form, tokens: int = 80) -> list[str]:
+def answers(engine: Engine, form: OutputConstraint, tokens: int = 80) -> list[str]:
     ids = load_tokenizer("builtin:starter")("The old man said:")["input_ids"]
-    drawn = [Sampling(tokens, 1.0, seed=n, form=form) for n in range(6)]
-    asked = [Request(ids, each) for each in (Sampling(tokens, form=form), *drawn)]
+    drawn = [Sampling(tokens, 1.0, seed=n, constraint=form) for n in range(6)]
+    asked = [Request(ids, each) for each in (Sampling(tokens, constraint=form), *drawn)]
     told = engine.complete([*asked, Request(ids, Sampling(5))])[:-1]
     assert all(each.reason == "stop" for each in told)
     return [each.text for each in told]
 
 
 def test_a_schema_is_kept(starter: Engine) -> None:
-    for text in answers(starter, Form(schema=json.dumps(SCHEMA))):
+    for text in answers(starter, OutputConstraint(schema=json.dumps(SCHEMA))):
         told = json.loads(text)
         assert set(told) == {"name", "mood", "age"}
         assert len(told["name"]) <= 8 and told["mood"] in ("glad", "sad")
@@ -52,7 +52,7 @@ def test_a_schema_is_kept(starter: Engine) -> None:
 
 def test_an_expression_is_kept(starter: Engine) -> None:
     pattern = r"(Mr|Mrs) [A-Z][a-z]{2,6}, aged [1-9][0-9]?"
-    told = answers(starter, Form(regex=pattern))
+    told = answers(starter, OutputConstraint(regex=pattern))
     assert all(re.fullmatch(pattern, text) for text in told)
     assert len(set(told)) > 1
 
@@ -61,7 +61,9 @@ def test_a_grammar_is_kept_and_a_schema_in_it(starter: Engine) -> None:
     bits = {"type": "array", "items": {"enum": [0, 1]}, "minItems": 2, "maxItems": 3}
     schema = {"properties": {"a": bits, "b": bits}, "required": ["a", "b"]}
     closed = {"type": "object", **schema, "additionalProperties": False}
-    for text in answers(starter, Form(lark=f'start: ("1: " | "2: ") {inlined(closed)} "!"')):
+    for text in answers(
+        starter, OutputConstraint(lark=f'start: ("1: " | "2: ") {inlined(closed)} "!"')
+    ):
         head, body = text[:3], text[3:-1]
         assert head in ("1: ", "2: ") and text[-1] == "!"
         value = json.loads(body)
@@ -73,19 +75,19 @@ def test_a_grammar_is_kept_and_a_schema_in_it(starter: Engine) -> None:
 @pytest.mark.parametrize(
     "form",
     [
-        Form(schema='{"type": "thing"}'),
-        Form(schema="{"),
-        Form(regex="(unclosed"),
-        Form(lark="start: nothing"),
-        Form(lark='start: %json {"type": "thing"}'),
+        OutputConstraint(schema='{"type": "thing"}'),
+        OutputConstraint(schema="{"),
+        OutputConstraint(regex="(unclosed"),
+        OutputConstraint(lark="start: nothing"),
+        OutputConstraint(lark='start: %json {"type": "thing"}'),
     ],
 )
-def test_a_form_that_is_none_is_refused(starter: Engine, form: Form) -> None:
+def test_a_form_that_is_none_is_refused(starter: Engine, form: OutputConstraint) -> None:
     with pytest.raises(InputError, match="cannot be followed"):
-        starter.submit(Request([5], Sampling(form=form)), lambda _: None)
+        starter.submit(Request([5], Sampling(constraint=form)), lambda _: None)
 
 
 def test_an_answer_that_has_no_room_for_its_form_is_cut(tmp_path: Path, starter: Engine) -> None:
-    asked = Sampling(3, form=Form(schema=json.dumps(SCHEMA)))
+    asked = Sampling(3, constraint=OutputConstraint(schema=json.dumps(SCHEMA)))
     [told] = starter.complete([Request([5, 6], asked)])
     assert told.reason == "length" and told.text.startswith("{")

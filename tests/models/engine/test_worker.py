@@ -14,7 +14,8 @@ from moli.records.generation import Request, Sampling
 base = load_base("builtin:starter")
 ids = base.tokenizer("The sea was")["input_ids"]
 for _ in range(8):
-    base.backend.submit(Request(ids, Sampling(max_tokens=2000, ends=False)), lambda delta: None)
+    sampling = Sampling(max_tokens=2000, ignore_eos=True)
+    base.backend.submit(Request(ids, sampling), lambda delta: None)
 while not base.backend.working:
     pass
 print("leaving")

@@ -22,7 +22,7 @@ from moli.models.weights.loading import folder_of, runs_here
 from moli.models.weights.lora import read_adapter
 from moli.models.weights.reference import ModelReference
 from moli.records.errors import InputError, ModelError
-from moli.records.generation import Delta, Form, Request, Sampling
+from moli.records.generation import Delta, OutputConstraint, Request, Sampling
 from moli.records.messages import Message
 from moli.workspace import Workspace
 
@@ -138,7 +138,7 @@ def prompts(count: int = 9) -> list[list[int]]:
 
 
 def greedy(ids: list[int], tokens: int = TOKENS) -> Request:
-    return Request(ids, Sampling(max_tokens=tokens, ends=False))
+    return Request(ids, Sampling(max_tokens=tokens, ignore_eos=True))
 
 
 def written(deltas: list[Delta]) -> tuple[int, ...]:
@@ -192,7 +192,7 @@ def test_greedy_answers_are_those_of_transformers(
         answers = many.complete(asked)
         assert [each.ids for each in answers] == wanted
     # What came after the beginning of another row cannot be taken out of a state of Mamba's.
-    assert (sum(each.cached for each in answers) > 0) == (kind != "mamba")
+    assert (sum(each.cached_tokens for each in answers) > 0) == (kind != "mamba")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -205,7 +205,7 @@ def test_a_conversation_that_goes_on_is_not_read_anew(
     [answer] = engine.complete([greedy(ids)])
     longer = [*ids, *answer.ids, 17, 18, 19]
     [more] = engine.complete([greedy(longer)])
-    assert more.cached == len(ids) + TOKENS - 1  # the last token was told, and not read
+    assert more.cached_tokens == len(ids) + TOKENS - 1  # the last token was told, and not read
     assert more.ids == case.truth.greedy(longer)
 
 
@@ -283,7 +283,7 @@ def test_rows_that_come_and_go_harm_no_others(case_of: Callable[[str], Case]) ->
 
 def test_logprobs_are_those_of_transformers(starter: Case) -> None:
     ids = load_tokenizer(STARTER)("Once there lived a")["input_ids"]
-    sampling = Sampling(10, 1.5, seed=5, repetition_penalty=1.3, logprobs=3, ends=False)
+    sampling = Sampling(10, 1.5, seed=5, repetition_penalty=1.3, logprobs=3, ignore_eos=True)
     [told] = starter.engine().complete([Request(ids, sampling)])
     wanted = starter.truth.logprobs(ids, told.ids)
     own = wanted[range(len(told.ids)), list(told.ids)]
@@ -294,7 +294,7 @@ def test_logprobs_are_those_of_transformers(starter: Case) -> None:
 
 def test_a_seed_gives_the_same_answer_alone_and_in_company(starter: Case) -> None:
     drawing = starter.engine(rows=4)
-    seeded = Request(prompts()[0], Sampling(TOKENS, 1.0, seed=7, ends=False))
+    seeded = Request(prompts()[0], Sampling(TOKENS, 1.0, seed=7, ignore_eos=True))
     others = [Request(ids, Sampling(9, 2.0)) for ids in prompts()]
     alone = drawing.complete([seeded])[0].ids
     assert drawing.complete([*others, seeded, seeded])[-1].ids == alone
@@ -307,10 +307,10 @@ def test_stop_texts_and_stop_tokens_end_an_answer(starter: Case) -> None:
     [whole] = engine.complete([greedy(ids)])
     assert whole.text == tokenizer.decode(whole.ids, skip_special_tokens=True)
     stop = whole.text[14:19]
-    [cut] = engine.complete([Request(ids, Sampling(TOKENS, stop=(stop,), ends=False))])
+    [cut] = engine.complete([Request(ids, Sampling(TOKENS, stop=(stop,), ignore_eos=True))])
     assert cut.text == whole.text[: whole.text.index(stop)] and cut.reason == "stop"
     assert engine.network.ends == {0, 2}  # as the starter's settings for generation have them
-    ended = Sampling(TOKENS, form=Form(regex="yes"))
+    ended = Sampling(TOKENS, constraint=OutputConstraint(regex="yes"))
     [answer] = engine.complete([Request(ids, ended)])
     assert (answer.text, answer.reason) == ("yes", "stop") and answer.ids[-1] in (0, 2)
 
@@ -323,8 +323,13 @@ def test_an_answer_has_the_form_that_was_asked_for(starter: Case) -> None:
         "additionalProperties": False,
     }
     ids = prompts()[0]
-    forms = (Form(schema=json.dumps(schema)), Form(regex="[0-9]{4}-(spring|autumn) 北京"))
-    said, dated = starter.engine().complete([Request(ids, Sampling(60, form=f)) for f in forms])
+    forms = (
+        OutputConstraint(schema=json.dumps(schema)),
+        OutputConstraint(regex="[0-9]{4}-(spring|autumn) 北京"),
+    )
+    said, dated = starter.engine().complete(
+        [Request(ids, Sampling(60, constraint=f)) for f in forms]
+    )
     assert set(json.loads(said.text)) == {"sound", "often"}
     assert dated.text[4:] in ("-spring 北京", "-autumn 北京")
     assert (said.reason, dated.reason) == ("stop", "stop")

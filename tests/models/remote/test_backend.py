@@ -27,11 +27,11 @@ from moli.models.remote.wire import Kind
 from moli.models.tokenizers import load_tokenizer
 from moli.models.weights.loading import folder_of
 from moli.records.errors import InputError, ModelError
-from moli.records.generation import Delta, Form, Request, Sampling
+from moli.records.generation import Delta, OutputConstraint, Request, Sampling
 
 BASE = "builtin:starter"
 HASH = "3f9c" * 16
-LONG = Sampling(max_tokens=200, ends=False)
+LONG = Sampling(max_tokens=200, ignore_eos=True)
 IDS = [476, 1238, 310]
 
 
@@ -179,7 +179,7 @@ def test_an_adapter_is_pushed_once_under_the_name_of_its_content(
         one.add(HASH, adapter)
     place.backend(url, kind=kind).add(HASH, adapter)  # which the server has already
     assert server.loaded == [{"lora_name": HASH, "lora_path": str(adapter)}]
-    assert ask(one, Request(IDS, Sampling(max_tokens=2, ends=False), HASH)).end() == "length"
+    assert ask(one, Request(IDS, Sampling(max_tokens=2, ignore_eos=True), HASH)).end() == "length"
 
 
 @pytest.mark.parametrize(("kind", "make"), [("vllm", StandIn), ("sglang", SGLangStandIn)])
@@ -190,7 +190,7 @@ def test_a_server_that_was_started_anew_is_given_its_adapters_again(
     with first.served() as url:
         backend = place.backend(url, kind=kind)
         backend.add(HASH, adapter)
-    sampling = Sampling(max_tokens=3, ends=False)
+    sampling = Sampling(max_tokens=3, ignore_eos=True)
     assert ask(backend, Request(IDS, sampling)).end() == "failed"  # nobody listens
     place.url(second, int(url.rpartition(":")[2]))
     told = [ask(backend, Request(IDS, sampling, HASH)) for _ in range(5)]
@@ -278,7 +278,7 @@ def test_an_answer_that_breaks_off_has_failed(
     assert len(told) > 1  # what came before is not taken back
     assert logged(caplog) == [f"vLLM at {url} did not answer: {why}"]
     server.breaks = ""
-    assert ask(backend, Request(IDS, Sampling(max_tokens=2, ends=False))).end() == "length"
+    assert ask(backend, Request(IDS, Sampling(max_tokens=2, ignore_eos=True))).end() == "length"
 
 
 def test_what_the_server_refuses_has_failed(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -286,12 +286,12 @@ def test_what_the_server_refuses_has_failed(place: Place, caplog: pytest.LogCapt
     with first.served() as url:
         backend = place.backend(url)
     place.url(second, int(url.rpartition(":")[2]))  # started anew, for less than before
-    form = Form(schema='{"type": "thing"}')
+    form = OutputConstraint(schema='{"type": "thing"}')
     with caplog.at_level(logging.WARNING):
         for asked in (
             Request(IDS * 20, Sampling(max_tokens=1)),
             Request([9000], Sampling(max_tokens=1)),
-            Request(IDS, Sampling(max_tokens=1, form=form)),
+            Request(IDS, Sampling(max_tokens=1, constraint=form)),
         ):
             assert ask(backend, asked).end() == "failed"
     assert [each.partition("answer: ")[2] for each in logged(caplog)] == [
@@ -323,12 +323,19 @@ def test_what_a_kind_of_server_cannot_do_is_refused_beforehand(place: Place) -> 
 
     refused("5 stop strings, but vLLM accepts 4. Give fewer", "vllm", Sampling(stop=tuple("abcde")))
     refused("Ask for logprobs without alternatives", "sglang", Sampling(logprobs=2))
-    refused("Leave the choice of tools", "sglang", Sampling(form=Form(lark='start: "a"')))
+    refused(
+        "Leave the choice of tools",
+        "sglang",
+        Sampling(constraint=OutputConstraint(lark='start: "a"')),
+    )
 
 
 def test_a_grammar_is_followed(place: Place) -> None:
     backend = place.backend(place.url(place.server()))
-    told = ask(backend, Request(IDS, Sampling(form=Form(lark='start: "left" | "right"'))))
+    told = ask(
+        backend,
+        Request(IDS, Sampling(constraint=OutputConstraint(lark='start: "left" | "right"'))),
+    )
     assert told.end() == "stop"
     assert "".join(each.text for each in told) in ("left", "right")
 

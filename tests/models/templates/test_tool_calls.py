@@ -27,7 +27,7 @@ from moli.models.templates.tool_calls import (
 )
 from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
-from moli.records.generation import Form, Request, Sampling
+from moli.records.generation import OutputConstraint, Request, Sampling
 from moli.records.messages import Tool, ToolCall
 
 CITY: dict[str, Any] = {
@@ -309,7 +309,7 @@ def starter() -> Engine:
     return Engine(load_network(name), load_tokenizer(name), rows=8)
 
 
-def fits(tokenizer: Any, form: Form, text: str) -> bool:
+def fits(tokenizer: Any, form: OutputConstraint, text: str) -> bool:
     """Whether a form lets this text be written, token by token, and end there."""
     import torch
 
@@ -328,7 +328,10 @@ def test_a_model_that_never_saw_tools_calls_one(starter: Engine, dialect: Dialec
     ways = []
     for tools in (TOOLS, [LOOK], [NOW]):
         form = call_form(dialect, tools, several=False)
-        ways += [Sampling(120, form=form), Sampling(120, 1.0, seed=1, form=form)]
+        ways += [
+            Sampling(120, constraint=form),
+            Sampling(120, 1.0, seed=1, constraint=form),
+        ]
     names = []
     for told in starter.complete([Request(ids, each) for each in ways]):
         assert told.reason == "stop"
@@ -384,7 +387,7 @@ def test_elements_are_written_where_they_must_be(starter: Engine) -> None:
     assert not fits(tokenizer, free, "<tool_call>\n<function=put>\n</function>\n</tool_call>")
     # A model that never saw tools calls one, too.
     ids = tokenizer("The old man said:")["input_ids"]
-    [told] = starter.complete([Request(ids, Sampling(120, form=form))])
+    [told] = starter.complete([Request(ids, Sampling(120, constraint=form))])
     [(name, arguments)] = read(QWEN, [told.text])
     value = json.loads(arguments)
     assert name == "look" and value["city"] in ("Oslo", "Århus") and value["days"]

@@ -33,7 +33,9 @@ class LocalChat:
     ) -> str:
         most = self._base.within(max_tokens)
         ids = fitting(self.tokenizer, messages, self.places - most)
-        [answer] = complete(self._base.backend, [Request(ids, Sampling(most), space=space)])
+        [answer] = complete(
+            self._base.backend, [Request(ids, Sampling(most), cache_namespace=space)]
+        )
         return answer.text.strip()
 
 

@@ -28,7 +28,15 @@ from moli.models.protocols.backend import check_request, completion
 from moli.models.protocols.runner import Passes, Span
 from moli.models.weights.lora import Adapter
 from moli.records.errors import InputError, ModelError
-from moli.records.generation import Completion, Delta, Hear, Reason, Request, Sampling, TokenLogprob
+from moli.records.generation import (
+    Completion,
+    Delta,
+    DeltaCallback,
+    FinishReason,
+    Request,
+    Sampling,
+    TokenLogprob,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +53,7 @@ class Row:
     """
 
     request: Request
-    hear: Hear
+    hear: DeltaCallback
     ids: NDArray[np.int32]
     length: int
     writer: Writer
@@ -55,7 +63,7 @@ class Row:
     slot: int = -1
     lane: int = -1
     cached: int = 0
-    reason: Reason | None = None
+    reason: FinishReason | None = None
     cancelled: bool = False
 
     @property
@@ -115,7 +123,7 @@ class Engine:
 
     # From any thread
 
-    def submit(self, request: Request, hear: Hear) -> Row:
+    def submit(self, request: Request, hear: DeltaCallback) -> Row:
         """Have a request answered in the next steps; `hear` is called within them.
 
         Raises:
@@ -163,7 +171,7 @@ class Engine:
         return True
 
     @torch.inference_mode()
-    def end(self, reason: Reason) -> None:
+    def end(self, reason: FinishReason) -> None:
         """End everything in progress or waiting."""
         waiting = [*self._waiting, *self._inbox]
         self._waiting.clear()
@@ -184,7 +192,7 @@ class Engine:
 
     # How it is done
 
-    def _row(self, request: Request, hear: Hear) -> Row:
+    def _row(self, request: Request, hear: DeltaCallback) -> Row:
         length, sampling = len(request.ids), request.sampling
         check_request(request, self._places, self._lanes)
         most = min(length + sampling.max_tokens, self._places)
@@ -194,7 +202,7 @@ class Engine:
         ids[:length] = request.ids
         generator = _generator(sampling) if sampling.temperature > 0 else None
         writer = Writer(self._tokenizer, sampling.stop)
-        grammar = self._grammars.begin(sampling.form) if sampling.form else None
+        grammar = self._grammars.begin(sampling.constraint) if sampling.constraint else None
         return Row(request, hear, ids, length, writer, generator, grammar)
 
     def _admit(self) -> None:
@@ -213,7 +221,7 @@ class Engine:
             self._waiting.remove(row)
             working[row.request.adapter] += 1
             self._slots.reserve(row.most)
-            space = (row.request.adapter, row.request.space)
+            space = (row.request.adapter, row.request.cache_namespace)
             row.slot, row.cached = self._slots.take(space, row.ids[: row.length])
             row.read = row.cached
             self._rows.append(row)
@@ -291,9 +299,9 @@ class Engine:
 
     def _tell(self, row: Row, token: int, scores: torch.Tensor, total: float | None) -> None:
         sampling = row.request.sampling
-        ended = sampling.ends and token in self._ends
+        ended = not sampling.ignore_eos and token in self._ends
         text = "" if ended else row.writer.push(token)
-        reason: Reason | None = None
+        reason: FinishReason | None = None
         if ended or row.writer.stopped:
             reason = "stop"
         elif row.length == row.most:
@@ -310,7 +318,7 @@ class Engine:
         row.hear(delta)
         row.reason = reason
 
-    def _finish(self, row: Row, reason: Reason) -> None:
+    def _finish(self, row: Row, reason: FinishReason) -> None:
         row.reason = reason
         row.hear(Delta(row.writer.close(), (), reason=reason))
 

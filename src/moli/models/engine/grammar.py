@@ -13,7 +13,7 @@ import torch
 
 from moli.models.templates.json_schema import SPACES
 from moli.records.errors import InputError, ModelError
-from moli.records.generation import Form
+from moli.records.generation import OutputConstraint
 
 
 class Grammar:
@@ -55,7 +55,7 @@ class Grammars:
         self._tokenizer, self._ends = tokenizer, sorted(ends)
         self._known: Any = None
 
-    def begin(self, form: Form) -> Grammar:
+    def begin(self, form: OutputConstraint) -> Grammar:
         """A form of which nothing has been written yet.
 
         Raises:

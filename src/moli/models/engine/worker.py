@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from moli.models.engine.engine import Engine, Row
 from moli.models.weights.lora import read_adapter
-from moli.records.generation import Delta, Hear, Reason, Request
+from moli.records.generation import Delta, DeltaCallback, FinishReason, Request
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Worker:
         """Requests being read or answered."""
         return self._engine.working
 
-    def submit(self, request: Request, hear: Hear) -> Row:
+    def submit(self, request: Request, hear: DeltaCallback) -> Row:
         """Have a request answered; `hear` is called as it proceeds.
 
         Raises:
@@ -100,7 +100,7 @@ class Worker:
                 self._wake.wait()
         self._end("cancelled")
 
-    def _end(self, reason: Reason) -> None:
+    def _end(self, reason: FinishReason) -> None:
         """End everything in progress; a failure while doing so does not end this thread."""
         try:
             self._engine.end(reason)
@@ -108,7 +108,7 @@ class Worker:
             _log.exception("the engine could not end its rows")
 
 
-def _guarded(hear: Hear) -> Hear:
+def _guarded(hear: DeltaCallback) -> DeltaCallback:
     """A listener that fails does not affect the others."""
 
     def guarded(delta: Delta) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from moli.records.errors import InputError, ModelError
-from moli.records.generation import Completion, Delta, Hear, Reason, Request
+from moli.records.generation import Completion, Delta, DeltaCallback, FinishReason, Request
 
 
 class Running(Protocol):
@@ -23,7 +23,7 @@ class Running(Protocol):
         """How many of them were cached, from an earlier answer."""
 
     @property
-    def reason(self) -> Reason | None:
+    def reason(self) -> FinishReason | None:
         """Why the answer ended; None while it is in progress."""
 
     def cancel(self) -> None:
@@ -41,7 +41,7 @@ class Backend(Protocol):
     def working(self) -> int:
         """Requests being answered."""
 
-    def submit(self, request: Request, hear: Hear) -> Running:
+    def submit(self, request: Request, hear: DeltaCallback) -> Running:
         """Have a request answered, without waiting for it.
 
         `hear` is called from a thread of the backend and should be quick. The last delta, and no
@@ -85,7 +85,7 @@ def check_request(request: Request, places: int, adapters: Container[str]) -> No
 
 
 def complete(
-    backend: Backend, requests: Sequence[Request], heard: Hear | None = None
+    backend: Backend, requests: Sequence[Request], heard: DeltaCallback | None = None
 ) -> list[Completion]:
     """Wait for the answers to all of these.
 
@@ -99,7 +99,7 @@ def complete(
     told: list[list[Delta]] = [[] for _ in requests]
     done = threading.Semaphore(0)
 
-    def hears(deltas: list[Delta]) -> Hear:
+    def hears(deltas: list[Delta]) -> DeltaCallback:
         def hear(delta: Delta) -> None:
             deltas.append(delta)
             if heard:
@@ -127,7 +127,7 @@ def completion(row: Running, deltas: Sequence[Delta]) -> Completion:
         ids=tuple(token for each in deltas for token in each.ids),
         reason=reason,
         prompt_tokens=row.prompt,
-        cached=row.cached,
+        cached_tokens=row.cached,
         logprobs=tuple(value for each in deltas for value in each.logprobs),
         alternatives=tuple(others for each in deltas for others in each.alternatives),
     )

@@ -29,7 +29,7 @@ from moli.models.protocols.backend import check_request
 from moli.models.remote.admin import Desk
 from moli.models.remote.wire import Kind, body, cached_of, delta_of, error_in, events, kind_of
 from moli.records.errors import ModelError
-from moli.records.generation import Delta, Hear, Reason, Request
+from moli.records.generation import Delta, DeltaCallback, FinishReason, Request
 
 _log = logging.getLogger(__name__)
 _CONNECT = 10.0  # seconds
@@ -50,12 +50,12 @@ class Stream:
     """
 
     request: Request
-    hear: Hear
+    hear: DeltaCallback
     loop: asyncio.AbstractEventLoop
     task: asyncio.Task[Delta] | None = None
     begun: bool = False
     cached: int = 0
-    reason: Reason | None = None
+    reason: FinishReason | None = None
 
     @property
     def prompt(self) -> int:
@@ -127,7 +127,7 @@ class RemoteBackend:
         """Requests being answered."""
         return sum(each.begun for each in list(self._streams))
 
-    def submit(self, request: Request, hear: Hear) -> Stream:
+    def submit(self, request: Request, hear: DeltaCallback) -> Stream:
         """Have a request answered; `hear` is called as it proceeds.
 
         The server is not waited for: one that is gone, or refuses, ends the answer as failed.
@@ -137,7 +137,7 @@ class RemoteBackend:
                 something that this kind of server cannot do.
         """
         check_request(request, self.facts.places, self._folders)
-        room, salt = self.facts.places - len(request.ids), self._salt(request.space)
+        room, salt = self.facts.places - len(request.ids), self._salt(request.cache_namespace)
         asked = body(self._desk.server, self.facts.base, request, room, salt)
         stream = Stream(request, hear, self._loop)
         self._streams.add(stream)

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import httpx
 
 from moli.records.errors import InputError, ModelError
-from moli.records.generation import Delta, Form, Reason, Request, TokenLogprob
+from moli.records.generation import Delta, FinishReason, OutputConstraint, Request, TokenLogprob
 
 Kind = Literal["vllm", "sglang"]
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM can be started with
 _STOPS = 4  # that vLLM takes, unless VLLM_MAX_STOP_STRINGS says otherwise
-_REASONS: dict[str, Reason] = {"stop": "stop", "length": "length"}
+_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 _ID = "token_id:"
 _PATH = "It has to see the folder under the same path: mount {folder} there as well."
 _SGLANG = "Start SGLang with --enable-lora --max-lora-rank {room} --lora-target-modules all."
@@ -65,7 +65,7 @@ def _vllm(base: str, request: Request) -> dict[str, Any]:
     fields: dict[str, Any] = {"model": request.adapter or base, "top_k": sampling.top_k}
     if sampling.logprobs is not None:
         fields["return_tokens_as_token_ids"] = True
-    if form := sampling.form:
+    if form := sampling.constraint:
         ways = {"json": form.schema, "regex": form.regex, "grammar": form.lark}
         fields["structured_outputs"] = {way: text for way, text in ways.items() if text}
     return fields
@@ -79,7 +79,7 @@ def _sglang(base: str, request: Request) -> dict[str, Any]:
             "SGLang identifies other tokens by their text, which several may share",
             fix="Ask for logprobs without alternatives, or serve with vLLM.",
         )
-    form = sampling.form or Form()
+    form = sampling.constraint or OutputConstraint()
     if form.lark:
         raise InputError(
             "SGLang does not support Lark grammars, which tool calls have to follow",
@@ -148,7 +148,7 @@ def body(server: Server, base: str, request: Request, room: int, salt: str) -> d
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
         "stop": [each for each in sampling.stop if each],
-        "ignore_eos": not sampling.ends,
+        "ignore_eos": sampling.ignore_eos,
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_token_ids": True,
@@ -222,7 +222,7 @@ def delta_of(choice: Mapping[str, Any], logprobs: int | None) -> Delta:
     told = choice.get("finish_reason")
     if told and told not in _REASONS:
         raise ModelError(f"it ended with {told}")
-    reason: Reason | Literal[""] = _REASONS[told] if told else ""
+    reason: FinishReason | Literal[""] = _REASONS[told] if told else ""
     if logprobs is None or not ids:
         return Delta(choice["text"], ids, reason=reason)
     own = tuple(float(each) for each in choice["logprobs"]["token_logprobs"])

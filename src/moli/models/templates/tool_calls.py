@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from moli.models.templates.element_calls import ElementCalls
 from moli.models.templates.json_calls import JsonCalls
 from moli.records.errors import InputError
-from moli.records.generation import Form
+from moli.records.generation import OutputConstraint
 from moli.records.messages import Tool, ToolCall
 
 Piece = str | ToolCall
@@ -222,7 +222,7 @@ def call_form(
     tools: Sequence[Tool],
     several: bool,
     added: Mapping[str, int] = MappingProxyType({}),
-) -> Form:
+) -> OutputConstraint:
     """The form of an answer that calls one of some tools, and says nothing else.
 
     Args:
@@ -253,7 +253,7 @@ def call_form(
         f"body: {' | '.join(bodies)}",
         *notation.rules,
     ]
-    return Form(lark="\n".join(rules))
+    return OutputConstraint(lark="\n".join(rules))
 
 
 def _overlap(text: str, mark: str) -> int:
