@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training import small
-from training.kept import keep
+from training import small_models
+from training.stored_models import train_and_store
 
 Moli = Callable[..., Any]
 pytestmark = pytest.mark.slow
@@ -15,9 +15,9 @@ pytestmark = pytest.mark.slow
 
 def test_a_model_is_judged_and_exported(moli: Moli, home: Path) -> None:
     """One test, as each would train a model of its own."""
-    base = small.write_model(home / "bert", "bert")
-    data = small.write_labelled(home / "data.jsonl", 40)
-    keep(home, data, base, name="sorter", method="lora", epochs=2)
+    base = small_models.write_model(home / "bert", "bert")
+    data = small_models.write_labelled(home / "data.jsonl", 40)
+    train_and_store(home, data, base, name="sorter", method="lora", epochs=2)
 
     found = moli("evaluate", "sorter", data, "--json").json
     told = moli("predict", "sorter", data, "--json").json["answers"]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training import small
-from training.kept import keep
+from training import small_models
+from training.stored_models import train_and_store
 
 from moli.training.trained import predict as predicting
 
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def texts(home: Path) -> list[str]:
     """Texts of which `sorter`, a model that was trained here, knows the class."""
-    base = small.write_model(home / "bert", "bert")
-    data = small.write_labelled(home / "data.jsonl", 40)
-    keep(home, data, base, name="sorter", epochs=2)
+    base = small_models.write_model(home / "bert", "bert")
+    data = small_models.write_labelled(home / "data.jsonl", 40)
+    train_and_store(home, data, base, name="sorter", epochs=2)
     rows = [json.loads(line) for line in data.read_text().splitlines()]
     return [each["text"] for each in rows[:5]]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from samples import clean_environment
-from training.small import write_labelled, write_model
+from training.small_models import write_labelled, write_model
 
 Moli = Callable[..., Any]
 

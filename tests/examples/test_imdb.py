@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 from samples import clean_environment
-from training import small
+from training import small_models
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
 def test_the_classic_recipe_runs_from_data_to_a_model_for_transformers(tmp_path: Path) -> None:
-    small.write_model(tmp_path / "bert", "bert")
-    rows = small.write_labelled(tmp_path / "all.jsonl", 60).read_text().splitlines(keepends=True)
+    small_models.write_model(tmp_path / "bert", "bert")
+    rows = (
+        small_models.write_labelled(tmp_path / "all.jsonl", 60)
+        .read_text()
+        .splitlines(keepends=True)
+    )
     (tmp_path / "train.jsonl").write_text("".join(rows[:40]))
     (tmp_path / "test.jsonl").write_text("".join(rows[40:]))
     done = subprocess.run(

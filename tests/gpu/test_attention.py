@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from training.segments import BORDERS, LENGTHS, PATTERNS, Layer
+from training.attention_cases import BORDERS, LENGTHS, PATTERNS, Layer
 
 from moli.training.kernels import attention_gpu
 from moli.training.kernels.attention import segment_attention

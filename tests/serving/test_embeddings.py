@@ -18,8 +18,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from numpy.typing import NDArray
-from training import small
-from training.kept import keep
+from training import small_models
+from training.stored_models import train_and_store
 
 from moli.models.encoders.load import load_encoder
 from moli.serving import embeddings
@@ -60,9 +60,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"query": f"w{n} w{n + 1}", "positive": f"w{n + 20}"} for n in range(18)]
     data = root / "matches.jsonl"
     data.write_text("".join(json.dumps(each) + "\n" for each in rows))
-    base = small.write_model(root / "base", "bert")
+    base = small_models.write_model(root / "base", "bert")
     asked = {"task": "embedding", "method": "lora", "epochs": 1.5, "learning_rate": 0.05}
-    keep(root / "home", data, base, name="near", **asked)
+    train_and_store(root / "home", data, base, name="near", **asked)
     return root
 
 

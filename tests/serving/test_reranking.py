@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from training import small
-from training.kept import keep
+from training import small_models
+from training.stored_models import train_and_store
 
 from moli.models.encoders.hashing import HashEncoder
 from moli.models.encoders.load import load_encoder
@@ -44,8 +44,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     data = root / "scores.jsonl"
     data.write_text("".join(json.dumps(each) + "\n" for each in rows))
-    base = small.write_model(root / "base", "bert")
-    keep(root / "home", data, base, task="reranking", method="full", epochs=1, name="judge")
+    base = small_models.write_model(root / "base", "bert")
+    train_and_store(
+        root / "home", data, base, task="reranking", method="full", epochs=1, name="judge"
+    )
     return root
 
 

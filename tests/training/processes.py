@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from training import small
+from training import small_models
 
 from moli.workspace import Workspace
 
@@ -27,10 +27,10 @@ class Runner:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         Workspace.init(folder)
-        self.bert = small.write_model(folder / "bert", "bert")
-        self.llama = small.write_model(folder / "llama", "llama")
-        self.labelled = str(small.write_labelled(folder / "labelled.jsonl"))
-        self.conversations = str(small.write_conversations(folder / "conversations.jsonl"))
+        self.bert = small_models.write_model(folder / "bert", "bert")
+        self.llama = small_models.write_model(folder / "llama", "llama")
+        self.labelled = str(small_models.write_labelled(folder / "labelled.jsonl"))
+        self.conversations = str(small_models.write_conversations(folder / "conversations.jsonl"))
 
     def recipe(self, task: str = "classification", **values: Any) -> Story:
         instructs = task == "instruction"
@@ -60,7 +60,7 @@ class Runner:
         out.unlink(missing_ok=True)
         what = {"workspace": str(self.folder), "out": str(out), "stop_after": stop_after}
         asked.write_text(json.dumps(what | {"recipe": recipe, "run": run}), encoding="utf-8")
-        command = [sys.executable, small.__file__, str(asked)]
+        command = [sys.executable, small_models.__file__, str(asked)]
         if processes > 1:
             launcher = ["-m", "torch.distributed.run", "--standalone"]
             command[1:1] = [*launcher, f"--nproc_per_node={processes}"]

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from training.small import write_model
+from training.small_models import write_model
 
 from moli.models.hardware.probe import Machine
 from moli.training.checks.preflight import preflight

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from training.small import write_conversations, write_labelled, write_model
+from training.small_models import write_conversations, write_labelled, write_model
 
 from moli.training.data import examples_of, read_data
 from moli.training.kernels import attention
-from moli.training.packing import Proof, prove_packing
+from moli.training.packing import PackingCheck, check_packing
 from moli.training.recipes.recipe import make_recipe
 from moli.training.setup.prepared import build
 from moli.training.tasks import make_task
 
 
-def proof(folder: Path, task: str, precision: torch.dtype = torch.float32) -> Proof:
+def proof(folder: Path, task: str, precision: torch.dtype = torch.float32) -> PackingCheck:
     base = write_model(folder / "base", "bert" if task == "classification" else "llama")
     write = write_labelled if task == "classification" else write_conversations
     recipe = make_recipe(
@@ -30,13 +30,13 @@ def proof(folder: Path, task: str, precision: torch.dtype = torch.float32) -> Pr
         }
     )
     made = make_task(recipe)
-    examples = examples_of(read_data(recipe, made.accepts).train)
+    examples = examples_of(read_data(recipe, made.example_types).train)
     made.prepare(examples)
     torch.manual_seed(0)
     model = build(made, recipe)
     samples = [each for group in made.samples(examples, training=True) for each in group]
     before = {name: each.clone() for name, each in model.state_dict().items()}
-    found = prove_packing(made, model, samples, precision)
+    found = check_packing(made, model, samples, precision)
     assert model.training
     assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
     assert plain_attention(model) == attention.NAME
@@ -106,7 +106,7 @@ def test_a_model_that_refuses_is_padded(tmp_path: Path, monkeypatch: pytest.Monk
     def refuse(*_: Any, **__: Any) -> Any:
         raise NotImplementedError("attention with softcap is not computed per segment")
 
-    monkeypatch.setattr("moli.training.tasks.base.sequences.backbone", refuse)
+    monkeypatch.setattr("moli.training.tasks.base.sequences.model_without_head", refuse)
     found = proof(tmp_path, "classification")
     assert not found.holds
     assert "softcap" in found.reason

@@ -11,7 +11,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 from models.templates.test_template_tools import QWEN
-from training.rounds import write_rows
+from training.round_trips import write_rows
 
 from moli.serving.app import create_app
 from moli.training.checks.preflight import preflight

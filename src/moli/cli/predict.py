@@ -25,7 +25,7 @@ from moli.records.errors import MoliError, WorkspaceError
 
 if TYPE_CHECKING:
     from moli.records.examples import Example, Malformed
-    from moli.training.inference import Hear, Progress
+    from moli.training.inference import OnProgress, Progress
     from moli.training.trained.generate import Writer
     from moli.training.trained.load import Trained
 
@@ -126,7 +126,7 @@ def _answered(
     from moli.training.inference import Progress
     from moli.training.trained import predict as answering
 
-    size = _BLOCKS[trained.task.unit != "tokens"]
+    size = _BLOCKS[trained.task.supervised_unit != "tokens"]
     told: list[dict[str, Any]] = []
     begun, last = time.perf_counter(), Progress(0.0, 0, 0.0)
     with progress("Answering", quiet=quiet) as show, suppress(KeyboardInterrupt):
@@ -146,7 +146,7 @@ def _answered(
 
 
 @contextmanager
-def progress(title: str, *, quiet: bool) -> Iterator[Hear]:
+def progress(title: str, *, quiet: bool) -> Iterator[OnProgress]:
     """A bar on standard error, with the tokens a second and the time that is left."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar

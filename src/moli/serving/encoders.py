@@ -152,7 +152,7 @@ class Encoders:
             samples = [each for group in groups for each in group]
             packed = trained.pack(samples)
             task, model = trained.task, trained.model
-            outcome = inference.answers(task, model, groups, packed=packed, judged=False)
+            outcome = inference.run_inference(task, model, groups, packed=packed, with_losses=False)
         rows = [row for answers in outcome.answers for row in answers]
         return np.concatenate(rows), sum(each.size for each in samples)
 

@@ -17,7 +17,7 @@ from moli.models.weights.hashes import hash_template
 from moli.models.weights.loading import is_decoder, is_gguf, load_config, runs_here
 from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
 from moli.serving.observing import log
-from moli.training.recipes.task_table import GENERATIVE
+from moli.training.recipes.task_table import GENERATIVE_TASKS
 from moli.training.trained.load import check_contract, recipe_of
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
@@ -84,7 +84,7 @@ class Models:
         offered = [Offered(self._default, 0.0)] if self._default else []
         for stored in self._store.list():
             made = stored.manifest
-            if made.task in GENERATIVE:
+            if made.task in GENERATIVE_TASKS:
                 parent = "" if made.method == "full" else made.base
                 offered += [
                     Offered(alias, made.created_at, parent, stored.hash) for alias in stored.aliases
@@ -117,7 +117,7 @@ class Models:
 
     def _of(self, name: str, stored: StoredModel) -> Served:
         made = stored.manifest
-        if made.task not in GENERATIVE:
+        if made.task not in GENERATIVE_TASKS:
             raise InputError(
                 f"a model for {made.task}, which does not generate text",
                 where=name,

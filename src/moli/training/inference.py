@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from moli.models.hardware.memory import Heap
 from moli.records.examples import Example
 from moli.training.batching.samples import Batching, Sample, plan_epoch
-from moli.training.tasks.base.task import Task, evaluating
+from moli.training.tasks.base.task import Task, evaluation_mode
 
 _MAX_TOKENS = 8192  # that are computed at once
 
@@ -37,11 +37,11 @@ class Progress:
         return self.tokens / max(self.seconds, 1e-9)
 
 
-Hear = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class InferenceResult:
     """What a model made of groups of samples, a group for each example.
 
     Attributes:
@@ -60,21 +60,21 @@ class Outcome:
         return float(self.losses.sum() / max(1, self.supervised.sum()))
 
 
-def answers(
+def run_inference(
     task: Task,
     model: Any,
     groups: Sequence[Sequence[Sample]],
     *,
     packed: bool = False,
-    judged: bool = True,
-    hear: Callable[[int], None] | None = None,
-) -> Outcome:
+    with_losses: bool = True,
+    on_tokens: Callable[[int], None] | None = None,
+) -> InferenceResult:
     """The answers for each group's samples.
 
     Args:
         packed: whether samples lie end to end, which has to be proven first.
-        judged: whether samples carry targets, so that a loss can be computed.
-        hear: called after each part with the number of tokens in it.
+        with_losses: whether samples carry targets, so that a loss can be computed.
+        on_tokens: called after each part with the number of tokens in it.
     """
     flat = [(number, each) for number, group in enumerate(groups) for each in group]
     sizes = [each.size for _, each in flat]
@@ -84,24 +84,24 @@ def answers(
     losses, supervised = np.zeros(len(groups)), np.zeros(len(groups), np.int64)
     parts = (part for step in plan_epoch(sizes, batching, 0, 0) for part in step)
     heap = Heap()
-    with evaluating(model):
+    with evaluation_mode(model):
         for part in parts:
             samples = [flat[row][1] for row in part]
             owners = [flat[row][0] for row in part]
             outputs = task.forward(model, samples, packed=packed)
-            if judged:
+            if with_losses:
                 each = task.losses(outputs, samples).double().cpu().numpy()
                 np.add.at(losses, owners, each)
                 np.add.at(supervised, owners, [sample.supervised for sample in samples])
             for row, answer in zip(part, task.decode(outputs, samples), strict=True):
                 found[row] = answer
             heap.settle()
-            if hear:
-                hear(sum(sizes[row] for row in part))
+            if on_tokens:
+                on_tokens(sum(sizes[row] for row in part))
     by_group: list[list[Any]] = [[] for _ in groups]
     for (number, _), answer in zip(flat, found, strict=True):
         by_group[number].append(answer)
-    return Outcome(by_group, losses, supervised)
+    return InferenceResult(by_group, losses, supervised)
 
 
 def evaluate(
@@ -113,13 +113,13 @@ def evaluate(
     packed: bool = False,
 ) -> dict[str, float]:
     """The task's metrics and the loss on examples and their samples."""
-    outcome = answers(task, model, groups, packed=packed)
-    metrics = task.metrics(*combined(task, outcome, examples))
+    outcome = run_inference(task, model, groups, packed=packed)
+    metrics = task.metrics(*answers_of_examples(task, outcome, examples))
     return {"loss": outcome.loss, **metrics}
 
 
-def combined(
-    task: Task, outcome: Outcome, examples: Sequence[Example]
+def answers_of_examples(
+    task: Task, outcome: InferenceResult, examples: Sequence[Example]
 ) -> tuple[list[Any], list[Example]]:
     """One answer for each example, and these examples; those without samples are left out."""
     pairs = [

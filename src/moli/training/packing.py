@@ -13,8 +13,8 @@ import torch
 
 from moli.training.batching.samples import Sample
 from moli.training.kernels import attention
-from moli.training.optimization.optimizers import cast, count
-from moli.training.tasks.base.task import Task, evaluating, plain
+from moli.training.optimization.optimizers import cast_parameters, count_parameters
+from moli.training.tasks.base.task import Task, evaluation_mode, unwrapped_model
 
 _PROBES, _TOKENS = 6, 2048
 # Of a sample's loss against the mean.
@@ -27,7 +27,7 @@ _WIDENED = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class PackingCheck:
     """What was found.
 
     Attributes:
@@ -45,12 +45,12 @@ class Proof:
     reason: str = ""
 
 
-def prove_packing(
+def check_packing(
     task: Task,
     model: torch.nn.Module,
     samples: Sequence[Sample],
     precision: torch.dtype | None = None,
-) -> Proof:
+) -> PackingCheck:
     """Compare the loss of a few samples one by one and end to end, and look for leaks between them.
 
     The second test does not depend on precision: with the same shapes, a sample's loss is the same
@@ -63,25 +63,25 @@ def prove_packing(
     precision = precision or next(model.parameters()).dtype
     probes = _probes(samples)
     if reason := _unable(task, model, probes):
-        return Proof(False, reason=reason)
+        return PackingCheck(False, reason=reason)
     try:
         wide = torch.float32 if _widens(model) else precision
-        with _in_precision(model, wide), evaluating(model):
+        with _in_precision(model, wide), evaluation_mode(model):
             with _torch_attention(model):
                 alone = [float(_losses(task, model, [each], packed=False)) for each in probes]
             packed, leak = _packed(task, model, probes)
         computed, moved = packed, leak
         if precision != wide:
-            with _in_precision(model, precision), evaluating(model):
+            with _in_precision(model, precision), evaluation_mode(model):
                 computed, moved = _packed(task, model, probes)
     except (TypeError, AttributeError, NotImplementedError, ValueError, RuntimeError) as error:
-        return Proof(False, reason=f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        return PackingCheck(False, reason=f"{type(error).__name__}: {str(error).splitlines()[0]}")
     mean = max(sum(alone) / len(alone), 1e-6)
     off, coarse = _apart(alone, packed) / mean, _apart(packed, computed) / mean
     leak = max(leak, moved) / mean
     holds = off <= _TOLERANCE.get(wide, 1e-4) and coarse <= _COARSE and leak <= 1e-6
     reason = "" if holds else f"relative error of the loss {off + coarse:.2g}, leak {leak:.2g}"
-    return Proof(holds, mean, sum(packed) / len(packed), leak, reason)
+    return PackingCheck(holds, mean, sum(packed) / len(packed), leak, reason)
 
 
 def _apart(some: Sequence[float], others: Sequence[float]) -> float:
@@ -90,9 +90,9 @@ def _apart(some: Sequence[float], others: Sequence[float]) -> float:
 
 def _unable(task: Task, model: torch.nn.Module, probes: Sequence[Sample]) -> str:
     """Why packing cannot be proven; "" where it can."""
-    if not task.packs:
+    if not task.supports_packing:
         return "this task does not pack"
-    if plain(model).config._attn_implementation != attention.NAME:
+    if unwrapped_model(model).config._attn_implementation != attention.NAME:
         return "this model's attention is not computed by segments"
     return "" if len(probes) > 1 else "two samples are needed to try it"
 
@@ -100,7 +100,7 @@ def _unable(task: Task, model: torch.nn.Module, probes: Sequence[Sample]) -> str
 def _widens(model: torch.nn.Module) -> bool:
     """Whether it can be looked at in float32: weights in 4 bits are computed with as they are."""
     floating = all(each.is_floating_point() for each in model.parameters())
-    return floating and count(model.parameters()) <= _WIDENED
+    return floating and count_parameters(model.parameters()) <= _WIDENED
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def _in_precision(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
     before = {each: each.dtype for each in floating}
     kept = {each: each.data for each in floating if each.itemsize > dtype.itemsize}
     try:
-        cast(model, dtype)
+        cast_parameters(model, dtype)
         yield
     finally:
         for each, own in before.items():
@@ -123,7 +123,7 @@ def _in_precision(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
 @contextmanager
 def _torch_attention(model: torch.nn.Module) -> Iterator[None]:
     """Attention as torch computes it, to compare with."""
-    inner = plain(model)
+    inner = unwrapped_model(model)
     before = inner.config._attn_implementation
     inner.set_attn_implementation("sdpa")
     try:
@@ -138,7 +138,7 @@ def _probes(samples: Sequence[Sample]) -> list[Sample]:
     chosen: list[Sample] = []
     tokens = 0
     for each in spread[:: max(1, len(spread) // _PROBES)]:
-        if each.parts and (len(chosen) < 2 or tokens + each.size <= _TOKENS):
+        if each.sequences and (len(chosen) < 2 or tokens + each.size <= _TOKENS):
             chosen.append(each)
             tokens += each.size
     return chosen
@@ -147,7 +147,7 @@ def _probes(samples: Sequence[Sample]) -> list[Sample]:
 def _losses(
     task: Task, model: torch.nn.Module, samples: list[Sample], *, packed: bool
 ) -> torch.Tensor:
-    return task.fingerprints(task.forward(model, samples, packed=packed), samples)
+    return task.output_checksums(task.forward(model, samples, packed=packed), samples)
 
 
 @contextmanager
@@ -178,5 +178,5 @@ def _packed(task: Task, model: torch.nn.Module, probes: list[Sample]) -> tuple[l
 
 def _other(sample: Sample) -> Sample:
     """The same shape with its tokens in reverse: other words in every place but the middle one."""
-    reversed_parts = tuple(np.ascontiguousarray(part[::-1]) for part in sample.parts)
-    return dataclasses.replace(sample, parts=reversed_parts)
+    reversed_parts = tuple(np.ascontiguousarray(part[::-1]) for part in sample.sequences)
+    return dataclasses.replace(sample, sequences=reversed_parts)

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 from scipy.signal import firwin, lfilter, resample_poly
-from training import small
+from training import small_models
 
 from moli.models.speech.whisper import (
     MAX_SECONDS,
@@ -273,7 +273,7 @@ def test_silence_is_no_error(speech: Speech) -> None:
 def test_other_models_are_refused(tmp_path: Path) -> None:
     sound = as_file(beeps(800, 1))
     with pytest.raises(ModelError, match=r"kind bert.*Whisper model"):
-        Speech(small.write_model(tmp_path / "bert", "bert")).transcribe(sound)
+        Speech(small_models.write_model(tmp_path / "bert", "bert")).transcribe(sound)
     with pytest.raises(ModelError, match="cannot be loaded"):
         Speech(str(tmp_path / "none")).transcribe(sound)
     with pytest.raises(ModelError, match="not a model with local weights"):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from training import small
+from training import small_models
 
 from moli.models.weights.hashes import hash_tokenizer, hash_weights, hashes_of
 
@@ -11,7 +11,7 @@ from moli.models.weights.hashes import hash_tokenizer, hash_weights, hashes_of
 def test_a_tokenizer_is_the_same_however_it_was_used_last(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    small.write_model(tmp_path / "base", "bert")
+    small_models.write_model(tmp_path / "base", "bert")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
     fresh = hash_tokenizer(tokenizer)
     tokenizer(["w1 w2 w3", "w1"], truncation=True, padding=True, max_length=4)

@@ -86,7 +86,7 @@ def test_a_sample_over_the_limit_is_alone_and_the_rest_is_divided() -> None:
 @pytest.mark.parametrize(("parts", "pixels", "size"), [((3, 4), 0, 7), ((), 9, 9)])
 def test_a_samples_size_is_what_it_costs(parts: tuple[int, ...], pixels: int, size: int) -> None:
     tokens = tuple(np.zeros(each, np.int32) for each in parts)
-    assert Sample(tokens, None, pixels=pixels).size == size
+    assert Sample(tokens, None, image_patches=pixels).size == size
 
 
 @pytest.mark.parametrize("packed", [False, True])

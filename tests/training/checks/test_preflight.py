@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from training.small import WORDS, write_conversations, write_model
+from training.small_models import WORDS, write_conversations, write_model
 
 from moli.cli.output import print_json
 from moli.cli.preflight import show
@@ -85,7 +85,7 @@ def test_labels_are_counted_the_most_frequent_first() -> None:
 def test_lengths_are_those_before_the_cut() -> None:
     # 1 ... 20 tokens, of which 10 have room: numpy's percentile of 1 ... 20.
     samples = [
-        Sample((np.zeros(min(each, 10), np.int32),), 0, cut=max(0, each - 10))
+        Sample((np.zeros(min(each, 10), np.int32),), 0, truncated_tokens=max(0, each - 10))
         for each in range(1, 21)
     ]
     found = lengths_of(samples, 10)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from training.segments import BORDERS, LENGTHS, PATTERNS, Layer
+from training.attention_cases import BORDERS, LENGTHS, PATTERNS, Layer
 
 from moli.training.kernels import attention, attention_cpu, attention_gpu
 from moli.training.kernels.attention import segment_attention

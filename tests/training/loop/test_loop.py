@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training.kept import write_spans
-from training.small import WORDS, write_conversations, write_labelled, write_model
+from training.small_models import WORDS, write_conversations, write_labelled, write_model
+from training.stored_models import write_spans
 
 from moli.records.errors import InputError, ModelError
 from moli.records.examples import Labelled
@@ -64,7 +64,7 @@ class Killed(Exception):  # noqa: N818
 
 
 def weights_of(session: Session) -> dict[str, torch.Tensor]:
-    return {name: each.clone() for name, each in session.loop.weights.state().items()}
+    return {name: each.clone() for name, each in session.loop.weights.state_dict().items()}
 
 
 def run(asked: Any, folder: Path, kill_at: int = 0) -> tuple[dict[str, torch.Tensor], list[Event]]:

@@ -11,7 +11,7 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP
 from transformers.models.seed_oss.modeling_seed_oss import SeedOssConfig, SeedOssMLP
 
-from moli.training.methods.lora import fuse
+from moli.training.methods.lora import fuse_lora_layers
 
 
 class Network(torch.nn.Module):
@@ -63,7 +63,7 @@ def passed(model: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 def test_results_and_gradients_are_pefts() -> None:
     model = adapted()
     fused = copy.deepcopy(model)
-    assert fuse(fused) == 2
+    assert fuse_lora_layers(fused) == 2
     x = torch.randn(2, 5, 12, dtype=torch.float64)
     for ours, theirs in zip(passed(fused, x), passed(model, x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
@@ -73,7 +73,7 @@ def test_merged_or_switched_off_the_layer_is_pefts_again() -> None:
     model = adapted()
     x = torch.randn(4, 12, dtype=torch.float64)
     together = model(x)
-    fuse(model)
+    fuse_lora_layers(model)
     with model.disable_adapter():
         base = model.get_base_model()
         alone = x @ base.first.base_layer.weight.t() + base.first.base_layer.bias
@@ -83,8 +83,8 @@ def test_merged_or_switched_off_the_layer_is_pefts_again() -> None:
 
 
 def test_layers_that_do_more_are_left_as_they_are() -> None:
-    assert fuse(adapted(use_dora=True)) == 0
-    assert fuse(adapted(lora_dropout=0.1)) == 0
+    assert fuse_lora_layers(adapted(use_dora=True)) == 0
+    assert fuse_lora_layers(adapted(lora_dropout=0.1)) == 0
 
 
 @pytest.mark.parametrize("layers", [("gate", "up", "down"), ("down",)])
@@ -94,7 +94,7 @@ def test_of_a_gated_block_too(layers: tuple[str, ...], activation: torch.nn.Modu
     block.act_fn = activation
     model = gated(block, *layers)
     fused = copy.deepcopy(model)
-    assert fuse(fused) == len(layers)
+    assert fuse_lora_layers(fused) == len(layers)
     x = torch.randn(2, 5, 12, dtype=torch.float64)
     for ours, theirs in zip(passed(fused, x), passed(model, x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
@@ -121,7 +121,7 @@ def test_a_gated_block_keeps_neither_its_product_nor_the_activated_gate() -> Non
     x = torch.randn(50, 12, dtype=torch.float64)
     model = gated(gate(), "gate", "up", "down")
     before = kept(model, x)
-    fuse(model)
+    fuse_lora_layers(model)
     # The input, gate and values, and three thin products.
     assert kept(model, x) == 50 * (12 + 2 * 20 + 3 * 3) < before
 
@@ -129,7 +129,7 @@ def test_a_gated_block_keeps_neither_its_product_nor_the_activated_gate() -> Non
 def test_a_block_that_does_more_keeps_its_own_forward_pass() -> None:
     model = gated(gate(Clamped), "gate", "up", "down")
     fused = copy.deepcopy(model)
-    fuse(fused)
+    fuse_lora_layers(fused)
     x = torch.randn(4, 12, dtype=torch.float64)
     torch.testing.assert_close(fused(x), model(x))
     assert float(fused(x).detach().abs().max()) <= 0.1
@@ -138,14 +138,14 @@ def test_a_block_that_does_more_keeps_its_own_forward_pass() -> None:
 def test_a_block_that_drops_out_in_training_is_left_as_it_is() -> None:
     config = SeedOssConfig(hidden_size=12, intermediate_size=20, residual_dropout=0.5)
     model = gated(SeedOssMLP(config), "gate", "up", "down").train()
-    fuse(model)
+    fuse_lora_layers(model)
     x = torch.randn(4, 12, dtype=torch.float64)
     assert not torch.equal(model(x), model(x))
 
 
 def test_hooks_on_the_last_layer_are_called() -> None:
     model = gated(gate(), "gate", "up", "down")
-    fuse(model)
+    fuse_lora_layers(model)
     called: list[torch.nn.Module] = []
     model.base_model.model[0].down_proj.register_forward_hook(lambda *each: called.append(each[0]))
     model(torch.randn(4, 12, dtype=torch.float64))
@@ -155,7 +155,7 @@ def test_hooks_on_the_last_layer_are_called() -> None:
 def test_without_the_adapter_and_without_rows_it_works_on() -> None:
     model = gated(gate(), "gate", "up", "down")
     x = torch.randn(4, 12, dtype=torch.float64)
-    fuse(model)
+    fuse_lora_layers(model)
     assert model(x[:0]).shape == (0, 12)
     before = model(x)
     torch.testing.assert_close(model.merge_and_unload()(x), before)

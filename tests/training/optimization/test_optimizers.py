@@ -6,7 +6,7 @@ import torch
 from moli.training.optimization.optimizers import (
     MasterWeights,
     Optimizers,
-    cast,
+    cast_parameters,
     learning_rate_factor,
 )
 
@@ -53,7 +53,7 @@ def test_clipping_is_torchs() -> None:
     x = torch.randn(5, 6)
     for model in (ours, theirs):
         (model(x).square().sum() * 10).backward()
-    norm = weights.clip(1.0)
+    norm = weights.clip_gradients(1.0)
     assert norm == pytest.approx(float(torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)))
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad)
@@ -68,17 +68,17 @@ def test_an_optimiser_goes_on_from_its_state_to_the_last_bit(kind: str) -> None:
         for step in range(6):
             if interrupted and step == 3:
                 kept, values = (
-                    optimizers.state(),
-                    {k: v.clone() for k, v in weights.state().items()},
+                    optimizers.state_dict(),
+                    {k: v.clone() for k, v in weights.state_dict().items()},
                 )
                 model = network()
                 weights = MasterWeights(model, torch.float32)
-                weights.load(values)
+                weights.load_state_dict(values)
                 optimizers = Optimizers(weights, kind, 0.01)
-                optimizers.load({name: each.clone() for name, each in kept.items()})
+                optimizers.load_state_dict({name: each.clone() for name, each in kept.items()})
             model(torch.full((2, 6), float(step))).square().sum().backward()
             optimizers.step(1.0)
-            weights.clear()
+            weights.zero_grad()
         return [each.detach() for each in model.parameters()]
 
     for one, other in zip(moved(False), moved(True), strict=True):
@@ -100,7 +100,7 @@ def test_adamw_decays_matrices_and_not_vectors() -> None:
 def test_running_statistics_and_angles_stay_in_float32() -> None:
     model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
     model.register_buffer("angles", torch.ones(2))
-    cast(model, torch.bfloat16)
+    cast_parameters(model, torch.bfloat16)
     assert model[0].weight.dtype == torch.bfloat16
     assert model[1].weight.dtype == model[1].running_mean.dtype == torch.float32
     assert model.angles.dtype == torch.float32

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training.small import write_labelled, write_model
+from training.small_models import write_labelled, write_model
 
 from moli.records.training import Event, RunEnded, RunStarted, StepTaken
 from moli.training.recipes.recipe import make_recipe

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training.rounds import recipe_of, trained
-from training.small import write_labelled, write_model
+from training.round_trips import recipe_of, run_to_end
+from training.small_models import write_labelled, write_model
 
 from moli.training.batching.samples import Sample
 from moli.training.setup import memory
@@ -74,7 +74,7 @@ def test_a_run_takes_parts_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     losses = []
     for name, free in (("roomy", 1 << 33), ("tight", 600_000)):
         monkeypatch.setattr(memory, "free_memory", lambda free=free: free)
-        session, found = trained(recipe, tmp_path / name)
+        session, found = run_to_end(recipe, tmp_path / name)
         losses.append(found)
         most = session.settled.max_tokens
         assert (most == 4096) if name == "roomy" else (most < 100), most

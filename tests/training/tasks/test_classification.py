@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from training.small import write_labelled, write_model
+from training.small_models import write_labelled, write_model
 from transformers import AutoTokenizer, BertForSequenceClassification, BertModel
 
 from moli.records.examples import Labelled
 from moli.training import methods
 from moli.training.recipes.recipe import make_recipe
 from moli.training.tasks import make_task
-from moli.training.tasks.base.task import plain
+from moli.training.tasks.base.task import unwrapped_model
 
 TEXTS = ["w1 w2 w3 w4 w5", "w30", "w7 w8 w9", "w20 w21 w22 w23 w24 w25 w26"]
 EXAMPLES = [Labelled(text, "ab"[n % 2]) for n, text in enumerate(TEXTS)]
@@ -37,7 +37,7 @@ def made(folder: Path, name: str, **values: Any) -> tuple[Any, Any]:
     task = make_task(recipe)
     task.prepare(EXAMPLES)
     torch.manual_seed(0)
-    return task, methods.apply(task.build(torch.float32), recipe).eval()
+    return task, methods.apply_method(task.build(torch.float32), recipe).eval()
 
 
 def scores(task: Any, model: Any, *, packed: bool) -> torch.Tensor:
@@ -59,7 +59,7 @@ def test_of_a_sentence_encoder_the_mean_of_the_states_is_read(tmp_path: Path, pa
             states = bert(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
             wanted.append(states.mean(0) @ classifier.weight.T + classifier.bias)
     torch.testing.assert_close(scores(task, model, packed=packed), torch.stack(wanted))
-    assert "it classifies from the mean" in task.unlike
+    assert "it classifies from the mean" in task.export_caveat
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -72,7 +72,7 @@ def test_of_another_encoder_the_first_state_is_read(tmp_path: Path, packed: bool
     with torch.no_grad():
         wanted = [theirs(**tokenizer(text, return_tensors="pt")).logits[0] for text in TEXTS]
     torch.testing.assert_close(scores(task, model, packed=packed), torch.stack(wanted))
-    assert task.unlike == ""
+    assert task.export_caveat == ""
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "adapter", "prefix"])
@@ -86,12 +86,14 @@ def test_a_kept_model_answers_as_it_did(tmp_path: Path, method: str) -> None:
     before = scores(task, model, packed=False)
     folder = tmp_path / "kept"
     folder.mkdir()
-    methods.save(model, task.recipe, folder)
+    methods.save_weights(model, task.recipe, folder)
     task.save(model, folder)
     again = make_task(task.recipe)
     restored = again.restore(folder, torch.float32).eval()
     assert again.pooling == ("own" if method == "prefix" else "mean")
-    assert (getattr(plain(restored).base_model, "pooler", None) is None) == (method != "prefix")
+    assert (getattr(unwrapped_model(restored).base_model, "pooler", None) is None) == (
+        method != "prefix"
+    )
     torch.testing.assert_close(scores(again, restored, packed=False), before)
 
 

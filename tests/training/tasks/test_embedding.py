@@ -8,20 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training import small
-from training.rounds import held_out, recipe_of, restored, told, trained, write_rows
+from training import small_models
+from training.round_trips import (
+    held_out_examples,
+    predicted_rows,
+    recipe_of,
+    run_to_end,
+    save_and_restore,
+    write_rows,
+)
 
 from moli.models.encoders.bert import BertEncoder
 from moli.records.errors import InputError
 from moli.records.examples import Match, Scored
-from moli.training.packing import prove_packing
+from moli.training.packing import check_packing
 from moli.training.tasks.base.pooling import mean_states
 from moli.training.tasks.embedding import Embedding, cosent, info_nce
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return small.write_model(tmp_path_factory.mktemp("bert"), "bert")
+    return small_models.write_model(tmp_path_factory.mktemp("bert"), "bert")
 
 
 def _matches(count: int) -> list[Match]:
@@ -132,7 +139,7 @@ def test_packed_vectors_are_those_of_padded_rows(base: str) -> None:
 def test_packing_is_proven_though_losses_depend_on_neighbours(base: str) -> None:
     task, model = _prepared(base, _matches(20))
     samples = [each for group in task.samples(_matches(20), training=True) for each in group]
-    proof = prove_packing(task, model, samples)
+    proof = check_packing(task, model, samples)
     assert proof.holds, proof.reason
 
 
@@ -199,15 +206,15 @@ def test_it_learns_what_belongs_together(
         batch=32,
         learning_rate=3e-3,
     )
-    session, losses = trained(recipe, tmp_path / "run")
+    session, losses = run_to_end(recipe, tmp_path / "run")
     assert session.loop.batching.packed
     assert losses[-1] < losses[0] / 2
     assert session.loop.progress.best is not None and session.loop.progress.best > reached
 
-    task, model = restored(session, tmp_path / "model")
-    examples = held_out(session)
+    task, model = save_and_restore(session, tmp_path / "model")
+    examples = held_out_examples(session)
     before, after = (
-        told(*each, examples) for each in ((session.task, session.model), (task, model))
+        predicted_rows(*each, examples) for each in ((session.task, session.model), (task, model))
     )
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one["cosines"], other["cosines"], atol=1e-5)
@@ -246,12 +253,12 @@ def test_scores_are_learnt_in_bfloat16_and_kept_in_float32(base: str, tmp_path: 
         learning_rate=1e-3,
         precision="bf16",
     )
-    session, _ = trained(recipe, tmp_path / "run")
+    session, _ = run_to_end(recipe, tmp_path / "run")
     assert session.loop.progress.best is not None and session.loop.progress.best > 0.8
-    task, model = restored(session, tmp_path / "model")
-    found = told(task, model, held_out(session)[:3])
+    task, model = save_and_restore(session, tmp_path / "model")
+    found = predicted_rows(task, model, held_out_examples(session)[:3])
     encoder = BertEncoder(tmp_path / "model", name="ours", precision="f32")
-    for each, answer in zip(held_out(session)[:3], found, strict=True):
+    for each, answer in zip(held_out_examples(session)[:3], found, strict=True):
         assert isinstance(each, Scored)
         first, second = encoder.encode([each.first, each.second])
         assert answer["cosines"] == [pytest.approx(float(first @ second), abs=1e-5)]

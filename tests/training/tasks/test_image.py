@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training.rounds import held_out, recipe_of, restored, told, trained, write_rows
+from training.round_trips import (
+    held_out_examples,
+    predicted_rows,
+    recipe_of,
+    run_to_end,
+    save_and_restore,
+    write_rows,
+)
 
 from moli.records.errors import InputError
 from moli.records.examples import LabelledImage
@@ -72,7 +79,7 @@ def _made(folder: Path, kind: str) -> str:
         )
         model = transformers.ResNetForImageClassification(config)
     model.save_pretrained(folder)
-    from moli.training.tasks.base.pictures import ImageProcessor
+    from moli.training.tasks.base.images import ImageProcessor
 
     ImageProcessor(16, 1).write(folder / "preprocessor_config.json")
     return str(folder)
@@ -85,13 +92,13 @@ def data(tmp_path: Path) -> Path:
 
 def test_a_new_network_learns_and_comes_back_from_its_files(data: Path, tmp_path: Path) -> None:
     recipe = _new(data, epochs=6, batch=16, learning_rate=5e-3)
-    session, losses = trained(recipe, tmp_path / "run")
+    session, losses = run_to_end(recipe, tmp_path / "run")
     assert losses[-1] < losses[0] / 2
     assert session.loop.progress.best is not None and session.loop.progress.best > 0.9
-    task, model = restored(session, tmp_path / "model")
-    examples = held_out(session)
+    task, model = save_and_restore(session, tmp_path / "model")
+    examples = held_out_examples(session)
     before, after = (
-        told(*each, examples) for each in ((session.task, session.model), (task, model))
+        predicted_rows(*each, examples) for each in ((session.task, session.model), (task, model))
     )
     for one, other in zip(before, after, strict=True):
         assert one["label"] == other["label"]
@@ -101,13 +108,13 @@ def test_a_new_network_learns_and_comes_back_from_its_files(data: Path, tmp_path
 def test_other_programs_load_a_new_network(data: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForImageClassification
 
-    session, _ = trained(_new(data, batch=16), tmp_path / "run")
-    restored(session, tmp_path / "model")
+    session, _ = run_to_end(_new(data, batch=16), tmp_path / "run")
+    save_and_restore(session, tmp_path / "model")
     theirs = AutoModelForImageClassification.from_pretrained(tmp_path / "model").eval()
     assert theirs.config.id2label == {0: "lies", 1: "stands"}
     task = session.task
     assert isinstance(task, ImageClassification)
-    [sample] = task.samples(held_out(session)[:1], training=False)[0]
+    [sample] = task.samples(held_out_examples(session)[:1], training=False)[0]
     with torch.inference_mode():
         wanted = theirs(task.cache.images([sample.target.path])).logits
         found = task.forward(session.model.eval(), [sample])
@@ -128,13 +135,13 @@ def test_an_adapter_learns_and_comes_back_from_its_files(
         batch=16,
         learning_rate=5e-3,
     )
-    session, _ = trained(recipe, tmp_path / "run")
+    session, _ = run_to_end(recipe, tmp_path / "run")
     targets = {name.split(".")[-1] for name, _ in session.model.named_modules()}
     assert "lora_A" in targets
-    task, model = restored(session, tmp_path / "model")
-    examples = held_out(session)
+    task, model = save_and_restore(session, tmp_path / "model")
+    examples = held_out_examples(session)
     before, after = (
-        told(*each, examples) for each in ((session.task, session.model), (task, model))
+        predicted_rows(*each, examples) for each in ((session.task, session.model), (task, model))
     )
     for one, other in zip(before, after, strict=True):
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
@@ -186,7 +193,7 @@ def test_frozen_statistics_and_those_of_one_image_do_not_move(data: Path, tmp_pa
 def test_a_run_that_goes_on_ends_in_the_same_weights(data: Path, tmp_path: Path) -> None:
     """Statistics, the order of images and their random moves are those of a run in one go."""
     recipe = _new(data, epochs=2, batch=16)
-    session, _ = trained(recipe, tmp_path / "whole")
+    session, _ = run_to_end(recipe, tmp_path / "whole")
     whole = {name: each.clone() for name, each in session.model.state_dict().items()}
 
     (tmp_path / "parts").mkdir()
@@ -207,7 +214,7 @@ def test_a_run_that_goes_on_ends_in_the_same_weights(data: Path, tmp_path: Path)
 def test_an_unreadable_image_is_told_of_before_training(data: Path, tmp_path: Path) -> None:
     (tmp_path / "images" / "7.png").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"images/7\.png: not a readable image"):
-        trained(_new(data), tmp_path / "run")
+        run_to_end(_new(data), tmp_path / "run")
 
 
 def test_one_label_is_refused(data: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training.small import write_model
+from training.small_models import write_model
 
 from moli.models.templates.template import prompt_ids, render
 from moli.records.errors import InputError
@@ -61,7 +61,7 @@ def task_of(folder: Path, template: str) -> Any:
 def learnt(task: Any, example: Any) -> list[list[str]]:
     """The words that are learnt, a list for each sample."""
     (group,) = task.samples([example], training=True)
-    return [task.tokenizer.convert_ids_to_tokens(s.parts[0][s.target].tolist()) for s in group]
+    return [task.tokenizer.convert_ids_to_tokens(s.sequences[0][s.target].tolist()) for s in group]
 
 
 @pytest.mark.parametrize("name", ["chatml", "brackets"])
@@ -84,14 +84,14 @@ def test_who_says_a_mark_marks_nothing(name: str, tmp_path: Path) -> None:
     [sample] = group[-1:]
     alone = prompt_ids(task.tokenizer, talk[:-1])
     end = task.tokenizer.eos_token_id
-    assert sample.parts[0].tolist() == [*alone, task.tokenizer.convert_tokens_to_ids("w5"), end]
-    assert task.contract([Conversation(talk)]) == []
+    assert sample.sequences[0].tolist() == [*alone, task.tokenizer.convert_tokens_to_ids("w5"), end]
+    assert task.template_problems([Conversation(talk)]) == []
 
 
 def test_where_a_template_never_ends_a_turn_the_last_one_is_ended(tmp_path: Path) -> None:
     task = task_of(tmp_path, TEMPLATES["endless"])
     assert learnt(task, Conversation(TALK[:3])) == [["w4", "w5", "[SEP]"]]
-    assert task.contract([Conversation(TALK[:3])]) == [
+    assert task.template_problems([Conversation(TALK[:3])]) == [
         "the template does not end an answer; Moli adds the end"
     ]
 
@@ -140,20 +140,20 @@ def test_the_mask_is_that_of_the_templates_own_marks(tmp_path: Path) -> None:
     size = len(sample.target)  # ours ends with the last answer
     assert sample.target.tolist() == mask[:size].astype(bool).tolist()
     assert not mask[size:].any()
-    assert task.contract([Conversation(TALK)]) == []
+    assert task.template_problems([Conversation(TALK)]) == []
     other = marked.replace(
         "{% generation %}{{ m.content", "{{ m.content[:2] }}{% generation %}{{ m.content[2:]"
     )
     task.tokenizer.chat_template = other
     for template in (other, other.replace("{% generation %}", "{%- generation -%}")):
         task.tokenizer.chat_template = template
-        assert task.contract([Conversation(TALK)]) == [
+        assert task.template_problems([Conversation(TALK)]) == [
             "the template marks different tokens as the assistant's"
         ]
     # Of what is cut no token is missed.
     task.tokenizer.chat_template = marked
     task.max_length = size - 3
-    assert task.contract([Conversation(TALK)]) == []
+    assert task.template_problems([Conversation(TALK)]) == []
 
 
 def test_of_a_pair_the_target_is_learnt_and_of_a_text_all(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_of_a_pair_the_target_is_learnt_and_of_a_text_all(tmp_path: Path) -> Non
     # The first token has none before it, so its mark counts for nothing.
     ((sample,),) = task.samples([Text("w1 w2 w3")], training=True)
     assert sample.supervised == 3
-    assert sample.parts[0][-1] == task.tokenizer.eos_token_id
+    assert sample.sequences[0][-1] == task.tokenizer.eos_token_id
 
 
 def test_what_is_too_long_is_cut_and_said_to_be(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_what_is_too_long_is_cut_and_said_to_be(tmp_path: Path) -> None:
     hopeless = Pair(" ".join(["w1"] * 30), "w2")
     cut, dropped = task.samples([long, hopeless], training=True)
     assert [each.size for each in cut] == [8]
-    assert cut[0].cut > 20
+    assert cut[0].truncated_tokens > 20
     assert dropped == []  # nothing of its answer would be left
 
 
@@ -182,18 +182,18 @@ def test_a_turn_that_answers_nobody_is_read_and_not_learnt(tmp_path: Path) -> No
     task = task_of(tmp_path, TEMPLATES["chatml"])
     opened = Conversation((Message("assistant", "w1 w2"), *TALK[1:3]))
     ((sample,),) = task.samples([opened], training=True)
-    learnt = task.tokenizer.decode(sample.parts[0][sample.target])
+    learnt = task.tokenizer.decode(sample.sequences[0][sample.target])
     assert learnt.split() == ["w4", "w5", "[SEP]"]
     alone = Conversation((Message("assistant", "w1 w2"),))
     assert task.samples([alone], training=True) == [[]]
-    assert task.contract([alone, opened]) == []
+    assert task.template_problems([alone, opened]) == []
 
 
 def test_a_completion_of_nothing_is_learnt_as_a_text_with_its_end(tmp_path: Path) -> None:
     task = task_of(tmp_path, TEMPLATES["chatml"])
     ((sample,), (text,)) = task.samples([Pair(" ", "w1 w2"), Text("w1 w2")], training=True)
-    assert sample.parts[0].tolist() == text.parts[0].tolist()
-    assert task.tokenizer.decode(sample.parts[0]).split() == ["w1", "w2", "[SEP]"]
+    assert sample.sequences[0].tolist() == text.sequences[0].tolist()
+    assert task.tokenizer.decode(sample.sequences[0]).split() == ["w1", "w2", "[SEP]"]
 
 
 def test_the_plain_template_asks_with_the_tokens_it_was_taught_with(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_the_plain_template_asks_with_the_tokens_it_was_taught_with(tmp_path: Pa
     task.tokenizer = train_tokenizer(["Assistant: Hello there. User: Hi, who are you?\n" * 20], 300)
     task.tokenizer.chat_template = PLAIN
     talk = Conversation((Message("user", "Hi"), Message("assistant", "Hello")))
-    assert task.contract([talk]) == []
+    assert task.template_problems([talk]) == []
     ((sample,),) = task.samples([talk], training=True)
-    learnt = task.tokenizer.decode(sample.parts[0][sample.target])
+    learnt = task.tokenizer.decode(sample.sequences[0][sample.target])
     assert learnt == " Hello" + task.tokenizer.eos_token

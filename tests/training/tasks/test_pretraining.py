@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from training import small
+from training import small_models
 
 from moli.records.errors import InputError
 from moli.records.examples import Text
@@ -31,12 +31,14 @@ def test_every_token_is_learnt_once_and_from_what_is_before_it(
 ) -> None:
     ids = np.arange(count, dtype=np.int32)
     pieces = list(_pieces(ids, length, length // 2 if judging else 0))
-    learnt = np.concatenate([each.parts[0][each.target] for each in pieces])
+    learnt = np.concatenate([each.sequences[0][each.target] for each in pieces])
     assert learnt.tolist() == list(range(1, count))
     assert sum(each.supervised for each in pieces) == count - 1
     for each in pieces:
-        assert len(each.parts[0]) <= length + 1
-        assert each.parts[0].tolist() == list(range(each.parts[0][0], each.parts[0][-1] + 1))
+        assert len(each.sequences[0]) <= length + 1
+        assert each.sequences[0].tolist() == list(
+            range(each.sequences[0][0], each.sequences[0][-1] + 1)
+        )
     if judging:  # all but those of the first piece have half a piece before them
         assert all(int(np.argmax(each.target)) > length // 2 for each in pieces[1:])
 
@@ -136,14 +138,14 @@ def test_a_new_model_has_no_base_whatever_lies_in_the_folder(
 ) -> None:
     (tmp_path / "other.safetensors").write_bytes(b"weights of something else")
     monkeypatch.chdir(tmp_path)
-    assert made().hashes().base == ""
+    assert made().base_hashes().base == ""
 
 
 def test_bytes_are_those_of_the_text_for_a_tokenizer_of_words(tmp_path: Path) -> None:
-    base = small.write_model(tmp_path / "base", "llama")
+    base = small_models.write_model(tmp_path / "base", "llama")
     task: Any = make_task(make_recipe({"task": "pretraining", "base": base, "data": "unused"}))
     (group,) = task.samples([Text("w1 w22 w3")], training=False)
-    assert task._size(group[0].parts[0][group[0].target]) == len("w1 w22 w3")
+    assert task._size(group[0].sequences[0][group[0].target]) == len("w1 w22 w3")
 
 
 def test_an_encoder_is_no_language_model(tmp_path: Path) -> None:

@@ -8,19 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training import small
-from training.rounds import held_out, recipe_of, restored, told, trained, write_rows
+from training import small_models
+from training.round_trips import (
+    held_out_examples,
+    predicted_rows,
+    recipe_of,
+    run_to_end,
+    save_and_restore,
+    write_rows,
+)
 
 from moli.records.errors import InputError
 from moli.records.examples import Match, Scored
-from moli.training.packing import prove_packing
+from moli.training.packing import check_packing
 from moli.training.tasks.reranking import Reranking, first_place
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A model that tells the two texts of a pair apart by the types of their tokens."""
-    folder = small.write_model(tmp_path_factory.mktemp("bert"), "bert")
+    folder = small_models.write_model(tmp_path_factory.mktemp("bert"), "bert")
     path = Path(folder) / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
@@ -102,7 +109,7 @@ def test_scores_are_those_of_transformers_alone(base: str) -> None:
 def test_packing_is_proven(base: str) -> None:
     task, model = _prepared(base, _matches(20))
     samples = [each for group in task.samples(_matches(20), training=True) for each in group]
-    proof = prove_packing(task, model, samples)
+    proof = check_packing(task, model, samples)
     assert proof.holds, proof.reason
 
 
@@ -111,10 +118,10 @@ def test_the_longer_text_is_cut_and_told_of(base: str) -> None:
     examples = [Match("w1 w2", " ".join(["w3"] * 20), ("w4",))]
     task.prepare(examples)
     [[sample]] = task.samples(examples, training=True)
-    assert [len(each) for each in sample.parts] == [12, 6]
-    assert task.tokenizer.decode(sample.parts[0][:4]) == "[CLS] w1 w2 [SEP]"
-    assert sample.parts[0][-1] == task.tokenizer.sep_token_id
-    assert sample.cut == 25 - 12
+    assert [len(each) for each in sample.sequences] == [12, 6]
+    assert task.tokenizer.decode(sample.sequences[0][:4]) == "[CLS] w1 w2 [SEP]"
+    assert sample.sequences[0][-1] == task.tokenizer.sep_token_id
+    assert sample.truncated_tokens == 25 - 12
 
 
 def test_metrics_by_hand(base: str) -> None:
@@ -160,13 +167,13 @@ def test_it_learns_to_choose(base: str, tmp_path: Path, method: str, reached: fl
         batch=16,
         learning_rate=3e-3,
     )
-    session, _ = trained(recipe, tmp_path / "run")
+    session, _ = run_to_end(recipe, tmp_path / "run")
     assert session.loop.batching.packed
     assert session.loop.progress.best is not None and session.loop.progress.best > reached
-    task, model = restored(session, tmp_path / "model")
-    examples = held_out(session)
+    task, model = save_and_restore(session, tmp_path / "model")
+    examples = held_out_examples(session)
     before, after = (
-        told(*each, examples) for each in ((session.task, session.model), (task, model))
+        predicted_rows(*each, examples) for each in ((session.task, session.model), (task, model))
     )
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one["scores"], other["scores"], atol=1e-4)
@@ -186,11 +193,11 @@ def test_the_scale_of_scores_is_kept(base: str, tmp_path: Path, method: str) -> 
         method=method,
         batch=16,
     )
-    session, _ = trained(recipe, tmp_path / "run")
-    task, model = restored(session, tmp_path / "model")
-    examples = held_out(session)
+    session, _ = run_to_end(recipe, tmp_path / "run")
+    task, model = save_and_restore(session, tmp_path / "model")
+    examples = held_out_examples(session)
     before, after = (
-        told(*each, examples) for each in ((session.task, session.model), (task, model))
+        predicted_rows(*each, examples) for each in ((session.task, session.model), (task, model))
     )
     assert all(1 < each["score"] < 3 for each in before)
     for one, other in zip(before, after, strict=True):

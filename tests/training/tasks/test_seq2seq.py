@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training.rounds import held_out, recipe_of, restored, told, trained, write_rows
+from training.round_trips import (
+    held_out_examples,
+    predicted_rows,
+    recipe_of,
+    run_to_end,
+    save_and_restore,
+    write_rows,
+)
 
 from moli.records.errors import InputError
 from moli.records.examples import Pair
@@ -62,7 +69,7 @@ def test_losses_are_summed_over_the_targets_tokens() -> None:
         for each in group
     ]
     scores = np.random.default_rng(0).normal(size=(4, model.config.vocab_size))
-    wanted = np.concatenate([each.parts[1] for each in samples])
+    wanted = np.concatenate([each.sequences[1] for each in samples])
     by_token = [
         -math.log(math.exp(row[token]) / sum(map(math.exp, row)))
         for row, token in zip(scores, wanted, strict=True)
@@ -129,12 +136,14 @@ def test_a_small_t5_learns_and_comes_back_from_its_files(tmp_path: Path) -> None
         batch=32,
         learning_rate=1e-2,
     )
-    session, losses = trained(recipe, tmp_path / "run")
+    session, losses = run_to_end(recipe, tmp_path / "run")
     assert losses[-1] < losses[0] / 3
-    task, model = restored(session, tmp_path / "model")
+    task, model = save_and_restore(session, tmp_path / "model")
     assert isinstance(task, Seq2Seq) and task.room == 6  # four letters, the end, and one too many
-    examples = held_out(session)
-    assert told(task, model, examples) == told(session.task, session.model, examples)
+    examples = held_out_examples(session)
+    assert predicted_rows(task, model, examples) == predicted_rows(
+        session.task, session.model, examples
+    )
 
 
 @pytest.mark.slow
@@ -149,7 +158,7 @@ def test_letters_are_put_in_order(tmp_path: Path) -> None:
         batch=64,
         learning_rate=1e-3,
     )
-    session, _ = trained(recipe, tmp_path / "run")
+    session, _ = run_to_end(recipe, tmp_path / "run")
     assert session.loop.progress.best is not None and session.loop.progress.best >= 0.95
 
 
@@ -166,11 +175,13 @@ def test_an_adapter_comes_back_from_its_files(tmp_path: Path) -> None:
         batch=32,
         learning_rate=1e-2,
     )
-    session, losses = trained(recipe, tmp_path / "run")
+    session, losses = run_to_end(recipe, tmp_path / "run")
     assert losses[-1] < losses[0]
-    task, model = restored(session, tmp_path / "model")
-    examples = held_out(session)
-    assert told(task, model, examples) == told(session.task, session.model, examples)
+    task, model = save_and_restore(session, tmp_path / "model")
+    examples = held_out_examples(session)
+    assert predicted_rows(task, model, examples) == predicted_rows(
+        session.task, session.model, examples
+    )
 
 
 def test_a_new_model_is_not_adapted_and_its_heads_share_its_width() -> None:
@@ -192,8 +203,10 @@ def test_bottlenecks_go_into_a_t5(tmp_path: Path) -> None:
     recipe = recipe_of(
         task="seq2seq", base=str(base), data=data, method="adapter", rank=4, epochs=2
     )
-    session, losses = trained(recipe, tmp_path / "run")
+    session, losses = run_to_end(recipe, tmp_path / "run")
     assert losses[-1] < losses[0]
-    again, read = restored(session, tmp_path / "kept")
-    examples = held_out(session)
-    assert told(again, read, examples) == told(session.task, session.model, examples)
+    again, read = save_and_restore(session, tmp_path / "kept")
+    examples = held_out_examples(session)
+    assert predicted_rows(again, read, examples) == predicted_rows(
+        session.task, session.model, examples
+    )

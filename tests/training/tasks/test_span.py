@@ -76,7 +76,7 @@ def test_losses_are_those_of_transformers_own_head() -> None:
         ours = task.losses(task.forward(model, samples), samples)
         scores = task.forward(model, samples)
     for sample, loss, of_each in zip(samples, ours, scores, strict=True):
-        window, ids = sample.target, torch.as_tensor(sample.parts[0].astype(np.int64))[None]
+        window, ids = sample.target, torch.as_tensor(sample.sequences[0].astype(np.int64))[None]
         types = (torch.arange(ids.shape[1]) >= window.begin).long()[None]
         with torch.no_grad():
             theirs = model(input_ids=ids, token_type_ids=types)
@@ -165,9 +165,9 @@ def test_a_question_longer_than_its_room_is_cut_and_counted() -> None:
     task = task_of(max_length=64)
     question = "which " * 70
     ((sample,),) = task.samples([span(question, "Vienna")], training=True)
-    assert sample.size <= 64 and sample.cut == 70 - 32
+    assert sample.size <= 64 and sample.truncated_tokens == 70 - 32
     assert sample.target.start > 0
     long = Span(question, f"{TEXT} " * 5, ("Vienna",), (TEXT.index("Vienna"),))
     (windows,) = task.samples([long], training=True)
-    assert [each.cut for each in windows] == [70 - 32] + [0] * (len(windows) - 1)
+    assert [each.truncated_tokens for each in windows] == [70 - 32] + [0] * (len(windows) - 1)
     assert len(windows) > 1

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from training import small
-from training.kept import keep, write_masked_model, write_spans
+from training import small_models
+from training.stored_models import train_and_store, write_masked_model, write_spans
 
 from moli.records.errors import InputError, ModelError
 from moli.training.trained.export import export
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("exported")
-    small.write_labelled(root / "data.jsonl", 40)
+    small_models.write_labelled(root / "data.jsonl", 40)
     write_masked_model(root / "base")
     return root
 
@@ -28,7 +28,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lora(root: Path) -> StoredModel:
     """Its last weights, not those of the best evaluation, which may be almost the first ones."""
     data, base = root / "data.jsonl", str(root / "base")
-    return keep(root / "home", data, base, method="lora", held_out=0.0, learning_rate=1e-2)
+    return train_and_store(
+        root / "home", data, base, method="lora", held_out=0.0, learning_rate=1e-2
+    )
 
 
 def ids() -> dict[str, torch.Tensor]:
@@ -72,11 +74,13 @@ def test_a_base_in_bfloat16_is_merged_in_float32_and_rounded_once(
 ) -> None:
     from transformers import AutoModel, AutoModelForSequenceClassification
 
-    small.write_model(tmp_path / "half", "bert")
+    small_models.write_model(tmp_path / "half", "bert")
     AutoModel.from_pretrained(tmp_path / "half", dtype=torch.bfloat16).save_pretrained(
         tmp_path / "half"
     )
-    kept = keep(root / "home", root / "data.jsonl", str(tmp_path / "half"), method="lora", epochs=2)
+    kept = train_and_store(
+        root / "home", root / "data.jsonl", str(tmp_path / "half"), method="lora", epochs=2
+    )
     done = export(kept, tmp_path / "merged", merge=True)
     assert done.parity is not None
     assert done.parity.exact < 1e-5 < done.parity.written < 0.1
@@ -120,7 +124,9 @@ def test_an_adapter_is_copied_for_peft(root: Path, lora: StoredModel, tmp_path: 
 
 
 def test_what_cannot_be_merged_is_told(root: Path, lora: StoredModel, tmp_path: Path) -> None:
-    kept = keep(root / "home", root / "data.jsonl", str(root / "base"), method="adapter", epochs=1)
+    kept = train_and_store(
+        root / "home", root / "data.jsonl", str(root / "base"), method="adapter", epochs=1
+    )
     with pytest.raises(InputError, match="cannot be merged: bottleneck layers are not linear"):
         export(kept, tmp_path / "merged", merge=True)
     assert not list(tmp_path.iterdir())
@@ -151,14 +157,14 @@ def test_a_span_model_and_a_language_model_are_merged(root: Path, tmp_path: Path
     from transformers import AutoModelForCausalLM, AutoModelForQuestionAnswering
 
     spans = write_spans(root / "spans.jsonl")
-    base = small.write_model(tmp_path / "bert", "bert")
-    kept = keep(root / "home", spans, base, task="span", method="rslora", epochs=1)
+    base = small_models.write_model(tmp_path / "bert", "bert")
+    kept = train_and_store(root / "home", spans, base, task="span", method="rslora", epochs=1)
     done = export(kept, tmp_path / "span", merge=True)
     assert done.parity is not None and done.parity.exact < 1e-4
     AutoModelForQuestionAnswering.from_pretrained(tmp_path / "span")
-    talks = small.write_conversations(root / "talks.jsonl")
-    base = small.write_model(tmp_path / "llama", "llama")
-    kept = keep(root / "home", talks, base, task="instruction", method="dora", epochs=1)
+    talks = small_models.write_conversations(root / "talks.jsonl")
+    base = small_models.write_model(tmp_path / "llama", "llama")
+    kept = train_and_store(root / "home", talks, base, task="instruction", method="dora", epochs=1)
     done = export(kept, tmp_path / "talk", merge=True)
     assert done.parity is not None and done.parity.exact < 1e-4
     assert (tmp_path / "talk" / "chat_template.jinja").is_file()
@@ -169,8 +175,8 @@ def test_an_encoder_keeps_what_sentence_transformers_reads(root: Path, tmp_path:
     rows = [{"query": f"w{n}", "positive": f"w{n} w{n + 1}"} for n in range(30)]
     data = root / "matches.jsonl"
     data.write_text("".join(json.dumps(each) + "\n" for each in rows))
-    base = small.write_model(tmp_path / "bert", "bert")
-    kept = keep(root / "home", data, base, task="embedding", method="lora", epochs=1)
+    base = small_models.write_model(tmp_path / "bert", "bert")
+    kept = train_and_store(root / "home", data, base, task="embedding", method="lora", epochs=1)
     done = export(kept, tmp_path / "encoder", merge=True)
     assert {"modules.json", "1_Pooling/config.json", "model.safetensors"} <= set(done.files)
 

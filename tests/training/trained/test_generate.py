@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from training import small
-from training.kept import keep
+from training import small_models
+from training.stored_models import train_and_store
 
 from moli.models.hardware.probe import Machine
 from moli.records.errors import InputError
@@ -34,14 +34,14 @@ def in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("writing")
-    small.write_model(root / "base", "llama")
-    small.write_conversations(root / "data.jsonl", 40)
+    small_models.write_model(root / "base", "llama")
+    small_models.write_conversations(root / "data.jsonl", 40)
     return root
 
 
 @pytest.fixture(scope="module", params=["lora", "full"])
 def stored(root: Path, request: pytest.FixtureRequest) -> StoredModel:
-    return keep(
+    return train_and_store(
         root / "home",
         root / "data.jsonl",
         str(root / "base"),
@@ -63,7 +63,7 @@ def turns_of(talk: list[dict[str, str]]) -> list[Message]:
 def token_by_token(stored: StoredModel, example: Conversation, most: int) -> str:
     trained = load_trained(stored)
     task: Any = trained.task
-    ids = task.prompt(example)
+    ids = task.prompt_tokens(example)
     begun = len(ids)
     while len(ids) < begun + most and (begun == len(ids) or ids[-1] != task.tokenizer.eos_token_id):
         with torch.inference_mode():
@@ -116,7 +116,7 @@ def test_answers_are_those_of_transformers(root: Path, stored: StoredModel) -> N
 def test_what_the_engine_does_not_run_writes_too(root: Path, method: str) -> None:
     data = root / "data.jsonl"
     settings = {"task": "instruction", "method": method, "epochs": 4}
-    kept = keep(root / "home", data, str(root / "base"), **settings)
+    kept = train_and_store(root / "home", data, str(root / "base"), **settings)
     given = [talk[:-1] for talk in talks(root)[:3]]
     examples = [Conversation((*turns_of(talk), Message("assistant", "?"))) for talk in given]
     heard: list[Progress] = []

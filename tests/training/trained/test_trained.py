@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training import small
-from training.kept import keep, write_masked_model, write_spans
+from training import small_models
+from training.stored_models import train_and_store, write_masked_model, write_spans
 
 from moli.metrics.classification import accuracy
 from moli.records.errors import InputError, ModelError
@@ -27,7 +27,7 @@ METHODS = ("full", "lora", "adapter", "prefix")
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
-    small.write_labelled(root / "data.jsonl", 60)
+    small_models.write_labelled(root / "data.jsonl", 60)
     write_masked_model(root / "base")
     return root
 
@@ -35,7 +35,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stored(root: Path) -> dict[str, StoredModel]:
     return {
-        method: keep(root / "home", root / "data.jsonl", str(root / "base"), method=method)
+        method: train_and_store(
+            root / "home", root / "data.jsonl", str(root / "base"), method=method
+        )
         for method in METHODS
     }
 
@@ -184,9 +186,11 @@ def test_an_evaluation_has_report_confusion_and_an_interval(
 
 @pytest.mark.slow
 def test_a_model_that_tells_more_than_a_text_takes_rows(root: Path) -> None:
-    small.write_model(root / "plain", "bert")
+    small_models.write_model(root / "plain", "bert")
     data = write_spans(root / "spans.jsonl")
-    kept = keep(root / "home", data, str(root / "plain"), task="span", method="lora", epochs=2)
+    kept = train_and_store(
+        root / "home", data, str(root / "plain"), task="span", method="lora", epochs=2
+    )
     trained = load_trained(kept)
     rows = [json.loads(line) for line in data.read_text().splitlines()]
     bare = root / "bare.jsonl"

@@ -29,15 +29,15 @@ class Sample:
         size: what it costs to compute, in tokens.
     """
 
-    parts: tuple[Tokens, ...]
+    sequences: tuple[Tokens, ...]
     target: Any
     supervised: int = 1
-    cut: int = 0
-    pixels: int = 0
+    truncated_tokens: int = 0
+    image_patches: int = 0
 
     @property
     def size(self) -> int:
-        return sum(map(len, self.parts)) + self.pixels
+        return sum(map(len, self.sequences)) + self.image_patches
 
 
 MicroBatch = tuple[int, ...]  # numbers of samples that are computed at once

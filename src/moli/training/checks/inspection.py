@@ -166,7 +166,9 @@ def labels_of(located: Sequence[Located]) -> Mapping[str, int]:
 
 def lengths_of(samples: Sequence[Sample], most: int) -> Lengths:
     """How long samples are, each by the longest of its parts."""
-    sizes = np.array([max(map(len, each.parts), default=0) + each.cut for each in samples])
+    sizes = np.array(
+        [max(map(len, each.sequences), default=0) + each.truncated_tokens for each in samples]
+    )
     median, percentile95 = np.percentile(sizes, [50, 95])
     longest = int(sizes.max())
     width = max(1, -(-longest // _BINS))

@@ -34,10 +34,10 @@ class Masked:
 
 def masked(task: Task, sample: Sample, where: str) -> Masked | None:
     """A sample to look at; None where its task does not learn tokens."""
-    learnt, tokenizer = task.learnt_tokens(sample), task.tokenizer
+    learnt, tokenizer = task.supervised_tokens(sample), task.tokenizer
     if learnt is None or tokenizer is None:
         return None
-    parts = zip(sample.parts, learnt, strict=True)
+    parts = zip(sample.sequences, learnt, strict=True)
     return Masked(where, tuple(_pieces(tokenizer, ids, marks) for ids, marks in parts))
 
 
@@ -57,14 +57,14 @@ def unended(task: Task, groups: Sequence[Sequence[Sample]]) -> list[int] | None:
     None where a task does not teach a model to end: it learns no tokens, or texts without ends.
     """
     stops = _stops(task)
-    if not TASKS[task.recipe.task].teaches_stop or not stops:
+    if not TASKS[task.recipe.task].ends_with_stop_token or not stops:
         return None
     found = []
     for number, group in enumerate(groups):
         for sample in group:
-            learnt = task.learnt_tokens(sample)
+            learnt = task.supervised_tokens(sample)
             places = np.flatnonzero(learnt[-1]) if learnt else np.zeros(0, int)
-            if len(places) and int(sample.parts[-1][places[-1]]) not in stops:
+            if len(places) and int(sample.sequences[-1][places[-1]]) not in stops:
                 found.append(number)
                 break
     return found

@@ -17,7 +17,7 @@ from moli.training.checks.masks import Masked
 from moli.training.checks.report import Cut, Finding, Preflight, Rows, Supervision
 from moli.training.checks.servers import verdicts
 from moli.training.data import Data, examples_of, read_data
-from moli.training.packing import Proof
+from moli.training.packing import PackingCheck
 from moli.training.recipes.recipe import Recipe
 from moli.training.setup.estimates import rehearse
 from moli.training.setup.prepared import Session
@@ -49,12 +49,12 @@ def _passed(session: Session) -> Preflight:
     recipe = session.settled.recipe
     rows = _rows(session)
     supervision = Supervision(
-        task.unit,
+        task.supervised_unit,
         sum(each.supervised for each in samples),
         sum(each.size for each in samples),
         _unended(session),
     )
-    lengths = lengths_of(samples, task.max_length) if samples[0].parts else None
+    lengths = lengths_of(samples, task.max_length) if samples[0].sequences else None
     found = Preflight(
         recipe=recipe.model_dump(mode="json"),
         findings=(),
@@ -64,12 +64,12 @@ def _passed(session: Session) -> Preflight:
         labels=labels_of(data.train),
         lengths=lengths,
         masks=_masks(session),
-        packing=Proof(**session.facts["packing"]),
+        packing=PackingCheck(**session.facts["packing"]),
         contract=_contract(session),
         estimate=rehearse(session),
         servers=tuple(verdicts(servers.summary_of(recipe, session.model))),
     )
-    return _with(found, findings_of(found, data, packs=task.packs))
+    return _with(found, findings_of(found, data, packs=task.supports_packing))
 
 
 def _with(found: Preflight, findings: Iterator[Finding]) -> Preflight:
@@ -82,7 +82,7 @@ def _rows(session: Session) -> Rows:
     data = session.data
     cut, dropped = [], []
     for each, group in zip(data.train, session.groups, strict=True):
-        if lost := sum(sample.cut for sample in group):
+        if lost := sum(sample.truncated_tokens for sample in group):
             cut.append(Cut(each.where, lost))
         if not group:
             dropped.append(
@@ -124,7 +124,7 @@ def _masks(session: Session) -> tuple[Masked, ...]:
 
 def _contract(session: Session) -> tuple[str, ...] | None:
     """How the text that is trained on differs from what is served; None if that is not told."""
-    problems = session.task.contract(examples_of(session.data.train[:_CONTRACTS]))
+    problems = session.task.template_problems(examples_of(session.data.train[:_CONTRACTS]))
     return None if problems is None else tuple(problems)
 
 
@@ -136,7 +136,7 @@ def _refused(recipe: Recipe, error: MoliError) -> Preflight:
     asked = recipe.model_dump(mode="json")
     told = tuple(verdicts(servers.summary_of(recipe))) if recipe.method else ()
     try:
-        data = read_data(recipe, task.accepts)
+        data = read_data(recipe, task.example_types)
     except MoliError:
         malformed = _malformed(recipe)
         errors = tuple(of_malformed(malformed, "error")) or (refusal,)
@@ -159,7 +159,7 @@ def _refused(recipe: Recipe, error: MoliError) -> Preflight:
 def _unwritten(task: Task, data: Data) -> tuple[str, ...]:
     """The rows that a chat template refuses, where it is rows that it does."""
     rows = (*data.train, *data.held_out)
-    return tuple(rows[number].where for number in task.refused(examples_of(rows)))
+    return tuple(rows[number].where for number in task.unusable_examples(examples_of(rows)))
 
 
 def _malformed(recipe: Recipe) -> tuple[Malformed, ...]:

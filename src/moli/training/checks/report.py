@@ -10,7 +10,7 @@ from moli.records.examples import Malformed
 from moli.training.checks.inspection import Lengths, Repetitions
 from moli.training.checks.masks import Masked
 from moli.training.checks.servers import Verdict
-from moli.training.packing import Proof
+from moli.training.packing import PackingCheck
 from moli.training.setup.estimates import Estimate
 
 Severity = Literal["error", "warning", "note"]
@@ -93,7 +93,7 @@ class Preflight:
     labels: Mapping[str, int] = field(default_factory=dict)
     lengths: Lengths | None = None
     masks: tuple[Masked, ...] = ()
-    packing: Proof | None = None
+    packing: PackingCheck | None = None
     contract: tuple[str, ...] | None = None
     estimate: Estimate | None = None
     servers: tuple[Verdict, ...] = ()

@@ -13,7 +13,7 @@ import torch
 
 from moli.models.remote.wire import RANKS
 from moli.training.recipes.recipe import Recipe
-from moli.training.recipes.task_table import GENERATIVE
+from moli.training.recipes.task_table import GENERATIVE_TASKS
 
 _VLLM_DEFAULT = 16  # of --max-lora-rank; docs.vllm.ai, vllm/config/lora
 _MERGE = "merge it into its base, and serve the result as a whole model"
@@ -64,7 +64,7 @@ def summary_of(recipe: Recipe, model: torch.nn.Module | None = None) -> AdapterS
             base = getattr(module, "base_layer", None)
             if hasattr(module, "lora_A") and not isinstance(base, torch.nn.Linear):
                 odd.append(name)
-    writes = recipe.task in GENERATIVE
+    writes = recipe.task in GENERATIVE_TASKS
     return AdapterSummary(str(recipe.method), recipe.rank, writes, tuple(sorted(heads)), tuple(odd))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from moli.training.kernels.same_code import computes_as
+from moli.training.kernels.same_code import runs_same_code
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -64,7 +64,7 @@ def replace_norms(model: torch.nn.Module) -> int:
     """
     from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-    norms = [each for each in model.modules() if computes_as(each, LlamaRMSNorm)]
+    norms = [each for each in model.modules() if runs_same_code(each, LlamaRMSNorm)]
     for each in norms:
         each.forward = _Forward(each)
     return len(norms)

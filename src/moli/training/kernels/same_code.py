@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def computes_as(module: torch.nn.Module, kind: type[torch.nn.Module]) -> bool:
+def runs_same_code(module: torch.nn.Module, kind: type[torch.nn.Module]) -> bool:
     """Whether a module's forward pass is, instruction by instruction, that of another class.
 
     To try both on a few numbers would not do: some clamp what is large, or drop out in training.

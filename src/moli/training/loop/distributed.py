@@ -44,8 +44,8 @@ class Processes:
         self.size = distributed.get_world_size()
         self._talk = distributed.new_group(backend="gloo")  # for numbers: no GPU has to wait
 
-    def micro_batches(self, step: Step, *, divisible: bool) -> list[tuple[MicroBatch, float]]:
-        micros = divided(step, self.size) if divisible else list(step)
+    def micro_batches(self, step: Step, *, split: bool) -> list[tuple[MicroBatch, float]]:
+        micros = divided(step, self.size) if split else list(step)
         mine = [(each, 1.0) for each in micros[self.rank :: self.size]]
         most = -(-len(micros) // self.size)
         # Every process takes part in every pass, if with nothing of its own.

@@ -87,7 +87,7 @@ class Loop:
                 if stopping:
                     return "interrupted"
         if self.evaluate and self.progress.best is not None:
-            self.weights.load(self._best())
+            self.weights.load_state_dict(self._best())
         return status
 
     def _remaining(self) -> Iterator[Step]:
@@ -108,14 +108,14 @@ class Loop:
         supervised = sum(each.supervised for each in chosen)
         summed = 0.0
         self.world.reseed(self.seed, self.progress.step)
-        for micro, weight in self.world.micro_batches(step, divisible=self.loss.task.divisible):
+        for micro, weight in self.world.micro_batches(step, split=self.loss.task.can_split_steps):
             rows = [self.samples[row] for row in micro]
             loss = self.loss(rows, packed=self.batching.packed) * weight
             # FSDP averages over processes what is to be summed.
             (loss * (self.world.size / supervised)).backward()
             self.weights.accumulate()
             summed += float(loss.detach())
-        norm = self.weights.clip(_CLIP)
+        norm = self.weights.clip_gradients(_CLIP)
         progress = self.progress
         if not math.isfinite(norm):
             raise ModelError(
@@ -125,7 +125,7 @@ class Loop:
             )
         rate = self.optimizers.step(learning_rate_factor(progress.step, self.schedule.steps))
         self.weights.copy_to_model()
-        self.weights.clear()
+        self.weights.zero_grad()
         self.heap.settle()
         progress.step += 1
         progress.examples += len(chosen)
@@ -158,7 +158,7 @@ class Loop:
         if best:
             progress.best, progress.best_step, progress.stale = score, progress.step, 0
             progress.metrics = metrics
-            state = self.world.gather_state(self.weights.state())
+            state = self.world.gather_state(self.weights.state_dict())
             if self.world.rank == 0:
                 checkpoint.write(checkpoint.best_of(self.folder, progress.step), state, {})
         else:
@@ -181,8 +181,8 @@ class Loop:
 
     def save(self) -> None:
         """Write a checkpoint from which `resume` continues."""
-        weights = self.world.gather_state(self.weights.state())
-        optimizer = self.world.gather_state(self.optimizers.state())
+        weights = self.world.gather_state(self.weights.state_dict())
+        optimizer = self.world.gather_state(self.optimizers.state_dict())
         if self.world.rank == 0:
             checkpoint.save(self.folder, self.progress, weights, optimizer)
 
@@ -190,8 +190,8 @@ class Loop:
         """Continue from the folder's checkpoint, if there is one."""
         if found := checkpoint.load(self.folder):
             self.progress, weights, optimizer = found
-            self.weights.load(weights)
-            self.optimizers.load(optimizer)
+            self.weights.load_state_dict(weights)
+            self.optimizers.load_state_dict(optimizer)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class World(Protocol):
     rank: int
     size: int
 
-    def micro_batches(self, step: Step, *, divisible: bool) -> list[tuple[MicroBatch, float]]:
+    def micro_batches(self, step: Step, *, split: bool) -> list[tuple[MicroBatch, float]]:
         """This process's parts of a step, each with its weight; as many as every other has."""
         ...
 
@@ -61,7 +61,7 @@ class Alone:
 
     rank, size = 0, 1
 
-    def micro_batches(self, step: Step, *, divisible: bool) -> list[tuple[MicroBatch, float]]:  # noqa: ARG002
+    def micro_batches(self, step: Step, *, split: bool) -> list[tuple[MicroBatch, float]]:  # noqa: ARG002
         return [(micro, 1.0) for micro in step]
 
     def sum(self, value: float) -> float:

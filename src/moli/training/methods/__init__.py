@@ -21,7 +21,7 @@ from moli.training.methods.bottleneck import (
     load_bottlenecks,
     save_bottlenecks,
 )
-from moli.training.methods.lora import fuse
+from moli.training.methods.lora import fuse_lora_layers
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_table import TASKS
 
@@ -29,12 +29,12 @@ from moli.training.recipes.task_table import TASKS
 _HEADS = ("classifier", "score", "qa_outputs", "head")
 # What is left out when a base is put into 4 bits: the layers above its blocks. Some may have no
 # weights yet, which cannot be put into 4 bits.
-OUTER = (*_HEADS, "pre_classifier", r".*pooler", "lm_head", "embed_out")
+UNQUANTIZED_MODULES = (*_HEADS, "pre_classifier", r".*pooler", "lm_head", "embed_out")
 # Methods whose extra tokens or states change what a row is, so rows cannot be laid end to end.
 PADDED = ("prefix", "prompt")
 
 
-def apply(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
+def apply_method(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
     """The model with an adapter of the recipe's method, everything else frozen.
 
     Raises:
@@ -44,7 +44,7 @@ def apply(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
     if method == "full":
         return model
     if method == "adapter":
-        return add_bottlenecks(model, recipe.rank, heads(model))
+        return add_bottlenecks(model, recipe.rank, fully_trained_modules(model))
     from peft import get_peft_model
 
     try:
@@ -59,17 +59,17 @@ def apply(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
     return adapted
 
 
-def make_fast(model: torch.nn.Module) -> torch.nn.Module:
+def prepare_for_device(model: torch.nn.Module) -> torch.nn.Module:
     """The model on the GPU, if there is one, computing the same in less time and memory."""
     replace_norms(model)
-    fuse(model)
+    fuse_lora_layers(model)
     if torch.cuda.is_available():
         return model.cuda()
     replace_dropout(model)  # a GPU draws random numbers fast enough
     return model
 
 
-def require_four_bits() -> None:
+def require_four_bit_support() -> None:
     """4-bit weights need a GPU and bitsandbytes.
 
     Raises:
@@ -88,7 +88,7 @@ def require_four_bits() -> None:
         )
 
 
-def four_bits(dtype: torch.dtype) -> dict[str, Any]:
+def four_bit_options(dtype: torch.dtype) -> dict[str, Any]:
     """How a base is loaded in 4 bits (Dettmers et al. 2023, section 3)."""
     from transformers import BitsAndBytesConfig
 
@@ -97,12 +97,12 @@ def four_bits(dtype: torch.dtype) -> dict[str, Any]:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=list(OUTER),
+        llm_int8_skip_modules=list(UNQUANTIZED_MODULES),
     )
     return {"quantization_config": config, "device_map": {"": 0}}
 
 
-def mark_new(model: Any, missing: Set[str]) -> None:
+def mark_new_modules(model: Any, missing: Set[str]) -> None:
     """Note the modules for which a base had no weights, by the names of the parameters missing."""
     new: list[str] = []
     for name, module in model.named_modules():  # what is above comes first
@@ -113,7 +113,7 @@ def mark_new(model: Any, missing: Set[str]) -> None:
     model.new_modules = new
 
 
-def heads(model: torch.nn.Module) -> list[str]:
+def fully_trained_modules(model: torch.nn.Module) -> list[str]:
     """What is trained whole: the task's head, and all else that began with random weights.
 
     An adapter that lacked some of them would be put on other random weights when it is loaded.
@@ -126,7 +126,7 @@ def heads(model: torch.nn.Module) -> list[str]:
 def _config(recipe: Recipe, model: torch.nn.Module) -> Any:
     import peft
 
-    kind, whole = TASKS[recipe.task].peft_type, heads(model)
+    kind, whole = TASKS[recipe.task].peft_type, fully_trained_modules(model)
     if recipe.method in PADDED:
         if kind is None:
             raise ValueError("there are no input tokens to put a prompt before")
@@ -155,7 +155,7 @@ def _convolutions_too(model: torch.nn.Module) -> list[str]:
     ]
 
 
-def save(model: torch.nn.Module, recipe: Recipe, folder: Path) -> None:
+def save_weights(model: torch.nn.Module, recipe: Recipe, folder: Path) -> None:
     """Write what was trained: the whole model, or the adapter in PEFT's layout."""
     inner: Any = model
     if recipe.method == "adapter":
@@ -170,7 +170,7 @@ def save(model: torch.nn.Module, recipe: Recipe, folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)  # an empty card, with the path of the base
 
 
-def method_in(folder: Path) -> str:
+def saved_method(folder: Path) -> str:
     """What kind of weights a folder holds: "full", "adapter", or "peft" for all others."""
     config = read_json(folder / CONFIG)
     if config is None:
@@ -178,7 +178,7 @@ def method_in(folder: Path) -> str:
     return "adapter" if config.get("peft_type") == "BOTTLENECK" else "peft"
 
 
-def restore(base: torch.nn.Module, method: str, folder: Path) -> torch.nn.Module:
+def load_adapter(base: torch.nn.Module, method: str, folder: Path) -> torch.nn.Module:
     """A base model with the adapter that `save` wrote."""
     if method == "adapter":
         return load_bottlenecks(base, folder)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from moli.training.kernels.same_code import computes_as
+from moli.training.kernels.same_code import runs_same_code
 
 
 class _Linear(torch.autograd.Function):
@@ -98,7 +98,7 @@ _apply: Any = _Linear.apply
 _apply_gated: Any = _GatedLinear.apply
 
 
-def fuse(model: torch.nn.Module) -> int:
+def fuse_lora_layers(model: torch.nn.Module) -> int:
     """Have PEFT's LoRA layers compute this way where the result is the same; returns how many do.
 
     Layers with DoRA or dropout, and those that are not plain linear layers, are left unchanged.
@@ -111,7 +111,7 @@ def fuse(model: torch.nn.Module) -> int:
         if isinstance(module, Linear) and _is_plain(module):
             module.forward = _Forward(module)  # type: ignore[method-assign]
             fused += 1
-    blocks: list[Any] = [each for each in model.modules() if computes_as(each, LlamaMLP)]
+    blocks: list[Any] = [each for each in model.modules() if runs_same_code(each, LlamaMLP)]
     for block in blocks:
         if isinstance(block.down_proj.forward, _Forward):
             block.forward = _GatedForward(block)

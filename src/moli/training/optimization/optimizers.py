@@ -29,7 +29,7 @@ class MasterWeights:
             for each in self._working
         ]
         if self._split:
-            cast(model, dtype)
+            cast_parameters(model, dtype)
         self._running = {
             name: each for name, each in model.named_buffers() if name.endswith(_RUNNING)
         }
@@ -53,17 +53,17 @@ class MasterWeights:
         if self._split:
             torch._foreach_copy_(list(self._working), self.masters)
 
-    def clear(self) -> None:
+    def zero_grad(self) -> None:
         for master in self.masters:
             master.grad = None
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         return {
             name: master.detach() for name, master in zip(self.names, self.masters, strict=True)
         } | self._running
 
     @torch.no_grad()
-    def load(self, state: dict[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         for name, master in zip(self.names, self.masters, strict=True):
             master.copy_(_laid_as(master, state[name]))
         for name, running in self._running.items():
@@ -71,7 +71,7 @@ class MasterWeights:
         self.copy_to_model()
 
     @torch.no_grad()
-    def clip(self, most: float) -> float:
+    def clip_gradients(self, most: float) -> float:
         """Scale all gradients so that their joint norm is at most `most`; returns it as it was."""
         gradients = [each.grad for each in self.masters if each.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -95,7 +95,7 @@ def _laid_as(other: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
     return part
 
 
-def cast(model: torch.nn.Module, dtype: torch.dtype) -> None:
+def cast_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """Parameters in `dtype`; buffers stay, as rotary angles lose their places in 8 bits."""
     for module in model.modules():
         if not isinstance(module, _NOT_CAST):
@@ -163,7 +163,7 @@ class Optimizers:
             optimizer.step()
         return rate
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """Every tensor that the optimisers keep, by a name of its own."""
         return {
             f"{number}.{index}.{key}": torch.as_tensor(value)
@@ -172,7 +172,7 @@ class Optimizers:
             for key, value in kept.items()
         }
 
-    def load(self, state: dict[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         for number, optimizer in enumerate(self._all):
             moved = [each for group in optimizer.param_groups for each in group["params"]]
             kept: dict[int, dict[str, Any]] = {}
@@ -189,6 +189,6 @@ def _is_inside(name: str, weight: torch.Tensor) -> bool:
     return weight.ndim == 2 and not any(part in name for part in outer)
 
 
-def count(parameters: Iterable[torch.Tensor]) -> int:
+def count_parameters(parameters: Iterable[torch.Tensor]) -> int:
     """How many numbers there are in them."""
     return sum(each.numel() for each in parameters)

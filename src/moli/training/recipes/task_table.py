@@ -17,7 +17,7 @@ class TaskSpec:
         method: of a recipe that names none.
         new_learning_rate, new_optimizer: of a model that begins with random weights.
         generates: whether its models are language models, and can be served as such.
-        teaches_stop: whether what is learnt is to end with a stop token.
+        ends_with_stop_token: whether what is learnt is to end with a stop token.
     """
 
     implementation: tuple[str, str]
@@ -28,7 +28,7 @@ class TaskSpec:
     new_learning_rate: float = 1e-3
     new_optimizer: str = "adamw"
     generates: bool = False
-    teaches_stop: bool = False
+    ends_with_stop_token: bool = False
 
 
 TASKS = {
@@ -40,7 +40,7 @@ TASKS = {
         base="builtin:starter",
         method="lora",
         generates=True,
-        teaches_stop=True,
+        ends_with_stop_token=True,
     ),
     "pretraining": TaskSpec(
         ("pretraining", "Pretraining"),
@@ -52,7 +52,7 @@ TASKS = {
         generates=True,
     ),
     "seq2seq": TaskSpec(
-        ("seq2seq", "Seq2Seq"), "SEQ_2_SEQ_LM", batch=32, base="new", teaches_stop=True
+        ("seq2seq", "Seq2Seq"), "SEQ_2_SEQ_LM", batch=32, base="new", ends_with_stop_token=True
     ),
     "span": TaskSpec(("span", "SpanAnswering"), "QUESTION_ANS", batch=32),
     "embedding": TaskSpec(("embedding", "Embedding"), "FEATURE_EXTRACTION", batch=64),
@@ -63,4 +63,4 @@ TASKS = {
 }
 
 # The tasks whose models are language models.
-GENERATIVE = frozenset(name for name, spec in TASKS.items() if spec.generates)
+GENERATIVE_TASKS = frozenset(name for name, spec in TASKS.items() if spec.generates)

@@ -82,15 +82,15 @@ def restored_after(loop: Loop) -> Iterator[None]:
     from safetensors.torch import load_file
 
     path = loop.folder / _KEPT
-    checkpoint.write(path, loop.weights.state(), {})
+    checkpoint.write(path, loop.weights.state_dict(), {})
     try:
         here = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(here):
             yield
     finally:
-        loop.weights.load(load_file(path))
+        loop.weights.load_state_dict(load_file(path))
         path.unlink()
-        loop.optimizers.load({})
+        loop.optimizers.load_state_dict({})
         loop.progress = TrainingState()
 
 
@@ -113,7 +113,7 @@ def _evaluating(session: Session) -> float:
         some.append(group)
     begun = time.perf_counter()
     packed = session.loop.batching.packed
-    inference.answers(session.task, session.model, some, packed=packed)
+    inference.run_inference(session.task, session.model, some, packed=packed)
     seconds = time.perf_counter() - begun
     return times * seconds * _tokens(judged) / max(_tokens(some), 1)
 

@@ -12,7 +12,7 @@ from moli.models.hardware.memory import Heap, total_memory
 from moli.models.hardware.probe import free_memory
 from moli.training.batching.samples import Sample
 from moli.training.loop.stepping import StepLoss
-from moli.training.optimization.optimizers import count
+from moli.training.optimization.optimizers import count_parameters
 
 # Of what is free, for all that a part of a step keeps for its backward pass: the rest is for what
 # is in use for a moment, and for gaps.
@@ -50,7 +50,7 @@ def tokens_that_fit(loss: StepLoss, samples: Sequence[Sample], *, packed: bool) 
     """
     largest = max(samples[:_TRIED], key=lambda each: each.size)
     free = free_memory()
-    free -= _TRAINED * count(each for each in loss.parameters() if each.requires_grad)
+    free -= _TRAINED * count_parameters(each for each in loss.parameters() if each.requires_grad)
     size = max(largest.size, 1)
     by_token = max(_kept(loss, largest, packed=packed), 1) / size
     return max(size, int(_SHARE * free / by_token))

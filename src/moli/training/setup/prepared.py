@@ -27,8 +27,8 @@ from moli.training.data import Data, examples_of, read_data
 from moli.training.loop.loop import Loop, Schedule
 from moli.training.loop.stepping import StepLoss
 from moli.training.loop.world import Alone, World
-from moli.training.optimization.optimizers import Optimizers, count
-from moli.training.packing import Proof, prove_packing
+from moli.training.optimization.optimizers import Optimizers, count_parameters
+from moli.training.packing import PackingCheck, check_packing
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.run_folder import SETTLED, check_unchanged
 from moli.training.setup import autotune, environment
@@ -75,7 +75,7 @@ class Session:
         recipe = settled.recipe
         torch.manual_seed(recipe.seed)
         task = make_task(recipe)
-        data = read_data(recipe, task.accepts)
+        data = read_data(recipe, task.example_types)
         world.on_rank_zero(lambda: check_unchanged(folder, _hashes(task, data)))
         train, held_out = examples_of(data.train), examples_of(data.held_out)
         task.prepare(train)
@@ -137,10 +137,10 @@ class Session:
         folder = self.loop.folder / "model"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        methods.save(self.model, self.settled.recipe, folder)
+        methods.save_weights(self.model, self.settled.recipe, folder)
         self.task.save(self.model, folder)
         recipe = self.settled.recipe
-        hashes = self.task.hashes()
+        hashes = self.task.base_hashes()
         manifest = Manifest(
             task=recipe.task,
             method=str(recipe.method),
@@ -163,11 +163,11 @@ class Session:
 def build(task: Task, recipe: Recipe) -> torch.nn.Module:
     """The model that a recipe trains, in training mode."""
     if recipe.method == "qlora":
-        methods.require_four_bits()
+        methods.require_four_bit_support()
     # Full tuning begins from the weights as they are; a frozen base is read as it is computed with.
     dtype = torch.float32 if recipe.method == "full" else DTYPES[str(recipe.precision)]
-    model = methods.apply(task.build(dtype), recipe)
-    return methods.make_fast(model).train()
+    model = methods.apply_method(task.build(dtype), recipe)
+    return methods.prepare_for_device(model).train()
 
 
 def _settled(recipe: Recipe, folder: Path) -> Settled:
@@ -176,7 +176,7 @@ def _settled(recipe: Recipe, folder: Path) -> Settled:
     if path.exists():
         return read(path)
     machine = probe()
-    settled = settle(recipe, machine, make_task(recipe).width)
+    settled = settle(recipe, machine, make_task(recipe).hidden_size)
     write(path, settled)
     environment.write(folder, settled.recipe, machine)
     return settled
@@ -184,7 +184,7 @@ def _settled(recipe: Recipe, folder: Path) -> Settled:
 
 def _hashes(task: Task, data: Data) -> dict[str, str]:
     """What a run learns from, by its content; of a base that it makes itself, nothing yet."""
-    base = ModelHashes("", "", "", ()) if task.new else task.hashes()
+    base = ModelHashes("", "", "", ()) if task.from_scratch else task.base_hashes()
     return {
         "data": data.digest,
         "base": base.base,
@@ -210,10 +210,10 @@ def _tried(settled: Settled, loop: Loop) -> Settled:
     return settled
 
 
-def _proof(task: Task, model: torch.nn.Module, samples: list[Sample]) -> Proof:
-    if not task.packs or task.recipe.method in methods.PADDED:
-        return Proof(False)
-    return prove_packing(task, model, samples, DTYPES[str(task.recipe.precision)])
+def _proof(task: Task, model: torch.nn.Module, samples: list[Sample]) -> PackingCheck:
+    if not task.supports_packing or task.recipe.method in methods.PADDED:
+        return PackingCheck(False)
+    return check_packing(task, model, samples, DTYPES[str(task.recipe.precision)])
 
 
 def _judged(
@@ -227,7 +227,7 @@ def _judged(
         InputError: there are too few for the task's metric.
     """
     pairs = [pair for pair in zip(examples, groups, strict=True) if pair[1]]
-    if len(pairs) == 1 < task.least_judged:
+    if len(pairs) == 1 < task.minimum_evaluation_examples:
         raise InputError(
             f"1 held-out example is too few for {task.metric}",
             where=str(task.recipe.held_out),
@@ -283,7 +283,7 @@ def _loop(
 
 
 def _batching(settled: Settled, task: Task, *, packed: bool) -> Batching:
-    max_tokens = settled.max_tokens if task.divisible else None
+    max_tokens = settled.max_tokens if task.can_split_steps else None
     return Batching(int(settled.recipe.batch or 1), max_tokens, packed)
 
 
@@ -303,7 +303,7 @@ def _evaluation(
 
 
 def _facts(
-    model: torch.nn.Module, data: Data, samples: list[Sample], proof: Proof
+    model: torch.nn.Module, data: Data, samples: list[Sample], proof: PackingCheck
 ) -> dict[str, Any]:
     trained = [each for each in model.parameters() if each.requires_grad]
     return {
@@ -312,9 +312,9 @@ def _facts(
         "malformed": len(data.malformed),
         "overlap_removed": data.overlap,
         "samples": len(samples),
-        "cut": sum(each.cut > 0 for each in samples),
+        "cut": sum(each.truncated_tokens > 0 for each in samples),
         "tokens": sum(each.size for each in samples),
-        "parameters": count(model.parameters()),
-        "trained_parameters": count(trained),
+        "parameters": count_parameters(model.parameters()),
+        "trained_parameters": count_parameters(trained),
         "packing": asdict(proof),
     }

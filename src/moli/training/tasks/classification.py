@@ -16,8 +16,8 @@ from moli.training import methods
 from moli.training.batching.samples import Sample
 from moli.training.tasks.base.classes import ClassTask, number_of
 from moli.training.tasks.base.pooling import pooling_of
-from moli.training.tasks.base.sequences import sequence_logits, sequence_logits_of_mean
-from moli.training.tasks.base.task import plain
+from moli.training.tasks.base.sequences import mean_sequence_logits, sequence_logits
+from moli.training.tasks.base.task import unwrapped_model
 from moli.training.tasks.base.transformer import TransformerTask
 
 
@@ -30,12 +30,12 @@ class Classification(ClassTask, TransformerTask):
     """
 
     state_fields: ClassVar[tuple[str, ...]] = ("labels", "pooling")
-    accepts = (Labelled,)
+    example_types = (Labelled,)
     kind = "AutoModelForSequenceClassification"
     text_column = "text"
 
     @property
-    def question_formats(self) -> Mapping[str, Mapping[str, Any]]:
+    def prediction_formats(self) -> Mapping[str, Mapping[str, Any]]:
         return {"labelled": {"label": self.labels[0]}}
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
@@ -55,7 +55,7 @@ class Classification(ClassTask, TransformerTask):
         return "mean" if of_base == "mean" else "own"
 
     @property
-    def unlike(self) -> str:
+    def export_caveat(self) -> str:
         if self.pooling == "own":
             return ""
         return "it classifies from the mean of a text's states, which transformers has no class for"
@@ -72,7 +72,7 @@ class Classification(ClassTask, TransformerTask):
 
     def _headed(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model without the layer for its first token, where that is not used."""
-        inner = plain(model)
+        inner = unwrapped_model(model)
         if self.pooling == "mean" and getattr(inner.base_model, "pooler", None) is not None:
             inner.base_model.pooler = None
             inner.new_modules = [each for each in inner.new_modules if "pooler" not in each]
@@ -82,7 +82,7 @@ class Classification(ClassTask, TransformerTask):
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> torch.Tensor:
         """Scores before the softmax, [samples, classes], in float32."""
-        batch = self.collate([each.parts[0] for each in samples], model, packed=packed)
+        batch = self.collate([each.sequences[0] for each in samples], model, packed=packed)
         if self.pooling == "mean":
-            return sequence_logits_of_mean(model, batch)
+            return mean_sequence_logits(model, batch)
         return sequence_logits(model, batch)

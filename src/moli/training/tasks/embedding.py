@@ -29,7 +29,7 @@ from moli.records.examples import Example, Match, Scored, Text
 from moli.training.batching.samples import Sample
 from moli.training.tasks.base.pairs import PairTask
 from moli.training.tasks.base.pooling import mean_states, pooling_of
-from moli.training.tasks.base.task import backbone, whole
+from moli.training.tasks.base.task import model_to_call, model_without_head
 
 TEMPERATURE = 0.05
 _DEPTH = 10
@@ -40,10 +40,10 @@ class Embedding(PairTask):
     """A unit vector for each text, whatever else is in the batch."""
 
     kind = "AutoModel"
-    longest = 256
-    question_formats: ClassVar = {**PairTask.question_formats, "text": {}}
+    default_max_length = 256
+    prediction_formats: ClassVar = {**PairTask.prediction_formats, "text": {}}
     text_column = "text"
-    divisible = False  # the other samples of a step are each one's negatives
+    can_split_steps = False  # the other samples of a step are each one's negatives
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """As for all pairs.
@@ -86,9 +86,9 @@ class Embedding(PairTask):
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> torch.Tensor:
         """Unit vectors of all parts of all samples, in order: [parts, hidden], in float32."""
-        parts = [part for each in samples for part in each.parts]
+        parts = [part for each in samples for part in each.sequences]
         batch = self.collate(parts, model, packed=packed)
-        encoder = backbone(model) if batch.packed else whole(model)
+        encoder = model_without_head(model) if batch.packed else model_to_call(model)
         states = encoder(**batch.inputs).last_hidden_state
         states = batch.gather(states).float()
         if self.pooling == "cls":
@@ -110,9 +110,9 @@ class Embedding(PairTask):
         scores = torch.tensor([each.target for each in samples], device=outputs.device)
         return cosent(cosines, scores).expand(len(samples))
 
-    def fingerprints(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
+    def output_checksums(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """The sum of what is positive in a sample's vectors, for its loss depends on the others."""
-        owner = np.repeat(np.arange(len(samples)), [len(each.parts) for each in samples])
+        owner = np.repeat(np.arange(len(samples)), [len(each.sequences) for each in samples])
         positive = outputs.clamp(min=0).sum(-1)
         return positive.new_zeros(len(samples)).index_add(
             0, torch.from_numpy(owner).to(positive.device), positive
@@ -130,10 +130,10 @@ class Embedding(PairTask):
         cosines = [float(first @ second) for first, second in answers]
         return {"spearman": spearman(wanted, cosines), "pearson": pearson(wanted, cosines)}
 
-    def scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
+    def example_scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
         matches = [each for each in examples if isinstance(each, Match)]
         if not matches:
-            return super().scores(answers, examples)
+            return super().example_scores(answers, examples)
         return [reciprocal_rank(*pair, _DEPTH) for pair in _search(answers, matches)]
 
     def to_row(self, answer: Any) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class Embedding(PairTask):
             for each, name in enumerate(_MODULES)
         ]
         modes = {
-            "word_embedding_dimension": self.width,
+            "word_embedding_dimension": self.hidden_size,
             "pooling_mode_cls_token": self.pooling == "cls",
             "pooling_mode_mean_tokens": self.pooling == "mean",
         }
@@ -215,7 +215,7 @@ def _texts(example: Example) -> tuple[str, ...]:
 
 def _divided(samples: Sequence[Sample]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where among all parts the queries are, and where everything else is."""
-    ends = np.cumsum([len(each.parts) for each in samples])
+    ends = np.cumsum([len(each.sequences) for each in samples])
     queries = np.concatenate([[0], ends[:-1]])
     return queries, np.setdiff1d(np.arange(ends[-1]), queries)
 
@@ -224,7 +224,8 @@ def _right(samples: Sequence[Sample]) -> tuple[NDArray[np.int64], NDArray[np.boo
     """For each query its own candidate [N], and others that are right by their text [N, C]."""
     number: dict[bytes, int] = {}
     texts = [
-        [number.setdefault(part.tobytes(), len(number)) for part in each.parts] for each in samples
+        [number.setdefault(part.tobytes(), len(number)) for part in each.sequences]
+        for each in samples
     ]
     right: dict[int, set[int]] = {}
     for query, positive, *_ in texts:

@@ -17,11 +17,11 @@ from moli.models.weights.loading import folder_of, load_config
 from moli.records.examples import Example, LabelledImage
 from moli.training import methods
 from moli.training.batching.samples import Sample
-from moli.training.optimization.optimizers import cast
+from moli.training.optimization.optimizers import cast_parameters
 from moli.training.tasks.base.classes import ClassTask, number_of
-from moli.training.tasks.base.pictures import ImageCache, ImageProcessor, opened, shifted
+from moli.training.tasks.base.images import ImageCache, ImageProcessor, opened, shifted
 from moli.training.tasks.base.shape import read_shape
-from moli.training.tasks.base.task import plain
+from moli.training.tasks.base.task import unwrapped_model
 from moli.training.tasks.base.transformer import load
 
 _KIND = "AutoModelForImageClassification"
@@ -42,34 +42,36 @@ class Picture:
 class ImageClassification(ClassTask):
     """A class for each image."""
 
-    accepts = (LabelledImage,)
-    packs = False
+    example_types = (LabelledImage,)
+    supports_packing = False
     text_column = "image"
     normalised = True  # by the images of a step; known when the model is built
 
     @property
-    def question_formats(self) -> Mapping[str, Mapping[str, Any]]:
+    def prediction_formats(self) -> Mapping[str, Mapping[str, Any]]:
         return {"image": {"label": self.labels[0]}}
 
     @property
-    def divisible(self) -> bool:
+    def can_split_steps(self) -> bool:
         """Batch normalisation looks at all images of a step (Ioffe & Szegedy 2015)."""
         return not self.normalised
 
     @cached_property
-    def width(self) -> int:
-        if self.new:
+    def hidden_size(self) -> int:
+        if self.from_scratch:
             return 0
         config = load_config(self.recipe.base)
         return int(getattr(config, "hidden_size", None) or config.hidden_sizes[-1])
 
-    def hashes(self) -> ModelHashes:
-        return super().hashes() if self.new else hashes_of(folder_of(self.recipe.base))
+    def base_hashes(self) -> ModelHashes:
+        return (
+            super().base_hashes() if self.from_scratch else hashes_of(folder_of(self.recipe.base))
+        )
 
     @cached_property
     def processor(self) -> ImageProcessor:
         """How an image becomes numbers: as the base was trained to see it."""
-        if self.new:
+        if self.from_scratch:
             return ImageProcessor(self.shape["image"], self.shape["channels"])
         folder = folder_of(self.recipe.base)
         return ImageProcessor.read(
@@ -82,7 +84,7 @@ class ImageClassification(ClassTask):
 
     def prepare(self, examples: Sequence[Example]) -> None:
         super().prepare(examples)
-        if self.new:
+        if self.from_scratch:
             self.shape = read_shape(self.recipe, _SHAPE)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
@@ -98,11 +100,11 @@ class ImageClassification(ClassTask):
             with opened(each.path):  # that it can be is better known now than hours later
                 pass
             picture = Picture(each.path, number_of(each.label, numbers))
-            groups.append([Sample((), picture, int(each.label in numbers), pixels=size)])
+            groups.append([Sample((), picture, int(each.label in numbers), image_patches=size)])
         return groups
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        if self.new:
+        if self.from_scratch:
             return self._ready(self._made(), dtype)
         options = {**self.names, "ignore_mismatched_sizes": True}  # another head than the base's
         folder = folder_of(self.recipe.base)
@@ -110,9 +112,9 @@ class ImageClassification(ClassTask):
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         self.load_state(folder)
-        method = methods.method_in(folder)
+        method = methods.saved_method(folder)
         if method != "full":
-            return methods.restore(self.build(dtype), method, folder)
+            return methods.load_adapter(self.build(dtype), method, folder)
         self.processor = ImageProcessor.read(
             read_beside(str(folder), "preprocessor_config.json"),
             read_beside(str(folder), "config.json"),
@@ -122,7 +124,7 @@ class ImageClassification(ClassTask):
     def _ready(self, model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
         """In `dtype`, but for what batch normalisation keeps, as in training."""
         self.normalised = any(isinstance(each, _BATCH_NORM) for each in model.modules())
-        cast(model, dtype)
+        cast_parameters(model, dtype)
         return model
 
     def _made(self) -> Any:
@@ -152,7 +154,7 @@ class ImageClassification(ClassTask):
         if model.training:
             images = shifted(images, _SHIFT)
         _normalise_by(model, len(samples))
-        inner = plain(model)
+        inner = unwrapped_model(model)
         scores: torch.Tensor = inner(pixel_values=images.to(inner.device, inner.dtype)).logits
         return scores.float()
 

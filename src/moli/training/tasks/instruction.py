@@ -17,7 +17,7 @@ from moli.records.errors import InputError
 from moli.records.examples import Conversation, Example, Pair, Text
 from moli.records.messages import Message, Tool
 from moli.training.batching.samples import Sample
-from moli.training.tasks.base import calls
+from moli.training.tasks.base import tool_calls
 from moli.training.tasks.base.causal import CausalTask
 
 _AT_ONCE = 1000
@@ -28,15 +28,15 @@ _MARKER = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 class Instruction(CausalTask):
     """Conversations, requests with their answers, or plain texts."""
 
-    accepts = (Conversation, Pair, Text)
-    question_formats: ClassVar = {
+    example_types = (Conversation, Pair, Text)
+    prediction_formats: ClassVar = {
         "messages": {},
         "sharegpt": {},
         "alpaca": {"output": "?"},
         "pair": {"target": "?"},
     }
     text_column = "source"
-    longest = 2048
+    default_max_length = 2048
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -63,7 +63,7 @@ class Instruction(CausalTask):
         talks = [each for each in examples if isinstance(each, Conversation)]
         if any(each.tools for each in talks):
             roles = {each.role for talk in talks for each in talk.messages}
-            calls.check_template(self.tokenizer, answered="tool" in roles)
+            tool_calls.check_template(self.tokenizer, answered="tool" in roles)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
         rendered = [self._rendered(each) for each in examples]
@@ -78,7 +78,7 @@ class Instruction(CausalTask):
                     groups[row].append(sample)
         return groups
 
-    def prompt(self, example: Example) -> list[int]:
+    def prompt_tokens(self, example: Example) -> list[int]:
         return prompt_ids(self.tokenizer, _messages(example)[:-1], _tools(example))
 
     def _encoded(
@@ -112,7 +112,7 @@ class Instruction(CausalTask):
             fix = f"{error.fix} 'moli tune --check' lists the rows."
             raise InputError(error.what, error.where, fix) from error
 
-    def refused(self, examples: Sequence[Example]) -> list[int]:
+    def unusable_examples(self, examples: Sequence[Example]) -> list[int]:
         """The numbers of the examples that the chat template does not write."""
         numbers = []
         for number, example in enumerate(examples):
@@ -133,7 +133,7 @@ class Instruction(CausalTask):
         kept, learnt = np.asarray(ids, np.int32)[: self.max_length], learnt[: self.max_length]
         return Sample((kept,), learnt, int(learnt[1:].sum()), cut)
 
-    def contract(self, examples: Sequence[Example]) -> list[str]:
+    def template_problems(self, examples: Sequence[Example]) -> list[str]:
         """What would make the served model see a different text from the trained one."""
         problems: list[str] = []
         for example in examples:
@@ -143,7 +143,7 @@ class Instruction(CausalTask):
             tools = _tools(example)
             rendered = render(self.tokenizer, messages, tools)
             problems += self._against_prompts(rendered, messages, tools)
-            problems += calls.problems(self.tokenizer, rendered, messages, tools)
+            problems += tool_calls.problems(self.tokenizer, rendered, messages, tools)
             problems += self._against_markers(messages, tools)
         return sorted(set(problems))
 

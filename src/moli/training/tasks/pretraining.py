@@ -15,7 +15,7 @@ from moli.models.weights.hashes import ModelHashes, hashes_of
 from moli.records.examples import Example, Text
 from moli.training.batching.samples import Sample
 from moli.training.kernels import attention
-from moli.training.tasks.base.causal import CausalTask, Predicted, mark_head
+from moli.training.tasks.base.causal import CausalTask, Predicted, mark_head_alone
 from moli.training.tasks.base.shape import read_shape
 from moli.training.tasks.base.tokenizer import byte_pairs
 
@@ -37,10 +37,10 @@ _AT_ONCE = 64  # texts that are encoded together: they may be whole books
 class Pretraining(CausalTask):
     """Texts, cut into pieces of `max_length` tokens; every token is learnt once per epoch."""
 
-    accepts = (Text,)
-    question_formats: ClassVar = {"text": {}}
+    example_types = (Text,)
+    prediction_formats: ClassVar = {"text": {}}
     text_column = "text"
-    longest = 512
+    default_max_length = 512
 
     @cached_property
     def shape(self) -> dict[str, int]:
@@ -48,21 +48,21 @@ class Pretraining(CausalTask):
 
     @cached_property
     def max_length(self) -> int:
-        if self.new:
-            return min(self.recipe.max_length or self.longest, self.shape["positions"])
+        if self.from_scratch:
+            return min(self.recipe.max_length or self.default_max_length, self.shape["positions"])
         return super().max_length
 
-    def hashes(self) -> ModelHashes:
-        return hashes_of("", self.tokenizer) if self.new else super().hashes()
+    def base_hashes(self) -> ModelHashes:
+        return hashes_of("", self.tokenizer) if self.from_scratch else super().base_hashes()
 
     def prepare(self, examples: Sequence[Example]) -> None:
         super().prepare(examples)
-        if self.new:
+        if self.from_scratch:
             texts = [each.text for each in examples if isinstance(each, Text)]
             self.tokenizer = train_tokenizer(texts, self.shape["vocabulary"])
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        if not self.new:
+        if not self.from_scratch:
             return super().build(dtype)
         from transformers import AutoModelForCausalLM
 
@@ -71,7 +71,7 @@ class Pretraining(CausalTask):
             self.config(), attn_implementation=attention.NAME
         )
         _begin_quietly(model, self.shape["layers"])
-        return mark_head(model.to(dtype))
+        return mark_head_alone(model.to(dtype))
 
     def config(self) -> Any:
         """A Llama's configuration of the recipe's shape (Touvron et al. 2023, section 2.2)."""
@@ -116,7 +116,7 @@ class Pretraining(CausalTask):
         own = self.tokenizer.backend_tokenizer.token_to_id(END)
         return int(self.tokenizer.eos_token_id if own is None else own)
 
-    def prompt(self, example: Example) -> list[int]:
+    def prompt_tokens(self, example: Example) -> list[int]:
         assert isinstance(example, Text)  # noqa: S101 - no other kind is accepted
         text = self.tokenizer.backend_tokenizer.encode(example.text, add_special_tokens=False)
         return [self._mark, *text.ids]
@@ -124,7 +124,7 @@ class Pretraining(CausalTask):
     def decode(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
         """Nats of each sample, over how many tokens and how many bytes."""
         return [
-            np.append(answer, self._size(each.parts[0][each.target]))
+            np.append(answer, self._size(each.sequences[0][each.target]))
             for answer, each in zip(super().decode(outputs, samples), samples, strict=True)
         ]
 

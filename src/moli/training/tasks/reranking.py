@@ -115,14 +115,14 @@ class Reranking(PairTask):
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> torch.Tensor:
         """Scores of all pairs of all samples, in order: [pairs], in float32."""
-        parts = [part for each in samples for part in each.parts]
+        parts = [part for each in samples for part in each.sequences]
         types = [kinds for each in samples for kinds in each.target.types]
         beside = {"token_type_ids": types} if types else {}
         batch = self.collate(parts, model, packed=packed, **beside)
         return sequence_logits(model, batch)[:, 0]
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
-        by_query = torch.split(outputs, [len(each.parts) for each in samples])
+        by_query = torch.split(outputs, [len(each.sequences) for each in samples])
         if samples[0].target.score is None:
             return torch.stack([first_place(each) for each in by_query])
         wanted = torch.tensor([each.target.score for each in samples], device=outputs.device)

@@ -22,7 +22,7 @@ from moli.models.weights.truncation import Cutter
 from moli.records.examples import Example, Pair
 from moli.training.batching.samples import Sample
 from moli.training.tasks.base.shape import read_shape
-from moli.training.tasks.base.task import plain, whole
+from moli.training.tasks.base.task import model_to_call, unwrapped_model
 from moli.training.tasks.base.tokenizer import byte_pairs
 from moli.training.tasks.base.transformer import TransformerTask
 
@@ -60,30 +60,30 @@ class Written:
 class Seq2Seq(TransformerTask):
     """The target's tokens, each from the source and the tokens before it."""
 
-    accepts = (Pair,)
+    example_types = (Pair,)
     metric = "exact_match"
-    unit = "tokens"
-    packs = False
+    supervised_unit = "tokens"
+    supports_packing = False
     kind = "AutoModelForSeq2SeqLM"
-    question_formats: ClassVar = {"pair": {"target": "?"}}
+    prediction_formats: ClassVar = {"pair": {"target": "?"}}
     text_column = "source"
     room = 0  # tokens of an answer: one more than the longest had, so that one can be too long
 
     @cached_property
     def max_length(self) -> int:
-        if self.new:  # places are told by distance, of which there is no highest
-            return self.recipe.max_length or self.longest
+        if self.from_scratch:  # places are told by distance, of which there is no highest
+            return self.recipe.max_length or self.default_max_length
         return super().max_length
 
-    def hashes(self) -> ModelHashes:
-        if not self.new:
-            return super().hashes()
+    def base_hashes(self) -> ModelHashes:
+        if not self.from_scratch:
+            return super().base_hashes()
         text = self.tokenizer.backend_tokenizer.to_str()
         return ModelHashes("", hash_text(text), "", (self.tokenizer.eos_token_id,))
 
     def prepare(self, examples: Sequence[Example]) -> None:
         pairs = [each for each in examples if isinstance(each, Pair)]
-        if self.new:
+        if self.from_scratch:
             self.shape = read_shape(self.recipe, _SHAPE)
             self.tokenizer = make_tokenizer(pairs, self.shape["vocabulary"])
         targets = self._cut([each.target for each in pairs])
@@ -101,12 +101,12 @@ class Seq2Seq(TransformerTask):
             for (source, lost), (target, lost_too) in zip(sources, targets, strict=True)
         ]
 
-    def learnt_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
-        source, target = sample.parts
+    def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
+        source, target = sample.sequences
         return [np.zeros(len(source), bool), np.ones(len(target), bool)]
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        return self._ready(self._made().to(dtype) if self.new else self.pretrained(dtype))
+        return self._ready(self._made().to(dtype) if self.from_scratch else self.pretrained(dtype))
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         settings = read_json(folder / "generation_config.json") or {}
@@ -114,7 +114,7 @@ class Seq2Seq(TransformerTask):
         return self._ready(super().restore(folder, dtype))
 
     def _ready(self, model: torch.nn.Module) -> torch.nn.Module:
-        inner = plain(model)
+        inner = unwrapped_model(model)
         # Scores are moved by a bias for each distance, which attention by segments knows not.
         inner.set_attn_implementation("sdpa")
         for module in inner.modules():  # T5 has one dropout for states and probabilities
@@ -156,14 +156,16 @@ class Seq2Seq(TransformerTask):
         *,
         packed: bool = False,  # noqa: ARG002
     ) -> Output:
-        batch = self.collate([each.parts[0] for each in samples], model, packed=False)
-        targets = [each.parts[1] for each in samples]
+        batch = self.collate([each.sequences[0] for each in samples], model, packed=False)
+        targets = [each.sequences[1] for each in samples]
         labels = torch.full((len(samples), max(map(len, targets))), _IGNORED)
         for row, target in zip(labels, targets, strict=True):
             row[: len(target)] = torch.from_numpy(target)
-        labels = labels.to(plain(model).device)
-        before = plain(model).prepare_decoder_input_ids_from_labels(labels)
-        scores = whole(model)(**batch.inputs, decoder_input_ids=before, use_cache=False).logits
+        labels = labels.to(unwrapped_model(model).device)
+        before = unwrapped_model(model).prepare_decoder_input_ids_from_labels(labels)
+        scores = model_to_call(model)(
+            **batch.inputs, decoder_input_ids=before, use_cache=False
+        ).logits
         return Output(scores[labels != _IGNORED].float(), model, batch.inputs)
 
     def losses(self, outputs: Output, samples: Sequence[Sample]) -> torch.Tensor:
@@ -199,7 +201,7 @@ class Seq2Seq(TransformerTask):
     def save(self, model: torch.nn.Module, folder: Path) -> None:
         """How long answers may be too, for an adapter as well."""
         super().save(model, folder)
-        plain(model).generation_config.save_pretrained(folder)
+        unwrapped_model(model).generation_config.save_pretrained(folder)
 
 
 def make_tokenizer(pairs: Sequence[Pair], vocabulary: int) -> Any:
@@ -241,9 +243,9 @@ def _characters(texts: Sequence[str], vocabulary: int) -> Any:
 
 def _wanted(outputs: Output, samples: Sequence[Sample]) -> torch.Tensor:
     """The targets' tokens, one after another."""
-    flat = np.concatenate([each.parts[1] for each in samples]).astype(np.int64)
+    flat = np.concatenate([each.sequences[1] for each in samples]).astype(np.int64)
     return torch.from_numpy(flat).to(outputs.scores.device)
 
 
 def _lengths(samples: Sequence[Sample]) -> list[int]:
-    return [len(each.parts[1]) for each in samples]
+    return [len(each.sequences[1]) for each in samples]

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from moli.metrics.answers import exact_match, f1
 from moli.records.examples import Example, Span
 from moli.training.batching.samples import Sample
-from moli.training.tasks.base.task import backbone, plain, whole
+from moli.training.tasks.base.task import model_to_call, model_without_head, unwrapped_model
 from moli.training.tasks.base.transformer import TransformerTask
 
 _STRIDE = 128
@@ -55,19 +55,19 @@ class Found:
 class SpanAnswering(TransformerTask):
     """Scores of each token to be the first or the last of the answer."""
 
-    accepts = (Span,)
+    example_types = (Span,)
     metric = "f1"
     kind = "AutoModelForQuestionAnswering"
-    longest = 384
+    default_max_length = 384
     state_fields = ("refuses",)
     refuses = False  # whether it has learnt that a text may hold no answer
-    question_formats: ClassVar = {"span": {"answers": {"text": [], "answer_start": []}}}
+    prediction_formats: ClassVar = {"span": {"answers": {"text": [], "answer_start": []}}}
 
     def prepare(self, examples: Sequence[Example]) -> None:
         self.refuses = any(isinstance(each, Span) and not each.answers for each in examples)
 
-    def learnt_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
-        places = np.arange(len(sample.parts[0]))
+    def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
+        places = np.arange(len(sample.sequences[0]))
         return [(places >= sample.target.start) & (places <= sample.target.end)]
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:
@@ -125,16 +125,16 @@ class SpanAnswering(TransformerTask):
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> torch.Tensor:
         """Scores to be first and last, [samples, longest, 2], -inf where no answer can be."""
-        sequences = [each.parts[0] for each in samples]
+        sequences = [each.sequences[0] for each in samples]
         beside = {}
         if "token_type_ids" in self.tokenizer.model_input_names:
             beside["token_type_ids"] = [_types(each) for each in samples]
         batch = self.collate(sequences, model, packed=packed, **beside)
         if batch.packed:
-            states = backbone(model)(**batch.inputs).last_hidden_state
-            scores: torch.Tensor = plain(model).qa_outputs(states[0])
+            states = model_without_head(model)(**batch.inputs).last_hidden_state
+            scores: torch.Tensor = unwrapped_model(model).qa_outputs(states[0])
         else:
-            output = whole(model)(**batch.inputs)
+            output = model_to_call(model)(**batch.inputs)
             scores = batch.gather(torch.stack([output.start_logits, output.end_logits], -1))
         allowed = np.concatenate([_allowed(each) for each in samples])
         places = _places([len(each) for each in sequences])
@@ -186,13 +186,13 @@ def _tokens_of(span: Span, offsets: NDArray[np.int32], begin: int) -> tuple[int,
 
 
 def _types(sample: Sample) -> NDArray[np.int32]:
-    inside: NDArray[np.bool_] = np.arange(len(sample.parts[0])) >= sample.target.begin
+    inside: NDArray[np.bool_] = np.arange(len(sample.sequences[0])) >= sample.target.begin
     return inside.astype(np.int32)
 
 
 def _allowed(sample: Sample) -> NDArray[np.bool_]:
     """Tokens where an answer may begin or end: the context's, and the mark of having none."""
-    length = len(sample.parts[0])
+    length = len(sample.sequences[0])
     allowed: NDArray[np.bool_] = np.arange(length) >= sample.target.begin
     allowed[0], allowed[length - 1] = True, False
     return allowed

@@ -21,7 +21,7 @@ from moli.models.weights.loading import folder_of, load_config
 from moli.records.errors import InputError, ModelError, WorkspaceError
 from moli.training.recipes.recipe import Recipe
 from moli.training.tasks import make_task
-from moli.training.tasks.base.task import evaluating, plain
+from moli.training.tasks.base.task import evaluation_mode, unwrapped_model
 from moli.training.trained.load import check_contract, recipe_of
 from moli.workspace.content import MANIFEST, StoredModel, files_of
 
@@ -126,15 +126,15 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
     check_contract(stored, recipe)
     task = make_task(_over_whole_base(recipe))
     task.load_state(stored.folder)
-    if task.unlike:
+    if task.export_caveat:
         raise InputError(
-            f"once merged, it would give different answers in other programs: {task.unlike}",
+            f"once merged, it would give different answers in other programs: {task.export_caveat}",
             where=stored.name,
             fix="Use it through Moli, export it without --merge, or train on a base that is "
             "not a sentence encoder.",
         )
     adapted: Any = task.restore(stored.folder, torch.float32)
-    probes = _probes(plain(adapted))
+    probes = _probes(unwrapped_model(adapted))
     expected = _outputs(adapted, probes)
     merged = adapted.merge_and_unload()
     exact = float((_outputs(merged, probes) - expected).abs().max())
@@ -193,12 +193,12 @@ def _probes(model: Any) -> dict[str, torch.Tensor]:
 
 def _outputs(model: Any, probes: dict[str, torch.Tensor]) -> torch.Tensor:
     """What a model makes of the probes, without the places that are padding: [places, outputs]."""
-    inner = plain(model)
+    inner = unwrapped_model(model)
     inputs = {
         name: each.to(inner.device, inner.dtype if each.is_floating_point() else each.dtype)
         for name, each in probes.items()
     }
-    with evaluating(model):
+    with evaluation_mode(model):
         output = inner(**inputs)
     if "start_logits" in output:
         made = torch.stack([output.start_logits, output.end_logits], -1)

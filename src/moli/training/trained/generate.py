@@ -18,7 +18,7 @@ from moli.models.protocols.backend import complete
 from moli.models.tokenizers import load_tokenizer, places_of
 from moli.records.examples import Example
 from moli.records.generation import Delta, Request, Sampling
-from moli.training.inference import Hear, Progress
+from moli.training.inference import OnProgress, Progress
 from moli.training.tasks import make_task
 from moli.training.tasks.base.causal import CausalTask
 from moli.training.trained.load import Trained, check_contract, load_trained, recipe_of
@@ -41,7 +41,7 @@ class Writer(ABC):
         self.task, self.name, self.places = task, name, places
 
     def answers(
-        self, examples: Sequence[Example], *, max_tokens: int = 512, hear: Hear | None = None
+        self, examples: Sequence[Example], *, max_tokens: int = 512, hear: OnProgress | None = None
     ) -> list[dict[str, Any]]:
         """The greedy answer to each example, and whether the model or the limit ended it.
 
@@ -49,7 +49,7 @@ class Writer(ABC):
         """
         most = within(self.places, max_tokens)
         room = self.places - most
-        prompts = [self.task.prompt(each) for each in examples]
+        prompts = [self.task.prompt_tokens(each) for each in examples]
         done = written = 0
         begun = time.perf_counter()
 
@@ -151,14 +151,14 @@ def load_writer(stored: StoredModel) -> Writer:
     if method not in _ON_ENGINE:
         trained = load_trained(stored)
         task, recipe = trained.task, trained.task.recipe
-        assert isinstance(task, CausalTask)  # noqa: S101 - what is in GENERATIVE is
+        assert isinstance(task, CausalTask)  # noqa: S101 - what is in GENERATIVE_TASKS is
         learnt = recipe.rank if method in ("prefix", "prompt") else 0  # they take places too
         places = places_of(recipe.base, task.tokenizer) - learnt
         return ModelWriter(task, stored.name, trained, places)
     recipe = recipe_of(stored)
     check_contract(stored, recipe)
     made = make_task(recipe)
-    assert isinstance(made, CausalTask)  # noqa: S101 - what is in GENERATIVE is
+    assert isinstance(made, CausalTask)  # noqa: S101 - what is in GENERATIVE_TASKS is
     made.tokenizer = load_tokenizer(str(stored.folder))
     base = load_base(recipe.base, lanes=1)
     adapter = "" if method == "full" else stored.hash

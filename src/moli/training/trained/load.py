@@ -19,7 +19,7 @@ from moli.models.weights.loading import folder_of, loading
 from moli.records.errors import ModelError
 from moli.training import methods
 from moli.training.batching.samples import Sample
-from moli.training.packing import prove_packing
+from moli.training.packing import check_packing
 from moli.training.recipes.recipe import Recipe, make_recipe
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
@@ -48,9 +48,9 @@ class Trained:
 
         A few samples are not worth the check, and are padded.
         """
-        able = self.task.packs and self.task.recipe.method not in methods.PADDED
+        able = self.task.supports_packing and self.task.recipe.method not in methods.PADDED
         if able and self.packed is None and len(samples) >= _FEW:
-            self.packed = prove_packing(self.task, self.model, samples).holds
+            self.packed = check_packing(self.task, self.model, samples).holds
         return bool(self.packed)
 
 
@@ -71,7 +71,7 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
         precision = "bf16" if recipe.precision == "bf16" == probe().precision else "fp32"
     with loading:
         model = task.restore(stored.folder, DTYPES[precision])
-    model = methods.make_fast(model).requires_grad_(False)
+    model = methods.prepare_for_device(model).requires_grad_(False)
     return Trained(task, model.eval(), stored.name)
 
 

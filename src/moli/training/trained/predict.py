@@ -29,8 +29,8 @@ from moli.records.examples import Example, Labelled, LabelledImage, Malformed
 from moli.training import inference
 from moli.training.batching.samples import Sample
 from moli.training.data import check_dataset, examples_of
-from moli.training.inference import Hear, Outcome, Progress, combined
-from moli.training.recipes.task_table import GENERATIVE
+from moli.training.inference import InferenceResult, OnProgress, Progress, answers_of_examples
+from moli.training.recipes.task_table import GENERATIVE_TASKS
 from moli.training.trained.generate import Writer, load_writer
 from moli.training.trained.load import Trained, load_trained
 from moli.workspace.content import StoredModel
@@ -85,7 +85,7 @@ def loaded(stored: StoredModel) -> Iterator[Trained | Writer]:
     Raises:
         ModelError: it or its base has changed.
     """
-    if stored.manifest.task not in GENERATIVE:
+    if stored.manifest.task not in GENERATIVE_TASKS:
         yield load_trained(stored)
         return
     with closing(load_writer(stored)) as writer:
@@ -105,7 +105,7 @@ def read_unanswered(trained: Trained | Writer, path: Path) -> Dataset:
     else:
         rows = read_rows(path)
     columns = trained.task.recipe.columns
-    return read_questions(rows, trained.task.question_formats, path=path, columns=columns)
+    return read_questions(rows, trained.task.prediction_formats, path=path, columns=columns)
 
 
 def read_text(trained: Trained | Writer, text: str) -> Example:
@@ -124,7 +124,7 @@ def read_text(trained: Trained | Writer, text: str) -> Example:
     task = trained.task
     rows = [Row("--text", row)]
     found = read_questions(
-        rows, task.question_formats, path=Path("--text"), columns=task.recipe.columns
+        rows, task.prediction_formats, path=Path("--text"), columns=task.recipe.columns
     )
     if found.malformed:
         wrong = found.malformed[0]
@@ -137,7 +137,7 @@ def predict(
     examples: Sequence[Example],
     *,
     max_tokens: int = 512,
-    hear: Hear | None = None,
+    hear: OnProgress | None = None,
 ) -> list[dict[str, Any]]:
     """An answer for each example, as its task reports it; empty where an example has no samples.
 
@@ -156,7 +156,7 @@ def predict(
     ]
 
 
-def evaluate_on(trained: Trained, path: Path, *, hear: Hear | None = None) -> Evaluation:
+def evaluate_on(trained: Trained, path: Path, *, hear: OnProgress | None = None) -> Evaluation:
     """The model's metrics on the examples of a file or a folder.
 
     Raises:
@@ -164,7 +164,7 @@ def evaluate_on(trained: Trained, path: Path, *, hear: Hear | None = None) -> Ev
     """
     task = trained.task
     dataset = read_dataset(path, columns=task.recipe.columns)
-    check_dataset(dataset, task.recipe, task.accepts)
+    check_dataset(dataset, task.recipe, task.example_types)
     examples = examples_of(dataset.examples)
     groups = task.samples(examples, training=False)
     if not any(groups):
@@ -172,7 +172,7 @@ def evaluate_on(trained: Trained, path: Path, *, hear: Hear | None = None) -> Ev
     begun = time.perf_counter()
     outcome = _run(trained, groups, judged=True, hear=hear)
     seconds = time.perf_counter() - begun
-    answers, answered = combined(task, outcome, examples)
+    answers, answered = answers_of_examples(task, outcome, examples)
     metrics = {"loss": outcome.loss, **task.metrics(answers, answered)}
     metric = task.metric if task.metric in metrics else main_metric(metrics)
     tokens = sum(each.size for group in groups for each in group)
@@ -183,7 +183,7 @@ def evaluate_on(trained: Trained, path: Path, *, hear: Hear | None = None) -> Ev
         interval=_interval(trained, metric, outcome, answers, answered),
         examples=len(answered),
         malformed=dataset.malformed,
-        cut=sum(any(each.cut for each in group) for group in groups),
+        cut=sum(any(each.truncated_tokens for each in group) for group in groups),
         tokens=tokens,
         seconds=seconds,
         tokens_per_second=tokens / max(seconds, 1e-9),
@@ -193,8 +193,8 @@ def evaluate_on(trained: Trained, path: Path, *, hear: Hear | None = None) -> Ev
 
 
 def _run(
-    trained: Trained, groups: Sequence[Sequence[Sample]], *, judged: bool, hear: Hear | None
-) -> Outcome:
+    trained: Trained, groups: Sequence[Sequence[Sample]], *, judged: bool, hear: OnProgress | None
+) -> InferenceResult:
     flat = [each for group in groups for each in group]
     total, done, begun = sum(each.size for each in flat), 0, time.perf_counter()
 
@@ -206,13 +206,15 @@ def _run(
 
     packed = trained.pack(flat)
     task, model = trained.task, trained.model
-    return inference.answers(task, model, groups, packed=packed, judged=judged, hear=tell)
+    return inference.run_inference(
+        task, model, groups, packed=packed, with_losses=judged, on_tokens=tell
+    )
 
 
 def _interval(
     trained: Trained,
     metric: str,
-    outcome: Outcome,
+    outcome: InferenceResult,
     answers: Sequence[Any],
     examples: Sequence[Example],
 ) -> Interval:
@@ -222,7 +224,7 @@ def _interval(
         return bootstrap_interval(
             lambda rows: float(losses[rows].sum() / max(1, supervised[rows].sum())), len(losses)
         )
-    scores = np.array(task.scores(answers, examples))
+    scores = np.array(task.example_scores(answers, examples))
     if not len(scores):
 
         def judged(rows: NDArray[np.int64]) -> float:

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training import small
-from training.rounds import recipe_of
+from training import small_models
+from training.round_trips import recipe_of
 
 from moli.training import methods
 from moli.training.batching.samples import Sample
-from moli.training.packing import prove_packing
+from moli.training.packing import check_packing
 from moli.training.setup.prepared import build
 from moli.training.tasks import make_task
-from moli.training.tasks.base.task import plain
+from moli.training.tasks.base.task import unwrapped_model
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 44,
@@ -37,7 +37,7 @@ def losses_of(model: Any, samples: list[Sample]) -> list[float]:
     """As transformers computes them, one by one."""
     found = []
     for each in samples:
-        ids = torch.tensor(each.parts[0][None].astype(np.int64))
+        ids = torch.tensor(each.sequences[0][None].astype(np.int64))
         labels = ids.masked_fill(~torch.tensor(each.target), -100)
         found.append(float(model(input_ids=ids, labels=labels).loss) * each.supervised)
     return found
@@ -88,7 +88,7 @@ WRITERS = (None, write_modern, write_cohere)
 def samples_of(task: Any, data: Path) -> list[Sample]:
     from moli.training.data import examples_of, read_data
 
-    examples = examples_of(read_data(task.recipe, task.accepts).train)
+    examples = examples_of(read_data(task.recipe, task.example_types).train)
     task.prepare(examples)
     return [each for group in task.samples(examples, training=True) for each in group][:8]
 
@@ -100,10 +100,10 @@ def test_scores_that_torch_cannot_compute_are_the_models_own(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    base = small.write_model(tmp_path / "base", "llama")
+    base = small_models.write_model(tmp_path / "base", "llama")
     torch.manual_seed(0)
     write(Path(base))
-    data = small.write_conversations(tmp_path / "data.jsonl")
+    data = small_models.write_conversations(tmp_path / "data.jsonl")
     task = make_task(recipe_of(task="instruction", base=base, data=data, method="full"))
     samples = samples_of(task, data)
     if alike:
@@ -113,22 +113,22 @@ def test_scores_that_torch_cannot_compute_are_the_models_own(
     with torch.inference_mode():
         found = task.losses(task.forward(model, samples), samples)
         np.testing.assert_allclose(found, losses_of(truth, samples), rtol=1e-4)
-    assert not prove_packing(task, model, samples).holds
+    assert not check_packing(task, model, samples).holds
 
 
 @pytest.mark.parametrize("write", [write_modern, write_cohere])
 def test_logits_that_are_more_than_the_heads_are_the_models_own(tmp_path: Path, write: Any) -> None:
     from transformers import AutoModelForCausalLM
 
-    base = small.write_model(tmp_path / "base", "llama")
+    base = small_models.write_model(tmp_path / "base", "llama")
     torch.manual_seed(0)
     write(Path(base))
-    data = small.write_conversations(tmp_path / "data.jsonl")
+    data = small_models.write_conversations(tmp_path / "data.jsonl")
     task = make_task(recipe_of(task="instruction", base=base, data=data, method="full"))
     samples = samples_of(task, data)
     model = build(task, task.recipe).eval()
     truth = AutoModelForCausalLM.from_pretrained(base).eval()
-    proof = prove_packing(task, model, samples)
+    proof = check_packing(task, model, samples)
     with torch.inference_mode():
         for packed in (False, True) if proof.holds else (False,):
             found = task.losses(task.forward(model, samples, packed=packed), samples)
@@ -146,15 +146,15 @@ def test_logits_that_are_more_than_the_heads_are_the_models_own(tmp_path: Path, 
 def test_only_what_is_learnt_reaches_the_head(
     tmp_path: Path, write: Any, method: str, packed: bool
 ) -> None:
-    base = small.write_model(tmp_path / "base", "llama")
+    base = small_models.write_model(tmp_path / "base", "llama")
     if write:
         write(Path(base))
-    data = small.write_conversations(tmp_path / "data.jsonl")
+    data = small_models.write_conversations(tmp_path / "data.jsonl")
     task = make_task(recipe_of(task="instruction", base=base, data=data, method=method, rank=4))
     samples = samples_of(task, data)
-    model: Any = methods.apply(task.build(torch.float32), task.recipe).eval()
+    model: Any = methods.apply_method(task.build(torch.float32), task.recipe).eval()
     reached = []
-    head = plain(model).get_output_embeddings()
+    head = unwrapped_model(model).get_output_embeddings()
     head.register_forward_hook(lambda _head, given, _logits: reached.append(given[0]))
     with torch.inference_mode():
         outputs = task.forward(model, samples, packed=packed)
@@ -167,12 +167,12 @@ def test_only_what_is_learnt_reaches_the_head(
 
 @pytest.mark.parametrize("method", ["prefix", "prompt"])
 def test_a_learnt_prompt_is_before_the_rows(tmp_path: Path, method: str) -> None:
-    base = small.write_model(tmp_path / "base", "llama")
-    data = small.write_conversations(tmp_path / "data.jsonl")
+    base = small_models.write_model(tmp_path / "base", "llama")
+    data = small_models.write_conversations(tmp_path / "data.jsonl")
     task = make_task(recipe_of(task="instruction", base=base, data=data, method=method))
     samples = samples_of(task, data)
     torch.manual_seed(0)
-    model: Any = methods.apply(task.build(torch.float32), task.recipe).eval()
+    model: Any = methods.apply_method(task.build(torch.float32), task.recipe).eval()
     with torch.inference_mode():
         found = task.losses(task.forward(model, samples), samples)
         np.testing.assert_allclose(found, losses_of(model, samples), rtol=1e-4)

@@ -19,7 +19,7 @@ from moli.records.examples import Example
 from moli.training.batching.batches import Batch
 from moli.training.batching.samples import Sample
 from moli.training.kernels.losses import token_cross_entropy
-from moli.training.tasks.base.task import backbone, plain, whole
+from moli.training.tasks.base.task import model_to_call, model_without_head, unwrapped_model
 from moli.training.tasks.base.transformer import TransformerTask
 
 
@@ -46,10 +46,10 @@ class CausalTask(TransformerTask):
     """A decoder; a sample's target marks which of its tokens are to be learnt."""
 
     kind = "AutoModelForCausalLM"
-    unit = "tokens"
+    supervised_unit = "tokens"
 
     def prepare(self, examples: Sequence[Example]) -> None:  # noqa: ARG002
-        config = None if self.new else load_config(self.recipe.base)
+        config = None if self.from_scratch else load_config(self.recipe.base)
         if config and not is_decoder(config):
             raise InputError(
                 "this is an encoder (bidirectional), not a causal language model",
@@ -58,16 +58,16 @@ class CausalTask(TransformerTask):
             )
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        return mark_head(super().build(dtype))
+        return mark_head_alone(super().build(dtype))
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        return mark_head(super().restore(folder, dtype))
+        return mark_head_alone(super().restore(folder, dtype))
 
     @abstractmethod
-    def prompt(self, example: Example) -> list[int]:
+    def prompt_tokens(self, example: Example) -> list[int]:
         """An example's tokens before its last answer, or before its text is continued."""
 
-    def learnt_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
+    def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
         learnt = np.array(sample.target)
         learnt[:1] = False  # nothing predicts a sample's first token
         return [learnt]
@@ -75,8 +75,8 @@ class CausalTask(TransformerTask):
     def forward(
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> Predicted:
-        batch = self.collate([each.parts[0] for each in samples], model, packed=packed)
-        ids = np.concatenate([each.parts[0] for each in samples])
+        batch = self.collate([each.sequences[0] for each in samples], model, packed=packed)
+        ids = np.concatenate([each.sequences[0] for each in samples])
         # A token is predicted at the place before it; a sample's first token by nothing.
         learnt = np.concatenate([each.target for each in samples])
         learnt[np.cumsum([0] + [len(each.target) for each in samples[:-1]])] = False
@@ -91,10 +91,10 @@ class CausalTask(TransformerTask):
     def _states(
         self, model: torch.nn.Module, batch: Batch, positions: torch.Tensor
     ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-        inner: Any = plain(model)
-        wrapped = whole(model) is not inner
+        inner: Any = unwrapped_model(model)
+        wrapped = model_to_call(model) is not inner
         if inner.head_alone and not wrapped:
-            states = backbone(model)(**batch.inputs, use_cache=False).last_hidden_state
+            states = model_without_head(model)(**batch.inputs, use_cache=False).last_hidden_state
             return batch.gather(states)[positions], inner.get_output_embeddings()
         return _logits(model, batch, positions), _same
 
@@ -113,12 +113,12 @@ class CausalTask(TransformerTask):
         return np.sum(answers, axis=0)
 
 
-def mark_head(model: torch.nn.Module) -> torch.nn.Module:
+def mark_head_alone(model: torch.nn.Module) -> torch.nn.Module:
     """The model, with a note, `head_alone`, of whether its head alone makes logits of its states.
 
     Some models scale, cap or transform them besides. It is tried on a few tokens.
     """
-    inner: Any = plain(model)
+    inner: Any = unwrapped_model(model)
     if hasattr(inner, "head_alone"):  # tried before an adapter was put on it
         return model
     training = inner.training
@@ -139,14 +139,14 @@ def mark_head(model: torch.nn.Module) -> torch.nn.Module:
 
 def _logits(model: torch.nn.Module, batch: Batch, positions: torch.Tensor) -> torch.Tensor:
     """Logits [positions, vocabulary] of the whole model, whose head is given those positions."""
-    inner: Any = plain(model)
+    inner: Any = unwrapped_model(model)
 
     def select(_head: Any, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         return (batch.gather(given[0])[positions][None],)
 
     hook = inner.get_output_embeddings().register_forward_pre_hook(select)
     try:
-        logits: torch.Tensor = whole(model)(**batch.inputs, use_cache=False).logits
+        logits: torch.Tensor = model_to_call(model)(**batch.inputs, use_cache=False).logits
     finally:
         hook.remove()
     return logits[0]

@@ -20,8 +20,8 @@ class PairTask(TransformerTask):
         learnt: the kind of example that it was prepared with; None before.
     """
 
-    accepts = (Match, Scored)
-    question_formats: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    example_types = (Match, Scored)
+    prediction_formats: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "scored": {"score": 0.0},
         "match": {},
     }
@@ -32,7 +32,7 @@ class PairTask(TransformerTask):
         return "spearman" if self.learnt is Scored else "mrr_at_10"
 
     @property
-    def least_judged(self) -> int:
+    def minimum_evaluation_examples(self) -> int:
         return 2 if self.learnt is Scored else 1
 
     def prepare(self, examples: Sequence[Example]) -> None:
@@ -41,13 +41,13 @@ class PairTask(TransformerTask):
 
     def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
         """For each sample the rows of its parts: vectors, or scores."""
-        sizes = [len(each.parts) for each in samples]
+        sizes = [len(each.sequences) for each in samples]
         return [each.numpy() for each in torch.split(outputs.cpu(), sizes)]
 
-    def scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
+    def example_scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
         """Of matches; a correlation is not a mean of anything."""
         scored = any(isinstance(each, Scored) for each in examples)
-        return [] if scored else super().scores(answers, examples)
+        return [] if scored else super().example_scores(answers, examples)
 
     def see(self, examples: Sequence[Example]) -> None:
         """Check that examples are of one kind, and of the one that is learnt from.

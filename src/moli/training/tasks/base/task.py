@@ -29,23 +29,23 @@ class Task(ABC):
     trained model.
 
     Attributes:
-        accepts: the kinds of example it reads.
+        example_types: the kinds of example it reads.
         metric: which of its metrics chooses the best weights: "loss", or one to maximise.
-        least_judged: examples without which there is no such metric.
-        unit: what is supervised, in the plural.
-        packs: whether its sequences may be packed where the model allows it.
-        divisible: whether a step's loss is the sum over its parts, as it is not with negatives
-            from the same batch.
+        minimum_evaluation_examples: examples without which there is no such metric.
+        supervised_unit: what is supervised, in the plural.
+        supports_packing: whether its sequences may be packed where the model allows it.
+        can_split_steps: whether a step can be computed in parts whose losses add up: not with
+            negatives from the same batch.
         state_fields: names of its attributes that `prepare` sets and a trained model needs again;
             their values are JSON.
-        question_formats: formats it can answer, each with the columns a question may omit and
+        prediction_formats: formats it can answer, each with the columns a question may omit and
             their placeholder values.
         text_column: the column that a plain text fills; empty if an answer needs more than one.
     """
 
-    accepts: ClassVar[tuple[type, ...]]
-    unit: ClassVar[str] = "examples"
-    packs: ClassVar[bool] = True
+    example_types: ClassVar[tuple[type, ...]]
+    supervised_unit: ClassVar[str] = "examples"
+    supports_packing: ClassVar[bool] = True
     state_fields: ClassVar[tuple[str, ...]] = ()
     text_column: ClassVar[str] = ""
 
@@ -58,28 +58,28 @@ class Task(ABC):
         return "loss"
 
     @property
-    def least_judged(self) -> int:
+    def minimum_evaluation_examples(self) -> int:
         return 1
 
     @property
-    def divisible(self) -> bool:
+    def can_split_steps(self) -> bool:
         return True
 
     @property
-    def question_formats(self) -> Mapping[str, Mapping[str, Any]]:
+    def prediction_formats(self) -> Mapping[str, Mapping[str, Any]]:
         return {}
 
     @property
-    def new(self) -> bool:
+    def from_scratch(self) -> bool:
         """Whether the model is new, with the recipe's shape."""
         return self.recipe.base == "new"
 
     @property
-    def width(self) -> int:
+    def hidden_size(self) -> int:
         """Of the base's hidden states; 0 for a new model."""
         return 0
 
-    def hashes(self) -> ModelHashes:
+    def base_hashes(self) -> ModelHashes:
         """What the base is, by its content."""
         return ModelHashes("", "", "", ())
 
@@ -127,7 +127,7 @@ class Task(ABC):
     def losses(self, outputs: Any, samples: Sequence[Sample]) -> torch.Tensor:
         """Each sample's loss, summed over its supervised items: [samples], in float32."""
 
-    def fingerprints(self, outputs: Any, samples: Sequence[Sample]) -> torch.Tensor:
+    def output_checksums(self, outputs: Any, samples: Sequence[Sample]) -> torch.Tensor:
         """A number above 0 that depends on each sample's outputs alone: [samples].
 
         It is the loss, except where that depends on the other samples of a step.
@@ -146,15 +146,15 @@ class Task(ABC):
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Metrics of one answer for each example; the caller adds the loss."""
 
-    def learnt_tokens(self, sample: Sample) -> list[NDArray[np.bool_]] | None:  # noqa: ARG002
+    def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]] | None:  # noqa: ARG002
         """For each sequence of a sample which tokens are learnt; None where no tokens are."""
         return None
 
-    def refused(self, examples: Sequence[Example]) -> list[int]:  # noqa: ARG002
+    def unusable_examples(self, examples: Sequence[Example]) -> list[int]:  # noqa: ARG002
         """The numbers of well-formed examples of which no sample can be made."""
         return []
 
-    def contract(self, examples: Sequence[Example]) -> list[str] | None:  # noqa: ARG002
+    def template_problems(self, examples: Sequence[Example]) -> list[str] | None:  # noqa: ARG002
         """What would make the served model see another text than the trained one did; None where
         the task has no such text."""
         return None
@@ -164,11 +164,11 @@ class Task(ABC):
         return {"answer": answer}
 
     @property
-    def unlike(self) -> str:
+    def export_caveat(self) -> str:
         """How other programs would use the weights differently; "" if they would not."""
         return ""
 
-    def scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
+    def example_scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
         """Each example's score, of which `metric` is the mean; none where it is no mean."""
         pairs = zip(answers, examples, strict=True)
         return [self.metrics([answer], [each])[self.metric] for answer, each in pairs]
@@ -190,29 +190,29 @@ class Task(ABC):
                 setattr(self, name, value)
 
 
-def backbone(model: torch.nn.Module) -> Any:
+def model_without_head(model: torch.nn.Module) -> Any:
     """The transformer below a model's head, with whatever adapters are in it."""
-    return plain(model).base_model
+    return unwrapped_model(model).base_model
 
 
-def plain(model: torch.nn.Module) -> Any:
+def unwrapped_model(model: torch.nn.Module) -> Any:
     """The transformers model itself, without PEFT's wrapper around it."""
     inner: Any = model
     return inner.get_base_model() if hasattr(inner, "peft_config") else inner
 
 
-def whole(model: torch.nn.Module) -> torch.nn.Module:
+def model_to_call(model: torch.nn.Module) -> torch.nn.Module:
     """The model to call on padded rows.
 
     PEFT's wrappers drop arguments on the way, as the types of tokens for question answering, and
     are needed only where they put a prompt before the row.
     """
     configs = getattr(model, "peft_config", {}).values()
-    return model if any(each.is_prompt_learning for each in configs) else plain(model)
+    return model if any(each.is_prompt_learning for each in configs) else unwrapped_model(model)
 
 
 @contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
     """Without dropout and without gradients."""
     was_training = model.training
     model.eval()

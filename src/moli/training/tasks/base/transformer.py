@@ -18,7 +18,7 @@ from moli.training.batching.batches import Batch, collate
 from moli.training.batching.samples import Tokens
 from moli.training.kernels import attention
 from moli.training.recipes.recipe import Recipe
-from moli.training.tasks.base.task import Task, plain
+from moli.training.tasks.base.task import Task, unwrapped_model
 
 # What families call them in their configurations.
 _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
@@ -33,16 +33,16 @@ class TransformerTask(Task):
     """
 
     kind: ClassVar[str]
-    longest: ClassVar[int] = 512
+    default_max_length: ClassVar[int] = 512
 
     @cached_property
-    def width(self) -> int:
-        if self.new:
+    def hidden_size(self) -> int:
+        if self.from_scratch:
             return 0
         config = load_config(self.recipe.base)
         return int(getattr(config, "hidden_size", 0) or getattr(config, "d_model", 0))
 
-    def hashes(self) -> ModelHashes:
+    def base_hashes(self) -> ModelHashes:
         return hashes_of(folder_of(self.recipe.base), self.tokenizer)
 
     @cached_property
@@ -52,7 +52,7 @@ class TransformerTask(Task):
     @cached_property
     def max_length(self) -> int:
         """Tokens of a sequence: what was asked for, within what the model has positions for."""
-        wanted = self.recipe.max_length or self.longest
+        wanted = self.recipe.max_length or self.default_max_length
         return min(wanted, max_positions(self.recipe.base))
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
@@ -65,15 +65,15 @@ class TransformerTask(Task):
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         self.load_state(folder)
         self.tokenizer = load_tokenizer(str(folder))
-        method = methods.method_in(folder)
+        method = methods.saved_method(folder)
         if method != "full":
-            return methods.restore(self.build(dtype), method, folder)
+            return methods.load_adapter(self.build(dtype), method, folder)
         return load(self.kind, self.recipe, str(folder), dtype, {})
 
     def collate(
         self, sequences: Sequence[Tokens], model: torch.nn.Module, *, packed: bool, **beside: Any
     ) -> Batch:
-        inner = plain(model)
+        inner = unwrapped_model(model)
         return collate(
             sequences,
             packed=packed,
@@ -103,8 +103,8 @@ def load(
     attention.register()
     config = load_config(source)
     if recipe.method == "qlora" and torch.cuda.is_available():
-        methods.require_four_bits()
-        options |= methods.four_bits(dtype)
+        methods.require_four_bit_support()
+        options |= methods.four_bit_options(dtype)
     for name in _ATTENTION_DROPOUT:
         if hasattr(config, name):
             options[name] = recipe.dropout or 0.0
@@ -122,7 +122,7 @@ def load(
                     output_loading_info=True,
                     **options,
                 )
-                methods.mark_new(loaded[0], set(loaded[1]["missing_keys"]))
+                methods.mark_new_modules(loaded[0], set(loaded[1]["missing_keys"]))
                 return _with_known_attention(loaded[0])
             except ValueError as error:
                 if "attention" not in str(error).lower() or implementation == "eager":

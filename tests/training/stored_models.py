@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from conftest import write_settings
-from training import small
+from training import small_models
 
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
 
-def keep(home: Path, data: Path, base: str, **recipe: Any) -> StoredModel:
+def train_and_store(home: Path, data: Path, base: str, **recipe: Any) -> StoredModel:
     """Train a model briefly in the workspace `home`, which is made if it is not there."""
     from moli.training.recipes.recipe import make_recipe
     from moli.training.run import tune
@@ -41,7 +41,7 @@ def write_spans(path: Path, count: int = 40) -> Path:
     draw = random.Random(0)
     rows = []
     for _ in range(count):
-        words = draw.sample(small.WORDS, draw.randint(4, 20))
+        words = draw.sample(small_models.WORDS, draw.randint(4, 20))
         asked = draw.randrange(len(words) - 1)
         context, answer = " ".join(words), words[asked + 1]
         start = len(" ".join(words[: asked + 1])) + 1
@@ -55,6 +55,6 @@ def write_masked_model(folder: Path) -> str:
     """A small BERT as masked language modelling leaves it: without a pooler."""
     from transformers import BertForMaskedLM
 
-    small.write_model(folder, "bert")
+    small_models.write_model(folder, "bert")
     BertForMaskedLM.from_pretrained(folder).save_pretrained(folder)
     return str(folder)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from moli.records.errors import InputError, ModelError
-from moli.training.tasks.base.pictures import ImageCache, ImageProcessor, shifted
+from moli.training.tasks.base.images import ImageCache, ImageProcessor, shifted
 
 
 def _photo(path: Path, width: int = 50, height: int = 37, mode: str = "RGB") -> Path:

@@ -92,11 +92,12 @@ def test_what_is_learnt_follows_the_servers_prompt_and_is_read_as_it_was_made(
         [sample] = [
             each
             for each in group
-            if each.parts[0][: len(asked)].tolist() == asked and each.target[len(asked) :][:1].any()
+            if each.sequences[0][: len(asked)].tolist() == asked
+            and each.target[len(asked) :][:1].any()
         ]
         assert not sample.target[len(asked) - 1]
         size = len(list(takewhile(bool, sample.target[len(asked) :])))
-        ids = sample.parts[0][len(asked) : len(asked) + size]
+        ids = sample.sequences[0][len(asked) : len(asked) + size]
         assert ids[-1] == task.tokenizer.eos_token_id
         text = task.tokenizer.decode(ids, skip_special_tokens=True)
         reader = Calls(dialect_of(TEMPLATES[name]), wanted.tools)
@@ -154,7 +155,7 @@ def test_a_template_need_not_take_answers_where_there_are_none() -> None:
     task = task_of(TURNS)
     task.prepare([Conversation(TALK[:2], (SCHEMA,))])
     (group,) = task.samples([Conversation(TALK[:2], (SCHEMA,))], training=True)
-    learnt = task.tokenizer.decode(group[0].parts[0][group[0].target])
+    learnt = task.tokenizer.decode(group[0].sequences[0][group[0].target])
     call = '<tool_call>\n{"name": "look", "arguments": {"city": "Oslo"}}\n</tool_call>'
     assert learnt == call + task.tokenizer.eos_token
 
@@ -163,15 +164,15 @@ def test_what_a_server_would_read_otherwise_is_told() -> None:
     other = "a server would parse different calls from an answer than it makes"
     plain = "it has no place for tools; they are described in plain text, as a server does"
     talk = Conversation(TALK, (SCHEMA,))
-    assert task_of(QWEN).contract([talk]) == task_of(LLAMA3).contract([talk]) == []
-    assert task_of(PLAIN).contract([talk]) == [plain]
+    assert task_of(QWEN).template_problems([talk]) == task_of(LLAMA3).contract([talk]) == []
+    assert task_of(PLAIN).template_problems([talk]) == [plain]
     written = Message("assistant", '{"name": "look", "parameters": {"city": "Oslo"}}')
     spoken = Conversation((TALK[0], written), (SCHEMA,))
-    assert task_of(QWEN).contract([spoken]) == []
-    assert task_of(LLAMA3).contract([spoken]) == [other]
+    assert task_of(QWEN).template_problems([spoken]) == []
+    assert task_of(LLAMA3).template_problems([spoken]) == [other]
     beside = Conversation((TALK[0], Message("assistant", "Let me see.", (CALL,))), (SCHEMA,))
-    assert task_of(QWEN).contract([beside]) == []
-    assert task_of(LLAMA3).contract([beside]) == ["it drops the text beside a call"]
+    assert task_of(QWEN).template_problems([beside]) == []
+    assert task_of(LLAMA3).template_problems([beside]) == ["it drops the text beside a call"]
 
 
 MARKED = """\
@@ -188,10 +189,10 @@ MARKED = """\
 
 def test_the_mask_is_that_of_the_templates_own_marks_with_tools_too() -> None:
     talk = Conversation(TALK, (SCHEMA,))
-    assert task_of(MARKED).contract([talk]) == []
+    assert task_of(MARKED).template_problems([talk]) == []
     words_alone = MARKED.replace("{{ m.content }}\n", "{{ m.content }}{% endgeneration %}\n")
     words_alone = words_alone.replace("{{ '<|im_end|>' }}{% endgeneration %}", "{{ '<|im_end|>' }}")
-    assert task_of(words_alone).contract([talk]) == [
+    assert task_of(words_alone).template_problems([talk]) == [
         "the template marks different tokens as the assistant's"
     ]
 

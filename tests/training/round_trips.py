@@ -27,7 +27,7 @@ def recipe_of(**values: Any) -> Recipe:
     return make_recipe({"precision": "fp32", "held_out": 0.2, **values})
 
 
-def trained(recipe: Recipe, folder: Path) -> tuple[Session, list[float]]:
+def run_to_end(recipe: Recipe, folder: Path) -> tuple[Session, list[float]]:
     """A run that has come to its end, and each step's loss."""
     losses: list[float] = []
     folder.mkdir()
@@ -38,20 +38,22 @@ def trained(recipe: Recipe, folder: Path) -> tuple[Session, list[float]]:
     return session, losses
 
 
-def restored(session: Session, folder: Path) -> tuple[Task, torch.nn.Module]:
+def save_and_restore(session: Session, folder: Path) -> tuple[Task, torch.nn.Module]:
     """The model from the files that a run writes, with a task that has seen no examples."""
     folder.mkdir()
     recipe = session.settled.recipe
-    methods.save(session.model, recipe, folder)
+    methods.save_weights(session.model, recipe, folder)
     session.task.save(session.model, folder)
     task = make_task(recipe)
     return task, task.restore(folder, torch.float32)
 
 
-def told(task: Task, model: torch.nn.Module, examples: Sequence[Example]) -> list[dict[str, Any]]:
-    outcome = inference.answers(task, model, task.samples(examples, training=False))
-    return [task.to_row(each) for each in inference.combined(task, outcome, examples)[0]]
+def predicted_rows(
+    task: Task, model: torch.nn.Module, examples: Sequence[Example]
+) -> list[dict[str, Any]]:
+    outcome = inference.run_inference(task, model, task.samples(examples, training=False))
+    return [task.to_row(each) for each in inference.answers_of_examples(task, outcome, examples)[0]]
 
 
-def held_out(session: Session) -> list[Example]:
+def held_out_examples(session: Session) -> list[Example]:
     return [each.example for each in session.data.held_out]
