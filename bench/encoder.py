@@ -16,7 +16,7 @@ import numpy as np
 from moli.models.encoders.bert import BertEncoder
 from moli.models.encoders.load import load_encoder
 from moli.models.protocols.encoder import Encoder
-from moli.models.weights.builtin import builtin_folder
+from moli.models.weights.builtin import builtin_encoder_folder
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE / "peers"))
@@ -46,7 +46,7 @@ def main() -> None:
     if not all((HERE / ".data" / name).exists() for name in SETS):
         subprocess.run([sys.executable, str(HERE / "peers" / "prepare.py")], check=True)
     used = load_encoder("builtin:minilm")
-    exact = BertEncoder(builtin_folder(), name="float32", precision="f32")
+    exact = BertEncoder(builtin_encoder_folder(), name="float32", precision="f32")
     print("| set | texts | texts/s | in float32 | mean deviation | largest |")
     print("|---|---|---|---|---|---|")
     for name in SETS:

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from moli.models.backend import load_base
+from moli.models.backend import load_base_model
 from moli.models.protocols.backend import complete
 from moli.models.templates.template import prompt_ids
 from moli.records.generation import Request, Sampling
@@ -131,11 +131,11 @@ def main() -> None:
 
 def play(characters: list[Character], workspace: Workspace) -> None:
     """Ask every character after everything, all at once, and see who answers as itself."""
-    base = load_base(BASE, rows=len(characters), lanes=len(characters))
+    base = load_base_model(BASE, max_num_seqs=len(characters), adapter_slots=len(characters))
     before, size = _memory(), 0
     for who in characters:
         stored = workspace.models.get(who.name)
-        base.backend.add(stored.hash, stored.folder)
+        base.backend.add_adapter(stored.hash, stored.folder)
         size += (stored.folder / "adapter_model.safetensors").stat().st_size
     print(f"\n{len(characters)} adapters have {size / 1e6:.1f} MB on disk, and took "
           f"{(_memory() - before) / 1e6:.1f} MB of memory beside their base")  # fmt: skip

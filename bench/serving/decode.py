@@ -58,14 +58,14 @@ def moli(adapters: int, registered: int, precision: str) -> float:
     import torch
 
     from moli.models.engine.engine import Engine
-    from moli.models.engine.transformers_runner import load_network
+    from moli.models.engine.transformers_runner import load_transformers_runner
     from moli.models.weights.lora import read_adapter
 
-    network = load_network(str(MODEL), precision=precision)
-    engine = Engine(network, Numbers(), rows=ROWS, kept=0)
+    runner = load_transformers_runner(str(MODEL), precision=precision)
+    engine = Engine(runner, Numbers(), max_num_seqs=ROWS, prefix_slots=0)
     names = [f"a{number:02}" for number in range(registered)]
     for name in names:
-        engine.add(read_adapter(ADAPTERS / name, name, network.dtype))
+        engine.add_adapter(read_adapter(ADAPTERS / name, name, runner.dtype))
     step = max(1, registered // max(1, adapters))
     of_row = [names[(row % adapters) * step] if adapters else "" for row in range(ROWS)]
     draw = torch.Generator().manual_seed(0)

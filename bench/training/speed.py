@@ -123,7 +123,8 @@ def limit() -> tuple[float, str]:
 
 def model_of(name: str) -> str:
     if name == "imdb":
-        code = "from moli.models.encoders.load import builtin_folder; print(builtin_folder())"
+        module = "moli.models.weights.builtin"
+        code = f"from {module} import builtin_encoder_folder as folder; print(folder())"
         return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
     return subprocess.check_output([sys.executable, str(HERE / "shapes.py")], text=True).strip()
 

@@ -22,9 +22,9 @@ from models.engine.small import adapt
 from models.vllm_stand_in import SGLangStandIn, StandIn, Started
 
 from moli.models.engine.engine import Engine
-from moli.models.engine.transformers_runner import load_network
-from moli.models.engine.worker import Worker
-from moli.models.protocols.backend import Backend, Running
+from moli.models.engine.transformers_runner import load_transformers_runner
+from moli.models.engine.worker import EngineWorker
+from moli.models.protocols.backend import Backend, RunningRequest
 from moli.models.remote.backend import RemoteBackend
 from moli.models.tokenizers import load_tokenizer
 from moli.models.weights.loading import folder_of
@@ -37,9 +37,9 @@ TEXTS = ("The sea was", "Once there lived a", "A backup runs", "She said to the 
 LONG = Sampling(max_tokens=100, ignore_eos=True)
 
 
-def worker() -> Worker:
-    network = load_network(BASE, lanes=4, precision="fp32")
-    return Worker(Engine(network, load_tokenizer(BASE), places=PLACES))
+def worker() -> EngineWorker:
+    runner = load_transformers_runner(BASE, adapter_slots=4, precision="fp32")
+    return EngineWorker(Engine(runner, load_tokenizer(BASE), max_model_len=PLACES))
 
 
 class Truth:
@@ -109,7 +109,7 @@ def until(done: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.005)
 
 
-def answered(backend: Backend, *requests: Request) -> list[tuple[Heard, Running]]:
+def answered(backend: Backend, *requests: Request) -> list[tuple[Heard, RunningRequest]]:
     """All of these, asked at once."""
     told = [Heard() for _ in requests]
     rows = [backend.submit(each, heard) for each, heard in zip(requests, told, strict=True)]
@@ -150,7 +150,7 @@ def case(request: pytest.FixtureRequest, adapter: Path) -> Iterator[Case]:
             remote = RemoteBackend(url, "starter", kind="sglang" if kind == "sglang" else "vllm")
             stack.callback(remote.close)
             made = Case(kind, remote)
-        made.backend.add("a", adapter)
+        made.backend.add_adapter("a", adapter)
         yield made
         assert kind == "engine" or server.wrong == []
 
@@ -166,7 +166,11 @@ def test_greedy_answers_are_those_of_transformers(
     tokenizer = load_tokenizer(BASE)
     for (heard, row), (ids, _) in zip(told, asked, strict=True):
         assert heard.text == tokenizer.decode(heard.ids, skip_special_tokens=True)
-        assert (heard.deltas[-1].reason, row.reason, row.prompt) == ("length", "length", len(ids))
+        assert (heard.deltas[-1].reason, row.reason, row.prompt_tokens) == (
+            "length",
+            "length",
+            len(ids),
+        )
 
 
 def test_a_hundred_at_once(case: Case, truth: Truth, prompts: list[list[int]]) -> None:
@@ -259,7 +263,7 @@ def test_what_was_read_is_shared_within_a_space_only(case: Case, prompts: list[l
         [(_, row)] = answered(
             case.backend, Request(ids, Sampling(max_tokens=1), cache_namespace=space)
         )
-        return row.cached
+        return row.cached_tokens
 
     assert cached("mine") == 0
     assert cached("mine") > 0
@@ -284,7 +288,7 @@ def test_a_cancelled_request_ends_and_others_go_on(
     assert kept.ids == truth.greedy(prompts[0], 100)
     rows[1].cancel()  # is of no consequence any more
     assert rows[1].reason == "length"
-    until(lambda: (case.backend.waiting, case.backend.working) == (0, 0))
+    until(lambda: (case.backend.waiting_requests, case.backend.running_requests) == (0, 0))
 
 
 def test_what_cannot_be_answered_is_refused(case: Case, prompts: list[list[int]]) -> None:

@@ -13,8 +13,8 @@ from conformance.served import BASE, TALK, add_adapter, serving
 from models.vllm_stand_in import StandIn, Started
 from openai import OpenAI
 
-from moli.models.backend import load_base
-from moli.models.engine.worker import Worker
+from moli.models.backend import load_base_model
+from moli.models.engine.worker import EngineWorker
 from moli.models.tokenizers import load_tokenizer
 from moli.workspace import Workspace
 
@@ -23,8 +23,8 @@ ASKED: Any = {"messages": TALK, "temperature": 0, "max_tokens": 16}
 
 @pytest.fixture(scope="module")
 def other() -> Iterator[StandIn]:
-    base = load_base(BASE, lanes=4)
-    assert isinstance(base.backend, Worker)
+    base = load_base_model(BASE, adapter_slots=4)
+    assert isinstance(base.backend, EngineWorker)
     yield StandIn(base.backend, load_tokenizer(BASE), BASE, Started())
     base.backend.close()
 

@@ -121,7 +121,7 @@ def test_a_response_that_fails_under_way_says_so(served: Workspace) -> None:
             events.append(each)
             if each.type == "response.content_part.added":
                 backend = app.state.answering.models.get("").backend
-                backend.call(lambda engine: engine.end("failed"))
+                backend.run_between_steps(lambda engine: engine.abort("failed"))
     assert events[-1].type == "response.failed"
     assert events[-1].sequence_number == len(events) - 1
     assert events[-1].response.status == "failed"

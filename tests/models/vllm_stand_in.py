@@ -25,7 +25,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from moli.models.engine.worker import Worker
+from moli.models.engine.worker import EngineWorker
 from moli.records.errors import InputError
 from moli.records.generation import Delta, OutputConstraint, Sampling
 from moli.records.generation import Request as Asked
@@ -148,7 +148,7 @@ class StandIn:
     version = "/version"
     load = "/v1/load_lora_adapter"
 
-    def __init__(self, worker: Worker, tokenizer: Any, name: str, started: Started) -> None:
+    def __init__(self, worker: EngineWorker, tokenizer: Any, name: str, started: Started) -> None:
         self.worker, self.name, self.started = worker, name, started
         self._tokenizer = tokenizer
         self.wrong: list[str] = []
@@ -313,10 +313,10 @@ class StandIn:
         finally:
             self.left += row.reason is None
             row.cancel()
-        usage: dict[str, Any] = {"prompt_tokens": row.prompt, "completion_tokens": written}
-        usage["total_tokens"] = row.prompt + written
+        usage: dict[str, Any] = {"prompt_tokens": row.prompt_tokens, "completion_tokens": written}
+        usage["total_tokens"] = row.prompt_tokens + written
         if self.started.details:
-            usage["prompt_tokens_details"] = {"cached_tokens": row.cached}
+            usage["prompt_tokens_details"] = {"cached_tokens": row.cached_tokens}
         yield _event(head | {"choices": [], "usage": usage})
         yield _DONE
 

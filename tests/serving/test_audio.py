@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from models.test_speech import as_file, beeps, save_whisper
 
 from moli.models.speech.whisper import Speech, Transcript
-from moli.models.weights.loading import loading
+from moli.models.weights.loading import transformers_lock
 from moli.serving import audio
 from moli.serving.audio import Transcribing
 from moli.serving.errors import install
@@ -225,7 +225,7 @@ def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
 def test_too_many_that_wait_are_refused(folder: str, said: Transcript) -> None:
     app = app_of(Settings(speech=folder, queue=2))
     with TestClient(app) as client, ThreadPoolExecutor(12) as pool:
-        with loading:  # so that the model cannot be loaded yet
+        with transformers_lock:  # so that the model cannot be loaded yet
             asked = [pool.submit(post, client) for _ in range(12)]
             ended = as_completed(asked)
             busy = [next(ended).result() for _ in range(9)]  # one is heard and two wait

@@ -1,4 +1,4 @@
-"""Bases in use: each is loaded once per process, or runs on another server."""
+"""Language models in use: each is loaded once per process, or runs on another server."""
 
 from __future__ import annotations
 
@@ -8,45 +8,52 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from moli.models.protocols.backend import Backend
-from moli.models.tokenizers import load_tokenizer, places_of
+from moli.models.tokenizers import load_tokenizer, max_model_len_of
 from moli.models.weights.loading import is_gguf
 from moli.models.weights.reference import ModelReference
 from moli.workspace.settings import BACKEND_KEY
 
 if TYPE_CHECKING:
-    from moli.models.protocols.runner import Passes
+    from moli.models.engine.transformers_runner import TransformersRunner
+    from moli.models.engine.worker import EngineWorker
+    from moli.models.gguf.runner import LlamaCppRunner
+    from moli.models.protocols.runner import ModelRunner
+    from moli.models.remote.backend import RemoteBackend
+
+    # mypy checks here that all implementations satisfy their protocols.
+    BACKENDS: tuple[type[Backend], ...] = (EngineWorker, RemoteBackend)
+    MODEL_RUNNERS: tuple[type[ModelRunner], ...] = (TransformersRunner, LlamaCppRunner)
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
-    """A base in use.
+class LoadedModel:
+    """A base model that is ready to answer.
 
     Attributes:
-        places: maximum tokens of a conversation, including the answer.
-        here: whether its weights are on this machine.
+        max_model_len: maximum tokens of a conversation, including the answer.
+        is_local: whether its weights are on this machine.
     """
 
     backend: Backend
     tokenizer: Any
-    places: int
-    here: bool = True
-
-    def within(self, wanted: int) -> int:
-        """Tokens an answer may have: those wanted, but half of the places are for the prompt."""
-        return within(self.places, wanted)
+    max_model_len: int
+    is_local: bool = True
 
 
-def within(places: int, wanted: int) -> int:
-    """As `Base.within`, of so many places."""
-    return min(wanted, places // 2)
+def answer_limit(max_model_len: int, max_tokens: int) -> int:
+    """Tokens that an answer may have: at most `max_tokens`, and half of the model's length.
+
+    The other half is left for the prompt.
+    """
+    return min(max_tokens, max_model_len // 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """A base that a vLLM or SGLang server runs.
+class RemoteModel:
+    """A base model that a vLLM or SGLang server runs.
 
     Attributes:
-        reference: the base's; its tokenizer is needed here.
+        reference: the base model's reference; its tokenizer is needed on this machine.
         timeout: seconds of silence from the server after which an answer has failed.
     """
 
@@ -56,82 +63,102 @@ class Elsewhere:
     timeout: float = 120.0
 
 
-def load_base(reference: str, *, rows: int = 16, lanes: int = 16) -> Base:
-    """A base by its reference, answering `rows` at once, with `lanes` for their adapters.
+def load_base_model(
+    reference: str, *, max_num_seqs: int = 16, adapter_slots: int = 16
+) -> LoadedModel:
+    """Load a base model onto a generation engine in this process.
+
+    Args:
+        max_num_seqs: maximum number of requests answered at once.
+        adapter_slots: maximum number of different adapters among these requests.
 
     Raises:
         ModelError: it cannot be loaded, or does not generate text.
     """
     from moli.models.engine.engine import Engine
-    from moli.models.engine.worker import Worker
+    from moli.models.engine.worker import EngineWorker
 
     tokenizer = load_tokenizer(reference)
-    places = places_of(reference, tokenizer)
-    network = _network(reference, lanes)
-    engine = Engine(network, tokenizer, rows=rows, places=places, memory=network.free() // 2)
-    return Base(Worker(engine), tokenizer, places)
+    max_model_len = max_model_len_of(reference, tokenizer)
+    runner = _load_runner(reference, adapter_slots)
+    engine = Engine(
+        runner,
+        tokenizer,
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+        kv_cache_bytes=runner.free_memory() // 2,
+    )
+    return LoadedModel(EngineWorker(engine), tokenizer, max_model_len)
 
 
-def _network(reference: str, lanes: int) -> Passes:
+def _load_runner(reference: str, adapter_slots: int) -> ModelRunner:
+    """Load the weights with llama.cpp for a GGUF file, else with transformers."""
     if is_gguf(reference):
-        from moli.models.gguf.runner import load_gguf
+        from moli.models.gguf.runner import load_llama_cpp_runner
 
-        return load_gguf(ModelReference.parse(reference).name)
-    from moli.models.engine.transformers_runner import load_network
+        return load_llama_cpp_runner(ModelReference.parse(reference).name)
+    from moli.models.engine.transformers_runner import load_transformers_runner
 
-    return load_network(reference, lanes=lanes)
+    return load_transformers_runner(reference, adapter_slots=adapter_slots)
 
 
-def _drive(base: Elsewhere) -> Base:
+def _connect(remote: RemoteModel) -> LoadedModel:
+    """Connect to the server that runs a base model.
+
+    Raises:
+        ModelError: the server cannot be reached, or serves another model.
+    """
     from moli.models.remote.backend import RemoteBackend
 
     key = os.environ.get(BACKEND_KEY, "")
-    backend = RemoteBackend(base.url, base.reference, kind=base.kind, key=key, timeout=base.timeout)
-    tokenizer = load_tokenizer(base.reference)
-    return Base(backend, tokenizer, backend.facts.places, here=False)
+    backend = RemoteBackend(
+        remote.url, remote.reference, kind=remote.kind, key=key, timeout=remote.timeout
+    )
+    tokenizer = load_tokenizer(remote.reference)
+    return LoadedModel(backend, tokenizer, backend.facts.places, is_local=False)
 
 
-class Bases:
-    """The bases that were asked for.
+class ModelPool:
+    """The base models in use, each loaded when it is first needed.
 
     Args:
-        elsewhere: the one that another server runs, if there is one.
+        remote: the base model that another server runs, if there is one.
     """
 
-    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
-        self._elsewhere = elsewhere
-        self._loaded: dict[str, Base] = {}
-        self._turn = threading.Lock()
+    def __init__(self, remote: RemoteModel | None = None) -> None:
+        self._remote = remote
+        self._loaded: dict[str, LoadedModel] = {}
+        self._lock = threading.Lock()
 
-    def get(self, reference: str) -> Base:
-        """A base, loaded if it is not yet.
+    def get(self, reference: str) -> LoadedModel:
+        """The base model of a reference, loaded if it is not yet.
 
         Raises:
             ModelError: it cannot be loaded, does not generate text, or its server cannot be
                 reached.
         """
-        if base := self._loaded.get(reference):
-            return base
-        with self._turn:
+        if model := self._loaded.get(reference):
+            return model
+        with self._lock:
             if reference not in self._loaded:
-                other = self._elsewhere
-                driven = other is not None and other.reference == reference
+                remote = self._remote
+                is_remote = remote is not None and remote.reference == reference
                 self._loaded[reference] = (
-                    _drive(other) if other and driven else load_base(reference)
+                    _connect(remote) if remote and is_remote else load_base_model(reference)
                 )
             return self._loaded[reference]
 
-    def waiting(self) -> int:
-        """Requests that no base has begun yet."""
-        return sum(base.backend.waiting for base in list(self._loaded.values()))
+    def waiting_requests(self) -> int:
+        """Number of requests that no model has started yet."""
+        return sum(model.backend.waiting_requests for model in list(self._loaded.values()))
 
-    def working(self) -> int:
-        """Requests being read or answered."""
-        return sum(base.backend.working for base in list(self._loaded.values()))
+    def running_requests(self) -> int:
+        """Number of requests being answered."""
+        return sum(model.backend.running_requests for model in list(self._loaded.values()))
 
     def close(self) -> None:
-        """Stop all; asking for one later loads it again."""
-        with self._turn:
+        """Stop all models; one that is needed later is loaded again."""
+        with self._lock:
             while self._loaded:
-                _, base = self._loaded.popitem()
-                base.backend.close()
+                _, model = self._loaded.popitem()
+                model.backend.close()

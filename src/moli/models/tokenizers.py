@@ -1,4 +1,4 @@
-"""The tokenizer of any model that runs here, from transformers or from llama.cpp."""
+"""The tokenizer of any model that runs on this machine, from transformers or from llama.cpp."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from moli.models.weights.reference import ModelReference
 
 
 def load_tokenizer(reference: str) -> Any:
-    """The tokenizer of a model.
+    """Load the tokenizer of a model.
 
     Raises:
         ModelError: its files are not available.
@@ -22,7 +22,7 @@ def load_tokenizer(reference: str) -> Any:
     return load_pretrained("AutoTokenizer", reference, "its tokenizer cannot be loaded")
 
 
-def places_of(reference: str, tokenizer: Any) -> int:
-    """How many tokens a conversation may have, by the model and by its tokenizer."""
-    own = int(tokenizer.model_max_length)
-    return own if is_gguf(reference) else min(max_positions(reference), own)
+def max_model_len_of(reference: str, tokenizer: Any) -> int:
+    """Maximum tokens of a conversation, by the model's positions and by its tokenizer's limit."""
+    limit = int(tokenizer.model_max_length)
+    return limit if is_gguf(reference) else min(max_positions(reference), limit)

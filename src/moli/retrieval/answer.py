@@ -104,7 +104,7 @@ class Answerer:
         if not hits:
             return [], ""
         prompt = grounding_prompt(question, hits)
-        said = self._chat.complete(prompt.messages(), space=tenant)
+        said = self._chat.complete(prompt.messages(), cache_namespace=tenant)
         return read_answer(said, hits), prompt.sha256
 
 

@@ -32,7 +32,7 @@ from moli.serving.observing import Meters, log
 from moli.workspace import Workspace
 
 if TYPE_CHECKING:
-    from moli.models.backend import Bases
+    from moli.models.backend import ModelPool
     from moli.serving.models import Models, Offered, Served
 
 _RETRY = 2  # seconds after which a full queue is worth another try
@@ -42,7 +42,7 @@ _UNSAID = 4096  # most tokens of an answer if a request sets none: room is taken
 class Answering:
     """A workspace's language models, loaded when they are first asked for."""
 
-    def __init__(self, workspace: Workspace, bases: Bases, meters: Meters) -> None:
+    def __init__(self, workspace: Workspace, bases: ModelPool, meters: Meters) -> None:
         self._workspace, self._bases, self._meters = workspace, bases, meters
         self._settings = workspace.settings
         self._exchanges, self._shadows = workspace.exchanges, workspace.shadows
@@ -86,10 +86,10 @@ class Answering:
 
         def begin() -> None:
             more = max(len(wanted.texts), 1) * wanted.count - 1
-            if served.backend.waiting + more >= self._settings.queue:
+            if served.backend.waiting_requests + more >= self._settings.queue:
                 raise BusyError(
                     _RETRY,
-                    f"{served.backend.waiting} answers are already waiting for this model",
+                    f"{served.backend.waiting_requests} answers are already waiting for this model",
                     fix=f"Try again in {_RETRY} s, and ask for {self._settings.queue} at most.",
                 )
             prompts = [ids for ids in _prompts(wanted, served) for _ in range(wanted.count)]
@@ -155,7 +155,7 @@ class Answering:
             return
         try:
             served = await run_in_threadpool(lambda: self.models.get(shadow.hash))
-            if served.backend.waiting:
+            if served.backend.waiting_requests:
                 return
             keep = partial(self._kept, caller=caller, shadow_of=shown.id)
             wanted = replace(shown.wanted, model=shadow.hash)

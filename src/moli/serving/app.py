@@ -18,7 +18,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from moli import __version__
-from moli.models.backend import Bases, Elsewhere
+from moli.models.backend import ModelPool, RemoteModel
 from moli.records.answers import Answer, Hit
 from moli.records.documents import Document
 from moli.records.errors import AccessError, NotFoundError, SettingsError
@@ -185,7 +185,7 @@ def metrics(request: Request, caller: Who) -> Response:
     return Response(request.app.state.meters.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _elsewhere(settings: Settings) -> Elsewhere | None:
+def _elsewhere(settings: Settings) -> RemoteModel | None:
     """The language model of the settings, where another server runs it."""
     if not settings.backend:
         return None
@@ -196,7 +196,7 @@ def _elsewhere(settings: Settings) -> Elsewhere | None:
             fix="Set model to the name of the base that the server runs.",
         )
     timeout = settings.timeout_seconds
-    return Elsewhere(settings.model, settings.backend, settings.backend_url, timeout)
+    return RemoteModel(settings.model, settings.backend, settings.backend_url, timeout)
 
 
 @asynccontextmanager
@@ -230,14 +230,18 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
         lifespan=_lifespan,
     )
     state = app.state
-    state.workspace, state.bases, state.meters = workspace, Bases(_elsewhere(settings)), Meters()
+    state.workspace, state.bases, state.meters = (
+        workspace,
+        ModelPool(_elsewhere(settings)),
+        Meters(),
+    )
     state.library = Library.open(workspace, state.bases)
     state.turns = Turns(settings.queue)
     state.encoders = Encoders(workspace, state.library.encoder)
     state.transcribing = Transcribing(settings)
     state.answering = Answering(workspace, state.bases, state.meters)
-    state.meters.watch("moli_waiting", "Answers waiting for a model", state.bases.waiting)
-    state.meters.watch("moli_working", "Answers being written", state.bases.working)
+    state.meters.watch("moli_waiting", "Answers waiting for a model", state.bases.waiting_requests)
+    state.meters.watch("moli_working", "Answers being written", state.bases.running_requests)
     for each in (completions, responses, embeddings, reranking, audio, feedback):
         app.include_router(each.router)
     app.include_router(router)

@@ -19,7 +19,7 @@ from moli.records.generation import Delta, FinishReason, Request, Sampling
 from moli.records.messages import Message, Tool, ToolCall
 
 if TYPE_CHECKING:
-    from moli.models.protocols.backend import Running
+    from moli.models.protocols.backend import RunningRequest
     from moli.serving.models import Served
 
 _GONE = 0.25  # seconds between two looks at whether a client is still there
@@ -94,7 +94,7 @@ class Asked:
         self._begun = time.perf_counter()
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
-        self._rows: list[Running] = []
+        self._rows: list[RunningRequest] = []
         self._pieces: list[list[Piece]] = []
 
     @property
@@ -184,7 +184,7 @@ class Asked:
         A prompt counts once, however many answers it has.
         """
         once = self._rows[:: self.wanted.count]
-        read, kept = sum(row.prompt for row in once), sum(row.cached for row in once)
+        read, kept = sum(row.prompt_tokens for row in once), sum(row.cached_tokens for row in once)
         return read, sum(map(_tokens, self._pieces)), kept
 
     def choices(self) -> tuple[Choice, ...]:

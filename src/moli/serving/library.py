@@ -11,13 +11,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from moli.models.backend import Bases
+from moli.models.backend import ModelPool
 from moli.models.chat.lazy import LaterChat
 from moli.models.chat.load import load_chat
 from moli.models.encoders.load import load_encoder
 from moli.models.protocols.chat import ChatModel
 from moli.models.protocols.encoder import Encoder
-from moli.models.weights.loading import runs_here
+from moli.models.weights.loading import runs_locally
 from moli.records.answers import Answer, Hit, Trace
 from moli.records.documents import Document
 from moli.records.errors import NotFoundError
@@ -49,7 +49,7 @@ class Library:
             self._chat.begin()
 
     @classmethod
-    def open(cls, workspace: Workspace, bases: Bases | None = None) -> Library:
+    def open(cls, workspace: Workspace, bases: ModelPool | None = None) -> Library:
         """The library with the encoder and the language model its settings name.
 
         A language model that runs here takes seconds to load; that waits for `begin`.
@@ -64,7 +64,7 @@ class Library:
         chat: ChatModel | None = None
         if name := settings.model:
             load = partial(load_chat, name, timeout=settings.timeout_seconds, bases=bases)
-            chat = LaterChat(name, load) if runs_here(name) else load()
+            chat = LaterChat(name, load) if runs_locally(name) else load()
         library = cls(workspace, load_encoder(settings.encoder), chat)
         # The first reader should not wait for what is only loaded on first use.
         library.search("ready 就绪", 1, Filter(frozenset(settings.groups)))

@@ -10,11 +10,11 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-from moli.models.backend import Base, Bases
+from moli.models.backend import LoadedModel, ModelPool
 from moli.models.protocols.backend import Backend
 from moli.models.tokenizers import load_tokenizer
 from moli.models.weights.hashes import hash_template
-from moli.models.weights.loading import is_decoder, is_gguf, load_config, runs_here
+from moli.models.weights.loading import is_decoder, is_gguf, load_config, runs_locally
 from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
 from moli.serving.observing import log
 from moli.training.recipes.task_table import GENERATIVE_TASKS
@@ -70,7 +70,7 @@ class Offered:
 class Models:
     """The models of a workspace: the one its settings name, and those that were trained here."""
 
-    def __init__(self, workspace: Workspace, bases: Bases) -> None:
+    def __init__(self, workspace: Workspace, bases: ModelPool) -> None:
         self._store = workspace.models
         self._default = workspace.settings.model if _writes_here(workspace.settings.model) else ""
         self._bases = bases
@@ -130,7 +130,7 @@ class Models:
         base = self._bases.get(made.base)
         tokenizer = self._adapted(base, stored)
         return Served(
-            name, base.backend, made.base, stored.hash, tokenizer, base.places, stored.hash
+            name, base.backend, made.base, stored.hash, tokenizer, base.max_model_len, stored.hash
         )
 
     def _check(self, stored: StoredModel, *, weights: bool) -> None:
@@ -142,7 +142,7 @@ class Models:
     def _alone(self, name: str, reference: str, known: str) -> Served:
         """A whole model; `known` is its name where others see it."""
         base = self._bases.get(reference)
-        return Served(name, base.backend, known, "", base.tokenizer, base.places)
+        return Served(name, base.backend, known, "", base.tokenizer, base.max_model_len)
 
     def _stored(self, name: str) -> StoredModel:
         base, at, adapter = name.rpartition("@")
@@ -159,21 +159,21 @@ class Models:
             )
         return stored
 
-    def _adapted(self, base: Base, stored: StoredModel) -> Any:
+    def _adapted(self, base: LoadedModel, stored: StoredModel) -> Any:
         key = stored.manifest.base, stored.hash
         if known := self._adapters.get(key):
             return known
         with self._turn:
             if key not in self._adapters:
-                self._check(stored, weights=base.here)
-                base.backend.add(stored.hash, stored.folder)
+                self._check(stored, weights=base.is_local)
+                base.backend.add_adapter(stored.hash, stored.folder)
                 self._adapters[key] = load_tokenizer(str(stored.folder))
             return self._adapters[key]
 
 
 def _writes_here(reference: str) -> bool:
     """Whether a reference names weights that run on this machine and generate text."""
-    if not reference or not runs_here(reference):
+    if not reference or not runs_locally(reference):
         return False
     if is_gguf(reference):
         return True

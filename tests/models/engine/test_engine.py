@@ -14,7 +14,7 @@ from moli.models.engine.adapter_slots import Lanes
 from moli.models.engine.cache import Cache
 from moli.models.engine.engine import Engine
 from moli.models.engine.slots import Slots
-from moli.models.engine.transformers_runner import load_network
+from moli.models.engine.transformers_runner import load_transformers_runner
 from moli.models.weights.lora import read_adapter
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import Delta, Request, Sampling
@@ -31,8 +31,10 @@ def prompts(count: int = 9) -> list[list[int]]:
 
 
 def engine(base: str, **options: int) -> Engine:
-    network = load_network(base, lanes=options.pop("lanes", 4), precision="fp32")
-    return Engine(network, Letters(), **{"places": 128} | options)
+    runner = load_transformers_runner(
+        base, adapter_slots=options.pop("adapter_slots", 4), precision="fp32"
+    )
+    return Engine(runner, Letters(), **{"max_model_len": 128} | options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -40,10 +42,10 @@ def test_greedy_answers_are_those_of_transformers(tmp_path: Path, kind: str) -> 
     base = write(tmp_path, kind)
     wanted = expected(base, prompts(), TOKENS)
     asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
-    alone = engine(base, rows=1, kept=0)
+    alone = engine(base, max_num_seqs=1, prefix_slots=0)
     assert [alone.complete([each])[0].ids for each in asked] == wanted
     # Together, more than have room at once, prompts read in pieces, and again from what is kept.
-    many = engine(base, rows=4, kept=2, budget=7)
+    many = engine(base, max_num_seqs=4, prefix_slots=2, max_prefill_tokens=7)
     for _ in range(2):
         answers = many.complete(asked)
         assert [each.ids for each in answers] == wanted
@@ -62,9 +64,9 @@ def test_each_row_has_its_own_adapter(tmp_path: Path) -> None:
     assert len({tuple(each) for each in wanted.values()}) == 4
     # With 2 lanes for 3 adapters, some have to wait.
     for lanes, rows in ((2, 4), (4, 8)):
-        mixed = engine(base, lanes=lanes, rows=rows, budget=30)
+        mixed = engine(base, adapter_slots=lanes, max_num_seqs=rows, max_prefill_tokens=30)
         for name, folder in folders.items():
-            mixed.add(read_adapter(folder, name, mixed.network.dtype))
+            mixed.add_adapter(read_adapter(folder, name, mixed.runner.dtype))
         names = [["", "a", "b", "c"][n % 4] for n in range(len(prompts()) * 2)]
         asked = [
             Request(ids, Sampling(max_tokens=TOKENS), adapter=name)
@@ -80,10 +82,10 @@ def test_each_row_has_its_own_adapter(tmp_path: Path) -> None:
 def test_an_adapter_that_changes_is_not_answered_from_what_was_read(tmp_path: Path) -> None:
     base = write(tmp_path / "base", "llama")
     one, other = adapt(base, tmp_path / "a", 1), adapt(base, tmp_path / "b", 2)
-    changing = engine(base, rows=2)
+    changing = engine(base, max_num_seqs=2)
     asked = Request(prompts()[0], Sampling(max_tokens=TOKENS), adapter="a")
     for folder in (one, other):
-        changing.add(read_adapter(folder, "a", changing.network.dtype))
+        changing.add_adapter(read_adapter(folder, "a", changing.runner.dtype))
         answer = changing.complete([asked])[0]
         assert answer.ids == expected(base, prompts()[:1], TOKENS, folder)[0]
 
@@ -91,18 +93,20 @@ def test_an_adapter_that_changes_is_not_answered_from_what_was_read(tmp_path: Pa
 def test_an_adapter_that_was_let_go_is_read_again(tmp_path: Path) -> None:
     base = write(tmp_path / "base", "llama")
     folders = {name: adapt(base, tmp_path / name, seed) for seed, name in enumerate("abcd")}
-    mixed = Engine(load_network(base, lanes=1, precision="fp32"), Letters(), rows=3)
-    mixed._lanes = Lanes(mixed.network, room=1)
+    mixed = Engine(
+        load_transformers_runner(base, adapter_slots=1, precision="fp32"), Letters(), max_num_seqs=3
+    )
+    mixed._lanes = Lanes(mixed.runner, room=1)
     for name, folder in folders.items():
-        mixed.add(read_adapter(folder, name, torch.float32))
+        mixed.add_adapter(read_adapter(folder, name, torch.float32))
     assert len(mixed._lanes._kept) == 1
     asked = {
         name: Request(prompts()[0], Sampling(max_tokens=TOKENS), adapter=name) for name in folders
     }
     alone = {}
     for name, folder in folders.items():
-        single = engine(base, rows=1)
-        single.add(read_adapter(folder, name, torch.float32))
+        single = engine(base, max_num_seqs=1)
+        single.add_adapter(read_adapter(folder, name, torch.float32))
         [alone[name]] = single.complete([asked[name]])
     found = mixed.complete([asked[name] for name in "abcdabcd"])
     assert [each.ids for each in found] == [alone[name].ids for name in "abcdabcd"]
@@ -124,19 +128,19 @@ def test_an_adapter_that_cannot_share_a_pass_is_refused(
     base = write(tmp_path / "base", "gpt_neox")
     folder = adapt(base, tmp_path / "a", 1, **options)
     with pytest.raises(ModelError, match=what):
-        read_adapter(folder, "a", load_network(base).dtype)
+        read_adapter(folder, "a", load_transformers_runner(base).dtype)
 
 
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
     folder = adapt(write(tmp_path / "phi", "phi"), tmp_path / "a", 1)
     other = engine(write(tmp_path / "llama", "llama"))
     with pytest.raises(ModelError, match="made for another base"):
-        other.add(read_adapter(folder, "a", other.network.dtype))
+        other.add_adapter(read_adapter(folder, "a", other.runner.dtype))
 
 
 def test_what_a_row_shares_depends_on_its_space(tmp_path: Path) -> None:
     base = write(tmp_path, "llama")
-    shared = engine(base, rows=2, kept=2)
+    shared = engine(base, max_num_seqs=2, prefix_slots=2)
     ids = prompts()[0]
     few = Sampling(max_tokens=2)
     assert shared.complete([Request(ids, few, cache_namespace="one")])[0].cached_tokens == 0
@@ -147,7 +151,7 @@ def test_what_a_row_shares_depends_on_its_space(tmp_path: Path) -> None:
 
 
 def test_a_cancelled_row_gives_its_slot_back_within_a_step(tmp_path: Path) -> None:
-    busy = engine(write(tmp_path, "llama"), rows=1)
+    busy = engine(write(tmp_path, "llama"), max_num_seqs=1)
     heard: list[Delta] = []
     later: list[Delta] = []
     endless = Sampling(max_tokens=60, ignore_eos=True)
@@ -165,9 +169,9 @@ def test_a_cancelled_row_gives_its_slot_back_within_a_step(tmp_path: Path) -> No
 def test_adapters_take_turns(tmp_path: Path) -> None:
     """One adapter's crowd does not keep another waiting."""
     base = write(tmp_path / "base", "llama")
-    fair = engine(base, rows=2)
+    fair = engine(base, max_num_seqs=2)
     for name, seed in (("crowd", 1), ("one", 2)):
-        fair.add(read_adapter(adapt(base, tmp_path / name, seed), name, fair.network.dtype))
+        fair.add_adapter(read_adapter(adapt(base, tmp_path / name, seed), name, fair.runner.dtype))
     order: list[str] = []
 
     def hear(name: str) -> None:
@@ -184,7 +188,7 @@ def test_adapters_take_turns(tmp_path: Path) -> None:
 
 def test_stop_texts_and_ends(tmp_path: Path) -> None:
     base = write(tmp_path, "llama")
-    stopping = engine(base, rows=2)
+    stopping = engine(base, max_num_seqs=2)
     ids = prompts()[1]
     whole = stopping.complete([Request(ids, Sampling(max_tokens=TOKENS, ignore_eos=True))])[0]
     assert len(whole.text) == TOKENS and whole.reason == "length"
@@ -211,7 +215,7 @@ def test_logprobs_are_those_of_the_model(tmp_path: Path) -> None:
 
 
 def test_a_seed_gives_the_same_answer_alone_and_in_company(tmp_path: Path) -> None:
-    drawing = engine(write(tmp_path, "llama"), rows=4)
+    drawing = engine(write(tmp_path, "llama"), max_num_seqs=4)
     seeded = Request(prompts()[0], Sampling(max_tokens=TOKENS, temperature=1.0, seed=7))
     others = [Request(ids, Sampling(max_tokens=9, temperature=2.0)) for ids in prompts()]
     alone = drawing.complete([seeded])[0].ids
@@ -220,7 +224,7 @@ def test_a_seed_gives_the_same_answer_alone_and_in_company(tmp_path: Path) -> No
 
 
 def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
-    small = engine(write(tmp_path, "llama"), rows=1)
+    small = engine(write(tmp_path, "llama"), max_num_seqs=1)
     for ids, what in (([], "no tokens"), ([5] * 128, "128 tokens")):
         with pytest.raises(InputError, match=what):
             small.submit(Request(ids, Sampling()), lambda _: None)
@@ -231,20 +235,20 @@ def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
 def test_rows_wait_for_memory_and_answer_the_same(tmp_path: Path) -> None:
     base = write(tmp_path, "llama")
     wanted = expected(base, prompts(), TOKENS)
-    place = engine(base).network.place_bytes
+    place = engine(base).runner.kv_bytes_per_token
     assert place == 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, dimensions, float32
-    tight = engine(base, rows=8, kept=4, memory=3 * 128 * place)
+    tight = engine(base, max_num_seqs=8, prefix_slots=4, kv_cache_bytes=3 * 128 * place)
     asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
     most = 0
     told: list[Delta] = []
     rows = [tight.submit(each, told.append) for each in asked]
     while tight.step():
-        most = max(most, tight.working)
+        most = max(most, tight.running_requests)
     assert most == 3
-    ids = [tuple(row.ids[row.prompt : row.length].tolist()) for row in rows]
+    ids = [tuple(row.ids[row.prompt_tokens : row.length].tolist()) for row in rows]
     assert ids == wanted
     with pytest.raises(InputError, match="do not fit in the memory"):
-        engine(base, memory=127 * place).submit(asked[0], told.append)
+        engine(base, kv_cache_bytes=127 * place).submit(asked[0], told.append)
 
 
 def test_a_long_row_has_others_wait_only_as_long_as_it_is_there() -> None:
@@ -281,10 +285,10 @@ def other_weights(base: str, folder: Path) -> dict[str, torch.Tensor]:
 def test_other_weights_are_taken_between_calls(tmp_path: Path, kind: str) -> None:
     """As reinforcement learning changes them; what was read with the old ones is not used."""
     base = write(tmp_path / "one", kind)
-    changing = engine(base, rows=3)
+    changing = engine(base, max_num_seqs=3)
     asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
     assert [each.ids for each in changing.complete(asked)] == expected(base, prompts(), TOKENS)
-    changing.change(other_weights(base, tmp_path / "other"))
+    changing.update_weights(other_weights(base, tmp_path / "other"))
     wanted = expected(str(tmp_path / "other"), prompts(), TOKENS)
     assert [each.ids for each in changing.complete(asked)] == wanted
 
@@ -302,22 +306,24 @@ def test_weights_that_do_not_fit_change_nothing(
     tmp_path: Path, wrong: dict[str, torch.Tensor | None], words: str
 ) -> None:
     base = write(tmp_path / "one", "llama")
-    changing = engine(base, rows=3)
+    changing = engine(base, max_num_seqs=3)
     asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
     weights = other_weights(base, tmp_path / "other") | wrong
     with pytest.raises(ModelError, match=words):
-        changing.change({name: value for name, value in weights.items() if value is not None})
+        changing.update_weights(
+            {name: value for name, value in weights.items() if value is not None}
+        )
     assert [each.ids for each in changing.complete(asked)] == expected(base, prompts(), TOKENS)
 
 
 def test_rows_at_work_pass_nothing_on_when_the_weights_change(tmp_path: Path) -> None:
     base = write(tmp_path / "one", "llama")
-    changing = engine(base, rows=2)
+    changing = engine(base, max_num_seqs=2)
     long = Request(prompts()[0], Sampling(max_tokens=60, ignore_eos=True))
     changing.submit(long, [].append)
     for _ in range(3):
         changing.step()
-    changing.change(other_weights(base, tmp_path / "other"))
+    changing.update_weights(other_weights(base, tmp_path / "other"))
     [answer] = changing.complete([Request(prompts()[0], Sampling(max_tokens=TOKENS))])
     assert answer.cached_tokens == 0
     assert answer.ids == expected(str(tmp_path / "other"), prompts()[:1], TOKENS)[0]

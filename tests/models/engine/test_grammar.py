@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from moli.models.engine.engine import Engine
-from moli.models.engine.transformers_runner import load_network
+from moli.models.engine.transformers_runner import load_transformers_runner
 from moli.models.templates.json_schema import inlined
 from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
@@ -30,7 +30,7 @@ SCHEMA = {
 @pytest.fixture(scope="module")
 def starter() -> Engine:
     name = "builtin:starter"
-    return Engine(load_network(name), load_tokenizer(name), rows=8)
+    return Engine(load_transformers_runner(name), load_tokenizer(name), max_num_seqs=8)
 
 
 def answers(engine: Engine, form: OutputConstraint, tokens: int = 80) -> list[str]:

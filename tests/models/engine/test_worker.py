@@ -8,15 +8,15 @@ import sys
 import pytest
 
 _LEAVES = """
-from moli.models.backend import load_base
+from moli.models.backend import load_base_model
 from moli.records.generation import Request, Sampling
 
-base = load_base("builtin:starter")
+base = load_base_model("builtin:starter")
 ids = base.tokenizer("The sea was")["input_ids"]
 for _ in range(8):
     sampling = Sampling(max_tokens=2000, ignore_eos=True)
     base.backend.submit(Request(ids, sampling), lambda delta: None)
-while not base.backend.working:
+while not base.backend.running_requests:
     pass
 print("leaving")
 """

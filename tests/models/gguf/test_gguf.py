@@ -17,8 +17,8 @@ from openai import OpenAI
 from moli.models.chat.load import load_chat
 from moli.models.encoders.load import load_encoder
 from moli.models.engine.engine import Engine
-from moli.models.tokenizers import load_tokenizer, places_of
-from moli.models.weights.loading import folder_of, runs_here
+from moli.models.tokenizers import load_tokenizer, max_model_len_of
+from moli.models.weights.loading import folder_of, runs_locally
 from moli.models.weights.lora import read_adapter
 from moli.models.weights.reference import ModelReference
 from moli.records.errors import InputError, ModelError
@@ -31,7 +31,7 @@ pytest.importorskip("llama_cpp", reason="pip install 'moli[gguf]'")
 from models.engine.small import adapt
 from models.gguf_files import write_gguf
 
-from moli.models.gguf.runner import load_gguf
+from moli.models.gguf.runner import load_llama_cpp_runner
 
 STARTER = "builtin:starter"
 KINDS = ("starter", "grouped", "mamba")
@@ -82,7 +82,9 @@ class Case:
 
     def engine(self, **options: Any) -> Engine:
         tokenizer = load_tokenizer(self.reference)
-        return Engine(load_gguf(self.name), tokenizer, **{"places": 256} | options)
+        return Engine(
+            load_llama_cpp_runner(self.name), tokenizer, **{"max_model_len": 256} | options
+        )
 
 
 def random_model(kind: str, folder: Path) -> str:
@@ -171,7 +173,7 @@ def test_a_conversation_is_written_as_transformers_writes_it(starter: Case) -> N
         assert getattr(ours, name) == getattr(theirs, name)
     assert len(ours) == len(theirs)
     assert ours.get_added_vocab() == theirs.get_added_vocab()
-    assert places_of(starter.reference, ours) == 2048
+    assert max_model_len_of(starter.reference, ours) == 2048
 
 
 # The engine
@@ -184,10 +186,10 @@ def test_greedy_answers_are_those_of_transformers(
     case = case_of(kind)
     wanted = [case.truth.greedy(ids) for ids in prompts()]
     asked = [greedy(ids) for ids in prompts()]
-    alone = case.engine(rows=1, kept=0)
+    alone = case.engine(max_num_seqs=1, prefix_slots=0)
     assert [alone.complete([each])[0].ids for each in asked] == wanted
     # Together, more than have room at once, prompts read in pieces, and again from what is kept.
-    many = case.engine(rows=4, kept=2, budget=7)
+    many = case.engine(max_num_seqs=4, prefix_slots=2, max_prefill_tokens=7)
     for _ in range(2):
         answers = many.complete(asked)
         assert [each.ids for each in answers] == wanted
@@ -200,7 +202,7 @@ def test_a_conversation_that_goes_on_is_not_read_anew(
     case_of: Callable[[str], Case], kind: str
 ) -> None:
     case = case_of(kind)
-    engine = case.engine(rows=2, kept=2)
+    engine = case.engine(max_num_seqs=2, prefix_slots=2)
     ids = prompts()[0]
     [answer] = engine.complete([greedy(ids)])
     longer = [*ids, *answer.ids, 17, 18, 19]
@@ -213,7 +215,7 @@ def test_a_conversation_that_goes_on_is_not_read_anew(
 def test_a_long_row_among_short_ones(case_of: Callable[[str], Case], kind: str) -> None:
     """More memory is taken for it, into which what the others have read goes along."""
     case = case_of(kind)
-    engine = case.engine(rows=4, kept=2, places=4096)
+    engine = case.engine(max_num_seqs=4, prefix_slots=2, max_model_len=4096)
     long = [token for row in prompts(200) for token in row][:2200]
     short = [greedy(ids, 60) for ids in prompts()[:3]]
     told: list[list[Delta]] = [[] for _ in short]
@@ -233,25 +235,25 @@ def test_a_long_row_among_short_ones(case_of: Callable[[str], Case], kind: str) 
 
 
 def test_rows_wait_for_memory_and_answer_the_same(starter: Case) -> None:
-    place = starter.engine().network.place_bytes
+    place = starter.engine().runner.kv_bytes_per_token
     assert 0 <= place - 2 * 5 * 4 * 64 * 4 < 64  # keys and values, layers, heads, sizes, float32
-    tight = starter.engine(rows=8, kept=4, memory=3 * 256 * place)
+    tight = starter.engine(max_num_seqs=8, prefix_slots=4, kv_cache_bytes=3 * 256 * place)
     told: list[list[Delta]] = [[] for _ in prompts()]
     for ids, deltas in zip(prompts(), told, strict=True):
         tight.submit(greedy(ids), deltas.append)
     most = 0
     while tight.step():
-        most = max(most, tight.working)
+        most = max(most, tight.running_requests)
     assert most == 3
     assert [written(deltas) for deltas in told] == [starter.truth.greedy(ids) for ids in prompts()]
     with pytest.raises(InputError, match="do not fit in the memory"):
-        starter.engine(memory=255 * place).submit(greedy([5]), [].append)
+        starter.engine(kv_cache_bytes=255 * place).submit(greedy([5]), [].append)
 
 
 def test_a_row_may_need_the_memory_of_all_that_is_kept(case_of: Callable[[str], Case]) -> None:
     case = case_of("grouped")
-    place = case.engine().network.place_bytes
-    engine = case.engine(rows=4, places=1024, memory=1024 * place)
+    place = case.engine().runner.kv_bytes_per_token
+    engine = case.engine(max_num_seqs=4, max_model_len=1024, kv_cache_bytes=1024 * place)
     many = [token for row in prompts(200) for token in row]
     short = [many[at : at + 230] for at in range(0, 920, 230)]
     long = many[920:1920]
@@ -262,7 +264,7 @@ def test_a_row_may_need_the_memory_of_all_that_is_kept(case_of: Callable[[str], 
 
 def test_rows_that_come_and_go_harm_no_others(case_of: Callable[[str], Case]) -> None:
     case, draw = case_of("grouped"), random.Random(1)
-    engine = case.engine(rows=3, kept=2, places=600, budget=16)
+    engine = case.engine(max_num_seqs=3, prefix_slots=2, max_model_len=600, max_prefill_tokens=16)
     rows: list[tuple[Any, list[int], list[Delta]]] = []
     for _ in range(60):
         ids = draw.choice(prompts()) + draw.choices(range(4, 9), k=draw.randint(0, 2))
@@ -293,7 +295,7 @@ def test_logprobs_are_those_of_transformers(starter: Case) -> None:
 
 
 def test_a_seed_gives_the_same_answer_alone_and_in_company(starter: Case) -> None:
-    drawing = starter.engine(rows=4)
+    drawing = starter.engine(max_num_seqs=4)
     seeded = Request(prompts()[0], Sampling(TOKENS, 1.0, seed=7, ignore_eos=True))
     others = [Request(ids, Sampling(9, 2.0)) for ids in prompts()]
     alone = drawing.complete([seeded])[0].ids
@@ -309,7 +311,8 @@ def test_stop_texts_and_stop_tokens_end_an_answer(starter: Case) -> None:
     stop = whole.text[14:19]
     [cut] = engine.complete([Request(ids, Sampling(TOKENS, stop=(stop,), ignore_eos=True))])
     assert cut.text == whole.text[: whole.text.index(stop)] and cut.reason == "stop"
-    assert engine.network.ends == {0, 2}  # as the starter's settings for generation have them
+    # As the starter's settings for generation have them.
+    assert engine.runner.stop_token_ids == {0, 2}
     ended = Sampling(TOKENS, constraint=OutputConstraint(regex="yes"))
     [answer] = engine.complete([Request(ids, ended)])
     assert (answer.text, answer.reason) == ("yes", "stop") and answer.ids[-1] in (0, 2)
@@ -340,11 +343,11 @@ def test_adapters_and_other_weights_are_refused(
 ) -> None:
     case = case_of("grouped")
     engine = case.engine()
-    adapter = read_adapter(adapt(case.folder, tmp_path, seed=1), "bear", engine.network.dtype)
+    adapter = read_adapter(adapt(case.folder, tmp_path, seed=1), "bear", engine.runner.dtype)
     with pytest.raises(ModelError, match="takes no adapters"):
-        engine.add(adapter)
+        engine.add_adapter(adapter)
     with pytest.raises(ModelError, match="cannot be changed"):
-        engine.change({})
+        engine.update_weights({})
 
 
 # Models by their references
@@ -366,7 +369,7 @@ def test_a_chat_model_answers(starter: Case) -> None:
 
 def test_a_file_that_cannot_be_run_is_refused(starter: Case, tmp_path: Path) -> None:
     def refused(what: str, name: Path | str) -> None:
-        for load in (load_chat, runs_here):
+        for load in (load_chat, runs_locally):
             with pytest.raises(ModelError, match=what):
                 load(f"gguf:{name}")
 
@@ -396,7 +399,7 @@ def test_without_llama_cpp_python_it_is_said_how_to_have_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "llama_cpp", None)  # as if it were not installed
     with pytest.raises(ModelError, match=r"pip install 'moli\[gguf\]'.*C\+\+ compiler"):
-        runs_here(starter.reference)
+        runs_locally(starter.reference)
 
 
 # Over the API

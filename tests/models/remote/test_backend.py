@@ -19,8 +19,8 @@ from models.vllm_stand_in import SGLangStandIn, StandIn, Started
 from pydantic import BaseModel
 
 from moli.models.engine.engine import Engine
-from moli.models.engine.transformers_runner import load_network
-from moli.models.engine.worker import Worker
+from moli.models.engine.transformers_runner import load_transformers_runner
+from moli.models.engine.worker import EngineWorker
 from moli.models.remote.admin import Facts, preflight
 from moli.models.remote.backend import RemoteBackend
 from moli.models.remote.wire import Kind
@@ -36,9 +36,9 @@ IDS = [476, 1238, 310]
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    network = load_network(BASE, lanes=4, precision="fp32")
-    made = Worker(Engine(network, load_tokenizer(BASE), places=256))
+def worker() -> Iterator[EngineWorker]:
+    runner = load_transformers_runner(BASE, adapter_slots=4, precision="fp32")
+    made = EngineWorker(Engine(runner, load_tokenizer(BASE), max_model_len=256))
     yield made
     made.close()
 
@@ -59,7 +59,7 @@ def changed(adapter: Path, folder: Path, **config: Any) -> Path:
 class Place:
     """Makes stand-ins and backends to them; all are closed at the end."""
 
-    def __init__(self, worker: Worker, stack: ExitStack) -> None:
+    def __init__(self, worker: EngineWorker, stack: ExitStack) -> None:
         self._worker, self._stack = worker, stack
         self._made: list[StandIn] = []
 
@@ -81,7 +81,7 @@ class Place:
 
 
 @pytest.fixture
-def place(worker: Worker) -> Iterator[Place]:
+def place(worker: EngineWorker) -> Iterator[Place]:
     with ExitStack() as stack:
         made = Place(worker, stack)
         yield made
@@ -176,8 +176,8 @@ def test_an_adapter_is_pushed_once_under_the_name_of_its_content(
     with pytest.raises(InputError, match="Add it first"):
         one.submit(Request(IDS, Sampling(), HASH), Told().append)
     for _ in range(2):
-        one.add(HASH, adapter)
-    place.backend(url, kind=kind).add(HASH, adapter)  # which the server has already
+        one.add_adapter(HASH, adapter)
+    place.backend(url, kind=kind).add_adapter(HASH, adapter)  # which the server has already
     assert server.loaded == [{"lora_name": HASH, "lora_path": str(adapter)}]
     assert ask(one, Request(IDS, Sampling(max_tokens=2, ignore_eos=True), HASH)).end() == "length"
 
@@ -189,7 +189,7 @@ def test_a_server_that_was_started_anew_is_given_its_adapters_again(
     first, second = place.server(make), place.server(make)
     with first.served() as url:
         backend = place.backend(url, kind=kind)
-        backend.add(HASH, adapter)
+        backend.add_adapter(HASH, adapter)
     sampling = Sampling(max_tokens=3, ignore_eos=True)
     assert ask(backend, Request(IDS, sampling)).end() == "failed"  # nobody listens
     place.url(second, int(url.rpartition(":")[2]))
@@ -224,7 +224,7 @@ def test_an_adapter_that_is_refused_is_told_with_the_fix(
     folder = changed(adapter, tmp_path / "changed", **config)
     for _ in range(2):  # it is not taken for added
         with pytest.raises(ModelError, match=match):
-            backend.add(HASH, folder)
+            backend.add_adapter(HASH, folder)
     with pytest.raises(InputError, match="Add it first"):
         backend.submit(Request(IDS, Sampling(), HASH), Told().append)
 
@@ -235,20 +235,22 @@ def test_a_folder_that_the_server_does_not_see_is_told(
 ) -> None:
     backend = place.backend(place.url(place.server(make)), kind=kind)
     with pytest.raises(ModelError, match=f"under the same path: mount {tmp_path}/gone there"):
-        backend.add(HASH, tmp_path / "gone")
+        backend.add_adapter(HASH, tmp_path / "gone")
 
 
-def test_cancelling_closes_the_connection_and_frees_the_row(place: Place, worker: Worker) -> None:
+def test_cancelling_closes_the_connection_and_frees_the_row(
+    place: Place, worker: EngineWorker
+) -> None:
     server = place.server()
     backend = place.backend(place.url(server))
     told = Told()
     row = backend.submit(Request(IDS, LONG), told.append)
     told.until(lambda: bool(told))
-    assert (backend.waiting, backend.working) == (0, 1)
+    assert (backend.waiting_requests, backend.running_requests) == (0, 1)
     row.cancel()
     assert told.end() == "cancelled"
     told.until(lambda: server.left == 1)
-    told.until(lambda: worker.working == 0)
+    told.until(lambda: worker.running_requests == 0)
     assert len(told) < 200
     unbegun = Told()
     backend.submit(Request(IDS, LONG), unbegun.append).cancel()
@@ -309,9 +311,9 @@ def test_a_server_that_is_gone_fails_what_is_asked(place: Place) -> None:
         told.until(lambda: bool(told))
     assert told.end() == "failed"
     assert ask(backend, Request(IDS, LONG)).end() == "failed"
-    assert (backend.waiting, backend.working) == (0, 0)
+    assert (backend.waiting_requests, backend.running_requests) == (0, 0)
     with pytest.raises(ModelError, match="cannot be reached"):
-        backend.add(HASH, Path("/nowhere"))
+        backend.add_adapter(HASH, Path("/nowhere"))
 
 
 def test_what_a_kind_of_server_cannot_do_is_refused_beforehand(place: Place) -> None:
@@ -348,4 +350,4 @@ def test_a_server_that_does_not_tell_what_it_had_read_is_believed_to_have_read_n
         told = Told()
         row = backend.submit(Request(IDS * 20, Sampling(max_tokens=1)), told.append)
         told.end()
-        assert (row.cached, row.prompt) == (0, 60)
+        assert (row.cached_tokens, row.prompt_tokens) == (0, 60)

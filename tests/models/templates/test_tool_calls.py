@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from moli.models.engine.engine import Engine
 from moli.models.engine.grammar import Grammars
-from moli.models.engine.transformers_runner import load_network
+from moli.models.engine.transformers_runner import load_transformers_runner
 from moli.models.templates.tool_calls import (
     HERMES,
     LLAMA,
@@ -306,7 +306,7 @@ def test_a_dialect_is_found_in_the_template() -> None:
 @pytest.fixture(scope="module")
 def starter() -> Engine:
     name = "builtin:starter"
-    return Engine(load_network(name), load_tokenizer(name), rows=8)
+    return Engine(load_transformers_runner(name), load_tokenizer(name), max_num_seqs=8)
 
 
 def fits(tokenizer: Any, form: OutputConstraint, text: str) -> bool:

@@ -37,9 +37,13 @@ class LaterChat:
         return self.begin().result().template_sha256
 
     def complete(
-        self, messages: Sequence[Message], *, max_tokens: int = 512, space: str = ""
+        self, messages: Sequence[Message], *, max_tokens: int = 512, cache_namespace: str = ""
     ) -> str:
-        return self.begin().result().complete(messages, max_tokens=max_tokens, space=space)
+        return (
+            self.begin()
+            .result()
+            .complete(messages, max_tokens=max_tokens, cache_namespace=cache_namespace)
+        )
 
     def _tell(self, loading: Future[ChatModel]) -> None:
         ends = not threading.main_thread().is_alive()  # the program, and this with it

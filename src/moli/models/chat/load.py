@@ -9,10 +9,12 @@ from moli.models.protocols.chat import ChatModel
 from moli.models.weights.reference import ModelReference
 
 if TYPE_CHECKING:
-    from moli.models.backend import Bases
+    from moli.models.backend import ModelPool
 
 
-def load_chat(reference: str, *, timeout: float = 120.0, bases: Bases | None = None) -> ChatModel:
+def load_chat(
+    reference: str, *, timeout: float = 120.0, bases: ModelPool | None = None
+) -> ChatModel:
     """The chat model a reference names.
 
     Args:

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from moli.models.backend import LoadedModel, ModelPool, answer_limit, load_base_model
 from moli.models.protocols.backend import complete
 from moli.models.templates.template import prompt_ids
-from moli.models.tokenizers import load_tokenizer, places_of
+from moli.models.tokenizers import load_tokenizer, max_model_len_of
 from moli.models.weights.hashes import hash_template
 from moli.models.weights.loading import is_encoder, is_gguf, load_config, load_model
 from moli.records.errors import ModelError
 from moli.records.generation import Request, Sampling
 from moli.records.messages import Message
 
-if TYPE_CHECKING:
-    from moli.models.backend import Base, Bases
-
 
 class LocalChat:
     """A causal model at work: on the generation engine, or on another server."""
 
-    def __init__(self, reference: str, base: Base) -> None:
+    def __init__(self, reference: str, base: LoadedModel) -> None:
         self.name = reference
-        self.tokenizer, self.places = base.tokenizer, base.places
+        self.tokenizer, self.places = base.tokenizer, base.max_model_len
         self.template_sha256 = hash_template(base.tokenizer)
         self._base = base
 
     def complete(
-        self, messages: Sequence[Message], *, max_tokens: int = 512, space: str = ""
+        self, messages: Sequence[Message], *, max_tokens: int = 512, cache_namespace: str = ""
     ) -> str:
-        most = self._base.within(max_tokens)
+        most = answer_limit(self.places, max_tokens)
         ids = fitting(self.tokenizer, messages, self.places - most)
         [answer] = complete(
-            self._base.backend, [Request(ids, Sampling(most), cache_namespace=space)]
+            self._base.backend, [Request(ids, Sampling(most), cache_namespace=cache_namespace)]
         )
         return answer.text.strip()
 
@@ -51,7 +49,7 @@ class TranslatingChat:
 
         self.name = reference
         self.tokenizer = load_tokenizer(reference)
-        self.places = places_of(reference, self.tokenizer)
+        self.places = max_model_len_of(reference, self.tokenizer)
         self.template_sha256 = hash_template(self.tokenizer)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model: Any = load_model("AutoModelForSeq2SeqLM", reference, dtype="auto")
@@ -63,7 +61,7 @@ class TranslatingChat:
         messages: Sequence[Message],
         *,
         max_tokens: int = 512,
-        space: str = "",  # noqa: ARG002
+        cache_namespace: str = "",  # noqa: ARG002
     ) -> str:
         import torch
 
@@ -79,7 +77,7 @@ class TranslatingChat:
         return str(self.tokenizer.decode(generated, skip_special_tokens=True)).strip()
 
 
-def load_local(reference: str, bases: Bases | None = None) -> LocalChat | TranslatingChat:
+def load_local(reference: str, bases: ModelPool | None = None) -> LocalChat | TranslatingChat:
     """The model of a reference, of whichever kind it is.
 
     Args:
@@ -98,9 +96,9 @@ def load_local(reference: str, bases: Bases | None = None) -> LocalChat | Transl
             )
         if config.is_encoder_decoder:
             return TranslatingChat(reference)
-    from moli.models.backend import load_base
-
-    return LocalChat(reference, bases.get(reference) if bases else load_base(reference, lanes=1))
+    return LocalChat(
+        reference, bases.get(reference) if bases else load_base_model(reference, adapter_slots=1)
+    )
 
 
 def fitting(tokenizer: Any, messages: Sequence[Message], room: int) -> list[int]:

@@ -21,6 +21,6 @@ class ScriptedChat:
         messages: Sequence[Message],
         *,
         max_tokens: int = 512,  # noqa: ARG002
-        space: str = "",  # noqa: ARG002
+        cache_namespace: str = "",  # noqa: ARG002
     ) -> str:
         return self._script if isinstance(self._script, str) else self._script(messages)

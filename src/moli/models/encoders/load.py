@@ -6,7 +6,7 @@ from pathlib import Path
 
 from moli.models.encoders.hashing import HashEncoder
 from moli.models.protocols.encoder import Encoder
-from moli.models.weights.builtin import builtin_folder
+from moli.models.weights.builtin import builtin_encoder_folder
 from moli.models.weights.reference import ModelReference
 from moli.records.errors import ModelError
 
@@ -27,7 +27,7 @@ def load_encoder(reference: str) -> Encoder:
             raise ModelError(
                 "no such built-in encoder", where=reference, fix="There is: builtin:minilm."
             )
-        return BertEncoder(builtin_folder(), name=reference)
+        return BertEncoder(builtin_encoder_folder(), name=reference)
     if parsed.scheme == "hub":
         return BertEncoder(_folder_of(parsed.name), name=reference)
     raise ModelError(

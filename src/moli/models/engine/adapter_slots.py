@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from pathlib import Path
 
-from moli.models.protocols.runner import Passes
+from moli.models.protocols.runner import ModelRunner
 from moli.models.weights.lora import Adapter, read_adapter
 
 _ROOM = 1 << 30  # bytes of adapters that are kept in memory beside those in lanes
@@ -19,7 +19,7 @@ class Lanes:
             when it is asked for.
     """
 
-    def __init__(self, network: Passes, room: int = _ROOM) -> None:
+    def __init__(self, network: ModelRunner, room: int = _ROOM) -> None:
         self._network, self._room = network, room
         self._folders: dict[str, Path] = {}
         self._kept: dict[str, Adapter] = {}  # those used longest ago come first

@@ -1,6 +1,6 @@
 """Continuous batching: rows come and go while the others are written.
 
-engine = Engine(load_network("builtin:starter"), load_tokenizer("builtin:starter"))
+engine = Engine(load_transformers_runner("builtin:starter"), load_tokenizer("builtin:starter"))
 engine.complete([Request(ids, Sampling(max_tokens=20))])
 
 A step is one pass over the model's weights. In it every row that is being written gets a token, and
@@ -24,8 +24,8 @@ from moli.models.engine.detokenizer import Writer
 from moli.models.engine.grammar import Grammar, Grammars
 from moli.models.engine.sampling import cut, draw, penalised
 from moli.models.engine.slots import Slots
-from moli.models.protocols.backend import check_request, completion
-from moli.models.protocols.runner import Passes, Span
+from moli.models.protocols.backend import check_request, join_deltas
+from moli.models.protocols.runner import ModelRunner, Span
 from moli.models.weights.lora import Adapter
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import (
@@ -62,12 +62,12 @@ class Row:
     read: int = 0
     slot: int = -1
     lane: int = -1
-    cached: int = 0
+    cached_tokens: int = 0
     reason: FinishReason | None = None
     cancelled: bool = False
 
     @property
-    def prompt(self) -> int:
+    def prompt_tokens(self) -> int:
         """Tokens of the prompt."""
         return len(self.request.ids)
 
@@ -89,32 +89,32 @@ class Engine:
 
     Args:
         tokenizer: turns tokens into text.
-        rows: how many are written at once.
-        kept: slots beyond these, for the beginnings of earlier rows.
-        places: maximum tokens of a row, prompt and answer.
-        budget: prompt tokens that a step reads besides what it writes.
-        memory: bytes for keys and values; rows wait while there is no room for them. None for as
-            many as the other arguments require.
+        max_num_seqs: how many are written at once.
+        prefix_slots: slots beyond these, for the beginnings of earlier rows.
+        max_model_len: maximum tokens of a row, prompt and answer.
+        max_prefill_tokens: prompt tokens that a step reads besides what it writes.
+        kv_cache_bytes: bytes for keys and values; rows wait while there is no room for them. None
+            for as many as the other arguments require.
     """
 
     def __init__(
         self,
-        network: Passes,
+        network: ModelRunner,
         tokenizer: Any,
         *,
-        rows: int = 16,
-        kept: int = 8,
-        places: int = 2048,
-        budget: int = 512,
-        memory: int | None = None,
+        max_num_seqs: int = 16,
+        prefix_slots: int = 8,
+        max_model_len: int = 2048,
+        max_prefill_tokens: int = 512,
+        kv_cache_bytes: int | None = None,
     ) -> None:
-        self.network = network
+        self.runner = network
         self._tokenizer = tokenizer
-        room = None if memory is None else memory // network.place_bytes
-        self._cache = network.cache(rows + kept, places, room)
+        room = None if kv_cache_bytes is None else kv_cache_bytes // network.kv_bytes_per_token
+        self._cache = network.cache(max_num_seqs + prefix_slots, max_model_len, room)
         self._slots = Slots(self._cache)
         self._lanes = Lanes(network)
-        self._most, self._places, self._budget = rows, places, budget
+        self._most, self._places, self._budget = max_num_seqs, max_model_len, max_prefill_tokens
         self._ends = _ends(network, tokenizer)
         self._grammars = Grammars(tokenizer, self._ends)
         self._inbox: deque[Row] = deque()
@@ -135,27 +135,27 @@ class Engine:
         return row
 
     @property
-    def waiting(self) -> int:
+    def waiting_requests(self) -> int:
         """Requests that no step has begun yet."""
         return len(self._inbox) + len(self._waiting)
 
     @property
-    def working(self) -> int:
+    def running_requests(self) -> int:
         """Requests being read or answered."""
         return len(self._rows)
 
     # From the thread that steps
 
-    def add(self, adapter: Adapter) -> None:
+    def add_adapter(self, adapter: Adapter) -> None:
         """Let requests name an adapter from now on; an earlier one of that name is replaced."""
         known = adapter.name in self._lanes
         self._lanes.add(adapter)
         if known:  # what was read with the old one does not fit the new one
             self._slots.forget()
 
-    def change(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def update_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Continue with new weights of the base, as reinforcement learning does; see `Network`."""
-        self.network.change(weights)
+        self.runner.update_weights(weights)
         self._slots.forget()
 
     @torch.inference_mode()
@@ -165,13 +165,13 @@ class Engine:
         spans = self._plan()
         if not spans:
             return False
-        logits = self.network.run([span for _, span in spans], self._cache)
+        logits = self.runner.run([span for _, span in spans], self._cache)
         self._deliver([row for row, span in spans if span.asked], logits)
         self._settle()
         return True
 
     @torch.inference_mode()
-    def end(self, reason: FinishReason) -> None:
+    def abort(self, reason: FinishReason) -> None:
         """End everything in progress or waiting."""
         waiting = [*self._waiting, *self._inbox]
         self._waiting.clear()
@@ -188,7 +188,7 @@ class Engine:
         rows = [self.submit(each, told[n].append) for n, each in enumerate(requests)]
         while any(row.reason is None for row in rows):
             self.step()
-        return [completion(row, deltas) for row, deltas in zip(rows, told, strict=True)]
+        return [join_deltas(row, deltas) for row, deltas in zip(rows, told, strict=True)]
 
     # How it is done
 
@@ -222,8 +222,8 @@ class Engine:
             working[row.request.adapter] += 1
             self._slots.reserve(row.most)
             space = (row.request.adapter, row.request.cache_namespace)
-            row.slot, row.cached = self._slots.take(space, row.ids[: row.length])
-            row.read = row.cached
+            row.slot, row.cached_tokens = self._slots.take(space, row.ids[: row.length])
+            row.read = row.cached_tokens
             self._rows.append(row)
 
     def _next(self, working: Mapping[str, int]) -> Row | None:
@@ -286,7 +286,7 @@ class Engine:
 
     def _chosen(self, row: Row, scores: torch.Tensor, best: int) -> int:
         sampling = row.request.sampling
-        changed = penalised(scores, sampling, row.prompt, row.ids[: row.length])
+        changed = penalised(scores, sampling, row.prompt_tokens, row.ids[: row.length])
         if row.grammar:
             changed = row.grammar.allowed(changed)
         if row.generator is not None:
@@ -346,7 +346,7 @@ def _generator(sampling: Sampling) -> torch.Generator:
     return generator
 
 
-def _ends(network: Passes, tokenizer: Any) -> frozenset[int]:
+def _ends(network: ModelRunner, tokenizer: Any) -> frozenset[int]:
     """Tokens that end an answer."""
     own = tokenizer.eos_token_id
-    return network.ends if own is None else network.ends | {own}
+    return network.stop_token_ids if own is None else network.stop_token_ids | {own}

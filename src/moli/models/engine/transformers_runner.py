@@ -11,7 +11,7 @@ from moli.models.engine import attention
 from moli.models.engine.attention import Layout, Stretch
 from moli.models.engine.cache import Cache
 from moli.models.engine.products import Part, Products, fastest, mixture
-from moli.models.hardware.memory import available_memory, give_back
+from moli.models.hardware.memory import available_memory, release_freed_memory
 from moli.models.hardware.probe import DTYPES, probe
 from moli.models.protocols.runner import Span
 from moli.models.weights.loading import is_decoder, load_config, load_model
@@ -19,14 +19,14 @@ from moli.models.weights.lora import Adapter
 from moli.records.errors import ModelError
 
 
-class Network:
+class TransformersRunner:
     """A transformers model that generates text.
 
     Args:
         lanes: adapters that the rows of a pass may have between them.
 
     Attributes:
-        place_bytes: memory of a token's keys and values in all layers.
+        kv_bytes_per_token: memory of a token's keys and values in all layers.
     """
 
     def __init__(self, model: Any, *, lanes: int) -> None:
@@ -34,20 +34,20 @@ class Network:
         self.device = next(model.parameters()).device
         self.dtype: torch.dtype = next(model.parameters()).dtype
         self.lanes = lanes
-        self._products, self.place_bytes = _replace(model)
-        give_back()
+        self._products, self.kv_bytes_per_token = _replace(model)
+        release_freed_memory()
         self._choose()
-        give_back()
+        release_freed_memory()
         self._rank = 0
 
     @property
-    def ends(self) -> frozenset[int]:
+    def stop_token_ids(self) -> frozenset[int]:
         """Tokens that end an answer, according to the model's own generation settings."""
         said = self.model.generation_config.eos_token_id
         ids = said if isinstance(said, list) else [said]
         return frozenset(each for each in ids if each is not None)
 
-    def free(self) -> int:
+    def free_memory(self) -> int:
         """Bytes still available where the model is."""
         on_gpu = self.device.type == "cuda"
         return int(torch.cuda.mem_get_info(self.device)[0]) if on_gpu else available_memory()
@@ -114,7 +114,7 @@ class Network:
                 )
 
     @torch.inference_mode()
-    def change(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def update_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Take other weights, by their names in the model's state as transformers saves it.
 
         Raises:
@@ -157,7 +157,9 @@ class Network:
         return torch.tensor(values, dtype=torch.long, device=self.device)
 
 
-def load_network(reference: str, *, lanes: int = 16, precision: str = "") -> Network:
+def load_transformers_runner(
+    reference: str, *, adapter_slots: int = 16, precision: str = ""
+) -> TransformersRunner:
     """A network by its model's reference.
 
     Args:
@@ -178,7 +180,7 @@ def load_network(reference: str, *, lanes: int = 16, precision: str = "") -> Net
     )
     if torch.cuda.is_available():
         model.cuda()
-    return Network(model, lanes=lanes)
+    return TransformersRunner(model, lanes=adapter_slots)
 
 
 def _hidden(model: Any, ids: torch.Tensor, layout: Layout) -> torch.Tensor:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class Worker:
+class EngineWorker:
     """Steps an engine while there is something to do.
 
     Listeners are called in this worker's thread and should be quick.
@@ -36,14 +36,14 @@ class Worker:
         atexit.register(self.close)
 
     @property
-    def waiting(self) -> int:
+    def waiting_requests(self) -> int:
         """Requests that no step has begun yet."""
-        return self._engine.waiting
+        return self._engine.waiting_requests
 
     @property
-    def working(self) -> int:
+    def running_requests(self) -> int:
         """Requests being read or answered."""
-        return self._engine.working
+        return self._engine.running_requests
 
     def submit(self, request: Request, hear: DeltaCallback) -> Row:
         """Have a request answered; `hear` is called as it proceeds.
@@ -55,16 +55,16 @@ class Worker:
         self._wake.set()
         return row
 
-    def add(self, name: str, folder: Path) -> None:
+    def add_adapter(self, name: str, folder: Path) -> None:
         """Let requests name an adapter from now on.
 
         Raises:
             ModelError: it cannot be read, cannot share a pass, or does not fit the base.
         """
-        adapter = read_adapter(folder, name, self._engine.network.dtype)
-        self.call(lambda engine: engine.add(adapter))
+        adapter = read_adapter(folder, name, self._engine.runner.dtype)
+        self.run_between_steps(lambda engine: engine.add_adapter(adapter))
 
-    def call(self, change: Callable[[Engine], T]) -> T:
+    def run_between_steps(self, change: Callable[[Engine], T]) -> T:
         """Do something with the engine between two steps, such as adding an adapter, and wait."""
         future: Future[T] = Future()
 
@@ -103,7 +103,7 @@ class Worker:
     def _end(self, reason: FinishReason) -> None:
         """End everything in progress; a failure while doing so does not end this thread."""
         try:
-            self._engine.end(reason)
+            self._engine.abort(reason)
         except Exception:  # noqa: BLE001 - logged
             _log.exception("the engine could not end its rows")
 

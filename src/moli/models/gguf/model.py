@@ -15,7 +15,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from moli.models.weights.loading import loading
+from moli.models.weights.loading import transformers_lock
 from moli.records.errors import ModelError
 
 _ERROR = 4  # as ggml numbers what it says
@@ -29,7 +29,7 @@ def library() -> Any:
     Raises:
         ModelError: it cannot be loaded.
     """
-    with loading:
+    with transformers_lock:
         try:
             llama: Any = importlib.import_module("llama_cpp")
         except (ImportError, OSError, RuntimeError) as error:
@@ -74,7 +74,7 @@ class Model:
         self.file, self.llama = file, library()
         options = self.llama.llama_model_default_params()
         options.vocab_only = words
-        with loading:
+        with transformers_lock:
             _errors.clear()
             self.pointer = self.llama.llama_model_load_from_file(os.fsencode(file), options)
             if not self.pointer:

@@ -15,7 +15,7 @@ from moli.models.gguf.model import Model, library, reason
 from moli.models.hardware.memory import available_memory
 from moli.models.protocols.kv_cache import Growing
 from moli.models.protocols.runner import Span
-from moli.models.weights.gguf_file import file_of
+from moli.models.weights.gguf_file import resolve_gguf_file
 from moli.models.weights.lora import Adapter
 from moli.records.errors import ModelError
 
@@ -134,7 +134,7 @@ class Sequences(Growing):
         super().__init__(min(slots, self._llama.llama_max_parallel_sequences()), most, room)
 
     def read(self, spans: Sequence[Span]) -> torch.Tensor:
-        """Read tokens of rows; see `Passes.run`."""
+        """Read tokens of rows; see `ModelRunner.run`."""
         parts = []
         for each in spans:
             number, length = self._numbers[each.slot], len(each.ids)
@@ -198,18 +198,18 @@ class Sequences(Growing):
         return self._context
 
 
-class GgufNetwork:
-    """A model whose passes are llama.cpp's; see `Passes`."""
+class LlamaCppRunner:
+    """A model whose passes are llama.cpp's; see `ModelRunner`."""
 
     lanes = 0
     dtype = torch.float32
 
     def __init__(self, model: Model) -> None:
         self._model, self._llama = model, model.llama
-        self.ends = model.ends
-        self.place_bytes = _place_bytes(model)
+        self.stop_token_ids = model.ends
+        self.kv_bytes_per_token = _place_bytes(model)
 
-    def free(self) -> int:
+    def free_memory(self) -> int:
         if self._llama.llama_supports_gpu_offload() and torch.cuda.is_available():
             return int(torch.cuda.mem_get_info()[0])
         # Weights that are mapped from their file count as memory that others may take.
@@ -232,7 +232,7 @@ class GgufNetwork:
     def write(self, lane: int, adapter: Adapter) -> None:  # noqa: ARG002 - there are no lanes
         self.check(adapter)
 
-    def change(self, weights: Mapping[str, torch.Tensor]) -> None:  # noqa: ARG002
+    def update_weights(self, weights: Mapping[str, torch.Tensor]) -> None:  # noqa: ARG002
         raise ModelError(
             "the weights of a GGUF file cannot be changed",
             where=str(self._model.file),
@@ -240,13 +240,13 @@ class GgufNetwork:
         )
 
 
-def load_gguf(name: str) -> GgufNetwork:
+def load_llama_cpp_runner(name: str) -> LlamaCppRunner:
     """The model of `gguf:NAME`.
 
     Raises:
         ModelError: the file is missing, unreadable or larger than memory, or generates no text.
     """
-    file = file_of(name)
+    file = resolve_gguf_file(name)
     size, free = file.stat().st_size, available_memory()
     if size > free and not library().llama_supports_gpu_offload():
         raise ModelError(
@@ -254,7 +254,7 @@ def load_gguf(name: str) -> GgufNetwork:
             where=f"gguf:{name}",
             fix="Free memory, or use a file with fewer bits.",
         )
-    return GgufNetwork(Model(file))
+    return LlamaCppRunner(Model(file))
 
 
 def _place_bytes(model: Model) -> int:

@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from moli.models.gguf.model import Model
-from moli.models.weights.gguf_file import file_of
-from moli.models.weights.loading import loading
+from moli.models.weights.gguf_file import resolve_gguf_file
+from moli.models.weights.loading import transformers_lock
 from moli.records.errors import ModelError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class GgufTokenizer:
         tokenize: bool = True,
         add_generation_prompt: bool = False,
     ) -> str | dict[str, Any]:
-        with loading:
+        with transformers_lock:
             from transformers.utils import chat_template_utils
         render: Any = chat_template_utils.render_jinja_template
         [text], _ = render(
@@ -167,7 +167,7 @@ def load_gguf_tokenizer(name: str) -> GgufTokenizer:
     Raises:
         ModelError: the file is missing or unreadable, or has no tokenizer.
     """
-    model = Model(file_of(name), words=True)
+    model = Model(resolve_gguf_file(name), words=True)
     if model.llama.llama_vocab_type(model.vocabulary) == model.llama.LLAMA_VOCAB_TYPE_NONE:
         raise ModelError("it has no tokenizer", where=f"gguf:{name}", fix="Convert it with one.")
     return GgufTokenizer(model)

@@ -52,7 +52,7 @@ def _free_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def give_back() -> None:
+def release_freed_memory() -> None:
     """Return to the system what was freed and is held for what comes next, as after loading."""
     if libc := _glibc():
         libc.malloc_trim(0)
@@ -100,7 +100,7 @@ class Heap:
         if self._whole:
             self._usual, self._whole = max(self._usual, held), False
         elif held > self.growth * self._usual:
-            give_back()
+            release_freed_memory()
             self._whole = True
 
 

@@ -1,1 +1,1 @@
-"""What every backend, model runner, chat model and encoder must offer."""
+"""Protocols of backends, model runners, chat models and encoders, and of the KV cache."""

@@ -1,4 +1,4 @@
-"""What a server needs from whatever writes its answers: this process's engine, or a server."""
+"""Backends: they answer requests, with the engine in this process or on another server."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from moli.records.errors import InputError, ModelError
 from moli.records.generation import Completion, Delta, DeltaCallback, FinishReason, Request
 
 
-class Running(Protocol):
-    """A request in progress."""
+class RunningRequest(Protocol):
+    """A request that was submitted to a backend."""
 
     @property
-    def prompt(self) -> int:
-        """Tokens of the prompt."""
+    def prompt_tokens(self) -> int:
+        """Number of tokens of the prompt."""
 
     @property
-    def cached(self) -> int:
-        """How many of them were cached, from an earlier answer."""
+    def cached_tokens(self) -> int:
+        """Number of prompt tokens whose keys and values were cached from an earlier request."""
 
     @property
     def reason(self) -> FinishReason | None:
@@ -31,27 +31,27 @@ class Running(Protocol):
 
 
 class Backend(Protocol):
-    """Writes answers to any number of requests at once."""
+    """Answers any number of requests at once."""
 
     @property
-    def waiting(self) -> int:
-        """Requests that have not been started yet."""
+    def waiting_requests(self) -> int:
+        """Number of requests that have not been started yet."""
 
     @property
-    def working(self) -> int:
-        """Requests being answered."""
+    def running_requests(self) -> int:
+        """Number of requests being answered."""
 
-    def submit(self, request: Request, hear: DeltaCallback) -> Running:
+    def submit(self, request: Request, on_delta: DeltaCallback) -> RunningRequest:
         """Have a request answered, without waiting for it.
 
-        `hear` is called from a thread of the backend and should be quick. The last delta, and no
-        other, has a reason; a request that is cancelled or fails ends with such a delta as well.
+        `on_delta` is called from a thread of the backend and should be quick. The last delta, and
+        no other, has a reason; a request that is cancelled or fails ends with such a delta as well.
 
         Raises:
             InputError: the request cannot be answered.
         """
 
-    def add(self, name: str, folder: Path) -> None:
+    def add_adapter(self, name: str, folder: Path) -> None:
         """Let requests name an adapter from now on.
 
         Args:
@@ -65,8 +65,8 @@ class Backend(Protocol):
         """Stop; requests in progress end as cancelled."""
 
 
-def check_request(request: Request, places: int, adapters: Container[str]) -> None:
-    """Check that a request can be answered by a model with this many positions and these adapters.
+def check_request(request: Request, max_model_len: int, adapters: Container[str]) -> None:
+    """Check that a model of this length with these adapters can answer a request.
 
     Raises:
         InputError: it has no tokens or too many, or an adapter that was not added.
@@ -74,10 +74,10 @@ def check_request(request: Request, places: int, adapters: Container[str]) -> No
     length = len(request.ids)
     if not length:
         raise InputError("the prompt has no tokens", fix="Write something.")
-    if length >= places:
+    if length >= max_model_len:
         raise InputError(
-            f"the prompt has {length:,} tokens, but the model has room for {places:,}, including "
-            "the answer",
+            f"the prompt has {length:,} tokens, but the model has room for {max_model_len:,}, "
+            "including the answer",
             fix="Shorten it.",
         )
     if request.adapter and request.adapter not in adapters:
@@ -85,49 +85,54 @@ def check_request(request: Request, places: int, adapters: Container[str]) -> No
 
 
 def complete(
-    backend: Backend, requests: Sequence[Request], heard: DeltaCallback | None = None
+    backend: Backend, requests: Sequence[Request], on_delta: DeltaCallback | None = None
 ) -> list[Completion]:
-    """Wait for the answers to all of these.
+    """Submit requests and wait for all of their answers.
 
     Args:
-        heard: called with every delta, from a thread of the backend.
+        on_delta: called with every delta of every answer, from a thread of the backend.
 
     Raises:
-        InputError: one of them cannot be answered.
+        InputError: one of the requests cannot be answered.
         ModelError: one of them failed.
     """
-    told: list[list[Delta]] = [[] for _ in requests]
+    deltas_of_all: list[list[Delta]] = [[] for _ in requests]
     done = threading.Semaphore(0)
 
-    def hears(deltas: list[Delta]) -> DeltaCallback:
-        def hear(delta: Delta) -> None:
+    def collect_into(deltas: list[Delta]) -> DeltaCallback:
+        """A callback that collects one answer's deltas."""
+
+        def collect(delta: Delta) -> None:
             deltas.append(delta)
-            if heard:
-                heard(delta)
+            if on_delta:
+                on_delta(delta)
             if delta.reason:
                 done.release()
 
-        return hear
+        return collect
 
-    rows = [backend.submit(each, hears(told[n])) for n, each in enumerate(requests)]
-    for _ in rows:
+    running = [
+        backend.submit(request, collect_into(deltas))
+        for request, deltas in zip(requests, deltas_of_all, strict=True)
+    ]
+    for _ in running:
         done.acquire()
-    answers = [completion(row, each) for row, each in zip(rows, told, strict=True)]
-    if any(each.reason not in ("stop", "length") for each in answers):
+    completions = list(map(join_deltas, running, deltas_of_all))
+    if any(completion.reason not in ("stop", "length") for completion in completions):
         raise ModelError("the model failed to answer", fix="See the log.")
-    return answers
+    return completions
 
 
-def completion(row: Running, deltas: Sequence[Delta]) -> Completion:
-    """An answer that is complete, of what was told of it."""
+def join_deltas(request: RunningRequest, deltas: Sequence[Delta]) -> Completion:
+    """The complete answer to a request that has ended, from all its deltas."""
     reason = deltas[-1].reason
-    assert reason  # noqa: S101
+    assert reason  # noqa: S101 - the last delta has one
     return Completion(
-        text="".join(each.text for each in deltas),
-        ids=tuple(token for each in deltas for token in each.ids),
+        text="".join(delta.text for delta in deltas),
+        ids=tuple(token for delta in deltas for token in delta.ids),
         reason=reason,
-        prompt_tokens=row.prompt,
-        cached_tokens=row.cached,
-        logprobs=tuple(value for each in deltas for value in each.logprobs),
-        alternatives=tuple(others for each in deltas for others in each.alternatives),
+        prompt_tokens=request.prompt_tokens,
+        cached_tokens=request.cached_tokens,
+        logprobs=tuple(value for delta in deltas for value in delta.logprobs),
+        alternatives=tuple(others for delta in deltas for others in delta.alternatives),
     )

@@ -1,4 +1,4 @@
-"""What a chat model offers: messages in, text out."""
+"""Chat models: messages in, text out."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class ChatModel(Protocol):
 
     @property
     def template_sha256(self) -> str:
-        """Of the chat template; "" where it is not known here, or there is none."""
+        """Hash of the chat template; "" if it has none, or a server keeps it to itself."""
         ...
 
     def complete(
-        self, messages: Sequence[Message], *, max_tokens: int = 512, space: str = ""
+        self, messages: Sequence[Message], *, max_tokens: int = 512, cache_namespace: str = ""
     ) -> str:
         """The assistant's next message, decoded greedily.
 
         Args:
-            space: prompts cached in one space are not reused in another.
+            cache_namespace: cached prompts are reused only within the same namespace.
 
         Raises:
             ModelError: the model did not answer.

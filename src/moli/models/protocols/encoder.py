@@ -1,4 +1,4 @@
-"""What a sentence encoder offers: text to unit vectors whose dot product is a similarity."""
+"""Sentence encoders: text to unit vectors whose dot product is a similarity."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class Encoder(Protocol):
     """A sentence encoder.
 
-    A text's vector depends on that text alone, never on what is encoded beside it: ingestion that
-    was interrupted and resumed then stores the same bytes as one that was not.
+    A text's vector depends on that text alone, never on the other texts of its batch: ingestion
+    that was interrupted and resumed then stores the same bytes as one that was not.
     """
 
     name: str
@@ -24,5 +24,5 @@ class Encoder(Protocol):
         ...
 
     def tokens(self, texts: Sequence[str]) -> int:
-        """How many tokens it reads of `texts`, its own marks included, without what is cut off."""
+        """Number of tokens it reads of `texts`: with special tokens, without truncated ones."""
         ...

@@ -30,7 +30,7 @@ class Span:
     asked: bool
 
 
-class Passes(Protocol):
+class ModelRunner(Protocol):
     """A language model that reads and continues many rows in one pass."""
 
     @property
@@ -42,14 +42,14 @@ class Passes(Protocol):
         """The type of its adapters."""
 
     @property
-    def place_bytes(self) -> int:
+    def kv_bytes_per_token(self) -> int:
         """Memory of a token's keys and values in all layers."""
 
     @property
-    def ends(self) -> frozenset[int]:
+    def stop_token_ids(self) -> frozenset[int]:
         """Tokens that end an answer, according to the model's own settings."""
 
-    def free(self) -> int:
+    def free_memory(self) -> int:
         """Bytes still available where it runs."""
 
     def cache(self, slots: int, most: int, room: int | None) -> Growing:
@@ -80,7 +80,7 @@ class Passes(Protocol):
     def write(self, lane: int, adapter: Adapter) -> None:
         """Put an adapter into a lane."""
 
-    def change(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def update_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Take other weights, by their names in the model's state as transformers saves it.
 
         Raises:

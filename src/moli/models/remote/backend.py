@@ -1,7 +1,7 @@
 """Answers written by a vLLM or SGLang server, for the same requests as the engine's.
 
 backend = RemoteBackend("http://gpu:8000", "Qwen/Qwen3-8B")
-backend.add(stored.hash, stored.folder)
+backend.add_adapter(stored.hash, stored.folder)
 backend.submit(Request(ids, Sampling(), adapter=stored.hash), hear)
 
 The server gets token ids, so the template is the one that the model was trained with; and it gets
@@ -54,11 +54,11 @@ class Stream:
     loop: asyncio.AbstractEventLoop
     task: asyncio.Task[Delta] | None = None
     begun: bool = False
-    cached: int = 0
+    cached_tokens: int = 0
     reason: FinishReason | None = None
 
     @property
-    def prompt(self) -> int:
+    def prompt_tokens(self) -> int:
         """Tokens of the prompt."""
         return len(self.request.ids)
 
@@ -118,12 +118,12 @@ class RemoteBackend:
         return self._desk.url
 
     @property
-    def waiting(self) -> int:
+    def waiting_requests(self) -> int:
         """Requests that the server has not begun to answer."""
         return sum(not each.begun for each in list(self._streams))
 
     @property
-    def working(self) -> int:
+    def running_requests(self) -> int:
         """Requests being answered."""
         return sum(each.begun for each in list(self._streams))
 
@@ -144,7 +144,7 @@ class RemoteBackend:
         self._loop.call_soon_threadsafe(self._begin, stream, asked)
         return stream
 
-    def add(self, name: str, folder: Path) -> None:
+    def add_adapter(self, name: str, folder: Path) -> None:
         """Let requests name an adapter from now on; the server loads it, unless it has it.
 
         Args:
@@ -204,7 +204,7 @@ class RemoteBackend:
                 stream.begun = True
                 if "error" in event:
                     raise ModelError(f"it stopped with {kind_of(event['error'])}")
-                stream.cached = cached_of(event.get("usage")) or stream.cached
+                stream.cached_tokens = cached_of(event.get("usage")) or stream.cached_tokens
                 for choice in event["choices"]:
                     delta = delta_of(choice, stream.request.sampling.logprobs)
                     if delta.reason:

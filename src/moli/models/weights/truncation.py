@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Cutter:
+class Truncator:
     """Texts as token ids of at most a length: what is too long loses its end, not its marks."""
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from moli.models.weights.loading import folder_of
-from moli.models.weights.truncation import Cutter
+from moli.models.weights.truncation import Truncator
 from moli.records.examples import Example, Labelled
 from moli.training import methods
 from moli.training.batching.samples import Sample
@@ -41,7 +41,7 @@ class Classification(ClassTask, TransformerTask):
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
         numbers = self.numbers
         labelled = [each for each in examples if isinstance(each, Labelled)]
-        cut = Cutter(self.tokenizer, self.max_length).ids([each.text for each in labelled])
+        cut = Truncator(self.tokenizer, self.max_length).ids([each.text for each in labelled])
         return [
             [Sample((ids,), number_of(each.label, numbers), int(each.label in numbers), lost)]
             for each, (ids, lost) in zip(labelled, cut, strict=True)

@@ -23,7 +23,7 @@ from moli.metrics.correlation import pearson, spearman
 from moli.metrics.ranking import recall, reciprocal_rank
 from moli.models.weights.json_files import write_json
 from moli.models.weights.loading import folder_of
-from moli.models.weights.truncation import Cutter
+from moli.models.weights.truncation import Truncator
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored, Text
 from moli.training.batching.samples import Sample
@@ -65,7 +65,7 @@ class Embedding(PairTask):
         self.see(examples)
         texts = [_texts(each) for each in examples]
         flat = [text for group in texts for text in group]
-        cut = iter(Cutter(self.tokenizer, self.max_length).ids(flat))
+        cut = iter(Truncator(self.tokenizer, self.max_length).ids(flat))
         groups: list[list[Sample]] = []
         for example, group in zip(examples, texts, strict=True):
             parts, lost = zip(*(next(cut) for _ in group), strict=True)

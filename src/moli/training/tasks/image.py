@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from moli.models.weights.hashes import ModelHashes, hashes_of
-from moli.models.weights.json_files import read_beside
+from moli.models.weights.json_files import read_model_json
 from moli.models.weights.loading import folder_of, load_config
 from moli.records.examples import Example, LabelledImage
 from moli.training import methods
@@ -75,7 +75,8 @@ class ImageClassification(ClassTask):
             return ImageProcessor(self.shape["image"], self.shape["channels"])
         folder = folder_of(self.recipe.base)
         return ImageProcessor.read(
-            read_beside(folder, "preprocessor_config.json"), read_beside(folder, "config.json")
+            read_model_json(folder, "preprocessor_config.json"),
+            read_model_json(folder, "config.json"),
         )
 
     @cached_property
@@ -116,8 +117,8 @@ class ImageClassification(ClassTask):
         if method != "full":
             return methods.load_adapter(self.build(dtype), method, folder)
         self.processor = ImageProcessor.read(
-            read_beside(str(folder), "preprocessor_config.json"),
-            read_beside(str(folder), "config.json"),
+            read_model_json(str(folder), "preprocessor_config.json"),
+            read_model_json(str(folder), "config.json"),
         )
         return self._ready(load(_KIND, self.recipe, str(folder), torch.float32, {}), dtype)
 

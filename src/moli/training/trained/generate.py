@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from moli.models.backend import Base, load_base, within
+from moli.models.backend import LoadedModel, answer_limit, load_base_model
 from moli.models.protocols.backend import complete
-from moli.models.tokenizers import load_tokenizer, places_of
+from moli.models.tokenizers import load_tokenizer, max_model_len_of
 from moli.records.examples import Example
 from moli.records.generation import Delta, Request, Sampling
 from moli.training.inference import OnProgress, Progress
@@ -47,7 +47,7 @@ class Writer(ABC):
 
         A prompt that is too long keeps its end; `cut` counts the tokens dropped.
         """
-        most = within(self.places, max_tokens)
+        most = answer_limit(self.places, max_tokens)
         room = self.places - most
         prompts = [self.task.prompt_tokens(each) for each in examples]
         done = written = 0
@@ -85,8 +85,8 @@ class EngineWriter(Writer):
         adapter: the name that the base knows it by; "" for a whole model.
     """
 
-    def __init__(self, task: CausalTask, name: str, base: Base, adapter: str) -> None:
-        super().__init__(task, name, base.places)
+    def __init__(self, task: CausalTask, name: str, base: LoadedModel, adapter: str) -> None:
+        super().__init__(task, name, base.max_model_len)
         self._base, self._adapter = base, adapter
 
     def _write(
@@ -153,15 +153,15 @@ def load_writer(stored: StoredModel) -> Writer:
         task, recipe = trained.task, trained.task.recipe
         assert isinstance(task, CausalTask)  # noqa: S101 - what is in GENERATIVE_TASKS is
         learnt = recipe.rank if method in ("prefix", "prompt") else 0  # they take places too
-        places = places_of(recipe.base, task.tokenizer) - learnt
+        places = max_model_len_of(recipe.base, task.tokenizer) - learnt
         return ModelWriter(task, stored.name, trained, places)
     recipe = recipe_of(stored)
     check_contract(stored, recipe)
     made = make_task(recipe)
     assert isinstance(made, CausalTask)  # noqa: S101 - what is in GENERATIVE_TASKS is
     made.tokenizer = load_tokenizer(str(stored.folder))
-    base = load_base(recipe.base, lanes=1)
+    base = load_base_model(recipe.base, adapter_slots=1)
     adapter = "" if method == "full" else stored.hash
     if adapter:
-        base.backend.add(adapter, stored.folder)
+        base.backend.add_adapter(adapter, stored.folder)
     return EngineWriter(made, stored.name, base, adapter)

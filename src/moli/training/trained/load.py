@@ -15,7 +15,7 @@ import torch
 from moli.models.hardware.probe import DTYPES, probe
 from moli.models.tokenizers import load_tokenizer
 from moli.models.weights.hashes import hash_template, hash_tokenizer, hash_weights
-from moli.models.weights.loading import folder_of, loading
+from moli.models.weights.loading import folder_of, transformers_lock
 from moli.records.errors import ModelError
 from moli.training import methods
 from moli.training.batching.samples import Sample
@@ -69,7 +69,7 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
     task = make_task(recipe)
     if not precision:
         precision = "bf16" if recipe.precision == "bf16" == probe().precision else "fp32"
-    with loading:
+    with transformers_lock:
         model = task.restore(stored.folder, DTYPES[precision])
     model = methods.prepare_for_device(model).requires_grad_(False)
     return Trained(task, model.eval(), stored.name)

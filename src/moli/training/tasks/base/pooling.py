@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from moli.models.weights.json_files import read_beside
+from moli.models.weights.json_files import read_model_json
 
 
 def pooling_of(folder: str) -> str:
     """ "mean" or "cls", as a sentence encoder was trained; "" for a model that is none."""
-    modes = read_beside(folder, "1_Pooling/config.json")
+    modes = read_model_json(folder, "1_Pooling/config.json")
     if not modes:
         return ""
     first = modes.get("pooling_mode_cls_token") or modes.get("pooling_mode") == "cls"
