@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moli.cli.output import WorkspaceOption, open_workspace
+from moli.cli.output import WorkspaceOption
 
 
 def serve(
@@ -22,13 +22,9 @@ def serve(
 
     Example: moli serve --port 8000
     """
-    from moli.console.server import serve as run
+    from moli.api import serve as run
 
-    with open_workspace(workspace) as opened:
-        run(
-            opened,
-            host or opened.settings.host,
-            opened.settings.port if port is None else port,
-            lambda address: typer.echo(f"Moli is ready: {address}  (Ctrl-C stops it)"),
-            opened.settings.examples,
-        )
+    def say_ready(address: str) -> None:
+        typer.echo(f"Moli is ready: {address}  (Ctrl-C stops it)")
+
+    run(workspace=workspace, host=host, port=port, on_ready=say_ready)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
@@ -17,7 +18,6 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from moli import __version__
 from moli.models.backend import ModelPool, RemoteModel
 from moli.records.answers import Answer, Hit
 from moli.records.documents import Document
@@ -39,7 +39,7 @@ from moli.workspace.filter import Filter
 if TYPE_CHECKING:
     from moli.serving.models import Offered
 
-
+_VERSION = version("moli")
 _AS = "See only what these groups may see; other groups than one's own add nothing"
 Groups = Annotated[list[Name] | None, Field(max_length=1000, description=_AS)]
 
@@ -174,7 +174,7 @@ def status(library: Served, visible: Visible) -> dict[str, Any]:
 @router.get("/health")
 async def health() -> dict[str, str]:
     """Say that the server is up."""
-    return {"status": "ok", "version": __version__}
+    return {"status": "ok", "version": _VERSION}
 
 
 @router.get("/metrics")
@@ -223,7 +223,7 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
     # The interactive documentation would load its scripts from elsewhere.
     app = FastAPI(
         title="Moli",
-        version=__version__,
+        version=_VERSION,
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,

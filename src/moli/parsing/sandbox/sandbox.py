@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
 
-import moli
 from moli.parsing.limits import DEFAULT, Limits
 from moli.parsing.sandbox import wire
 from moli.records.documents import ParsedDocument
@@ -148,7 +147,7 @@ def _starter() -> ThreadPoolExecutor:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    package = str(Path(moli.__file__).parents[1])
+    package = str(Path(__file__).resolve().parents[3])
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([package, inherited] if inherited else [package])
     return subprocess.Popen(

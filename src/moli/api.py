@@ -1,0 +1,279 @@
+"""The functions of `import moli`: each does what the command of its name does, and returns records.
+
+A workspace is given as an open `Workspace`, which stays open, or as a folder. By default it is the
+one in the current folder or in the nearest folder above. Errors that a person can act on are
+`MoliError`s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moli.models.protocols.chat import ChatModel
+    from moli.models.protocols.encoder import Encoder
+    from moli.records.answers import Answer, Hit
+    from moli.records.ingestion import FileReport
+    from moli.records.training import Event
+    from moli.training.checks.report import Preflight
+    from moli.training.recipes.recipe import Recipe
+    from moli.training.run import Result
+    from moli.training.trained.predict import Evaluation
+    from moli.workspace import Workspace
+    from moli.workspace.filter import Filter
+
+    AnyWorkspace = Workspace | Path | str | None
+
+
+def init(folder: Path | str = ".") -> Workspace:
+    """A new, open workspace in a folder; one that is there already is opened and left as it is."""
+    from moli.workspace import Workspace
+
+    return Workspace.init(Path(folder))
+
+
+def add(
+    *paths: Path | str,
+    workspace: AnyWorkspace = None,
+    groups: Sequence[str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    force: bool = False,
+) -> list[FileReport]:
+    """Add documents; unchanged files are skipped and changed ones replaced.
+
+    Args:
+        paths: files, folders or glob patterns.
+        groups: members of these may see them; by default everyone, or as the stored version has it.
+        labels: attributes to filter by later.
+        force: read files again even if their content is unchanged.
+
+    Returns:
+        A report on every file. One that cannot be read is reported as failed, with the reason.
+    """
+    from moli.retrieval.indexes import Indexes
+    from moli.retrieval.ingest import Ingest, Labels, discover
+
+    with _open(workspace) as opened:
+        encoder = _encoder(opened.settings.encoder)
+        files, left_out = discover([str(path) for path in paths])
+        noted = Labels(None if groups is None else _names(groups), labels or {})
+        reports = list(Ingest(opened, encoder).files(files, noted, force=force))
+        indexes = Indexes(opened, encoder)
+        indexes.catch_up(patience=60)
+        indexes.save()
+    return left_out + reports
+
+
+def search(
+    query: str,
+    limit: int = 5,
+    *,
+    workspace: AnyWorkspace = None,
+    groups: Sequence[str] | None = None,
+    where: Mapping[str, str] | None = None,
+) -> list[Hit]:
+    """The best passages for a query, best first.
+
+    Args:
+        groups: see as a member of these; by default, of those in the workspace's settings.
+        where: attributes that a document must have, such as `{"format": "pdf"}`.
+    """
+    from moli.retrieval.search import Retriever
+
+    with _open(workspace) as opened:
+        retriever = Retriever(opened, _encoder(opened.settings.encoder))
+        return retriever.search(query, limit, _visible(opened, groups, where))
+
+
+def ask(
+    question: str,
+    *,
+    workspace: AnyWorkspace = None,
+    model: str | None = None,
+    groups: Sequence[str] | None = None,
+    where: Mapping[str, str] | None = None,
+) -> Answer:
+    """Answer from the documents, every sentence with its verified quotes.
+
+    Args:
+        model: the language model that writes the answer, or "" for quotes alone; by default, the
+            one in the workspace's settings.
+        groups, where: limit the documents, as in `search`.
+
+    Raises:
+        InputError: the question is empty or too long.
+        ModelError: the language model is not available, or did not answer.
+    """
+    from moli.retrieval.answer import Answerer
+    from moli.retrieval.search import Retriever
+
+    with _open(workspace) as opened:
+        settings = opened.settings
+        reference = settings.model if model is None else model
+        chat = _chat(reference, settings.timeout_seconds) if reference else None
+        retriever = Retriever(opened, _encoder(settings.encoder))
+        return Answerer(opened, retriever, chat).ask(question, _visible(opened, groups, where))
+
+
+def check(recipe: Path | str | None = None, **values: Any) -> Preflight:
+    """Check a recipe and its data, and estimate time and memory, without training anything.
+
+    Args:
+        recipe: a YAML file; not needed if `values` give everything.
+        values: keys of the recipe, such as `task="classification"`; they override the file's.
+
+    Returns:
+        A report, whose `ok` is False if the recipe cannot be trained and whose findings say why.
+    """
+    from moli.training.checks.preflight import preflight
+
+    return preflight(_recipe(recipe, values))
+
+
+def tune(
+    recipe: Path | str | None = None,
+    *,
+    workspace: AnyWorkspace = None,
+    on_event: Callable[[Event], None] | None = None,
+    **values: Any,
+) -> Result:
+    """Train a model from a recipe, and store it in the workspace.
+
+    Args:
+        recipe: a YAML file; not needed if `values` give everything.
+        on_event: called with every event of the run, such as each step and each evaluation.
+        values: keys of the recipe, such as `data="tickets.jsonl"`; they override the file's.
+
+    Raises:
+        InputError: the data or a value of the recipe cannot be used.
+        ModelError: the base model cannot be loaded.
+    """
+    from moli.training.run import tune
+
+    with _open(workspace) as opened:
+        return tune(_recipe(recipe, values), opened, hear=[on_event] if on_event else [])
+
+
+def predict(
+    model: str,
+    *rows: str | Mapping[str, Any],
+    workspace: AnyWorkspace = None,
+    max_tokens: int = 512,
+) -> list[dict[str, Any]]:
+    """A trained model's answer to each row.
+
+    Args:
+        model: an alias, `alias@hash`, the beginning of a hash, or `builtin:NAME`.
+        rows: texts, or rows with the columns that the model was trained on.
+        max_tokens: the most tokens in an answer that a language model writes.
+
+    Raises:
+        NotFoundError: there is no such model.
+        InputError: the model needs columns that a row lacks.
+    """
+    from moli.training.trained.predict import loaded, predict, read_text
+
+    with _open(workspace) as opened:
+        stored = opened.models.get(model)
+    with loaded(stored) as trained:
+        texts = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        examples = [read_text(trained, text) for text in texts]
+        return predict(trained, examples, max_tokens=max_tokens)
+
+
+def evaluate(model: str, data: Path | str, *, workspace: AnyWorkspace = None) -> Evaluation:
+    """The metrics of a trained model on labelled examples, the main one with a 95 % interval.
+
+    Args:
+        model: an alias or another name, like that of `predict`.
+        data: a file or a folder.
+    """
+    from moli.training.trained.load import load_trained
+    from moli.training.trained.predict import evaluate_on
+
+    with _open(workspace) as opened:
+        stored = opened.models.get(model)
+    return evaluate_on(load_trained(stored), Path(data))
+
+
+def serve(
+    *,
+    workspace: AnyWorkspace = None,
+    host: str | None = None,
+    port: int | None = None,
+    on_ready: Callable[[str], None] = print,
+) -> None:
+    """Serve the web page and the API until interrupted.
+
+    Args:
+        host, port: the address to listen on; by default, that of the workspace's settings. Port 0
+            is any free one.
+        on_ready: called with the server's address once it answers there.
+
+    Raises:
+        WorkspaceError: the address cannot be used.
+    """
+    from moli.console.server import serve
+
+    with _open(workspace) as opened:
+        settings = opened.settings
+        port = settings.port if port is None else port
+        serve(opened, host or settings.host, port, on_ready, settings.examples)
+
+
+@contextmanager
+def _open(workspace: AnyWorkspace) -> Iterator[Workspace]:
+    """The workspace, opened for the length of a call unless it is open already."""
+    from moli.workspace import Workspace
+
+    if isinstance(workspace, Workspace):
+        yield workspace
+    else:
+        with Workspace.open(Path(workspace) if workspace else None) as opened:
+            yield opened
+
+
+def _visible(
+    workspace: Workspace, groups: Sequence[str] | None, where: Mapping[str, str] | None
+) -> Filter:
+    """The documents that a call may see; none if `groups` is empty."""
+    from moli.workspace.filter import Filter
+
+    names = workspace.settings.groups if groups is None else _names(groups)
+    return Filter(frozenset(names), where or {})
+
+
+def _names(groups: Sequence[str]) -> Sequence[str]:
+    """Names of groups; a single one may be a plain string."""
+    return (groups,) if isinstance(groups, str) else groups
+
+
+def _recipe(path: Path | str | None, values: Mapping[str, Any]) -> Recipe:
+    """The recipe in a file with some values changed, or of the values alone."""
+    from moli.training.recipes.recipe import make_recipe, read_recipe
+
+    values = {
+        key: str(value) if isinstance(value, Path) else value for key, value in values.items()
+    }
+    return read_recipe(Path(path), values) if path else make_recipe(values)
+
+
+@cache
+def _encoder(reference: str) -> Encoder:
+    """The encoder of a reference, loaded once per process."""
+    from moli.models.encoders.load import load_encoder
+
+    return load_encoder(reference)
+
+
+@cache
+def _chat(reference: str, timeout: float) -> ChatModel:
+    """The language model of a reference, loaded once per process."""
+    from moli.models.chat.load import load_chat
+
+    return load_chat(reference, timeout=timeout)
