@@ -17,7 +17,7 @@ from pathlib import Path
 
 from moli.models.backend import load_base_model
 from moli.models.protocols.backend import complete
-from moli.models.templates.template import prompt_ids
+from moli.models.templates.chat_template import prompt_ids
 from moli.records.generation import Request, Sampling
 from moli.records.messages import Message
 from moli.training.recipes.recipe import make_recipe

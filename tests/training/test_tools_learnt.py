@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from models.templates.test_template_tools import QWEN
+from models.templates.test_template_inputs import QWEN
 from training.round_trips import write_rows
 
 from moli.serving.app import create_app

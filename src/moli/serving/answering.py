@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 
-from moli.models.templates.template import prompt_ids
-from moli.models.templates.tool_calls import call_form, dialect_of
+from moli.models.templates.chat_template import prompt_ids
+from moli.models.templates.tool_call_formats import detect_format, tool_calls_grammar
 from moli.records.errors import BusyError, InputError, MoliError
 from moli.records.exchanges import Exchange
 from moli.records.generation import Sampling
@@ -186,9 +186,11 @@ def _sampling(wanted: Wanted, served: Served, prompt: int, number: int) -> Sampl
         made = replace(made, seed=(made.seed + number) % (1 << 63))
     if wanted.must_call:
         tools = [each for each in wanted.tools if each.name in wanted.must_call]
-        dialect = dialect_of(served.template)
+        call_format = detect_format(served.template)
         added = served.tokenizer.get_added_vocab()
-        made = replace(made, constraint=call_form(dialect, tools, wanted.several, added))
+        made = replace(
+            made, constraint=tool_calls_grammar(call_format, tools, wanted.several, added)
+        )
     return made
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 
-from moli.models.templates.tool_calls import Calls, dialect_of
+from moli.models.templates.tool_call_formats import detect_format
+from moli.models.templates.tool_call_parser import ToolCallParser
 from moli.records.errors import ModelError
 from moli.records.exchanges import Choice
 from moli.records.generation import Delta, FinishReason, Request, Sampling
@@ -167,10 +168,10 @@ class Asked:
     def _elapsed(self) -> float:
         return round((time.perf_counter() - self._begun) * 1000, 3)
 
-    def _reader(self) -> Calls | None:
+    def _reader(self) -> ToolCallParser | None:
         if not self.wanted.tools:
             return None
-        return Calls(dialect_of(self.served.template), self.wanted.tools)
+        return ToolCallParser(detect_format(self.served.template), self.wanted.tools)
 
     def cancel(self) -> None:
         """Stop what is not complete."""
@@ -197,10 +198,10 @@ class Asked:
         return {"token": text, "bytes": list(text.encode())}
 
 
-def _piece(number: int, delta: Delta, reader: Calls | None) -> Piece:
+def _piece(number: int, delta: Delta, reader: ToolCallParser | None) -> Piece:
     if reader is None:
         return Piece(number, delta.text, (), delta)
-    found = reader.push(delta.text) + (reader.close() if delta.reason else [])
+    found = reader.feed(delta.text) + (reader.close() if delta.reason else [])
     text = "".join(each for each in found if isinstance(each, str))
     return Piece(number, text, tuple(each for each in found if isinstance(each, ToolCall)), delta)
 

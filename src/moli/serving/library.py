@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from moli.models.backend import ModelPool
-from moli.models.chat.lazy import LaterChat
+from moli.models.chat.lazy import LazyChat
 from moli.models.chat.load import load_chat
 from moli.models.encoders.load import load_encoder
 from moli.models.protocols.chat import ChatModel
@@ -45,8 +45,8 @@ class Library:
 
     def begin(self) -> None:
         """Load what takes long, in the background."""
-        if isinstance(self._chat, LaterChat):
-            self._chat.begin()
+        if isinstance(self._chat, LazyChat):
+            self._chat.start_loading()
 
     @classmethod
     def open(cls, workspace: Workspace, bases: ModelPool | None = None) -> Library:
@@ -64,7 +64,7 @@ class Library:
         chat: ChatModel | None = None
         if name := settings.model:
             load = partial(load_chat, name, timeout=settings.timeout_seconds, bases=bases)
-            chat = LaterChat(name, load) if runs_locally(name) else load()
+            chat = LazyChat(name, load) if runs_locally(name) else load()
         library = cls(workspace, load_encoder(settings.encoder), chat)
         # The first reader should not wait for what is only loaded on first use.
         library.search("ready 就绪", 1, Filter(frozenset(settings.groups)))

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from moli.models.chat.lazy import LaterChat
+from moli.models.chat.lazy import LazyChat
 from moli.models.chat.scripted import ScriptedChat
 from moli.models.protocols.chat import ChatModel
 from moli.records.errors import ModelError
@@ -21,9 +21,9 @@ def test_it_is_loaded_once_by_whoever_comes_first() -> None:
         go.wait(20)
         return ScriptedChat("Good day.")
 
-    chat = LaterChat("scripted", load)
+    chat = LazyChat("scripted", load)
     assert (chat.name, loads) == ("scripted", [])
-    chat.begin()
+    chat.start_loading()
     said: list[str] = []
     threads = [threading.Thread(target=lambda: said.append(chat.complete(TALK))) for _ in range(4)]
     for each in threads:
@@ -43,7 +43,7 @@ def test_one_that_could_not_be_loaded_is_tried_again() -> None:
             raise ModelError("the server cannot be reached", fix="Is it running?")
         return ScriptedChat("Good day.")
 
-    chat = LaterChat("scripted", load)
+    chat = LazyChat("scripted", load)
     for _ in range(2):
         with pytest.raises(ModelError, match="cannot be reached"):
             chat.complete(TALK)

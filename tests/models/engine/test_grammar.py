@@ -10,7 +10,7 @@ import pytest
 
 from moli.models.engine.engine import Engine
 from moli.models.engine.transformers_runner import load_transformers_runner
-from moli.models.templates.json_schema import inlined
+from moli.models.templates.json_schema import lark_json
 from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
 from moli.records.generation import OutputConstraint, Request, Sampling
@@ -62,7 +62,7 @@ def test_a_grammar_is_kept_and_a_schema_in_it(starter: Engine) -> None:
     schema = {"properties": {"a": bits, "b": bits}, "required": ["a", "b"]}
     closed = {"type": "object", **schema, "additionalProperties": False}
     for text in answers(
-        starter, OutputConstraint(lark=f'start: ("1: " | "2: ") {inlined(closed)} "!"')
+        starter, OutputConstraint(lark=f'start: ("1: " | "2: ") {lark_json(closed)} "!"')
     ):
         head, body = text[:3], text[3:-1]
         assert head in ("1: ", "2: ") and text[-1] == "!"

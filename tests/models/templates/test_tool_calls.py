@@ -1,4 +1,4 @@
-"""Calls of tools are read as they were written, and written where an answer must be some."""
+"""Tool calls are read as they were written, and written where an answer must be some."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 from moli.models.engine.engine import Engine
 from moli.models.engine.grammar import Grammars
 from moli.models.engine.transformers_runner import load_transformers_runner
-from moli.models.templates.tool_calls import (
+from moli.models.templates.tool_call_formats import (
     HERMES,
     LLAMA,
     MISTRAL,
     QWEN,
-    Calls,
-    Dialect,
-    Piece,
-    call_form,
-    dialect_of,
+    ToolCallFormat,
+    detect_format,
+    tool_calls_grammar,
 )
+from moli.models.templates.tool_call_parser import ParsedPart, ToolCallParser
 from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
 from moli.records.generation import OutputConstraint, Request, Sampling
@@ -57,7 +56,7 @@ KEYS = {"hermes": "arguments", "mistral": "arguments", "llama": "parameters"}
 QWEN_READ = ("look", '{"city": "Oslo", "days": [1, 2]}')
 
 
-def taken(pieces: Sequence[Piece]) -> list[Any]:
+def taken(pieces: Sequence[ParsedPart]) -> list[Any]:
     """Texts, joined where they follow each other, and calls without their ids."""
     told: list[Any] = []
     for each in pieces:
@@ -70,13 +69,13 @@ def taken(pieces: Sequence[Piece]) -> list[Any]:
     return told
 
 
-def read(dialect: Dialect, parts: Sequence[str]) -> list[Any]:
-    calls = Calls(dialect, TOOLS)
-    return taken([piece for part in parts for piece in calls.push(part)] + calls.close())
+def read(call_format: ToolCallFormat, parts: Sequence[str]) -> list[Any]:
+    calls = ToolCallParser(call_format, TOOLS)
+    return taken([piece for part in parts for piece in calls.feed(part)] + calls.close())
 
 
 @pytest.mark.parametrize(
-    ("dialect", "text", "expected"),
+    ("call_format", "text", "expected"),
     [
         (HERMES, HERMES_CALL, [CALL]),
         (HERMES, f"Let me see.\n\n{HERMES_CALL}\n", ["Let me see.", CALL]),
@@ -107,9 +106,9 @@ def read(dialect: Dialect, parts: Sequence[str]) -> list[Any]:
         (LLAMA, '{"a": {"b": 1}} is JSON', ['{"a": {"b": 1}} is JSON']),
     ],
 )
-def test_each_dialect_is_read(dialect: Dialect, text: str, expected: list[Any]) -> None:
-    assert read(dialect, [text]) == expected
-    assert read(dialect, list(text)) == expected
+def test_each_dialect_is_read(call_format: ToolCallFormat, text: str, expected: list[Any]) -> None:
+    assert read(call_format, [text]) == expected
+    assert read(call_format, list(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -168,7 +167,7 @@ def test_the_schema_says_what_is_a_text() -> None:
 
     def value(name: str, written: str) -> Any:
         text = f"<function=put>\n<parameter={name}>\n{written}\n</parameter>\n</function>"
-        [call] = Calls(QWEN, [tool]).push(f"<tool_call>\n{text}\n</tool_call>")
+        [call] = ToolCallParser(QWEN, [tool]).feed(f"<tool_call>\n{text}\n</tool_call>")
         assert isinstance(call, ToolCall)
         return json.loads(call.arguments)[name]
 
@@ -203,9 +202,9 @@ ODD = st.recursive(
 def test_a_schema_may_be_anything(parameters: dict[str, Any]) -> None:
     tool = Tool("put", "", parameters)
     text = "<tool_call><function=put><parameter=a>\n1\n</parameter></function>"
-    [call] = Calls(QWEN, [tool]).push(text) or [None]
+    [call] = ToolCallParser(QWEN, [tool]).feed(text) or [None]
     assert isinstance(call, ToolCall) and json.loads(call.arguments)["a"] in (1, "1")
-    assert call_form(QWEN, [tool], several=True).lark
+    assert tool_calls_grammar(QWEN, [tool], several=True).lark
 
 
 VALUES = st.one_of(st.text('ab<>/=\n "{é', max_size=8), st.integers(), st.booleans(), st.none())
@@ -219,8 +218,8 @@ def test_elements_are_read_as_templates_write_them(arguments: dict[str, Any]) ->
     values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in arguments.items()}
     inside = "".join(f"<parameter={k}>\n{v}\n</parameter>\n" for k, v in values.items())
     text = f"<tool_call>\n<function=put>\n{inside}</function>\n</tool_call>"
-    calls = Calls(QWEN, [tool])
-    [call] = [piece for letter in text for piece in calls.push(letter)] + calls.close()
+    calls = ToolCallParser(QWEN, [tool])
+    [call] = [piece for letter in text for piece in calls.feed(letter)] + calls.close()
     assert isinstance(call, ToolCall) and json.loads(call.arguments) == arguments
 
 
@@ -231,18 +230,18 @@ def test_arguments_may_hold_marks_quotes_and_brackets() -> None:
 
 
 def test_text_is_told_at_once_and_a_call_when_it_is_complete() -> None:
-    calls = Calls(HERMES, TOOLS)
-    assert calls.push("One ") == ["One"]
-    assert calls.push("< two <to") == [" < two"]
-    assert calls.push("p> <tool_") == [" <top>"]
-    assert calls.push('call> {"name": "now", "arguments": {}') == []
-    [call] = calls.push("}")
+    calls = ToolCallParser(HERMES, TOOLS)
+    assert calls.feed("One ") == ["One"]
+    assert calls.feed("< two <to") == [" < two"]
+    assert calls.feed("p> <tool_") == [" <top>"]
+    assert calls.feed('call> {"name": "now", "arguments": {}') == []
+    [call] = calls.feed("}")
     assert isinstance(call, ToolCall) and (call.name, call.arguments) == ("now", "{}")
     assert len(call.id) == 29 and int(call.id.removeprefix("call_"), 16) >= 0
-    assert calls.push(" </tool_call>\n") == calls.close() == []
-    calls = Calls(LLAMA, TOOLS)
-    assert calls.push('{"a": ') == []
-    assert calls.push("b") == ['{"a": b']  # no JSON
+    assert calls.feed(" </tool_call>\n") == calls.close() == []
+    calls = ToolCallParser(LLAMA, TOOLS)
+    assert calls.feed('{"a": ') == []
+    assert calls.feed("b") == ['{"a": b']  # no JSON
 
 
 PIECES = [
@@ -258,12 +257,14 @@ PIECES = [
     st.lists(st.sampled_from(PIECES), max_size=8).map("".join),
     st.data(),
 )
-def test_how_an_answer_comes_changes_nothing(dialect: Dialect, text: str, data: Any) -> None:
+def test_how_an_answer_comes_changes_nothing(
+    call_format: ToolCallFormat, text: str, data: Any
+) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     edges = [0, *cuts, len(text)]
     parts = [text[a:b] for a, b in pairwise(edges)]
-    whole = read(dialect, [text])
-    assert read(dialect, parts) == read(dialect, list(text)) == whole
+    whole = read(call_format, [text])
+    assert read(call_format, parts) == read(call_format, list(text)) == whole
     if all(isinstance(each, str) for each in whole):
         assert "".join(whole) == text
 
@@ -290,14 +291,14 @@ def test_what_is_put_together_is_taken_apart(parts: list[Any]) -> None:
 
 def test_a_dialect_is_found_in_the_template() -> None:
     qwen = "{% if tools %}<tool_call>{% endif %}{{ message.tool_calls }}"
-    assert dialect_of(qwen) is HERMES
-    assert dialect_of(qwen + "{{ '<function=' + call.name }}") is QWEN
-    assert dialect_of("{%- if tools -%}{{ m.tool_calls }}{% endif %}[TOOL_CALLS] [") is MISTRAL
-    assert dialect_of("{{ tools }}{{ m['tool_calls'] }}<|python_tag|>") is LLAMA
+    assert detect_format(qwen) is HERMES
+    assert detect_format(qwen + "{{ '<function=' + call.name }}") is QWEN
+    assert detect_format("{%- if tools -%}{{ m.tool_calls }}{% endif %}[TOOL_CALLS] [") is MISTRAL
+    assert detect_format("{{ tools }}{{ m['tool_calls'] }}<|python_tag|>") is LLAMA
     # What only speaks of tools, or shows none of the calls that were made, is told in words.
-    assert dialect_of("{# tools #}{{ 'Use tools: [TOOL_CALLS]' }}{{ m.tool_calls }}") is HERMES
-    assert dialect_of("{{ tools }}[TOOL_CALLS]") is HERMES
-    assert dialect_of("{{ 'unclosed") is dialect_of("") is HERMES
+    assert detect_format("{# tools #}{{ 'Use tools: [TOOL_CALLS]' }}{{ m.tool_calls }}") is HERMES
+    assert detect_format("{{ tools }}[TOOL_CALLS]") is HERMES
+    assert detect_format("{{ 'unclosed") is detect_format("") is HERMES
 
 
 # Answers that must be calls
@@ -322,12 +323,14 @@ def fits(tokenizer: Any, form: OutputConstraint, text: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("dialect", [HERMES, MISTRAL, LLAMA], ids=lambda each: each.name)
-def test_a_model_that_never_saw_tools_calls_one(starter: Engine, dialect: Dialect) -> None:
+@pytest.mark.parametrize("call_format", [HERMES, MISTRAL, LLAMA], ids=lambda each: each.name)
+def test_a_model_that_never_saw_tools_calls_one(
+    starter: Engine, call_format: ToolCallFormat
+) -> None:
     ids = load_tokenizer("builtin:starter")("The old man said:")["input_ids"]
     ways = []
     for tools in (TOOLS, [LOOK], [NOW]):
-        form = call_form(dialect, tools, several=False)
+        form = tool_calls_grammar(call_format, tools, several=False)
         ways += [
             Sampling(120, constraint=form),
             Sampling(120, 1.0, seed=1, constraint=form),
@@ -335,9 +338,11 @@ def test_a_model_that_never_saw_tools_calls_one(starter: Engine, dialect: Dialec
     names = []
     for told in starter.complete([Request(ids, each) for each in ways]):
         assert told.reason == "stop"
-        [(name, arguments)] = read(dialect, [told.text])
+        [(name, arguments)] = read(call_format, [told.text])
         value = json.loads(arguments)
-        assert f', "{KEYS[dialect.name]}": {json.dumps(value, ensure_ascii=False)}}}' in told.text
+        assert (
+            f', "{KEYS[call_format.name]}": {json.dumps(value, ensure_ascii=False)}}}' in told.text
+        )
         if name == "look":
             assert set(value) == {"city", "days"} and value["city"] in ("Oslo", "Århus")
             assert 1 <= len(value["days"]) <= 2 and set(value["days"]) <= {1, 2, 3}
@@ -348,7 +353,7 @@ def test_a_model_that_never_saw_tools_calls_one(starter: Engine, dialect: Dialec
 
 
 @pytest.mark.parametrize(
-    ("dialect", "one", "two"),
+    ("call_format", "one", "two"),
     [
         (HERMES, "<tool_call>\n{}\n</tool_call>", "<tool_call>\n{}\n</tool_call>\n" * 2),
         (MISTRAL, "[TOOL_CALLS] [{}]", "[TOOL_CALLS][{}, {}]"),
@@ -356,15 +361,17 @@ def test_a_model_that_never_saw_tools_calls_one(starter: Engine, dialect: Dialec
     ],
     ids=["hermes", "mistral", "llama"],
 )
-def test_an_answer_holds_as_many_calls_as_it_may(dialect: Dialect, one: str, two: str) -> None:
+def test_an_answer_holds_as_many_calls_as_it_may(
+    call_format: ToolCallFormat, one: str, two: str
+) -> None:
     tokenizer = load_tokenizer("builtin:starter")
-    call = f'{{"name": "look", "{KEYS[dialect.name]}": {{"city": "Oslo", "days": [1, 2]}}}}'
+    call = f'{{"name": "look", "{KEYS[call_format.name]}": {{"city": "Oslo", "days": [1, 2]}}}}'
     single, double = one.replace("{}", call), two.replace("{}", call).strip()
-    alone, several = (call_form(dialect, [LOOK], each) for each in (False, True))
+    alone, several = (tool_calls_grammar(call_format, [LOOK], each) for each in (False, True))
     assert fits(tokenizer, alone, single) and fits(tokenizer, several, single)
     assert not fits(tokenizer, alone, double)
-    assert fits(tokenizer, several, double) is (dialect is not LLAMA)
-    assert read(dialect, [double]) == [("look", '{"city": "Oslo", "days": [1, 2]}')] * 2
+    assert fits(tokenizer, several, double) is (call_format is not LLAMA)
+    assert read(call_format, [double]) == [("look", '{"city": "Oslo", "days": [1, 2]}')] * 2
     for wrong in (single.replace("Oslo", "Rome"), single.replace("look", "now"), f"So {single}"):
         assert not fits(tokenizer, alone, wrong)
     more = single.replace("[1, 2]", '[1, 2], "hours": 1')
@@ -373,15 +380,17 @@ def test_an_answer_holds_as_many_calls_as_it_may(dialect: Dialect, one: str, two
 
 def test_elements_are_written_where_they_must_be(starter: Engine) -> None:
     tokenizer = load_tokenizer("builtin:starter")
-    form = call_form(QWEN, [LOOK], several=False)
+    form = tool_calls_grammar(QWEN, [LOOK], several=False)
     assert fits(tokenizer, form, QWEN_CALL.replace("1,2", "1, 2"))
     for wrong in ("Rome", "Oslo\n</parameter>\n<parameter=more>\nx"):
         assert not fits(tokenizer, form, QWEN_CALL.replace("1,2", "1, 2").replace("Oslo", wrong))
-    several = call_form(QWEN, [NOW], several=True)
+    several = tool_calls_grammar(QWEN, [NOW], several=True)
     now = "<tool_call>\n<function=now>\n</function>\n</tool_call>"
     assert fits(tokenizer, several, f"{now}\n{now}")
     words = {"type": "object", "properties": {"say": {"type": "string"}, "n": {"type": "integer"}}}
-    free = call_form(QWEN, [Tool("put", "", {**words, "required": ["say"]})], several=False)
+    free = tool_calls_grammar(
+        QWEN, [Tool("put", "", {**words, "required": ["say"]})], several=False
+    )
     said = "<function=put>\n<parameter=say>\na </parameter> b\n\n</parameter>\n</function>"
     assert fits(tokenizer, free, f"<tool_call>\n{said}\n</tool_call>")
     assert not fits(tokenizer, free, "<tool_call>\n<function=put>\n</function>\n</tool_call>")
@@ -401,17 +410,19 @@ def test_a_mark_is_the_token_that_it_has() -> None:
     tokenizer.add_tokens([*marks, AddedToken("[TOOL_CALLS]", special=True)])
     added = tokenizer.get_added_vocab()
     call = '{"name": "now", "arguments": {}}'
-    for dialect, text in (
+    for call_format, text in (
         (HERMES, f"<tool_call>\n{call}\n</tool_call>"),
         (MISTRAL, f"[TOOL_CALLS] [{call}]"),
     ):
-        form = call_form(dialect, [NOW], False, added)
+        form = tool_calls_grammar(call_format, [NOW], False, added)
         ids = tokenizer(text)["input_ids"]
-        assert ids[0] == added[dialect.mark] and fits(tokenizer, form, text)
+        assert ids[0] == added[call_format.begin] and fits(tokenizer, form, text)
         # The text of the answer, as the engine tells it, is still a call.
-        assert read(dialect, [tokenizer.decode(ids, skip_special_tokens=True)]) == [("now", "{}")]
+        assert read(call_format, [tokenizer.decode(ids, skip_special_tokens=True)]) == [
+            ("now", "{}")
+        ]
 
 
 def test_a_form_needs_a_tool() -> None:
     with pytest.raises(InputError, match="no tool"):
-        call_form(HERMES, [], several=True)
+        tool_calls_grammar(HERMES, [], several=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from training.small_models import write_model
 
-from moli.models.templates.template import prompt_ids, render
+from moli.models.templates.chat_template import prompt_ids, render_for_training
 from moli.records.errors import InputError
 from moli.records.examples import Conversation, Pair, Text
 from moli.records.messages import Message
@@ -101,7 +101,7 @@ def test_where_history_is_rewritten_each_answer_is_learnt_as_it_would_be_served(
 ) -> None:
     task = task_of(tmp_path, TEMPLATES["forgetful"])
     assert learnt(task, Conversation(TALK)) == [["w4", "w5", "[SEP]"], ["w7", "w8", "w9", "[SEP]"]]
-    texts = [each.text for each in render(task.tokenizer, TALK)]
+    texts = [each.text for each in render_for_training(task.tokenizer, TALK)]
     assert "w4" in texts[0]
     assert "w4" not in texts[1]
 
@@ -197,12 +197,12 @@ def test_a_completion_of_nothing_is_learnt_as_a_text_with_its_end(tmp_path: Path
 
 
 def test_the_plain_template_asks_with_the_tokens_it_was_taught_with(tmp_path: Path) -> None:
-    from moli.models.templates.template import PLAIN
+    from moli.models.templates.chat_template import DEFAULT_CHAT_TEMPLATE
     from moli.training.tasks.pretraining import train_tokenizer
 
-    task = task_of(tmp_path, PLAIN)
+    task = task_of(tmp_path, DEFAULT_CHAT_TEMPLATE)
     task.tokenizer = train_tokenizer(["Assistant: Hello there. User: Hi, who are you?\n" * 20], 300)
-    task.tokenizer.chat_template = PLAIN
+    task.tokenizer.chat_template = DEFAULT_CHAT_TEMPLATE
     talk = Conversation((Message("user", "Hi"), Message("assistant", "Hello")))
     assert task.template_problems([talk]) == []
     ((sample,),) = task.samples([talk], training=True)

@@ -13,39 +13,39 @@ from moli.records.messages import Message
 _log = logging.getLogger(__name__)
 
 
-class LaterChat:
-    """Callers wait until the model is loaded; if loading fails, the next caller tries again."""
+class LazyChat:
+    """A chat model that is loaded when it is first needed, or when `start_loading` is called.
+
+    Callers wait until the model is loaded; if loading fails, the next call tries again.
+    """
 
     def __init__(self, name: str, load: Callable[[], ChatModel]) -> None:
         self.name = name
         self._load = load
         self._loading: Future[ChatModel] | None = None
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
-    def begin(self) -> Future[ChatModel]:
-        """Load it in the background, unless that has been started and has not failed."""
-        with self._turn:
+    def start_loading(self) -> Future[ChatModel]:
+        """Load the model in the background, unless it is loaded or being loaded."""
+        with self._lock:
             loading = self._loading
             if loading is None or (loading.done() and loading.exception()):
                 pool = ThreadPoolExecutor(1, thread_name_prefix="load")
                 loading = self._loading = pool.submit(self._load)
-                loading.add_done_callback(self._tell)
+                loading.add_done_callback(self._log_failure)
             return loading
 
     @property
     def template_sha256(self) -> str:
-        return self.begin().result().template_sha256
+        return self.start_loading().result().template_sha256
 
     def complete(
         self, messages: Sequence[Message], *, max_tokens: int = 512, cache_namespace: str = ""
     ) -> str:
-        return (
-            self.begin()
-            .result()
-            .complete(messages, max_tokens=max_tokens, cache_namespace=cache_namespace)
-        )
+        model = self.start_loading().result()
+        return model.complete(messages, max_tokens=max_tokens, cache_namespace=cache_namespace)
 
-    def _tell(self, loading: Future[ChatModel]) -> None:
-        ends = not threading.main_thread().is_alive()  # the program, and this with it
-        if (error := loading.exception()) and not ends:
+    def _log_failure(self, loading: Future[ChatModel]) -> None:
+        program_is_ending = not threading.main_thread().is_alive()  # which makes loading fail
+        if (error := loading.exception()) and not program_is_ending:
             _log.error("%s cannot be loaded: %s", self.name, error)

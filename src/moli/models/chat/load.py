@@ -1,4 +1,4 @@
-"""Chat models: messages in, text out."""
+"""Loading chat models of every kind by their references."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ from typing import TYPE_CHECKING
 
 from moli.models.chat.scripted import ScriptedChat
 from moli.models.protocols.chat import ChatModel
+from moli.models.weights.loading import is_encoder, is_gguf, load_config
 from moli.models.weights.reference import ModelReference
+from moli.records.errors import ModelError
 
 if TYPE_CHECKING:
     from moli.models.backend import ModelPool
+    from moli.models.chat.causal import CausalChat
+    from moli.models.chat.seq2seq import Seq2SeqChat
 
 
 def load_chat(
     reference: str, *, timeout: float = 120.0, bases: ModelPool | None = None
 ) -> ChatModel:
-    """The chat model a reference names.
+    """Load the chat model that a reference names.
 
     Args:
         timeout: seconds that a server may take to answer.
-        bases: where models that run here are loaded, if they are shared.
+        bases: the shared base models, where a causal model that runs here is loaded; None to load
+            a base for this chat model alone.
 
     Raises:
-        ModelError: there is none by that name, or it cannot be loaded.
+        ModelError: no model has that name, or it cannot be loaded.
     """
     parsed = ModelReference.parse(reference)
     if parsed.scheme == "scripted":
@@ -31,6 +36,32 @@ def load_chat(
         from moli.models.remote.chat import RemoteChat
 
         return RemoteChat(parsed.name, parsed.url, name=reference, timeout=timeout)
-    from moli.models.chat.local import load_local
+    return load_local_chat(reference, bases)
 
-    return load_local(reference, bases)
+
+def load_local_chat(reference: str, bases: ModelPool | None = None) -> CausalChat | Seq2SeqChat:
+    """Load a chat model whose weights are on this machine.
+
+    Args:
+        bases: see `load_chat`.
+
+    Raises:
+        ModelError: it cannot be loaded, or does not generate text.
+    """
+    if not is_gguf(reference):
+        config = load_config(reference)
+        if is_encoder(config):
+            raise ModelError(
+                "an encoder, which cannot generate text",
+                where=reference,
+                fix="Name a language model.",
+            )
+        if config.is_encoder_decoder:
+            from moli.models.chat.seq2seq import Seq2SeqChat
+
+            return Seq2SeqChat(reference)
+    from moli.models.backend import load_base_model
+    from moli.models.chat.causal import CausalChat
+
+    base = bases.get(reference) if bases else load_base_model(reference, adapter_slots=1)
+    return CausalChat(reference, base)

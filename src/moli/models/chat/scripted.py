@@ -8,7 +8,7 @@ from moli.records.messages import Message
 
 
 class ScriptedChat:
-    """The chat model for tests: answers a fixed text, or what a function makes of the messages."""
+    """A chat model that answers a fixed text, or what a function returns for the messages."""
 
     template_sha256 = ""
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from moli.models.templates.json_schema import SPACES
+from moli.models.templates.json_schema import JSON_WHITESPACE
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import OutputConstraint
 
@@ -72,7 +72,7 @@ class Grammars:
         name = "JSON schema" if form.schema else "grammar" if form.lark else "expression"
         try:
             if form.schema:
-                read = LLMatcher.grammar_from_json_schema(form.schema, SPACES)
+                read = LLMatcher.grammar_from_json_schema(form.schema, JSON_WHITESPACE)
             elif form.lark:
                 read = LLMatcher.grammar_from_lark(form.lark)
             else:

@@ -1,1 +1,1 @@
-"""Chat templates and tool calls: what a model reads and writes, as text."""
+"""Chat templates and tool calls: the text that a chat model reads and writes."""

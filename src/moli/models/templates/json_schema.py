@@ -6,10 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-# As json.dumps writes it. Where white space is free, a weak model writes endless spaces.
-SPACES: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# White space as json.dumps writes it. Where it is free, a weak model writes endless spaces.
+JSON_WHITESPACE: Any = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+}
 
 
-def inlined(schema: Mapping[str, Any]) -> str:
-    """JSON of a schema, as a part of a Lark grammar."""
-    return f"%json {json.dumps({**schema, 'x-guidance': SPACES})}"
+def lark_json(schema: Mapping[str, Any]) -> str:
+    """An expression in llguidance's dialect of Lark that matches JSON by a schema."""
+    return f"%json {json.dumps({**schema, 'x-guidance': JSON_WHITESPACE})}"

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moli.metrics.language import perplexity
-from moli.models.templates.template import PLAIN, Rendered, prompt_ids, render, shown
+from moli.models.templates.chat_template import (
+    DEFAULT_CHAT_TEMPLATE,
+    RenderedConversation,
+    prompt_ids,
+    render_for_training,
+)
+from moli.models.templates.template_inputs import template_inputs
 from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
 from moli.records.examples import Conversation, Example, Pair, Text
@@ -49,7 +55,7 @@ class Instruction(CausalTask):
                     f"cannot be read ({error})", where=str(self.recipe.template), fix="Check it."
                 ) from error
         elif not tokenizer.chat_template:
-            tokenizer.chat_template = PLAIN
+            tokenizer.chat_template = DEFAULT_CHAT_TEMPLATE
         return tokenizer
 
     def prepare(self, examples: Sequence[Example]) -> None:
@@ -82,7 +88,7 @@ class Instruction(CausalTask):
         return prompt_ids(self.tokenizer, _messages(example)[:-1], _tools(example))
 
     def _encoded(
-        self, rendered: Sequence[Rendered]
+        self, rendered: Sequence[RenderedConversation]
     ) -> Iterator[tuple[list[int], NDArray[np.int64]]]:
         """Tokens of texts, and the first and last (exclusive) character of each, [T, 2]."""
         encoded = self.tokenizer(
@@ -102,12 +108,12 @@ class Instruction(CausalTask):
                 begin += len(part)
             yield ids, np.concatenate(offsets)
 
-    def _rendered(self, example: Example) -> list[Rendered]:
+    def _rendered(self, example: Example) -> list[RenderedConversation]:
         text = _alone(example)
         if text:
-            return [Rendered((text,), ((0, len(text)),), ended=False)]
+            return [RenderedConversation((text,), ((0, len(text)),), ends_with_eos=False)]
         try:
-            return render(self.tokenizer, _messages(example), _tools(example))
+            return render_for_training(self.tokenizer, _messages(example), _tools(example))
         except InputError as error:
             fix = f"{error.fix} 'moli tune --check' lists the rows."
             raise InputError(error.what, error.where, fix) from error
@@ -122,11 +128,11 @@ class Instruction(CausalTask):
                 numbers.append(number)
         return numbers
 
-    def _sample(self, rendered: Rendered, ids: list[int], offsets: Any) -> Sample:
+    def _sample(self, rendered: RenderedConversation, ids: list[int], offsets: Any) -> Sample:
         learnt = np.zeros(len(ids), bool)
-        for start, end in rendered.spans:
+        for start, end in rendered.answer_spans:
             learnt |= (offsets[:, 0] >= start) & (offsets[:, 1] <= end) & (offsets[:, 1] > start)
-        if not rendered.ended:  # whatever the template does, the model learns to stop
+        if not rendered.ends_with_eos:  # whatever the template does, the model learns to stop
             ids = [*ids, self.tokenizer.eos_token_id]
             learnt = np.append(learnt, True)
         cut = max(0, len(ids) - self.max_length)
@@ -141,19 +147,22 @@ class Instruction(CausalTask):
             if len(messages) < 2:  # they end with an answer, if not with one to nobody
                 continue
             tools = _tools(example)
-            rendered = render(self.tokenizer, messages, tools)
+            rendered = render_for_training(self.tokenizer, messages, tools)
             problems += self._against_prompts(rendered, messages, tools)
             problems += tool_calls.problems(self.tokenizer, rendered, messages, tools)
             problems += self._against_markers(messages, tools)
         return sorted(set(problems))
 
     def _against_prompts(
-        self, rendered: Sequence[Rendered], messages: list[Message], tools: Sequence[Tool]
+        self,
+        rendered: Sequence[RenderedConversation],
+        messages: list[Message],
+        tools: Sequence[Tool],
     ) -> Iterator[str]:
         """Compare with the prompts that a server answers."""
         asked = (n for n, each in enumerate(messages) if each.role == "assistant" and n)
         for each, (inside, _) in zip(rendered, self._encoded(rendered), strict=True):
-            for start, end in each.spans:
+            for start, end in each.answer_spans:
                 alone = prompt_ids(self.tokenizer, messages[: next(asked)], tools)
                 if inside[: len(alone)] != alone:
                     yield "a prompt is tokenized differently by itself than before its answer"
@@ -165,7 +174,7 @@ class Instruction(CausalTask):
         if not _MARKER.search(self.tokenizer.chat_template):
             return []
         marked = self.tokenizer.apply_chat_template(
-            *shown(self.tokenizer, messages, tools),
+            **template_inputs(self.tokenizer, messages, tools),
             return_dict=True,
             return_assistant_tokens_mask=True,
         )

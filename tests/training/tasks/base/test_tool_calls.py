@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models.templates.test_template_tools import LLAMA3, MISTRAL3, QWEN, TURNS
+from models.templates.test_template_inputs import LLAMA3, MISTRAL3, QWEN, TURNS
 
-from moli.models.templates.template import PLAIN, prompt_ids, render
-from moli.models.templates.tool_calls import Calls, dialect_of
+from moli.models.templates.chat_template import (
+    DEFAULT_CHAT_TEMPLATE,
+    prompt_ids,
+    render_for_training,
+)
+from moli.models.templates.tool_call_formats import detect_format
+from moli.models.templates.tool_call_parser import ToolCallParser
 from moli.records.errors import InputError
 from moli.records.examples import Conversation
 from moli.records.messages import Message, Tool, ToolCall
@@ -35,7 +40,7 @@ TEMPLATES = {
     ),
     "llama3.1": LLAMA3,
     "mistral": MISTRAL3,
-    "plain": PLAIN,
+    "plain": DEFAULT_CHAT_TEMPLATE,
 }
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 LOOK = {"name": "look", "description": "Look up the weather.", "parameters": CITY}
@@ -100,8 +105,8 @@ def test_what_is_learnt_follows_the_servers_prompt_and_is_read_as_it_was_made(
         ids = sample.sequences[0][len(asked) : len(asked) + size]
         assert ids[-1] == task.tokenizer.eos_token_id
         text = task.tokenizer.decode(ids, skip_special_tokens=True)
-        reader = Calls(dialect_of(TEMPLATES[name]), wanted.tools)
-        pieces = reader.push(text) + reader.close()
+        reader = ToolCallParser(detect_format(TEMPLATES[name]), wanted.tools)
+        pieces = reader.feed(text) + reader.close()
         calls = [each for each in pieces if isinstance(each, ToolCall)]
         made = ROW["messages"][turn].get("tool_calls", ())
         assert [(each.name, json.loads(each.arguments)) for each in calls] == [
@@ -165,7 +170,7 @@ def test_what_a_server_would_read_otherwise_is_told() -> None:
     plain = "it has no place for tools; they are described in plain text, as a server does"
     talk = Conversation(TALK, (SCHEMA,))
     assert task_of(QWEN).template_problems([talk]) == task_of(LLAMA3).contract([talk]) == []
-    assert task_of(PLAIN).template_problems([talk]) == [plain]
+    assert task_of(DEFAULT_CHAT_TEMPLATE).template_problems([talk]) == [plain]
     written = Message("assistant", '{"name": "look", "parameters": {"city": "Oslo"}}')
     spoken = Conversation((TALK[0], written), (SCHEMA,))
     assert task_of(QWEN).template_problems([spoken]) == []
@@ -200,18 +205,18 @@ def test_the_mask_is_that_of_the_templates_own_marks_with_tools_too() -> None:
 def test_spaces_that_a_template_changes_later_are_those_of_the_prompt() -> None:
     task = task_of(TEMPLATES["hermes"])
     talk = (*TALK, Message("user", "And now?"), Message("assistant", "No."))
-    texts = [each.text for each in render(task.tokenizer, talk, [SCHEMA])]
+    texts = [each.text for each in render_for_training(task.tokenizer, talk, [SCHEMA])]
     assert "dry\n</tool_response><|im_end|>" in texts[1]
     assert "dry\n</tool_response>\n<|im_end|>" in texts[2]
     changed = TEMPLATES["hermes"].replace("else '\\n')", "else '!')")
     with pytest.raises(InputError, match="does not write an answer as the continuation"):
-        render(task_of(changed).tokenizer, TALK, [SCHEMA])
+        render_for_training(task_of(changed).tokenizer, TALK, [SCHEMA])
 
 
 def test_an_id_may_be_used_again_in_a_later_turn() -> None:
     talk = (*TALK, TALK[0], Message("assistant", "", (ToolCall(CALL.id, "now", "{}"),)),
             Message("tool", "9:00", call_id=CALL.id), Message("assistant", "Nine."))  # fmt: skip
-    text = render(task_of(MISTRAL3).tokenizer, talk, [SCHEMA, Tool("now")])[-1].text
+    text = render_for_training(task_of(MISTRAL3).tokenizer, talk, [SCHEMA, Tool("now")])[-1].text
     assert "[TOOL_RESULTS] look: dry[" in text and "[TOOL_RESULTS] now: 9:00[" in text
 
 

@@ -6,8 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from moli.models.templates.template import Rendered, prompt, render
-from moli.models.templates.tool_calls import Calls, dialect_of, knows_tools
+from moli.models.templates.chat_template import (
+    RenderedConversation,
+    render_for_training,
+    render_prompt,
+)
+from moli.models.templates.tool_call_formats import detect_format, supports_tools
+from moli.models.templates.tool_call_parser import ToolCallParser
 from moli.records.errors import InputError
 from moli.records.messages import Message, Tool, ToolCall
 
@@ -35,9 +40,9 @@ def check_template(tokenizer: Any, *, answered: bool) -> None:
     """
     talk = _TALK if answered else _TALK[:2]
     try:
-        first = render(tokenizer, talk, [_TOOL])[0]
-        asked = prompt(tokenizer, talk[:1], [_TOOL])
-        again = prompt(tokenizer, talk[:3], [_TOOL]) if answered else ""
+        first = render_for_training(tokenizer, talk, [_TOOL])[0]
+        asked = render_prompt(tokenizer, talk[:1], [_TOOL])
+        again = render_prompt(tokenizer, talk[:3], [_TOOL]) if answered else ""
     except InputError as error:
         reason = error.what.removeprefix("the chat template ")
         raise _unable(f"cannot hold tools and calls ({reason})") from error
@@ -58,13 +63,16 @@ def _unable(what: str) -> InputError:
 
 
 def problems(
-    tokenizer: Any, rendered: Sequence[Rendered], messages: Sequence[Message], tools: Sequence[Tool]
+    tokenizer: Any,
+    rendered: Sequence[RenderedConversation],
+    messages: Sequence[Message],
+    tools: Sequence[Tool],
 ) -> list[str]:
     """How a server would misread a conversation's calls."""
     if not tools:
         return []
     found = []
-    if not knows_tools(tokenizer.get_chat_template(tools=[{}])):
+    if not supports_tools(tokenizer.get_chat_template(tools=[{}])):
         found.append(
             "it has no place for tools; they are described in plain text, as a server does"
         )
@@ -81,8 +89,8 @@ def read_back(tokenizer: Any, answer: str, tools: Sequence[Tool]) -> Called:
     """The calls that a server parses from an answer, whose special tokens have no text there."""
     ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
     text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    calls = Calls(dialect_of(tokenizer.get_chat_template(tools=[{}])), tools)
-    pieces = calls.push(text) + calls.close()
+    calls = ToolCallParser(detect_format(tokenizer.get_chat_template(tools=[{}])), tools)
+    pieces = calls.feed(text) + calls.close()
     return [_value(each) for each in pieces if isinstance(each, ToolCall)]
 
 
@@ -95,5 +103,5 @@ def _value(call: ToolCall) -> tuple[str, Any]:
     return call.name, json.loads(call.arguments or "{}")
 
 
-def _answers(rendered: Sequence[Rendered]) -> list[str]:
-    return [each.text[start:end] for each in rendered for start, end in each.spans]
+def _answers(rendered: Sequence[RenderedConversation]) -> list[str]:
+    return [each.text[start:end] for each in rendered for start, end in each.answer_spans]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moli.models.templates.template import prompt, prompt_ids
+from moli.models.templates.chat_template import prompt_ids, render_prompt
 from moli.models.tokenizers import load_tokenizer
 from moli.records.messages import Message
 
@@ -39,10 +39,10 @@ def test_what_is_said_is_read_as_it_is(tokenizer: Any, pieces: list[str], role: 
     ids = prompt_ids(tokenizer, messages)
     empty = prompt_ids(tokenizer, [Message("user", "So?"), Message(role, "")])
     assert marks(tokenizer, ids) == marks(tokenizer, empty)
-    assert tokenizer.decode(ids) == prompt(tokenizer, messages)
+    assert tokenizer.decode(ids) == render_prompt(tokenizer, messages)
 
 
 def test_other_conversations_are_read_in_one_piece(tokenizer: Any) -> None:
     messages = [Message("user", "Tell me of the sea."), Message("assistant", "It is wide.")]
-    whole = tokenizer(prompt(tokenizer, messages), add_special_tokens=False)["input_ids"]
+    whole = tokenizer(render_prompt(tokenizer, messages), add_special_tokens=False)["input_ids"]
     assert prompt_ids(tokenizer, messages) == whole

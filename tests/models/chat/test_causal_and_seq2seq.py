@@ -18,8 +18,10 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from moli.models.chat.load import load_chat
-from moli.models.chat.local import LocalChat, TranslatingChat, fitting, load_local
+from moli.models.chat.causal import CausalChat
+from moli.models.chat.conversation import prompt_ids_within
+from moli.models.chat.load import load_chat, load_local_chat
+from moli.models.chat.seq2seq import Seq2SeqChat
 from moli.records.errors import ModelError
 from moli.records.messages import Message
 
@@ -61,26 +63,26 @@ def save(folder: Path, kind: str, template: str | None = None, **options: Any) -
     return str(folder)
 
 
-def read_by(chat: LocalChat | TranslatingChat, *messages: Message) -> str:
+def read_by(chat: CausalChat | Seq2SeqChat, *messages: Message) -> str:
     """What the model is given, in words."""
-    return str(chat.tokenizer.decode(fitting(chat.tokenizer, messages, chat.places)))
+    return str(chat.tokenizer.decode(prompt_ids_within(chat.tokenizer, messages, chat.max_model_len)))
 
 
 def test_a_template_is_applied_with_its_opening_of_an_answer(tmp_path: Path) -> None:
-    chat = load_local(save(tmp_path, "llama", TEMPLATE))
+    chat = load_local_chat(save(tmp_path, "llama", TEMPLATE))
     talk = (Message("system", "lorem"), Message("user", "which port"))
     assert read_by(chat, *talk) == "system : lorem user : which port assistant :"
 
 
 def test_without_a_template_a_model_gets_the_words_alone(tmp_path: Path) -> None:
-    chat = load_local(save(tmp_path, "t5"))
+    chat = load_local_chat(save(tmp_path, "t5"))
     talk = (Message("system", "lorem"), Message("user", "which port"))
     assert read_by(chat, *talk) == "lorem which port"
 
 
 @pytest.mark.parametrize("kind", ["t5", "llama"])
 def test_of_a_prompt_that_is_too_long_the_question_is_kept(tmp_path: Path, kind: str) -> None:
-    chat = load_local(save(tmp_path, kind))
+    chat = load_local_chat(save(tmp_path, kind))
     context = "Passages : " + "lorem ipsum dolor . " * 100
     read = read_by(chat, Message("user", f"{context} Question : which port"))
     assert read.endswith("Question : which port")
@@ -89,14 +91,14 @@ def test_of_a_prompt_that_is_too_long_the_question_is_kept(tmp_path: Path, kind:
 
 @pytest.mark.parametrize("kind", ["t5", "llama"])
 def test_an_answer_has_no_more_tokens_than_allowed(tmp_path: Path, kind: str) -> None:
-    chat = load_local(save(tmp_path, kind))
+    chat = load_local_chat(save(tmp_path, kind))
     for limit in (1, 3):
         answer = chat.complete((Message("user", "which port"),), max_tokens=limit)
         assert len(answer.split()) <= limit
 
 
 def test_a_model_that_ends_its_padding_with_its_text_answers(tmp_path: Path) -> None:
-    chat = load_local(save(tmp_path, "llama", TEMPLATE, pad_token=None))
+    chat = load_local_chat(save(tmp_path, "llama", TEMPLATE, pad_token=None))
     assert isinstance(chat.complete((Message("user", "which port"),), max_tokens=3), str)
 
 

@@ -6,9 +6,21 @@ from typing import Any
 
 import pytest
 
-from moli.models.templates.template import PLAIN, prompt, prompt_ids, render
-from moli.models.templates.tool_calls import HERMES, LLAMA, MISTRAL, Calls, Dialect, dialect_of
-from moli.models.templates.tool_calls import QWEN as ELEMENTS
+from moli.models.templates.chat_template import (
+    DEFAULT_CHAT_TEMPLATE,
+    prompt_ids,
+    render_for_training,
+    render_prompt,
+)
+from moli.models.templates.tool_call_formats import (
+    HERMES,
+    LLAMA,
+    MISTRAL,
+    ToolCallFormat,
+    detect_format,
+)
+from moli.models.templates.tool_call_formats import QWEN as ELEMENTS
+from moli.models.templates.tool_call_parser import ToolCallParser
 from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
 from moli.records.messages import Message, Tool, ToolCall
@@ -152,7 +164,7 @@ def test_a_template_of_qwens_build() -> None:
         "<|im_start|>user\n<tool_response>\ndry\n</tool_response><|im_end|>\n"
         "<|im_start|>assistant\n"
     )
-    assert prompt(tokenizer(QWEN), [Message("system", "Be brief."), *TALK], [LOOK]) == wanted
+    assert render_prompt(tokenizer(QWEN), [Message("system", "Be brief."), *TALK], [LOOK]) == wanted
 
 
 def test_a_template_of_llamas_build() -> None:
@@ -161,10 +173,10 @@ def test_a_template_of_llamas_build() -> None:
         '<|start|>assistant<|end|>{"name": "look", "parameters": {"city": "Århus"}}<|im_end|>'
         "<|start|>ipython<|end|>dry<|im_end|><|start|>assistant<|end|>"
     )
-    assert prompt(tokenizer(LLAMA3), TALK, [LOOK]) == wanted
+    assert render_prompt(tokenizer(LLAMA3), TALK, [LOOK]) == wanted
     twice = (TALK[0], Message("assistant", "", (CALL, CALL)))
     with pytest.raises(InputError, match="one call a turn"):
-        prompt(tokenizer(LLAMA3), twice, [LOOK])
+        render_prompt(tokenizer(LLAMA3), twice, [LOOK])
 
 
 def test_a_template_of_mistrals_build() -> None:
@@ -173,15 +185,15 @@ def test_a_template_of_mistrals_build() -> None:
         '[TOOL_CALLS] [{"name": "look", "arguments": {"city": "Århus"}}]<|im_end|>'
         "[TOOL_RESULTS] look: dry[/TOOL_RESULTS]"
     )
-    assert prompt(tokenizer(MISTRAL3), TALK, [LOOK]) == wanted
+    assert render_prompt(tokenizer(MISTRAL3), TALK, [LOOK]) == wanted
 
 
 def test_ids_that_mistrals_templates_take_are_kept() -> None:
     shown = MISTRAL3.replace("call.function | tojson", "call.id")
     made = tokenizer(shown.replace("message['name']", "message['tool_call_id']"))
     known = (Message("assistant", "", (ToolCall("Abc123xyz", "look", "{}"),)),)
-    assert "[TOOL_CALLS] [Abc123xyz]" in prompt(made, TALK[:1] + known)
-    called, answered = prompt(made, TALK).split("<|im_end|>[TOOL_RESULTS] ")
+    assert "[TOOL_CALLS] [Abc123xyz]" in render_prompt(made, TALK[:1] + known)
+    called, answered = render_prompt(made, TALK).split("<|im_end|>[TOOL_RESULTS] ")
     assert called[-10:-1] == answered.split(":")[0]
 
 
@@ -194,58 +206,63 @@ def test_a_template_that_knows_no_tools_is_told_in_words() -> None:
     )
     talk = (*TALK[:2], Message("user", "Dry."), Message("assistant", "Wait.", (CALL, CALL)))
     made = tokenizer(TURNS)
-    assert prompt(made, talk) == after
-    assert prompt(made, talk, [LOOK]) == f"<system>{TOLD}<|im_end|>{after}"
+    assert render_prompt(made, talk) == after
+    assert render_prompt(made, talk, [LOOK]) == f"<system>{TOLD}<|im_end|>{after}"
     system = Message("system", "Be brief.")
-    assert prompt(made, [system, *talk], [LOOK]) == f"<system>Be brief.\n\n{TOLD}<|im_end|>{after}"
+    assert (
+        render_prompt(made, [system, *talk], [LOOK])
+        == f"<system>Be brief.\n\n{TOLD}<|im_end|>{after}"
+    )
     bare = Message("assistant", "", (ToolCall("1", "now", ""),))
-    assert '{"name": "now", "arguments": {}}' in prompt(made, [TALK[0], bare])
-    assert "\n- now\n  Arguments" in prompt(made, TALK[:1], [Tool("now")])
+    assert '{"name": "now", "arguments": {}}' in render_prompt(made, [TALK[0], bare])
+    assert "\n- now\n  Arguments" in render_prompt(made, TALK[:1], [Tool("now")])
     with pytest.raises(InputError, match="refuses the conversation"):
-        prompt(made, TALK, [LOOK])
-    asked = prompt(tokenizer(PLAIN), TALK, [LOOK])
+        render_prompt(made, TALK, [LOOK])
+    asked = render_prompt(tokenizer(DEFAULT_CHAT_TEMPLATE), TALK, [LOOK])
     assert asked == (
         f"System: {TOLD}\nUser: Rain?\nAssistant: {call}<|im_end|>\nTool: dry\nAssistant:"
     )
 
 
-@pytest.mark.parametrize("template", [QWEN, PLAIN])
+@pytest.mark.parametrize("template", [QWEN, DEFAULT_CHAT_TEMPLATE])
 @pytest.mark.parametrize("arguments", ["[]", "Oslo", '{"a": ' * 100_000])
 def test_arguments_that_are_none_are_refused(template: str, arguments: str) -> None:
     wrong = Message("assistant", "", (ToolCall("1", "look", arguments),))
     with pytest.raises(InputError, match="arguments of a call of 'look'"):
-        prompt(tokenizer(template), [TALK[0], wrong])
+        render_prompt(tokenizer(template), [TALK[0], wrong])
 
 
 @pytest.mark.parametrize(
-    ("template", "dialect"),
+    ("template", "call_format"),
     [
         (QWEN, HERMES),
         (QWEN35, ELEMENTS),
         (LLAMA3, LLAMA),
         (MISTRAL3, MISTRAL),
         (TURNS, HERMES),
-        (PLAIN, HERMES),
+        (DEFAULT_CHAT_TEMPLATE, HERMES),
     ],
 )
-def test_what_is_learnt_is_what_is_asked_for_and_read(template: str, dialect: Dialect) -> None:
+def test_what_is_learnt_is_what_is_asked_for_and_read(
+    template: str, call_format: ToolCallFormat
+) -> None:
     made = tokenizer(template)
-    [rendered] = render(made, TALK[:2], [LOOK])
-    [(start, end)] = rendered.spans
-    asked = prompt(made, TALK[:1], [LOOK])
-    assert rendered.text[:start] == asked and rendered.ended
+    [rendered] = render_for_training(made, TALK[:2], [LOOK])
+    [(start, end)] = rendered.answer_spans
+    asked = render_prompt(made, TALK[:1], [LOOK])
+    assert rendered.text[:start] == asked and rendered.ends_with_eos
     assert made.decode(prompt_ids(made, TALK[:1], [LOOK])) == asked
-    assert dialect_of(template) is dialect
+    assert detect_format(template) is call_format
     answer = rendered.text[start:end].removesuffix(made.eos_token)
-    calls = Calls(dialect, [LOOK])
-    [call] = calls.push(answer) + calls.close()
+    calls = ToolCallParser(call_format, [LOOK])
+    [call] = calls.feed(answer) + calls.close()
     assert isinstance(call, ToolCall)
     assert (call.name, call.arguments) == (CALL.name, CALL.arguments)
 
 
 def test_turns_after_a_call_are_learnt_too() -> None:
     made = tokenizer(QWEN)
-    [rendered] = render(made, [*TALK, Message("assistant", "No.")], [LOOK])
-    called, said = (rendered.text[start:end] for start, end in rendered.spans)
+    [rendered] = render_for_training(made, [*TALK, Message("assistant", "No.")], [LOOK])
+    called, said = (rendered.text[start:end] for start, end in rendered.answer_spans)
     assert called.startswith("<tool_call>\n") and said == "No.<|im_end|>"
-    assert rendered.text[: rendered.spans[1][0]] == prompt(made, TALK, [LOOK])
+    assert rendered.text[: rendered.answer_spans[1][0]] == render_prompt(made, TALK, [LOOK])

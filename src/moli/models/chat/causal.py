@@ -1,0 +1,31 @@
+"""Causal language models as chat models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moli.models.backend import LoadedModel, answer_limit
+from moli.models.chat.conversation import prompt_ids_within
+from moli.models.protocols.backend import complete
+from moli.models.weights.hashes import hash_template
+from moli.records.generation import Request, Sampling
+from moli.records.messages import Message
+
+
+class CausalChat:
+    """A causal language model, whose base may run here or on another server."""
+
+    def __init__(self, reference: str, base: LoadedModel) -> None:
+        self.name = reference
+        self.tokenizer, self.max_model_len = base.tokenizer, base.max_model_len
+        self.template_sha256 = hash_template(base.tokenizer)
+        self._base = base
+
+    def complete(
+        self, messages: Sequence[Message], *, max_tokens: int = 512, cache_namespace: str = ""
+    ) -> str:
+        answer_tokens = answer_limit(self.max_model_len, max_tokens)
+        ids = prompt_ids_within(self.tokenizer, messages, self.max_model_len - answer_tokens)
+        request = Request(ids, Sampling(answer_tokens), cache_namespace=cache_namespace)
+        [answer] = complete(self._base.backend, [request])
+        return answer.text.strip()

@@ -1,0 +1,67 @@
+"""What a syntax of tool calls has to offer: a way to find, to parse and to write a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from moli.records.messages import Tool
+
+# Results of `CallScanner.find_end` that are not the end of a call.
+INCOMPLETE = 0
+NOT_A_CALL = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedCall:
+    """A call of a tool.
+
+    Attributes:
+        arguments: a JSON object.
+    """
+
+    name: str
+    arguments: str
+
+
+class CallScanner(Protocol):
+    """Looks for the end of one call, without starting over when more of the text arrives."""
+
+    def find_end(self, text: str) -> int:
+        """The length of the call that the text begins with, INCOMPLETE or NOT_A_CALL.
+
+        Args:
+            text: the whole text up to now: the text of the call before, and more.
+        """
+        ...
+
+
+class CallSyntax(Protocol):
+    """How a call itself is written, whatever stands before and after it.
+
+    Attributes:
+        opening: first characters of a call, without white space.
+        extra_rules: Lark rules that `call_rule` refers to.
+    """
+
+    @property
+    def opening(self) -> str: ...
+
+    @property
+    def extra_rules(self) -> tuple[str, ...]: ...
+
+    def scanner(self) -> CallScanner:
+        """A scanner for the next call."""
+        ...
+
+    def parse(self, text: str, tools: Sequence[Tool]) -> list[ParsedCall]:
+        """The calls that a text consists of.
+
+        None if any part of it is something else, such as a call of a tool that is not offered.
+        """
+        ...
+
+    def call_rule(self, tool: Tool) -> str:
+        """A Lark expression that matches calls of a tool."""
+        ...

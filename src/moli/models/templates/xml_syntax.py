@@ -1,0 +1,205 @@
+"""Tool calls written as XML-like elements, as Qwen3-Coder and Qwen3.5 write them.
+
+<function=look>
+<parameter=city>
+Oslo
+</parameter>
+</function>
+
+A string is written as it is, any other value as JSON; the tool's schema says which. So nothing in a
+string needs to be escaped, or can be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moli.models.templates.call_syntax import INCOMPLETE, NOT_A_CALL, ParsedCall
+from moli.models.templates.json_schema import lark_json
+from moli.records.messages import STRICT_JSON, Tool
+
+_FUNCTION = "<function="
+_FUNCTION_END = "</function>"
+_PARAMETER = "<parameter="
+_FUNCTION_TAG = re.compile(r"<function=([^<>\s]+)>\s*")
+_PARAMETER_TAG = re.compile(r"<parameter=([^<>\s]+)>")
+# A value may contain this very tag: it ends where something follows that can follow a value.
+_PARAMETER_END = re.compile(rf"</parameter>\s*(?={_PARAMETER}|{_FUNCTION_END})")
+_PYTHON_LITERALS = {"True": "true", "False": "false", "None": "null"}  # which models write as well
+_MAX_DEPTH = 8  # references to definitions that are followed; they may go in circles
+_VALUE_END = "\n</parameter>\n"
+_STRING_RULE = r"""text[suffix="\n</parameter>\n"]: /(?s:.*)/"""
+
+
+@dataclass(frozen=True, slots=True)
+class XmlSyntax:
+    """One call as an element with an element for each argument; see `CallSyntax`."""
+
+    opening: str = _FUNCTION
+    extra_rules: tuple[str, ...] = (_STRING_RULE,)
+
+    def scanner(self) -> XmlScanner:
+        return XmlScanner()
+
+    def parse(self, text: str, tools: Sequence[Tool]) -> list[ParsedCall]:
+        element = _parse_element(text)
+        tool = next((each for each in tools if element and each.name == element.name), None)
+        if not element or not tool:
+            return []
+        schemas = _properties(tool)
+        pairs = (
+            f"{json.dumps(name, ensure_ascii=False)}: "
+            + _value_as_json(value, schemas.get(name, {}), tool)
+            for name, value in element.values.items()
+        )
+        return [ParsedCall(tool.name, "{" + ", ".join(pairs) + "}")]
+
+    def call_rule(self, tool: Tool) -> str:
+        """A Lark expression of the parameters that the schema names, in its order."""
+        required = _as_list(tool.parameters.get("required"))
+        parts = [json.dumps(f"{_FUNCTION}{tool.name}>\n", ensure_ascii=False)]
+        for name, schema in _properties(tool).items():
+            head = json.dumps(f"{_PARAMETER}{name}>\n", ensure_ascii=False)
+            part = f"{head} {_value_rule(schema, tool)}"
+            parts.append(part if name in required else f"({part})?")
+        return " ".join([*parts, json.dumps(_FUNCTION_END)])
+
+
+class XmlScanner:
+    """Looks for the end of a function element; see `CallScanner`."""
+
+    def __init__(self) -> None:
+        self._at = 0
+
+    def find_end(self, text: str) -> int:
+        function = _FUNCTION_TAG.match(text)
+        if not function:
+            return NOT_A_CALL if re.search(r">|\s", text) else INCOMPLETE
+        at = function.end()
+        if not any(e.startswith(text[at : at + len(e)]) for e in (_PARAMETER, _FUNCTION_END)):
+            return NOT_A_CALL
+        while (at := text.find(_FUNCTION_END, self._at)) >= 0:
+            self._at = at + len(_FUNCTION_END)
+            if _parse_element(text[: self._at]):
+                return self._at
+        self._at = max(self._at, len(text) - len(_FUNCTION_END))
+        return INCOMPLETE
+
+
+@dataclass(frozen=True, slots=True)
+class _FunctionElement:
+    """A call as it is written: a function's name, and the texts of its parameters by name."""
+
+    name: str
+    values: dict[str, str]
+
+
+def _parse_element(text: str) -> _FunctionElement | None:
+    """The function element that a text consists of; None if it is something else."""
+    function = _FUNCTION_TAG.match(text)
+    if not function:
+        return None
+    at, values = function.end(), {}
+    while parameter := _PARAMETER_TAG.match(text, at):
+        end = _PARAMETER_END.search(text, parameter.end())
+        if not end:
+            return None
+        value = text[parameter.end() : end.start()]
+        values[parameter[1]] = value.removeprefix("\n").removesuffix("\n")
+        at = end.end()
+    return _FunctionElement(function[1], values) if text[at:] == _FUNCTION_END else None
+
+
+def _value_rule(schema: Any, tool: Tool) -> str:
+    """A Lark expression that matches the value of a parameter, and what ends it."""
+    resolved = _resolve_reference(schema, tool)
+    end = json.dumps(_VALUE_END)
+    choices = _as_list(resolved.get("enum"))
+    if choices and all(isinstance(each, str) for each in choices):
+        return f"({' | '.join(json.dumps(each, ensure_ascii=False) for each in choices)}) {end}"
+    types = _allowed_types(schema, tool)
+    if types and "string" not in types:
+        return f"{lark_json({**_definitions(tool), **resolved})} {end}"
+    return "text"
+
+
+def _value_as_json(text: str, schema: Any, tool: Tool) -> str:
+    """The text of a parameter as JSON: a string unless its schema allows the value that it is."""
+    types = _allowed_types(schema, tool)
+    if types != {"string"}:
+        stripped = text.strip()
+        try:
+            value = STRICT_JSON.decode(_PYTHON_LITERALS.get(stripped, stripped))
+            if not types or _types_of(value) & types:
+                return json.dumps(value, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            pass
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _allowed_types(schema: Any, tool: Tool, depth: int = 0) -> set[str]:
+    """The JSON types that a value may have; none if the schema does not restrict them."""
+    resolved = _resolve_reference(schema, tool)
+    declared = resolved.get("type")
+    if types := {each for each in [declared, *_as_list(declared)] if isinstance(each, str)}:
+        return types
+    if (values := _as_list(resolved.get("enum"))) or "const" in resolved:
+        return set().union(*map(_types_of, values or [resolved["const"]]))
+    options = _as_list(resolved.get("anyOf")) or _as_list(resolved.get("oneOf"))
+    if depth >= _MAX_DEPTH:
+        return set()
+    allowed = [_allowed_types(option, tool, depth + 1) for option in options]
+    return set().union(*allowed) if all(allowed) else set()
+
+
+def _types_of(value: Any) -> set[str]:
+    """The types of JSON Schema that a value has."""
+    match value:
+        case None:
+            return {"null"}
+        case bool():
+            return {"boolean"}
+        case int():
+            return {"integer", "number"}
+        case float():
+            return {"number"}
+        case str():
+            return {"string"}
+        case list():
+            return {"array"}
+    return {"object"}
+
+
+def _resolve_reference(schema: Any, tool: Tool) -> Mapping[str, Any]:
+    """The definition that a schema refers to, or the schema; empty if there is no such thing."""
+    for _ in range(_MAX_DEPTH):
+        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+        if not isinstance(reference, str):
+            break
+        _, _, path = reference.partition("#/")
+        group, _, name = path.partition("/")
+        definitions = _definitions(tool).get(group)
+        schema = definitions.get(name) if isinstance(definitions, Mapping) else None
+    return schema if isinstance(schema, Mapping) else {}
+
+
+def _as_list(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty list: a schema may contain anything."""
+    return value if isinstance(value, list) else []
+
+
+def _properties(tool: Tool) -> Mapping[str, Any]:
+    """The schemas of a tool's parameters, by name."""
+    properties = tool.parameters.get("properties")
+    return properties if isinstance(properties, Mapping) else {}
+
+
+def _definitions(tool: Tool) -> dict[str, Any]:
+    """The groups of definitions that a tool's schema may refer to."""
+    return {
+        name: tool.parameters[name] for name in ("$defs", "definitions") if name in tool.parameters
+    }
