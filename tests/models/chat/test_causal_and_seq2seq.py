@@ -65,7 +65,9 @@ def save(folder: Path, kind: str, template: str | None = None, **options: Any) -
 
 def read_by(chat: CausalChat | Seq2SeqChat, *messages: Message) -> str:
     """What the model is given, in words."""
-    return str(chat.tokenizer.decode(prompt_ids_within(chat.tokenizer, messages, chat.max_model_len)))
+    return str(
+        chat.tokenizer.decode(prompt_ids_within(chat.tokenizer, messages, chat.max_model_len))
+    )
 
 
 def test_a_template_is_applied_with_its_opening_of_an_answer(tmp_path: Path) -> None:
