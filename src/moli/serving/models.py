@@ -17,6 +17,7 @@ from moli.models.weights.hashes import hash_template
 from moli.models.weights.loading import is_decoder, is_gguf, load_config, runs_locally
 from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
 from moli.serving.observing import log
+from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.task_table import GENERATIVE_TASKS
 from moli.training.trained.load import check_contract, recipe_of
 from moli.workspace import Workspace
@@ -85,7 +86,7 @@ class Models:
         for stored in self._store.list():
             made = stored.manifest
             if made.task in GENERATIVE_TASKS:
-                parent = "" if made.method == "full" else made.base
+                parent = made.base if METHODS[made.method].is_adapter else ""
                 offered += [
                     Offered(alias, made.created_at, parent, stored.hash) for alias in stored.aliases
                 ]
@@ -123,7 +124,7 @@ class Models:
                 where=name,
                 fix="Use one that was tuned for 'instruction'.",
             )
-        if made.method == "full":
+        if not METHODS[made.method].is_adapter:
             self._check(stored, weights=False)
             alone = self._alone(name, str(stored.folder), stored.name)
             return replace(alone, content=stored.hash)

@@ -14,6 +14,7 @@ import torch
 from moli.training.batching.samples import Sample
 from moli.training.kernels import attention
 from moli.training.optimization.optimizers import cast_parameters, count_parameters
+from moli.training.recipes.method_table import METHODS
 from moli.training.tasks.base.task import Task, evaluation_mode, unwrapped_model
 
 _PROBES, _TOKENS = 6, 2048
@@ -43,6 +44,12 @@ class PackingCheck:
     packed: float = 0.0
     leak: float = 0.0
     reason: str = ""
+
+
+def can_pack(task: Task) -> bool:
+    """Whether the task and the training method allow packing at all."""
+    method = METHODS[task.recipe.method or "full"]
+    return task.supports_packing and not method.adds_virtual_tokens
 
 
 def check_packing(

@@ -6,8 +6,9 @@ from typing import get_args
 import pytest
 
 from moli.records.errors import InputError
-from moli.training.recipes.recipe import Recipe, TaskName, make_recipe, read_recipe
-from moli.training.recipes.task_table import TASKS
+from moli.training.recipes.method_table import METHODS, MethodName
+from moli.training.recipes.recipe import Recipe, make_recipe, read_recipe
+from moli.training.recipes.task_table import TASKS, TaskName
 
 LEAST = "task: classification\ndata: rows.jsonl\n"
 
@@ -131,3 +132,7 @@ def test_a_name_that_is_no_alias_is_refused_before_anything_is_trained(name: str
 
 def test_the_table_of_tasks_has_those_that_a_recipe_may_name() -> None:
     assert set(TASKS) == set(get_args(TaskName))
+
+
+def test_the_table_of_methods_has_those_that_a_recipe_may_name() -> None:
+    assert set(METHODS) == set(get_args(MethodName))

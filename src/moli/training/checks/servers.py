@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from moli.models.remote.wire import RANKS
+from moli.training.recipes.method_table import METHODS, MethodSpec
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_table import GENERATIVE_TASKS
 
@@ -51,6 +52,11 @@ class AdapterSummary:
     heads: tuple[str, ...] = ()
     odd: tuple[str, ...] = ()
 
+    @property
+    def spec(self) -> MethodSpec:
+        """Properties of the training method."""
+        return METHODS[self.method]
+
 
 def summary_of(recipe: Recipe, model: torch.nn.Module | None = None) -> AdapterSummary:
     """What a recipe, and the model built from it, give a server to load."""
@@ -88,11 +94,11 @@ def _verdict(
         return Verdict(
             name, "no", "it only serves text-generation models; serve this one with Moli"
         )
-    if summary.method == "adapter":
+    if summary.spec.family == "bottleneck":
         return Verdict(
             name, "no", "bottleneck layers are not LoRA; only moli predict and evaluate load them"
         )
-    if summary.method in ("prefix", "prompt"):
+    if summary.spec.family == "prompt":
         # vLLM: prompt adapters went with its first engine (docs.vllm.ai v0.10.0, CLI reference).
         # transformers: "prompt learning [is] out of scope" (docs, main_classes/peft).
         return Verdict(
@@ -113,7 +119,7 @@ def _lora_only(summary: AdapterSummary) -> str:
     # vllm/lora/peft_helper.py: "vLLM does not yet support DoRA", "only supports modules_to_save
     # being None". convert_lora_to_gguf.py: "Not a lora_A or lora_B tensor" for either of them.
     # sglang/srt/lora: buffers for lora_A and lora_B of linear layers, and nothing beside them.
-    if summary.method == "dora":
+    if summary.spec.peft_options.get("use_dora"):
         return "DoRA is not supported; use method: lora or rslora"
     if summary.heads:
         return f"it has fully trained layers ({', '.join(summary.heads)}); {_MERGE}"
@@ -123,7 +129,7 @@ def _lora_only(summary: AdapterSummary) -> str:
 
 
 def _vllm(summary: AdapterSummary) -> tuple[str, str]:
-    if summary.method == "full":
+    if not summary.spec.is_adapter:
         return "yes", "vllm serve FOLDER, if it supports the architecture"
     if problem := _lora_only(summary):
         return "no", problem
@@ -136,29 +142,29 @@ def _vllm(summary: AdapterSummary) -> tuple[str, str]:
 
 
 def _sglang(summary: AdapterSummary) -> tuple[str, str]:
-    if summary.method == "full":
+    if not summary.spec.is_adapter:
         return "yes", "--model-path FOLDER, if it supports the architecture"
     if problem := _lora_only(summary):
         return "no", problem
-    if summary.method == "rslora":
+    if summary.spec.peft_options.get("use_rslora"):
         # sglang/srt/lora/lora.py: scaling = lora_alpha / r, whatever `use_rslora` says.
         return "no", _TOO_WEAK
     return "yes", "--enable-lora --lora-paths NAME=FOLDER"
 
 
 def _llama_cpp(summary: AdapterSummary) -> tuple[str, str]:
-    if summary.method == "full":
+    if not summary.spec.is_adapter:
         return "with a setting", "convert it with convert_hf_to_gguf.py FOLDER"
     if problem := _lora_only(summary):
         return "no", problem
-    if summary.method == "rslora":
+    if summary.spec.peft_options.get("use_rslora"):
         # convert_lora_to_gguf.py keeps adapter.lora.alpha alone; the scale is alpha / rank.
         return "no", _TOO_WEAK
     return "with a setting", "convert_lora_to_gguf.py --base BASE FOLDER, then --lora FILE"
 
 
 def _transformers(summary: AdapterSummary) -> tuple[str, str]:
-    if summary.method == "full":
+    if not summary.spec.is_adapter:
         return "yes", "transformers serve, with the folder as the model"
     # transformers/cli/serving/model_manager.py reads the folder's config.json, which an adapter
     # has not: "Unrecognized model". In Python, from_pretrained(FOLDER) puts it in its base.

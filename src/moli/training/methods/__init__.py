@@ -1,4 +1,4 @@
-"""Which weights are trained: all of them, or a small adapter of one of PEFT's kinds."""
+"""Training methods: all weights are trained, or a small adapter of one of PEFT's kinds or ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -17,42 +17,44 @@ from moli.training.kernels.dropout import replace_dropout
 from moli.training.kernels.norm import replace_norms
 from moli.training.methods.bottleneck import (
     CONFIG,
+    PEFT_TYPE,
     add_bottlenecks,
     load_bottlenecks,
     save_bottlenecks,
 )
 from moli.training.methods.lora import fuse_lora_layers
+from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_table import TASKS
 
-# New heads are trained whole.
+# Names of the heads that transformers puts on a base; they are trained whole, not adapted.
 _HEADS = ("classifier", "score", "qa_outputs", "head")
-# What is left out when a base is put into 4 bits: the layers above its blocks. Some may have no
-# weights yet, which cannot be put into 4 bits.
+# Modules that stay out of 4 bits: the layers above a base's blocks. Some may have no weights yet,
+# which cannot be quantized.
 UNQUANTIZED_MODULES = (*_HEADS, "pre_classifier", r".*pooler", "lm_head", "embed_out")
-# Methods whose extra tokens or states change what a row is, so rows cannot be laid end to end.
-PADDED = ("prefix", "prompt")
 
 
 def apply_method(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
-    """The model with an adapter of the recipe's method, everything else frozen.
+    """The model with an adapter of the recipe's method and everything else frozen.
+
+    With method "full" it is the model itself, in which every weight is trained.
 
     Raises:
         InputError: the method does not work with this model or on this machine.
     """
-    method = recipe.method
-    if method == "full":
+    method = METHODS[str(recipe.method)]
+    if not method.is_adapter:
         return model
-    if method == "adapter":
+    if method.family == "bottleneck":
         return add_bottlenecks(model, recipe.rank, fully_trained_modules(model))
     from peft import get_peft_model
 
     try:
-        with _quiet():
-            adapted: torch.nn.Module = get_peft_model(model, _config(recipe, model))
+        with _without_peft_warnings():
+            adapted: torch.nn.Module = get_peft_model(model, _peft_config(recipe, model))
     except (ValueError, KeyError, AttributeError, NotImplementedError) as error:
         raise InputError(
-            f"'{method}' does not work with this model ({error})",
+            f"'{recipe.method}' does not work with this model ({error})",
             where=recipe.base,
             fix="Use method: lora, or full.",
         ) from error
@@ -60,7 +62,7 @@ def apply_method(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
 
 
 def prepare_for_device(model: torch.nn.Module) -> torch.nn.Module:
-    """The model on the GPU, if there is one, computing the same in less time and memory."""
+    """The model on the GPU, if there is one, with faster modules that compute the same."""
     replace_norms(model)
     fuse_lora_layers(model)
     if torch.cuda.is_available():
@@ -70,10 +72,10 @@ def prepare_for_device(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def require_four_bit_support() -> None:
-    """4-bit weights need a GPU and bitsandbytes.
+    """Check that this machine can compute with 4-bit weights.
 
     Raises:
-        InputError: one of them is missing.
+        InputError: there is no CUDA GPU, or bitsandbytes is not installed.
     """
     import importlib.util
 
@@ -89,7 +91,7 @@ def require_four_bit_support() -> None:
 
 
 def four_bit_options(dtype: torch.dtype) -> dict[str, Any]:
-    """How a base is loaded in 4 bits (Dettmers et al. 2023, section 3)."""
+    """Options of `from_pretrained` that load a base in 4 bits (Dettmers et al. 2023, section 3)."""
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(
@@ -102,89 +104,93 @@ def four_bit_options(dtype: torch.dtype) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": {"": 0}}
 
 
-def mark_new_modules(model: Any, missing: Set[str]) -> None:
-    """Note the modules for which a base had no weights, by the names of the parameters missing."""
+def mark_new_modules(model: Any, missing_parameters: Set[str]) -> None:
+    """Set `model.new_modules`: names of the modules for which the base's files had no weights.
+
+    Args:
+        missing_parameters: names of the parameters without weights, as transformers reports them.
+    """
     new: list[str] = []
-    for name, module in model.named_modules():  # what is above comes first
-        keys = {f"{name}.{key}" for key, _ in module.named_parameters()}
-        inside = any(name.startswith(f"{each}.") for each in new)
-        if name and keys and keys <= missing and not inside:
+    for name, module in model.named_modules():  # outer modules come first
+        parameters = {f"{name}.{key}" for key, _ in module.named_parameters()}
+        is_inside = any(name.startswith(f"{outer}.") for outer in new)
+        if name and parameters and parameters <= missing_parameters and not is_inside:
             new.append(name)
     model.new_modules = new
 
 
 def fully_trained_modules(model: torch.nn.Module) -> list[str]:
-    """What is trained whole: the task's head, and all else that began with random weights.
+    """Names of modules to train whole: the task's head, and all that began with random weights.
 
     An adapter that lacked some of them would be put on other random weights when it is loaded.
     """
-    named = [name for name, _ in model.named_children() if name in _HEADS]
+    heads = [name for name, _ in model.named_children() if name in _HEADS]
     new: list[str] = getattr(model, "new_modules", [])
-    return named + [each for each in new if each.partition(".")[0] not in named]
+    return heads + [name for name in new if name.partition(".")[0] not in heads]
 
 
-def _config(recipe: Recipe, model: torch.nn.Module) -> Any:
+def _peft_config(recipe: Recipe, model: torch.nn.Module) -> Any:
+    """PEFT's configuration of the recipe's method for this model."""
     import peft
 
-    kind, whole = TASKS[recipe.task].peft_type, fully_trained_modules(model)
-    if recipe.method in PADDED:
-        if kind is None:
+    method, task_type = METHODS[str(recipe.method)], TASKS[recipe.task].peft_type
+    config_class = getattr(peft, method.peft_config)
+    modules_to_save = fully_trained_modules(model)
+    options = {"task_type": task_type, "modules_to_save": modules_to_save or None}
+    if method.adds_virtual_tokens:
+        if task_type is None:
             raise ValueError("there are no input tokens to put a prompt before")
-        maker = peft.PrefixTuningConfig if recipe.method == "prefix" else peft.PromptTuningConfig
-        return maker(task_type=kind, num_virtual_tokens=recipe.rank, modules_to_save=whole or None)
-    excluded = "|".join(map(re.escape, whole))
-    return peft.LoraConfig(
+        return config_class(num_virtual_tokens=recipe.rank, **options)
+    excluded = "|".join(map(re.escape, modules_to_save))
+    return config_class(
         r=recipe.rank,
         lora_alpha=2 * recipe.rank,
-        use_rslora=recipe.method == "rslora",
-        use_dora=recipe.method == "dora",
-        target_modules="all-linear" if kind else _convolutions_too(model),
-        exclude_modules=rf"(.*\.)?({excluded})(\..*)?" if whole else None,
-        modules_to_save=whole or None,
-        task_type=kind,
+        target_modules="all-linear" if task_type else _linear_and_convolution_names(model),
+        exclude_modules=rf"(.*\.)?({excluded})(\..*)?" if modules_to_save else None,
+        **options,
+        **method.peft_options,
     )
 
 
-def _convolutions_too(model: torch.nn.Module) -> list[str]:
-    """Every linear layer and convolution: without a task's name, PEFT looks for neither."""
+def _linear_and_convolution_names(model: torch.nn.Module) -> list[str]:
+    """Names of all linear layers and convolutions: without a task type, PEFT looks for neither."""
     return [
         name
-        for name, each in model.named_modules()
-        if isinstance(each, torch.nn.Linear)
-        or (isinstance(each, torch.nn.Conv2d) and each.groups == 1)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        or (isinstance(module, torch.nn.Conv2d) and module.groups == 1)
     ]
 
 
 def save_weights(model: torch.nn.Module, recipe: Recipe, folder: Path) -> None:
     """Write what was trained: the whole model, or the adapter in PEFT's layout."""
-    inner: Any = model
-    if recipe.method == "adapter":
+    method, pretrained = METHODS[str(recipe.method)], cast(Any, model)
+    if method.family == "bottleneck":
         save_bottlenecks(model, folder, recipe.rank)
         return
-    if recipe.method == "full":
-        inner.save_pretrained(folder)
+    if not method.is_adapter:
+        pretrained.save_pretrained(folder)
         return
-    for config in inner.peft_config.values():
+    for config in pretrained.peft_config.values():
         config.base_model_name_or_path = recipe.base
-    inner.save_pretrained(folder, save_embedding_layers=False)
+    pretrained.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # an empty card, with the path of the base
 
 
-def saved_method(folder: Path) -> str:
-    """What kind of weights a folder holds: "full", "adapter", or "peft" for all others."""
-    config = read_json(folder / CONFIG)
-    if config is None:
-        return "full"
-    return "adapter" if config.get("peft_type") == "BOTTLENECK" else "peft"
+def is_adapter_folder(folder: Path) -> bool:
+    """Whether a folder holds an adapter instead of a whole model."""
+    return (folder / CONFIG).is_file()
 
 
-def load_adapter(base: torch.nn.Module, method: str, folder: Path) -> torch.nn.Module:
-    """A base model with the adapter that `save` wrote."""
-    if method == "adapter":
+def load_adapter(base: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    """A base model with the adapter that `save_weights` wrote."""
+    config = read_json(folder / CONFIG) or {}
+    if config.get("peft_type") == PEFT_TYPE:
         return load_bottlenecks(base, folder)
     from peft import PeftModel
 
-    with _quiet():  # PEFT would read an adapter in float32 whatever the base is computed in
+    with _without_peft_warnings():
+        # PEFT would otherwise load an adapter in float32, whatever the base is computed in.
         restored: torch.nn.Module = PeftModel.from_pretrained(
             base, str(folder), autocast_adapter_dtype=False
         )
@@ -192,8 +198,8 @@ def load_adapter(base: torch.nn.Module, method: str, folder: Path) -> torch.nn.M
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """PEFT asks transformers for what that has renamed, and is warned of it."""
+def _without_peft_warnings() -> Iterator[None]:
+    """Hide warnings about names that PEFT uses and transformers has renamed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield

@@ -10,20 +10,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moli.records.errors import InputError
-from moli.training.recipes.task_table import TASKS
+from moli.training.recipes.method_table import MethodName
+from moli.training.recipes.task_table import TASKS, TaskName
 from moli.workspace.aliases import check_alias
-
-TaskName = Literal[
-    "classification",
-    "instruction",
-    "pretraining",
-    "seq2seq",
-    "span",
-    "embedding",
-    "reranking",
-    "image",
-]
-MethodName = Literal["full", "lora", "rslora", "dora", "adapter", "prefix", "prompt", "qlora"]
 
 _PATHS = ("data", "held_out", "template")
 

@@ -1,8 +1,20 @@
-"""The table of what is known of a task before it is made."""
+"""The table of tasks: what is known of each without importing its implementation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+TaskName = Literal[
+    "classification",
+    "instruction",
+    "pretraining",
+    "seq2seq",
+    "span",
+    "embedding",
+    "reranking",
+    "image",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,14 +22,14 @@ class TaskSpec:
     """A task as recipes, methods and servers know it.
 
     Attributes:
-        implementation: its module here, and its class.
-        peft_type: PEFT's name for it; None where that has none, as without tokens.
-        batch: examples in an optimiser step.
-        base: of a recipe that names none.
-        method: of a recipe that names none.
-        new_learning_rate, new_optimizer: of a model that begins with random weights.
+        implementation: module in `moli.training.tasks`, and class in it.
+        peft_type: PEFT's name for the task; None if PEFT has none, as for inputs without tokens.
+        batch: default number of examples in an optimizer step.
+        base: default base model.
+        method: default training method.
+        new_learning_rate, new_optimizer: defaults for a model that begins with random weights.
         generates: whether its models are language models, and can be served as such.
-        ends_with_stop_token: whether what is learnt is to end with a stop token.
+        ends_with_stop_token: whether supervised tokens are to end with a stop token.
     """
 
     implementation: tuple[str, str]
@@ -62,5 +74,5 @@ TASKS = {
     ),
 }
 
-# The tasks whose models are language models.
+# Tasks whose models are language models.
 GENERATIVE_TASKS = frozenset(name for name, spec in TASKS.items() if spec.generates)

@@ -28,7 +28,8 @@ from moli.training.loop.loop import Loop, Schedule
 from moli.training.loop.stepping import StepLoss
 from moli.training.loop.world import Alone, World
 from moli.training.optimization.optimizers import Optimizers, count_parameters
-from moli.training.packing import PackingCheck, check_packing
+from moli.training.packing import PackingCheck, can_pack, check_packing
+from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.run_folder import SETTLED, check_unchanged
 from moli.training.setup import autotune, environment
@@ -162,10 +163,11 @@ class Session:
 
 def build(task: Task, recipe: Recipe) -> torch.nn.Module:
     """The model that a recipe trains, in training mode."""
-    if recipe.method == "qlora":
+    if METHODS[str(recipe.method)].quantizes_base:
         methods.require_four_bit_support()
     # Full tuning begins from the weights as they are; a frozen base is read as it is computed with.
-    dtype = torch.float32 if recipe.method == "full" else DTYPES[str(recipe.precision)]
+    full = not METHODS[str(recipe.method)].is_adapter
+    dtype = torch.float32 if full else DTYPES[str(recipe.precision)]
     model = methods.apply_method(task.build(dtype), recipe)
     return methods.prepare_for_device(model).train()
 
@@ -211,7 +213,7 @@ def _tried(settled: Settled, loop: Loop) -> Settled:
 
 
 def _proof(task: Task, model: torch.nn.Module, samples: list[Sample]) -> PackingCheck:
-    if not task.supports_packing or task.recipe.method in methods.PADDED:
+    if not can_pack(task):
         return PackingCheck(False)
     return check_packing(task, model, samples, DTYPES[str(task.recipe.precision)])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from moli.models.hardware.probe import Machine
 from moli.models.weights.json_files import write_json
+from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_table import TASKS
 
@@ -45,7 +46,7 @@ def settle(recipe: Recipe, machine: Machine, width: int) -> Settled:
     rate = recipe.learning_rate
     if rate is None:
         rate = spec.new_learning_rate if new else _RATE * _WIDTH / max(width, 64)
-        rate *= _ADAPTER if method != "full" else 1.0
+        rate *= _ADAPTER if METHODS[method].is_adapter else 1.0
     settled = recipe.model_copy(
         update={
             "method": method,

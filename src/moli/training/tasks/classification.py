@@ -12,8 +12,8 @@ import torch
 from moli.models.weights.loading import folder_of
 from moli.models.weights.truncation import Truncator
 from moli.records.examples import Example, Labelled
-from moli.training import methods
 from moli.training.batching.samples import Sample
+from moli.training.recipes.method_table import METHODS
 from moli.training.tasks.base.classes import ClassTask, number_of
 from moli.training.tasks.base.pooling import pooling_of
 from moli.training.tasks.base.sequences import mean_sequence_logits, sequence_logits
@@ -50,8 +50,9 @@ class Classification(ClassTask, TransformerTask):
     @cached_property
     def pooling(self) -> str:
         """ "mean", or "own" for the model's own way."""
-        padded = self.recipe.method in methods.PADDED  # whose added tokens are no part of a text
-        of_base = "" if padded else pooling_of(folder_of(self.recipe.base))
+        method = METHODS[self.recipe.method or "full"]
+        # Virtual tokens are no part of a text, so no mean may include them.
+        of_base = "" if method.adds_virtual_tokens else pooling_of(folder_of(self.recipe.base))
         return "mean" if of_base == "mean" else "own"
 
     @property

@@ -113,9 +113,8 @@ class ImageClassification(ClassTask):
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         self.load_state(folder)
-        method = methods.saved_method(folder)
-        if method != "full":
-            return methods.load_adapter(self.build(dtype), method, folder)
+        if methods.is_adapter_folder(folder):
+            return methods.load_adapter(self.build(dtype), folder)
         self.processor = ImageProcessor.read(
             read_model_json(str(folder), "preprocessor_config.json"),
             read_model_json(str(folder), "config.json"),

@@ -19,6 +19,7 @@ import torch
 from moli.models.weights.json_files import read_json
 from moli.models.weights.loading import folder_of, load_config
 from moli.records.errors import InputError, ModelError, WorkspaceError
+from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import evaluation_mode, unwrapped_model
@@ -28,11 +29,6 @@ from moli.workspace.content import MANIFEST, StoredModel, files_of
 _CONFIG = "adapter_config.json"
 # Of the largest output: two orders of summation in float32 differ by far less.
 TOLERANCE = 1e-4
-_UNMERGED = {
-    "adapter": "bottleneck layers are not linear",
-    "prefix": "a prefix is not part of the base's weights",
-    "prompt": "a prompt is not part of the base's weights",
-}
 _LENGTHS = (3, 9, 17, 30)  # of the probes, in tokens
 
 
@@ -78,8 +74,9 @@ def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> Exporte
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError("it already exists", where=str(folder), fix="Name a new or empty folder.")
     recipe = recipe_of(stored)
-    merging = merge and recipe.method != "full"
-    if merging and (why := _UNMERGED.get(str(recipe.method))):
+    method = METHODS[str(recipe.method)]
+    merging = merge and method.is_adapter
+    if merging and (why := method.merge_obstacle):
         raise InputError(
             f"method '{recipe.method}' cannot be merged: {why}",
             where=stored.name,
@@ -118,7 +115,8 @@ def _copy(stored: StoredModel, recipe: Recipe, draft: Path) -> None:
 
 def _over_whole_base(recipe: Recipe) -> Recipe:
     """The recipe with its base as it is, also where it was trained over one in 4 bits."""
-    return recipe.model_copy(update={"method": "lora"}) if recipe.method == "qlora" else recipe
+    quantized = METHODS[str(recipe.method)].quantizes_base
+    return recipe.model_copy(update={"method": "lora"}) if quantized else recipe
 
 
 def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:

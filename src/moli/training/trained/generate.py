@@ -19,13 +19,12 @@ from moli.models.tokenizers import load_tokenizer, max_model_len_of
 from moli.records.examples import Example
 from moli.records.generation import Delta, Request, Sampling
 from moli.training.inference import OnProgress, Progress
+from moli.training.recipes.method_table import METHODS
 from moli.training.tasks import make_task
 from moli.training.tasks.base.causal import CausalTask
 from moli.training.trained.load import Trained, check_contract, load_trained, recipe_of
 from moli.workspace.content import StoredModel
 
-# What the engine runs; models of other methods write by transformers, a prompt at a time.
-_ON_ENGINE = ("full", "lora", "rslora", "qlora")
 _Written = tuple[str, str]  # a text, and why it ended: "stop" or "length"
 
 
@@ -147,13 +146,13 @@ def load_writer(stored: StoredModel) -> Writer:
     Raises:
         ModelError: it has changed since it was stored.
     """
-    method = stored.manifest.method
-    if method not in _ON_ENGINE:
+    method = METHODS[stored.manifest.method]
+    if not method.runs_on_engine:  # transformers writes, a prompt at a time
         trained = load_trained(stored)
         task, recipe = trained.task, trained.task.recipe
         assert isinstance(task, CausalTask)  # noqa: S101 - what is in GENERATIVE_TASKS is
-        learnt = recipe.rank if method in ("prefix", "prompt") else 0  # they take places too
-        places = max_model_len_of(recipe.base, task.tokenizer) - learnt
+        virtual_tokens = recipe.rank if method.adds_virtual_tokens else 0
+        places = max_model_len_of(recipe.base, task.tokenizer) - virtual_tokens
         return ModelWriter(task, stored.name, trained, places)
     recipe = recipe_of(stored)
     check_contract(stored, recipe)
@@ -161,7 +160,7 @@ def load_writer(stored: StoredModel) -> Writer:
     assert isinstance(made, CausalTask)  # noqa: S101 - what is in GENERATIVE_TASKS is
     made.tokenizer = load_tokenizer(str(stored.folder))
     base = load_base_model(recipe.base, adapter_slots=1)
-    adapter = "" if method == "full" else stored.hash
+    adapter = stored.hash if method.is_adapter else ""
     if adapter:
         base.backend.add_adapter(adapter, stored.folder)
     return EngineWriter(made, stored.name, base, adapter)

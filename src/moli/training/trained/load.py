@@ -19,7 +19,8 @@ from moli.models.weights.loading import folder_of, transformers_lock
 from moli.records.errors import ModelError
 from moli.training import methods
 from moli.training.batching.samples import Sample
-from moli.training.packing import check_packing
+from moli.training.packing import can_pack, check_packing
+from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe, make_recipe
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
@@ -48,7 +49,7 @@ class Trained:
 
         A few samples are not worth the check, and are padded.
         """
-        able = self.task.supports_packing and self.task.recipe.method not in methods.PADDED
+        able = can_pack(self.task)
         if able and self.packed is None and len(samples) >= _FEW:
             self.packed = check_packing(self.task, self.model, samples).holds
         return bool(self.packed)
@@ -78,7 +79,7 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
 def recipe_of(stored: StoredModel) -> Recipe:
     """The recipe of a stored model; a whole model is its own base."""
     recipe = make_recipe(stored.manifest.recipe, where=stored.name)
-    if stored.manifest.method == "full":
+    if not METHODS[stored.manifest.method].is_adapter:
         return recipe.model_copy(update={"base": str(stored.folder)})
     return recipe
 
@@ -108,7 +109,7 @@ def check_contract(stored: StoredModel, recipe: Recipe, *, weights: bool = True)
             where=stored.name,
             fix="Retrain it: its prompts would no longer match what it was trained on.",
         )
-    if made.method == "full":
+    if not METHODS[made.method].is_adapter:
         return
     found = hash_weights(folder_of(recipe.base)) if weights else made.base_hash
     if made.base_hash and not found:

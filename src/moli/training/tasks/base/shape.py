@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from moli.records.errors import InputError
+from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
 
 
@@ -29,7 +30,7 @@ def read_shape(
             raise InputError(f"a new model has no '{name}'", where="shape", fix=hint)
         if value < 1:
             raise InputError(f"'{name}' is {value}", where="shape", fix="Give 1 or more.")
-    if recipe.method not in (None, "full"):
+    if recipe.method and METHODS[recipe.method].is_adapter:
         raise InputError(
             f"a new model has nothing that '{recipe.method}' could adapt",
             where="method",

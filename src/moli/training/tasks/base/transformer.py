@@ -17,6 +17,7 @@ from moli.training import methods
 from moli.training.batching.batches import Batch, collate
 from moli.training.batching.samples import Tokens
 from moli.training.kernels import attention
+from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
 from moli.training.tasks.base.task import Task, unwrapped_model
 
@@ -65,9 +66,8 @@ class TransformerTask(Task):
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         self.load_state(folder)
         self.tokenizer = load_tokenizer(str(folder))
-        method = methods.saved_method(folder)
-        if method != "full":
-            return methods.load_adapter(self.build(dtype), method, folder)
+        if methods.is_adapter_folder(folder):
+            return methods.load_adapter(self.build(dtype), folder)
         return load(self.kind, self.recipe, str(folder), dtype, {})
 
     def collate(
@@ -102,7 +102,7 @@ def load(
     transformers.logging.disable_progress_bar()
     attention.register()
     config = load_config(source)
-    if recipe.method == "qlora" and torch.cuda.is_available():
+    if METHODS[recipe.method or "full"].quantizes_base and torch.cuda.is_available():
         methods.require_four_bit_support()
         options |= methods.four_bit_options(dtype)
     for name in _ATTENTION_DROPOUT:
