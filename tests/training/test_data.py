@@ -3,14 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from moli.records.examples import Example, Labelled, LabelledImage, Located, Match, Span
+from moli.records.examples import Example, Labelled, LabelledImage, LocatedExample, Match, Span
 from moli.training.checks.inspection import repetitions
-from moli.training.data import content, read_data, split
+from moli.training.data import read_data, split
 from moli.training.recipes.recipe import make_recipe
 
 
-def located(examples: list[Example]) -> list[Located]:
-    return [Located(f"a.jsonl:{number}", each) for number, each in enumerate(examples)]
+def located(examples: list[Example]) -> list[LocatedExample]:
+    return [LocatedExample(f"a.jsonl:{number}", each) for number, each in enumerate(examples)]
 
 
 def test_what_is_about_the_same_text_is_on_the_same_side() -> None:
@@ -51,7 +51,8 @@ def test_one_picture_under_two_names_is_the_same_example(tmp_path: Path) -> None
     held_out.write_text(json.dumps(rows[0]) + "\n")
     recipe = make_recipe({"task": "image", "data": train, "held_out": held_out})
     data = read_data(recipe, (LabelledImage,))
-    assert [Path(where).name for pair in data.taken_out for where in pair] == [
+    [removed] = data.removed
+    assert [Path(where).name for where in (removed.where, removed.held_out_where)] == [
         "train.jsonl:1",
         "held.jsonl:1",
     ]
@@ -62,4 +63,4 @@ def test_one_picture_under_two_names_is_the_same_example(tmp_path: Path) -> None
 def test_an_image_that_cannot_be_read_is_told_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     missing = [LabelledImage(tmp_path / name, "x") for name in ("folder", "none")]
-    assert [content(each) for each in missing] == [(str(each.path), "x") for each in missing]
+    assert [each.identity for each in missing] == [(str(each.path), "x") for each in missing]

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +23,7 @@ from moli.cli.output import (
 from moli.records.errors import MoliError, WorkspaceError
 
 if TYPE_CHECKING:
-    from moli.records.examples import Example, Malformed
+    from moli.records.examples import Example, MalformedRow
     from moli.training.inference import OnProgress, Progress
     from moli.training.trained.generate import Writer
     from moli.training.trained.load import Trained
@@ -113,7 +112,7 @@ def predict(
         raise typer.Exit(3)
 
 
-def _print_end(count: int, last: Progress, malformed: Sequence[Malformed]) -> None:
+def _print_end(count: int, last: Progress, malformed: Sequence[MalformedRow]) -> None:
     typer.echo(f"{count:,} answers in {last.seconds:.1f} s, {last.rate:,.0f} tokens/s", err=True)
     for each in malformed:
         typer.echo(f"moli: {each}", err=True)
@@ -198,13 +197,7 @@ def _word(value: Any) -> str:
 
 def _short(example: Example) -> str:
     """The beginning of what was asked."""
-    from moli.records.examples import Conversation
-
-    if isinstance(example, Conversation):
-        texts = [each.content for each in reversed(example.messages) if each.role == "user"]
-    else:
-        texts = [str(each) for each in astuple(example) if isinstance(each, str | Path)]
-    asked = " ".join((texts[:1] or [""])[0].split())
+    asked = " ".join(example.summary.split())
     return asked if len(asked) <= _SHOWN else asked[: _SHOWN - 1] + "…"
 
 

@@ -1,96 +1,298 @@
-"""What models are trained on and judged by: one class for each kind of example."""
+"""Examples to train on and to evaluate with: one class for each kind.
 
-from dataclasses import dataclass
+A new kind touches three files: its class here, its format in `workspace.datasets.formats`, and the
+task that learns from it. Messages to people call a kind by its class's name in small letters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar, Self
 
+from moli.records.hashing import hash_file
 from moli.records.messages import Message, Tool
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """Turns between a person and an assistant; the assistant's are to be learnt.
+class Example:
+    """Base class of all kinds, with what data sets and their checks need to know of an example.
 
     Attributes:
-        tools: those that the assistant may call.
+        input_is_text: whether inputs that differ only in case or punctuation count as equal.
+        has_one_target: whether two examples with equal inputs and different targets contradict
+            each other.
+    """
+
+    __slots__ = ()
+
+    input_is_text: ClassVar[bool] = True
+    has_one_target: ClassVar[bool] = False
+
+    @property
+    def model_input(self) -> str:
+        """The text that the model reads."""
+        raise NotImplementedError
+
+    @property
+    def expected_output(self) -> str:
+        """The text that the model is trained to give for its input; "" if there is none."""
+        raise NotImplementedError
+
+    @property
+    def summary(self) -> str:
+        """The text that shows people which example it is; by default what the model reads."""
+        return self.model_input
+
+    @property
+    def subject(self) -> Hashable:
+        """The text or image that the example is about, which other examples may share.
+
+        All examples of one subject go to the same side of a split: a model that was trained on a
+        text knows more about other questions on it than about questions on any other text.
+        """
+        return self
+
+    @property
+    def identity(self) -> Hashable:
+        """A value that two examples share if they are duplicates; by default the example."""
+        return self
+
+    @property
+    def class_label(self) -> str | None:
+        """The class that the example belongs to; None if its kind has no classes."""
+        return None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that belong to the example besides the data file, such as its image."""
+        return ()
+
+    def with_files_in(self, folder: Path) -> Self:  # noqa: ARG002
+        """The same example with its files looked up in the data file's folder."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation(Example):
+    """Turns between a person and an assistant; the assistant's are the supervised ones.
+
+    Attributes:
+        tools: the tools that the assistant may call.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
 
+    @property
+    def model_input(self) -> str:
+        turns = (f"{each.role}: {_message_text(each)}" for each in self.messages[:-1])
+        return "\n".join((*map(_tool_text, self.tools), *turns))
+
+    @property
+    def expected_output(self) -> str:
+        return _message_text(self.messages[-1])
+
+    @property
+    def summary(self) -> str:
+        """The user's last message; "" if there is none."""
+        user = (each.content for each in reversed(self.messages) if each.role == "user")
+        return next(user, "")
+
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """Plain text, all of which is to be learnt."""
+class Text(Example):
+    """Plain text; all of its tokens are supervised."""
 
     text: str
 
+    @property
+    def model_input(self) -> str:
+        return self.text
+
+    @property
+    def expected_output(self) -> str:
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """A text and what it is to be turned into or followed by."""
+class Pair(Example):
+    """A source text and the target text that follows it or that it is turned into."""
 
     source: str
     target: str
 
+    @property
+    def model_input(self) -> str:
+        return self.source
+
+    @property
+    def expected_output(self) -> str:
+        return self.target
+
+    @property
+    def subject(self) -> Hashable:
+        return self.source or self.target
+
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class Labelled(Example):
     """A text and its class."""
+
+    has_one_target: ClassVar[bool] = True
 
     text: str
     label: str
 
+    @property
+    def model_input(self) -> str:
+        return self.text
+
+    @property
+    def expected_output(self) -> str:
+        return self.label
+
+    @property
+    def subject(self) -> Hashable:
+        return self.text
+
+    @property
+    def class_label(self) -> str:
+        return self.label
+
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A question whose answers stand in a text, each at its offset in characters."""
+class Span(Example):
+    """A question and a context that contains its answers, each at its offset in characters."""
 
     question: str
     context: str
     answers: tuple[str, ...]
     starts: tuple[int, ...]
 
+    @property
+    def model_input(self) -> str:
+        return f"{self.question}\n{self.context}"
+
+    @property
+    def expected_output(self) -> str:
+        return "\n".join(self.answers)
+
+    @property
+    def subject(self) -> Hashable:
+        return self.context
+
+    @property
+    def summary(self) -> str:
+        return self.question
+
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """Two texts and how alike they are, on the data set's own scale."""
+class Scored(Example):
+    """Two texts and their similarity, on the data set's own scale."""
+
+    has_one_target: ClassVar[bool] = True
 
     first: str
     second: str
     score: float
 
+    @property
+    def model_input(self) -> str:
+        return f"{self.first}\n{self.second}"
+
+    @property
+    def expected_output(self) -> str:
+        return repr(self.score)
+
+    @property
+    def summary(self) -> str:
+        return self.first
+
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """A text, one that belongs to it, and some that only seem to."""
+class Match(Example):
+    """A query, a text that is relevant to it, and hard negatives: texts that only seem to be."""
 
     query: str
     positive: str
     negatives: tuple[str, ...] = ()
 
+    @property
+    def model_input(self) -> str:
+        return f"{self.query}\n{self.positive}"
+
+    @property
+    def expected_output(self) -> str:
+        return "\n".join(self.negatives)
+
+    @property
+    def summary(self) -> str:
+        return self.query
+
+    @property
+    def subject(self) -> Hashable:
+        return self.query
+
 
 @dataclass(frozen=True, slots=True)
-class LabelledImage:
-    """An image file and its class."""
+class LabelledImage(Example):
+    """An image file and its class. Files with equal bytes are the same image."""
+
+    input_is_text: ClassVar[bool] = False
+    has_one_target: ClassVar[bool] = True
 
     path: Path
     label: str
 
+    @property
+    def model_input(self) -> str:
+        """SHA-256 of the image's bytes, in hexadecimal; its path if the file cannot be read."""
+        try:
+            return hash_file(self.path).hex()
+        except OSError:
+            return str(self.path)
 
-Example = Conversation | Text | Pair | Labelled | Span | Scored | Match | LabelledImage
+    @property
+    def expected_output(self) -> str:
+        return self.label
+
+    @property
+    def summary(self) -> str:
+        return str(self.path)
+
+    @property
+    def subject(self) -> Hashable:
+        return self.model_input
+
+    @property
+    def identity(self) -> Hashable:
+        return self.model_input, self.label
+
+    @property
+    def class_label(self) -> str:
+        return self.label
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
+    def with_files_in(self, folder: Path) -> Self:
+        return replace(self, path=(folder / self.path).absolute())
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
-    """An example and where it came from: `file:line`, or `file row n` where there are no lines."""
+class LocatedExample:
+    """An example and its origin: `file:line`, or `file row n` in files without lines."""
 
     where: str
     example: Example
 
 
 @dataclass(frozen=True, slots=True)
-class Malformed:
-    """A row that is not an example: where, what is wrong with it, and what to do."""
+class MalformedRow:
+    """A row that is no example: its origin, what is wrong with it, and what to do."""
 
     where: str
     what: str
@@ -98,3 +300,12 @@ class Malformed:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}. {self.fix}"
+
+
+def _message_text(message: Message) -> str:
+    calls = (f"{each.name} {each.arguments}" for each in message.calls)
+    return "\n".join((message.content, *calls))
+
+
+def _tool_text(tool: Tool) -> str:
+    return f"{tool.name}: {tool.description} {json.dumps(dict(tool.parameters))}"

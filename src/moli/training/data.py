@@ -1,163 +1,141 @@
-"""A run's examples: read, validated and split without leakage."""
+"""The examples of a run: read, validated, and split without leakage."""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moli.models.weights.hashes import hash_file, hash_files
+from moli.models.weights.hashes import hash_files
 from moli.records.errors import InputError
-from moli.records.examples import (
-    Example,
-    Labelled,
-    LabelledImage,
-    Located,
-    Malformed,
-    Match,
-    Pair,
-    Span,
-)
+from moli.records.examples import Example, LocatedExample, MalformedRow
 from moli.training.recipes.recipe import Recipe
 from moli.workspace.datasets import Dataset, read_dataset
 
 # Above this share of malformed rows it is the data set that is wrong, not a row.
-_TOLERATED = 0.01
-_MOST_HELD_OUT = 2000
+_MAX_MALFORMED = 0.01
+_MAX_HELD_OUT = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
-    """What a run is trained on and evaluated on.
+class RemovedExample:
+    """A training example that was removed because it was also held out.
 
     Attributes:
-        malformed: rows of both that are not examples.
-        digest: SHA-256 of the files, and of the images that they name.
-        taken_out: training examples that were also held out, and so removed: where each was, and
-            where its held-out copy is.
+        where: the origin of the training example.
+        held_out_where: the origin of its held-out duplicate.
     """
 
-    train: tuple[Located, ...]
-    held_out: tuple[Located, ...]
-    malformed: tuple[Malformed, ...]
+    where: str
+    held_out_where: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The examples that a run is trained on and those that it is evaluated on.
+
+    Attributes:
+        malformed: rows of both parts that are no examples.
+        digest: SHA-256 of the data files and of the images that they refer to.
+        removed: training examples that were also held out.
+    """
+
+    train: tuple[LocatedExample, ...]
+    held_out: tuple[LocatedExample, ...]
+    malformed: tuple[MalformedRow, ...]
     digest: str
-    taken_out: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def overlap(self) -> int:
-        return len(self.taken_out)
+    removed: tuple[RemovedExample, ...] = ()
 
 
-def read_data(recipe: Recipe, accepts: tuple[type, ...]) -> Data:
+def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> TrainingData:
     """The examples that a recipe names.
 
     An example that is in both parts is removed from the training part: a model must not be
-    evaluated on what it has seen.
+    evaluated on an example that it was trained on.
+
+    Args:
+        example_types: the kinds of example that the task is trained on.
 
     Raises:
-        InputError: nothing can be read, or it is not the kind of example that the task learns from.
+        InputError: nothing can be read, or the examples are of another kind.
     """
     dataset = read_dataset(recipe.data, columns=recipe.columns)
-    check_dataset(dataset, recipe, accepts)
-    examples, malformed, files = dataset.examples, dataset.malformed, _files(recipe.data)
-    taken_out: tuple[tuple[str, str], ...] = ()
+    check_dataset(dataset, recipe, example_types)
+    examples, malformed, files = dataset.examples, dataset.malformed, _data_files(recipe.data)
+    removed: tuple[RemovedExample, ...] = ()
     if isinstance(recipe.held_out, Path):
         other = read_dataset(recipe.held_out, columns=recipe.columns)
-        check_dataset(other, recipe, accepts)
+        check_dataset(other, recipe, example_types)
         held_out = other.examples
-        kept, taken_out = _apart(examples, held_out)
+        train, removed = _without_duplicates(examples, held_out)
         examples, malformed = examples + held_out, malformed + other.malformed
-        files += _files(recipe.held_out)
+        files += _data_files(recipe.held_out)
     else:
-        kept, held_out = split(examples, recipe.held_out, recipe.seed)
-    if not kept:
+        train, held_out = split(examples, recipe.held_out, recipe.seed)
+    if not train:
         raise InputError(
             "no training examples are left", where=str(recipe.data), fix="Add examples."
         )
-    pictures = [e.example.path for e in examples if isinstance(e.example, LabelledImage)]
-    return Data(kept, held_out, malformed, _digest([*files, *pictures]), taken_out)
+    files += [path for located in examples for path in located.example.files]
+    return TrainingData(train, held_out, malformed, _digest(files), removed)
 
 
-def _apart(
-    train: Sequence[Located], held_out: Sequence[Located]
-) -> tuple[tuple[Located, ...], tuple[tuple[str, str], ...]]:
-    """Training examples that are not held out; of the others, where each is and where its copy."""
-    judged = {content(each.example): each.where for each in held_out}
-    keyed = [(content(each.example), each) for each in train]
-    taken_out = tuple((each.where, judged[key]) for key, each in keyed if key in judged)
-    return tuple(each for key, each in keyed if key not in judged), taken_out
+def _without_duplicates(
+    train: Sequence[LocatedExample], held_out: Sequence[LocatedExample]
+) -> tuple[tuple[LocatedExample, ...], tuple[RemovedExample, ...]]:
+    """Split training examples into those to keep and those that are held out as well."""
+    held_out_where = {located.example.identity: located.where for located in held_out}
+    keyed = [(located.example.identity, located) for located in train]
+    kept = tuple(located for key, located in keyed if key not in held_out_where)
+    removed = tuple(
+        RemovedExample(located.where, held_out_where[key])
+        for key, located in keyed
+        if key in held_out_where
+    )
+    return kept, removed
 
 
 def split(
-    examples: Sequence[Located], share: float, seed: int
-) -> tuple[tuple[Located, ...], tuple[Located, ...]]:
-    """Two parts, the second with about `share` of the examples.
+    examples: Sequence[LocatedExample], share: float, seed: int
+) -> tuple[tuple[LocatedExample, ...], tuple[LocatedExample, ...]]:
+    """Split examples into a training part and a held-out part with about `share` of them.
 
-    Examples about the same text are on the same side: a model that has seen a text knows more
-    about other questions on it than about any others.
+    All examples of one subject are on the same side, and duplicates are held out only once.
+
+    Raises:
+        InputError: the share is not at least 0 and below 1.
     """
     if not 0 <= share < 1:
         raise InputError(
             f"'held_out' is {share}", where="recipe", fix="Give a share below 1, or a file."
         )
-    # Not sets: their order is another in each process.
-    alike: dict[object, dict[object, Located]] = {}
-    keyed = [(content(each.example), each) for each in examples]
-    for key, each in keyed:
-        alike.setdefault(_subject(each.example), {})[key] = each
-    subjects = list(alike)
+    # Not sets: their order differs from process to process.
+    by_subject: dict[Hashable, dict[Hashable, LocatedExample]] = {}
+    keyed = [(located.example.identity, located) for located in examples]
+    for key, located in keyed:
+        by_subject.setdefault(located.example.subject, {})[key] = located
+    subjects = list(by_subject)
     random.Random(seed).shuffle(subjects)  # noqa: S311 - for a split, not for a secret
-    count = min(round(share * sum(map(len, alike.values()))), _MOST_HELD_OUT)
-    judged: dict[object, Located] = {}
-    for subject in subjects[:-1]:  # one is left to learn from
-        if len(judged) >= count:
+    count = min(round(share * sum(map(len, by_subject.values()))), _MAX_HELD_OUT)
+    held_out: dict[Hashable, LocatedExample] = {}
+    for subject in subjects[:-1]:  # one is left to train on
+        if len(held_out) >= count:
             break
-        judged |= alike[subject]
-    return tuple(each for key, each in keyed if key not in judged), tuple(judged.values())
+        held_out |= by_subject[subject]
+    train = tuple(located for key, located in keyed if key not in held_out)
+    return train, tuple(held_out.values())
 
 
-def _subject(example: Example) -> object:
-    """What an example is about: the text or picture that others may be about as well."""
-    match example:
-        case Span():
-            return example.context
-        case Match():
-            return example.query
-        case Labelled():
-            return example.text
-        case Pair():
-            return example.source or example.target
-        case LabelledImage():
-            return image_hash(example)
-        case _:
-            return example
-
-
-def content(example: Example) -> object:
-    """What makes two examples the same one: of an image its bytes, not the name of its file."""
-    if isinstance(example, LabelledImage):
-        return image_hash(example), example.label
-    return example
-
-
-def image_hash(image: LabelledImage) -> str:
-    """What an image shows, by its bytes; of a file that cannot be read, by its name."""
-    try:
-        return hash_file(image.path).hex()
-    except OSError:
-        return str(image.path)
-
-
-def check_dataset(dataset: Dataset, recipe: Recipe, accepts: tuple[type, ...]) -> None:
+def check_dataset(dataset: Dataset, recipe: Recipe, example_types: tuple[type[Example], ...]) -> None:
     """Check that a data set can be trained or evaluated on.
 
     Raises:
-        InputError: too many rows are malformed, or one is another kind of example.
+        InputError: too many rows are malformed, or one is an example of another kind.
     """
     rows = len(dataset.examples) + len(dataset.malformed)
-    if len(dataset.malformed) > max(1, _TOLERATED * rows) or not dataset.examples:
+    if len(dataset.malformed) > max(1, _MAX_MALFORMED * rows) or not dataset.examples:
         shown = "\n  ".join(map(str, dataset.malformed[:5]))
         raise InputError(
             f"{len(dataset.malformed)} of {rows} rows are malformed:\n  {shown}\n ",
@@ -165,32 +143,32 @@ def check_dataset(dataset: Dataset, recipe: Recipe, accepts: tuple[type, ...]) -
             fix="Correct them; 'moli tune --check' lists them all.",
         )
     first = dataset.examples[0]
-    if not isinstance(first.example, accepts):
-        wanted = " or ".join(each.__name__.lower() for each in accepts)
+    if not isinstance(first.example, example_types):
+        needed = " or ".join(each.__name__.lower() for each in example_types)
         raise InputError(
             f"the rows are {type(first.example).__name__.lower()} examples, but "
-            f"the task {recipe.task} needs {wanted} examples",
+            f"the task {recipe.task} needs {needed} examples",
             where=first.where,
             fix="Choose another task, or map the columns with 'columns'.",
         )
-    for each in dataset.examples:
-        if not isinstance(each.example, accepts):
+    for located in dataset.examples:
+        if not isinstance(located.example, example_types):
             raise InputError(
                 "this row is a different kind of example from the first",
-                where=each.where,
+                where=located.where,
                 fix="Keep each kind in its own data set.",
             )
 
 
-def _files(path: Path) -> list[Path]:
+def _data_files(path: Path) -> list[Path]:
     return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
 
 
 def _digest(files: Sequence[Path]) -> str:
-    """Of all that can be read; what cannot is told where it is needed."""
-    return hash_files(each for each in files if os.access(each, os.R_OK))
+    """SHA-256 of all files that can be read; a missing image is reported when it is needed."""
+    return hash_files(path for path in files if os.access(path, os.R_OK))
 
 
-def examples_of(located: Sequence[Located]) -> list[Example]:
-    """Examples without where they came from."""
+def examples_of(located: Sequence[LocatedExample]) -> list[Example]:
+    """The examples without their origins."""
     return [each.example for each in located]

@@ -14,7 +14,7 @@ from training.small_models import WORDS, write_conversations, write_model
 
 from moli.cli.output import print_json
 from moli.cli.preflight import show
-from moli.records.examples import Conversation, Example, Labelled, Located, Pair
+from moli.records.examples import Conversation, Example, Labelled, LocatedExample, Pair
 from moli.records.messages import Message, Tool, ToolCall
 from moli.training.batching.samples import Sample
 from moli.training.checks.inspection import bare, labels_of, lengths_of, repetitions
@@ -24,8 +24,8 @@ from moli.training.checks.servers import AdapterSummary, verdicts
 from moli.training.recipes.recipe import make_recipe
 
 
-def located(examples: Sequence[Example], name: str = "a") -> list[Located]:
-    return [Located(f"{name}:{number}", each) for number, each in enumerate(examples, 1)]
+def located(examples: Sequence[Example], name: str = "a") -> list[LocatedExample]:
+    return [LocatedExample(f"{name}:{number}", each) for number, each in enumerate(examples, 1)]
 
 
 @pytest.mark.parametrize(

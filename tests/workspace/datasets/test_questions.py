@@ -8,8 +8,8 @@ from moli.records.errors import InputError
 from moli.records.examples import (
     Conversation,
     Labelled,
-    Located,
-    Malformed,
+    LocatedExample,
+    MalformedRow,
     Scored,
     Span,
     Text,
@@ -21,7 +21,7 @@ PATH = Path("asked.jsonl")
 LABELLED = {"labelled": {"label": "?"}}
 
 
-def rows(*values: dict[str, object]) -> list[Row | Malformed]:
+def rows(*values: dict[str, object]) -> list[Row | MalformedRow]:
     return [Row(f"asked.jsonl:{n}", each) for n, each in enumerate(values, 1)]
 
 
@@ -34,9 +34,9 @@ def test_what_is_to_be_told_may_be_missing_or_empty() -> None:
 
 
 def test_what_is_asked_may_not_be_missing() -> None:
-    broken = Malformed("asked.jsonl:9", "not JSON", "Correct it.")
+    broken = MalformedRow("asked.jsonl:9", "not JSON", "Correct it.")
     found = read_questions([*rows({"text": "x"}, {"label": "a"}), broken], LABELLED, path=PATH)
-    assert found.examples == (Located("asked.jsonl:1", Labelled("x", "?")),)
+    assert found.examples == (LocatedExample("asked.jsonl:1", Labelled("x", "?")),)
     assert [each.what for each in found.malformed] == ["'text' is missing", "not JSON"]
 
 

@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
+
+from moli.records.hashing import hash_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +43,6 @@ def hash_weights(folder: str) -> str:
 def hash_files(files: Iterable[Path]) -> str:
     """Of files in their order, by the hash of each."""
     return hashlib.sha256(b"".join(map(hash_file, files))).hexdigest()
-
-
-def hash_file(path: Path) -> bytes:
-    """SHA-256 of a file, read again only when it has changed.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    about = path.stat()
-    return _hash_file(path, about.st_mtime_ns, about.st_size)
-
-
-@cache
-def _hash_file(path: Path, _changed: int, _size: int) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def hash_tokenizer(tokenizer: Any) -> str:

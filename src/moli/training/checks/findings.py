@@ -6,10 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from moli.records.examples import Located, Malformed
+from moli.records.examples import LocatedExample, MalformedRow
 from moli.training.checks.inspection import Repetitions, labels_of
 from moli.training.checks.report import Finding, Preflight, Severity
-from moli.training.data import Data
+from moli.training.data import TrainingData
 from moli.training.setup.memory import total_memory_mb
 
 # Examples of a label below which it is rare, how many times another's are uneven, and the share of
@@ -17,7 +17,7 @@ from moli.training.setup.memory import total_memory_mb
 _FEW, _UNEVEN, _MANY = 5, 20, 0.01
 
 
-def findings_of(found: Preflight, data: Data, *, packs: bool) -> Iterator[Finding]:
+def findings_of(found: Preflight, data: TrainingData, *, packs: bool) -> Iterator[Finding]:
     """All findings except the errors.
 
     Args:
@@ -52,9 +52,9 @@ def _of_memory(found: Preflight) -> Iterator[Finding]:
         )
 
 
-def of_malformed(malformed: Sequence[Malformed], severity: Severity) -> Iterator[Finding]:
+def of_malformed(malformed: Sequence[MalformedRow], severity: Severity) -> Iterator[Finding]:
     """One finding for each kind of fault, in the words of the first row that has it."""
-    kinds: dict[str, list[Malformed]] = defaultdict(list)
+    kinds: dict[str, list[MalformedRow]] = defaultdict(list)
     for each in malformed:
         kinds[re.sub(r"\"[^\"]*\"|\d+", "", each.what)].append(each)
     for same in kinds.values():
@@ -122,7 +122,7 @@ def _of_repetitions(found: Repetitions, kept: int) -> Iterator[Finding]:
         )
 
 
-def _of_labels(labels: Mapping[str, int], held_out: Sequence[Located]) -> Iterator[Finding]:
+def _of_labels(labels: Mapping[str, int], held_out: Sequence[LocatedExample]) -> Iterator[Finding]:
     if not labels:
         return
     rare = [f"'{name}' ({count})" for name, count in labels.items() if count < _FEW]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,21 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moli.records.examples import (
-    Conversation,
-    Example,
-    Labelled,
-    LabelledImage,
-    Located,
-    Match,
-    Pair,
-    Scored,
-    Span,
-    Text,
-)
-from moli.records.messages import Message, Tool
+from moli.records.examples import Example, LocatedExample
 from moli.training.batching.samples import Sample
-from moli.training.data import content, image_hash
 
 _BINS = 12
 Places = tuple[str, ...]
@@ -64,7 +50,7 @@ class Lengths:
     bins: dict[int, int]
 
 
-def repetitions(train: Sequence[Located], held_out: Sequence[Located]) -> Repetitions:
+def repetitions(train: Sequence[LocatedExample], held_out: Sequence[LocatedExample]) -> Repetitions:
     """All repetitions among training examples, and between them and held-out ones."""
     equal: dict[object, list[str]] = defaultdict(list)
     alike: dict[tuple[str, str], dict[object, str]] = defaultdict(dict)
@@ -74,11 +60,11 @@ def repetitions(train: Sequence[Located], held_out: Sequence[Located]) -> Repeti
         held.setdefault(_input(each.example), each.where)
     leaked = []
     for each in train:
-        given, wanted = _input(each.example), bare(wanted_of(each.example))
-        same = content(each.example)
+        given, wanted = _input(each.example), bare(each.example.expected_output)
+        same = each.example.identity
         equal[same].append(each.where)
         alike[given, wanted].setdefault(same, each.where)
-        if isinstance(each.example, Labelled | LabelledImage | Scored):
+        if each.example.has_one_target:
             asked[given].setdefault(wanted, each.where)
         if given in held:
             leaked.append((each.where, held[given]))
@@ -96,7 +82,7 @@ def _groups(found: Iterable[Iterable[str]]) -> tuple[Places, ...]:
 
 
 def _input(example: Example) -> str:
-    return image_hash(example) if isinstance(example, LabelledImage) else bare(given_of(example))
+    return bare(example.model_input) if example.input_is_text else example.model_input
 
 
 def bare(text: str) -> str:
@@ -108,60 +94,10 @@ def bare(text: str) -> str:
     return "".join(filter(str.isalnum, folded)) or text
 
 
-def given_of(example: Example) -> str:
-    """What an example gives the model to read."""
-    match example:
-        case Labelled() | Text():
-            return example.text
-        case Pair():
-            return example.source
-        case Conversation():
-            turns = (f"{each.role}: {_said(each)}" for each in example.messages[:-1])
-            return "\n".join((*map(_offered, example.tools), *turns))
-        case Span():
-            return f"{example.question}\n{example.context}"
-        case Scored():
-            return f"{example.first}\n{example.second}"
-        case Match():
-            return f"{example.query}\n{example.positive}"
-        case LabelledImage():
-            return str(example.path)
-
-
-def wanted_of(example: Example) -> str:
-    """What an example wants the model to say to it."""
-    match example:
-        case Labelled() | LabelledImage():
-            return example.label
-        case Pair():
-            return example.target
-        case Conversation():
-            return _said(example.messages[-1])
-        case Span():
-            return "\n".join(example.answers)
-        case Scored():
-            return repr(example.score)
-        case Match():
-            return "\n".join(example.negatives)
-        case Text():
-            return ""
-
-
-def _said(message: Message) -> str:
-    calls = (f"{each.name} {each.arguments}" for each in message.calls)
-    return "\n".join((message.content, *calls))
-
-
-def _offered(tool: Tool) -> str:
-    return f"{tool.name}: {tool.description} {json.dumps(dict(tool.parameters))}"
-
-
-def labels_of(located: Sequence[Located]) -> Mapping[str, int]:
+def labels_of(located: Sequence[LocatedExample]) -> Mapping[str, int]:
     """How many examples each label has, the most frequent first; nothing where there are none."""
-    labels = Counter(
-        each.example.label for each in located if isinstance(each.example, Labelled | LabelledImage)
-    )
-    return dict(labels.most_common())
+    labels = Counter(each.example.class_label for each in located)
+    return {label: count for label, count in labels.most_common() if label is not None}
 
 
 def lengths_of(samples: Sequence[Sample], most: int) -> Lengths:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from moli.records.errors import InputError, MoliError
-from moli.records.examples import Malformed
+from moli.records.examples import MalformedRow
 from moli.records.training import Event
 from moli.training.checks import masks, servers
 from moli.training.checks.findings import findings_of, of_malformed
@@ -16,7 +16,7 @@ from moli.training.checks.inspection import labels_of, lengths_of, repetitions
 from moli.training.checks.masks import Masked
 from moli.training.checks.report import Cut, Finding, Preflight, Rows, Supervision
 from moli.training.checks.servers import verdicts
-from moli.training.data import Data, examples_of, read_data
+from moli.training.data import TrainingData, examples_of, read_data
 from moli.training.packing import PackingCheck
 from moli.training.recipes.recipe import Recipe
 from moli.training.setup.estimates import rehearse
@@ -86,11 +86,15 @@ def _rows(session: Session) -> Rows:
             cut.append(Cut(each.where, lost))
         if not group:
             dropped.append(
-                Malformed(each.where, "nothing in it can be learnt", "Complete it, or remove it.")
+                MalformedRow(
+                    each.where, "nothing in it can be learnt", "Complete it, or remove it."
+                )
             )
     dropped += [
-        Malformed(f"{where} = {other}", "also held out", "Remove one of the two.")
-        for where, other in data.taken_out
+        MalformedRow(
+            f"{each.where} = {each.held_out_where}", "also held out", "Remove one of the two."
+        )
+        for each in data.removed
     ]
     return Rows(
         kept=sum(map(bool, session.groups)),
@@ -156,15 +160,15 @@ def _refused(recipe: Recipe, error: MoliError) -> Preflight:
     return _with(found, iter([refusal, *findings_of(found, data, packs=False)]))
 
 
-def _unwritten(task: Task, data: Data) -> tuple[str, ...]:
+def _unwritten(task: Task, data: TrainingData) -> tuple[str, ...]:
     """The rows that a chat template refuses, where it is rows that it does."""
     rows = (*data.train, *data.held_out)
     return tuple(rows[number].where for number in task.unusable_examples(examples_of(rows)))
 
 
-def _malformed(recipe: Recipe) -> tuple[Malformed, ...]:
+def _malformed(recipe: Recipe) -> tuple[MalformedRow, ...]:
     """All malformed rows of data that as a whole are refused."""
-    found: list[Malformed] = []
+    found: list[MalformedRow] = []
     for path in (recipe.data, recipe.held_out):
         if isinstance(path, Path):
             try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from moli.records.examples import Malformed
+from moli.records.examples import MalformedRow
 from moli.training.checks.inspection import Lengths, Repetitions
 from moli.training.checks.masks import Masked
 from moli.training.checks.servers import Verdict
@@ -54,9 +54,9 @@ class Rows:
     kept: int = 0
     held_out: int = 0
     judged: int | None = None
-    malformed: tuple[Malformed, ...] = ()
+    malformed: tuple[MalformedRow, ...] = ()
     cut: tuple[Cut, ...] = ()
-    dropped: tuple[Malformed, ...] = ()
+    dropped: tuple[MalformedRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

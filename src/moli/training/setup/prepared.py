@@ -23,7 +23,7 @@ from moli.records.models import Manifest
 from moli.records.training import Event
 from moli.training import inference, methods
 from moli.training.batching.samples import Batching, Sample, steps_in_epoch
-from moli.training.data import Data, examples_of, read_data
+from moli.training.data import TrainingData, examples_of, read_data
 from moli.training.loop.loop import Loop, Schedule
 from moli.training.loop.stepping import StepLoss
 from moli.training.loop.world import Alone, World
@@ -55,7 +55,7 @@ class Session:
     settled: Settled
     task: Task
     model: torch.nn.Module
-    data: Data
+    data: TrainingData
     loop: Loop
     facts: dict[str, Any]
     groups: list[list[Sample]]
@@ -184,7 +184,7 @@ def _settled(recipe: Recipe, folder: Path) -> Settled:
     return settled
 
 
-def _hashes(task: Task, data: Data) -> dict[str, str]:
+def _hashes(task: Task, data: TrainingData) -> dict[str, str]:
     """What a run learns from, by its content; of a base that it makes itself, nothing yet."""
     base = ModelHashes("", "", "", ()) if task.from_scratch else task.base_hashes()
     return {
@@ -305,14 +305,14 @@ def _evaluation(
 
 
 def _facts(
-    model: torch.nn.Module, data: Data, samples: list[Sample], proof: PackingCheck
+    model: torch.nn.Module, data: TrainingData, samples: list[Sample], proof: PackingCheck
 ) -> dict[str, Any]:
     trained = [each for each in model.parameters() if each.requires_grad]
     return {
         "examples": len(data.train),
         "held_out": len(data.held_out),
         "malformed": len(data.malformed),
-        "overlap_removed": data.overlap,
+        "overlap_removed": len(data.removed),
         "samples": len(samples),
         "cut": sum(each.truncated_tokens > 0 for each in samples),
         "tokens": sum(each.size for each in samples),

@@ -25,7 +25,7 @@ from moli.metrics.classification import (
 from moli.metrics.main import main_metric
 from moli.metrics.statistics import Interval, bootstrap_interval, wilson_interval
 from moli.records.errors import InputError
-from moli.records.examples import Example, Labelled, LabelledImage, Malformed
+from moli.records.examples import Example, Labelled, LabelledImage, MalformedRow
 from moli.training import inference
 from moli.training.batching.samples import Sample
 from moli.training.data import check_dataset, examples_of
@@ -69,7 +69,7 @@ class Evaluation:
     metric: str
     interval: Interval
     examples: int
-    malformed: tuple[Malformed, ...]
+    malformed: tuple[MalformedRow, ...]
     cut: int
     tokens: int
     seconds: float

@@ -1,18 +1,19 @@
-"""Rows with turns to conversations, in OpenAI's format and in ShareGPT's."""
+"""Rows with turns, in OpenAI's format or ShareGPT's, to conversations."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from moli.records.examples import Conversation
 from moli.records.messages import Message, Role, Tool
-from moli.workspace.datasets.fields import Unfit, Values, encodable, text_of
-from moli.workspace.datasets.tools import Turn, called, offered, paired
+from moli.workspace.datasets.fields import RowError, Values, check_encodable, text_of
+from moli.workspace.datasets.tools import Turn, pair_calls, read_calls, read_tools
 
-_CALLS = "function_call"  # ShareGPT's role of a turn that is nothing but calls
+_CALLS_ROLE = "function_call"  # ShareGPT's role of a turn that contains nothing but calls
 _ROLES: Mapping[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -21,131 +22,146 @@ _ROLES: Mapping[str, Role] = {
     "assistant": "assistant",
     "gpt": "assistant",
     "model": "assistant",
-    _CALLS: "assistant",
+    _CALLS_ROLE: "assistant",
     "tool": "tool",
     "function": "tool",
     "observation": "tool",
 }
-_MARK = "<tool_call>"
-# The column of the turns, and in a turn who speaks and what.
-MESSAGES = ("messages", "role", "content")
-SHAREGPT = ("conversations", "from", "value")
+_CALL_TAG = "<tool_call>"
 
 
-def messages(values: Values) -> Conversation:
-    """Turns with a role and a content; the assistant's may call tools."""
-    return _conversation(values, *MESSAGES)
+@dataclass(frozen=True, slots=True)
+class TurnKeys:
+    """The column that holds the turns, and the keys of each turn's role and content."""
+
+    column: str
+    role: str
+    content: str
 
 
-def sharegpt(values: Values) -> Conversation:
-    """Turns with a sender and a value; those from `function_call` are calls, as JSON."""
-    return _conversation(values, *SHAREGPT)
+MESSAGES_KEYS = TurnKeys("messages", "role", "content")
+SHAREGPT_KEYS = TurnKeys("conversations", "from", "value")
+
+
+def read_conversation(values: Values, keys: TurnKeys) -> Conversation:
+    """The conversation in a row; the assistant may call tools.
+
+    Raises:
+        RowError: the turns, the tools or the calls cannot be read or do not fit together.
+    """
+    turns_value, name = values[keys.column], values.name(keys.column)
+    if not isinstance(turns_value, list) or not turns_value:
+        raise RowError(f"'{name}' is not a list of turns", f"Write [{{'{keys.role}': ...}}, ...].")
+    turns = [_read_turn(turn, f"{name}[{number}]", keys) for number, turn in enumerate(turns_value)]
+    tools, messages = read_tools(values), system_messages(values)
+    if _has_calls_as_text(turns):
+        messages += [turn.message for turn in turns]
+        tools = _without_described(tools, messages)
+    else:
+        messages += pair_calls(turns, tools, values.name("tools"))
+    _check_order(messages, name)
+    return Conversation(tuple(messages), tools)
 
 
 def is_turn(value: Any) -> bool:
-    """Whether something is a turn, whatever it says."""
+    """Whether a value is a turn, of whatever content."""
     return isinstance(value, dict) and any(
-        role_key in value and text_key in value for _, role_key, text_key in (MESSAGES, SHAREGPT)
+        keys.role in value and keys.content in value for keys in (MESSAGES_KEYS, SHAREGPT_KEYS)
     )
 
 
-def ended(
-    column: str, role_key: str, text_key: str, values: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """A row whose turns end with an answer: "?" if it is still to be given."""
-    turns = values.get(column)
+def add_missing_answer(values: Mapping[str, Any], keys: TurnKeys) -> Mapping[str, Any]:
+    """The row with "?" as the assistant's answer, if its last turn is still to be answered."""
+    turns = values.get(keys.column)
     last = turns[-1] if isinstance(turns, list) and turns else None
-    asks = isinstance(last, dict) and _ROLES.get(str(last.get(role_key))) in ("user", "tool")
-    if not (turns and asks):
+    is_open = isinstance(last, dict) and _ROLES.get(str(last.get(keys.role))) in ("user", "tool")
+    if not (turns and is_open):
         return values
-    return {**values, column: [*turns, {role_key: "assistant", text_key: "?"}]}
+    return {**values, keys.column: [*turns, {keys.role: "assistant", keys.content: "?"}]}
 
 
-def system(values: Values) -> list[Message]:
-    """The system's message, where a row has it in a column of its own."""
+def system_messages(values: Values) -> list[Message]:
+    """The system message of a row that has it in a column of its own; else no message."""
     return [Message("system", text_of(values, "system"))] if values.get("system") else []
 
 
-def _conversation(values: Values, column: str, role_key: str, text_key: str) -> Conversation:
-    given, name = values[column], values.name(column)
-    if not isinstance(given, list) or not given:
-        raise Unfit(f"'{name}' is not a list of turns", f"Write [{{'{role_key}': ...}}, ...].")
-    turns = [
-        _turn(each, f"{name}[{number}]", role_key, text_key) for number, each in enumerate(given)
-    ]
-    tools, told = offered(values), system(values)
-    if _in_words(turns):
-        said = told + [each.message for each in turns]
-        tools = _untold(tools, said)
-    else:
-        said = told + paired(turns, tools, values.name("tools"))
-    _check_order(said, name)
-    return Conversation(tuple(said), tools)
-
-
-def _in_words(turns: Sequence[Turn]) -> bool:
-    """Whether calls stand in the assistant's words, as in Hermes's data: they are learnt so."""
-    said = [each.message for each in turns if each.message.role == "assistant"]
-    return not any(each.calls for each in said) and any(_MARK in each.content for each in said)
-
-
-def _untold(tools: Sequence[Tool], said: Sequence[Message]) -> tuple[Tool, ...]:
-    """The tools of which the system's words do not tell already."""
-    told = said[0].content if said[0].role == "system" else ""
-    return tuple(
-        each for each in tools if not re.search(rf"['\"]{re.escape(each.name)}['\"]", told)
+def _has_calls_as_text(turns: Sequence[Turn]) -> bool:
+    """Whether calls are written in the assistant's text, as in Hermes's data; they stay there."""
+    messages = [turn.message for turn in turns if turn.message.role == "assistant"]
+    return not any(each.calls for each in messages) and any(
+        _CALL_TAG in each.content for each in messages
     )
 
 
-def _check_order(said: Sequence[Message], name: str) -> None:
-    if any(each.role == "system" for each in said[1:]):
-        raise Unfit(f"'{name}' has a system turn that is not the first", "Put it first.")
-    turns_taken = [each.role for each in said if each.role != "system"]
-    if "assistant" not in turns_taken:
-        raise Unfit(f"'{name}' has no assistant turn", "Add the turn to be learnt.")
-    for number, (before, after) in enumerate(pairwise(turns_taken), 1):
-        if before == after != "tool":  # several calls have several answers
-            raise Unfit(
-                f"'{name}' has two {before} turns in a row, after turn {number}",
+def _without_described(tools: Sequence[Tool], messages: Sequence[Message]) -> tuple[Tool, ...]:
+    """The tools that the system message does not describe already."""
+    system = messages[0].content if messages[0].role == "system" else ""
+    return tuple(
+        tool for tool in tools if not re.search(rf"['\"]{re.escape(tool.name)}['\"]", system)
+    )
+
+
+def _check_order(messages: Sequence[Message], name: str) -> None:
+    """Check that user and assistant alternate, after at most one system message."""
+    if any(message.role == "system" for message in messages[1:]):
+        raise RowError(f"'{name}' has a system turn that is not the first", "Put it first.")
+    roles = [message.role for message in messages if message.role != "system"]
+    if "assistant" not in roles:
+        raise RowError(f"'{name}' has no assistant turn", "Add the turn to be learnt.")
+    for number, (role, next_role) in enumerate(pairwise(roles), 1):
+        if role == next_role != "tool":  # several calls have several results
+            raise RowError(
+                f"'{name}' has two {role} turns in a row, after turn {number}",
                 "Merge them, or add the missing turn between them.",
             )
 
 
-def _turn(turn: Any, where: str, role_key: str, text_key: str) -> Turn:
-    if not isinstance(turn, dict) or role_key not in turn:
-        raise _lacking(where, role_key, text_key)
-    role = _ROLES.get(str(turn[role_key]))
+def _read_turn(turn: Any, where: str, keys: TurnKeys) -> Turn:
+    if not isinstance(turn, dict) or keys.role not in turn:
+        raise _missing_keys(where, keys)
+    role = _ROLES.get(str(turn[keys.role]))
     if role is None:
-        raise Unfit(
-            f"'{where}' has the role \"{turn[role_key]}\"; expected one of {', '.join(_ROLES)}",
+        raise RowError(
+            f"'{where}' has the role \"{turn[keys.role]}\"; expected one of {', '.join(_ROLES)}",
             "Correct the role.",
         )
-    if turn[role_key] == _CALLS:
-        calls = called(turn.get(text_key), where)
+    if turn[keys.role] == _CALLS_ROLE:
+        calls = read_calls(turn.get(keys.content), where)
         if not calls:
-            raise Unfit(f"'{where}' has no call", "Write the call, or remove the turn.")
+            raise RowError(f"'{where}' has no call", "Write the call, or remove the turn.")
         return Turn(where, Message(role, "", calls))
-    calls = called(turn.get("tool_calls") or turn.get("function_call"), where)
+    calls = read_calls(turn.get("tool_calls") or turn.get("function_call"), where)
     if calls and role != "assistant":
-        raise Unfit(
+        raise RowError(
             f"'{where}' has tool calls, but the role {role}",
             "Correct the role, or remove the call.",
         )
-    content = turn.get(text_key)
-    if content is None and calls:
+    content = _read_content(turn, where, keys, role, has_calls=bool(calls))
+    call_id = str(turn.get("tool_call_id") or "") if role == "tool" else ""
+    tool_name = str(turn.get("name") or "") if role == "tool" else ""
+    return Turn(where, Message(role, content, calls, call_id), tool_name)
+
+
+def _read_content(
+    turn: Mapping[str, Any], where: str, keys: TurnKeys, role: Role, *, has_calls: bool
+) -> str:
+    """The text of a turn; only an assistant's turn with calls may have none."""
+    content = turn.get(keys.content)
+    if content is None and has_calls:
         content = ""
-    elif text_key not in turn:
-        raise _lacking(where, role_key, text_key)
-    if not isinstance(content, str) or (role == "assistant" and not content.strip() and not calls):
-        raise Unfit(f"'{where}' has no text in '{text_key}'", "Fill it in, or remove the row.")
-    encodable(content, where)
-    answered = str(turn.get("tool_call_id") or "") if role == "tool" else ""
-    name = str(turn.get("name") or "") if role == "tool" else ""
-    return Turn(where, Message(role, content, calls, answered), name)
+    elif keys.content not in turn:
+        raise _missing_keys(where, keys)
+    is_blank = isinstance(content, str) and role == "assistant" and not content.strip()
+    if not isinstance(content, str) or (is_blank and not has_calls):
+        raise RowError(
+            f"'{where}' has no text in '{keys.content}'", "Fill it in, or remove the row."
+        )
+    check_encodable(content, where)
+    return content
 
 
-def _lacking(where: str, role_key: str, text_key: str) -> Unfit:
-    return Unfit(
-        f"'{where}' lacks '{role_key}' or '{text_key}'",
-        f"Write {{'{role_key}': ..., '{text_key}': ...}}.",
+def _missing_keys(where: str, keys: TurnKeys) -> RowError:
+    return RowError(
+        f"'{where}' lacks '{keys.role}' or '{keys.content}'",
+        f"Write {{'{keys.role}': ..., '{keys.content}': ...}}.",
     )

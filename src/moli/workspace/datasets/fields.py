@@ -1,4 +1,4 @@
-"""Rows, their values, and errors for those that cannot be used."""
+"""Rows, the values of their columns, and the error for values that make no example."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row as it stands in its file."""
+    """One row of a data file, unchanged.
+
+    Attributes:
+        where: its origin, `file:line` or `file row n`.
+        values: column names to values.
+    """
 
     where: str
     values: dict[str, Any]
@@ -19,7 +24,7 @@ class Values(dict[str, Any]):
     """A row's values by Moli's names for its columns.
 
     Args:
-        names: what the columns are called in the data set, where that is another name.
+        names: Moli's column names to the data set's, where they differ.
     """
 
     def __init__(self, values: Mapping[str, Any], names: Mapping[str, str]) -> None:
@@ -27,11 +32,11 @@ class Values(dict[str, Any]):
         self._names = names
 
     def name(self, column: str) -> str:
-        """A column's name in the data set, by which it is told of."""
+        """The data set's name for a column, to use in messages."""
         return self._names.get(column, column)
 
 
-class Unfit(Exception):  # noqa: N818 - it is a finding, and is told as one
+class RowError(Exception):
     """A row's values do not make an example: the problem, and the fix."""
 
     def __init__(self, what: str, fix: str) -> None:
@@ -43,31 +48,31 @@ def text_of(values: Values, column: str, *, empty: bool = False) -> str:
     """The text in a column.
 
     Args:
-        empty: whether it may be blank.
+        empty: whether a blank text is allowed.
 
     Raises:
-        Unfit: there is none, or none that can be learnt.
+        RowError: the value is no text, is blank, or cannot be encoded.
     """
     value, name = values[column], values.name(column)
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
-        raise Unfit(f"'{name}' is {kind}, not text", "Write a string.")
+        raise RowError(f"'{name}' is {kind}, not text", "Write a string.")
     if not empty and not value.strip():
-        raise Unfit(f"'{name}' is empty", "Fill it in, or remove the row.")
-    encodable(value, name)
+        raise RowError(f"'{name}' is empty", "Fill it in, or remove the row.")
+    check_encodable(value, name)
     return value
 
 
-def encodable(value: str, where: str) -> None:
-    """Check that a text has whole characters only: JSON can spell halves, which tokenizers reject.
+def check_encodable(text: str, where: str) -> None:
+    """Check that a text has no lone surrogates: JSON can spell them, and tokenizers reject them.
 
     Raises:
-        Unfit: it is not.
+        RowError: the text has one.
     """
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError as error:
-        raise Unfit(
+        raise RowError(
             f"'{where}' contains half a character (a lone surrogate)",
             "Correct the escapes; one character is, for example, \\ud83d\\ude00.",
         ) from error

@@ -1,4 +1,4 @@
-"""Which files of a folder are its data: all of them, unless they are to be kept apart."""
+"""The data files of a folder: all of them, unless they are of splits to keep apart."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 from moli.records.errors import InputError
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-# What `datasets` keeps beside its data.
+# Files that the library `datasets` keeps with its data.
 _STATE = "state.json"
-_BESIDE = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", _STATE)
-# Those to learn from first, then those to judge by while a run lasts, then those for the end.
+_METADATA = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", _STATE)
+# First splits for training, then for evaluation during a run, then for the final evaluation.
 _SPLITS = ("train", "training", "validation", "valid", "val", "dev", "eval", "test", "testing")
-_NAMED = re.compile(rf"({'|'.join(_SPLITS)})(?=[-_.]|$)", re.IGNORECASE)
+_SPLIT_NAME = re.compile(rf"({'|'.join(_SPLITS)})(?=[-_.]|$)", re.IGNORECASE)
 
 
 def suffix_of(path: Path) -> str:
-    """A file's suffix in small letters, without that of its compression."""
-    suffixes = [each.lower() for each in path.suffixes]
+    """A file's suffix in lower case, without the suffix of its compression."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
@@ -37,54 +37,54 @@ def data_files(folder: Path) -> list[Path]:
     files = {
         path
         for path in folder.rglob("*")
-        if path.is_file() and suffix_of(path) in SUFFIXES and path.name not in _BESIDE
+        if path.is_file() and suffix_of(path) in SUFFIXES and path.name not in _METADATA
     }
     for state in folder.rglob(_STATE):
-        beside = {path for path in files if path.parent == state.parent}
-        files = (files - beside) | _saved(state, beside)
+        siblings = {path for path in files if path.parent == state.parent}
+        files = (files - siblings) | _saved_files(state, siblings)
     if not files:
         raise InputError(
             "no data file in this folder", where=str(folder), fix=f"Give {', '.join(SUFFIXES)}."
         )
     splits: dict[str, list[Path]] = {}
     for path in sorted(files):
-        if split := _split(path.relative_to(folder)):
+        if split := _split_of(path.relative_to(folder)):
             splits.setdefault(split, []).append(path)
     if len(splits) > 1:
-        raise _divided(folder, splits)
+        raise _several_splits(folder, splits)
     return sorted(files)
 
 
-def _saved(state: Path, beside: set[Path]) -> set[Path]:
-    """Of the files beside a state, those that `datasets` has saved; the others are its cache."""
+def _saved_files(state: Path, siblings: set[Path]) -> set[Path]:
+    """The files next to a state file that `datasets` has saved; the others are its cache."""
     try:
-        listed: Any = json.loads(state.read_text(encoding="utf-8"))
-        return {state.parent / str(each["filename"]) for each in listed["_data_files"]}
+        content: Any = json.loads(state.read_text(encoding="utf-8"))
+        return {state.parent / str(entry["filename"]) for entry in content["_data_files"]}
     except (OSError, ValueError, TypeError, KeyError):  # another program's, or an older version's
-        return {path for path in beside if not re.fullmatch(r"cache-.*\.arrow", path.name)}
+        return {path for path in siblings if not re.fullmatch(r"cache-.*\.arrow", path.name)}
 
 
-def _split(path: Path) -> str:
-    """The split that a file is of by its own name or by that of a folder, the nearest first."""
+def _split_of(path: Path) -> str:
+    """The split that a file's own name or the nearest folder's name tells; "" if none does."""
     for name in reversed(path.parts):
-        if found := _NAMED.match(name):
-            return found[0].lower()
+        if match := _SPLIT_NAME.match(name):
+            return match[0].lower()
     return ""
 
 
-def _divided(folder: Path, splits: Mapping[str, Sequence[Path]]) -> InputError:
+def _several_splits(folder: Path, splits: Mapping[str, Sequence[Path]]) -> InputError:
     names = sorted(splits, key=_SPLITS.index)
-    places = [_place(folder, name, splits) for name in names]
-    if None in places[:2]:
+    paths = [_path_of_split(folder, name, splits) for name in names]
+    if None in paths[:2]:
         fix = "Put the files of each into a folder of its own, and give one of them."
     else:
-        fix = f"Give one of them: {' or '.join(map(str, filter(None, places)))}."
+        fix = f"Give one of them: {' or '.join(map(str, filter(None, paths)))}."
     what = f"these files are of {len(names)} splits: {', '.join(names)}"
     return InputError(what, where=str(folder), fix=fix)
 
 
-def _place(folder: Path, name: str, splits: Mapping[str, Sequence[Path]]) -> Path | None:
-    """The folder or the file that has nothing but a split, if there is one."""
+def _path_of_split(folder: Path, name: str, splits: Mapping[str, Sequence[Path]]) -> Path | None:
+    """The folder or the file that holds one split and nothing else; None if there is none."""
     own = splits[name]
     shared = Path(os.path.commonpath([path.parent for path in own]))
     others = [path for split, paths in splits.items() if split != name for path in paths]

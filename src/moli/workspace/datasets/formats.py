@@ -1,189 +1,242 @@
-"""Rows to examples: which format a data set has, and what is wrong with a row that lacks it."""
+"""The formats of data sets: for each, its columns and how an example is read from them."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+import re
+import reprlib
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from moli.records.errors import InputError
-from moli.records.examples import Example, Malformed
-from moli.workspace.datasets import readers
-from moli.workspace.datasets.conversations import MESSAGES, SHAREGPT, ended, messages, sharegpt
-from moli.workspace.datasets.fields import Row, Unfit, Values
+from moli.records.examples import (
+    Conversation,
+    Labelled,
+    LabelledImage,
+    Match,
+    Pair,
+    Scored,
+    Span,
+    Text,
+)
+from moli.records.messages import STRICT_JSON, Message
+from moli.workspace.datasets.columns import DatasetFormat
+from moli.workspace.datasets.conversations import (
+    MESSAGES_KEYS,
+    SHAREGPT_KEYS,
+    add_missing_answer,
+    read_conversation,
+    system_messages,
+)
+from moli.workspace.datasets.fields import RowError, Values, check_encodable, text_of
 
+MESSAGES = DatasetFormat(
+    "messages",
+    {"messages": ()},
+    partial(read_conversation, keys=MESSAGES_KEYS),
+    ("system", "tools"),
+    partial(add_missing_answer, keys=MESSAGES_KEYS),
+)
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A way that data sets are written.
-
-    Attributes:
-        columns: what a row must have, each with other names that it goes by.
-        read: an example from a row whose columns have Moli's names; raises Unfit.
-        optional: what a row may have besides.
-        answered: makes of a row's columns that are only a question some that `read` can read.
-    """
-
-    name: str
-    columns: Mapping[str, tuple[str, ...]]
-    read: Callable[[Values], Example]
-    optional: tuple[str, ...] = ()
-    answered: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
-
-    def names(self, row: Mapping[str, Any], said: Mapping[str, str]) -> dict[str, str]:
-        """For each column, the name it goes by in this row; without those that are missing.
-
-        Args:
-            said: names that the data set is said to have for Moli's.
-        """
-        found = {}
-        for column in self.columns:
-            name = next((each for each in self._names(column, said) if each in row), None)
-            if name is not None:
-                found[column] = name
-        return found
-
-    def example(
-        self,
-        row: Row,
-        said: Mapping[str, str],
-        usual: Mapping[str, str],
-        blanks: Mapping[str, Any] | None = None,
-    ) -> Example | Malformed:
-        """The example that a row makes, or what keeps it from making one.
-
-        Args:
-            said: names that the data set is said to have for Moli's.
-            usual: names that its columns have in other rows.
-            blanks: of a row that is a question, the columns that it may lack or have empty, with
-                what then stands there.
-        """
-        names = {**said, **self.names(row.values, said)}
-        taken = {*names, *names.values(), *self.columns}
-        own: Mapping[str, Any] = {
-            **{name: value for name, value in row.values.items() if name not in taken},
-            **{ours: row.values[name] for ours, name in names.items() if name in row.values},
-        }
-        if blanks is not None:
-            lacking = {name: each for name, each in blanks.items() if own.get(name) in (None, "")}
-            own = self.answered({**own, **lacking})
-        try:
-            for column in self.columns:
-                if column not in own:
-                    wanted = usual.get(column) or next(iter(self._names(column, said)), column)
-                    raise _missing(wanted, row.values)
-            return self.read(Values(own, names))
-        except Unfit as unfit:
-            return Malformed(row.where, unfit.what, unfit.fix)
-
-    def _names(self, column: str, said: Mapping[str, str]) -> list[str]:
-        """What a column may go by: what is said of it, or else any name that nothing else has."""
-        known = (column, *self.columns[column])
-        return [said[name] for name in known if name in said] or [
-            name for name in known if name not in said.values()
-        ]
-
-
-# The most particular first: a row is read as the first format whose columns it has.
-FORMATS = (
-    Format("messages", {"messages": ()}, messages, ("system", "tools"), partial(ended, *MESSAGES)),
-    Format(
-        "sharegpt",
-        {"conversations": ("conversation",)},
-        sharegpt,
-        ("system", "tools"),
-        partial(ended, *SHAREGPT),
-    ),
-    Format(
-        "alpaca",
-        {"instruction": (), "output": ("response",)},
-        readers.alpaca,
-        ("system", "input", "history"),
-    ),
-    Format(
-        "span", {"question": (), "context": (), "answers": ()}, readers.span, ("answer_starts",)
-    ),
-    Format(
-        "scored",
-        {"text1": ("sentence1", "first"), "text2": ("sentence2", "second"), "score": ()},
-        readers.scored,
-    ),
-    Format(
-        "match", {"query": ("anchor",), "positive": ()}, readers.match, ("negative", "negatives")
-    ),
-    Format(
-        "pair",
-        {
-            "source": ("prompt", "question", "input"),
-            "target": ("completion", "response", "answer", "output"),
-        },
-        readers.pair,
-    ),
-    Format("image", {"image": (), "label": ("class",)}, readers.image),
-    Format(
-        "labelled",
-        {
-            "text": ("sentence", "review", "content"),
-            "label": ("labels", "category", "intent", "sentiment", "class"),
-        },
-        readers.labelled,
-    ),
-    Format("text", {"text": ("content",)}, readers.text),
+SHAREGPT = DatasetFormat(
+    "sharegpt",
+    {"conversations": ("conversation",)},
+    partial(read_conversation, keys=SHAREGPT_KEYS),
+    ("system", "tools"),
+    partial(add_missing_answer, keys=SHAREGPT_KEYS),
 )
 
 
-def format_of(
-    row: Mapping[str, Any],
-    said: Mapping[str, str],
-    asked: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Format | None:
-    """The first format whose columns a row has.
-
-    Args:
-        said: names that the data set is said to have for Moli's.
-        asked: the only formats there may be, each with columns that it may lack.
-    """
-    for each in FORMATS:
-        if asked is None or each.name in asked:
-            missing = each.columns.keys() - each.names(row, said).keys()
-            if missing <= (asked or {}).get(each.name, {}).keys():
-                return each
-    return None
+def _read_alpaca(values: Values) -> Conversation:
+    """A request with its input, after earlier requests, and the answer."""
+    request = text_of(values, "instruction")
+    if values.get("input"):
+        request = f"{request}\n{text_of(values, 'input')}"
+    turns = system_messages(values)
+    for earlier_request, answer in _alpaca_history(values):
+        turns += [Message("user", earlier_request), Message("assistant", answer)]
+    turns += [Message("user", request), Message("assistant", text_of(values, "output"))]
+    return Conversation(tuple(turns))
 
 
-def check_columns(said: Mapping[str, str], rows: Sequence[Row | Malformed], path: Path) -> None:
-    """See that names which a data set is said to have for Moli's are names of both.
+def _alpaca_history(values: Values) -> list[tuple[str, str]]:
+    """Earlier requests, each with its answer."""
+    history, name = values.get("history") or [], values.name("history")
+    pairs = []
+    for entry in history if isinstance(history, list | tuple) else [history]:
+        match entry:
+            case [str(), str() as answer] if not answer.strip():
+                raise RowError(f"'{name}' has an empty answer", "Fill it in, or remove the pair.")
+            case [str() as request, str() as answer]:
+                check_encodable(request, name)
+                check_encodable(answer, name)
+                pairs.append((request, answer))
+            case _:
+                raise RowError(
+                    f"'{name}' is not a list of [request, answer]", "Write pairs of texts."
+                )
+    return pairs
 
-    Raises:
-        InputError: one is of no column that is read, or of none that any row has.
-    """
-    ours = {name for each in FORMATS for name in (*each.columns, *each.optional)}
-    others = {name for each in FORMATS for names in each.columns.values() for name in names}
-    theirs = {name for row in rows if isinstance(row, Row) for name in row.values}
-    for our, their in said.items():
-        if our not in ours | others:
-            near = difflib.get_close_matches(our, ours | others, n=1)
-            hint = (
-                f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(ours))}."
+
+ALPACA = DatasetFormat(
+    "alpaca",
+    {"instruction": (), "output": ("response",)},
+    _read_alpaca,
+    ("system", "input", "history"),
+)
+
+
+def _read_span(values: Values) -> Span:
+    """A question, a context, and the answers in it."""
+    context = text_of(values, "context")
+    answers = values["answers"]
+    if isinstance(answers, dict):  # as `datasets` stores SQuAD
+        texts, starts = answers.get("text"), answers.get("answer_start")
+    else:
+        texts, starts = answers, values.get("answer_starts")
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        raise RowError(
+            f"'{values.name('answers')}' and their starts are not lists of the same length",
+            f"Write {values.name('answers')}: [text], {values.name('answer_starts')}: [offset].",
+        )
+    for text, start in zip(texts, starts, strict=True):
+        if not isinstance(text, str) or not text.strip():
+            raise RowError(f"the answer {text!r} is not text", "Write a non-empty string.")
+        if not isinstance(start, int) or start < 0 or not context.startswith(text, start):
+            raise RowError(
+                f'the answer "{text}" is not in the context at {start}',
+                "Correct the offset; it counts characters from 0.",
             )
-            raise InputError(f"'{our}' is no column that is read", where="columns", fix=hint)
-        if theirs and their not in theirs:
-            nearest = sorted(theirs, key=lambda name: _unlike(name, their))
-            raise InputError(
-                f"no row has the column '{their}', which 'columns' names for '{our}'",
-                where=str(path),
-                fix=f"There are: {', '.join(nearest)}.",
+    # Spaces around an answer are no part of it, and of no token.
+    pairs = zip(texts, starts, strict=True)
+    offsets = tuple(start + len(text) - len(text.lstrip()) for text, start in pairs)
+    stripped = tuple(text.strip() for text in texts)
+    return Span(text_of(values, "question"), context, stripped, offsets)
+
+
+SPAN = DatasetFormat(
+    "span", {"question": (), "context": (), "answers": ()}, _read_span, ("answer_starts",)
+)
+
+
+def _read_scored(values: Values) -> Scored:
+    """Two texts and their similarity."""
+    first, second = text_of(values, "text1"), text_of(values, "text2")
+    return Scored(first, second, _number(values, "score"))
+
+
+def _number(values: Values, column: str) -> float:
+    try:
+        number = float(values[column])
+    except (TypeError, ValueError):
+        number = math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        shown = reprlib.repr(values[column])  # a text of any length, or hundreds of digits
+        fault = "not a number" if math.isnan(number) else "too large"
+        raise RowError(f"'{values.name(column)}' is {shown}, {fault}", "Write a number.")
+    return number
+
+
+SCORED = DatasetFormat(
+    "scored",
+    {"text1": ("sentence1", "first"), "text2": ("sentence2", "second"), "score": ()},
+    _read_scored,
+)
+
+
+def _read_match(values: Values) -> Match:
+    """A query, its positive, and its negatives."""
+    columns = _negative_columns(values)
+    negatives = tuple(text for column in columns for text in _texts(values, column))
+    return Match(text_of(values, "query"), text_of(values, "positive"), negatives)
+
+
+def _negative_columns(values: Values) -> list[str]:
+    """Names of the columns for negatives; sentence-transformers numbers them."""
+    numbered = [name for name in values if re.fullmatch(r"negative_[0-9]+", name)]
+    return ["negatives", "negative", *sorted(numbered, key=lambda name: (len(name), name))]
+
+
+def _texts(values: Values, column: str) -> list[str]:
+    """The texts in a column that is missing, a text, a list of texts, or the JSON of a list."""
+    value, name = values.get(column), values.name(column)
+    if value in (None, ""):
+        return []
+    texts = _as_list(value)
+    for text in texts:
+        if not isinstance(text, str) or not text.strip():
+            raise RowError(
+                f"'{name}' contains something that is not text", "Write a list of texts."
             )
+        check_encodable(text, name)
+    return texts
 
 
-def _unlike(name: str, other: str) -> tuple[float, str]:
-    return -difflib.SequenceMatcher(None, name, other).ratio(), name
+def _as_list(value: Any) -> list[Any]:
+    """A list itself, the list that a text is the JSON of, or a list of the value alone."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return _as_list(STRICT_JSON.decode(value))
+        except (ValueError, RecursionError):
+            pass  # then it is a text that begins with a bracket
+    return value if isinstance(value, list) else [value]
 
 
-def _missing(column: str, row: Mapping[str, Any]) -> Unfit:
-    near = difflib.get_close_matches(column, [key for key in row if isinstance(key, str)], n=1)
-    hint = f"Rename '{near[0]}'." if near else f"The row has: {', '.join(map(str, row)) or '-'}."
-    return Unfit(f"'{column}' is missing", hint)
+MATCH = DatasetFormat(
+    "match", {"query": ("anchor",), "positive": ()}, _read_match, ("negative", "negatives")
+)
+
+
+def _read_pair(values: Values) -> Pair:
+    return Pair(text_of(values, "source", empty=True), text_of(values, "target"))
+
+
+PAIR = DatasetFormat(
+    "pair",
+    {
+        "source": ("prompt", "question", "input"),
+        "target": ("completion", "response", "answer", "output"),
+    },
+    _read_pair,
+)
+
+
+def _read_image(values: Values) -> LabelledImage:
+    return LabelledImage(Path(text_of(values, "image")), _label(values))
+
+
+def _label(values: Values) -> str:
+    """The class of a row; numbers and truth values become text."""
+    value = values["label"]
+    if isinstance(value, bool | int):
+        return str(int(value))
+    return text_of(values, "label").strip()
+
+
+IMAGE = DatasetFormat("image", {"image": (), "label": ("class",)}, _read_image)
+
+
+def _read_labelled(values: Values) -> Labelled:
+    return Labelled(text_of(values, "text"), _label(values))
+
+
+LABELLED = DatasetFormat(
+    "labelled",
+    {
+        "text": ("sentence", "review", "content"),
+        "label": ("labels", "category", "intent", "sentiment", "class"),
+    },
+    _read_labelled,
+)
+
+
+def _read_text(values: Values) -> Text:
+    return Text(text_of(values, "text"))
+
+
+TEXT = DatasetFormat("text", {"text": ("content",)}, _read_text)
+
+# The most particular first: a row is read in the first format whose columns it has.
+FORMATS = (MESSAGES, SHAREGPT, ALPACA, SPAN, SCORED, MATCH, PAIR, IMAGE, LABELLED, TEXT)

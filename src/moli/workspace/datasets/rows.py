@@ -1,4 +1,4 @@
-"""Files to rows, each with its origin. What cannot be read is reported, never dropped."""
+"""Data files to rows, each with its origin; unreadable rows are reported, never dropped."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from moli.records.errors import InputError
-from moli.records.examples import Malformed
+from moli.records.examples import MalformedRow
 from moli.workspace.datasets.conversations import is_turn
+from moli.workspace.datasets.detection import format_of
 from moli.workspace.datasets.fields import Row
 from moli.workspace.datasets.folders import SUFFIXES, data_files, suffix_of
-from moli.workspace.datasets.formats import format_of
 
-Rows = Iterator[Row | Malformed]
+Rows = Iterator[Row | MalformedRow]
 
 
 def read_rows(path: Path) -> Rows:
@@ -30,7 +30,7 @@ def read_rows(path: Path) -> Rows:
             has files of several splits.
     """
     if path.is_dir():
-        yield from _folder(path)
+        yield from _read_folder(path)
         return
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
@@ -41,9 +41,9 @@ def read_rows(path: Path) -> Rows:
         )
     try:
         if suffix in (".parquet", ".arrow"):
-            yield from _columns(path, suffix)
+            yield from _read_arrow(path, suffix)
         else:
-            yield from _text_rows(path, _decoded(path), suffix)
+            yield from _read_text(path, _decoded(path), suffix)
     except FileNotFoundError as error:
         raise InputError("no such file", where=str(path), fix="Check the path.") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -72,51 +72,54 @@ def read_lines(path: Path, column: str) -> Rows:
             yield Row(f"{path}:{number}", {column: line.strip()})
 
 
-def _folder(folder: Path) -> Rows:
+def _read_folder(folder: Path) -> Rows:
     for path in data_files(folder):
-        names = _class_names(_beside(path))
+        names = _class_names(_features_of_folder(path.parent))
         for row in read_rows(path):
-            yield _named(row, names) if isinstance(row, Row) and names else row
+            yield _with_class_names(row, names) if isinstance(row, Row) and names else row
 
 
-def _beside(path: Path) -> Any:
-    """What `datasets` has written of the data's columns beside them."""
+def _features_of_folder(folder: Path) -> Any:
+    """The description of the columns that `datasets` wrote next to the data; None without one."""
     try:
-        info = json.loads((path.parent / "dataset_info.json").read_text(encoding="utf-8"))
+        info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return info.get("features") if isinstance(info, dict) else None
 
 
 def _class_names(features: Any) -> dict[str, list[str]]:
-    """For each column of classes that `datasets` numbers, the classes' names in order."""
+    """Names of the classes, in order, for each column in which `datasets` stores class numbers."""
     if not isinstance(features, dict):
         return {}
     return {
-        column: [str(name) for name in kind["names"]]
-        for column, kind in features.items()
-        if isinstance(kind, dict) and kind.get("_type") == "ClassLabel" and kind.get("names")
+        column: [str(name) for name in feature["names"]]
+        for column, feature in features.items()
+        if isinstance(feature, dict)
+        and feature.get("_type") == "ClassLabel"
+        and feature.get("names")
     }
 
 
-def _named(row: Row, names: dict[str, list[str]]) -> Row | Malformed:
-    """A row whose classes go by their names instead of by their numbers."""
-    named = dict(row.values)
+def _with_class_names(row: Row, names: dict[str, list[str]]) -> Row | MalformedRow:
+    """The row with names of classes instead of their numbers."""
+    values = dict(row.values)
     for column, classes in names.items():
-        number = named.get(column)
+        number = values.get(column)
         if not isinstance(number, int) or isinstance(number, bool):
             continue
         if not 0 <= number < len(classes):
-            return Malformed(
+            return MalformedRow(
                 row.where,
                 f"'{column}' is {number}, but the data set has {len(classes)} classes, from 0 on",
                 "Give the row a class, or remove it.",
             )
-        named[column] = classes[number]
-    return Row(row.where, named)
+        values[column] = classes[number]
+    return Row(row.where, values)
 
 
 def _decoded(path: Path) -> str:
+    """The text of a UTF-8 file, which may be compressed."""
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         data = file.read()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[:200].count(0) > len(data[:200]) // 4:
@@ -132,75 +135,76 @@ def _decoded(path: Path) -> str:
         ) from error
 
 
-def _text_rows(path: Path, text: str, suffix: str) -> Rows:
+def _read_text(path: Path, text: str, suffix: str) -> Rows:
     if suffix in (".csv", ".tsv"):
-        return _csv(path, text, "\t" if suffix == ".tsv" else "")
-    if suffix == ".json" and not _is_lines(text):
-        return _json(path, text)
-    return _jsonl(path, text)
+        return _read_csv(path, text, "\t" if suffix == ".tsv" else "")
+    if suffix == ".json" and not _is_jsonl(text):
+        return _read_json(path, text)
+    return _read_jsonl(path, text)
 
 
-def _is_lines(text: str) -> bool:
-    """Whether a .json file holds an object a line, as many do."""
+def _is_jsonl(text: str) -> bool:
+    """Whether the text of a .json file is one object a line, as is common."""
     first, _, rest = text.strip().partition("\n")
     return first.startswith("{") and first.rstrip().endswith("}") and rest.lstrip().startswith("{")
 
 
-def _jsonl(path: Path, text: str) -> Rows:
+def _read_jsonl(path: Path, text: str) -> Rows:
     # Not splitlines(): JSON lets U+2028 and its like stand in a text.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield _row(f"{path}:{number}", *_parsed(line))
+            yield _row(f"{path}:{number}", *_parse_json(line))
 
 
-def _json(path: Path, text: str) -> Rows:
-    value, problem = _parsed(text)
+def _read_json(path: Path, text: str) -> Rows:
+    value, problem = _parse_json(text)
     if isinstance(value, dict):
-        value = _rows_of(value)
+        value = _rows_in_object(value)
     if problem or not isinstance(value, list):
         what = problem or "not a list of objects"
-        yield Malformed(str(path), what, "Write [{...}, ...], or one object a line.")
+        yield MalformedRow(str(path), what, "Write [{...}, ...], or one object a line.")
         return
-    for number, each in enumerate(value, 1):
-        yield _row(f"{path} row {number}", each, "")
+    for number, row in enumerate(value, 1):
+        yield _row(f"{path} row {number}", row, "")
 
 
-def _rows_of(value: dict[str, Any]) -> Any:
-    """The rows of an object: those in "data" or in the only list there is, or it is one itself.
+def _rows_in_object(value: dict[str, Any]) -> Any:
+    """The list in "data", the only list, or a list of the object itself if it is a row.
 
     A list of turns is no list of rows, though a turn's content could pass for a text.
     """
-    lists = [each for each in value.values() if isinstance(each, list)]
-    listed = value.get("data", lists[0] if len(lists) == 1 else None)
-    first = listed[0] if isinstance(listed, list) and listed else None
+    lists = [item for item in value.values() if isinstance(item, list)]
+    rows = value.get("data", lists[0] if len(lists) == 1 else None)
+    first = rows[0] if isinstance(rows, list) and rows else None
     if isinstance(first, dict) and not is_turn(first) and format_of(first, {}):
-        return listed
-    return [value] if is_turn(first) or format_of(value, {}) else listed
+        return rows
+    return [value] if is_turn(first) or format_of(value, {}) else rows
 
 
-def _parsed(text: str) -> tuple[Any, str]:
-    """The value, and what is wrong with the text if it is no JSON."""
+def _parse_json(text: str) -> tuple[Any, str]:
+    """The value of a JSON text and "", or None and the problem with the text."""
     try:
         return json.loads(text), ""
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column" if error.lineno > 1 else "column"
-        return None, f"not JSON ({error.msg} at {place} {error.colno})"
+        position = f"line {error.lineno} column" if error.lineno > 1 else "column"
+        return None, f"not JSON ({error.msg} at {position} {error.colno})"
     except ValueError:  # of Python, which takes no number of more than 4,300 digits
         return None, "unreadable JSON (a number has too many digits)"
     except RecursionError:
         return None, "unreadable JSON (nested too deeply)"
 
 
-def _row(where: str, value: Any, problem: str) -> Row | Malformed:
+def _row(where: str, value: Any, problem: str) -> Row | MalformedRow:
+    """A row from a JSON value; malformed if that is no object, or has a problem already."""
     if problem:
-        return Malformed(where, problem, "Correct it.")
+        return MalformedRow(where, problem, "Correct it.")
     if not isinstance(value, dict):
         kind = "null" if value is None else type(value).__name__
-        return Malformed(where, f"a {kind}, not an object", 'Write {"name": value, ...}.')
+        return MalformedRow(where, f"a {kind}, not an object", 'Write {"name": value, ...}.')
     return Row(where, value)
 
 
-def _csv(path: Path, text: str, delimiter: str) -> Rows:
+def _read_csv(path: Path, text: str, delimiter: str) -> Rows:
     csv.field_size_limit(sys.maxsize)
     header = text.partition("\n")[0]
     delimiter = delimiter or max(",;\t", key=header.count)
@@ -210,7 +214,7 @@ def _csv(path: Path, text: str, delimiter: str) -> Rows:
         names = next(filter(None, reader), [])
         if repeated := {name for name in names if names.count(name) > 1}:
             what = f"duplicate column '{sorted(repeated)[0]}'"
-            yield Malformed(f"{path}:1", what, "Give each column its own name.")
+            yield MalformedRow(f"{path}:1", what, "Give each column its own name.")
             return
         line = reader.line_num + 1
         for cells in reader:
@@ -218,18 +222,18 @@ def _csv(path: Path, text: str, delimiter: str) -> Rows:
             if len(cells) == len(names):
                 yield Row(where, dict(zip(names, cells, strict=True)))
             elif cells:
-                yield Malformed(
+                yield MalformedRow(
                     where,
                     f"{len(cells)} cells under {len(names)} columns",
                     f"Put texts that contain '{delimiter}' or a line break in double quotes.",
                 )
     except csv.Error as error:
-        yield Malformed(
+        yield MalformedRow(
             f"{path}:{line}", f"not CSV ({error})", 'Close the quote; write a quote inside as "".'
         )
 
 
-def _columns(path: Path, suffix: str) -> Rows:
+def _read_arrow(path: Path, suffix: str) -> Rows:
     import pyarrow as pa
     import pyarrow.ipc
     import pyarrow.parquet
@@ -241,12 +245,12 @@ def _columns(path: Path, suffix: str) -> Rows:
         else:
             batches = iter(pa.ipc.open_stream(pa.memory_map(str(path))))
         for batch in batches:
-            names = _class_names(_within(batch.schema.metadata))
-            nested = [each.name for each in batch.schema if pa.types.is_nested(each.type)]
+            names = _class_names(_features_of_schema(batch.schema.metadata))
+            nested = [field.name for field in batch.schema if pa.types.is_nested(field.type)]
             for values in batch.to_pylist():
                 number += 1
-                values |= {name: _without_fillers(values[name]) for name in nested}
-                yield _named(Row(f"{path} row {number}", values), names)
+                values |= {name: _without_nulls(values[name]) for name in nested}
+                yield _with_class_names(Row(f"{path} row {number}", values), names)
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(
             f"unreadable {suffix[1:]} from row {number + 1} on ({' '.join(str(error).split())})",
@@ -255,15 +259,15 @@ def _columns(path: Path, suffix: str) -> Rows:
         ) from error
 
 
-def _without_fillers(value: Any) -> Any:
-    """A nested value without its nulls: of one schema, all structs have all the keys of any."""
+def _without_nulls(value: Any) -> Any:
+    """A nested value without its nulls: Arrow gives each struct of a column the keys of all."""
     if isinstance(value, dict):
-        return {key: _without_fillers(each) for key, each in value.items() if each is not None}
-    return [_without_fillers(each) for each in value] if isinstance(value, list) else value
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def _within(metadata: Any) -> Any:
-    """What `datasets` has written of the data's columns in the file itself."""
+def _features_of_schema(metadata: Any) -> Any:
+    """The description of the columns that `datasets` wrote into the file; None without one."""
     try:
         return json.loads((metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Tools in a row's conversation: those offered, the calls to them, and their results."""
+"""Tools in the conversation of a row: the tools offered, the calls to them, and their results."""
 
 from __future__ import annotations
 
@@ -10,195 +10,200 @@ from itertools import count, groupby
 from typing import Any
 
 from moli.records.messages import STRICT_JSON, Message, Tool, ToolCall
-from moli.workspace.datasets.fields import Unfit, Values, encodable
+from moli.workspace.datasets.fields import RowError, Values, check_encodable
 
-_TOOL = 'Write {"type": "function", "function": {"name": ..., "parameters": {...}}}.'
-_CALL = 'Write {"name": ..., "arguments": {...}}, or a list of these.'
+_TOOL_HINT = 'Write {"type": "function", "function": {"name": ..., "parameters": {...}}}.'
+_CALL_HINT = 'Write {"name": ..., "arguments": {...}}, or a list of these.'
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn as it is in its row.
+    """A turn of a conversation, with its origin.
 
     Attributes:
-        where: its place, such as `messages[2]`.
-        message: its calls and results have ids if the row gives them any.
-        name: of the tool, if a tool's turn gives it.
+        where: its position in the row, such as `messages[2]`.
+        message: the turn as a message; calls and results have ids only if the row has them.
+        tool_name: for a tool's turn, the name of the tool if the row has it; else "".
     """
 
     where: str
     message: Message
-    name: str = ""
+    tool_name: str = ""
 
 
-def offered(values: Values) -> tuple[Tool, ...]:
-    """The tools of a row: a list of them, or its JSON; empty if there are none.
+def read_tools(values: Values) -> tuple[Tool, ...]:
+    """The tools of a row, which are a list or the JSON of one; empty if there are none.
 
     Raises:
-        Unfit: it is something else.
+        RowError: the column holds something else.
     """
-    given, name = values.get("tools"), values.name("tools")
-    if given in (None, "", []):
+    value, name = values.get("tools"), values.name("tools")
+    if value in (None, "", []):
         return ()
-    listed = _value(given)
-    if not isinstance(listed, list):
-        raise Unfit(f"'{name}' is not a list of tools, or its JSON", _TOOL)
-    return tuple(_tool(each, f"{name}[{number}]") for number, each in enumerate(listed))
+    tools = _decoded(value)
+    if not isinstance(tools, list):
+        raise RowError(f"'{name}' is not a list of tools, or its JSON", _TOOL_HINT)
+    return tuple(_read_tool(tool, f"{name}[{number}]") for number, tool in enumerate(tools))
 
 
-def _tool(given: Any, where: str) -> Tool:
-    function = _function(given, where, _TOOL)
+def _read_tool(value: Any, where: str) -> Tool:
+    function = _function_of(value, where, _TOOL_HINT)
     description = function.get("description") or ""
     if not isinstance(description, str):
-        raise Unfit(f"'{where}' has a description that is not text", "Write a string.")
-    made = Tool(function["name"], description)
-    if (given := function.get("parameters")) not in (None, ""):
-        parameters = _value(given)
-        if not isinstance(parameters, dict) or not _json(parameters):
-            raise Unfit(f"'{where}' has parameters that are not a JSON schema", _TOOL)
-        made = replace(made, parameters=parameters)
-    encodable("\n".join((made.name, description, _json(made.parameters))), where)
-    return made
+        raise RowError(f"'{where}' has a description that is not text", "Write a string.")
+    tool = Tool(function["name"], description)
+    if function.get("parameters") not in (None, ""):
+        parameters = _decoded(function["parameters"])
+        if not isinstance(parameters, dict) or not _to_json(parameters):
+            raise RowError(f"'{where}' has parameters that are not a JSON schema", _TOOL_HINT)
+        tool = replace(tool, parameters=parameters)
+    check_encodable("\n".join((tool.name, description, _to_json(tool.parameters))), where)
+    return tool
 
 
-def called(given: Any, where: str) -> tuple[ToolCall, ...]:
-    """The calls that a turn makes: one, a list of them, or its JSON. Some may have no id.
+def read_calls(value: Any, where: str) -> tuple[ToolCall, ...]:
+    """The calls of a turn, which are one, a list, or the JSON of either. Some may have no id.
 
     Raises:
-        Unfit: it is something else, or the arguments of one are not a JSON object.
+        RowError: the value is something else, or the arguments of a call are not a JSON object.
     """
-    if given in (None, "", []):
+    if value in (None, "", []):
         return ()
-    value = _value(given)
-    listed = [value] if isinstance(value, dict) else value
-    if not isinstance(listed, list):
-        raise Unfit(f"'{where}' has calls that are not JSON objects", _CALL)
-    return tuple(_call(each, where) for each in listed)
+    decoded = _decoded(value)
+    calls = [decoded] if isinstance(decoded, dict) else decoded
+    if not isinstance(calls, list):
+        raise RowError(f"'{where}' has calls that are not JSON objects", _CALL_HINT)
+    return tuple(_read_call(call, where) for call in calls)
 
 
-def _call(given: Any, where: str) -> ToolCall:
-    function = _function(given, where, _CALL)
+def _read_call(value: Any, where: str) -> ToolCall:
+    function = _function_of(value, where, _CALL_HINT)
     name, arguments = function["name"], function.get("arguments")
-    value = _value(arguments)
-    written = _json(value)
-    if not isinstance(value, dict) or not written:
-        raise Unfit(
+    decoded = _decoded(arguments)
+    as_json = _to_json(decoded)
+    if not isinstance(decoded, dict) or not as_json:
+        raise RowError(
             f"'{where}' calls \"{name}\" with arguments that are not a JSON object",
             'Write {"name": value, ...}, or {} if there are none.',
         )
-    encodable(written, where)
-    as_given = arguments.strip() if isinstance(arguments, str) else written
-    return ToolCall(str(given.get("id") or ""), name, as_given)
+    check_encodable(as_json, where)
+    text = arguments.strip() if isinstance(arguments, str) else as_json
+    return ToolCall(str(value.get("id") or ""), name, text)
 
 
-def _function(given: Any, where: str, fix: str) -> Mapping[str, Any]:
-    """What has the name, with or without OpenAI's wrapping around it."""
-    function = given.get("function", given) if isinstance(given, dict) else None
+def _function_of(value: Any, where: str, hint: str) -> Mapping[str, Any]:
+    """The mapping with the function's name: the value itself, or inside OpenAI's wrapping."""
+    function = value.get("function", value) if isinstance(value, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str) or not name.strip():
-        raise Unfit(f"'{where}' does not name a function", fix)
+        raise RowError(f"'{where}' does not name a function", hint)
     return function
 
 
-def paired(turns: Sequence[Turn], tools: Sequence[Tool], column: str) -> list[Message]:
-    """Turns with calls that fit their tools, each with an id that its result refers to.
+def pair_calls(turns: Sequence[Turn], tools: Sequence[Tool], column: str) -> list[Message]:
+    """Messages in which every call has an id and every tool's result refers to one.
 
     Args:
-        column: where the tools stand.
+        column: the column of the tools, for messages.
 
     Raises:
-        Unfit: a call fits no tool, or has no result before the conversation continues, or a tool's
-            turn answers no call.
+        RowError: a call fits no tool, or has no result before the conversation continues, or a
+            tool's turn answers no call.
     """
-    known = {each.name: each for each in tools}
+    by_name = {tool.name: tool for tool in tools}
     numbers = count()
     messages: list[Message] = []
-    waiting: list[ToolCall] = []  # calls that have no answer yet
-    for answers, run in groupby(turns, key=lambda each: each.message.role == "tool"):
-        if answers:
-            messages += [_answer(each, waiting) for each in _one_each(list(run), waiting)]
+    pending: list[ToolCall] = []  # calls without a result so far
+    for is_results, run in groupby(turns, key=lambda turn: turn.message.role == "tool"):
+        if is_results:
+            results = _one_turn_per_call(list(run), pending)
+            messages += [_result_message(turn, pending) for turn in results]
             continue
         for turn in run:
-            if waiting:
-                raise Unfit(
-                    f"the call to \"{waiting[0].name}\" has no result before '{turn.where}'",
+            if pending:
+                raise RowError(
+                    f"the call to \"{pending[0].name}\" has no result before '{turn.where}'",
                     "Add the tool's result before it, in a turn of its own.",
                 )
             for call in turn.message.calls:
-                _check(call, known, turn.where, column)
-            waiting = list(_with_ids(turn.message.calls, numbers, turn.where))
-            messages.append(replace(turn.message, calls=tuple(waiting)))
+                _check_call(call, by_name, turn.where, column)
+            pending = list(_with_ids(turn.message.calls, numbers, turn.where))
+            messages.append(replace(turn.message, calls=tuple(pending)))
     return messages
 
 
-def _check(call: ToolCall, known: Mapping[str, Tool], where: str, column: str) -> None:
-    """See that a call is one of a tool that is offered, with all that this requires."""
-    if call.name not in known:
-        near = difflib.get_close_matches(call.name, known, n=1)
-        offers = f"The row offers: {', '.join(known)}." if known else "The row offers no tools."
-        raise Unfit(
+def _check_call(call: ToolCall, tools: Mapping[str, Tool], where: str, column: str) -> None:
+    """Check that a call is to one of the tools and has all required arguments."""
+    if call.name not in tools:
+        near = difflib.get_close_matches(call.name, tools, n=1)
+        offers = f"The row offers: {', '.join(tools)}." if tools else "The row offers no tools."
+        raise RowError(
             f"'{where}' calls \"{call.name}\", which is not offered",
             f"Call it \"{near[0]}\", or add it to '{column}'." if near else f"{offers} Add it.",
         )
-    required = known[call.name].parameters.get("required")
+    required = tools[call.name].parameters.get("required")
     arguments = json.loads(call.arguments)
     for name in required if isinstance(required, list) else ():
         if name not in arguments:
-            raise Unfit(
+            raise RowError(
                 f'\'{where}\' calls "{call.name}" without "{name}", which is required',
                 "Add it to the arguments, or remove it from 'required'.",
             )
 
 
 def _with_ids(calls: Sequence[ToolCall], numbers: Iterator[int], where: str) -> Iterable[ToolCall]:
-    made = [each if each.id else replace(each, id=f"call_{next(numbers)}") for each in calls]
-    if len({each.id for each in made}) < len(made):
-        raise Unfit(f"'{where}' has two calls with the same id", "Give each its own id.")
-    return made
+    """The calls, with new ids for those that have none."""
+    with_ids = [call if call.id else replace(call, id=f"call_{next(numbers)}") for call in calls]
+    if len({call.id for call in with_ids}) < len(with_ids):
+        raise RowError(f"'{where}' has two calls with the same id", "Give each its own id.")
+    return with_ids
 
 
-def _one_each(answers: list[Turn], waiting: Sequence[ToolCall]) -> list[Turn]:
-    """A turn for each call: what several calls gave may stand in one turn, as a JSON list.
+def _one_turn_per_call(results: list[Turn], pending: Sequence[ToolCall]) -> list[Turn]:
+    """The turns with results, split where one turn holds the results of several calls.
 
-    LLaMA-Factory's data have it so, as their turns alternate.
+    LLaMA-Factory's data write them as a JSON list in one turn, because their turns alternate.
     """
-    only = answers[0]
-    if len(answers) == 1 < len(waiting) and not only.message.call_id and not only.name:
-        parts = _value(only.message.content)
-        if isinstance(parts, list) and len(parts) == len(waiting):
-            texts = [each if isinstance(each, str) else _json(each) for each in parts]
-            return [replace(only, message=replace(only.message, content=text)) for text in texts]
-    return answers
+    first = results[0]
+    is_anonymous = not first.message.call_id and not first.tool_name
+    if len(results) == 1 < len(pending) and is_anonymous:
+        parts = _decoded(first.message.content)
+        if isinstance(parts, list) and len(parts) == len(pending):
+            texts = [part if isinstance(part, str) else _to_json(part) for part in parts]
+            return [replace(first, message=replace(first.message, content=text)) for text in texts]
+    return results
 
 
-def _answer(turn: Turn, waiting: list[ToolCall]) -> Message:
-    """What a tool gave, for the call that it says or else for the first that waits."""
-    said = turn.message.call_id
-    for call in waiting:
-        if said == call.id if said else turn.name in ("", call.name):
-            waiting.remove(call)
+def _result_message(turn: Turn, pending: list[ToolCall]) -> Message:
+    """A tool's result with the id of its call, which is removed from the pending ones.
+
+    A turn without an id and without a name belongs to the first pending call.
+    """
+    call_id = turn.message.call_id
+    for call in pending:
+        if call_id == call.id if call_id else turn.tool_name in ("", call.name):
+            pending.remove(call)
             return replace(turn.message, call_id=call.id)
-    whose = (
-        f'"{said or turn.name}", which is not a pending call' if said or turn.name else "no call"
-    )
-    raise Unfit(
+    named = call_id or turn.tool_name
+    whose = f'"{named}", which is not a pending call' if named else "no call"
+    raise RowError(
         f"'{turn.where}' answers {whose}",
         "Add the call to the assistant's turn before it, or correct 'tool_call_id'.",
     )
 
 
-def _value(given: Any) -> Any:
-    """What is there, or what it is the JSON of; None for other texts."""
-    if not isinstance(given, str):
-        return given
+def _decoded(value: Any) -> Any:
+    """A text's value as JSON, or None if it is not JSON; any other value itself."""
+    if not isinstance(value, str):
+        return value
     try:
-        return STRICT_JSON.decode(given)
+        return STRICT_JSON.decode(value)
     except (ValueError, RecursionError):
         return None
 
 
-def _json(value: Any) -> str:
-    """A value as JSON; "" where it has none, as infinity and bytes."""
+def _to_json(value: Any) -> str:
+    """A value as JSON; "" if it cannot be written, such as infinity and bytes."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError):

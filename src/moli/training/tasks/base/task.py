@@ -43,7 +43,7 @@ class Task(ABC):
         text_column: the column that a plain text fills; empty if an answer needs more than one.
     """
 
-    example_types: ClassVar[tuple[type, ...]]
+    example_types: ClassVar[tuple[type[Example], ...]]
     supervised_unit: ClassVar[str] = "examples"
     supports_packing: ClassVar[bool] = True
     state_fields: ClassVar[tuple[str, ...]] = ()
