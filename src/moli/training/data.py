@@ -128,7 +128,9 @@ def split(
     return train, tuple(held_out.values())
 
 
-def check_dataset(dataset: Dataset, recipe: Recipe, example_types: tuple[type[Example], ...]) -> None:
+def check_dataset(
+    dataset: Dataset, recipe: Recipe, example_types: tuple[type[Example], ...]
+) -> None:
     """Check that a data set can be trained or evaluated on.
 
     Raises:

@@ -88,9 +88,9 @@ def system_messages(values: Values) -> list[Message]:
 def _has_calls_as_text(turns: Sequence[Turn]) -> bool:
     """Whether calls are written in the assistant's text, as in Hermes's data; they stay there."""
     messages = [turn.message for turn in turns if turn.message.role == "assistant"]
-    return not any(each.calls for each in messages) and any(
-        _CALL_TAG in each.content for each in messages
-    )
+    if any(message.calls for message in messages):
+        return False
+    return any(_CALL_TAG in message.content for message in messages)
 
 
 def _without_described(tools: Sequence[Tool], messages: Sequence[Message]) -> tuple[Tool, ...]:

@@ -12,7 +12,7 @@ class Row:
     """One row of a data file, unchanged.
 
     Attributes:
-        where: its origin, `file:line` or `file row n`.
+        where: the row's origin, `file:line` or `file row n`.
         values: column names to values.
     """
 

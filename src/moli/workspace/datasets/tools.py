@@ -21,7 +21,7 @@ class Turn:
     """A turn of a conversation, with its origin.
 
     Attributes:
-        where: its position in the row, such as `messages[2]`.
+        where: position in the row, such as `messages[2]`.
         message: the turn as a message; calls and results have ids only if the row has them.
         tool_name: for a tool's turn, the name of the tool if the row has it; else "".
     """
