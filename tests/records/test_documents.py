@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from moli.records.documents import in_context, page_at
+from moli.records.documents import page_at, text_with_context
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ def test_a_page_holds_what_stands_between_its_beginning_and_the_next(
 def test_a_passage_is_led_by_what_its_text_does_not_say_itself(
     title: str, heading: str, text: str, seen: str
 ) -> None:
-    assert in_context(title, heading, text) == seen
+    assert text_with_context(title, heading, text) == seen

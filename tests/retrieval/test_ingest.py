@@ -74,7 +74,7 @@ def test_a_file_is_stored_as_it_was_parsed_cut_and_encoded(
         (c.start, c.end, c.heading) for c in chunks
     ]
     _, vectors = workspace.passages.vectors(ENCODER.name, 1, 99)
-    expected = ENCODER.encode([each.in_context for each in passages])
+    expected = ENCODER.encode([each.text_with_context for each in passages])
     assert abs(vectors - expected).max() < 1e-3
 
 
@@ -314,7 +314,7 @@ def test_passages_of_a_new_encoder_are_encoded_once(workspace: Workspace) -> Non
     assert encode_missing(workspace, other, batch=3) == 7
     assert encode_missing(workspace, other, batch=3) == 0
     ids, vectors = workspace.passages.vectors(other.name, 1, 7)
-    expected = other.encode([each.in_context for each in workspace.passages.range(1, 7)])
+    expected = other.encode([each.text_with_context for each in workspace.passages.range(1, 7)])
     assert ids.tolist() == list(range(1, 8))
     assert abs(vectors - expected).max() < 1e-3
 

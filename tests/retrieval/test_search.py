@@ -219,7 +219,7 @@ def test_a_hit_tells_where_it_stands(workspace: Workspace, retriever: Retriever)
     (hit,) = retriever.search("pump", 1, fusion=LEXICAL)
     assert (hit.source, hit.title, hit.page, hit.start, hit.end) == ("a", "Manual", 2, 12, 22)
     assert hit.text == new.parsed.text[hit.start : hit.end]
-    assert hit.in_context == "Manual\nThe pump."
+    assert hit.text_with_context == "Manual\nThe pump."
 
 
 @pytest.mark.parametrize("query", ["", " ", "?!", "\0", "a" * 5000, '"pump" AND (', "水" * 500])

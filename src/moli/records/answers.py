@@ -1,15 +1,15 @@
-"""What search and answering return, and the trace that makes an answer accountable."""
+"""Results of search, answers with citations, and the traces that account for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from moli.records.documents import in_context
+from moli.records.documents import text_with_context
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """How lexical and dense scores become one: `weight` is the share of the lexical side."""
+    """A method of fusing lexical and dense scores; `weight` is the share of the lexical score."""
 
     method: Literal["minmax", "zscore", "rrf"]
     weight: float
@@ -23,8 +23,8 @@ class Hit:
         start, end: offsets in characters into the document's text.
         page: page (slide, sheet) of `start`, from 1; None in formats without pages.
         score: fused score, comparable within one result only.
-        lexical: BM25 score, None if that side did not find the passage.
-        dense: cosine similarity, None if that side did not find the passage.
+        lexical: BM25 score; None if the lexical index did not return the passage.
+        dense: cosine similarity; None if the dense index did not return the passage.
     """
 
     passage_id: int
@@ -41,14 +41,14 @@ class Hit:
     dense: float | None = None
 
     @property
-    def in_context(self) -> str:
-        """The text led by title and headings, as the indexes see it."""
-        return in_context(self.title, self.heading, self.text)
+    def text_with_context(self) -> str:
+        """The text after its title and headings, as it is indexed."""
+        return text_with_context(self.title, self.heading, self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A verified quote: the document's text at `start:end` is `quote`, on `page`."""
+    """A verified quote: the document's text from `start` to `end`, which is on `page`."""
 
     document_id: int
     source: str
@@ -62,7 +62,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of an answer. It is supported when every one of its citations was verified."""
+    """One sentence of an answer; `supported` if it has citations and all of them were verified."""
 
     text: str
     supported: bool
@@ -71,12 +71,12 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer with its sources, or the statement that the documents do not hold one.
+    """An answer with its citations, or the statement that the documents do not contain one.
 
     Attributes:
-        answered: False when the documents do not hold the answer; `text` then says so.
-        confidence: estimated probability that the documents hold the answer.
-        trace_id: what `moli trace` takes.
+        answered: False if the documents do not contain the answer; `text` then says so.
+        confidence: estimated probability that the documents contain the answer.
+        trace_id: id of the trace, for `moli trace`.
     """
 
     question: str
@@ -90,14 +90,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All that is needed to account for an answer.
+    """Everything that is needed to account for an answer.
 
     Attributes:
+        groups: access groups of the person who asked.
+        encoder: name of the encoder of the dense index.
+        model: name of the language model, or `quotes` if the answer consists of quotes.
         prompt_sha256: hash of the full prompt; empty without a language model.
-        template_sha256: of the chat template it was written with, as far as that is known here.
-        adapter: hash of the model's content, where it was made here.
-        tenant: who asked; a trace is never another tenant's.
+        passages: the passages that the answer is based on.
         timings_ms: wall time of each step in milliseconds.
+        template_sha256: hash of the chat template; empty if it is unknown here.
+        adapter: hash of the model's content; empty if it was not made here.
+        tenant: the tenant who asked; no other tenant sees the trace.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Documents as they are read, cut and stored.
+"""Documents as they are parsed, chunked and stored.
 
 Every position is an offset in characters (Unicode code points) into `text`.
 """
@@ -12,7 +12,7 @@ EVERYONE = "everyone"
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """A heading that stands in the text at `offset`; level 1 is the highest."""
+    """A heading in the text at `offset`; level 1 is the highest."""
 
     offset: int
     level: int
@@ -21,15 +21,15 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """What a parser recovers from a file.
+    """The text and structure that a parser extracts from a file.
 
     Attributes:
         text: the whole text; blocks are separated by a blank line, table rows by a newline.
         pages: offset at which each page (slide, sheet) begins; empty if the format has no pages.
         headings: in order of offset.
         title: the document's own title, or empty.
-        metadata: what the file says about itself (author, date, sender, ...).
-        warnings: what could not be recovered, for people to read.
+        metadata: properties from the file (author, date, sender, ...).
+        warnings: messages to people about content that could not be extracted.
     """
 
     text: str
@@ -42,7 +42,7 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stretch of a document: `text[start:end]`, and the headings it stands under."""
+    """A part of a document, `text[start:end]`, and the path of headings above it."""
 
     start: int
     end: int
@@ -50,7 +50,7 @@ class Chunk:
 
 
 class Outline:
-    """The headings of a document, read once to be looked up at many offsets."""
+    """An index of a document's headings, for lookups by offset."""
 
     def __init__(self, headings: Sequence[Heading]) -> None:
         self._starts = [heading.offset for heading in headings]
@@ -61,19 +61,26 @@ class Outline:
             self._paths.append(" > ".join(each.text for each in above))
 
     def path(self, offset: int) -> str:
-        """The headings `offset` stands under, from the highest to the lowest, joined by " > "."""
+        """The headings above `offset`, from the highest to the lowest level, joined by " > "."""
         return self._paths[bisect_right(self._starts, offset)]
 
 
 def page_at(pages: tuple[int, ...], offset: int) -> int | None:
-    """The page (from 1) that holds `offset`, or None in a document without pages."""
+    """The page (from 1) that contains `offset`; None in a document without pages."""
     return bisect_right(pages, offset) or 1 if pages else None
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A stored document. `added_at` is in seconds since the epoch; `pages` and `headings` are as in
-    ParsedDocument.
+    """A stored document.
+
+    Attributes:
+        source: the path or name that it was added by.
+        sha256: hash of the file.
+        bytes, characters: size of the file, and length of the text.
+        pages, headings, warnings: see `ParsedDocument`.
+        added_at: seconds since 1970.
+        groups: access groups that may see the document.
     """
 
     id: int
@@ -93,7 +100,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stored passage: the document's text at `start:end`."""
+    """A stored chunk of a document: the document's text from `start` to `end`."""
 
     id: int
     document_id: int
@@ -106,14 +113,19 @@ class Passage:
     text: str
 
     @property
-    def in_context(self) -> str:
-        """What the indexes see of the passage; see `in_context`."""
-        return in_context(self.title, self.heading, self.text)
+    def text_with_context(self) -> str:
+        """The text after its title and headings, as it is indexed."""
+        return text_with_context(self.title, self.heading, self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of the change log: a range of passages came or went."""
+    """One entry of the change log: a range of passages that was added or removed.
+
+    Attributes:
+        seq: number of the entry.
+        kind: "add" or "remove".
+    """
 
     seq: int
     kind: str
@@ -124,7 +136,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """The receipt of a removal: how many of each went; `traces` had their quotes redacted."""
+    """Numbers of removed documents, passages and vectors, and of traces that were redacted."""
 
     documents: int
     passages: int
@@ -132,8 +144,8 @@ class Removal:
     traces: int
 
 
-def in_context(title: str, heading: str, text: str) -> str:
-    """A passage's text led by the title and headings it stands under, unless it holds them."""
-    parts = (heading,) if heading.startswith(title) else (title, heading)
-    lead = [part for part in parts if part and part not in text]
-    return "\n".join([*lead, text.strip()])
+def text_with_context(title: str, heading: str, text: str) -> str:
+    """A passage's text after the title and headings above it, unless the text contains them."""
+    context = (heading,) if heading.startswith(title) else (title, heading)
+    missing = [part for part in context if part and part not in text]
+    return "\n".join([*missing, text.strip()])

@@ -2,12 +2,12 @@
 
 
 class MoliError(Exception):
-    """An error a person can act on.
+    """An error that a person can act on.
 
     Args:
         what: the fact, as a sentence without its full stop.
-        where: the file, field or address concerned; empty when there is none.
-        fix: what to do next, as a full sentence; empty when nothing can be done.
+        where: the file, field or address concerned; empty if there is none.
+        fix: the next step, as a full sentence; empty if nothing can be done.
     """
 
     code = "error"
@@ -34,28 +34,28 @@ class WorkspaceError(MoliError):
 
 
 class InputError(MoliError):
-    """What the caller passed cannot be used."""
+    """The caller's input cannot be used."""
 
     code = "input"
 
 
 class NotFoundError(MoliError):
-    """Nothing by that name or number is in the workspace."""
+    """Nothing with that name or number is in the workspace."""
 
     code = "not_found"
 
 
 class AccessError(MoliError):
-    """The caller may not do that."""
+    """The caller has no permission."""
 
     code = "access"
 
 
 class BusyError(MoliError):
-    """There is too much to do just now.
+    """Too many requests are in progress.
 
     Args:
-        seconds: after which it is worth asking again.
+        seconds: time after which to try again.
     """
 
     code = "busy"
@@ -75,7 +75,7 @@ class ModelError(MoliError):
 class DocumentError(MoliError):
     """A document cannot be read.
 
-    `reason` is one of: broken, encrypted, too_large, bomb, misnamed, unsupported,
+    `reason` is a code: broken, encrypted, too_large, bomb, misnamed, unsupported,
     empty, timeout, memory, missing_tool, missing.
     """
 

@@ -1,4 +1,4 @@
-"""What language models wrote when they were asked by name, and what people said about it."""
+"""Exchanges with language models that were requested by name, and people's feedback on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ class Choice:
     """One of the answers to a conversation.
 
     Attributes:
-        tokens: that were written for it.
+        reason: why generation ended.
+        tokens: number of generated tokens.
+        calls: tool calls in the answer.
     """
 
     text: str
@@ -28,21 +30,23 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What was asked and what was answered, bound to all that made the answer.
+    """A request and its answers, with everything that determined them.
 
     Attributes:
-        kind: whether a conversation was answered or a text continued.
-        model: the name it was asked by.
-        adapter: the hash of its content, or of a whole model trained here; "" for others.
-        template_sha256: of the chat template; "" where none was used.
-        prompt_sha256: of the tokens that the model was given, as 4 bytes each, little-endian.
-        messages: the conversation; of a text that was continued, the text as a user's.
-        sampling: how tokens were chosen, as far as it was not left to the defaults.
-        cached_tokens: of the prompt, that were kept from an earlier one.
-        timings_ms: until the first token and until the last, in milliseconds.
-        tenant, key: who asked.
-        previous: the exchange that this one goes on from, whose messages are among these.
-        shadow_of: the exchange that was shown, where this one was not.
+        kind: `chat` if a conversation was answered, `text` if a text was continued.
+        model: the model's name in the request.
+        base: reference of the base model.
+        adapter: hash of the adapter's content, or of a whole model trained here; "" for others.
+        template_sha256: hash of the chat template; "" if none was used.
+        prompt_sha256: hash of the prompt's token ids, as 4 bytes each, little-endian.
+        messages: the conversation; for a continued text, the text as a user's message.
+        cached_tokens: number of prompt tokens that were reused from an earlier request.
+        sampling: sampling parameters that the request sets.
+        timings_ms: time to the first token and to the last, in milliseconds.
+        tenant, key: the tenant who asked, and the name of the key.
+        previous: id of the exchange that this one continues, whose messages it includes.
+        shadow_of: id of the exchange whose answer was shown instead of this one's; "" if this
+            answer was shown.
     """
 
     id: str
@@ -68,15 +72,15 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What someone said of an answer.
+    """A person's feedback on an answer.
 
     Attributes:
-        id: a number that the store gives; 0 before.
-        answer_id: of a trace or an exchange.
-        choice: which of its answers, from 0.
+        answer_id: id of the trace or the exchange.
+        created_at: seconds since 1970.
+        choice: index of the answer among the exchange's choices, from 0.
         correction: the answer as it should have been.
-        key: the name of the key it was given with; "" without one.
-        created_at: in seconds since 1970.
+        key: name of the key that was used; "" without one.
+        id: number in the store; 0 until it is stored.
     """
 
     answer_id: str

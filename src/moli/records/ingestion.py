@@ -1,23 +1,23 @@
-"""What became of the files that were added."""
+"""Reports on the files that were added."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["added", "updated", "unchanged", "skipped", "failed"]
+FileOutcome = Literal["added", "updated", "unchanged", "skipped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What became of one file.
+    """The outcome of adding one file.
 
     Attributes:
-        outcome: "skipped" is a file in a folder whose suffix belongs to no format that is read.
+        outcome: "skipped" if the file is in a folder and its suffix is of no supported format.
         reason: for a failed file, the reason code of `DocumentError`.
-        message: for a failed file, what is wrong and what to do; else warnings, if any.
+        message: for a failed file, the problem and the fix; else warnings, if any.
     """
 
     source: str
-    outcome: Outcome
+    outcome: FileOutcome
     passages: int = 0
     characters: int = 0
     reason: str = ""

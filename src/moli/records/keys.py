@@ -1,4 +1,4 @@
-"""Keys of a server's users."""
+"""API keys of a server's users."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ Scope = Literal["admin", "use"]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a key lets its bearer do. Its secret is not here: only a hash of it is kept.
+    """An API key and its permissions, without its secret: only a hash of that is stored.
 
     Attributes:
-        scope: `use` may ask; `admin` may also see how the server does.
-        tenant: whose answers, feedback and caches the bearer shares; never another tenant's.
-        groups: the bearer sees documents as a member of these.
-        created_at, revoked_at: in seconds since 1970; None while the key is good.
+        scope: `use` may send requests; `admin` may also see the server's state.
+        tenant: the tenant whose answers, feedback and caches the bearer shares.
+        groups: access groups that the bearer belongs to.
+        created_at: seconds since 1970.
+        revoked_at: seconds since 1970; None while the key is valid.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Messages of a conversation, and the tools that it may call."""
+"""Messages of a conversation, tools, and calls to them."""
 
 import json
 from collections.abc import Mapping
@@ -8,37 +8,37 @@ from typing import Any, Literal
 Role = Literal["system", "user", "assistant", "tool"]
 
 
-def _refuse(constant: str) -> Any:
+def _reject_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-STRICT_JSON = json.JSONDecoder(parse_constant=_refuse)  # Python reads NaN and Infinity otherwise
+STRICT_JSON = json.JSONDecoder(parse_constant=_reject_constant)  # Python accepts NaN and Infinity
 
 
-def _none() -> dict[str, Any]:
+def _no_parameters() -> dict[str, Any]:
     return {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What a model may call.
+    """A function that a model may call.
 
     Attributes:
-        parameters: a JSON schema of its arguments, which are an object; of none by default.
+        parameters: JSON schema of the arguments, which are an object; by default without any.
     """
 
     name: str
     description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=_none, hash=False)  # a dict has none
+    parameters: Mapping[str, Any] = field(default_factory=_no_parameters, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call that a model made.
+    """A model's call to a tool.
 
     Attributes:
-        id: by which the tool's turn says what it answers.
-        arguments: a JSON object, as the model wrote it.
+        id: the id that the tool's result refers to.
+        arguments: a JSON object, exactly as the model wrote it.
     """
 
     id: str
@@ -48,11 +48,11 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn; a tool's is what came back from a call that the assistant made.
+    """One turn of a conversation; a tool's turn is the result of a call by the assistant.
 
     Attributes:
-        calls: of the assistant's turn, after its content.
-        call_id: of a tool's turn: the call that it answers.
+        calls: for the assistant, tool calls that follow the content.
+        call_id: for a tool, the id of the call that it answers.
     """
 
     role: Role

@@ -1,4 +1,4 @@
-"""What is known about a model that was made here."""
+"""The manifest of a model that was made here."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an adapter or a model was made from. Hashes are SHA-256 in hexadecimal.
+    """The origin of an adapter or a model. Hashes are SHA-256 in hexadecimal.
 
     Attributes:
         task: the task it was trained for, such as `classification`.
-        method: `full`, `lora`, ... ; of `full`, the folder holds a whole model.
-        base: the reference of the base model, as the recipe gave it.
-        base_hash, tokenizer_hash, template_hash, dataset_hash: of the base's weights, of the
-            tokenizer's files, of the chat template (empty without one) and of the data.
-        stop_tokens: ids that end an answer.
-        parent: the content name of the adapter that training continued from; empty for none.
+        method: `full`, `lora`, ... ; with `full`, the folder holds a whole model.
+        base: reference of the base model, as in the recipe.
+        base_hash, tokenizer_hash, template_hash, dataset_hash: hashes of the base's weights, the
+            tokenizer's files, the chat template (empty without one) and the data.
+        stop_tokens: ids of tokens that end an answer.
+        parent: hash of the adapter that training continued from; empty for none.
         recipe: the recipe, with every derived value filled in.
-        metrics: those of the evaluation that chose these weights.
+        metrics: results of the evaluation that selected these weights.
         created_at: seconds since 1970.
     """
 

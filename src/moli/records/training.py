@@ -1,4 +1,4 @@
-"""What a training run reports as it goes on."""
+"""Events of a training run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-COMPLETE = ("finished", "stopped_early")  # of a run that has nothing left to resume
+COMPLETE = ("finished", "stopped_early")  # statuses of runs that cannot be resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +14,12 @@ class RunStarted:
     """A run is about to take its first step, or its next one after it was resumed.
 
     Attributes:
-        folder: where the run keeps its files.
-        recipe: what was asked for, with every value that was derived filled in.
-        facts: numbers of examples, of parameters and the like, to be shown and kept.
-        step: optimiser steps already taken; 0 unless the run was resumed.
-        steps: optimiser steps there will be in all.
+        run: the run's id.
+        folder: the folder of the run's files.
+        recipe: the recipe, with every derived value filled in.
+        facts: numbers of examples, of parameters and the like, to show and to store.
+        step: optimizer steps taken before; 0 unless the run was resumed.
+        steps: total number of optimizer steps.
     """
 
     run: str
@@ -31,13 +32,14 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepTaken:
-    """One optimiser step.
+    """One optimizer step.
 
     Attributes:
         loss: mean over the supervised items (tokens, examples or pairs) of this step.
-        gradient_norm: before it was clipped.
-        examples, tokens, supervised: sums since the beginning of the run, over resumptions.
-        seconds: spent in training since the beginning of the run, over resumptions.
+        gradient_norm: norm of the gradients before clipping.
+        examples, tokens, supervised: totals since the start of the run, resumptions included;
+            `supervised` counts supervised items.
+        seconds: training time since the start of the run, resumptions included.
     """
 
     step: int
@@ -52,12 +54,12 @@ class StepTaken:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The model was judged on held-out examples.
+    """The model was evaluated on held-out examples.
 
     Attributes:
-        metrics: by name; `loss` is always one of them.
+        metrics: values by name of the metric, including `loss`.
         best: whether this is the best evaluation so far, whose weights are kept.
-        seconds: what the evaluation took.
+        seconds: duration of the evaluation.
     """
 
     step: int
@@ -68,10 +70,11 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """A run has come to its end, or was interrupted so that it can be resumed.
+    """A run has ended, or was interrupted and can be resumed.
 
     Attributes:
-        result: the adapter's or model's name and place, final metrics, rates and peak memory.
+        step: optimizer steps taken.
+        result: the adapter's or model's name and path, final metrics, rates and peak memory.
     """
 
     status: Literal["finished", "stopped_early", "interrupted", "failed"]

@@ -135,7 +135,7 @@ def features(
     reads = bool(COEFFICIENTS[language_of(question)][0])
     similar = _similarity(question, texts, encoder) if reads else np.zeros(len(texts))
     terms = [set(tokenize(text)) for text in texts]
-    whole = [coverage(set(tokenize(hit.in_context))) for hit in hits]
+    whole = [coverage(set(tokenize(hit.text_with_context))) for hit in hits]
     best = max(hit.score for hit in hits) or 1.0
     outlines = {number: Outline(of) for number, of in headings.items()}
     asks_number = bool(_ASKS_NUMBER.search(question))

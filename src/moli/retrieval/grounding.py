@@ -42,7 +42,7 @@ def grounding_prompt(question: str, hits: Sequence[Hit]) -> Prompt:
     """A prompt that asks for an answer in which every sentence carries its quote."""
     # The fence comes from the passages' hash, so no passage can contain its own closing fence.
     fence = hashlib.sha256("\0".join(hit.text for hit in hits).encode()).hexdigest()[:12]
-    passages = "\n\n".join(f"[{n}] {hit.in_context}" for n, hit in enumerate(hits, 1))
+    passages = "\n\n".join(f"[{n}] {hit.text_with_context}" for n, hit in enumerate(hits, 1))
     return Prompt(
         task=_TASK,
         role=_ROLE,

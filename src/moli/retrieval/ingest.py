@@ -23,7 +23,7 @@ import numpy as np
 
 from moli.models.protocols.encoder import Encoder
 from moli.parsing import SUFFIXES, Limits, Sandbox, detect
-from moli.records.documents import Chunk, ParsedDocument, in_context
+from moli.records.documents import Chunk, ParsedDocument, text_with_context
 from moli.records.errors import DocumentError
 from moli.records.ingestion import FileReport
 from moli.retrieval.chunk import chunk
@@ -69,7 +69,7 @@ class _Cut:
         """What the encoder reads of each chunk."""
         parsed = self.source.parsed
         return [
-            in_context(parsed.title, each.heading, parsed.text[each.start : each.end])
+            text_with_context(parsed.title, each.heading, parsed.text[each.start : each.end])
             for each in self.chunks
         ]
 
@@ -191,7 +191,7 @@ def encode_missing(workspace: Workspace, encoder: Encoder, batch: int = 256) -> 
     """Give every passage a vector of this encoder; returns how many had none."""
     encoded = 0
     while passages := workspace.passages.without_vectors(encoder.name, batch):
-        vectors = encoder.encode([passage.in_context for passage in passages])
+        vectors = encoder.encode([passage.text_with_context for passage in passages])
         workspace.passages.set_vectors(encoder.name, [each.id for each in passages], vectors)
         encoded += len(passages)
     return encoded

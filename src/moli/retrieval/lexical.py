@@ -64,7 +64,7 @@ class LexicalIndex:
             writer.delete_documents_by_query(span)
             if change.kind == "add":
                 for passage in passages.range(first, last):
-                    terms = " ".join(tokenize(passage.in_context))
+                    terms = " ".join(tokenize(passage.text_with_context))
                     writer.add_document(tantivy.Document(passage=passage.id, terms=terms))
         writer.delete_documents_by_query(Query.term_query(self._schema, "passage", _NOTE))
         writer.add_document(tantivy.Document(passage=_NOTE, applied=changes[-1].seq))
