@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 from models.engine.small import adapt
-from models.vllm_stand_in import SGLangStandIn, StandIn, Started
+from models.vllm_stand_in import ServerOptions, SGLangStandIn, StandIn
 
 from moli.models.engine.engine import Engine
 from moli.models.engine.transformers_runner import load_transformers_runner
@@ -32,14 +32,14 @@ from moli.records.errors import InputError
 from moli.records.generation import Delta, OutputConstraint, Request, Sampling
 
 BASE = "builtin:starter"
-PLACES = 256
+MAX_MODEL_LEN = 256
 TEXTS = ("The sea was", "Once there lived a", "A backup runs", "She said to the old", "In the")
 LONG = Sampling(max_tokens=100, ignore_eos=True)
 
 
 def worker() -> EngineWorker:
     runner = load_transformers_runner(BASE, adapter_slots=4, precision="fp32")
-    return EngineWorker(Engine(runner, load_tokenizer(BASE), max_model_len=PLACES))
+    return EngineWorker(Engine(runner, load_tokenizer(BASE), max_model_len=MAX_MODEL_LEN))
 
 
 class Truth:
@@ -144,7 +144,9 @@ def case(request: pytest.FixtureRequest, adapter: Path) -> Iterator[Case]:
             made = Case(kind, local)
         else:
             make = SGLangStandIn if kind == "sglang" else StandIn
-            started = Started(places=PLACES, interval=3 if "threes" in kind else 1)
+            started = ServerOptions(
+                max_model_len=MAX_MODEL_LEN, interval=3 if "threes" in kind else 1
+            )
             server = make(local, load_tokenizer(BASE), "starter", started)
             url = stack.enter_context(server.served())
             remote = RemoteBackend(url, "starter", kind="sglang" if kind == "sglang" else "vllm")
@@ -152,7 +154,7 @@ def case(request: pytest.FixtureRequest, adapter: Path) -> Iterator[Case]:
             made = Case(kind, remote)
         made.backend.add_adapter("a", adapter)
         yield made
-        assert kind == "engine" or server.wrong == []
+        assert kind == "engine" or server.mistakes == []
 
 
 def test_greedy_answers_are_those_of_transformers(
@@ -297,9 +299,12 @@ def test_what_cannot_be_answered_is_refused(case: Case, prompts: list[list[int]]
             case.backend.submit(request, Heard())
 
     refused("no tokens", Request([], Sampling()))
-    refused(rf"has {PLACES} tokens.* room for {PLACES}", Request([5] * PLACES, Sampling()))
+    refused(
+        rf"has {MAX_MODEL_LEN} tokens.* room for {MAX_MODEL_LEN}",
+        Request([5] * MAX_MODEL_LEN, Sampling()),
+    )
     refused("no adapter is called 'b'", Request(prompts[0], Sampling(), "b"))
-    [(heard, row)] = answered(case.backend, Request([5] * (PLACES - 1), LONG))
+    [(heard, row)] = answered(case.backend, Request([5] * (MAX_MODEL_LEN - 1), LONG))
     assert (len(heard.ids), row.reason) == (1, "length")
 
 

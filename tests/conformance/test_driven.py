@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 from conformance.served import BASE, TALK, add_adapter, serving
-from models.vllm_stand_in import StandIn, Started
+from models.vllm_stand_in import ServerOptions, StandIn
 from openai import OpenAI
 
 from moli.models.backend import load_base_model
@@ -25,7 +25,7 @@ ASKED: Any = {"messages": TALK, "temperature": 0, "max_tokens": 16}
 def other() -> Iterator[StandIn]:
     base = load_base_model(BASE, adapter_slots=4)
     assert isinstance(base.backend, EngineWorker)
-    yield StandIn(base.backend, load_tokenizer(BASE), BASE, Started())
+    yield StandIn(base.backend, load_tokenizer(BASE), BASE, ServerOptions())
     base.backend.close()
 
 
@@ -51,9 +51,9 @@ def test_it_says_the_same(client: OpenAI, driven: OpenAI, other: StandIn) -> Non
     models = (BASE, "bear", "doll", "bear", f"{BASE}@doll")
     assert [said(driven, each) for each in models] == [said(client, each) for each in models]
     # Each was pushed once, under the name of its content.
-    assert len(other.loaded) == 2
-    assert all(len(each["lora_name"]) == 64 for each in other.loaded)
-    assert other.wrong == []
+    assert len(other.load_requests) == 2
+    assert all(len(each["lora_name"]) == 64 for each in other.load_requests)
+    assert other.mistakes == []
 
 
 def test_streams_tools_and_forms_go_through(driven: OpenAI, other: StandIn) -> None:
@@ -73,7 +73,7 @@ def test_streams_tools_and_forms_go_through(driven: OpenAI, other: StandIn) -> N
         parallel_tool_calls=False,
     )  # fmt: skip
     assert called.choices[0].finish_reason == "tool_calls"
-    assert other.wrong == []
+    assert other.mistakes == []
 
 
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:

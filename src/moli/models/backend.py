@@ -115,7 +115,7 @@ def _connect(remote: RemoteModel) -> LoadedModel:
         remote.url, remote.reference, kind=remote.kind, key=key, timeout=remote.timeout
     )
     tokenizer = load_tokenizer(remote.reference)
-    return LoadedModel(backend, tokenizer, backend.facts.places, is_local=False)
+    return LoadedModel(backend, tokenizer, backend.info.max_model_len, is_local=False)
 
 
 class ModelPool:

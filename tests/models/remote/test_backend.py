@@ -1,5 +1,5 @@
-"""What vLLM and SGLang are asked, what they refuse, and how they fail. See also the conformance
-suite of backends, which holds their answers to be those of transformers."""
+"""Requests to vLLM and SGLang, what they refuse, and how they fail. See also the conformance suite
+of backends, which compares their answers with those of transformers."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from models.engine.small import adapt
-from models.vllm_stand_in import SGLangStandIn, StandIn, Started
+from models.vllm_stand_in import ServerOptions, SGLangStandIn, StandIn
 from pydantic import BaseModel
 
 from moli.models.engine.engine import Engine
 from moli.models.engine.transformers_runner import load_transformers_runner
 from moli.models.engine.worker import EngineWorker
-from moli.models.remote.admin import Facts, preflight
+from moli.models.remote.admin import ServerAdmin, ServerInfo
 from moli.models.remote.backend import RemoteBackend
-from moli.models.remote.wire import Kind
+from moli.models.remote.servers import ServerKind
 from moli.models.tokenizers import load_tokenizer
 from moli.models.weights.loading import folder_of
 from moli.records.errors import InputError, ModelError
@@ -49,22 +49,22 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def changed(adapter: Path, folder: Path, **config: Any) -> Path:
-    """A copy that says something else of itself."""
+    """A copy of an adapter with changes of its configuration."""
     shutil.copytree(adapter, folder)
-    told = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps(told | config))
+    config_on_disk = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config_on_disk | config))
     return folder
 
 
-class Place:
+class Servers:
     """Makes stand-ins and backends to them; all are closed at the end."""
 
     def __init__(self, worker: EngineWorker, stack: ExitStack) -> None:
         self._worker, self._stack = worker, stack
         self._made: list[StandIn] = []
 
-    def server(self, make: type[StandIn] = StandIn, **started: Any) -> StandIn:
-        server = make(self._worker, load_tokenizer(BASE), "starter", Started(**started))
+    def server(self, make: type[StandIn] = StandIn, **options: Any) -> StandIn:
+        server = make(self._worker, load_tokenizer(BASE), "starter", ServerOptions(**options))
         self._made.append(server)
         return server
 
@@ -76,20 +76,20 @@ class Place:
         self._stack.callback(backend.close)
         return backend
 
-    def wrong(self) -> list[str]:
-        return [each for server in self._made for each in server.wrong]
+    def mistakes(self) -> list[str]:
+        return [each for server in self._made for each in server.mistakes]
 
 
 @pytest.fixture
-def place(worker: EngineWorker) -> Iterator[Place]:
+def servers(worker: EngineWorker) -> Iterator[Servers]:
     with ExitStack() as stack:
-        made = Place(worker, stack)
+        made = Servers(worker, stack)
         yield made
-        assert made.wrong() == []
+        assert made.mistakes() == []
 
 
-class Told(list[Delta]):
-    """What is told of one request."""
+class Deltas(list[Delta]):
+    """The deltas of one request."""
 
     def until(self, done: Callable[[], bool], seconds: float = 20.0) -> None:
         deadline = time.monotonic() + seconds
@@ -102,33 +102,40 @@ class Told(list[Delta]):
         return str(self[-1].reason)
 
 
-def ask(backend: RemoteBackend, request: Request) -> Told:
-    told = Told()
-    backend.submit(request, told.append)
-    return told
+def ask(backend: RemoteBackend, request: Request) -> Deltas:
+    deltas = Deltas()
+    backend.submit(request, deltas.append)
+    return deltas
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What Moli logs, which is nothing of any conversation and no traceback."""
+    """The messages that Moli logged, none of which has a traceback."""
     records = [each for each in caplog.records if each.name.startswith("moli")]
     assert all(each.exc_info is None for each in records)
     return [each.getMessage() for each in records]
 
 
-def test_a_look_at_a_server_tells_what_it_has_and_changes_nothing(place: Place) -> None:
-    server = place.server(places=99)
-    url = place.url(server)
-    wanted = Facts("0.33.0", "starter", 99, loads=True)
+def inspect(url: str, base: str, *, kind: ServerKind = "vllm", key: str = "") -> ServerInfo:
+    with closing(ServerAdmin(url, kind, key)) as admin:
+        return admin.inspect(base)
+
+
+def test_a_look_at_a_server_tells_what_it_has_and_changes_nothing(servers: Servers) -> None:
+    server = servers.server(max_model_len=99)
+    url = servers.url(server)
+    expected = ServerInfo("0.33.0", "starter", 99, loads_adapters=True)
     for address in (url, f"{url}/", f"{url}/v1", f"{url}/v1/"):
-        assert preflight(address, "starter") == wanted
-    assert preflight(url, "org/starter") == wanted  # by the path that it was started with
-    assert server.loaded == []
-    closed = place.url(place.server(updating=False))
-    assert preflight(closed, "starter").loads is False
-    silent = place.url(place.server(described=False))
-    assert preflight(silent, "starter").loads is None
-    other = place.url(place.server(SGLangStandIn))
-    assert preflight(other, "starter", kind="sglang") == Facts("0.5.23", "starter", 256, loads=True)
+        assert inspect(address, "starter") == expected
+    assert inspect(url, "org/starter") == expected  # by the path that it was started with
+    assert server.load_requests == []
+    closed = servers.url(servers.server(updating=False))
+    assert inspect(closed, "starter").loads_adapters is False
+    silent = servers.url(servers.server(docs=False))
+    assert inspect(silent, "starter").loads_adapters is None
+    other = servers.url(servers.server(SGLangStandIn))
+    assert inspect(other, "starter", kind="sglang") == ServerInfo(
+        "0.5.23", "starter", 256, loads_adapters=True
+    )
 
 
 class OldCompletion(BaseModel):
@@ -141,61 +148,61 @@ class OldStandIn(StandIn):
     body = OldCompletion  # type: ignore[assignment]
 
 
-def test_a_server_that_will_not_do_is_refused_with_the_fix(place: Place) -> None:
+def test_a_server_that_will_not_do_is_refused_with_the_fix(servers: Servers) -> None:
     def refused(match: str, url: str, base: str = "starter", **options: Any) -> None:
         with pytest.raises(ModelError, match=match) as caught:
             RemoteBackend(url, base, **options)
         assert url in str(caught.value)
 
-    url = place.url(place.server())
+    url = servers.url(servers.server())
     refused("it serves starter, not org/other. Start vLLM with org/other", url, "org/other")
-    locked = place.url(place.server(key="sesame"))
+    locked = servers.url(servers.server(key="sesame"))
     refused("expects a different key. Use the one", locked)
     refused("expects a different key. Use the one", locked, key="wrong")
     refused("the key cannot be used. Correct the key", locked, key="clé\u2028")
-    assert preflight(locked, "starter", key="sesame").places == 256
+    assert inspect(locked, "starter", key="sesame").max_model_len == 256
 
-    old = place.url(place.server(OldStandIn))
+    old = servers.url(servers.server(OldStandIn))
     missing = "cache_salt, return_token_ids, structured_outputs"
     refused(f"does not support {missing}. Install vLLM 0.11 or newer", old)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
         refused("vLLM cannot be reached .* Is it running?", nobody)
-    elsewhere = place.url(place.server(SGLangStandIn))
+    elsewhere = servers.url(servers.server(SGLangStandIn))
     refused("answered 404 to /version. Check that vLLM listens there", elsewhere)
 
 
 @pytest.mark.parametrize(("kind", "make"), [("vllm", StandIn), ("sglang", SGLangStandIn)])
 def test_an_adapter_is_pushed_once_under_the_name_of_its_content(
-    place: Place, adapter: Path, kind: Kind, make: type[StandIn]
+    servers: Servers, adapter: Path, kind: ServerKind, make: type[StandIn]
 ) -> None:
-    server = place.server(make)
-    url = place.url(server)
-    one = place.backend(url, kind=kind)
+    server = servers.server(make)
+    url = servers.url(server)
+    one = servers.backend(url, kind=kind)
     with pytest.raises(InputError, match="Add it first"):
-        one.submit(Request(IDS, Sampling(), HASH), Told().append)
+        one.submit(Request(IDS, Sampling(), HASH), Deltas().append)
     for _ in range(2):
         one.add_adapter(HASH, adapter)
-    place.backend(url, kind=kind).add_adapter(HASH, adapter)  # which the server has already
-    assert server.loaded == [{"lora_name": HASH, "lora_path": str(adapter)}]
+    servers.backend(url, kind=kind).add_adapter(HASH, adapter)  # which the server has already
+    assert server.load_requests == [{"lora_name": HASH, "lora_path": str(adapter)}]
     assert ask(one, Request(IDS, Sampling(max_tokens=2, ignore_eos=True), HASH)).end() == "length"
 
 
 @pytest.mark.parametrize(("kind", "make"), [("vllm", StandIn), ("sglang", SGLangStandIn)])
 def test_a_server_that_was_started_anew_is_given_its_adapters_again(
-    place: Place, adapter: Path, kind: Kind, make: type[StandIn]
+    servers: Servers, adapter: Path, kind: ServerKind, make: type[StandIn]
 ) -> None:
-    first, second = place.server(make), place.server(make)
+    first, second = servers.server(make), servers.server(make)
     with first.served() as url:
-        backend = place.backend(url, kind=kind)
+        backend = servers.backend(url, kind=kind)
         backend.add_adapter(HASH, adapter)
     sampling = Sampling(max_tokens=3, ignore_eos=True)
     assert ask(backend, Request(IDS, sampling)).end() == "failed"  # nobody listens
-    place.url(second, int(url.rpartition(":")[2]))
-    told = [ask(backend, Request(IDS, sampling, HASH)) for _ in range(5)]
-    assert {each.end() for each in told} == {"length"}
-    assert second.loaded == first.loaded
+    servers.url(second, int(url.rpartition(":")[2]))
+    deltas = [ask(backend, Request(IDS, sampling, HASH)) for _ in range(5)]
+    assert {each.end() for each in deltas} == {"length"}
+    assert second.load_requests == first.load_requests
 
 
 REFUSALS: list[tuple[type[StandIn], dict[str, Any], dict[str, Any], str]] = [
@@ -209,55 +216,55 @@ REFUSALS: list[tuple[type[StandIn], dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "started", "config", "match"), REFUSALS)
+@pytest.mark.parametrize(("make", "options", "config", "match"), REFUSALS)
 def test_an_adapter_that_is_refused_is_told_with_the_fix(
-    place: Place,
+    servers: Servers,
     adapter: Path,
     tmp_path: Path,
     make: type[StandIn],
-    started: dict[str, Any],
+    options: dict[str, Any],
     config: dict[str, Any],
     match: str,
 ) -> None:
-    kind: Kind = "vllm" if make is StandIn else "sglang"
-    backend = place.backend(place.url(place.server(make, **started)), kind=kind)
+    kind: ServerKind = "vllm" if make is StandIn else "sglang"
+    backend = servers.backend(servers.url(servers.server(make, **options)), kind=kind)
     folder = changed(adapter, tmp_path / "changed", **config)
     for _ in range(2):  # it is not taken for added
         with pytest.raises(ModelError, match=match):
             backend.add_adapter(HASH, folder)
     with pytest.raises(InputError, match="Add it first"):
-        backend.submit(Request(IDS, Sampling(), HASH), Told().append)
+        backend.submit(Request(IDS, Sampling(), HASH), Deltas().append)
 
 
 @pytest.mark.parametrize(("kind", "make"), [("vllm", StandIn), ("sglang", SGLangStandIn)])
 def test_a_folder_that_the_server_does_not_see_is_told(
-    place: Place, tmp_path: Path, kind: Kind, make: type[StandIn]
+    servers: Servers, tmp_path: Path, kind: ServerKind, make: type[StandIn]
 ) -> None:
-    backend = place.backend(place.url(place.server(make)), kind=kind)
+    backend = servers.backend(servers.url(servers.server(make)), kind=kind)
     with pytest.raises(ModelError, match=f"under the same path: mount {tmp_path}/gone there"):
         backend.add_adapter(HASH, tmp_path / "gone")
 
 
 def test_cancelling_closes_the_connection_and_frees_the_row(
-    place: Place, worker: EngineWorker
+    servers: Servers, worker: EngineWorker
 ) -> None:
-    server = place.server()
-    backend = place.backend(place.url(server))
-    told = Told()
-    row = backend.submit(Request(IDS, LONG), told.append)
-    told.until(lambda: bool(told))
+    server = servers.server()
+    backend = servers.backend(servers.url(server))
+    deltas = Deltas()
+    running = backend.submit(Request(IDS, LONG), deltas.append)
+    deltas.until(lambda: bool(deltas))
     assert (backend.waiting_requests, backend.running_requests) == (0, 1)
-    row.cancel()
-    assert told.end() == "cancelled"
-    told.until(lambda: server.left == 1)
-    told.until(lambda: worker.running_requests == 0)
-    assert len(told) < 200
-    unbegun = Told()
+    running.cancel()
+    assert deltas.end() == "cancelled"
+    deltas.until(lambda: server.disconnected == 1)
+    deltas.until(lambda: worker.running_requests == 0)
+    assert len(deltas) < 200
+    unbegun = Deltas()
     backend.submit(Request(IDS, LONG), unbegun.append).cancel()
     assert unbegun.end() == "cancelled"
 
 
-BREAKS = {
+FAILURES = {
     "dies": "RemoteProtocolError",
     "ends": "the stream ended early",
     "errs": "it stopped with InternalServerError",  # and a message that is not to be logged
@@ -266,36 +273,38 @@ BREAKS = {
 }
 
 
-@pytest.mark.parametrize(("breaks", "why"), BREAKS.items())
+@pytest.mark.parametrize(("failure", "why"), FAILURES.items())
 def test_an_answer_that_breaks_off_has_failed(
-    place: Place, caplog: pytest.LogCaptureFixture, breaks: Any, why: str
+    servers: Servers, caplog: pytest.LogCaptureFixture, failure: Any, why: str
 ) -> None:
-    server = place.server()
-    url = place.url(server)
-    backend = place.backend(url, timeout=0.3 if breaks == "hangs" else 20.0)
-    server.breaks = breaks
+    server = servers.server()
+    url = servers.url(server)
+    backend = servers.backend(url, timeout=0.3 if failure == "hangs" else 20.0)
+    server.failure = failure
     with caplog.at_level(logging.WARNING):
-        told = ask(backend, Request(IDS, LONG))
-        assert told.end() == "failed"
-    assert len(told) > 1  # what came before is not taken back
+        deltas = ask(backend, Request(IDS, LONG))
+        assert deltas.end() == "failed"
+    assert len(deltas) > 1  # what came before is not taken back
     assert logged(caplog) == [f"vLLM at {url} did not answer: {why}"]
-    server.breaks = ""
+    server.failure = ""
     assert ask(backend, Request(IDS, Sampling(max_tokens=2, ignore_eos=True))).end() == "length"
 
 
-def test_what_the_server_refuses_has_failed(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    first, second = place.server(), place.server(places=40)
+def test_what_the_server_refuses_has_failed(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = servers.server(), servers.server(max_model_len=40)
     with first.served() as url:
-        backend = place.backend(url)
-    place.url(second, int(url.rpartition(":")[2]))  # started anew, for less than before
+        backend = servers.backend(url)
+    servers.url(second, int(url.rpartition(":")[2]))  # started anew, for less than before
     form = OutputConstraint(schema='{"type": "thing"}')
     with caplog.at_level(logging.WARNING):
-        for asked in (
+        for request in (
             Request(IDS * 20, Sampling(max_tokens=1)),
             Request([9000], Sampling(max_tokens=1)),
             Request(IDS, Sampling(max_tokens=1, constraint=form)),
         ):
-            assert ask(backend, asked).end() == "failed"
+            assert ask(backend, request).end() == "failed"
     assert [each.partition("answer: ")[2] for each in logged(caplog)] == [
         "it responded with 400, BadRequestError input_tokens",
         "it stopped with BadRequestError",
@@ -303,25 +312,25 @@ def test_what_the_server_refuses_has_failed(place: Place, caplog: pytest.LogCapt
     ]
 
 
-def test_a_server_that_is_gone_fails_what_is_asked(place: Place) -> None:
-    server = place.server()
+def test_a_server_that_is_gone_fails_what_is_asked(servers: Servers) -> None:
+    server = servers.server()
     with server.served() as url:
-        backend = place.backend(url)
-        told = ask(backend, Request(IDS, LONG))
-        told.until(lambda: bool(told))
-    assert told.end() == "failed"
+        backend = servers.backend(url)
+        deltas = ask(backend, Request(IDS, LONG))
+        deltas.until(lambda: bool(deltas))
+    assert deltas.end() == "failed"
     assert ask(backend, Request(IDS, LONG)).end() == "failed"
     assert (backend.waiting_requests, backend.running_requests) == (0, 0)
     with pytest.raises(ModelError, match="cannot be reached"):
         backend.add_adapter(HASH, Path("/nowhere"))
 
 
-def test_what_a_kind_of_server_cannot_do_is_refused_beforehand(place: Place) -> None:
-    def refused(match: str, kind: Kind, sampling: Sampling) -> None:
+def test_what_a_kind_of_server_cannot_do_is_refused_beforehand(servers: Servers) -> None:
+    def refused(match: str, kind: ServerKind, sampling: Sampling) -> None:
         make = StandIn if kind == "vllm" else SGLangStandIn
-        backend = place.backend(place.url(place.server(make)), kind=kind)
+        backend = servers.backend(servers.url(servers.server(make)), kind=kind)
         with pytest.raises(InputError, match=match):
-            backend.submit(Request(IDS, sampling), Told().append)
+            backend.submit(Request(IDS, sampling), Deltas().append)
 
     refused("5 stop strings, but vLLM accepts 4. Give fewer", "vllm", Sampling(stop=tuple("abcde")))
     refused("Ask for logprobs without alternatives", "sglang", Sampling(logprobs=2))
@@ -332,22 +341,22 @@ def test_what_a_kind_of_server_cannot_do_is_refused_beforehand(place: Place) -> 
     )
 
 
-def test_a_grammar_is_followed(place: Place) -> None:
-    backend = place.backend(place.url(place.server()))
-    told = ask(
+def test_a_grammar_is_followed(servers: Servers) -> None:
+    backend = servers.backend(servers.url(servers.server()))
+    deltas = ask(
         backend,
         Request(IDS, Sampling(constraint=OutputConstraint(lark='start: "left" | "right"'))),
     )
-    assert told.end() == "stop"
-    assert "".join(each.text for each in told) in ("left", "right")
+    assert deltas.end() == "stop"
+    assert "".join(each.text for each in deltas) in ("left", "right")
 
 
 def test_a_server_that_does_not_tell_what_it_had_read_is_believed_to_have_read_nothing(
-    place: Place,
+    servers: Servers,
 ) -> None:
-    backend = place.backend(place.url(place.server(details=False)))
+    backend = servers.backend(servers.url(servers.server(details=False)))
     for _ in range(2):
-        told = Told()
-        row = backend.submit(Request(IDS * 20, Sampling(max_tokens=1)), told.append)
-        told.end()
-        assert (row.cached_tokens, row.prompt_tokens) == (0, 60)
+        deltas = Deltas()
+        running = backend.submit(Request(IDS * 20, Sampling(max_tokens=1)), deltas.append)
+        deltas.end()
+        assert (running.cached_tokens, running.prompt_tokens) == (0, 60)

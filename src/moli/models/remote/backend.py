@@ -1,12 +1,12 @@
-"""Answers written by a vLLM or SGLang server, for the same requests as the engine's.
+"""A backend whose answers are written by a vLLM or SGLang server.
 
 backend = RemoteBackend("http://gpu:8000", "Qwen/Qwen3-8B")
 backend.add_adapter(stored.hash, stored.folder)
-backend.submit(Request(ids, Sampling(), adapter=stored.hash), hear)
+backend.submit(Request(ids, Sampling(), adapter=stored.hash), on_delta)
 
-The server gets token ids, so the template is the one that the model was trained with; and it gets
-adapters under names derived from their content: one reloaded under an old name would be answered
-from what the old one had cached.
+The server gets token ids, so the chat template is the one that the model was trained with. It gets
+adapters under names derived from their content: if one were reloaded under an old name, the server
+would answer from the keys and values that it cached for the old one.
 """
 
 from __future__ import annotations
@@ -26,209 +26,245 @@ from typing import Any
 import httpx
 
 from moli.models.protocols.backend import check_request
-from moli.models.remote.admin import Desk
-from moli.models.remote.wire import Kind, body, cached_of, delta_of, error_in, events, kind_of
+from moli.models.remote.admin import ServerAdmin
+from moli.models.remote.completions import (
+    cached_prompt_tokens,
+    loggable_error,
+    parse_delta,
+    parse_error,
+    request_body,
+    stream_events,
+)
+from moli.models.remote.servers import ServerKind
 from moli.records.errors import ModelError
 from moli.records.generation import Delta, DeltaCallback, FinishReason, Request
 
 _log = logging.getLogger(__name__)
-_CONNECT = 10.0  # seconds
-_CONNECTIONS = 512  # at once; what is more waits for one
-_IDLE = 2.0  # seconds a connection is kept, less than the 5 after which these servers close it
+_CONNECT_TIMEOUT = 10.0  # seconds
+_MAX_CONNECTIONS = 512  # at once; further requests wait for one
+_KEEPALIVE = 2.0  # seconds an idle connection is kept; these servers close it after 5
 
 
-class _LostError(Exception):
-    """The server no longer has this adapter."""
+class _AdapterMissingError(Exception):
+    """The server no longer has the adapter of a request."""
 
 
 @dataclass(slots=True, eq=False)
-class Stream:
-    """An answer in progress on a server.
+class RemoteRequest:
+    """A request that a server is answering; see `RunningRequest`.
 
     Attributes:
-        begun: whether the server has sent any of it.
+        loop: event loop of the backend.
+        task: task that reads the answer; None until it is started.
+        has_begun: whether the server has sent any of the answer.
+        cached_tokens: number of prompt tokens that the server had cached.
+        reason: why the answer ended; None while it is in progress.
     """
 
     request: Request
-    hear: DeltaCallback
+    on_delta: DeltaCallback
     loop: asyncio.AbstractEventLoop
     task: asyncio.Task[Delta] | None = None
-    begun: bool = False
+    has_begun: bool = False
     cached_tokens: int = 0
     reason: FinishReason | None = None
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of the prompt."""
+        """Number of tokens of the prompt."""
         return len(self.request.ids)
 
     def cancel(self) -> None:
-        """Stop; the connection is closed. May be called from any thread."""
+        """Stop, and close the connection. May be called from any thread."""
         with contextlib.suppress(RuntimeError):  # the backend was closed, and this with it
-            self.loop.call_soon_threadsafe(self._cancel)
+            self.loop.call_soon_threadsafe(self._cancel_task)
 
-    def _cancel(self) -> None:
+    def _cancel_task(self) -> None:
         if self.task:
             self.task.cancel()
 
-    def end(self, delta: Delta) -> None:
-        """Report the end of it."""
+    def finish(self, delta: Delta) -> None:
+        """Report the last delta."""
         self.reason = delta.reason or "failed"
-        self.hear(delta)
+        self.on_delta(delta)
 
 
 class RemoteBackend:
-    """A server that writes answers. Listeners are called in a thread of this backend.
+    """A server that answers requests. Callbacks are called in a thread of this backend.
 
     Args:
-        url, base, kind, key: as for `preflight`.
-        timeout: seconds without a word from the server after which an answer has failed.
+        url, key: see `ServerAdmin`.
+        base: the name of the base model on the server, or its path there.
+        timeout: seconds of silence from the server after which an answer has failed.
 
     Attributes:
-        facts: what the server has and takes, as it was found.
+        info: capabilities of the server when it was connected.
 
     Raises:
         ModelError: the server cannot be reached, serves another base, or is too old.
     """
 
     def __init__(
-        self, url: str, base: str, *, kind: Kind = "vllm", key: str = "", timeout: float = 120.0
+        self,
+        url: str,
+        base: str,
+        *,
+        kind: ServerKind = "vllm",
+        key: str = "",
+        timeout: float = 120.0,
     ) -> None:
-        self._desk = Desk(url, kind, key)
-        self.facts = self._desk.facts(base)
-        self._folders: dict[str, Path] = {}
-        self._turn = threading.Lock()
-        self._secret = secrets.token_bytes(32)
+        self._admin = ServerAdmin(url, kind, key)
+        self.info = self._admin.inspect(base)
+        self._adapter_folders: dict[str, Path] = {}
+        self._lock = threading.Lock()
+        self._salt_key = secrets.token_bytes(32)
         self._client = httpx.AsyncClient(
             base_url=self.url,
-            headers=self._desk.headers,
-            timeout=httpx.Timeout(timeout, connect=_CONNECT, pool=None),
-            limits=httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_IDLE),
+            headers=self._admin.headers,
+            timeout=httpx.Timeout(timeout, connect=_CONNECT_TIMEOUT, pool=None),
+            limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, keepalive_expiry=_KEEPALIVE),
         )
-        self._streams: set[Stream] = set()
+        self._running: set[RemoteRequest] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
         self._thread.start()
 
-    # From any thread
+    # These methods are called from any thread.
 
     @property
     def url(self) -> str:
-        """Of the server."""
-        return self._desk.url
+        """Address of the server."""
+        return self._admin.url
 
     @property
     def waiting_requests(self) -> int:
-        """Requests that the server has not begun to answer."""
-        return sum(not each.begun for each in list(self._streams))
+        """Number of requests that the server has not begun to answer."""
+        return sum(not running.has_begun for running in list(self._running))
 
     @property
     def running_requests(self) -> int:
-        """Requests being answered."""
-        return sum(each.begun for each in list(self._streams))
+        """Number of requests being answered."""
+        return sum(running.has_begun for running in list(self._running))
 
-    def submit(self, request: Request, hear: DeltaCallback) -> Stream:
-        """Have a request answered; `hear` is called as it proceeds.
+    def submit(self, request: Request, on_delta: DeltaCallback) -> RemoteRequest:
+        """Have a request answered, without waiting for the server; see `Backend`.
 
-        The server is not waited for: one that is gone, or refuses, ends the answer as failed.
+        If the server is gone or refuses the request, its answer ends as failed.
 
         Raises:
             InputError: the request has no tokens or too many, an adapter that was not added, or
                 something that this kind of server cannot do.
         """
-        check_request(request, self.facts.places, self._folders)
-        room, salt = self.facts.places - len(request.ids), self._salt(request.cache_namespace)
-        asked = body(self._desk.server, self.facts.base, request, room, salt)
-        stream = Stream(request, hear, self._loop)
-        self._streams.add(stream)
-        self._loop.call_soon_threadsafe(self._begin, stream, asked)
-        return stream
+        check_request(request, self.info.max_model_len, self._adapter_folders)
+        max_tokens = self.info.max_model_len - len(request.ids)
+        salt = self._cache_salt(request.cache_namespace)
+        body = request_body(self._admin.server, self.info.base, request, max_tokens, salt)
+        running = RemoteRequest(request, on_delta, self._loop)
+        self._running.add(running)
+        self._loop.call_soon_threadsafe(self._start, running, body)
+        return running
 
     def add_adapter(self, name: str, folder: Path) -> None:
         """Let requests name an adapter from now on; the server loads it, unless it has it.
 
         Args:
-            name: of its content.
-            folder: which the server has to see under the same path.
+            name: derived from its content: different content never has the same name.
+            folder: its files; the server has to see the folder under the same path.
 
         Raises:
-            ModelError: the server cannot be reached, or refuses it; what it said, and what to do.
+            ModelError: the server cannot be reached, or refuses it; the error says why, and what
+                the user can do.
         """
-        with self._turn:
-            if name not in self._folders:
-                self._desk.load(name, folder)
-                self._folders[name] = folder
+        with self._lock:
+            if name not in self._adapter_folders:
+                self._admin.load_adapter(name, folder)
+                self._adapter_folders[name] = folder
 
     def close(self) -> None:
         """Stop; requests in progress end as cancelled."""
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        self._desk.close()
+        self._admin.close()
 
-    def _salt(self, space: Hashable) -> str:
-        """The same for the same space, and not to be guessed by those who may ask the server."""
-        if space is None:
+    def _cache_salt(self, cache_namespace: Hashable) -> str:
+        """A salt that is the same for the same namespace, and that other clients cannot guess."""
+        if cache_namespace is None:
             return ""
-        return hashlib.blake2b(repr(space).encode(), key=self._secret, digest_size=32).hexdigest()
+        namespace = repr(cache_namespace).encode()
+        return hashlib.blake2b(namespace, key=self._salt_key, digest_size=32).hexdigest()
 
-    def _load_again(self, name: str) -> None:
-        with self._turn:
-            self._desk.load(name, self._folders[name])
+    def _reload_adapter(self, name: str) -> None:
+        with self._lock:
+            self._admin.load_adapter(name, self._adapter_folders[name])
 
-    # In the loop's thread
+    # These methods are called in the thread of the event loop.
 
-    def _begin(self, stream: Stream, asked: dict[str, Any]) -> None:
-        stream.task = self._loop.create_task(self._answer(stream, asked))
-        stream.task.add_done_callback(partial(self._ended, stream))
+    def _start(self, running: RemoteRequest, body: dict[str, Any]) -> None:
+        running.task = self._loop.create_task(self._answer(running, body))
+        running.task.add_done_callback(partial(self._finish, running))
 
-    async def _answer(self, stream: Stream, asked: dict[str, Any]) -> Delta:
+    async def _answer(self, running: RemoteRequest, body: dict[str, Any]) -> Delta:
+        """Report an answer up to its last delta, which is returned.
+
+        If the server was restarted since the adapter was loaded, it loads the adapter again.
+        """
         try:
-            return await self._read(stream, asked)
-        except _LostError:  # the server was started anew since the adapter was loaded
-            await asyncio.to_thread(self._load_again, stream.request.adapter)
-            return await self._read(stream, asked)
+            return await self._stream(running, body)
+        except _AdapterMissingError:
+            await asyncio.to_thread(self._reload_adapter, running.request.adapter)
+            return await self._stream(running, body)
 
-    async def _read(self, stream: Stream, asked: dict[str, Any]) -> Delta:
-        """Tell all of an answer but its last delta, which is told when nothing is left to learn."""
+    async def _stream(self, running: RemoteRequest, body: dict[str, Any]) -> Delta:
+        """Send a request, and report its answer up to its last delta.
+
+        Returns:
+            The last delta, to be reported when the usage, which comes after it, is known.
+        """
         last: Delta | None = None
-        async with self._client.stream("POST", "/v1/completions", json=asked) as response:
+        async with self._client.stream("POST", "/v1/completions", json=body) as response:
             if not response.is_success:
                 await response.aread()
-                error = error_in(response)
-                if stream.request.adapter and self._desk.server.lost in error["message"]:
-                    raise _LostError
-                raise ModelError(f"it responded with {response.status_code}, {kind_of(error)}")
-            async for event in events(response):
-                stream.begun = True
+                error = parse_error(response)
+                missing = self._admin.server.adapter_missing_message in error["message"]
+                if running.request.adapter and missing:
+                    raise _AdapterMissingError
+                raise ModelError(
+                    f"it responded with {response.status_code}, {loggable_error(error)}"
+                )
+            async for event in stream_events(response):
+                running.has_begun = True
                 if "error" in event:
-                    raise ModelError(f"it stopped with {kind_of(event['error'])}")
-                stream.cached_tokens = cached_of(event.get("usage")) or stream.cached_tokens
+                    raise ModelError(f"it stopped with {loggable_error(event['error'])}")
+                cached = cached_prompt_tokens(event.get("usage"))
+                running.cached_tokens = cached or running.cached_tokens
                 for choice in event["choices"]:
-                    delta = delta_of(choice, stream.request.sampling.logprobs)
+                    delta = parse_delta(choice, running.request.sampling.logprobs)
                     if delta.reason:
                         last = delta
                     else:
-                        stream.hear(delta)
+                        running.on_delta(delta)
         if last is None:
             raise ModelError("the stream ended early")
         return last
 
-    def _ended(self, stream: Stream, task: asyncio.Task[Delta]) -> None:
-        self._streams.discard(stream)
+    def _finish(self, running: RemoteRequest, task: asyncio.Task[Delta]) -> None:
+        """Report the end of an answer whose task is done."""
+        self._running.discard(running)
         if task.cancelled():
-            stream.end(Delta("", (), reason="cancelled"))
+            running.finish(Delta("", (), reason="cancelled"))
         elif error := task.exception():
-            # Not in the error's own words, which may be some of the conversation.
+            # An error of another kind may quote the conversation: only its type is logged.
             why = error if isinstance(error, ModelError) else type(error).__name__
-            _log.warning("%s at %s did not answer: %s", self._desk.server.name, self.url, why)
-            stream.end(Delta("", (), reason="failed"))
+            _log.warning("%s at %s did not answer: %s", self._admin.server.name, self.url, why)
+            running.finish(Delta("", (), reason="failed"))
         else:
-            stream.end(task.result())
+            running.finish(task.result())
 
-    async def _stop(self) -> None:
-        tasks = [each.task for each in list(self._streams) if each.task]
+    async def _cancel_all(self) -> None:
+        """Cancel all requests, wait for their ends, and close the connections."""
+        tasks = [running.task for running in list(self._running) if running.task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -14,9 +14,20 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 
 
 class RemoteChat:
-    """A model on a server. The key, where one is needed, comes from `OPENAI_API_KEY`."""
+    """A model on a server. The API key comes from the environment, `OPENAI_API_KEY`.
 
-    template_sha256 = ""  # the server's
+    Args:
+        model: name of the model on the server.
+        url: base URL of the API, usually ending in /v1.
+        name: the model reference.
+        timeout: seconds that the server may take to answer.
+        transport: replaces the network in tests.
+
+    Raises:
+        ModelError: the address or the key is malformed.
+    """
+
+    template_sha256 = ""  # the template is on the server
 
     def __init__(
         self,
@@ -52,7 +63,9 @@ class RemoteChat:
     ) -> str:
         body = {
             "model": self._model,
-            "messages": [{"role": each.role, "content": each.content} for each in messages],
+            "messages": [
+                {"role": message.role, "content": message.content} for message in messages
+            ],
             "max_tokens": max_tokens,
             "temperature": 0,
         }

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from moli.models.remote.wire import RANKS
+from moli.models.remote.servers import MAX_LORA_RANKS
 from moli.training.recipes.method_table import METHODS, MethodSpec
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_table import GENERATIVE_TASKS
@@ -133,9 +133,9 @@ def _vllm(summary: AdapterSummary) -> tuple[str, str]:
         return "yes", "vllm serve FOLDER, if it supports the architecture"
     if problem := _lora_only(summary):
         return "no", problem
-    room = next((each for each in RANKS if each >= summary.rank), None)
+    room = next((each for each in MAX_LORA_RANKS if each >= summary.rank), None)
     if room is None:
-        return "no", f"rank {summary.rank} is above its maximum, {RANKS[-1]}"
+        return "no", f"rank {summary.rank} is above its maximum, {MAX_LORA_RANKS[-1]}"
     if room > _VLLM_DEFAULT:
         return "with a setting", f"--enable-lora --max-lora-rank {room} (default 16)"
     return "yes", "--enable-lora --lora-modules NAME=FOLDER"
