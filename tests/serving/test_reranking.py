@@ -24,8 +24,8 @@ from moli.models.encoders.hashing import HashEncoder
 from moli.models.encoders.load import load_encoder
 from moli.records.errors import ModelError
 from moli.serving import reranking
-from moli.serving.encoders import KEPT, Encoders
-from moli.serving.errors import install
+from moli.serving.encoders import MAX_LOADED, Encoders
+from moli.serving.errors import add_error_handlers
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -62,7 +62,7 @@ def client(workspace: Workspace) -> TestClient:
     app = FastAPI()
     app.state.encoders = Encoders(workspace, load_encoder("builtin:minilm"))
     app.include_router(reranking.router)
-    install(app)
+    add_error_handlers(app)
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -177,21 +177,21 @@ def test_a_few_models_are_kept_and_the_longest_unused_is_given_up(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     encoders = Encoders(workspace, HashEncoder())
-    names = [f"judge{number}" for number in range(KEPT + 1)]
+    names = [f"judge{number}" for number in range(MAX_LOADED + 1)]
     copies = [
         with_bias(workspace, tmp_path / name, -2.0 - number, name)
         for number, name in enumerate(names)
     ]
-    first = encoders.judge(names[0], "w1", WORDS[:2])
-    for name in names[1:KEPT]:
-        encoders.judge(name, "w1", WORDS[:2])
-    encoders.judge(names[0], "w1", WORDS[:2])  # so that the second is the longest unused
-    encoders.judge(names[KEPT], "w1", WORDS[:2])
+    first = encoders.score(names[0], "w1", WORDS[:2])
+    for name in names[1:MAX_LOADED]:
+        encoders.score(name, "w1", WORDS[:2])
+    encoders.score(names[0], "w1", WORDS[:2])  # so that the second is the longest unused
+    encoders.score(names[MAX_LOADED], "w1", WORDS[:2])
     for each in copies:
         (each.folder / "model.safetensors").unlink()
-    np.testing.assert_array_equal(encoders.judge(names[0], "w1", WORDS[:2]).scores, first.scores)
+    np.testing.assert_array_equal(encoders.score(names[0], "w1", WORDS[:2]).scores, first.scores)
     with pytest.raises(ModelError):
-        encoders.judge(names[1], "w1", WORDS[:2])
+        encoders.score(names[1], "w1", WORDS[:2])
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_many_at_once_share_one_model_and_take_turns(
     encoders = Encoders(workspace, HashEncoder())
     with ThreadPoolExecutor(8) as pool:
         counts = [3, len(WORDS)] * 8
-        told = pool.map(lambda count: encoders.judge("judge", "w1", WORDS[:count]).scores, counts)
+        told = pool.map(lambda count: encoders.score("judge", "w1", WORDS[:count]).scores, counts)
         for scores, count in zip(told, counts, strict=True):
             np.testing.assert_allclose(scores, wanted[:count], atol=1e-5)
     assert len(forward_passes) >= len(counts)

@@ -216,7 +216,7 @@ def shadow(
             opened.shadows.set(Shadow(alias, opened.models.get(model).hash, share))
         elif end:
             opened.shadows.end(alias)
-        found = opened.shadows.current().get(alias)
+        found = opened.shadows.get(alias)
     if as_json:
         print_json({"alias": alias, "shadow": found})
     elif found:

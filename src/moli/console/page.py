@@ -18,9 +18,9 @@ from starlette.routing import Match, Mount
 from starlette.types import Scope
 
 from moli.console import sign_in
-from moli.console.desk import Desk
+from moli.console.ask_page import Desk
 from moli.console.reader import Reader
-from moli.console.words import words_for
+from moli.console.translations import words_for
 from moli.serving.library import Library
 
 _SLOWEST_LIST = 30.0  # seconds that a large library may take to list its documents

@@ -13,7 +13,7 @@ class Reader:
 
     def __init__(self, library: Library, caller: Caller) -> None:
         self._library, self._caller = library, caller
-        self._visible = caller.visible()
+        self._visible = caller.document_filter()
 
     def documents(self) -> list[Document]:
         return self._library.documents(self._visible)

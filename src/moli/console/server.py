@@ -14,7 +14,7 @@ import uvicorn
 from moli.console.page import mount
 from moli.records.errors import WorkspaceError
 from moli.serving.app import create_app
-from moli.serving.observing import log_to
+from moli.serving.request_log import add_log_handler
 from moli.workspace import Workspace
 
 _BACKLOG = 128
@@ -39,7 +39,7 @@ def serve(
         WorkspaceError: the address cannot be had.
     """
     with contextlib.closing(_listen(host, port)) as listener:
-        log_to(logging.StreamHandler())
+        add_log_handler(logging.StreamHandler())
         app = create_app(workspace, host=host)
         mount(app, examples)
         config = uvicorn.Config(

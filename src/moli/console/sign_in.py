@@ -10,8 +10,8 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from moli.console.words import Words, words_for
-from moli.serving.access import COOKIE, SIGN_IN, Doorkeeper
+from moli.console.translations import Words, words_for
+from moli.serving.access import COOKIE, SIGN_IN, Authenticator
 
 router = APIRouter(include_in_schema=False)
 
@@ -37,10 +37,10 @@ def page(request: Request) -> HTMLResponse:
 @router.post(SIGN_IN)
 async def enter(request: Request, key: Annotated[str, Form(max_length=1000)]) -> Response:
     """Remember a key that is good, in a cookie that no script reads and no other site sends."""
-    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    authenticator: Authenticator = request.app.state.authenticator
     secret = key.strip()
-    await run_in_threadpool(doorkeeper.read)
-    if doorkeeper.caller(secret) is None:
+    await run_in_threadpool(authenticator.refresh)
+    if authenticator.authenticate(secret) is None:
         words = _words(request)
         return _page(words, words.wrong_key, 401)
     response = RedirectResponse("/", 303)

@@ -8,7 +8,7 @@ from nicegui.element import Element
 from moli.console.elements import Reference, button, part, said
 from moli.console.excerpt import Excerpt, excerpt
 from moli.console.reader import Reader
-from moli.console.words import Words
+from moli.console.translations import Words
 from moli.records.errors import MoliError
 
 

@@ -1,7 +1,7 @@
-"""Who sends a request, and whether they may: keys, what they see, and how often they ask.
+"""Authentication and rate limits: who sends a request, and whether it is answered.
 
-Without any key, and only on this machine's own address, everyone who reaches the server is its
-owner. Once there is a key, nobody is answered without one, even when all are revoked.
+As long as no key was ever made, everyone who reaches a server on this machine's own address is its
+owner. From the first key on, every request needs a valid one, even when all keys are revoked.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from moli.serving.errors import error_response
 from moli.workspace.filter import Filter
 from moli.workspace.keys import KeyStore, hash_secret
 
-COOKIE = "moli_key"  # a browser's way to send its key
+COOKIE = "moli_key"  # a browser sends its key in this cookie
 SIGN_IN = "/sign-in"
-_OPEN = ("/health", "/favicon.ico", SIGN_IN)
-_FRESH = 0.5  # seconds for which the keys are not read again
+_PATHS_WITHOUT_KEY = ("/health", "/favicon.ico", SIGN_IN)
+_REFRESH_SECONDS = 0.5  # keys that were read less long ago are not read again
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request.
+    """The sender of a request.
 
     Attributes:
-        key: the name of their key; "" for the owner of a server without keys.
-        tenant: whose answers, feedback and caches they share.
-        groups: they see documents as a member of these.
+        key: name of their key; "" for the owner of a server without keys.
+        tenant: answers, feedback and caches are shared within a tenant only.
+        groups: groups they are a member of, which decide what documents they see.
     """
 
     key: str
@@ -46,19 +46,24 @@ class Caller:
     tenant: str
     groups: frozenset[str]
 
-    def visible(
+    def document_filter(
         self, groups: Sequence[str] | None = None, where: Mapping[str, str] | None = None
     ) -> Filter:
-        """What someone asking as a member of `groups` sees; None: all that they may."""
+        """Filter for the documents that this caller may see.
+
+        Args:
+            groups: groups to narrow the view to; None for all of the caller's.
+            where: attributes that the documents must have.
+        """
         own = self.groups
         return Filter(own if groups is None else own & frozenset(groups), where or {})
 
 
-class Doorkeeper:
-    """Knows who may come in.
+class Authenticator:
+    """Finds the caller that a key belongs to.
 
     Args:
-        groups: the owner's, where there are no keys.
+        groups: the owner's groups, for a server without keys.
         public: whether other machines reach the server too, so that a key is always needed.
     """
 
@@ -66,73 +71,85 @@ class Doorkeeper:
         self._store = keys
         self._owner = Caller("", True, "", frozenset(groups))
         self._public = public
-        self._turn = threading.Lock()
-        self._read_at = -math.inf
-        self._good: dict[str, Key] = {}
-        self._closed = True  # until the keys have been read
+        self._lock = threading.Lock()
+        self._refreshed_at = -math.inf
+        self._keys: dict[str, Key] = {}  # valid keys by the hash of their secret
+        self._needs_key = True  # until the keys have been read
 
     @property
-    def fresh(self) -> bool:
+    def is_fresh(self) -> bool:
         """Whether the keys were read recently enough."""
-        return time.monotonic() - self._read_at <= _FRESH
+        return time.monotonic() - self._refreshed_at <= _REFRESH_SECONDS
 
-    def read(self) -> None:
-        """Look up which keys there are. May be called from any thread."""
-        with self._turn:
-            if not self.fresh:
-                good = self._store.good()
-                self._closed = self._public or bool(good or self._store.list())
-                self._good, self._read_at = good, time.monotonic()
+    def refresh(self) -> None:
+        """Read the keys from the store, unless that was just done. Callable from any thread."""
+        with self._lock:
+            if not self.is_fresh:
+                keys = self._store.good()
+                self._needs_key = self._public or bool(keys or self._store.list())
+                self._keys, self._refreshed_at = keys, time.monotonic()
 
-    def caller(self, secret: str) -> Caller | None:
-        """The caller with this secret, by the keys last read; None if they may not come in."""
-        key = self._good.get(hash_secret(secret)) if secret else None
+    def authenticate(self, secret: str) -> Caller | None:
+        """The caller with this secret, by the keys last read; None if they are not let in."""
+        key = self._keys.get(hash_secret(secret)) if secret else None
         if key:
             return Caller(key.name, key.scope == "admin", key.tenant, frozenset(key.groups))
-        return None if self._closed else self._owner
+        return None if self._needs_key else self._owner
 
 
-class Rates:
-    """How often each may ask: a number of times a minute, all of them at once if need be.
+@dataclass(frozen=True, slots=True)
+class _Allowance:
+    """Requests that a caller may still make at once, at a moment of the monotonic clock."""
+
+    requests: float
+    at: float
+
+
+class RateLimiter:
+    """Limits how many requests a minute each caller makes; they may come in one burst.
 
     Args:
-        most: requests a minute; 0 for no limit.
+        per_minute: maximum requests a minute; 0 for no limit.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._left: dict[str, tuple[float, float]] = {}  # by name: what is left, and as of when
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._allowances: dict[str, _Allowance] = {}  # by the caller's key
 
-    def take(self, name: str) -> float:
-        """Ask once; return the seconds to wait before it is allowed, 0 if it is granted."""
-        if not self._most:
+    def acquire(self, caller: str) -> float:
+        """Count a request if it is allowed.
+
+        Returns:
+            0 if it is allowed, otherwise the seconds until the next one will be.
+        """
+        if not self._per_minute:
             return 0.0
         now = time.monotonic()
-        left, then = self._left.get(name, (float(self._most), now))
-        left = min(self._most, left + (now - then) * self._most / 60)
-        self._left[name] = (left - 1 if left >= 1 else left, now)
-        return 0.0 if left >= 1 else (1 - left) * 60 / self._most
+        last = self._allowances.get(caller, _Allowance(float(self._per_minute), now))
+        left = min(self._per_minute, last.requests + (now - last.at) * self._per_minute / 60)
+        self._allowances[caller] = _Allowance(left - 1 if left >= 1 else left, now)
+        return 0.0 if left >= 1 else (1 - left) * 60 / self._per_minute
 
 
-class Access:
-    """Lets in those whom the doorkeeper knows; endpoints find them as `request.state.caller`."""
+class AccessMiddleware:
+    """Lets authenticated callers through, who are then in `request.state.caller`."""
 
-    def __init__(self, app: ASGIApp, doorkeeper: Doorkeeper, rates: Rates) -> None:
-        self._app, self._doorkeeper, self._rates = app, doorkeeper, rates
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, limiter: RateLimiter) -> None:
+        self._app, self._authenticator, self._limiter = app, authenticator, limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if scope["type"] == "lifespan" or path in _OPEN:
+        if scope["type"] == "lifespan" or path in _PATHS_WITHOUT_KEY:
             await self._app(scope, receive, send)
             return
-        secret, doorkeeper = _secret(Headers(scope=scope)), self._doorkeeper
-        if not doorkeeper.fresh:  # the store is read, so not in the event loop
-            await run_in_threadpool(doorkeeper.read)
-        caller = doorkeeper.caller(secret)
+        authenticator = self._authenticator
+        if not authenticator.is_fresh:  # the store is read, so not in the event loop
+            await run_in_threadpool(authenticator.refresh)
+        caller = authenticator.authenticate(_secret_in(Headers(scope=scope)))
         if caller is None:
-            await _refusal(scope)(scope, receive, send)
+            await _unauthenticated_response(scope)(scope, receive, send)
             return
-        if scope.get("method") == "POST" and (wait := self._rates.take(caller.key)):
+        if scope.get("method") == "POST" and (wait := self._limiter.acquire(caller.key)):
             seconds = math.ceil(wait)
             message = f"too many requests; try again in {seconds} s"
             response = error_response(429, message, "rate_limit_exceeded")
@@ -143,8 +160,8 @@ class Access:
         await self._app(scope, receive, send)
 
 
-def check_public(keys: KeyStore, host: str) -> None:
-    """Check that a server that others reach has a key.
+def check_has_key(keys: KeyStore, host: str) -> None:
+    """Check that a server that other machines reach has a key.
 
     Raises:
         SettingsError: it has none.
@@ -157,14 +174,16 @@ def check_public(keys: KeyStore, host: str) -> None:
         )
 
 
-def _secret(headers: Headers) -> str:
+def _secret_in(headers: Headers) -> str:
+    """The key's secret from the Authorization header or the cookie; "" if there is none."""
     kind, _, secret = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return secret.strip()
     return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
 
 
-def _refusal(scope: Scope) -> ASGIApp:
+def _unauthenticated_response(scope: Scope) -> ASGIApp:
+    """Response to a request without a valid key; a browser is sent to the sign-in page."""
     if scope["type"] == "websocket":
         return WebSocketClose(1008)
     if scope["method"] == "GET" and scope["path"] == "/":

@@ -1,174 +1,48 @@
-"""The HTTP API.
+"""The app of the HTTP API: its services, endpoints and middleware.
 
-app = create_app(workspace)
+    app = create_app(workspace)
 
-Endpoints that work are plain functions, so each call has a thread; slow work takes turns.
+An endpoint is in a file of its own, which has a `router`; add it to `_ENDPOINTS`. Endpoints that
+compute are plain functions, so each call has a thread; slow work is limited by the services.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from moli.models.backend import ModelPool, RemoteModel
-from moli.records.answers import Answer, Hit
-from moli.records.documents import Document
-from moli.records.errors import AccessError, NotFoundError, SettingsError
-from moli.serving import audio, completions, embeddings, feedback, reranking, responses
-from moli.serving.access import Access, Caller, Doorkeeper, Rates, check_public
-from moli.serving.answering import Answering
-from moli.serving.audio import Transcribing
-from moli.serving.bodies import Body, Name, QueryGroups, Text
+from moli.records.errors import AccessError, SettingsError
+from moli.serving import (
+    audio,
+    completions,
+    documents,
+    embeddings,
+    feedback,
+    model_list,
+    reranking,
+    responses,
+)
+from moli.serving.access import AccessMiddleware, Authenticator, RateLimiter, check_has_key
+from moli.serving.audio import TranscriptionService
+from moli.serving.concurrency import ConcurrencyLimit
+from moli.serving.dependencies import TheCaller
 from moli.serving.encoders import Encoders
-from moli.serving.errors import install
-from moli.serving.guard import Guard, is_loopback
+from moli.serving.errors import add_error_handlers
+from moli.serving.generation_service import GenerationService
 from moli.serving.library import Library
-from moli.serving.observing import Meters, Observed
-from moli.serving.turns import Turns
+from moli.serving.metrics import Metrics, MetricsMiddleware
+from moli.serving.middleware import SecurityMiddleware, is_loopback
 from moli.workspace import Settings, Workspace
-from moli.workspace.filter import Filter
-
-if TYPE_CHECKING:
-    from moli.serving.models import Offered
 
 _VERSION = version("moli")
-_AS = "See only what these groups may see; other groups than one's own add nothing"
-Groups = Annotated[list[Name] | None, Field(max_length=1000, description=_AS)]
-
-
-class _Request(Body):
-    groups: Groups = None
-    where: Annotated[
-        dict[Name, Name], Field(max_length=32, description="Attributes a document must have")
-    ] = Field(default_factory=dict)
-
-
-class AskRequest(_Request):
-    """A question."""
-
-    question: Text
-
-
-class SearchRequest(_Request):
-    """A query."""
-
-    query: Annotated[Text, Field(min_length=1, max_length=4000)]
-    limit: Annotated[int, Field(ge=1, le=100)] = 10
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResponse:
-    """The best passages for a query, best first."""
-
-    hits: list[Hit]
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentResponse:
-    """A document with its whole text."""
-
-    document: Document
-    text: str
-
-
-def _library(request: Request) -> Library:
-    library: Library = request.app.state.library
-    return library
-
-
-Served = Annotated[Library, Depends(_library)]
-
-
-def _caller(request: Request) -> Caller:
-    caller: Caller = request.state.caller
-    return caller
-
-
-Who = Annotated[Caller, Depends(_caller)]
-
-
-def _visible(caller: Who, groups: QueryGroups = None) -> Filter:
-    return caller.visible(groups)
-
-
-Visible = Annotated[Filter, Depends(_visible)]
-DocumentId = Annotated[int, Path(ge=1, lt=1 << 63)]
 
 router = APIRouter()
-
-
-@router.post("/v1/ask")
-def ask(body: AskRequest, library: Served, caller: Who, request: Request) -> Answer:
-    """Answer a question from the documents."""
-    visible = caller.visible(body.groups, body.where)
-    with request.app.state.turns.one():
-        return library.ask(body.question, visible, caller.tenant)
-
-
-@router.post("/v1/search")
-def search(body: SearchRequest, library: Served, caller: Who) -> SearchResponse:
-    """Find passages."""
-    visible = caller.visible(body.groups, body.where)
-    return SearchResponse(library.search(body.query, body.limit, visible))
-
-
-@router.get("/v1/documents")
-def documents(library: Served, visible: Visible) -> list[Document]:
-    """List the documents."""
-    return library.documents(visible)
-
-
-@router.get("/v1/documents/{document_id}")
-def document(document_id: DocumentId, library: Served, visible: Visible) -> DocumentResponse:
-    """Read a document."""
-    found = library.document(document_id, visible)
-    return DocumentResponse(found, library.text(document_id, visible))
-
-
-@router.get("/v1/models")
-def models(request: Request) -> dict[str, Any]:
-    """List the language models: the base in the settings, and those trained here."""
-    offered = request.app.state.answering.offered()
-    return {"object": "list", "data": [_model(each) for each in offered]}
-
-
-@router.get("/v1/models/{name:path}")
-def model(name: Text, request: Request) -> dict[str, Any]:
-    """Describe one model."""
-    offered = request.app.state.answering.offered()
-    for each in offered:
-        if each.id == name:
-            return _model(each)
-    raise NotFoundError(
-        f"no model is called '{name}'",
-        fix=f"There are: {', '.join(each.id for each in offered) or 'none'}.",
-    )
-
-
-def _model(offered: Offered) -> dict[str, Any]:
-    return {
-        "id": offered.id,
-        "object": "model",
-        "created": int(offered.created_at),
-        "owned_by": "moli",
-        "parent": offered.parent or None,
-        "root": offered.parent or offered.id,
-        "hash": offered.hash or None,
-    }
-
-
-@router.get("/v1/status")
-def status(library: Served, visible: Visible) -> dict[str, Any]:
-    """Show how the server is set up."""
-    return library.status(visible)
 
 
 @router.get("/health")
@@ -178,15 +52,88 @@ async def health() -> dict[str, str]:
 
 
 @router.get("/metrics")
-def metrics(request: Request, caller: Who) -> Response:
+def metrics(request: Request, caller: TheCaller) -> Response:
     """Metrics for Prometheus, for admins."""
     if not caller.admin:
         raise AccessError("only an admin may read the metrics", fix="Use an admin key.")
-    return Response(request.app.state.meters.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(request.app.state.metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _elsewhere(settings: Settings) -> RemoteModel | None:
-    """The language model of the settings, where another server runs it."""
+_ENDPOINTS = (
+    completions.router,
+    responses.router,
+    embeddings.router,
+    reranking.router,
+    audio.router,
+    feedback.router,
+    documents.router,
+    model_list.router,
+    router,
+)
+
+
+def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
+    """The API of a workspace; its encoder is loaded here, its language model in the background.
+
+    Args:
+        host: the address the server listens on; default: the workspace's setting.
+
+    Raises:
+        ModelError: a model that the settings name cannot be loaded.
+        SettingsError: other machines would reach it, and there is no key.
+    """
+    host = host or workspace.settings.host
+    is_public = not is_loopback(host)
+    if is_public:
+        check_has_key(workspace.keys, host)
+    # The interactive documentation would load its scripts from another host.
+    app = FastAPI(
+        title="Moli",
+        version=_VERSION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
+    _add_services(app, workspace)
+    for endpoints in _ENDPOINTS:
+        app.include_router(endpoints)
+    _add_middleware(app, workspace, host, is_public=is_public)
+    add_error_handlers(app)
+    return app
+
+
+def _add_services(app: FastAPI, workspace: Workspace) -> None:
+    """Create what the endpoints work with, in `app.state`."""
+    settings, state = workspace.settings, app.state
+    state.workspace, state.metrics = workspace, Metrics()
+    state.model_pool = ModelPool(_remote_model(settings))
+    state.library = Library.open(workspace, state.model_pool)
+    state.ask_limit = ConcurrencyLimit(settings.queue)
+    state.encoders = Encoders(workspace, state.library.encoder)
+    state.transcription_service = TranscriptionService(settings)
+    state.generation_service = GenerationService(workspace, state.model_pool, state.metrics)
+    state.metrics.add_gauge(
+        "moli_waiting", "Answers waiting for a model", state.model_pool.waiting_requests
+    )
+    state.metrics.add_gauge(
+        "moli_working", "Answers being written", state.model_pool.running_requests
+    )
+
+
+def _add_middleware(app: FastAPI, workspace: Workspace, host: str, *, is_public: bool) -> None:
+    """Add the middleware; the last to be added is the first that a request reaches."""
+    settings = workspace.settings
+    authenticator = Authenticator(workspace.keys, settings.groups, public=is_public)
+    app.state.authenticator = authenticator
+    limiter = RateLimiter(settings.rate)
+    app.add_middleware(AccessMiddleware, authenticator=authenticator, limiter=limiter)
+    app.add_middleware(SecurityMiddleware, host=host, larger_bodies=audio.LARGER_BODIES)
+    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
+
+
+def _remote_model(settings: Settings) -> RemoteModel | None:
+    """The language model of the settings, if another server runs it; None otherwise."""
     if not settings.backend:
         return None
     if not settings.model:
@@ -201,54 +148,7 @@ def _elsewhere(settings: Settings) -> RemoteModel | None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.library.begin()
+    """Load the language model when the server starts, and close the models when it ends."""
+    app.state.library.start_loading()
     yield
-    await run_in_threadpool(app.state.bases.close)
-
-
-def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
-    """The API of a workspace; its encoder is loaded here, its language model in the background.
-
-    Args:
-        host: the address the server listens on; default: the workspace's setting.
-
-    Raises:
-        ModelError: a model that the settings name cannot be loaded.
-        SettingsError: other machines would reach it, and there is no key.
-    """
-    settings, host = workspace.settings, host or workspace.settings.host
-    public = not is_loopback(host)
-    if public:
-        check_public(workspace.keys, host)
-    # The interactive documentation would load its scripts from elsewhere.
-    app = FastAPI(
-        title="Moli",
-        version=_VERSION,
-        openapi_url="/v1/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-        lifespan=_lifespan,
-    )
-    state = app.state
-    state.workspace, state.bases, state.meters = (
-        workspace,
-        ModelPool(_elsewhere(settings)),
-        Meters(),
-    )
-    state.library = Library.open(workspace, state.bases)
-    state.turns = Turns(settings.queue)
-    state.encoders = Encoders(workspace, state.library.encoder)
-    state.transcribing = Transcribing(settings)
-    state.answering = Answering(workspace, state.bases, state.meters)
-    state.meters.watch("moli_waiting", "Answers waiting for a model", state.bases.waiting_requests)
-    state.meters.watch("moli_working", "Answers being written", state.bases.running_requests)
-    for each in (completions, responses, embeddings, reranking, audio, feedback):
-        app.include_router(each.router)
-    app.include_router(router)
-    state.doorkeeper = Doorkeeper(workspace.keys, settings.groups, public=public)
-    # The last to be added is the first that a request reaches.
-    app.add_middleware(Access, doorkeeper=state.doorkeeper, rates=Rates(settings.rate))
-    app.add_middleware(Guard, host=host)
-    app.add_middleware(Observed, meters=state.meters)
-    install(app)
-    return app
+    await run_in_threadpool(app.state.model_pool.close)

@@ -1,6 +1,6 @@
-"""OpenAI's transcriptions: what is said in a sound file, as its clients ask for it.
+"""OpenAI's audio transcriptions API.
 
-The shapes follow the public API reference; what is not done here is refused, never ignored.
+The shapes follow the public API reference; fields that are not supported are refused, not ignored.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from pydantic import AfterValidator, Field, model_validator
 
 from moli.models.speech.whisper import Segment, Speech, Transcript
 from moli.records.errors import BusyError, NotFoundError
-from moli.serving.bodies import Body, Name, Text
+from moli.serving.bodies import Body, ShortText, StorableText
 from moli.serving.headers import HEADERS
+from moli.serving.middleware import MAX_BODY
 from moli.workspace import Settings
 
 router = APIRouter()
-_RETRY = 30  # seconds after which a full queue is worth another try
+_PATH = "/v1/audio/transcriptions"
+# Sound needs large bodies: 25 MiB as in OpenAI's API, and room for the other fields.
+LARGER_BODIES = {_PATH: (25 << 20) + MAX_BODY}
+_RETRY_SECONDS = 30  # after which a full queue is worth another try
 
 
-def _whole(stream: bool) -> bool:
+def _refuse_streaming(stream: bool) -> bool:
     if stream:
         raise ValueError("transcriptions are not streamed; leave it out")
     return stream
@@ -34,65 +38,65 @@ class TranscriptionRequest(Body):
     """An audio file, and how to transcribe it."""
 
     file: Annotated[UploadFile, Field(description="WAV, FLAC, OGG or MP3")]
-    model: Name = ""
-    language: Annotated[Text, Field(max_length=20, description="Its code, such as en")] = ""
-    prompt: Annotated[Text, Field(max_length=10_000)] = ""
+    model: ShortText = ""
+    language: Annotated[StorableText, Field(max_length=20, description="Its code, such as en")] = ""
+    prompt: Annotated[StorableText, Field(max_length=10_000)] = ""
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
     temperature: Annotated[float, Field(ge=0, le=1)] = 0.0
     timestamp_granularities: list[Literal["segment"]] = Field(
         default_factory=list, alias="timestamp_granularities[]", max_length=1
     )
-    stream: Annotated[bool, AfterValidator(_whole)] = False
+    stream: Annotated[bool, AfterValidator(_refuse_streaming)] = False
 
     @model_validator(mode="after")
-    def _has_times(self) -> TranscriptionRequest:
+    def _check_granularities(self) -> TranscriptionRequest:
         if self.timestamp_granularities and self.response_format != "verbose_json":
             raise ValueError("timestamp_granularities[] needs response_format verbose_json")
         return self
 
 
-class Transcribing:
+class TranscriptionService:
     """The speech model of a workspace's settings.
 
-    One file is transcribed at a time, in a thread of its own; those that wait hold none, so that
-    other requests are answered meanwhile.
+    One file is transcribed at a time, in a thread of its own. Requests that wait for it hold no
+    thread, so that other requests are answered meanwhile.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._speech = Speech(settings.speech) if settings.speech else None
-        self._most = settings.queue
+        self._max_waiting = settings.queue
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="speech")
-        self._asked = 0
+        self._pending = 0
 
-    async def transcribe(self, asked: TranscriptionRequest) -> Transcript:
+    async def transcribe(self, request: TranscriptionRequest) -> Transcript:
         """Transcribe a file.
 
         Raises:
-            NotFoundError: no model is set, or another was asked for.
+            NotFoundError: no model is set, or another was requested.
             BusyError: too many files wait.
-            InputError, ModelError: as `Speech.transcribe` does.
+            InputError, ModelError: for the reasons that `Speech.transcribe` has.
         """
-        speech = self._named(asked.model)
-        if self._asked > self._most:  # one of them is being heard
+        speech = self._get_speech_model(request.model)
+        if self._pending > self._max_waiting:  # one of them is being transcribed
             raise BusyError(
-                _RETRY,
-                f"{self._most} files are already waiting for the speech model",
-                fix=f"Try again in {_RETRY} s.",
+                _RETRY_SECONDS,
+                f"{self._max_waiting} files are already waiting for the speech model",
+                fix=f"Try again in {_RETRY_SECONDS} s.",
             )
-        self._asked += 1
+        self._pending += 1
         try:
-            hearing = self._thread.submit(
+            future = self._thread.submit(
                 speech.transcribe,
-                asked.file.file,
-                language=asked.language.lower(),
-                prompt=asked.prompt,
-                temperature=asked.temperature,
+                request.file.file,
+                language=request.language.lower(),
+                prompt=request.prompt,
+                temperature=request.temperature,
             )
-            return await asyncio.wrap_future(hearing)
+            return await asyncio.wrap_future(future)
         finally:
-            self._asked -= 1
+            self._pending -= 1
 
-    def _named(self, name: str) -> Speech:
+    def _get_speech_model(self, name: str) -> Speech:
         if self._speech is None:
             raise NotFoundError(
                 "no speech model is set",
@@ -106,34 +110,36 @@ class Transcribing:
         return self._speech
 
 
-@router.post("/v1/audio/transcriptions")
+@router.post(_PATH)
 async def transcriptions(
     body: Annotated[TranscriptionRequest, File()], request: Request
 ) -> Response:
     """Transcribe an audio file."""
-    transcribing: Transcribing = request.app.state.transcribing
-    said = await transcribing.transcribe(body)
+    service: TranscriptionService = request.app.state.transcription_service
+    transcript = await service.transcribe(body)
     if body.response_format in ("json", "verbose_json"):
-        seconds = round(said.seconds, 2)
-        told = {"text": said.text, "usage": {"type": "duration", "seconds": seconds}}
+        seconds = round(transcript.seconds, 2)
+        fields = {"text": transcript.text, "usage": {"type": "duration", "seconds": seconds}}
         if body.response_format == "verbose_json":
-            told |= _details(said, body.temperature)
-        return JSONResponse(told, headers=HEADERS)
-    plain = {"text": _text, "srt": _srt, "vtt": _vtt}[body.response_format](said)
-    return PlainTextResponse(plain, headers=HEADERS)
+            fields |= _verbose_fields(transcript, body.temperature)
+        return JSONResponse(fields, headers=HEADERS)
+    formats = {"text": _format_text, "srt": _format_srt, "vtt": _format_vtt}
+    return PlainTextResponse(formats[body.response_format](transcript), headers=HEADERS)
 
 
-def _details(said: Transcript, temperature: float) -> dict[str, Any]:
+def _verbose_fields(transcript: Transcript, temperature: float) -> dict[str, Any]:
+    """Fields that only the format verbose_json has."""
+    segments = enumerate(transcript.segments)
     return {
         "task": "transcribe",
-        "language": said.language,
-        "duration": round(said.seconds, 2),
-        "segments": [_segment(n, each, temperature) for n, each in enumerate(said.segments)],
+        "language": transcript.language,
+        "duration": round(transcript.seconds, 2),
+        "segments": [_segment_object(n, each, temperature) for n, each in segments],
     }
 
 
-def _segment(number: int, segment: Segment, temperature: float) -> dict[str, Any]:
-    """A segment in OpenAI's shape; what is not measured here is null."""
+def _segment_object(number: int, segment: Segment, temperature: float) -> dict[str, Any]:
+    """A segment in OpenAI's shape; fields that are not measured here are null."""
     text = segment.text.encode()
     return {
         "id": number,
@@ -149,30 +155,32 @@ def _segment(number: int, segment: Segment, temperature: float) -> dict[str, Any
     }
 
 
-def _text(said: Transcript) -> str:
-    return said.text + "\n"
+def _format_text(transcript: Transcript) -> str:
+    return transcript.text + "\n"
 
 
-def _srt(said: Transcript) -> str:
-    """SubRip: the cues are numbered."""
-    cues = enumerate(said.segments, 1)
-    return "".join(f"{number}\n{_cue(each, ',')}" for number, each in cues)
+def _format_srt(transcript: Transcript) -> str:
+    """Subtitles in the format SubRip, which numbers the cues."""
+    cues = enumerate(transcript.segments, 1)
+    return "".join(f"{number}\n{_format_cue(each, ',')}" for number, each in cues)
 
 
-def _vtt(said: Transcript) -> str:
-    """WebVTT."""
-    return "WEBVTT\n\n" + "".join(_cue(each, ".") for each in said.segments)
+def _format_vtt(transcript: Transcript) -> str:
+    """Subtitles in the format WebVTT."""
+    return "WEBVTT\n\n" + "".join(_format_cue(each, ".") for each in transcript.segments)
 
 
-def _cue(segment: Segment, mark: str) -> str:
-    """A subtitle. An arrow separates its times, so its text can contain none."""
+def _format_cue(segment: Segment, decimal_mark: str) -> str:
+    """A subtitle with its times. An arrow separates them, so its text must not contain one."""
     text = segment.text.strip().replace("-->", "->")
-    return f"{_clock(segment.start, mark)} --> {_clock(segment.end, mark)}\n{text}\n\n"
+    start = _format_timestamp(segment.start, decimal_mark)
+    end = _format_timestamp(segment.end, decimal_mark)
+    return f"{start} --> {end}\n{text}\n\n"
 
 
-def _clock(seconds: float, mark: str) -> str:
-    """Hours, minutes, seconds, a mark and thousandths, such as 00:01:02.345."""
+def _format_timestamp(seconds: float, decimal_mark: str) -> str:
+    """Hours, minutes, seconds and thousandths, such as 00:01:02.345."""
     minutes, thousandths = divmod(round(seconds * 1000), 60_000)
     hours, minutes = divmod(minutes, 60)
     whole, thousandths = divmod(thousandths, 1000)
-    return f"{hours:02}:{minutes:02}:{whole:02}{mark}{thousandths:03}"
+    return f"{hours:02}:{minutes:02}:{whole:02}{decimal_mark}{thousandths:03}"

@@ -1,6 +1,6 @@
-"""Bodies of requests: what they are made of, and those of OpenAI's completions.
+"""Bodies of requests: the types they share, and the bodies of OpenAI's completions.
 
-The shapes follow the public API reference; what is not done here is refused, never ignored.
+The shapes follow the public API reference; fields that are not supported are refused, not ignored.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from moli.records.errors import InputError
 from moli.records.generation import OutputConstraint, Sampling
 from moli.records.messages import Message, Tool, ToolCall
-from moli.serving.asked import Wanted
+from moli.serving.generation import GenerationRequest
 
 
-def _storable(text: str) -> str:
+def _check_storable(text: str) -> str:
     # JSON can write half of a surrogate pair and a null character; a database can store neither.
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("contains a character that cannot be stored")
     return text
 
 
-Text = Annotated[str, AfterValidator(_storable)]
-Name = Annotated[Text, Field(max_length=1000)]
-# An address has room for fewer than a body.
-QueryGroups = Annotated[list[Name] | None, Query(max_length=50)]
+StorableText = Annotated[str, AfterValidator(_check_storable)]
+ShortText = Annotated[StorableText, Field(max_length=1000)]
+# Fewer than in a body, since the length of an address is limited.
+QueryGroups = Annotated[list[ShortText] | None, Query(max_length=50)]
 
 
 class Body(BaseModel):
@@ -38,31 +38,31 @@ class Body(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, given: Any) -> Any:
+    def _drop_nulls(cls, values: Any) -> Any:
         """Null means the same as leaving a field out, as clients expect."""
-        if not isinstance(given, dict):
-            return given
-        return {name: value for name, value in given.items() if value is not None}
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class TextPart(Body):
     """A part of a message."""
 
     type: Literal["text"]
-    text: Text
+    text: StorableText
 
 
 class CalledFunction(Body):
     """The function that a call names, and its arguments."""
 
-    name: Text
-    arguments: Text
+    name: StorableText
+    arguments: StorableText
 
 
 class Call(Body):
     """A call that the assistant made."""
 
-    id: Text
+    id: StorableText
     type: Literal["function"] = "function"
     function: CalledFunction
 
@@ -71,39 +71,41 @@ class ChatMessage(Body):
     """A turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[TextPart] | None = None
-    name: Text | None = None
-    refusal: Text | None = None
+    content: StorableText | list[TextPart] | None = None
+    name: StorableText | None = None
+    refusal: StorableText | None = None
     tool_calls: Annotated[list[Call], Field(max_length=128)] | None = None
-    tool_call_id: Text | None = None
+    tool_call_id: StorableText | None = None
 
-    def record(self) -> Message:
-        """As the rooms below have it."""
+    def to_message(self) -> Message:
+        """The message with its text in one piece; a developer's role becomes the system's."""
         parts = self.content if isinstance(self.content, list) else []
         text = "".join(each.text for each in parts) if parts else str(self.content or "")
-        calls = [
-            ToolCall(each.id, each.function.name, each.function.arguments)
-            for each in self.tool_calls or []
-        ]
+        calls = tuple(
+            ToolCall(call.id, call.function.name, call.function.arguments)
+            for call in self.tool_calls or []
+        )
         role = "system" if self.role == "developer" else self.role
-        return Message(role, text, tuple(calls), self.tool_call_id or "")
+        return Message(role, text, calls, self.tool_call_id or "")
 
 
 class Function(Body):
     """A tool that the model may call."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-    description: Text = ""
+    description: StorableText = ""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
     strict: bool | None = None
 
-    def record(self) -> Tool:
-        """As the rooms below have it."""
+    def to_tool(self) -> Tool:
+        """The function as a tool for the chat template."""
         return Tool(self.name, self.description, self.parameters)
 
 
-class FunctionTool(Body):
+class ChatTool(Body):
     """A tool: a function."""
+
+    model_config = ConfigDict(title="FunctionTool")
 
     type: Literal["function"]
     function: Function
@@ -112,11 +114,13 @@ class FunctionTool(Body):
 class NamedFunction(Body):
     """A tool by its name."""
 
-    name: Text
+    name: StorableText
 
 
-class NamedTool(Body):
+class ChatToolChoice(Body):
     """The tool that has to be called."""
+
+    model_config = ConfigDict(title="NamedTool")
 
     type: Literal["function"]
     function: NamedFunction
@@ -125,30 +129,36 @@ class NamedTool(Body):
 class JsonSchema(Body):
     """A schema with a name."""
 
-    name: Text = "answer"
-    description: Text | None = None
+    name: StorableText = "answer"
+    description: StorableText | None = None
     schema_: dict[str, Any] = Field(alias="schema")
     strict: bool | None = None
 
 
 class ResponseFormat(Body):
-    """What an answer must look like."""
+    """Format of an answer."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
-    def form(self) -> OutputConstraint | None:
-        """As the engine has it.
+    def to_constraint(self) -> OutputConstraint | None:
+        """The format as a constraint on generation; None for free text.
 
         Raises:
             InputError: the schema is missing.
         """
         schema = self.json_schema.schema_ if self.json_schema else None
-        return form_of(self.type, schema, "response_format.json_schema")
+        return make_constraint(self.type, schema, "response_format.json_schema")
 
 
-def form_of(kind: str, schema: dict[str, Any] | None, where: str) -> OutputConstraint | None:
-    """The form of an answer that is to be text, any JSON object, or one of a schema.
+def make_constraint(
+    kind: str, schema: dict[str, Any] | None, where: str
+) -> OutputConstraint | None:
+    """Constraint on an answer that is to be any JSON object or one of a schema; None for text.
+
+    Args:
+        kind: "text", "json_object" or "json_schema".
+        where: field of the request that should have the schema, for the error.
 
     Raises:
         InputError: the schema is missing.
@@ -163,38 +173,40 @@ def form_of(kind: str, schema: dict[str, Any] | None, where: str) -> OutputConst
 
 
 class StreamOptions(Body):
-    """What else a stream reports."""
+    """Options of a stream."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-# Fields of a request that an exchange keeps in fields of its own, or nobody needs again.
-_ELSEWHERE = {"model", "messages", "prompt", "tools", "stream", "stream_options", "user"}
+# Fields of a request that are not sampling options: stored elsewhere in an exchange, or not at all.
+_NOT_OPTIONS = {"model", "messages", "prompt", "tools", "stream", "stream_options", "user"}
 
 
-class Generation(Body):
-    """What both kinds of completions have."""
+class CompletionBody(Body):
+    """Fields that chat completions and completions share."""
 
-    model: Text = ""
+    model: StorableText = ""
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     n: Annotated[int, Field(ge=1, le=16)] = 1
-    stop: Text | Annotated[list[Text], Field(max_length=8)] | None = None
+    stop: StorableText | Annotated[list[StorableText], Field(max_length=8)] | None = None
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
     stream: bool = False
     stream_options: StreamOptions | None = None
-    user: Text | None = None
+    user: StorableText | None = None
     # Beyond OpenAI's, for `extra_body`.
     top_k: Annotated[int, Field(ge=0, le=1 << 20)] = 0
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
-    regex: Text | None = None
+    regex: StorableText | None = None
 
-    def sampling(self, logprobs: int | None, form: OutputConstraint | None = None) -> Sampling:
-        """As the engine has it."""
+    def to_sampling(
+        self, logprobs: int | None, constraint: OutputConstraint | None = None
+    ) -> Sampling:
+        """Sampling by this request; `regex` counts unless there is another constraint."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Sampling(
             temperature=self.temperature,
@@ -207,20 +219,20 @@ class Generation(Body):
             stop=tuple(stops),
             seed=None if self.seed is None else self.seed % (1 << 63),
             logprobs=logprobs,
-            constraint=form or (OutputConstraint(regex=self.regex) if self.regex else None),
+            constraint=constraint or (OutputConstraint(regex=self.regex) if self.regex else None),
         )
 
-    def told(self) -> dict[str, Any]:
-        """What the request says about how to answer."""
-        return self.model_dump(mode="json", by_alias=True, exclude=_ELSEWHERE, exclude_unset=True)
+    def options(self) -> dict[str, Any]:
+        """The sampling options that the request sets, in its own words."""
+        return self.model_dump(mode="json", by_alias=True, exclude=_NOT_OPTIONS, exclude_unset=True)
 
     @property
-    def usage_streamed(self) -> bool:
-        """Whether a stream ends with what was used."""
+    def streams_usage(self) -> bool:
+        """Whether a stream ends with the numbers of tokens."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-class ChatRequest(Generation):
+class ChatRequest(CompletionBody):
     """A conversation to answer."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
@@ -229,45 +241,50 @@ class ChatRequest(Generation):
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
-    tools: Annotated[list[FunctionTool], Field(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool = "auto"
+    tools: Annotated[list[ChatTool], Field(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChatToolChoice = "auto"
     parallel_tool_calls: bool = True
     # Without effect here.
-    metadata: dict[str, Text] | None = None
+    metadata: dict[str, StorableText] | None = None
     store: bool | None = None
 
-    def wanted(self) -> Wanted:
-        """What is asked of a model.
+    def to_generation_request(self) -> GenerationRequest:
+        """The request to the language model.
 
         Raises:
             InputError: the schema of an answer is missing, or a tool that is to be called.
         """
-        tools = tuple(each.function.record() for each in self.tools or [])
-        named = self.tool_choice.function.name if isinstance(self.tool_choice, NamedTool) else ""
-        must = must_call(tools, named or str(self.tool_choice))
+        tools = tuple(each.function.to_tool() for each in self.tools or [])
+        choice = self.tool_choice
+        name = choice.function.name if isinstance(choice, ChatToolChoice) else choice
+        required = required_tools(tools, name)
+        constraint = None
+        if self.response_format and not required:
+            constraint = self.response_format.to_constraint()
+        check_can_constrain(constraint, tools, choice)
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
-        form = self.response_format.form() if self.response_format and not must else None
-        check_together(form, tools, str(self.tool_choice))
-        return Wanted(
+        return GenerationRequest(
             model=self.model,
-            sampling=self.sampling(logprobs, form),
-            most=self.max_completion_tokens or self.max_tokens,
-            messages=tuple(each.record() for each in self.messages),
-            count=self.n,
-            tools=() if self.tool_choice == "none" else tools,
-            must_call=must,
-            several=self.parallel_tool_calls,
-            told=self.told(),
+            sampling=self.to_sampling(logprobs, constraint),
+            max_tokens=self.max_completion_tokens or self.max_tokens,
+            messages=tuple(each.to_message() for each in self.messages),
+            n=self.n,
+            tools=() if choice == "none" else tools,
+            required_tools=required,
+            parallel_tool_calls=self.parallel_tool_calls,
+            options=self.options(),
         )
 
 
-def check_together(form: OutputConstraint | None, tools: Sequence[Tool], choice: str) -> None:
-    """Check that an answer with a form is not also free to call tools.
+def check_can_constrain(
+    constraint: OutputConstraint | None, tools: Sequence[Tool], choice: object
+) -> None:
+    """Check that an answer with a constraint is not also free to call tools.
 
     Raises:
-        InputError: it is; a form would bind every word, so that no tool could be called.
+        InputError: it is; the constraint holds for every token, so no tool could be called.
     """
-    if form and tools and choice == "auto":
+    if constraint and tools and choice == "auto":
         raise InputError(
             "an answer with a set format cannot choose to call tools",
             where="tool_choice",
@@ -275,8 +292,11 @@ def check_together(form: OutputConstraint | None, tools: Sequence[Tool], choice:
         )
 
 
-def must_call(tools: Sequence[Tool], choice: str) -> tuple[str, ...]:
-    """The tools of which one has to be called, by a request's choice or a tool's name.
+def required_tools(tools: Sequence[Tool], choice: str) -> tuple[str, ...]:
+    """Names of the tools of which one must be called; () if the model decides.
+
+    Args:
+        choice: "none", "auto", "required", or the name of a tool.
 
     Raises:
         InputError: there is no tool of that name, or none at all.
@@ -284,31 +304,31 @@ def must_call(tools: Sequence[Tool], choice: str) -> tuple[str, ...]:
     if choice in ("none", "auto"):
         return ()
     names = tuple(each.name for each in tools)
-    chosen = names if choice == "required" else tuple(n for n in names if n == choice)
-    if not chosen:
-        what = (
+    required = names if choice == "required" else tuple(n for n in names if n == choice)
+    if not required:
+        problem = (
             "there is no tool to call" if choice == "required" else f"there is no tool '{choice}'"
         )
-        raise InputError(what, where="tool_choice", fix="Add it to 'tools'.")
-    return chosen
+        raise InputError(problem, where="tool_choice", fix="Add it to 'tools'.")
+    return required
 
 
-class CompletionRequest(Generation):
+class CompletionRequest(CompletionBody):
     """A text to continue."""
 
-    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=64)]
+    prompt: StorableText | Annotated[list[StorableText], Field(min_length=1, max_length=64)]
     max_tokens: Annotated[int, Field(ge=1)] = 16
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: Literal[False] = False
     best_of: Literal[1] | None = None
 
-    def wanted(self) -> Wanted:
-        """What is asked of a model."""
-        return Wanted(
+    def to_generation_request(self) -> GenerationRequest:
+        """The request to the language model."""
+        return GenerationRequest(
             model=self.model,
-            sampling=self.sampling(self.logprobs),
-            most=self.max_tokens,
+            sampling=self.to_sampling(self.logprobs),
+            max_tokens=self.max_tokens,
             texts=(self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt),
-            count=self.n,
-            told=self.told(),
+            n=self.n,
+            options=self.options(),
         )

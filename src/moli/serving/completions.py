@@ -1,9 +1,7 @@
-"""OpenAI's chat completions and completions, as its clients speak them."""
+"""OpenAI's chat completions and completions, as its clients expect them."""
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -12,184 +10,191 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from moli.records.errors import MoliError
-from moli.records.generation import Delta
+from moli.records.generation import Delta, TokenLogprob
 from moli.records.messages import ToolCall
-from moli.serving.answering import Answering
-from moli.serving.asked import Asked, Piece, Wanted
-from moli.serving.bodies import ChatRequest, CompletionRequest, Generation
+from moli.serving.bodies import ChatRequest, CompletionBody, CompletionRequest
+from moli.serving.events import report_failure, server_sent_event
+from moli.serving.generation import ActiveGeneration, ChoiceDelta, GenerationRequest
+from moli.serving.generation_service import GenerationService
 from moli.serving.headers import HEADERS
 
 router = APIRouter()
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """How the two kinds of completions are written."""
+class _Names:
+    """Names in the objects of one of the two APIs.
+
+    Attributes:
+        whole: the `object` of a complete answer.
+        chunk: the `object` of an event of a stream.
+        id_prefix: added to the id of the exchange.
+    """
 
     whole: str
-    part: str
-    prefix: str
+    chunk: str
+    id_prefix: str
 
 
-_CHAT = _Kind("chat.completion", "chat.completion.chunk", "chatcmpl-")
-_TEXT = _Kind("text_completion", "text_completion", "cmpl-")
+_CHAT = _Names("chat.completion", "chat.completion.chunk", "chatcmpl-")
+_TEXT = _Names("text_completion", "text_completion", "cmpl-")
 
 
 @router.post("/v1/chat/completions")
 async def chat_completions(body: ChatRequest, request: Request) -> Any:
     """Answer a conversation."""
-    return await _respond(body, body.wanted(), request, _CHAT)
+    return await _respond(body, body.to_generation_request(), request, _CHAT)
 
 
 @router.post("/v1/completions")
 async def completions(body: CompletionRequest, request: Request) -> Any:
     """Continue a text."""
-    return await _respond(body, body.wanted(), request, _TEXT)
+    return await _respond(body, body.to_generation_request(), request, _TEXT)
 
 
-async def _respond(body: Generation, wanted: Wanted, request: Request, kind: _Kind) -> Any:
-    answering: Answering = request.app.state.answering
-    asked = await answering.begin(wanted, request.state.caller)
+async def _respond(
+    body: CompletionBody, generation_request: GenerationRequest, request: Request, names: _Names
+) -> Any:
+    """Generate, and return the answers as one object or as a stream."""
+    service: GenerationService = request.app.state.generation_service
+    generation = await service.start(generation_request, request.state.caller)
     head = {
-        "id": f"{kind.prefix}{asked.id}",
-        "created": int(asked.created_at),
-        "model": asked.model,
+        "id": f"{names.id_prefix}{generation.id}",
+        "created": int(generation.created_at),
+        "model": generation.model,
     }
     if body.stream:
-        events = told_in_stream(_events(body, asked, head, kind))
+        events = report_failure(_events(body, generation, head, names))
         return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
-    told = await asked.all(request.is_disconnected)
-    choices = [_choice(asked, number, each, kind) for number, each in enumerate(told)]
-    whole = {**head, "object": kind.whole, "choices": choices, "usage": _usage(asked)}
+    deltas = await generation.collect(request.is_disconnected)
+    choices = [_choice_object(generation, index, each, names) for index, each in enumerate(deltas)]
+    usage = _usage_object(generation)
+    whole = {**head, "object": names.whole, "choices": choices, "usage": usage}
     return JSONResponse(whole, headers=HEADERS)
 
 
 async def _events(
-    body: Generation, asked: Asked, head: dict[str, Any], kind: _Kind
+    body: CompletionBody, generation: ActiveGeneration, head: dict[str, Any], names: _Names
 ) -> AsyncIterator[str]:
     """Server-sent events, the last of which is [DONE]."""
-    head = {**head, "object": kind.part}
-    calls: dict[int, int] = {}  # how many were sent, by the number of their answer
-    async for piece in asked.pieces():
-        choice = _part(asked, piece, kind, calls)
-        yield event({**head, "choices": [choice], **_no_usage(body)})
-    if body.usage_streamed:
-        yield event({**head, "choices": [], "usage": _usage(asked)})
+    head = {**head, "object": names.chunk}
+    no_usage = {"usage": None} if body.streams_usage else {}
+    calls_sent: dict[int, int] = {}  # by the index of the answer
+    async for delta in generation.stream():
+        choice = _chunk_choice(generation, delta, names, calls_sent)
+        yield server_sent_event({**head, "choices": [choice], **no_usage})
+    if body.streams_usage:
+        yield server_sent_event({**head, "choices": [], "usage": _usage_object(generation)})
     yield "data: [DONE]\n\n"
 
 
-def event(value: Any, name: str = "") -> str:
-    """A server-sent event."""
-    named = f"event: {name}\n" if name else ""
-    return f"{named}data: {json.dumps(value, ensure_ascii=False)}\n\n"
-
-
-async def told_in_stream(events: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Events, with a failure as one of them, since the status has long been sent."""
-    try:
-        async for each in events:
-            yield each
-    except Exception as error:  # noqa: BLE001 - logged, and told to the client
-        message, code = failure(error)
-        told = {"message": message, "type": "api_error", "param": None, "code": code}
-        yield event({"error": told})
-
-
-def failure(error: Exception) -> tuple[str, str]:
-    """What a client is told of a failure midway, and its code; the rest goes to the log."""
-    if isinstance(error, MoliError):
-        return str(error), error.code
-    _log.error("a stream failed", exc_info=error)
-    return "the server failed; its log says why", "internal_error"
-
-
-def _no_usage(body: Generation) -> dict[str, None]:
-    return {"usage": None} if body.usage_streamed else {}
-
-
-def _choice(asked: Asked, number: int, pieces: Sequence[Piece], kind: _Kind) -> dict[str, Any]:
-    """A whole answer."""
-    text = "".join(each.text for each in pieces)
-    calls = [_call(call) for each in pieces for call in each.calls]
-    told = {"index": number, "finish_reason": _reason(pieces[-1], bool(calls))}
-    if kind is _TEXT:
-        return {**told, "text": text, "logprobs": _text_logprobs(asked, pieces)}
+def _choice_object(
+    generation: ActiveGeneration, index: int, deltas: Sequence[ChoiceDelta], names: _Names
+) -> dict[str, Any]:
+    """A complete answer."""
+    text = "".join(each.text for each in deltas)
+    calls = [_tool_call_object(call) for each in deltas for call in each.calls]
+    choice = {"index": index, "finish_reason": _finish_reason(deltas[-1], called=bool(calls))}
+    if names is _TEXT:
+        return {**choice, "text": text, "logprobs": _text_logprobs(generation, deltas)}
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
     if calls:
         message |= {"content": text or None, "tool_calls": calls}
-    return {**told, "message": message, "logprobs": _logprobs(asked, pieces)}
+    return {**choice, "message": message, "logprobs": _chat_logprobs(generation, deltas)}
 
 
-def _part(asked: Asked, piece: Piece, kind: _Kind, calls: dict[int, int]) -> dict[str, Any]:
-    """What an event says of one answer."""
-    first = piece.number not in calls
-    known = calls.get(piece.number, 0)
-    calls[piece.number] = known + len(piece.calls)
-    told = {"index": piece.number, "finish_reason": _reason(piece, calls[piece.number] > 0)}
-    if kind is _TEXT:
-        return {**told, "text": piece.text, "logprobs": _text_logprobs(asked, [piece])}
-    delta: dict[str, Any] = {"role": "assistant"} if first else {}
-    if piece.text or (first and not piece.calls):
-        delta["content"] = piece.text
-    if piece.calls:
-        delta["tool_calls"] = [
-            {"index": known + n, **_call(each)} for n, each in enumerate(piece.calls)
-        ]
-    return {**told, "delta": delta, "logprobs": _logprobs(asked, [piece])}
+def _chunk_choice(
+    generation: ActiveGeneration, delta: ChoiceDelta, names: _Names, calls_sent: dict[int, int]
+) -> dict[str, Any]:
+    """New part of an answer, for an event; its tool calls are added to `calls_sent`."""
+    is_first = delta.index not in calls_sent
+    before = calls_sent.get(delta.index, 0)
+    calls_sent[delta.index] = before + len(delta.calls)
+    reason = _finish_reason(delta, called=calls_sent[delta.index] > 0)
+    choice = {"index": delta.index, "finish_reason": reason}
+    if names is _TEXT:
+        return {**choice, "text": delta.text, "logprobs": _text_logprobs(generation, [delta])}
+    message: dict[str, Any] = {"role": "assistant"} if is_first else {}
+    if delta.text or (is_first and not delta.calls):
+        message["content"] = delta.text
+    if delta.calls:
+        calls = enumerate(map(_tool_call_object, delta.calls), before)
+        message["tool_calls"] = [{"index": number, **call} for number, call in calls]
+    return {**choice, "delta": message, "logprobs": _chat_logprobs(generation, [delta])}
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _tool_call_object(call: ToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", "function": function}
 
 
-def _reason(piece: Piece, called: bool) -> str | None:
-    if not piece.reason:
+def _finish_reason(delta: ChoiceDelta, *, called: bool) -> str | None:
+    """OpenAI's `finish_reason`; None if the answer goes on.
+
+    Args:
+        called: whether the answer has tool calls.
+    """
+    if not delta.reason:
         return None
-    if called and piece.reason == "stop":
+    if called and delta.reason == "stop":
         return "tool_calls"
-    return "stop" if piece.reason == "cancelled" else str(piece.reason)
+    return "stop" if delta.reason == "cancelled" else str(delta.reason)
 
 
-def _usage(asked: Asked) -> dict[str, Any]:
-    prompt, written, cached = asked.usage()
+def _usage_object(generation: ActiveGeneration) -> dict[str, Any]:
+    usage = generation.usage()
     return {
-        "prompt_tokens": prompt,
-        "completion_tokens": written,
-        "total_tokens": prompt + written,
-        "prompt_tokens_details": {"cached_tokens": cached},
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
     }
 
 
-def _logprobs(asked: Asked, pieces: Sequence[Piece]) -> dict[str, Any] | None:
-    rows = [row for each in pieces for row in _token_rows(each.delta)]
-    if not rows:
+@dataclass(frozen=True, slots=True)
+class _ScoredToken:
+    """A generated token with its log probability, and the likeliest tokens in its position."""
+
+    id: int
+    logprob: float
+    alternatives: tuple[TokenLogprob, ...]
+
+
+def _chat_logprobs(
+    generation: ActiveGeneration, deltas: Sequence[ChoiceDelta]
+) -> dict[str, Any] | None:
+    """Log probabilities as chat completions have them; None if none were requested."""
+    tokens = [token for each in deltas for token in _scored_tokens(each.delta)]
+    if not tokens:
         return None
+    describe = generation.describe_token
     content = []
-    for token, logprob, others in rows:
-        top = [asked.token(each.id) | {"logprob": each.logprob} for each in others]
-        content.append(asked.token(token) | {"logprob": logprob, "top_logprobs": top})
+    for token in tokens:
+        top = [describe(each.id) | {"logprob": each.logprob} for each in token.alternatives]
+        content.append(describe(token.id) | {"logprob": token.logprob, "top_logprobs": top})
     return {"content": content, "refusal": None}
 
 
-def _text_logprobs(asked: Asked, pieces: Sequence[Piece]) -> dict[str, Any] | None:
-    rows = [row for each in pieces for row in _token_rows(each.delta)]
-    if not rows:
+def _text_logprobs(
+    generation: ActiveGeneration, deltas: Sequence[ChoiceDelta]
+) -> dict[str, Any] | None:
+    """Log probabilities as completions have them; None if none were requested."""
+    tokens = [token for each in deltas for token in _scored_tokens(each.delta)]
+    if not tokens:
         return None
-    tokens = [asked.token(token)["token"] for token, _, _ in rows]
-    offsets = [0, *accumulate(map(len, tokens[:-1]))]
+    texts = [generation.describe_token(each.id)["token"] for each in tokens]
     return {
-        "tokens": tokens,
-        "token_logprobs": [logprob for _, logprob, _ in rows],
+        "tokens": texts,
+        "token_logprobs": [each.logprob for each in tokens],
         "top_logprobs": [
-            {asked.token(each.id)["token"]: each.logprob for each in others}
-            for _, _, others in rows
+            {generation.describe_token(top.id)["token"]: top.logprob for top in token.alternatives}
+            for token in tokens
         ],
-        "text_offset": offsets,
+        "text_offset": [0, *accumulate(map(len, texts[:-1]))],
     }
 
 
-def _token_rows(delta: Delta) -> list[tuple[int, float, Any]]:
-    return list(zip(delta.ids, delta.logprobs, delta.alternatives, strict=False))
+def _scored_tokens(delta: Delta) -> list[_ScoredToken]:
+    """Tokens of a delta; [] if their log probabilities were not requested."""
+    rows = zip(delta.ids, delta.logprobs, delta.alternatives, strict=False)
+    return [_ScoredToken(*row) for row in rows]

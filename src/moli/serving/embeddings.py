@@ -1,6 +1,6 @@
-"""OpenAI's embeddings, as its clients speak them.
+"""OpenAI's embeddings API.
 
-The shapes follow the public API reference; what is not done here is refused, never ignored.
+The shapes follow the public API reference; fields that are not supported are refused, not ignored.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from moli.records.errors import InputError
-from moli.serving.bodies import Body, Name, Text
-from moli.serving.encoders import Encoders, unit
+from moli.serving.bodies import Body, ShortText, StorableText
+from moli.serving.encoders import Encoders, unit_vectors
 from moli.serving.headers import HEADERS
 
 router = APIRouter()
 
 
-def _as_list(value: Any) -> Any:
+def _to_list(value: Any) -> Any:
     if isinstance(value, str):
         return [value]
     if isinstance(value, list) and value and isinstance(value[0], int | list):
@@ -33,17 +33,17 @@ def _as_list(value: Any) -> Any:
 class EmbeddingsRequest(Body):
     """Texts to make vectors of."""
 
-    model: Name = ""
+    model: ShortText = ""
     input: Annotated[
-        list[Annotated[Text, Field(min_length=1)]],
+        list[Annotated[StorableText, Field(min_length=1)]],
         Field(
             min_length=1, max_length=2048, description="A single text may be given without a list"
         ),
-        BeforeValidator(_as_list),
+        BeforeValidator(_to_list),
     ]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
-    user: Name | None = None
+    user: ShortText | None = None
 
 
 @router.post("/v1/embeddings")
@@ -51,13 +51,13 @@ def embeddings(body: EmbeddingsRequest, request: Request) -> JSONResponse:
     """Make vectors of texts."""
     encoders: Encoders = request.app.state.encoders
     encoded = encoders.encode(body.model, body.input)
-    vectors = _shortened(encoded.vectors, body.dimensions)
-    written = _in_base64(vectors) if body.encoding_format == "base64" else vectors.tolist()
+    vectors = _truncate(encoded.vectors, body.dimensions)
+    values = _encode_base64(vectors) if body.encoding_format == "base64" else vectors.tolist()
     whole = {
         "object": "list",
         "data": [
-            {"object": "embedding", "index": index, "embedding": each}
-            for index, each in enumerate(written)
+            {"object": "embedding", "index": index, "embedding": value}
+            for index, value in enumerate(values)
         ],
         "model": encoded.model,
         "usage": {"prompt_tokens": encoded.tokens, "total_tokens": encoded.tokens},
@@ -65,20 +65,24 @@ def embeddings(body: EmbeddingsRequest, request: Request) -> JSONResponse:
     return JSONResponse(whole, headers=HEADERS)
 
 
-def _shortened(vectors: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
-    """The first `dimensions` numbers of each (Matryoshka: Kusupati et al. 2022)."""
-    most = vectors.shape[1]
-    if dimensions in (None, most):
+def _truncate(vectors: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
+    """Unit vectors of the first dimensions (Matryoshka: Kusupati et al. 2022), None for all.
+
+    Raises:
+        InputError: the vectors have fewer dimensions.
+    """
+    available = vectors.shape[1]
+    if dimensions in (None, available):
         return vectors
-    if dimensions > most:
+    if dimensions > available:
         raise InputError(
-            f"the model has {most} dimensions, but {dimensions} were asked for",
+            f"the model has {available} dimensions, but {dimensions} were asked for",
             where="dimensions",
             fix="Ask for fewer, or leave it out.",
         )
-    return unit(vectors[:, :dimensions])
+    return unit_vectors(vectors[:, :dimensions])
 
 
-def _in_base64(vectors: NDArray[np.float32]) -> list[str]:
-    """Each as the bytes of its numbers, float32 with the lowest byte first."""
+def _encode_base64(vectors: NDArray[np.float32]) -> list[str]:
+    """Vectors as base64 of little-endian float32."""
     return [base64.b64encode(each.tobytes()).decode() for each in vectors.astype("<f4")]

@@ -1,8 +1,8 @@
-"""The models that a server compares texts with: its encoder, and those that were trained here.
+"""Models that a server embeds and reranks texts with: its encoder, and models trained here.
 
-An encoder makes a vector of each text; a reranking model reads a query and a text together. A name
-is looked up in the workspace at every request, so an alias that is moved is served by what it
-points at from then on.
+An encoder embeds each text; a reranking model reads a query and a text together. A name is looked
+up in the workspace at every request, so an alias that was moved is served by its new target from
+then on.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from numpy.typing import NDArray
 from moli.models.protocols.encoder import Encoder
 from moli.records.errors import InputError, NotFoundError
 from moli.records.examples import Example, Scored, Text
-from moli.serving.turns import Turns
+from moli.serving.concurrency import ConcurrencyLimit
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
 if TYPE_CHECKING:
     from moli.training.trained.load import Trained
 
-KEPT = 4  # trained models in memory at once
+MAX_LOADED = 4  # trained models in memory at once
 _EMBEDDING, _RERANKING = "embedding", "reranking"
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedTexts:
     """Texts as vectors.
 
     Attributes:
-        model: the one that made them, by the name it was asked for.
-        vectors: their unit vectors, [texts, dimensions].
-        tokens: how many it read; what was too long for it is not counted.
+        model: name of the model that encoded them.
+        vectors: unit vectors, [texts, dimensions].
+        tokens: number of tokens that the model read, after truncation.
     """
 
     model: str
@@ -46,13 +46,14 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """How well texts answer a query.
+class RelevanceScores:
+    """Scores for how well texts answer a query.
 
     Attributes:
-        model: the one that judged, by the name it was asked for.
+        model: name of the model that scored them.
         scores: cosines of an encoder, or probabilities of a reranking model, [texts].
-        tokens: how many it read; a reranking model reads the query with each text anew.
+        tokens: number of tokens that the model read; a reranking model reads the query once for
+            each text.
     """
 
     model: str
@@ -60,115 +61,131 @@ class Judged:
     tokens: int
 
 
-class Encoders:
-    """The encoder of a workspace's settings, and its models for embedding and reranking.
+@dataclass(frozen=True, slots=True)
+class _ModelOutput:
+    """Output of a trained model.
 
-    Many threads may ask at once. Trained models are loaded when they are first asked for; of more
-    than `KEPT`, the one that has gone unused the longest is dropped.
+    Attributes:
+        rows: a row for each example.
+        tokens: number of tokens that the model read.
+    """
+
+    rows: NDArray[np.float32]
+    tokens: int
+
+
+class Encoders:
+    """The encoder of a workspace's settings, and its trained models for embedding and reranking.
+
+    Many threads may call it at once. Trained models are loaded on first use; if there are more
+    than `MAX_LOADED`, the least recently used one is dropped.
 
     Args:
-        encoder: the one in the settings, loaded.
+        encoder: the encoder of the settings, loaded.
     """
 
     def __init__(self, workspace: Workspace, encoder: Encoder) -> None:
         self._store = workspace.models
         self._encoder = encoder
-        self._kept: OrderedDict[str, Trained] = OrderedDict()  # by content, the last used last
-        # One thread at a time: proving that samples may be packed changes a model for a moment,
-        # and a single forward pass takes all cores anyway.
-        self._turn = threading.Lock()
-        self._turns = Turns(workspace.settings.queue)
+        self._loaded: OrderedDict[str, Trained] = OrderedDict()  # by hash, last used last
+        # One thread at a time: the check whether samples may be packed changes a model for a
+        # moment, and a single forward pass takes all cores anyway.
+        self._lock = threading.Lock()
+        self._limit = ConcurrencyLimit(workspace.settings.queue)
 
-    def encode(self, model: str, texts: Sequence[str]) -> Encoded:
-        """Make vectors of texts.
+    def encode(self, model: str, texts: Sequence[str]) -> EncodedTexts:
+        """Encode texts as vectors.
 
         Args:
-            model: an alias or hash of a model for embedding; "" or its reference: the encoder of
+            model: alias or hash of a model for embedding; "" or its reference for the encoder of
                 the settings.
 
         Raises:
             NotFoundError: there is no such model.
-            InputError: it is for something else, or several models fit a hash.
-            BusyError: too many wait for trained models.
+            InputError: it is for another task, or several models fit a hash.
+            BusyError: too many requests wait for trained models.
             ModelError: it cannot be loaded, or has changed since it was stored.
         """
-        return self._encoded(model, self._stored(model, _EMBEDDING), texts)
+        return self._encode_with(model, self._find(model, _EMBEDDING), texts)
 
-    def judge(self, model: str, query: str, texts: Sequence[str]) -> Judged:
-        """Score how well each of some texts answers a query.
+    def score(self, model: str, query: str, texts: Sequence[str]) -> RelevanceScores:
+        """Score how well texts answer a query.
 
         Args:
-            model: as for `encode`, or an alias or hash of a model for reranking.
+            model: alias or hash of a model for reranking, or a model for `encode`.
 
         Raises:
-            NotFoundError, InputError, ModelError: as `encode` does.
+            NotFoundError, InputError, BusyError, ModelError: for the reasons that `encode` has.
         """
-        stored = self._stored(model, _RERANKING, _EMBEDDING)
+        stored = self._find(model, _RERANKING, _EMBEDDING)
         if stored and stored.manifest.task == _RERANKING:
-            scores, tokens = self._read(stored, [Scored(query, each, 0.0) for each in texts])
-            return Judged(model, 1 / (1 + np.exp(-scores.astype(np.float64))), tokens)
-        encoded = self._encoded(model, stored, [query, *texts])
+            output = self._run(stored, [Scored(query, each, 0.0) for each in texts])
+            probabilities = 1 / (1 + np.exp(-output.rows.astype(np.float64)))
+            return RelevanceScores(model, probabilities, output.tokens)
+        encoded = self._encode_with(model, stored, [query, *texts])
         vectors = encoded.vectors.astype(np.float64)
-        return Judged(encoded.model, vectors[1:] @ vectors[0], encoded.tokens)
+        return RelevanceScores(encoded.model, vectors[1:] @ vectors[0], encoded.tokens)
 
-    def _encoded(self, model: str, stored: StoredModel | None, texts: Sequence[str]) -> Encoded:
+    def _encode_with(
+        self, name: str, stored: StoredModel | None, texts: Sequence[str]
+    ) -> EncodedTexts:
+        """Encode texts with a trained model, or with None the encoder of the settings."""
         if stored is None:
-            model, tokens = self._encoder.name, self._encoder.tokens(texts)
-            vectors = self._encoder.encode(texts)
-        else:
-            vectors, tokens = self._read(stored, [Text(each) for each in texts])
-        return Encoded(model, unit(vectors), tokens)
+            tokens, vectors = self._encoder.tokens(texts), self._encoder.encode(texts)
+            return EncodedTexts(self._encoder.name, unit_vectors(vectors), tokens)
+        output = self._run(stored, [Text(each) for each in texts])
+        return EncodedTexts(name, unit_vectors(output.rows), output.tokens)
 
-    def _stored(self, name: str, *tasks: str) -> StoredModel | None:
-        """The model of a name, if it is of one of the tasks; None for the settings' encoder."""
+    def _find(self, name: str, *tasks: str) -> StoredModel | None:
+        """The trained model with a name, for one of the tasks; None for the settings' encoder."""
         if name in ("", self._encoder.name):
             return None
         try:
             stored = self._store.get(name)
         except NotFoundError as error:
-            raise NotFoundError(error.what, error.where, self._choice(tasks)) from error
+            raise NotFoundError(error.what, error.where, self._suggest(tasks)) from error
         if stored.manifest.task not in tasks:
             raise InputError(
                 f"'{name}' is a model for {stored.manifest.task}, but one for "
                 f"{' or '.join(tasks)} is needed",
-                fix=self._choice(tasks),
+                fix=self._suggest(tasks),
             )
         return stored
 
-    def _choice(self, tasks: Sequence[str]) -> str:
-        fitting = [each for each in self._store.list() if each.manifest.task in tasks]
-        names = [self._encoder.name, *(alias for each in fitting for alias in each.aliases)]
+    def _suggest(self, tasks: Sequence[str]) -> str:
+        """Names of the models for some tasks, in a sentence for an error."""
+        models = [each for each in self._store.list() if each.manifest.task in tasks]
+        names = [self._encoder.name, *(alias for each in models for alias in each.aliases)]
         return f"Ask for {' or '.join(names)}, or train one with 'moli tune' and task: {tasks[0]}."
 
-    def _read(
-        self, stored: StoredModel, examples: Sequence[Example]
-    ) -> tuple[NDArray[np.float32], int]:
-        """What a trained model makes of examples, a row for each, and the tokens that it read."""
+    def _run(self, stored: StoredModel, examples: Sequence[Example]) -> _ModelOutput:
+        """Run a trained model on examples."""
         from moli.training import inference
 
-        with self._turns.one(), self._turn:
-            trained = self._trained(stored)
+        with self._limit.slot(), self._lock:
+            trained = self._load(stored)
             groups = trained.task.samples(examples, training=False)
             samples = [each for group in groups for each in group]
             packed = trained.pack(samples)
             task, model = trained.task, trained.model
             outcome = inference.run_inference(task, model, groups, packed=packed, with_losses=False)
         rows = [row for answers in outcome.answers for row in answers]
-        return np.concatenate(rows), sum(each.size for each in samples)
+        return _ModelOutput(np.concatenate(rows), sum(each.size for each in samples))
 
-    def _trained(self, stored: StoredModel) -> Trained:
+    def _load(self, stored: StoredModel) -> Trained:
+        """Load a trained model, unless it is in memory."""
         from moli.training.trained.load import load_trained
 
-        if stored.hash not in self._kept:
-            while len(self._kept) >= KEPT:  # before, so that there is room for the new one
-                self._kept.popitem(last=False)
-            self._kept[stored.hash] = load_trained(stored)
-        self._kept.move_to_end(stored.hash)
-        return self._kept[stored.hash]
+        if stored.hash not in self._loaded:
+            while len(self._loaded) >= MAX_LOADED:  # before, so that there is room for the new one
+                self._loaded.popitem(last=False)
+            self._loaded[stored.hash] = load_trained(stored)
+        self._loaded.move_to_end(stored.hash)
+        return self._loaded[stored.hash]
 
 
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows scaled to length 1; one of zeros stays as it is."""
+def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to length 1; a row of zeros stays unchanged."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(1e-12))
     return scaled

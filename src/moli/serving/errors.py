@@ -1,4 +1,4 @@
-"""Every error has one shape: {"error": {"message", "type", "param", "code"}}."""
+"""Error responses, all in one shape: {"error": {"message", "type", "param", "code"}}."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STATUS: dict[type[MoliError], int] = {
     WorkspaceError: 503,
 }
 
-_KINDS = {
+_TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
@@ -40,22 +40,22 @@ _KINDS = {
 
 
 def error_response(status: int, message: str, code: str, param: str | None = None) -> JSONResponse:
-    """An error as clients of OpenAI's API read it."""
+    """Error response in the shape of OpenAI's API."""
     default = "invalid_request_error" if status < 500 else "api_error"
-    kind = _KINDS.get(status, default)
+    kind = _TYPES.get(status, default)
     body = {"message": message, "type": kind, "param": param, "code": code}
     return JSONResponse({"error": body}, status, headers=HEADERS)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every failure of `app` in the one shape."""
-    app.add_exception_handler(MoliError, _of_moli)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(Exception, _of_server)
+def add_error_handlers(app: FastAPI) -> None:
+    """Have every failure of an app answered in that shape."""
+    app.add_exception_handler(MoliError, _handle_moli_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(Exception, _handle_server_error)
 
 
-def _of_moli(_request: Request, error: Exception) -> JSONResponse:
+def _handle_moli_error(_request: Request, error: Exception) -> JSONResponse:
     status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 400)
     code = error.code if isinstance(error, MoliError) else "error"
     response = error_response(status, str(error), code)
@@ -64,18 +64,17 @@ def _of_moli(_request: Request, error: Exception) -> JSONResponse:
     return response
 
 
-def _of_validation(_request: Request, error: Exception) -> JSONResponse:
+def _handle_validation_error(_request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     code = str(first.get("type", "invalid"))
-    # The place is given without its first part, which only says "body" or "query"; in text that is
-    # not JSON it is an offset.
-    place = () if code == "json_invalid" else first.get("loc", ())[1:]
-    param = ".".join(map(str, place))
+    # The first part of the location only says "body" or "query"; for invalid JSON it is an offset.
+    location = () if code == "json_invalid" else first.get("loc", ())[1:]
+    param = ".".join(map(str, location))
     message = str(first.get("msg", "the request cannot be read")).removeprefix("Value error, ")
     return error_response(400, f"{param}: {message}" if param else message, code, param or None)
 
 
-def _of_http(_request: Request, error: Exception) -> JSONResponse:
+def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     phrase = HTTPStatus(status).phrase
     detail = str(error.detail) if isinstance(error, HTTPException) else phrase
@@ -84,5 +83,5 @@ def _of_http(_request: Request, error: Exception) -> JSONResponse:
     return response
 
 
-def _of_server(_request: Request, _error: Exception) -> JSONResponse:
+def _handle_server_error(_request: Request, _error: Exception) -> JSONResponse:
     return error_response(500, "the server failed; its log says why", "internal_error")

@@ -1,8 +1,8 @@
-"""Headers of every response: a page of this server loads nothing from anywhere else."""
+"""Headers of every response, by which a page of this server loads nothing from other hosts."""
 
 # The page's framework starts from inline scripts and styles and compiles its templates in the
-# browser, hence the two 'unsafe' words. No text of a document ever becomes markup, and whatever
-# ran all the same could reach no other host.
+# browser, hence the two 'unsafe' words. No text of a document ever becomes markup, and a script
+# that ran all the same could reach no other host.
 _POLICY = {
     "default-src": "'none'",
     "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",

@@ -1,7 +1,7 @@
-"""What one server offers of a workspace, as far as a reader may see it.
+"""Search, answers, documents and traces of a workspace, for readers who may see only parts of it.
 
-A caller's own groups are the most that they see. They may ask to see less, never more.
-What is hidden and what does not exist are reported in the same words.
+A caller's groups limit what they see; a request can narrow that further, but never widen it. A
+hidden document is reported in the same words as one that does not exist.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ from moli.workspace.filter import Filter
 
 
 class Library:
-    """Search, answers, documents and traces of a workspace, for many threads at once."""
+    """The documents of a workspace, and answers from them, for many threads at once.
+
+    Args:
+        chat: the language model that answers; None for answers made of quotes.
+    """
 
     def __init__(
         self, workspace: Workspace, encoder: Encoder, chat: ChatModel | None = None
@@ -43,50 +47,52 @@ class Library:
         self._chat = chat
         self._model = chat.name if chat else QUOTES
 
-    def begin(self) -> None:
-        """Load what takes long, in the background."""
+    def start_loading(self) -> None:
+        """Load the language model in the background, if it runs on this machine."""
         if isinstance(self._chat, LazyChat):
             self._chat.start_loading()
 
     @classmethod
-    def open(cls, workspace: Workspace, bases: ModelPool | None = None) -> Library:
-        """The library with the encoder and the language model its settings name.
+    def open(cls, workspace: Workspace, model_pool: ModelPool | None = None) -> Library:
+        """The library with the encoder and the language model of the settings.
 
-        A language model that runs here takes seconds to load; that waits for `begin`.
+        A language model that runs here takes seconds to load; that waits for `start_loading`.
 
         Args:
-            bases: where the language model is loaded, if it is shared with others.
+            model_pool: where the language model is loaded, if others share it.
 
         Raises:
-            ModelError: one of them is not available.
+            ModelError: a model is not available.
         """
         settings = workspace.settings
         chat: ChatModel | None = None
         if name := settings.model:
-            load = partial(load_chat, name, timeout=settings.timeout_seconds, bases=bases)
+            load = partial(load_chat, name, timeout=settings.timeout_seconds, bases=model_pool)
             chat = LazyChat(name, load) if runs_locally(name) else load()
         library = cls(workspace, load_encoder(settings.encoder), chat)
-        # The first reader should not wait for what is only loaded on first use.
+        # Parts that are only loaded on first use are loaded now, not while the first reader waits.
         library.search("ready 就绪", 1, Filter(frozenset(settings.groups)))
         return library
 
     def ask(self, question: str, visible: Filter, tenant: str = "") -> Answer:
+        """Answer a question from the visible documents."""
         return self._answerer.ask(question, visible, tenant)
 
     def search(self, query: str, limit: int, visible: Filter) -> list[Hit]:
+        """The best passages of the visible documents, best first."""
         return self._retriever.search(query, limit, visible)
 
     def documents(self, visible: Filter) -> list[Document]:
-        """The documents by source. Each names only those of its groups that the reader is in."""
-        return [_seen(each, visible) for each in self._documents.list(visible)]
+        """The visible documents by source, with only those of their groups the reader is in."""
+        return [_hide_other_groups(each, visible) for each in self._documents.list(visible)]
 
     def document(self, document_id: int, visible: Filter) -> Document:
-        """One document.
+        """One document, with only those of its groups that the reader is in.
 
         Raises:
             NotFoundError: it does not exist, or the reader may not see it.
         """
-        return _seen(self._documents.get(document_id, visible), visible)
+        return _hide_other_groups(self._documents.get(document_id, visible), visible)
 
     def text(self, document_id: int, visible: Filter) -> str:
         """The whole text of a document.
@@ -98,7 +104,7 @@ class Library:
         return self._documents.text(document_id)
 
     def trace(self, trace_id: str, visible: Filter, tenant: str = "") -> Trace:
-        """The trace by its whole id, if it is the tenant's and all that it rests on may be seen.
+        """A trace of the tenant by its whole id, if all documents that it quotes are visible.
 
         Raises:
             NotFoundError: it does not exist, or holds something the reader may not see.
@@ -107,21 +113,21 @@ class Library:
             trace = self._traces.get(trace_id)
         except NotFoundError:
             trace = None
-        own = trace is not None and trace.id == trace_id and trace.tenant == tenant
-        if trace is None or not own or not self._shows(trace, visible):
+        is_own = trace is not None and trace.id == trace_id and trace.tenant == tenant
+        if trace is None or not is_own or not self._is_trace_visible(trace, visible):
             raise NotFoundError(f"no trace '{trace_id}'", fix="Copy the id that an answer gave.")
-        return replace(trace, groups=_common(trace.groups, visible))
+        return replace(trace, groups=_shared_groups(trace.groups, visible))
 
-    def _shows(self, trace: Trace, visible: Filter) -> bool:
+    def _is_trace_visible(self, trace: Trace, visible: Filter) -> bool:
         quoted = {each.document_id for each in trace.passages}
         quoted |= {each.document_id for part in trace.sentences for each in part.citations}
         if not quoted:
-            # Nothing but the question: it is shown to those who see all that the asker saw.
+            # Only the question is in it: readers see it if they see all that the asker saw.
             return frozenset(trace.groups) <= visible.groups
         return len(self._documents.list(visible, quoted)) == len(quoted)
 
     def status(self, visible: Filter) -> dict[str, Any]:
-        """How the server is set up, and how much of it the reader sees."""
+        """The server's setup, and how many documents and passages are visible."""
         indexes = self._retriever.indexes.status()
         return {
             "documents": len(self._documents.list(visible)),
@@ -132,9 +138,10 @@ class Library:
         }
 
 
-def _seen(document: Document, visible: Filter) -> Document:
-    return replace(document, groups=_common(document.groups, visible))
+def _hide_other_groups(document: Document, visible: Filter) -> Document:
+    return replace(document, groups=_shared_groups(document.groups, visible))
 
 
-def _common(groups: Sequence[str], visible: Filter) -> tuple[str, ...]:
+def _shared_groups(groups: Sequence[str], visible: Filter) -> tuple[str, ...]:
+    """The groups that the reader is in too."""
     return tuple(each for each in groups if each in visible.groups)

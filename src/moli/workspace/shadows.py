@@ -48,14 +48,13 @@ class ShadowStore:
         """Let nothing answer beside an alias from now on."""
         self._add(Shadow(alias, "", 0.0))
 
-    def current(self) -> dict[str, Shadow]:
-        """All shadows, by alias."""
+    def get(self, alias: str) -> Shadow | None:
+        """The shadow of an alias; None if there is none."""
         table = schema.shadows
-        newest = sa.select(sa.func.max(table.c.id)).group_by(table.c.alias)
-        there = sa.select(table).where(table.c.id.in_(newest), table.c.hash != "")
+        query = sa.select(table).where(table.c.alias == alias).order_by(table.c.id.desc()).limit(1)
         with self._database.read() as connection:
-            rows = connection.execute(there).all()
-        return {row.alias: Shadow(row.alias, row.hash, row.share) for row in rows}
+            row = connection.execute(query).one_or_none()
+        return Shadow(row.alias, row.hash, row.share) if row and row.hash else None
 
     def _add(self, shadow: Shadow) -> None:
         row = {"alias": shadow.alias, "hash": shadow.hash, "share": shadow.share}

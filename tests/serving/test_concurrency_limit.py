@@ -5,31 +5,31 @@ import threading
 import pytest
 
 from moli.records.errors import BusyError
-from moli.serving.turns import Turns
+from moli.serving.concurrency import ConcurrencyLimit
 
 
 def test_more_than_there_is_room_for_are_told_to_come_back() -> None:
-    turns = Turns(2)
-    with turns.one(), turns.one():
-        with pytest.raises(BusyError) as refused, turns.one():
+    limit = ConcurrencyLimit(2)
+    with limit.slot(), limit.slot():
+        with pytest.raises(BusyError) as refused, limit.slot():
             pass
         assert refused.value.seconds > 0
-    with turns.one():  # there is room again
+    with limit.slot():  # there is room again
         pass
 
 
 def test_a_turn_is_given_back_by_what_fails() -> None:
-    turns = Turns(1)
+    limit = ConcurrencyLimit(1)
     for _ in range(3):
-        with pytest.raises(ValueError), turns.one():
+        with pytest.raises(ValueError), limit.slot():
             raise ValueError
 
 
 def test_threads_are_spared_for_what_is_quick() -> None:
-    turns, begun, end = Turns(1000), threading.Semaphore(0), threading.Event()
+    limit, begun, end = ConcurrencyLimit(1000), threading.Semaphore(0), threading.Event()
 
     def work() -> None:
-        with turns.one():
+        with limit.slot():
             begun.release()
             end.wait(20)
 
@@ -38,7 +38,7 @@ def test_threads_are_spared_for_what_is_quick() -> None:
         each.start()
     for _ in threads:
         begun.acquire()
-    with pytest.raises(BusyError), turns.one():
+    with pytest.raises(BusyError), limit.slot():
         pass
     end.set()
     for each in threads:

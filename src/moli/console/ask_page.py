@@ -11,7 +11,7 @@ from nicegui.events import GenericEventArguments
 from moli.console.elements import Reference, button, part, said
 from moli.console.reader import Reader
 from moli.console.source import SourcePanel
-from moli.console.words import Words
+from moli.console.translations import Words
 from moli.records.answers import Citation, Sentence, Trace
 from moli.records.documents import Document
 from moli.records.errors import MoliError

@@ -11,8 +11,9 @@ from fastapi.testclient import TestClient
 from serving.conftest import Build, client_of
 from starlette.websockets import WebSocketDisconnect
 
-from moli.serving.errors import install
-from moli.serving.guard import LARGER, MAX_BODY, Guard
+from moli.serving.audio import LARGER_BODIES
+from moli.serving.errors import add_error_handlers
+from moli.serving.middleware import MAX_BODY, SecurityMiddleware
 
 
 @pytest.mark.parametrize(
@@ -106,8 +107,8 @@ def counting() -> TestClient:
 
     app.post(SOUND)(count)
     app.post("/other")(count)
-    app.add_middleware(Guard, host="127.0.0.1")
-    install(app)
+    app.add_middleware(SecurityMiddleware, host="127.0.0.1", larger_bodies=LARGER_BODIES)
+    add_error_handlers(app)
     return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
 
 
@@ -120,7 +121,7 @@ def parts(size: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize(("path", "most"), [("/other", MAX_BODY), (SOUND, 26 << 20)])
 def test_sound_may_be_larger_than_other_bodies(counting: TestClient, path: str, most: int) -> None:
-    assert LARGER.get(path, MAX_BODY) == most
+    assert LARGER_BODIES.get(path, MAX_BODY) == most
     for size in (0, most):
         for body in (b"x" * size, parts(size)):
             assert counting.post(path, content=body).json() == size
@@ -150,7 +151,7 @@ def test_sound_is_not_read_for_those_who_may_not_come_in(path: str, read: int) -
 
     headers = [(b"host", b"127.0.0.1")]
     scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
-    guarded = Guard(closed, "127.0.0.1")(scope, receive, send)
+    guarded = SecurityMiddleware(closed, "127.0.0.1", LARGER_BODIES)(scope, receive, send)
     with ThreadPoolExecutor(1) as other:  # in this thread a browser's loop may be running
         other.submit(asyncio.run, guarded).result()
     assert (sent[0]["status"], taken) == (401, read)

@@ -5,7 +5,7 @@ from string import Formatter
 
 import pytest
 
-from moli.console.words import CHINESE, ENGLISH, words_for
+from moli.console.translations import CHINESE, ENGLISH, words_for
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""Endpoints for documents: ask, search, list and read; and the server's status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from pydantic import Field
+
+from moli.records.answers import Answer, Hit
+from moli.records.documents import Document
+from moli.serving.bodies import Body, ShortText, StorableText
+from moli.serving.dependencies import TheCaller, TheLibrary, VisibleDocuments
+
+router = APIRouter()
+
+Groups = Annotated[
+    list[ShortText] | None,
+    Field(
+        max_length=1000,
+        description="See only what these groups may see; other groups than one's own add nothing",
+    ),
+]
+
+
+class _DocumentsRequest(Body):
+    groups: Groups = None
+    where: Annotated[
+        dict[ShortText, ShortText],
+        Field(max_length=32, description="Attributes a document must have"),
+    ] = Field(default_factory=dict)
+
+
+class AskRequest(_DocumentsRequest):
+    """A question."""
+
+    question: StorableText
+
+
+class SearchRequest(_DocumentsRequest):
+    """A query."""
+
+    query: Annotated[StorableText, Field(min_length=1, max_length=4000)]
+    limit: Annotated[int, Field(ge=1, le=100)] = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResponse:
+    """The best passages for a query, best first."""
+
+    hits: list[Hit]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentResponse:
+    """A document with its whole text."""
+
+    document: Document
+    text: str
+
+
+DocumentId = Annotated[int, Path(ge=1, lt=1 << 63)]
+
+
+@router.post("/v1/ask")
+def ask(body: AskRequest, library: TheLibrary, caller: TheCaller, request: Request) -> Answer:
+    """Answer a question from the documents."""
+    visible = caller.document_filter(body.groups, body.where)
+    with request.app.state.ask_limit.slot():
+        return library.ask(body.question, visible, caller.tenant)
+
+
+@router.post("/v1/search")
+def search(body: SearchRequest, library: TheLibrary, caller: TheCaller) -> SearchResponse:
+    """Find passages."""
+    visible = caller.document_filter(body.groups, body.where)
+    return SearchResponse(library.search(body.query, body.limit, visible))
+
+
+@router.get("/v1/documents")
+def documents(library: TheLibrary, visible: VisibleDocuments) -> list[Document]:
+    """List the documents."""
+    return library.documents(visible)
+
+
+@router.get("/v1/documents/{document_id}")
+def document(
+    document_id: DocumentId, library: TheLibrary, visible: VisibleDocuments
+) -> DocumentResponse:
+    """Read a document."""
+    listing = library.document(document_id, visible)
+    return DocumentResponse(listing, library.text(document_id, visible))
+
+
+@router.get("/v1/status")
+def status(library: TheLibrary, visible: VisibleDocuments) -> dict[str, Any]:
+    """Show how the server is set up."""
+    return library.status(visible)

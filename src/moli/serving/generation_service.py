@@ -1,0 +1,218 @@
+"""Generation for the HTTP API: from a request to its answers and to the exchange that is stored.
+
+    generation = await service.start(request, caller)
+    async for delta in generation.stream(): ...
+
+The last delta comes when the exchange is on disk, so a client that has an answer can rely on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import threading
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+
+from moli.models.templates.chat_template import prompt_ids
+from moli.models.templates.tool_call_formats import detect_format, tool_calls_grammar
+from moli.records.errors import BusyError, InputError, MoliError
+from moli.records.exchanges import Exchange
+from moli.records.generation import Sampling
+from moli.records.messages import Message
+from moli.serving.access import Caller
+from moli.serving.generation import ActiveGeneration, GenerationRequest
+from moli.serving.metrics import Metrics
+from moli.serving.request_log import log
+from moli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from moli.models.backend import ModelPool
+    from moli.serving.served_models import ModelListing, ServedModel, ServedModels
+
+_RETRY_SECONDS = 2  # after which a full queue is worth another try
+_DEFAULT_MAX_TOKENS = 4096  # of an answer: the KV cache has to have room for them
+
+
+class GenerationService:
+    """Generates with a workspace's language models, which are loaded on first use."""
+
+    def __init__(self, workspace: Workspace, model_pool: ModelPool, metrics: Metrics) -> None:
+        self._workspace, self._model_pool, self._metrics = workspace, model_pool, metrics
+        self._settings = workspace.settings
+        self._exchanges, self._shadows = workspace.exchanges, workspace.shadows
+        self._models: ServedModels | None = None
+        self._lock = threading.Lock()
+        self._shadow_tasks: set[asyncio.Task[None]] = set()  # else they could be collected
+
+    @property
+    def models(self) -> ServedModels:
+        """The models. To import the code that runs them takes seconds, so it is done here."""
+        with self._lock:
+            if self._models is None:
+                from moli.serving.served_models import ServedModels
+
+                self._models = ServedModels(self._workspace, self._model_pool)
+            return self._models
+
+    def list_models(self) -> list[ModelListing]:
+        """The models that a request can name."""
+        return self.models.list()
+
+    async def start(self, request: GenerationRequest, caller: Caller) -> ActiveGeneration:
+        """Have a model start to generate.
+
+        Raises:
+            NotFoundError, ModelError: the model is not available.
+            BusyError: too many requests wait for it.
+            InputError: a conversation or a text is too long, or refused by the template.
+        """
+        served = await run_in_threadpool(lambda: self.models.get(request.model))
+        loop = asyncio.get_running_loop()
+
+        def on_complete(generation: ActiveGeneration) -> None:
+            self._store(generation, caller)
+            loop.call_soon_threadsafe(self._start_shadow, generation, caller)
+
+        return await self._submit(ActiveGeneration(request, served, on_complete), caller)
+
+    async def _submit(self, generation: ActiveGeneration, caller: Caller) -> ActiveGeneration:
+        """Submit all prompts of a request to the backend; if one is refused, cancel the others."""
+        request, served = generation.request, generation.served
+
+        def submit_prompts() -> None:
+            others = max(len(request.texts), 1) * request.n - 1
+            if served.backend.waiting_requests + others >= self._settings.queue:
+                raise BusyError(
+                    _RETRY_SECONDS,
+                    f"{served.backend.waiting_requests} answers are already waiting for this model",
+                    fix=f"Try again in {_RETRY_SECONDS} s, and ask for "
+                    f"{self._settings.queue} at most.",
+                )
+            prompts = [ids for ids in _tokenize(request, served) for _ in range(request.n)]
+            samplings = [
+                _sampling_for_answer(request, served, len(ids), index % request.n)
+                for index, ids in enumerate(prompts)
+            ]
+            generation.start(prompts, samplings, caller.tenant)
+
+        try:
+            await run_in_threadpool(submit_prompts)
+        except BaseException:
+            generation.cancel()
+            raise
+        return generation
+
+    # Storing
+
+    def _store(self, generation: ActiveGeneration, caller: Caller, shadow_of: str = "") -> None:
+        """Store and count the exchange of a complete generation. Called in a thread."""
+        exchange = _to_exchange(generation, caller, shadow_of)
+        self._exchanges.add(exchange)
+        usage = generation.usage()
+        self._metrics.count_generation(exchange.model, usage, generation.timings_ms)
+        if self._settings.log_texts:
+            prompts = [each.content for each in exchange.messages]
+            answers = [each.text for each in exchange.choices]
+            log("exchange", id=exchange.id, asked=prompts, said=answers)
+
+    # Shadows
+
+    def _start_shadow(self, generation: ActiveGeneration, caller: Caller) -> None:
+        task = asyncio.create_task(self._generate_shadow(generation, caller))
+        self._shadow_tasks.add(task)
+        task.add_done_callback(self._shadow_tasks.discard)
+
+    async def _generate_shadow(self, shown: ActiveGeneration, caller: Caller) -> None:
+        """Let the alias's shadow answer the same request, for a random share of the requests and
+        only while no other request waits for its model."""
+        shadow = await run_in_threadpool(self._shadows.get, shown.model)
+        if shadow is None or random.random() >= shadow.share:  # noqa: S311 - a share, no secret
+            return
+        try:
+            served = await run_in_threadpool(lambda: self.models.get(shadow.hash))
+            if served.backend.waiting_requests:
+                return
+            store = partial(self._store, caller=caller, shadow_of=shown.id)
+            request = replace(shown.request, model=shadow.hash)
+            generation = await self._submit(ActiveGeneration(request, served, store), caller)
+            async for _ in generation.stream():
+                pass
+        except MoliError as error:
+            log("shadow failed", alias=shown.model, hash=shadow.hash, error=str(error))
+
+
+def _to_exchange(generation: ActiveGeneration, caller: Caller, shadow_of: str) -> Exchange:
+    """The record of a complete generation."""
+    request, served = generation.request, generation.served
+    usage = generation.usage()
+    return Exchange(
+        id=generation.id,
+        created_at=generation.created_at,
+        kind="chat" if request.messages else "text",
+        model=served.name,
+        base=served.base,
+        adapter=served.trained_hash,
+        template_sha256=served.template_sha256 if request.messages else "",
+        prompt_sha256=_hash_ids(generation.prompts),
+        messages=request.messages or tuple(Message("user", text) for text in request.texts),
+        choices=generation.choices(),
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=usage.cached_tokens,
+        tools=request.tools,
+        sampling=request.options,
+        timings_ms=generation.timings_ms,
+        tenant=caller.tenant,
+        key=caller.key,
+        previous=request.previous,
+        shadow_of=shadow_of,
+    )
+
+
+def _tokenize(request: GenerationRequest, served: ServedModel) -> list[list[int]]:
+    """Token ids of the conversation, or of each text.
+
+    Raises:
+        InputError: the model has no chat template, or its template refuses the conversation.
+    """
+    tokenizer = served.tokenizer
+    if not request.messages:
+        return [list(tokenizer(text, verbose=False)["input_ids"]) for text in request.texts]
+    if not tokenizer.chat_template:
+        raise InputError(
+            f"{served.name} has no chat template, so it cannot hold a conversation",
+            fix="Use /v1/completions, or tune it for 'instruction'.",
+        )
+    return [prompt_ids(tokenizer, request.messages, request.tools)]
+
+
+def _sampling_for_answer(
+    request: GenerationRequest, served: ServedModel, prompt_tokens: int, index: int
+) -> Sampling:
+    """Sampling of one of several answers to a prompt, each of which has a seed of its own."""
+    room = max(1, served.max_model_len - prompt_tokens)
+    max_tokens = min(request.max_tokens or _DEFAULT_MAX_TOKENS, room)
+    sampling = replace(request.sampling, max_tokens=max_tokens)
+    if sampling.seed is not None:
+        sampling = replace(sampling, seed=(sampling.seed + index) % (1 << 63))
+    if request.required_tools:
+        tools = [each for each in request.tools if each.name in request.required_tools]
+        call_format = detect_format(served.template)
+        added = served.tokenizer.get_added_vocab()
+        constraint = tool_calls_grammar(call_format, tools, request.parallel_tool_calls, added)
+        sampling = replace(sampling, constraint=constraint)
+    return sampling
+
+
+def _hash_ids(prompts: Sequence[Sequence[int]]) -> str:
+    """SHA-256 of the prompts' token ids, 4 bytes each."""
+    digest = hashlib.sha256()
+    for ids in prompts:
+        digest.update(array("i", ids).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,47 @@
+"""Endpoints that list the language models, in the shape of OpenAI's API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+
+from moli.records.errors import NotFoundError
+from moli.serving.bodies import StorableText
+
+if TYPE_CHECKING:
+    from moli.serving.served_models import ModelListing
+
+router = APIRouter()
+
+
+@router.get("/v1/models")
+def models(request: Request) -> dict[str, Any]:
+    """List the language models: the base in the settings, and those trained here."""
+    listings = request.app.state.generation_service.list_models()
+    return {"object": "list", "data": [_model_object(each) for each in listings]}
+
+
+@router.get("/v1/models/{name:path}")
+def model(name: StorableText, request: Request) -> dict[str, Any]:
+    """Describe one model."""
+    listings = request.app.state.generation_service.list_models()
+    for listing in listings:
+        if listing.id == name:
+            return _model_object(listing)
+    raise NotFoundError(
+        f"no model is called '{name}'",
+        fix=f"There are: {', '.join(each.id for each in listings) or 'none'}.",
+    )
+
+
+def _model_object(listing: ModelListing) -> dict[str, Any]:
+    return {
+        "id": listing.id,
+        "object": "model",
+        "created": int(listing.created_at),
+        "owned_by": "moli",
+        "parent": listing.parent or None,
+        "root": listing.parent or listing.id,
+        "hash": listing.hash or None,
+    }

@@ -1,0 +1,202 @@
+"""Language models that a server generates with: base models, and adapters on them.
+
+A name is looked up in the workspace at every request, so an alias that was moved is served by its
+new target from then on. Each base is loaded once, whatever adapters are requested.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from moli.models.backend import LoadedModel, ModelPool
+from moli.models.protocols.backend import Backend
+from moli.models.tokenizers import load_tokenizer
+from moli.models.weights.hashes import hash_template
+from moli.models.weights.loading import is_decoder, is_gguf, load_config, runs_locally
+from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
+from moli.serving.request_log import log
+from moli.training.recipes.method_table import METHODS
+from moli.training.recipes.task_table import GENERATIVE_TASKS
+from moli.training.trained.load import check_contract, recipe_of
+from moli.workspace import Workspace
+from moli.workspace.content import StoredModel
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model that is ready to generate.
+
+    Attributes:
+        name: the name by which a request asked for it.
+        base: reference of the base model, or name of a whole model that was trained here.
+        tokenizer: tokenizer with the chat template that the model was trained with.
+        max_model_len: maximum tokens of a prompt and its answer.
+        trained_hash: content hash of the adapter or whole model, if it was trained here; else "".
+        is_adapter: whether `trained_hash` is an adapter's.
+    """
+
+    name: str
+    backend: Backend
+    base: str
+    tokenizer: Any
+    max_model_len: int
+    trained_hash: str = ""
+    is_adapter: bool = False
+
+    @property
+    def adapter(self) -> str:
+        """Name of the adapter in the backend; "" for a whole model."""
+        return self.trained_hash if self.is_adapter else ""
+
+    @property
+    def template(self) -> str:
+        """The chat template for conversations with tools; "" if there is none."""
+        if not self.tokenizer.chat_template:
+            return ""
+        return str(self.tokenizer.get_chat_template(tools=[{}]))
+
+    @property
+    def template_sha256(self) -> str:
+        """Hash of the chat template; "" if there is none."""
+        return hash_template(self.tokenizer)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelListing:
+    """An entry in the list of models.
+
+    Attributes:
+        parent: reference of an adapter's base; "" for a whole model.
+        hash: content hash of a model that was trained here; "" for others.
+    """
+
+    id: str
+    created_at: float
+    parent: str = ""
+    hash: str = ""
+
+
+class ServedModels:
+    """The models of a workspace: the one its settings name, and those that were trained here."""
+
+    def __init__(self, workspace: Workspace, model_pool: ModelPool) -> None:
+        self._store = workspace.models
+        model = workspace.settings.model
+        self._default = model if _is_local_generator(model) else ""
+        self._model_pool = model_pool
+        self._tokenizers: dict[tuple[str, str], Any] = {}  # by base reference and adapter hash
+        self._verified: set[str] = set()  # content hashes
+        self._last_working: dict[str, ServedModel] = {}  # by alias
+        self._lock = threading.RLock()  # a model is loaded once, however many requests name it
+
+    def list(self) -> list[ModelListing]:
+        """The base of the settings, then every model with an alias that generates text."""
+        listings = [ModelListing(self._default, 0.0)] if self._default else []
+        for stored in self._store.list():
+            manifest = stored.manifest
+            if manifest.task in GENERATIVE_TASKS:
+                parent = manifest.base if METHODS[manifest.method].is_adapter else ""
+                listings += [
+                    ModelListing(alias, manifest.created_at, parent, stored.hash)
+                    for alias in stored.aliases
+                ]
+        return listings
+
+    def get(self, name: str) -> ServedModel:
+        """Load the model with a name: the base of the settings, an alias, `base@adapter` or a hash.
+
+        Raises:
+            NotFoundError: there is none; similar names are suggested.
+            InputError: several models fit a hash, or it does not generate text.
+            ModelError: it cannot share its base, or has changed since it was stored; an alias that
+                worked before falls back to its earlier target instead.
+        """
+        if name in ("", self._default) and self._default:
+            return self._load_whole(self._default, self._default, self._default)
+        stored = self._find(name)
+        try:
+            served = self._load(name, stored)
+        except ModelError as error:
+            if name not in self._last_working:
+                raise
+            # An alias that was pointed at something broken keeps its last working target.
+            log("model refused", alias=name, hash=stored.hash, error=str(error))
+            return self._last_working[name]
+        if name in stored.aliases:
+            self._last_working[name] = served
+        return served
+
+    def _find(self, name: str) -> StoredModel:
+        """The stored model with an alias, hash or `base@adapter`."""
+        base, separator, adapter = name.rpartition("@")
+        try:
+            return self._store.get(name)
+        except NotFoundError:
+            if not separator:
+                raise
+        stored = self._store.get(adapter)
+        if stored.manifest.base != base:
+            raise NotFoundError(
+                f"'{adapter}' is an adapter of {stored.manifest.base}, not of {base}",
+                fix=f"Ask for {adapter}.",
+            )
+        return stored
+
+    def _load(self, name: str, stored: StoredModel) -> ServedModel:
+        """Load a stored model, as an adapter on its base or as a whole model."""
+        manifest = stored.manifest
+        if manifest.task not in GENERATIVE_TASKS:
+            raise InputError(
+                f"a model for {manifest.task}, which does not generate text",
+                where=name,
+                fix="Use one that was tuned for 'instruction'.",
+            )
+        if not METHODS[manifest.method].is_adapter:
+            self._verify(stored, weights=False)
+            return self._load_whole(name, str(stored.folder), stored.name, stored.hash)
+        base = self._model_pool.get(manifest.base)
+        tokenizer = self._load_adapter(base, stored)
+        return ServedModel(
+            name, base.backend, manifest.base, tokenizer, base.max_model_len, stored.hash, True
+        )
+
+    def _load_whole(
+        self, name: str, reference: str, public_name: str, trained_hash: str = ""
+    ) -> ServedModel:
+        """Load a whole model; `public_name` stands for its reference, which may be a folder."""
+        base = self._model_pool.get(reference)
+        return ServedModel(
+            name, base.backend, public_name, base.tokenizer, base.max_model_len, trained_hash
+        )
+
+    def _load_adapter(self, base: LoadedModel, stored: StoredModel) -> Any:
+        """Add an adapter to its base's backend, unless it is there; return its tokenizer."""
+        key = stored.manifest.base, stored.hash
+        if tokenizer := self._tokenizers.get(key):
+            return tokenizer
+        with self._lock:
+            if key not in self._tokenizers:
+                self._verify(stored, weights=base.is_local)
+                base.backend.add_adapter(stored.hash, stored.folder)
+                self._tokenizers[key] = load_tokenizer(str(stored.folder))
+            return self._tokenizers[key]
+
+    def _verify(self, stored: StoredModel, *, weights: bool) -> None:
+        """Check that a model has not changed since it was stored; each content is checked once."""
+        if stored.hash not in self._verified:
+            check_contract(stored, recipe_of(stored), weights=weights)
+            self._verified.add(stored.hash)
+
+
+def _is_local_generator(reference: str) -> bool:
+    """Whether a reference names weights that run on this machine and generate text."""
+    if not reference or not runs_locally(reference):
+        return False
+    if is_gguf(reference):
+        return True
+    try:
+        return is_decoder(load_config(reference))
+    except MoliError:
+        return False
