@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from moli.models.hardware.memory import Heap
 from moli.records.examples import Example
 from moli.training.batching.samples import Batching, Sample, plan_epoch
-from moli.training.tasks.base.task import Task, evaluation_mode
+from moli.training.tasks.base.task import Task
+from moli.training.tasks.base.wrapped_models import evaluation_mode
 
 _MAX_TOKENS = 8192  # that are computed at once
 

@@ -15,7 +15,8 @@ from moli.training.batching.samples import Sample
 from moli.training.kernels import attention
 from moli.training.optimization.optimizers import cast_parameters, count_parameters
 from moli.training.recipes.method_table import METHODS
-from moli.training.tasks.base.task import Task, evaluation_mode, unwrapped_model
+from moli.training.tasks.base.task import Task
+from moli.training.tasks.base.wrapped_models import evaluation_mode, unwrapped_model
 
 _PROBES, _TOKENS = 6, 2048
 # Of a sample's loss against the mean.

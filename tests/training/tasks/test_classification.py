@@ -15,7 +15,7 @@ from moli.records.examples import Labelled
 from moli.training import methods
 from moli.training.recipes.recipe import make_recipe
 from moli.training.tasks import make_task
-from moli.training.tasks.base.task import unwrapped_model
+from moli.training.tasks.base.wrapped_models import unwrapped_model
 
 TEXTS = ["w1 w2 w3 w4 w5", "w30", "w7 w8 w9", "w20 w21 w22 w23 w24 w25 w26"]
 EXAMPLES = [Labelled(text, "ab"[n % 2]) for n, text in enumerate(TEXTS)]

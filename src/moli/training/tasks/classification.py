@@ -17,8 +17,8 @@ from moli.training.recipes.method_table import METHODS
 from moli.training.tasks.base.classes import ClassTask, number_of
 from moli.training.tasks.base.pooling import pooling_of
 from moli.training.tasks.base.sequences import mean_sequence_logits, sequence_logits
-from moli.training.tasks.base.task import unwrapped_model
 from moli.training.tasks.base.transformer import TransformerTask
+from moli.training.tasks.base.wrapped_models import unwrapped_model
 
 
 class Classification(ClassTask, TransformerTask):

@@ -29,7 +29,7 @@ from moli.records.examples import Example, Match, Scored, Text
 from moli.training.batching.samples import Sample
 from moli.training.tasks.base.pairs import PairTask
 from moli.training.tasks.base.pooling import mean_states, pooling_of
-from moli.training.tasks.base.task import model_to_call, model_without_head
+from moli.training.tasks.base.wrapped_models import model_to_call, model_without_head
 
 TEMPERATURE = 0.05
 _DEPTH = 10

@@ -21,8 +21,8 @@ from moli.training.optimization.optimizers import cast_parameters
 from moli.training.tasks.base.classes import ClassTask, number_of
 from moli.training.tasks.base.images import ImageCache, ImageProcessor, opened, shifted
 from moli.training.tasks.base.shape import read_shape
-from moli.training.tasks.base.task import unwrapped_model
 from moli.training.tasks.base.transformer import load
+from moli.training.tasks.base.wrapped_models import unwrapped_model
 
 _KIND = "AutoModelForImageClassification"
 _SHAPE = {"hidden": 32, "layers": 2, "image": 32, "channels": 3}

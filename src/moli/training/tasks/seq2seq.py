@@ -22,9 +22,9 @@ from moli.models.weights.truncation import Truncator
 from moli.records.examples import Example, Pair
 from moli.training.batching.samples import Sample
 from moli.training.tasks.base.shape import read_shape
-from moli.training.tasks.base.task import model_to_call, unwrapped_model
 from moli.training.tasks.base.tokenizer import byte_pairs
 from moli.training.tasks.base.transformer import TransformerTask
+from moli.training.tasks.base.wrapped_models import model_to_call, unwrapped_model
 
 _SHAPE = {"hidden": 256, "layers": 4, "heads": 4, "vocabulary": 4096}
 _PAD, _END, _UNKNOWN = _SPECIAL = ("<pad>", "</s>", "<unk>")

@@ -14,8 +14,12 @@ from torch.nn.functional import cross_entropy
 from moli.metrics.answers import exact_match, f1
 from moli.records.examples import Example, Span
 from moli.training.batching.samples import Sample
-from moli.training.tasks.base.task import model_to_call, model_without_head, unwrapped_model
 from moli.training.tasks.base.transformer import TransformerTask
+from moli.training.tasks.base.wrapped_models import (
+    model_to_call,
+    model_without_head,
+    unwrapped_model,
+)
 
 _STRIDE = 128
 _LONGEST_ANSWER = 30

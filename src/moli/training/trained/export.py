@@ -22,7 +22,7 @@ from moli.records.errors import InputError, ModelError, WorkspaceError
 from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
 from moli.training.tasks import make_task
-from moli.training.tasks.base.task import evaluation_mode, unwrapped_model
+from moli.training.tasks.base.wrapped_models import evaluation_mode, unwrapped_model
 from moli.training.trained.load import check_contract, recipe_of
 from moli.workspace.content import MANIFEST, StoredModel, files_of
 

@@ -16,7 +16,7 @@ from moli.training.batching.samples import Sample
 from moli.training.packing import check_packing
 from moli.training.setup.prepared import build
 from moli.training.tasks import make_task
-from moli.training.tasks.base.task import unwrapped_model
+from moli.training.tasks.base.wrapped_models import unwrapped_model
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 44,

@@ -19,8 +19,12 @@ from moli.records.examples import Example
 from moli.training.batching.batches import Batch
 from moli.training.batching.samples import Sample
 from moli.training.kernels.losses import token_cross_entropy
-from moli.training.tasks.base.task import model_to_call, model_without_head, unwrapped_model
 from moli.training.tasks.base.transformer import TransformerTask
+from moli.training.tasks.base.wrapped_models import (
+    model_to_call,
+    model_without_head,
+    unwrapped_model,
+)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,11 @@ import torch
 
 from moli.training.batching.batches import Batch
 from moli.training.tasks.base.pooling import mean_states
-from moli.training.tasks.base.task import model_to_call, model_without_head, unwrapped_model
+from moli.training.tasks.base.wrapped_models import (
+    model_to_call,
+    model_without_head,
+    unwrapped_model,
+)
 
 
 def sequence_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:

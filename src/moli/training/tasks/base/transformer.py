@@ -19,7 +19,8 @@ from moli.training.batching.samples import Tokens
 from moli.training.kernels import attention
 from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
-from moli.training.tasks.base.task import Task, unwrapped_model
+from moli.training.tasks.base.task import Task
+from moli.training.tasks.base.wrapped_models import unwrapped_model
 
 # What families call them in their configurations.
 _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
