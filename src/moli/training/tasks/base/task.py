@@ -23,7 +23,7 @@ _STATE_FILE = "task.json"
 
 
 class TaskSamples(ABC):
-    """How examples become samples.
+    """The step from examples to samples.
 
     Attributes:
         example_types: classes of the examples that the task reads.
@@ -59,7 +59,7 @@ class TaskSamples(ABC):
 
 
 class TaskModel(ABC):
-    """How the model is built, saved and restored.
+    """The model: built, saved and restored.
 
     Attributes:
         state_fields: names of the attributes that `prepare` sets and a trained model needs again;
@@ -106,7 +106,7 @@ class TaskModel(ABC):
 
 
 class TaskStep(ABC):
-    """What a training step computes.
+    """The computation of a training step.
 
     Attributes:
         supports_packing: whether sequences may be packed end to end if the model allows it.
@@ -143,7 +143,7 @@ class TaskStep(ABC):
 
 
 class TaskEvaluation(ABC):
-    """How a model is evaluated."""
+    """The evaluation of a model."""
 
     @property
     def metric(self) -> str:
@@ -173,8 +173,8 @@ class TaskEvaluation(ABC):
         return [self.metrics([answer], [example])[self.metric] for answer, example in pairs]
 
 
-class TaskPredictions(ABC):
-    """What `moli predict` reads and writes.
+class TaskPredictions:
+    """Input and output of `moli predict`.
 
     Attributes:
         text_column: the column that a line of plain text fills; "" if one column is not enough.
@@ -192,8 +192,8 @@ class TaskPredictions(ABC):
         return {"answer": answer}
 
 
-class TaskChecks(ABC):
-    """What checks before training, and exports after it, ask of a task.
+class TaskChecks:
+    """Answers to checks before training and to exports after it.
 
     Attributes:
         supervised_unit: what the loss counts, in the plural.
@@ -218,7 +218,7 @@ class TaskChecks(ABC):
 
     @property
     def export_caveat(self) -> str:
-        """How other programs would use the weights differently; "" if they would not."""
+        """The difference in how other programs would use the weights; "" if there is none."""
         return ""
 
 

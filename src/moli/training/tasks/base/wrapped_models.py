@@ -1,4 +1,4 @@
-"""Models inside PEFT's wrapper: the transformers model, the part below its head, the one to call."""
+"""PEFT models: the transformers model inside, the part below its head, and the one to call."""
 
 from __future__ import annotations
 
