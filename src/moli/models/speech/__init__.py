@@ -1,1 +1,1 @@
-"""Speech recognition."""
+"""Speech recognition: audio files to text."""
