@@ -15,9 +15,9 @@ import openai
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from models.test_speech import as_file, beeps, save_whisper
+from models.speech.small_whisper import as_file, beeps, save_whisper
 
-from moli.models.speech.whisper import Speech, Transcript
+from moli.models.speech.whisper import SpeechRecognizer, Transcript
 from moli.models.weights.loading import transformers_lock
 from moli.serving import audio
 from moli.serving.audio import TranscriptionService
@@ -50,7 +50,7 @@ def client(folder: str) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def said(folder: str) -> Transcript:
-    return Speech(folder).transcribe(io.BytesIO(SOUND))
+    return SpeechRecognizer(folder).transcribe(io.BytesIO(SOUND))
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_the_text_is_what_the_model_hears(client: TestClient, said: Transcript) 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
 def test_formats_and_rates_are_taken(client: TestClient, folder: str, kind: str) -> None:
     sound = as_file(np.repeat(beeps(300, 3.0), 3), kind, 48_000).getvalue()
-    wanted = Speech(folder).transcribe(io.BytesIO(sound), language="zh", prompt="sea")
+    wanted = SpeechRecognizer(folder).transcribe(io.BytesIO(sound), language="zh", prompt="sea")
     answer = post(client, sound, language="ZH", prompt="sea").json()
     assert answer["text"] == wanted.text != ""
     assert answer["usage"]["seconds"] == pytest.approx(3, abs=0.1)

@@ -14,7 +14,7 @@ from fastapi import APIRouter, File, Request, Response, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import AfterValidator, Field, model_validator
 
-from moli.models.speech.whisper import Segment, Speech, Transcript
+from moli.models.speech.whisper import SpeechRecognizer, SpeechSegment, Transcript
 from moli.records.errors import BusyError, NotFoundError
 from moli.serving.bodies import Body, ShortText, StorableText
 from moli.serving.headers import HEADERS
@@ -63,7 +63,7 @@ class TranscriptionService:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._speech = Speech(settings.speech) if settings.speech else None
+        self._speech = SpeechRecognizer(settings.speech) if settings.speech else None
         self._max_waiting = settings.queue
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="speech")
         self._pending = 0
@@ -74,7 +74,7 @@ class TranscriptionService:
         Raises:
             NotFoundError: no model is set, or another was requested.
             BusyError: too many files wait.
-            InputError, ModelError: for the reasons that `Speech.transcribe` has.
+            InputError, ModelError: for the reasons that `SpeechRecognizer.transcribe` has.
         """
         speech = self._get_speech_model(request.model)
         if self._pending > self._max_waiting:  # one of them is being transcribed
@@ -96,7 +96,7 @@ class TranscriptionService:
         finally:
             self._pending -= 1
 
-    def _get_speech_model(self, name: str) -> Speech:
+    def _get_speech_model(self, name: str) -> SpeechRecognizer:
         if self._speech is None:
             raise NotFoundError(
                 "no speech model is set",
@@ -138,7 +138,7 @@ def _verbose_fields(transcript: Transcript, temperature: float) -> dict[str, Any
     }
 
 
-def _segment_object(number: int, segment: Segment, temperature: float) -> dict[str, Any]:
+def _segment_object(number: int, segment: SpeechSegment, temperature: float) -> dict[str, Any]:
     """A segment in OpenAI's shape; fields that are not measured here are null."""
     text = segment.text.encode()
     return {
@@ -170,7 +170,7 @@ def _format_vtt(transcript: Transcript) -> str:
     return "WEBVTT\n\n" + "".join(_format_cue(each, ".") for each in transcript.segments)
 
 
-def _format_cue(segment: Segment, decimal_mark: str) -> str:
+def _format_cue(segment: SpeechSegment, decimal_mark: str) -> str:
     """A subtitle with its times. An arrow separates them, so its text must not contain one."""
     text = segment.text.strip().replace("-->", "->")
     start = _format_timestamp(segment.start, decimal_mark)

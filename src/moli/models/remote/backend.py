@@ -169,7 +169,7 @@ class RemoteBackend:
 
         Args:
             name: derived from its content: different content never has the same name.
-            folder: its files; the server has to see the folder under the same path.
+            folder: adapter files; the server has to see the folder under the same path.
 
         Raises:
             ModelError: the server cannot be reached, or refuses it; the error says why, and what

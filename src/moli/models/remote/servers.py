@@ -35,9 +35,10 @@ class ServerSpec:
         oldest_version: first version that has all of `required_fields`.
         required_fields: fields of a completion request that older versions silently ignore.
         ignored_adapter_settings: settings of adapter_config.json that the server silently ignores.
-        adapter_missing_message: part of its message if a request names an adapter it does not have.
-        refusal_fixes: by a part of its message when it refuses an adapter, what the user can do.
-            The first part that occurs decides.
+        adapter_missing_message: part of the message about a request for an adapter that the server
+            does not have.
+        refusal_fixes: advice for the user, by a part of the message with which the server
+            refuses an adapter. The first part that occurs decides.
         request_fields: returns the fields of a completion request that this kind of server names
             in its own way, from the name of the base and the request. Raises InputError for what
             the server cannot do.
@@ -55,7 +56,7 @@ class ServerSpec:
 
 
 def adapter_fix(server: ServerSpec, message: str, config: Mapping[str, Any], folder: str) -> str:
-    """What the user can do about an adapter that a server refused.
+    """Advice for the user about an adapter that a server refused.
 
     Args:
         message: the server's message.

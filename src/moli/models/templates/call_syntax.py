@@ -1,4 +1,4 @@
-"""What a syntax of tool calls has to offer: a way to find, to parse and to write a call."""
+"""The protocol of a tool-call syntax, which finds, parses and constrains calls in a text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CallScanner(Protocol):
 
 
 class CallSyntax(Protocol):
-    """How a call itself is written, whatever stands before and after it.
+    """A way to write calls themselves, whatever stands before and after them.
 
     Attributes:
         opening: first characters of a call, without white space.

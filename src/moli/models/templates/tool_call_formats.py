@@ -24,7 +24,7 @@ _MAX_CALLS = 8  # in one answer that must call tools; a weak model does not stop
 
 @dataclass(frozen=True, slots=True)
 class ToolCallFormat:
-    """How an answer calls tools: text that announces calls, then calls in some syntax.
+    """A format of answers that call tools: text that announces calls, then calls in a syntax.
 
     Attributes:
         begin: text that announces calls.

@@ -92,7 +92,7 @@ class ToolCallParser:
         """The calls that a text consists of, with new ids."""
         calls = self._format.syntax.parse(text, self._tools)
         return [
-            ToolCall(f"call_{uuid.uuid4().hex[:24]}", each.name, each.arguments) for each in calls
+            ToolCall(f"call_{uuid.uuid4().hex[:24]}", call.name, call.arguments) for call in calls
         ]
 
     def _take_text(self, length: int) -> Sequence[ParsedPart]:
