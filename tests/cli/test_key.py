@@ -17,7 +17,7 @@ def test_a_key_is_made_listed_and_revoked(moli: Moli, home: Path) -> None:
     assert made["key"]["groups"] == ["acme"]
     assert made["secret"].startswith("moli_")
     with Workspace.open(home) as workspace:
-        assert hash_secret(made["secret"]) in workspace.keys.good()
+        assert hash_secret(made["secret"]) in workspace.keys.valid()
     listed = moli("key", "list")
     assert "anna" in listed.out and made["secret"] not in listed.out
     assert "0 keys are left" in moli("key", "revoke", "anna").out

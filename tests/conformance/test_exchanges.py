@@ -100,9 +100,10 @@ def test_feedback_is_listed_in_the_order_it_came(database: Database) -> None:
 
 def test_a_key_is_known_by_its_secret_alone(database: Database) -> None:
     store = KeyStore(database)
-    key, secret = store.add("anna", scope="admin", tenant="acme", groups=["acme", "hr"])
-    other, _ = store.add("ben")
-    assert store.good()[hash_secret(secret)] == key
+    created = store.add("anna", scope="admin", tenant="acme", groups=["acme", "hr"])
+    key, secret = created.key, created.secret
+    other = store.add("ben").key
+    assert store.valid()[hash_secret(secret)] == key
     assert store.list() == [key, other]
     with database.read() as connection:
         rows = str(connection.exec_driver_sql("SELECT * FROM keys").all())
@@ -114,10 +115,10 @@ def test_a_key_is_known_by_its_secret_alone(database: Database) -> None:
 
 def test_a_revoked_key_stays_known_and_opens_nothing(database: Database) -> None:
     store = KeyStore(database)
-    _, secret = store.add("anna")
+    secret = store.add("anna").secret
     revoked = store.revoke("anna")
     assert revoked.revoked_at and revoked.revoked_at <= time.time()
-    assert hash_secret(secret) not in store.good()
+    assert hash_secret(secret) not in store.valid()
     assert store.list() == [revoked]
     with pytest.raises(NotFoundError):
         store.revoke("anna")
@@ -130,7 +131,7 @@ def test_of_many_who_make_the_same_key_one_does(database: Database) -> None:
 
     def make() -> None:
         with contextlib.suppress(InputError):
-            made.append(KeyStore(database).add("anna")[1])
+            made.append(KeyStore(database).add("anna").secret)
 
     threads = [threading.Thread(target=make) for _ in range(8)]
     for each in threads:

@@ -50,7 +50,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             texts = {f"{name}.txt": f"The {MARKS[name]} word of the sea is {MARKS[name]}."}
             ingest(workspace, texts, name)
         secrets = {
-            name: workspace.keys.add(name, scope="admin", tenant=name, groups=[name])[1]
+            name: workspace.keys.add(name, scope="admin", tenant=name, groups=[name]).secret
             for name in TENANTS
         }
         app = create_app(workspace)

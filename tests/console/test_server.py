@@ -86,8 +86,8 @@ def test_requests_are_logged_without_their_words(tmp_path: Path) -> None:
 
 def test_a_visitor_of_a_server_with_keys_signs_in(chromium: Any, tmp_path: Path) -> None:
     with make_workspace(tmp_path / "keyed") as workspace:
-        _, secret = workspace.keys.add("anna", groups=["everyone"])
-        _, board = workspace.keys.add("ben", groups=["board"])
+        secret = workspace.keys.add("anna", groups=["everyone"]).secret
+        board = workspace.keys.add("ben", groups=["board"]).secret
         with serving(workspace) as (address, _):
             for key, sees in ((secret, "gremlin"), (board, "board")):
                 context = chromium.new_context(locale="en-US")

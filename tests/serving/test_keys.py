@@ -34,7 +34,7 @@ def test_without_keys_everyone_on_this_machine_is_the_owner(client: TestClient) 
 def test_from_the_first_key_on_nothing_is_answered_without_one(build: Build) -> None:
     workspace = build()
     client = client_of(workspace)
-    _, secret = workspace.keys.add("anna", groups=["everyone"])
+    secret = workspace.keys.add("anna", groups=["everyone"]).secret
     time.sleep(0.6)  # what a server knows of its keys is that old at most
     found = paths(client)
     assert len(found) > 15
@@ -53,7 +53,7 @@ def test_from_the_first_key_on_nothing_is_answered_without_one(build: Build) -> 
 def test_revoked_keys_open_nothing_even_when_none_is_left(build: Build) -> None:
     workspace = build()
     client = client_of(workspace)
-    _, secret = workspace.keys.add("anna", groups=["everyone"])
+    secret = workspace.keys.add("anna", groups=["everyone"]).secret
     time.sleep(0.6)
     assert client.get("/v1/documents", headers=bearer(secret)).status_code == 200
     workspace.keys.revoke("anna")
@@ -66,7 +66,7 @@ def test_a_key_sees_documents_as_its_groups_do(build: Build) -> None:
     workspace = build()
     sources: dict[str, set[str]] = {}
     secrets = {
-        name: workspace.keys.add(name, groups=groups)[1]
+        name: workspace.keys.add(name, groups=groups).secret
         for name, groups in {"all": ["everyone", "hr"], "board": ["board"], "none": []}.items()
     }
     client = client_of(workspace)
@@ -78,8 +78,8 @@ def test_a_key_sees_documents_as_its_groups_do(build: Build) -> None:
 
 def test_metrics_and_what_others_said_are_for_admins(build: Build) -> None:
     workspace = build()
-    _, admin = workspace.keys.add("anna", scope="admin")
-    _, user = workspace.keys.add("ben")
+    admin = workspace.keys.add("anna", scope="admin").secret
+    user = workspace.keys.add("ben").secret
     client = client_of(workspace)
     for path in ("/metrics", "/v1/feedback"):
         assert client.get(path, headers=bearer(admin)).status_code == 200
@@ -99,7 +99,7 @@ def test_a_server_that_others_reach_needs_a_key(build: Build, host: str) -> None
 
 def test_too_many_requests_are_told_when_to_come_back(build: Build) -> None:
     workspace = build(rate=3)
-    secrets = [workspace.keys.add(name, groups=["everyone"])[1] for name in ("anna", "ben")]
+    secrets = [workspace.keys.add(name, groups=["everyone"]).secret for name in ("anna", "ben")]
     client = client_of(workspace)
 
     def ask(secret: str) -> Any:
@@ -130,7 +130,7 @@ def tenants(workspace: Workspace) -> dict[str, str]:
     for name in ("acme", "beta"):
         fill(workspace, {f"{name}.txt": f"The {name} word is {name}xyzzy."}, name)
     return {
-        name: workspace.keys.add(name, scope="admin", tenant=name, groups=[name])[1]
+        name: workspace.keys.add(name, scope="admin", tenant=name, groups=[name]).secret
         for name in ("acme", "beta")
     }
 

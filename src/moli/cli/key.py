@@ -43,13 +43,13 @@ def add(
     """
     with open_workspace(workspace) as opened:
         default = (tenant,) if tenant else opened.settings.groups
-        key, secret = opened.keys.add(
+        created = opened.keys.add(
             name, scope="admin" if admin else "use", tenant=tenant, groups=group or default
         )
     if as_json:
-        print_json({"key": key, "secret": secret})
+        print_json({"key": created.key, "secret": created.secret})
         return
-    typer.echo(f"{name}: {secret}")
+    typer.echo(f"{name}: {created.secret}")
     typer.echo(
         "Save it now: it is not shown again. Clients send it as 'Authorization: Bearer ...'.",
         err=True,
@@ -87,7 +87,7 @@ def revoke(name: Name, as_json: JsonOption = False, workspace: WorkspaceOption =
     """
     with open_workspace(workspace) as opened:
         revoked = opened.keys.revoke(name)
-        left = len(opened.keys.good())
+        left = len(opened.keys.valid())
     if as_json:
         print_json({"key": revoked, "left": left})
         return

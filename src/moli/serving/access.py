@@ -85,7 +85,7 @@ class Authenticator:
         """Read the keys from the store, unless that was just done. Callable from any thread."""
         with self._lock:
             if not self.is_fresh:
-                keys = self._store.good()
+                keys = self._store.valid()
                 self._needs_key = self._public or bool(keys or self._store.list())
                 self._keys, self._refreshed_at = keys, time.monotonic()
 
@@ -166,7 +166,7 @@ def check_has_key(keys: KeyStore, host: str) -> None:
     Raises:
         SettingsError: it has none.
     """
-    if not keys.good():
+    if not keys.valid():
         raise SettingsError(
             "others could reach the server, but it has no key",
             where=host,

@@ -1,4 +1,4 @@
-"""Aliases: names that are pointed at a model and moved on to the next, or back."""
+"""Aliases: names for models, which can be moved to another model, and back."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ _WHOLE_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Pointing:
-    """What an alias points at from `set_at` on, in seconds since 1970; an empty hash: nothing."""
+class AliasTarget:
+    """A model that an alias points at from some time on.
+
+    Attributes:
+        hash: hash of the model's content; empty if the alias points at nothing.
+        set_at: seconds since 1970.
+    """
 
     alias: str
     hash: str
@@ -29,7 +34,7 @@ def check_alias(alias: str) -> None:
     """Check that a name can be an alias.
 
     Raises:
-        InputError: it cannot; the message says what a name may contain.
+        InputError: the name is not valid; the message says what a name may contain.
     """
     if not _ALIAS.fullmatch(alias) or _WHOLE_HASH.fullmatch(alias):
         raise InputError(
@@ -39,31 +44,31 @@ def check_alias(alias: str) -> None:
         )
 
 
-def pointings(connection: sa.Connection) -> list[Pointing]:
-    """All that any alias has pointed at, the oldest first."""
+def alias_history(connection: sa.Connection) -> list[AliasTarget]:
+    """Every target that any alias has ever had, the oldest first."""
     table = schema.aliases
     query = sa.select(table.c.name, table.c.hash, table.c.set_at).order_by(table.c.id)
-    return [Pointing(row.name, row.hash, row.set_at) for row in connection.execute(query)]
+    return [AliasTarget(row.name, row.hash, row.set_at) for row in connection.execute(query)]
 
 
-def in_force(rows: Sequence[Pointing]) -> dict[str, str]:
-    """Alias to hash; a later row takes the place of an earlier one."""
+def current_targets(rows: Sequence[AliasTarget]) -> dict[str, str]:
+    """Aliases to the hashes they point at now, from their whole history."""
     newest = {row.alias: row.hash for row in rows}
     return {alias: content for alias, content in newest.items() if content}
 
 
 def current_aliases(connection: sa.Connection) -> dict[str, str]:
-    """Alias to the hash it points at now."""
-    return in_force(pointings(connection))
+    """Aliases to the hashes they point at now."""
+    return current_targets(alias_history(connection))
 
 
 def aliases_of(content: str, current: Mapping[str, str]) -> tuple[str, ...]:
-    """The aliases that point at a model, sorted."""
+    """The aliases that set_alias at a model, sorted."""
     return tuple(sorted(alias for alias, hash_ in current.items() if hash_ == content))
 
 
-def point(connection: sa.Connection, alias: str, content: str) -> None:
-    """Add to an alias's history what it points at from now on, unless it does already."""
+def set_alias(connection: sa.Connection, alias: str, content: str) -> None:
+    """Point an alias at a model (at nothing if `content` is empty), unless it already does."""
     if current_aliases(connection).get(alias) == content:
         return
     row = {"name": alias, "hash": content, "set_at": time.time()}

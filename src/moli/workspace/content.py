@@ -1,4 +1,4 @@
-"""A model's files on disk, the name they have by their content, and the manifest beside them.
+"""A model's files on disk, their name by content, and the manifest stored with them.
 
 The name is the SHA-256 of a list that has the SHA-256 and the name of each file, in order of the
 names. With nothing but a shell, in the model's folder:
@@ -6,9 +6,9 @@ names. With nothing but a shell, in the model's folder:
     find . -type f ! -path ./manifest.json -printf '%P\\0' | LC_ALL=C sort -z |
         xargs -0 sha256sum -z | sha256sum
 
-The manifest holds that list, so that a changed file can be identified by its name. It is not in the
-list itself: it says when and by which run the weights came about, and the same weights with the
-same configuration are to have the same name whoever made them, and to be kept once.
+The manifest contains that list, so that a changed file can be identified. It is not in the list
+itself: it says when and by which run the weights were made, and the same weights with the same
+configuration get the same name whoever made them, and are stored once.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from moli.records.errors import InputError, WorkspaceError
 from moli.records.models import Manifest
 
 MANIFEST = "manifest.json"
-SHOWN = 8  # characters of a hash in a model's name
-_ADAPTER = "adapter_config.json"
-_MANIFEST = TypeAdapter(Manifest)
-_DIGESTS = TypeAdapter(dict[str, str])
+SHORT_HASH = 8  # characters of a hash in a model's name
+_ADAPTER_CONFIG = "adapter_config.json"
+_MANIFEST_TYPE = TypeAdapter(Manifest)
+_DIGESTS_TYPE = TypeAdapter(dict[str, str])
 # PEFT keeps these as sets and writes them in an order that differs from process to process.
-_SETS = ("target_modules", "exclude_modules")
+_UNORDERED = ("target_modules", "exclude_modules")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A model that is kept, in a workspace or as one that ships with Moli.
+    """A model that is stored in a workspace or ships with Moli.
 
     Attributes:
-        name: such as `support@3f9c1a2b`, with the alias it was asked for by, else its first;
-            without any alias, `3f9c1a2b`. One that ships is `builtin:NAME`.
+        name: such as `support@3f9c1a2b`, with the requested alias or else its first one; without
+            any alias, `3f9c1a2b`. A model that ships is called `builtin:NAME`.
         hash: SHA-256 of its content, in hexadecimal.
-        folder: where its files are. They are to be read, never written.
-        aliases: those that point at it now.
-        bytes: size of its files, the manifest not among them.
+        folder: the folder of its files, which must not be changed.
+        aliases: aliases that point at it now.
+        bytes: total size of its files, without the manifest.
     """
 
     name: str
@@ -66,14 +66,14 @@ class Difference:
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a folder holds an adapter or a model.
+    """Check that a folder contains an adapter or a model.
 
     Raises:
-        InputError: it does not, or a file's name is not printable.
+        InputError: it contains neither, or a file's name is not printable.
     """
-    if not (folder / _ADAPTER).is_file() and not (folder / "config.json").is_file():
+    if not (folder / _ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():
         raise InputError(
-            f"neither an adapter ({_ADAPTER}) nor a model (config.json)",
+            f"neither an adapter ({_ADAPTER_CONFIG}) nor a model (config.json)",
             where=str(folder),
             fix="Give the folder that save_pretrained wrote.",
         )
@@ -87,20 +87,20 @@ def check_folder(folder: Path) -> None:
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    """A model's files by their names below its folder, sorted; the manifest is not among them."""
+    """A model's files, without its manifest, by their names relative to its folder, sorted."""
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
     return {name: path for name, path in paths.items() if path.is_file() and name != MANIFEST}
 
 
 def write_draft(folder: Path, draft: Path, manifest: Manifest) -> str:
-    """Copy a model with its manifest, synced to disk, and return the hash of its content."""
+    """Copy a model to a draft folder with its manifest, sync it to disk, and return its hash."""
     for name, path in files_of(folder).items():
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, draft / name)
-    if (draft / _ADAPTER).is_file():
-        _order_sets(draft / _ADAPTER)
+    if (draft / _ADAPTER_CONFIG).is_file():
+        _order_sets(draft / _ADAPTER_CONFIG)
     digests = {name: _digest(path) for name, path in files_of(draft).items()}
-    values = {**_MANIFEST.dump_python(manifest, mode="json"), "files": digests}
+    values = {**_MANIFEST_TYPE.dump_python(manifest, mode="json"), "files": digests}
     text = json.dumps(values, ensure_ascii=False, indent=2)
     (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
     for path in (*draft.rglob("*"), draft):
@@ -109,13 +109,13 @@ def write_draft(folder: Path, draft: Path, manifest: Manifest) -> str:
 
 
 def _order_sets(path: Path) -> None:
-    """Sort what has no order in an adapter's configuration, so that equal ones are equal bytes."""
+    """Sort the unordered lists of an adapter's configuration, so that equals have equal bytes."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        sets = {key: sorted(values[key]) for key in _SETS if isinstance(values.get(key), list)}
+        sets = {key: sorted(values[key]) for key in _UNORDERED if isinstance(values.get(key), list)}
     except (ValueError, AttributeError, TypeError) as error:
         raise InputError(
-            f"not an adapter configuration ({error})", where=_ADAPTER, fix="Save it again."
+            f"not an adapter configuration ({error})", where=_ADAPTER_CONFIG, fix="Save it again."
         ) from error
     if any(values[key] != ordered for key, ordered in sets.items()):
         path.write_text(json.dumps(values | sets, indent=2, sort_keys=True), encoding="utf-8")
@@ -127,6 +127,7 @@ def _digest(path: Path) -> str:
 
 
 def _content_hash(digests: Mapping[str, str]) -> str:
+    """The hash that names a model, from the hashes of its files."""
     lines = (
         digests[name].encode() + b"  " + os.fsencode(name) + b"\0"
         for name in sorted(digests, key=os.fsencode)
@@ -135,16 +136,16 @@ def _content_hash(digests: Mapping[str, str]) -> str:
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
-    """A model's manifest and the hashes of its files as they were stored.
+    """A model's manifest, and the hashes of its files by name as they were when it was stored.
 
     Raises:
-        WorkspaceError: it is not there, or not a manifest.
+        WorkspaceError: the manifest is missing or cannot be read.
     """
     path = folder / MANIFEST
     try:
         values: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-        digests = _DIGESTS.validate_python(values.pop("files", None))
-        return _MANIFEST.validate_python(values), digests
+        digests = _DIGESTS_TYPE.validate_python(values.pop("files", None))
+        return _MANIFEST_TYPE.validate_python(values), digests
     except (OSError, ValueError, TypeError) as error:
         raise WorkspaceError(
             f"the manifest cannot be read ({type(error).__name__})",
@@ -153,13 +154,16 @@ def read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
         ) from error
 
 
-def stored_in(
+def read_stored_model(
     folder: Path, name: str, content: str = "", aliases: tuple[str, ...] = ()
 ) -> StoredModel:
-    """The model in a folder; its hash is that of its manifest's list where none is given.
+    """The model in a folder.
+
+    Args:
+        content: its hash; "" computes it from the manifest's list of files.
 
     Raises:
-        WorkspaceError: its manifest cannot be read.
+        WorkspaceError: the manifest is missing or cannot be read.
     """
     manifest, digests = read_manifest(folder)
     size = sum(path.stat().st_size for path in files_of(folder).values())
@@ -167,26 +171,26 @@ def stored_in(
 
 
 def differences_of(folder: Path, content: str) -> tuple[Difference, ...]:
-    """What separates the files in a folder from those that the hash `content` stands for."""
-    found = {name: _digest(path) for name, path in files_of(folder).items()}
+    """Differences between the files in a folder and those that the hash `content` stands for."""
+    current = {name: _digest(path) for name, path in files_of(folder).items()}
     try:
         digests = read_manifest(folder)[1]
     except WorkspaceError:
-        gone = not (folder / MANIFEST).exists()
-        return (Difference(MANIFEST, "missing" if gone else "changed"),)
+        is_missing = not (folder / MANIFEST).exists()
+        return (Difference(MANIFEST, "missing" if is_missing else "changed"),)
     differences = [
-        Difference(name, "missing" if name not in found else "changed")
+        Difference(name, "missing" if name not in current else "changed")
         for name, digest in digests.items()
-        if found.get(name) != digest
+        if current.get(name) != digest
     ]
-    differences += [Difference(name, "added") for name in found if name not in digests]
-    if _content_hash(digests) != content:  # the list itself is not what was stored
+    differences += [Difference(name, "added") for name in current if name not in digests]
+    if _content_hash(digests) != content:  # the list itself was changed
         differences.append(Difference(MANIFEST, "changed"))
     return tuple(differences)
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or a folder's list of files, to disk."""
+    """Flush a file, or a folder's list of files, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

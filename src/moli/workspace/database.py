@@ -20,15 +20,15 @@ from moli.records.errors import WorkspaceError
 from moli.workspace import schema
 
 REVISION = "0004"
-_BUSY_MS = 60_000
-_MIGRATION_LOCK = 0x6D6F6C69  # "moli": PostgreSQL's advisory locks have numbers for names
+_BUSY_TIMEOUT_MS = 60_000
+_MIGRATION_LOCK = 0x6D6F6C69  # "moli": PostgreSQL's advisory locks are named by numbers
 
 
 class Database:
-    """A database by its SQLAlchemy URL.
+    """The store of record in the database at a SQLAlchemy URL.
 
     Raises:
-        WorkspaceError: it names no database that can be used; later, on use, if the database cannot
+        WorkspaceError: the URL names no supported database; later, on use, if the database cannot
             be reached or was written by a newer Moli.
     """
 
@@ -58,7 +58,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A consistent snapshot."""
+        """A transaction that reads a consistent snapshot."""
         with self.engine.connect() as connection:
             if not self.is_sqlite:
                 connection.execution_options(isolation_level="REPEATABLE READ")
@@ -67,7 +67,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction that commits whole or not at all; others that write wait for it."""
+        """A transaction that commits whole or not at all; other writers wait for it."""
         with self.engine.connect() as connection:
             connection.execution_options(write=True)
             with connection.begin():
@@ -76,12 +76,12 @@ class Database:
                 yield connection
 
     def identity(self) -> str:
-        """A name that no other database has."""
+        """A random name that identifies this database."""
         with self.read() as connection:
             return str(connection.execute(sa.select(schema.identity.c.name)).scalar_one())
 
     def migrate(self) -> None:
-        """Bring the schema to this version; nothing is done when it is already there."""
+        """Migrate the schema to this version's revision; does nothing if it is up to date."""
         current = self._revision()
         if current == REVISION:
             return
@@ -98,6 +98,7 @@ class Database:
             command.upgrade(config, "head")
 
     def _revision(self) -> str | None:
+        """The schema's revision; None in an empty database."""
         try:
             with self.read() as connection:
                 if not sa.inspect(connection).has_table("alembic_version"):
@@ -118,7 +119,7 @@ class Database:
         return str(row) if row is not None else None
 
     def scrub(self) -> None:
-        """Overwrite what removed rows left on disk: SQLite's log, or PostgreSQL's tables."""
+        """Erase the remains of removed rows from the disk: SQLite's log, or PostgreSQL's tables."""
         if self.is_sqlite:
             connection = self.engine.raw_connection()
             try:
@@ -135,20 +136,21 @@ class Database:
 
 
 def _with_driver(url: str | sa.URL) -> sa.URL:
+    """The URL with psycopg as the driver if it is PostgreSQL's and names none."""
     parsed = sa.make_url(url)
-    plain = parsed.drivername in ("postgresql", "postgres")
-    return parsed.set(drivername="postgresql+psycopg") if plain else parsed
+    is_unspecified = parsed.drivername in ("postgresql", "postgres")
+    return parsed.set(drivername="postgresql+psycopg") if is_unspecified else parsed
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    # The driver's own transaction control is turned off: `_begin_sqlite` says when and how.
+    # The driver's own transaction control is turned off: `_begin_sqlite` begins transactions.
     connection.isolation_level = None
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        "secure_delete=ON",  # what is removed is overwritten, not just unlinked
-        f"busy_timeout={_BUSY_MS}",
+        "secure_delete=ON",  # removed rows are overwritten, not just unlinked
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -1,4 +1,4 @@
-"""Exchanges: what models were asked by name and what they wrote."""
+"""Storage of exchanges with models that were requested by name."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ExchangeStore:
         self._database = database
 
     def add(self, exchange: Exchange) -> None:
-        """Keep an exchange; it is on disk when this returns.
+        """Store an exchange; it is on disk when this returns.
 
-        A shadow of one that was removed meanwhile is not kept.
+        The shadow of an exchange that was removed meanwhile is not stored.
         """
         row = {
             "id": exchange.id,
@@ -43,39 +43,43 @@ class ExchangeStore:
         """An exchange by its whole id.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: it does not exist.
         """
         table = schema.exchanges
         query = sa.select(table.c.payload).where(table.c.id == exchange_id)
         with self._database.read() as connection:
             payload = connection.execute(query).scalar_one_or_none()
         if payload is None:
-            raise _unknown(exchange_id)
+            raise _unknown_exchange(exchange_id)
         return _EXCHANGE.validate_python(payload)
 
-    def shown(self, exchange_id: str, tenant: str) -> Exchange:
-        """An exchange of a tenant's own, whose answer was shown.
+    def get_shown(self, exchange_id: str, tenant: str) -> Exchange:
+        """An exchange of the tenant whose answer was shown.
 
         Raises:
-            NotFoundError: there is none, it is another tenant's, or was answered unseen.
+            NotFoundError: it does not exist, is another tenant's, or is a shadow's.
         """
-        found = self.get(exchange_id)
-        if found.tenant != tenant or found.shadow_of:
-            raise _unknown(exchange_id)
-        return found
+        exchange = self.get(exchange_id)
+        if exchange.tenant != tenant or exchange.shadow_of:
+            raise _unknown_exchange(exchange_id)
+        return exchange
 
     def remove(self, exchange_id: str) -> None:
-        """Remove an exchange, what was answered beside it, and what was said about it."""
-        table, said = schema.exchanges, schema.feedback
+        """Remove an exchange with its shadows and its feedback."""
+        table, feedback = schema.exchanges, schema.feedback
         gone = sa.or_(table.c.id == exchange_id, table.c.shadow_of == exchange_id)
         with self._database.write() as connection:
             connection.execute(sa.delete(table).where(gone))
-            connection.execute(sa.delete(said).where(said.c.answer_id == exchange_id))
+            connection.execute(sa.delete(feedback).where(feedback.c.answer_id == exchange_id))
 
     def recent(
         self, *, tenant: str | None = None, adapter: str | None = None, limit: int = 50
     ) -> list[Exchange]:
-        """Answers that were shown, the newest first; of one tenant or one adapter where given."""
+        """Exchanges whose answers were shown, the newest first.
+
+        Args:
+            tenant, adapter: only exchanges of this tenant and this adapter; None for all.
+        """
         table = schema.exchanges
         query = sa.select(table.c.payload).where(table.c.shadow_of == "")
         if tenant is not None:
@@ -88,7 +92,7 @@ class ExchangeStore:
         return [_EXCHANGE.validate_python(row) for row in rows]
 
     def shadows(self, exchange_id: str) -> list[Exchange]:
-        """What was answered unseen beside an exchange, the oldest first."""
+        """The shadows of an exchange, the oldest first."""
         table = schema.exchanges
         query = sa.select(table.c.payload).where(table.c.shadow_of == exchange_id)
         with self._database.read() as connection:
@@ -96,7 +100,7 @@ class ExchangeStore:
         return [_EXCHANGE.validate_python(row) for row in rows]
 
 
-def _unknown(exchange_id: str) -> NotFoundError:
+def _unknown_exchange(exchange_id: str) -> NotFoundError:
     return NotFoundError(
         f"no exchange '{exchange_id}'", fix="Copy the id that the answer came with."
     )

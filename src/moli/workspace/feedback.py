@@ -1,4 +1,4 @@
-"""Feedback: what people said about the answers they got."""
+"""Storage of people's feedback on answers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from moli.workspace.database import Database
 
 
 class FeedbackStore:
-    """Feedback in the store of record: rows are added and never changed, and the newest counts."""
+    """Feedback in the store of record; rows are only ever added, and the newest counts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, feedback: Feedback) -> Feedback:
-        """Keep what was said about an answer, with a number; it is on disk when this returns."""
+        """Store feedback and return it with its number; it is on disk when this returns."""
         row = asdict(feedback)
         del row["id"]
         with self._database.write() as connection:
@@ -30,7 +30,13 @@ class FeedbackStore:
     def list(
         self, *, tenant: str | None = None, answer_id: str = "", after: int = 0, limit: int = 1000
     ) -> list[Feedback]:
-        """What was said after number `after`, the oldest first."""
+        """Feedback, the oldest first.
+
+        Args:
+            tenant: only feedback of this tenant; None for all.
+            answer_id: only feedback on this answer; "" for all.
+            after: only feedback with a higher number.
+        """
         table = schema.feedback
         query = sa.select(table).where(table.c.id > after)
         if tenant is not None:

@@ -1,4 +1,4 @@
-"""What a search may see, as a condition on the store."""
+"""A filter of documents by access groups and attributes, as an SQL condition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,14 @@ from moli.workspace import schema
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a search may see: documents open to one of `groups` that have all attributes in `where`.
+    """The documents that a search may return.
 
     A document without groups, or a search without groups, matches nothing: access fails closed.
-    `everything` sets groups aside; it is for the owner's work on the store, never for answering.
+
+    Attributes:
+        groups: the document must be open to one of these groups.
+        where: the document must have all of these attributes.
+        everything: ignore groups; for the owner's work on the store, never for answering.
     """
 
     groups: frozenset[str] = frozenset((EVERYONE,))
@@ -22,15 +26,15 @@ class Filter:
     everything: bool = False
 
     def condition(self) -> sa.ColumnElement[bool]:
-        """The filter as SQL over `documents`."""
+        """The filter as an SQL condition on `documents`."""
         access, attributes = schema.access, schema.attributes
         # Each subquery is tied to `documents` alone, whatever else the query around it reads.
-        opened = (
+        has_access = (
             sa.exists()
             .where(access.c.document_id == schema.documents.c.id, access.c.group.in_(self.groups))
             .correlate(schema.documents)
         )
-        labelled = (
+        has_attributes = (
             sa.exists()
             .where(
                 attributes.c.document_id == schema.documents.c.id,
@@ -40,4 +44,4 @@ class Filter:
             .correlate(schema.documents)
             for key, value in self.where.items()
         )
-        return sa.and_(sa.true() if self.everything else opened, *labelled)
+        return sa.and_(sa.true() if self.everything else has_access, *has_attributes)

@@ -1,4 +1,4 @@
-"""Keys: who may use a server, as whom, and what for."""
+"""Storage of API keys."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +19,15 @@ from moli.workspace import schema
 from moli.workspace.database import Database
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_PREFIX = "moli_"  # so that scanners for leaked secrets find it
+_PREFIX = "moli_"  # lets scanners for leaked secrets find it
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that was just created, with its secret, which cannot be retrieved again."""
+
+    key: Key
+    secret: str
 
 
 class KeyStore:
@@ -29,11 +38,11 @@ class KeyStore:
 
     def add(
         self, name: str, *, scope: Scope = "use", tenant: str = "", groups: Sequence[str] = ()
-    ) -> tuple[Key, str]:
-        """A new key and its secret, which cannot be retrieved again.
+    ) -> NewKey:
+        """Create a key.
 
         Raises:
-            InputError: the name is taken, or is not valid.
+            InputError: the name is taken or not valid.
         """
         if not _NAME.fullmatch(name):
             raise InputError(
@@ -58,9 +67,10 @@ class KeyStore:
                 f"the name '{name}' is already taken, or was once",
                 fix="Choose another: names are not reused, as feedback refers to them.",
             ) from error
-        return key, secret
+        return NewKey(key, secret)
 
     def _rows(self) -> list[tuple[str, Key]]:
+        """The hash of each key's secret and the key, the oldest first."""
         table = schema.keys
         with self._database.read() as connection:
             rows = connection.execute(sa.select(table).order_by(table.c.created_at, table.c.name))
@@ -70,29 +80,29 @@ class KeyStore:
         """All keys, the oldest first, including those that are revoked."""
         return [key for _, key in self._rows()]
 
-    def good(self) -> dict[str, Key]:
-        """Those that are not revoked, by the hash of their secret."""
+    def valid(self) -> dict[str, Key]:
+        """Keys that are not revoked, by the hash of their secret."""
         return {digest: key for digest, key in self._rows() if key.revoked_at is None}
 
     def revoke(self, name: str) -> Key:
-        """Revoke a key: it opens nothing any more.
+        """Revoke a key and return it.
 
         Raises:
-            NotFoundError: there is no such key, or it is revoked already.
+            NotFoundError: the key does not exist or is revoked already.
         """
         table = schema.keys
-        wanted = sa.and_(table.c.name == name, table.c.revoked_at.is_(None))
+        is_valid = sa.and_(table.c.name == name, table.c.revoked_at.is_(None))
         with self._database.write() as connection:
-            row = connection.execute(sa.select(table).where(wanted)).mappings().one_or_none()
+            row = connection.execute(sa.select(table).where(is_valid)).mappings().one_or_none()
             if row is None:
                 raise NotFoundError(f"no valid key '{name}'", fix="'moli key list' shows all.")
             now = time.time()
-            connection.execute(sa.update(table).where(wanted).values(revoked_at=now))
+            connection.execute(sa.update(table).where(is_valid).values(revoked_at=now))
         return _key({**row, "revoked_at": now})
 
 
 def hash_secret(secret: str) -> str:
-    """What is kept of a secret, in hexadecimal."""
+    """SHA-256 of a secret, in hexadecimal."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Shadows: models that answer beside those an alias points at, unseen, to be compared with them."""
+"""Shadows: models that answer the same requests as an alias, unseen, for comparison."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from moli.workspace.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A model that answers beside an alias.
+    """A model that also answers a share of the requests to an alias.
 
     Attributes:
-        hash: the hash of the model's content.
-        share: the share of the alias's answers, above 0 and at most 1.
+        hash: hash of the model's content.
+        share: share of the alias's requests, above 0 and at most 1.
     """
 
     alias: str
@@ -27,13 +27,13 @@ class Shadow:
 
 
 class ShadowStore:
-    """The shadow of each alias; there is one at most."""
+    """The shadows of aliases in the store of record; an alias has one at most."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def set(self, shadow: Shadow) -> None:
-        """Let a model answer beside an alias from now on.
+        """Make a model the shadow of an alias.
 
         Raises:
             InputError: the share is not above 0 and at most 1.
@@ -45,9 +45,10 @@ class ShadowStore:
         self._add(shadow)
 
     def end(self, alias: str) -> None:
-        """Let nothing answer beside an alias from now on."""
+        """Remove the shadow of an alias."""
         self._add(Shadow(alias, "", 0.0))
 
+<<<<<<< HEAD
     def get(self, alias: str) -> Shadow | None:
         """The shadow of an alias; None if there is none."""
         table = schema.shadows
@@ -55,6 +56,16 @@ class ShadowStore:
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
         return Shadow(row.alias, row.hash, row.share) if row and row.hash else None
+=======
+    def current(self) -> dict[str, Shadow]:
+        """Current shadows by alias."""
+        table = schema.shadows
+        newest = sa.select(sa.func.max(table.c.id)).group_by(table.c.alias)
+        query = sa.select(table).where(table.c.id.in_(newest), table.c.hash != "")
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return {row.alias: Shadow(row.alias, row.hash, row.share) for row in rows}
+>>>>>>> e18f309 (The workspace's models, aliases, keys, exchanges and traces in plain words; a new key and its secret are one value)
 
     def _add(self, shadow: Shadow) -> None:
         row = {"alias": shadow.alias, "hash": shadow.hash, "share": shadow.share}

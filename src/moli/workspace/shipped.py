@@ -1,4 +1,4 @@
-"""Models that ship with Moli: folders as the store keeps them, in the package itself.
+"""Models that ship with Moli: folders in the package, in the layout of the store.
 
 shipped("builtin:reader").folder
 """
@@ -9,13 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from moli.records.errors import NotFoundError
-from moli.workspace.content import MANIFEST, StoredModel, stored_in
+from moli.workspace.content import MANIFEST, StoredModel, read_stored_model
 
 _SCHEME = "builtin:"
 
 
 def is_shipped(reference: str) -> bool:
-    """Whether a reference has the form of those to models that ship."""
+    """Whether a reference has the form `builtin:NAME`."""
     return reference.startswith(_SCHEME)
 
 
@@ -23,7 +23,7 @@ def shipped(reference: str) -> StoredModel:
     """The model that `builtin:NAME` names.
 
     Raises:
-        NotFoundError: no model trained by Moli ships under that name.
+        NotFoundError: no model trained by Moli ships with that name.
     """
     name = reference.removeprefix(_SCHEME)
     if name not in shipped_names():
@@ -32,7 +32,7 @@ def shipped(reference: str) -> StoredModel:
             f"no trained model ships as '{reference}'",
             fix=f"There are: {known}; and builtin:minilm, as a base.",
         )
-    return stored_in(_folder() / name, reference)
+    return read_stored_model(_folder() / name, reference)
 
 
 def shipped_names() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Traces: how each answer came about, kept until a document they quote is removed."""
+"""Storage of the traces of answers, redacted when a document that they quote is removed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TraceStore:
         self._database = database
 
     def add(self, trace: Trace) -> None:
-        """Store a trace; what it has from a document that was just removed is left out."""
+        """Store a trace, redacted if one of its documents was removed meanwhile."""
         sources = sorted({passage.source for passage in trace.passages})
         payload = _TRACE.dump_python(trace, mode="json")
         table = schema.documents
@@ -32,7 +32,7 @@ class TraceStore:
             live = connection.execute(sa.select(table.c.source).where(table.c.source.in_(sources)))
             present = set(live.scalars())
             if gone := set(sources) - present:
-                payload = _without(payload, gone)
+                payload = _redacted(payload, gone)
             connection.execute(
                 sa.insert(schema.traces).values(
                     id=trace.id,
@@ -46,10 +46,10 @@ class TraceStore:
                 connection.execute(sa.insert(schema.trace_sources), rows)
 
     def get(self, trace_id: str) -> Trace:
-        """The trace by its id, or by a prefix that only it has.
+        """A trace by its id, or by a prefix of it that is unique.
 
         Raises:
-            NotFoundError: no trace, or more than one, has an id that begins like this.
+            NotFoundError: no id, or more than one, begins with `trace_id`.
         """
         table = schema.traces
         query = sa.select(table.c.payload).where(table.c.id.startswith(trace_id, autoescape=True))
@@ -63,7 +63,7 @@ class TraceStore:
         return _TRACE.validate_python(rows[0])
 
     def recent(self, *, tenant: str | None = None, limit: int = 50) -> list[Trace]:
-        """The newest traces first; of one tenant where it is given."""
+        """Traces, the newest first; only those of one tenant if `tenant` is given."""
         query = sa.select(schema.traces.c.payload).order_by(schema.traces.c.created_at.desc())
         if tenant is not None:
             query = query.where(schema.traces.c.tenant == tenant)
@@ -73,42 +73,46 @@ class TraceStore:
 
 
 def redact(connection: sa.Connection, sources: Sequence[str]) -> int:
-    """Take the words of removed documents out of the traces that have them; returns how many."""
+    """Remove the texts of removed documents from all traces, and return the number of traces."""
     traces, link = schema.traces, schema.trace_sources
-    concerned: set[str] = set()
+    redacted: set[str] = set()
     for batch in batches(sources):
         of_batch = link.c.source.in_(batch)
         ids = set(connection.execute(sa.select(link.c.trace_id).where(of_batch)).scalars())
         for trace_id in ids:
-            one = traces.c.id == trace_id
-            payload = connection.execute(sa.select(traces.c.payload).where(one)).scalar_one()
-            payload = _without(payload, set(batch))
-            connection.execute(sa.update(traces).where(one).values(payload=payload))
+            is_trace = traces.c.id == trace_id
+            payload = connection.execute(sa.select(traces.c.payload).where(is_trace)).scalar_one()
+            payload = _redacted(payload, set(batch))
+            connection.execute(sa.update(traces).where(is_trace).values(payload=payload))
         connection.execute(sa.delete(link).where(of_batch))
-        concerned |= ids
-    return len(concerned)
+        redacted |= ids
+    return len(redacted)
 
 
-def _without(payload: dict[str, Any], gone: set[str]) -> dict[str, Any]:
-    """`payload` without the words of the documents from `gone`; numbers and scores stay."""
-    words = {"text", "quote", "heading", "title", "source"}
+def _redacted(payload: dict[str, Any], removed: set[str]) -> dict[str, Any]:
+    """A trace's payload without the texts of the removed sources; numbers and scores stay."""
+    text_fields = {"text", "quote", "heading", "title", "source"}
 
     def clean(value: Any) -> Any:
         if isinstance(value, list):
-            return [clean(each) for each in value]
+            return [clean(item) for item in value]
         if isinstance(value, dict):
-            redacted = value.get("source") in gone
-            return {k: "" if redacted and k in words else clean(v) for k, v in value.items()}
+            is_removed = value.get("source") in removed
+            return {
+                key: "" if is_removed and key in text_fields else clean(item)
+                for key, item in value.items()
+            }
         return value
 
-    # A sentence may repeat a passage word for word. It stays only where its quotes show that it
-    # rests on documents that are still there.
-    kept = [
-        bool(sentence["citations"]) and not any(c["source"] in gone for c in sentence["citations"])
+    # A sentence may repeat a passage word for word. It stays only if it has citations, and all of
+    # them are of documents that still exist.
+    is_kept = [
+        bool(sentence["citations"])
+        and not any(citation["source"] in removed for citation in sentence["citations"])
         for sentence in payload["sentences"]
     ]
     cleaned: dict[str, Any] = clean(payload)
-    for sentence, keep in zip(cleaned["sentences"], kept, strict=True):
+    for sentence, keep in zip(cleaned["sentences"], is_kept, strict=True):
         if not keep:
             sentence["text"] = ""
     return cleaned

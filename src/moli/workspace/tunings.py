@@ -1,4 +1,4 @@
-"""How the two sides of search are fused, per language, with the evidence it was chosen by."""
+"""Storage of the fusion of lexical and dense search for each language, with its evidence."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from moli.workspace.database import Database
 
 
 class TuningStore:
-    """The newest tuning of a language is in force; older ones stay as history."""
+    """Tunings in the store of record; the newest of a language is used, older ones are history."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, language: str, fusion: Fusion, evidence: dict[str, Any]) -> None:
+        """Use a fusion for a language from now on."""
         row = {
             "language": language,
             "method": fusion.method,
@@ -30,6 +31,7 @@ class TuningStore:
             connection.execute(sa.insert(schema.tunings).values(**row))
 
     def current(self, language: str) -> Fusion | None:
+        """The fusion for a language; None if it was never tuned."""
         table = schema.tunings
         query = (
             sa.select(table.c.method, table.c.weight)
