@@ -107,10 +107,6 @@ def _find_answer(
     library: Library = request.app.state.library
     prefix = next((each for each in _PREFIXES if answer_id.startswith(each)), "")
     try:
-<<<<<<< HEAD
-        return workspace.exchanges.shown(answer_id.removeprefix(prefix), caller.tenant)
-=======
-        return workspace.exchanges.get_shown(number, caller.tenant)
->>>>>>> e18f309 (The workspace's models, aliases, keys, exchanges and traces in plain words; a new key and its secret are one value)
+        return workspace.exchanges.get_shown(answer_id.removeprefix(prefix), caller.tenant)
     except NotFoundError:
         return library.trace(answer_id, caller.document_filter(groups), caller.tenant)

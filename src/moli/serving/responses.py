@@ -85,11 +85,7 @@ def _find_exchange(request: Request, response_id: str) -> Exchange:
         raise unknown
     try:
         tenant = request.state.caller.tenant
-<<<<<<< HEAD
-        exchange = workspace.exchanges.shown(response_id.removeprefix(_PREFIX), tenant)
-=======
-        found = workspace.exchanges.get_shown(response_id.removeprefix(_PREFIX), tenant)
->>>>>>> e18f309 (The workspace's models, aliases, keys, exchanges and traces in plain words; a new key and its secret are one value)
+        exchange = workspace.exchanges.get_shown(response_id.removeprefix(_PREFIX), tenant)
     except NotFoundError:
         raise unknown from None
     if exchange.kind != "chat" or not exchange.sampling.get("store", True):

@@ -48,7 +48,6 @@ class ShadowStore:
         """Remove the shadow of an alias."""
         self._add(Shadow(alias, "", 0.0))
 
-<<<<<<< HEAD
     def get(self, alias: str) -> Shadow | None:
         """The shadow of an alias; None if there is none."""
         table = schema.shadows
@@ -56,16 +55,6 @@ class ShadowStore:
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
         return Shadow(row.alias, row.hash, row.share) if row and row.hash else None
-=======
-    def current(self) -> dict[str, Shadow]:
-        """Current shadows by alias."""
-        table = schema.shadows
-        newest = sa.select(sa.func.max(table.c.id)).group_by(table.c.alias)
-        query = sa.select(table).where(table.c.id.in_(newest), table.c.hash != "")
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        return {row.alias: Shadow(row.alias, row.hash, row.share) for row in rows}
->>>>>>> e18f309 (The workspace's models, aliases, keys, exchanges and traces in plain words; a new key and its secret are one value)
 
     def _add(self, shadow: Shadow) -> None:
         row = {"alias": shadow.alias, "hash": shadow.hash, "share": shadow.share}
