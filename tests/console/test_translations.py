@@ -5,7 +5,7 @@ from string import Formatter
 
 import pytest
 
-from moli.console.translations import CHINESE, ENGLISH, words_for
+from moli.console.translations import CHINESE, ENGLISH, translation_for
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from moli.console.translations import CHINESE, ENGLISH, words_for
     ],
 )
 def test_the_browsers_preferred_language_is_chosen(header: str, language: str) -> None:
-    assert words_for(header).language == language
+    assert translation_for(header).language == language
 
 
 @pytest.mark.parametrize("name", [each.name for each in fields(ENGLISH)])

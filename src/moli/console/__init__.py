@@ -1,1 +1,1 @@
-"""The page on which people ask."""
+"""The web page on which people ask their documents."""

@@ -1,17 +1,18 @@
-"""What is on the page, and what happens when someone asks."""
+"""The elements of the page, and their behaviour when someone asks a question."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from nicegui import run, ui
 from nicegui.events import GenericEventArguments
 
-from moli.console.elements import Reference, button, part, said
-from moli.console.reader import Reader
+from moli.console.elements import DocumentLocation, add_button, add_container, add_text
+from moli.console.reader import LibraryReader
 from moli.console.source import SourcePanel
-from moli.console.translations import Words
+from moli.console.translations import Translation
 from moli.records.answers import Citation, Sentence, Trace
 from moli.records.documents import Document
 from moli.records.errors import MoliError
@@ -19,69 +20,80 @@ from moli.retrieval.answer import QUOTES
 
 _LISTED_DOCUMENTS = 12
 _LISTED_PASSAGES = 5
-_LONGEST_WORD = 16  # characters kept on one line with the numbers after them
+_LONGEST_WORD = 16  # characters kept on one line with the citations after them
 
 # The question travels with the submission: while a page is still connecting, the two events of
 # typing and of submitting may arrive in either order.
 _SEND_QUESTION = "(event) => emit(event.target.elements.question.value)"
 
 
-class Desk:
-    """One visitor's page."""
+class AskPage:
+    """The page of one visitor.
+
+    Args:
+        texts: texts of the page in the visitor's language.
+        documents: documents to list while nothing has been asked.
+        examples: questions to offer while nothing has been asked.
+    """
 
     def __init__(
         self,
-        reader: Reader,
-        words: Words,
+        reader: LibraryReader,
+        texts: Translation,
         documents: Sequence[Document],
         examples: Sequence[str],
     ) -> None:
-        self._reader, self._words = reader, words
-        self._busy = False
-        with part("div", "moli") as self._root:
-            with part("header", "top"):
-                said("span", "Moli", "brand")
-                said("span", words.count_label(len(documents)), "count")
-            with part("main", "desk"):
-                self._welcome = part("section", "welcome")
-                self._form()
-                self._notice = part("div", "notice").props("role=alert")
-                self._result = part("section", "result").props("aria-live=polite")
-                self._shelf = part("section", "shelf")
-            self._source = SourcePanel(reader, words, self._root)
-        self._fill_welcome(documents, examples)
+        self._reader, self._texts = reader, texts
+        self._is_busy = False
+        with add_container("div", "moli") as self._root:
+            with add_container("header", "top"):
+                add_text("span", "Moli", "brand")
+                add_text("span", texts.count_label(len(documents)), "count")
+            with add_container("main", "desk"):
+                self._welcome = add_container("section", "welcome")
+                self._add_form()
+                self._notice = add_container("div", "notice").props("role=alert")
+                self._result = add_container("section", "result").props("aria-live=polite")
+                self._shelf = add_container("section", "shelf")
+            self._source = SourcePanel(reader, texts, self._root)
+        self._fill_welcome()
+        self._fill_shelf(documents, examples)
 
-    def _form(self) -> None:
-        words = self._words
-        form = part("form", "ask").props("role=search")
+    def _add_form(self) -> None:
+        texts = self._texts
+        form = add_container("form", "ask").props("role=search")
         with form.on("submit.prevent", self._submit, js_handler=_SEND_QUESTION):
-            self._field = ui.input(placeholder=words.placeholder).classes("question")
+            self._field = ui.input(placeholder=texts.placeholder).classes("question")
             self._field.props("borderless dense autofocus maxlength=4000 name=question")
-            self._field.props["aria-label"] = words.question
-            self._ask = button("primary", kind="submit")
-            with self._ask:
-                said("span", words.ask)
+            self._field.props["aria-label"] = texts.question
+            self._ask_button = add_button("primary", kind="submit")
+            with self._ask_button:
+                add_text("span", texts.ask)
 
-    def _fill_welcome(self, documents: Sequence[Document], examples: Sequence[str]) -> None:
-        words = self._words
+    def _fill_welcome(self) -> None:
         with self._welcome:
-            said("h1", words.heading)
-            said("p", words.promise, "quiet")
+            add_text("h1", self._texts.heading)
+            add_text("p", self._texts.subheading, "quiet")
+
+    def _fill_shelf(self, documents: Sequence[Document], examples: Sequence[str]) -> None:
+        """Offer the examples and list the documents."""
+        texts = self._texts
         with self._shelf:
             if documents and examples:
-                said("h2", words.try_one)
-                with part("div", "examples"):
+                add_text("h2", texts.try_example)
+                with add_container("div", "examples"):
                     for example in examples:
-                        with button("example").on("click", lambda q=example: self.ask(q)):
-                            said("span", example)
-            said("h2", words.count_label(len(documents)))
+                        with add_button("example").on("click", lambda q=example: self.ask(q)):
+                            add_text("span", example)
+            add_text("h2", texts.count_label(len(documents)))
             if not documents:
-                said("p", words.no_documents, "quiet")
-            with part("ul", "documents"):
+                add_text("p", texts.no_documents, "quiet")
+            with add_container("ul", "documents"):
                 for document in documents[:_LISTED_DOCUMENTS]:
-                    self._row(Reference.of_document(document), document.format.upper())
+                    location = DocumentLocation.of_document(document)
+                    self._add_source_row(location, document.format.upper())
             if (more := len(documents) - _LISTED_DOCUMENTS) > 0:
-                said("p", words.more_documents.format(count=more), "quiet")
+                add_text("p", texts.more_documents.format(count=more), "quiet")
 
     # Asking
 
@@ -90,155 +102,172 @@ class Desk:
 
     async def ask(self, question: str) -> None:
         """Answer a question on the page; while one is being answered, others are ignored."""
-        if self._busy or not question.strip():
+        if self._is_busy or not question.strip():
             return
         self._field.value = question
-        self._begin()
-        message = self._words.failed
+        self._show_searching()
+        message = self._texts.server_error
         try:
-            began = time.perf_counter()
+            started = time.perf_counter()
             trace = await run.io_bound(self._reader.ask, question)
             if trace is not None:
                 message = ""
-                await self._show(trace, time.perf_counter() - began)
+                await self._show_answer(trace, time.perf_counter() - started)
         except MoliError as error:
             message = str(error)
         finally:
-            self._end(message)
+            self._finish(message)
 
-    async def recall(self, trace_id: str) -> None:
+    async def show_earlier_answer(self, trace_id: str) -> None:
         """Show an answer that was given before."""
         try:
             trace = await run.io_bound(self._reader.trace, trace_id)
         except MoliError as error:
-            self._end(str(error))
+            self._finish(str(error))
             return
         if trace is not None:
             self._field.value = trace.question
             self._welcome.set_visibility(False)
             self._shelf.set_visibility(False)
-            await self._show(trace, sum(trace.timings_ms.values()) / 1000)
+            await self._show_answer(trace, sum(trace.timings_ms.values()) / 1000)
 
-    def _begin(self) -> None:
-        self._busy = True
-        self._ask.props("disabled")
+    def _show_searching(self) -> None:
+        """Clear the page and show that the question is being answered."""
+        self._is_busy = True
+        self._ask_button.props("disabled")
         self._notice.clear()
         self._source.close()
         self._welcome.set_visibility(False)
         self._shelf.set_visibility(False)
         self._result.clear()
-        with self._result, part("p", "waiting").props("role=status"):
-            part("span", "spinner").props("aria-hidden=true")
-            said("span", self._words.asking)
+        with self._result, add_container("p", "waiting").props("role=status"):
+            add_container("span", "spinner").props("aria-hidden=true")
+            add_text("span", self._texts.searching)
 
-    def _end(self, message: str) -> None:
-        self._busy = False
-        self._ask.props(remove="disabled")
+    def _finish(self, error: str) -> None:
+        """Allow the next question, and show an error, if any, in place of an answer."""
+        self._is_busy = False
+        self._ask_button.props(remove="disabled")
         self._notice.clear()
-        if message:
+        if error:
             self._result.clear()
             with self._notice:
-                said("p", message)
+                add_text("p", error)
 
     # Showing
 
-    async def _show(self, trace: Trace, seconds: float) -> None:
-        citations = _numbered(trace.sentences)
-        self._source.forget_chips()
+    async def _show_answer(self, trace: Trace, seconds: float) -> None:
+        citations = _number_citations(trace.sentences)
+        self._source.forget_buttons()
         self._result.clear()
         ui.run_javascript("moli.settle()")
         with self._result:
             if trace.answered:
-                said("h2", self._words.answer)
+                add_text("h2", self._texts.answer)
             else:
-                said("h2", self._words.no_answer, "none")
-                said("p", self._words.no_answer_hint, "quiet")
+                add_text("h2", self._texts.no_answer, "none")
+                add_text("p", self._texts.no_answer_hint, "quiet")
             if trace.sentences:
-                with part("div", "answer"):
+                with add_container("div", "answer"):
                     for sentence in trace.sentences:
-                        self._sentence(sentence, citations)
-            self._meta(trace, seconds)
+                        self._add_sentence(sentence, citations)
+            self._add_facts(trace, seconds)
             if citations:
-                said("h2", self._words.sources)
-                with part("ul", "sources"):
-                    for citation, number in citations.items():
-                        self._row(Reference.of_citation(citation), str(number), citation.quote)
+                self._add_sources(citations)
             if not trace.answered:
-                self._nearest(trace)
+                self._add_nearest_passages(trace)
         ui.navigate.history.replace(f"/?trace={trace.id}")
         if citations:
-            await self._source.open(Reference.of_citation(next(iter(citations))))
+            await self._source.open(DocumentLocation.of_citation(next(iter(citations))))
 
-    def _sentence(self, sentence: Sentence, citations: dict[Citation, int]) -> None:
-        most, last = _parted(sentence.text)
-        with part("p", "sentence" if sentence.supported else "sentence unsupported"):
-            said("span", most, "words")
-            with part("span", "last"):
-                said("span", last, "words")
+    def _add_sentence(self, sentence: Sentence, citations: dict[Citation, int]) -> None:
+        split = _split_last_word(sentence.text)
+        with add_container("p", "sentence" if sentence.supported else "sentence unsupported"):
+            add_text("span", split.beginning, "words")
+            with add_container("span", "last"):
+                add_text("span", split.last_word, "words")
                 for citation in sentence.citations:
-                    self._chip(citation, citations[citation])
+                    self._add_citation(citation, citations[citation])
             if not sentence.supported:
-                warning = said("span", self._words.unsupported, "warning")
-                warning.props["title"] = self._words.unsupported_hint
+                warning = add_text("span", self._texts.unsupported, "warning")
+                warning.props["title"] = self._texts.unsupported_hint
 
-    def _chip(self, citation: Citation, number: int) -> None:
-        reference = Reference.of_citation(citation)
-        title = self._words.citation.format(number=number, title=reference.title)
-        where = self._words.page_label(citation.page, citation.heading)
-        label = self._words.separator.join(each for each in (title, where) if each)
-        chip = button("chip", label=label).on("click", self._opener(reference))
-        with chip:
-            said("span", str(number))
-        self._source.add_chip(reference, chip)
+    def _add_citation(self, citation: Citation, number: int) -> None:
+        """Add a button with a citation's number, which opens its source."""
+        location = DocumentLocation.of_citation(citation)
+        title = self._texts.citation.format(number=number, title=location.title)
+        page = self._texts.page_label(citation.page, citation.heading)
+        label = self._texts.separator.join(each for each in (title, page) if each)
+        button = add_button("chip", label=label).on("click", self._open_handler(location))
+        with button:
+            add_text("span", str(number))
+        self._source.add_button(location, button)
 
-    def _meta(self, trace: Trace, seconds: float) -> None:
-        words = self._words
-        model = words.quoted if trace.model == QUOTES else words.worded.format(model=trace.model)
+    def _add_facts(self, trace: Trace, seconds: float) -> None:
+        """Add a line that says who answered, how confidently, and how long it took."""
+        texts = self._texts
+        is_quotes = trace.model == QUOTES
+        model = texts.made_of_quotes if is_quotes else texts.generated_by.format(model=trace.model)
         facts = [
             model if trace.answered else "",
-            words.confidence.format(percent=round(100 * trace.confidence)),
-            words.took.format(seconds=f"{seconds:.2f}"),
+            texts.confidence.format(percent=round(100 * trace.confidence)),
+            texts.duration.format(seconds=f"{seconds:.2f}"),
         ]
-        with part("p", "meta"):
-            said("span", words.separator.join(fact for fact in facts if fact))
-            said("span", words.trace.format(id=trace.id), "trace")
+        with add_container("p", "meta"):
+            add_text("span", texts.separator.join(fact for fact in facts if fact))
+            add_text("span", texts.trace_id.format(id=trace.id), "trace")
 
-    def _nearest(self, trace: Trace) -> None:
-        said("h2", self._words.nearest)
+    def _add_sources(self, citations: dict[Citation, int]) -> None:
+        add_text("h2", self._texts.sources)
+        with add_container("ul", "sources"):
+            for citation, number in citations.items():
+                location = DocumentLocation.of_citation(citation)
+                self._add_source_row(location, str(number), citation.quote)
+
+    def _add_nearest_passages(self, trace: Trace) -> None:
+        add_text("h2", self._texts.nearest_passages)
         if not trace.passages:
-            said("p", self._words.nothing_near, "quiet")
-        with part("ul", "sources"):
+            add_text("p", self._texts.no_passages, "quiet")
+        with add_container("ul", "sources"):
             for hit in trace.passages[:_LISTED_PASSAGES]:
-                self._row(Reference.of_hit(hit), "", hit.text)
+                self._add_source_row(DocumentLocation.of_hit(hit), "", hit.text)
 
-    def _row(self, reference: Reference, mark: str, quote: str = "") -> None:
-        """A line of a list that opens a source: its number or format, its title, its words."""
-        with part("li"):
-            entry = button("entry").on("click", self._opener(reference))
-            with entry:
+    def _add_source_row(self, location: DocumentLocation, mark: str, quote: str = "") -> None:
+        """Add a row that opens a source: its number or format, its title, its quote."""
+        with add_container("li"):
+            row = add_button("entry").on("click", self._open_handler(location))
+            with row:
                 if mark:
-                    said("span", mark, "mark")
-                with part("span", "what"):
-                    said("span", reference.title, "title")
-                    where = self._words.page_label(reference.page, reference.heading)
-                    if where:
-                        said("span", where, "where")
+                    add_text("span", mark, "mark")
+                with add_container("span", "what"):
+                    add_text("span", location.title, "title")
+                    page = self._texts.page_label(location.page, location.heading)
+                    if page:
+                        add_text("span", page, "where")
                     if quote:
-                        said("span", " ".join(quote.split()), "quote")
-            self._source.add_chip(reference, entry)
+                        add_text("span", " ".join(quote.split()), "quote")
+            self._source.add_button(location, row)
 
-    def _opener(self, reference: Reference) -> Callable[[], Awaitable[None]]:
-        return lambda: self._source.open(reference, bring=True)
+    def _open_handler(self, location: DocumentLocation) -> Callable[[], Awaitable[None]]:
+        return lambda: self._source.open(location, scroll_to=True)
 
 
-def _numbered(sentences: Sequence[Sentence]) -> dict[Citation, int]:
+def _number_citations(sentences: Sequence[Sentence]) -> dict[Citation, int]:
     """The citations of an answer, numbered in order from 1."""
-    cited = dict.fromkeys(each for sentence in sentences for each in sentence.citations)
-    return {citation: number for number, citation in enumerate(cited, 1)}
+    citations = dict.fromkeys(each for sentence in sentences for each in sentence.citations)
+    return {citation: number for number, citation in enumerate(citations, 1)}
 
 
-def _parted(text: str) -> tuple[str, str]:
-    """A sentence without its last word, and that word: the numbers of sources stay beside it."""
+@dataclass(frozen=True, slots=True)
+class _SplitSentence:
+    """A sentence without its last word, and that word, with which the citations share a line."""
+
+    beginning: str
+    last_word: str
+
+
+def _split_last_word(text: str) -> _SplitSentence:
+    """Cut off the last word, or of a very long one its end."""
     word = text.split()[-1] if text.split() else ""
     cut = len(text.rstrip()) - min(len(word), _LONGEST_WORD)
-    return text[:cut], text[cut:].rstrip()
+    return _SplitSentence(text[:cut], text[cut:].rstrip())

@@ -1,4 +1,4 @@
-"""Elements of the page, and references to places in documents."""
+"""Elements of the page, and locations in documents that it opens."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from moli.records.documents import Document
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """A place in a document that can be opened; `start == end` means its beginning, unmarked."""
+class DocumentLocation:
+    """A part of a document that can be opened and highlighted.
+
+    Attributes:
+        start, end: characters to highlight; if they are equal, the beginning of the document is
+            opened without a highlight.
+    """
 
     document_id: int
     title: str
@@ -25,49 +30,49 @@ class Reference:
     end: int = 0
 
     @classmethod
-    def of_document(cls, document: Document) -> Reference:
+    def of_document(cls, document: Document) -> DocumentLocation:
         return cls(document.id, title_of(document.title, document.source), document.source)
 
     @classmethod
-    def of_citation(cls, citation: Citation) -> Reference:
-        return cls._of_place(citation)
+    def of_citation(cls, citation: Citation) -> DocumentLocation:
+        return cls._of_passage(citation)
 
     @classmethod
-    def of_hit(cls, hit: Hit) -> Reference:
-        return cls._of_place(hit)
+    def of_hit(cls, hit: Hit) -> DocumentLocation:
+        return cls._of_passage(hit)
 
     @classmethod
-    def _of_place(cls, place: Citation | Hit) -> Reference:
+    def _of_passage(cls, passage: Citation | Hit) -> DocumentLocation:
         return cls(
-            place.document_id,
-            title_of(place.title, place.source),
-            place.source,
-            place.heading,
-            place.page,
-            place.start,
-            place.end,
+            passage.document_id,
+            title_of(passage.title, passage.source),
+            passage.source,
+            passage.heading,
+            passage.page,
+            passage.start,
+            passage.end,
         )
 
 
 def title_of(title: str, source: str) -> str:
-    """A document's title, or the name of its file."""
+    """A document's title, or the name of its file if it has none."""
     return title.strip() or source.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
-def part(tag: str, classes: str = "") -> Element:
-    """An element that holds others."""
+def add_container(tag: str, classes: str = "") -> Element:
+    """Add an element that contains others."""
     return Element(tag).classes(classes)
 
 
-def said(tag: str, text: str, classes: str = "") -> Element:
-    """An element that says a text, whatever the text may look like."""
+def add_text(tag: str, text: str, classes: str = "") -> Element:
+    """Add an element with a text, which is never read as markup."""
     return TextElement(tag=tag, text=text).classes(classes)
 
 
-def button(
+def add_button(
     classes: str, *, kind: Literal["button", "submit"] = "button", label: str = ""
 ) -> Element:
-    """A plain button; `label` is what a screen reader says in place of its text."""
+    """Add a button without style; screen readers read `label`, if any, instead of its text."""
     element = Element("button").classes(classes)
     element.props["type"] = kind
     if label:

@@ -1,15 +1,21 @@
-"""The part of a document that is shown around a quote."""
+"""Excerpt of a long document around a quote."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-LONGEST = 20_000
+MAX_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A document's text from `first` to `last`, in three parts of which the middle is marked."""
+    """Part of a document, in three pieces.
+
+    Attributes:
+        marked: the quote; "" if there is none.
+        first, last: offsets of the part in the document.
+        total: characters of the whole document.
+    """
 
     before: str
     marked: str
@@ -20,11 +26,12 @@ class Excerpt:
 
     @property
     def is_part(self) -> bool:
+        """Whether some of the document is left out."""
         return self.last - self.first < self.total
 
 
-def excerpt(text: str, start: int, end: int, longest: int = LONGEST) -> Excerpt:
-    """At most `longest` characters of `text`, with `start:end` in their middle."""
+def excerpt(text: str, start: int, end: int, longest: int = MAX_CHARACTERS) -> Excerpt:
+    """Cut out at most `longest` characters of a text, with `start:end` in their middle."""
     start = min(max(start, 0), len(text))
     end = min(max(end, start), start + longest, len(text))
     first = max(0, start - (longest - (end - start)) // 2)

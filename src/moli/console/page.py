@@ -1,4 +1,4 @@
-"""The page: a question, its answer, and the sources of the answer.
+"""The page in the API's app: a question, its answer, and the sources of the answer.
 
 Text of documents, of models and of people reaches the browser as text nodes only: nothing here
 writes markup, and no address in a document becomes a link.
@@ -18,13 +18,13 @@ from starlette.routing import Match, Mount
 from starlette.types import Scope
 
 from moli.console import sign_in
-from moli.console.ask_page import Desk
-from moli.console.reader import Reader
-from moli.console.translations import words_for
+from moli.console.ask_page import AskPage
+from moli.console.reader import LibraryReader
+from moli.console.translations import translation_for
 from moli.serving.library import Library
 
-_SLOWEST_LIST = 30.0  # seconds that a large library may take to list its documents
-_LONGEST_SLEEP = 600.0  # seconds after which a browser still finds its page as it was
+_RESPONSE_TIMEOUT = 30.0  # seconds: a large library takes time to list its documents
+_RECONNECT_TIMEOUT = 600.0  # seconds for which a browser's page is kept without connection
 
 
 def mount(app: FastAPI, examples: Sequence[str] = ()) -> None:
@@ -39,29 +39,31 @@ def mount(app: FastAPI, examples: Sequence[str] = ()) -> None:
     style = (here / "page.css").read_text(encoding="utf-8")
     script = (here / "page.js").read_text(encoding="utf-8")
 
-    @ui.page("/", dark=None, response_timeout=_SLOWEST_LIST, reconnect_timeout=_LONGEST_SLEEP)
+    @ui.page(
+        "/", dark=None, response_timeout=_RESPONSE_TIMEOUT, reconnect_timeout=_RECONNECT_TIMEOUT
+    )
     async def page(request: Request, client: Client, trace: str = "") -> None:
-        words = words_for(request.headers.get("accept-language", ""))
+        texts = translation_for(request.headers.get("accept-language", ""))
         client.page = copy.copy(client.page)
-        client.page.language = words.language
+        client.page.language = texts.language
         ui.add_head_html(f"<style>{style}</style><script>{script}</script>")
-        reader = Reader(library, request.state.caller)
+        reader = LibraryReader(library, request.state.caller)
         documents = await run.io_bound(reader.documents)
-        desk = Desk(reader, words, documents or [], examples)
+        ask_page = AskPage(reader, texts, documents or [], examples)
         if trace:
-            await desk.recall(trace)
+            await ask_page.show_earlier_answer(trace)
 
     app.include_router(sign_in.router)
     ui.run_with(app, title="Moli", tailwind=False, show_welcome_message=False)
-    app.router.routes[-1] = _Pages("/", core.app)
+    app.router.routes[-1] = _PageMount("/", core.app)
 
 
-class _Pages(Mount):
-    """The page and what it loads; every other address stays with the API and its errors."""
+class _PageMount(Mount):
+    """Routes the page and its resources; every other address stays with the API and its errors."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         path = scope.get("path", "")
-        own = path in ("/", "/favicon.ico") and scope.get("method") in ("GET", "HEAD")
-        if own or path.startswith(("/_nicegui/", "/_nicegui_ws/")):
+        is_page = path in ("/", "/favicon.ico") and scope.get("method") in ("GET", "HEAD")
+        if is_page or path.startswith(("/_nicegui/", "/_nicegui_ws/")):
             return super().matches(scope)
         return Match.NONE, {}

@@ -1,4 +1,4 @@
-"""A visitor of the page, and what they may read."""
+"""The library as a visitor of the page may read it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from moli.serving.access import Caller
 from moli.serving.library import Library
 
 
-class Reader:
-    """The library as one caller sees it. Calls may take a while, so none is for the page's loop."""
+class LibraryReader:
+    """The library as one caller sees it. Calls may be slow, so not for the page's event loop."""
 
     def __init__(self, library: Library, caller: Caller) -> None:
         self._library, self._caller = library, caller
         self._visible = caller.document_filter()
 
     def documents(self) -> list[Document]:
+        """The visible documents, by source."""
         return self._library.documents(self._visible)
 
     def text(self, document_id: int) -> str:
@@ -27,7 +28,7 @@ class Reader:
         return self._library.text(document_id, self._visible)
 
     def ask(self, question: str) -> Trace:
-        """Answer a question, and account for the answer.
+        """Answer a question; the trace has the answer and its passages.
 
         Raises:
             InputError: the question is empty or too long.
@@ -37,7 +38,7 @@ class Reader:
         return self.trace(answer.trace_id)
 
     def trace(self, trace_id: str) -> Trace:
-        """The account of an answer.
+        """The trace of an earlier answer.
 
         Raises:
             NotFoundError: it does not exist, or they may not see it.

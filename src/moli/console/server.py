@@ -1,4 +1,4 @@
-"""Runs the server: the API and the page, on one address."""
+"""The server: the API and the page, at one address."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from moli.serving.request_log import add_log_handler
 from moli.workspace import Workspace
 
 _BACKLOG = 128
-_DRAIN_SECONDS = 30  # that answers under way have to be completed in, when the server is stopped
+_SHUTDOWN_SECONDS = 30  # for which a server that is stopped goes on with answers in progress
 
 
 def serve(
@@ -32,11 +32,11 @@ def serve(
 
     Args:
         port: 0 for any free one.
-        on_ready: gets the address as soon as the server answers there.
-        examples: questions that the page offers while nothing has been asked.
+        on_ready: called with the address as soon as the server answers there.
+        examples: questions to offer on the page while nothing has been asked.
 
     Raises:
-        WorkspaceError: the address cannot be had.
+        WorkspaceError: the address cannot be listened on.
     """
     with contextlib.closing(_listen(host, port)) as listener:
         add_log_handler(logging.StreamHandler())
@@ -46,18 +46,18 @@ def serve(
             app,
             log_level="warning",
             server_header=False,
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
-        server = _Server(config, lambda: on_ready(_address(host, listener)))
-        # The server shuts down in order and then lets the interruption through. To be told to end
-        # (SIGTERM) is the same as Ctrl-C.
+        server = _Server(config, lambda: on_ready(_browser_address(host, listener)))
+        # The server shuts down in order and then raises KeyboardInterrupt. SIGTERM has the same
+        # effect as Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
             server.run([listener])
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready."""
+    """A server that calls `on_ready` once it answers."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -70,6 +70,11 @@ class _Server(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket.
+
+    Raises:
+        WorkspaceError: there is no such address, or it is in use.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -82,20 +87,20 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # At once, so that a second server is refused even while this one still loads its models.
+        # Before the models are loaded, so that a second server is refused from now on.
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        what = "the port is in use" if error.errno == errno.EADDRINUSE else str(error.strerror)
+        problem = "the port is in use" if error.errno == errno.EADDRINUSE else str(error.strerror)
         raise WorkspaceError(
-            what,
+            problem,
             where=f"{host}:{port}",
             fix="Stop the program that uses it, or pass --port 0 for any free port.",
         ) from error
     return listener
 
 
-def _address(host: str, listener: socket.socket) -> str:
+def _browser_address(host: str, listener: socket.socket) -> str:
     """The address to type into a browser on this machine."""
     port = listener.getsockname()[1]
     name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104

@@ -1,4 +1,4 @@
-"""The page on which a visitor of a server with keys shows theirs."""
+"""The page on which a visitor of a server with keys signs in with theirs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from moli.console.translations import Words, words_for
+from moli.console.translations import Translation, translation_for
 from moli.serving.access import COOKIE, SIGN_IN, Authenticator
 
 router = APIRouter(include_in_schema=False)
@@ -31,18 +31,18 @@ _PAGE = """<!doctype html>
 @router.get(SIGN_IN)
 def page(request: Request) -> HTMLResponse:
     """Ask for a key."""
-    return _page(_words(request))
+    return _render(_translation(request))
 
 
 @router.post(SIGN_IN)
 async def enter(request: Request, key: Annotated[str, Form(max_length=1000)]) -> Response:
-    """Remember a key that is good, in a cookie that no script reads and no other site sends."""
+    """Keep a valid key in a cookie that no script can read and no other site can send."""
     authenticator: Authenticator = request.app.state.authenticator
     secret = key.strip()
     await run_in_threadpool(authenticator.refresh)
     if authenticator.authenticate(secret) is None:
-        words = _words(request)
-        return _page(words, words.wrong_key, 401)
+        texts = _translation(request)
+        return _render(texts, texts.wrong_key, 401)
     response = RedirectResponse("/", 303)
     response.set_cookie(
         COOKIE,
@@ -55,20 +55,22 @@ async def enter(request: Request, key: Annotated[str, Form(max_length=1000)]) ->
     return response
 
 
-def _words(request: Request) -> Words:
-    return words_for(request.headers.get("accept-language", ""))
+def _translation(request: Request) -> Translation:
+    """Texts in the language that the browser prefers."""
+    return translation_for(request.headers.get("accept-language", ""))
 
 
-def _page(words: Words, notice: str = "", status: int = 200) -> HTMLResponse:
-    texts = {
-        "language": words.language,
-        "heading": words.sign_in,
-        "hint": words.sign_in_hint,
-        "label": words.key,
-        "enter": words.enter,
+def _render(texts: Translation, notice: str = "", status: int = 200) -> HTMLResponse:
+    """The page, with a notice if there is one."""
+    values = {
+        "language": texts.language,
+        "heading": texts.sign_in,
+        "hint": texts.sign_in_hint,
+        "label": texts.key_label,
+        "enter": texts.sign_in_button,
         "action": SIGN_IN,
     }
-    filled = {name: html.escape(text) for name, text in texts.items()}
+    escaped = {name: html.escape(value) for name, value in values.items()}
     style = (files("moli.console") / "page.css").read_text(encoding="utf-8")
-    told = f"<p>{html.escape(notice)}</p>" if notice else ""
-    return HTMLResponse(_PAGE.format(style=style, notice=told, **filled), status)
+    message = f"<p>{html.escape(notice)}</p>" if notice else ""
+    return HTMLResponse(_PAGE.format(style=style, notice=message, **escaped), status)

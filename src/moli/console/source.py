@@ -1,91 +1,107 @@
-"""The panel that shows a document, with the quoted words marked."""
+"""The panel that shows a document, with a quote highlighted in it."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from nicegui import run, ui
 from nicegui.element import Element
 
-from moli.console.elements import Reference, button, part, said
+from moli.console.elements import DocumentLocation, add_button, add_container, add_text
 from moli.console.excerpt import Excerpt, excerpt
-from moli.console.reader import Reader
-from moli.console.translations import Words
+from moli.console.reader import LibraryReader
+from moli.console.translations import Translation
 from moli.records.errors import MoliError
 
 
+@dataclass(frozen=True, slots=True)
+class _LocationButton:
+    """A button of the page that opens a location."""
+
+    location: DocumentLocation
+    button: Element
+
+
 class SourcePanel:
-    """Shows one document at a time, beside the answer.
+    """Shows one document at a time, next to the answer.
 
     Args:
         root: gets the class `reading` while a document is open.
     """
 
-    def __init__(self, reader: Reader, words: Words, root: Element) -> None:
-        self._reader, self._words, self._root = reader, words, root
-        self._chips: list[tuple[Reference, Element]] = []
-        self._wanted: Reference | None = None
-        self._panel = part("aside", "source").props(f'aria-label="{words.source}"')
+    def __init__(self, reader: LibraryReader, texts: Translation, root: Element) -> None:
+        self._reader, self._texts, self._root = reader, texts, root
+        self._buttons: list[_LocationButton] = []
+        self._location: DocumentLocation | None = None  # the one that is open or being opened
+        self._panel = add_container("aside", "source").props(f'aria-label="{texts.source}"')
         self._panel.set_visibility(False)
 
-    def add_chip(self, reference: Reference, chip: Element) -> None:
-        """Show on `chip` whether its reference is the one that is open."""
-        self._chips.append((reference, chip))
+    def add_button(self, location: DocumentLocation, button: Element) -> None:
+        """Keep a button pressed while its location is open."""
+        self._buttons.append(_LocationButton(location, button))
 
-    def forget_chips(self) -> None:
-        self._chips.clear()
+    def forget_buttons(self) -> None:
+        """Forget all buttons, as they are removed from the page."""
+        self._buttons.clear()
 
-    async def open(self, reference: Reference, *, bring: bool = False) -> None:
-        """Show a document; with `bring`, move the screen to it if it is out of sight."""
-        self._wanted = reference
+    async def open(self, location: DocumentLocation, *, scroll_to: bool = False) -> None:
+        """Show a document; with `scroll_to`, scroll the page to the panel if it is out of sight."""
+        self._location = location
         try:
-            text = await run.io_bound(self._reader.text, reference.document_id)
+            text = await run.io_bound(self._reader.text, location.document_id)
         except MoliError:
             text = None
-        if self._wanted != reference:
-            return  # another one was asked for in the meantime
+        if self._location != location:
+            return  # another one was opened in the meantime
         self._root.classes("reading")
         self._panel.set_visibility(True)
         self._panel.clear()
         with self._panel:
-            self._head(reference)
+            self._add_head(location)
             if text is None:
-                said("p", self._words.gone, "quiet gone")
+                add_text("p", self._texts.document_removed, "quiet gone")
             else:
-                body = self._body(excerpt(text, reference.start, reference.end))
-                ui.run_javascript(f"moli.show('c{body.id}', {str(bring).lower()})")
-        self._mark_open()
+                body = self._add_body(excerpt(text, location.start, location.end))
+                ui.run_javascript(f"moli.show('c{body.id}', {str(scroll_to).lower()})")
+        self._update_buttons()
 
     def close(self) -> None:
-        self._wanted = None
+        """Hide the panel."""
+        self._location = None
         self._root.classes(remove="reading")
         self._panel.set_visibility(False)
         self._panel.clear()
-        self._mark_open()
+        self._update_buttons()
 
-    def _head(self, reference: Reference) -> None:
-        with part("div", "head"):
-            with part("div", "names"):
-                said("h2", reference.title, "title")
-                where = self._words.page_label(reference.page, reference.heading)
-                if where:
-                    said("p", where, "where")
-                said("p", reference.source, "path")
-            with button("close", label=self._words.close).on("click", self.close):
-                said("span", "×").props("aria-hidden=true")
+    def _add_head(self, location: DocumentLocation) -> None:
+        """Add the document's title, page and path, and a button that closes the panel."""
+        with add_container("div", "head"):
+            with add_container("div", "names"):
+                add_text("h2", location.title, "title")
+                page = self._texts.page_label(location.page, location.heading)
+                if page:
+                    add_text("p", page, "where")
+                add_text("p", location.source, "path")
+            with add_button("close", label=self._texts.close).on("click", self.close):
+                add_text("span", "×").props("aria-hidden=true")
 
-    def _body(self, shown: Excerpt) -> Element:
-        if shown.is_part:
-            note = self._words.part.format(
-                first=f"{shown.first + 1:,}", last=f"{shown.last:,}", total=f"{shown.total:,}"
+    def _add_body(self, part: Excerpt) -> Element:
+        """Add the text of the document, with a note if only a part of it is shown."""
+        if part.is_part:
+            note = self._texts.excerpt_note.format(
+                first=f"{part.first + 1:,}", last=f"{part.last:,}", total=f"{part.total:,}"
             )
-            said("p", note, "quiet note")
-        with part("div", "text").props("tabindex=0") as body:
-            said("span", shown.before)
-            if shown.marked:
-                said("mark", shown.marked)
-            said("span", shown.after)
+            add_text("p", note, "quiet note")
+        with add_container("div", "text").props("tabindex=0") as body:
+            add_text("span", part.before)
+            if part.marked:
+                add_text("mark", part.marked)
+            add_text("span", part.after)
         return body
 
-    def _mark_open(self) -> None:
-        for reference, chip in self._chips:
-            chip.props["aria-pressed"] = "true" if reference == self._wanted else "false"
-            chip.update()
+    def _update_buttons(self) -> None:
+        """Show on each button whether its location is open."""
+        for known in self._buttons:
+            is_open = known.location == self._location
+            known.button.props["aria-pressed"] = "true" if is_open else "false"
+            known.button.update()
