@@ -3,12 +3,12 @@ from __future__ import annotations
 import hashlib
 import json
 
-from moli.prompts.prompt import Example, Prompt
+from moli.prompts.prompt import Demonstration, Prompt
 from moli.records.messages import Message
 
 
 def test_the_parts_become_a_system_message_worked_turns_and_a_request() -> None:
-    prompt = Prompt("Sort it.", "You sort.", "Rules.", "Do it now.", [Example("3 1", "1 3")])
+    prompt = Prompt("Sort it.", "You sort.", "Rules.", "Do it now.", [Demonstration("3 1", "1 3")])
     assert prompt.messages() == (
         Message("system", "You sort.\n\nSort it."),
         Message("user", "3 1"),
@@ -37,7 +37,7 @@ def test_any_change_to_what_the_model_sees_changes_the_hash() -> None:
         Prompt("a", role="r"),
         Prompt("a", context="c"),
         Prompt("a", instruction="i"),
-        Prompt("a", examples=[Example("g", "a")]),
-        Prompt("a", examples=[Example("a", "g")]),
+        Prompt("a", examples=[Demonstration("g", "a")]),
+        Prompt("a", examples=[Demonstration("a", "g")]),
     ]
     assert len({prompt.sha256 for prompt in prompts}) == len(prompts)

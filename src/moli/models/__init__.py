@@ -1,1 +1,1 @@
-"""Models behind two protocols: sentence encoders (`embedding`) and chat models (`chat`)."""
+"""Language models, chat models, sentence encoders and speech recognition."""

@@ -1,4 +1,4 @@
-"""A prompt in five parts, rendered to messages and known by its hash."""
+"""A prompt in five parts, which becomes the messages of a conversation."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from moli.records.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """A worked example: what comes in and what should come out."""
+class Demonstration:
+    """A request with the answer that the model should give to it."""
 
-    given: str
+    request: str
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Five parts. Empty ones are left out.
+    """A prompt in five parts. Empty parts are left out.
 
     Attributes:
-        task: what is to be done, in a sentence or two.
-        role: who the model speaks as.
-        context: what it may rely on.
+        task: the task in a sentence or two.
+        role: the person that the model speaks as.
+        context: information that the model may rely on.
         instruction: the specific request.
-        examples: worked examples, shown as earlier turns of the conversation.
+        examples: requests with answers, shown as earlier turns of the conversation.
     """
 
     task: str
     role: str = ""
     context: str = ""
     instruction: str = ""
-    examples: Sequence[Example] = ()
+    examples: Sequence[Demonstration] = ()
 
     def messages(self) -> tuple[Message, ...]:
-        """Role and task as the system's message, examples as turns, the rest as the user's."""
+        """The system message of role and task, the examples as turns, and the rest as request."""
         system = "\n\n".join(part for part in (self.role, self.task) if part)
         request = "\n\n".join(part for part in (self.context, self.instruction) if part)
         turns = [
             turn
             for example in self.examples
-            for turn in (Message("user", example.given), Message("assistant", example.answer))
+            for turn in (Message("user", example.request), Message("assistant", example.answer))
         ]
         return (Message("system", system), *turns, Message("user", request))
 
     @property
     def sha256(self) -> str:
-        """Hash of what the model sees."""
-        seen = [[message.role, message.content] for message in self.messages()]
-        return hashlib.sha256(json.dumps(seen, ensure_ascii=False).encode()).hexdigest()
+        """Hash of the messages that the model sees."""
+        messages = [[message.role, message.content] for message in self.messages()]
+        return hashlib.sha256(json.dumps(messages, ensure_ascii=False).encode()).hexdigest()

@@ -112,6 +112,6 @@ def test_builtin_weights_that_are_not_the_official_ones_are_refused(
     data = bytearray((MINILM / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (copy / "model.safetensors").write_bytes(data)
-    monkeypatch.setattr("moli.models.encoders.load.files", lambda _: tmp_path)
+    monkeypatch.setattr("moli.models.weights.builtin.files", lambda _: tmp_path)
     with pytest.raises(ModelError, match=r"model\.safetensors.*official release"):
         load_encoder("builtin:minilm")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class HashEncoder:
-    """The encoder for tests: characters' trigrams hashed to a sparse random projection."""
+    """An encoder for tests: character trigrams, hashed to a sparse random projection."""
 
     def __init__(self, name: str = "scripted:hash", dimensions: int = 64) -> None:
         self.name = name
@@ -28,5 +28,5 @@ class HashEncoder:
         return vectors
 
     def tokens(self, texts: Sequence[str]) -> int:
-        """Its tokens are the trigrams."""
-        return sum(len(each.casefold()) + 1 for each in texts)
+        """Number of trigrams."""
+        return sum(len(text.casefold()) + 1 for text in texts)

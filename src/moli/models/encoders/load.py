@@ -1,4 +1,4 @@
-"""Sentence encoders: text to unit vectors whose dot product is a similarity."""
+"""Loading sentence encoders by their references."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from moli.records.errors import ModelError
 
 
 def load_encoder(reference: str) -> Encoder:
-    """The encoder a reference names.
+    """Load the encoder that a reference names.
 
     Raises:
-        ModelError: there is none by that name, or its files are not on this machine.
+        ModelError: no encoder has that name, or its files are not available.
     """
     parsed = ModelReference.parse(reference)
     if parsed.scheme == "scripted":
@@ -29,21 +29,26 @@ def load_encoder(reference: str) -> Encoder:
             )
         return BertEncoder(builtin_encoder_folder(), name=reference)
     if parsed.scheme == "hub":
-        return BertEncoder(_folder_of(parsed.name), name=reference)
+        return BertEncoder(_model_folder(parsed.name), name=reference)
     raise ModelError(
         "encoders run locally", where=reference, fix="Name a folder or org/name, or builtin:minilm."
     )
 
 
-def _folder_of(name: str) -> Path:
+def _model_folder(name: str) -> Path:
+    """The folder with the files of a model, downloaded from the hub if the name is no folder.
+
+    Raises:
+        ModelError: the files are not available.
+    """
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = ["*.json", "*.safetensors", "vocab.txt"]
+    patterns = ["*.json", "*.safetensors", "vocab.txt"]
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
+        return Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"not a folder, and not available from the hub ({type(error).__name__})",
