@@ -39,7 +39,7 @@ from moli.workspace.tunings import TuningStore
 
 
 def id_of(documents: DocumentStore, source: str) -> int:
-    return documents.digests()[source][0]
+    return documents.stored_versions()[source].document_id
 
 
 def seen(groups: Sequence[str] = ("everyone",), **where: str) -> Filter:

@@ -229,7 +229,7 @@ def test_a_document_removed_while_the_model_thinks_leaves_no_words_behind(
     ingest(library, {"fleeting": "The server port is named xylographquartz."})
 
     def slow(_: Sequence[Message]) -> str:
-        library.documents.remove([library.documents.digests()["fleeting"][0]])
+        library.documents.remove([library.documents.stored_versions()["fleeting"].document_id])
         return f'It is xylographquartz. [1: "named xylographquartz"]\n{says}'
 
     answer = ask(script=slow)

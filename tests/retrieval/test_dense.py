@@ -78,12 +78,12 @@ def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
 def test_what_is_removed_is_found_no_more(
     index: DenseIndex, workspace: Workspace, stored: NDArray[np.float32]
 ) -> None:
-    workspace.documents.remove([workspace.documents.digests()["first"][0]])
+    workspace.documents.remove([workspace.documents.stored_versions()["first"].document_id])
     catch_up(index, workspace)
     assert len(index) == 80
     assert min(index.search(stored[0], 200)) == 121
     assert index.search(stored[0], 10, [1, 2, 121]).keys() == {121}
-    workspace.documents.remove([workspace.documents.digests()["second"][0]])
+    workspace.documents.remove([workspace.documents.stored_versions()["second"].document_id])
     catch_up(index, workspace)
     assert index.search(stored[0], 10) == {}
 
@@ -211,7 +211,7 @@ def test_the_graph_shows_nothing_that_was_removed(
     put(workspace, "gone", stored[:300])
     put(workspace, "kept", stored[300:])
     index = catch_up(DenseIndex(tmp_path / "dense", ENCODER), workspace)
-    workspace.documents.remove([workspace.documents.digests()["gone"][0]])
+    workspace.documents.remove([workspace.documents.stored_versions()["gone"].document_id])
     catch_up(index, workspace)
     for query in stored[:20]:
         found = index.search(query, 50)

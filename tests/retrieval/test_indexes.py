@@ -53,7 +53,7 @@ def test_a_stale_index_shows_nothing_that_was_removed_or_replaced(
     monkeypatch.setattr(Indexes.catch_up, "__defaults__", (0.05,))
     ingest(workspace, {"a": "pump alpha", "b": "pump beta", "c": "pump gamma"})
     assert sorted(sources(retriever, "pump")) == ["a", "b", "c"]
-    workspace.documents.remove([workspace.documents.digests()["a"][0]])
+    workspace.documents.remove([workspace.documents.stored_versions()["a"].document_id])
     ingest(workspace, {"b": "nothing of the kind"})
     workspace.documents.relabel("c", ["hr"], {})
     with workspace.lock("lexical"):
@@ -71,7 +71,8 @@ def test_both_indexes_hold_what_the_store_holds(workspace: Workspace) -> None:
     for n in range(6):
         ingest(workspace, {f"d{n}": f"Words of {n}.\n\nMore."})
         if n % 2:
-            workspace.documents.remove([workspace.documents.digests()[f"d{n - 1}"][0]])
+            stored = workspace.documents.stored_versions()
+            workspace.documents.remove([stored[f"d{n - 1}"].document_id])
     assert indexes.catch_up() == workspace.passages.last_change()
     count = workspace.documents.counts()["passages"]
     both = {"passages": count, "behind": 0}
@@ -112,7 +113,7 @@ def test_a_rebuild_leaves_nothing_of_what_was_removed(
     ingest(workspace, {"a": "turbine", "b": "pump"})
     retriever.search("pump")
     retriever.indexes.save()
-    workspace.documents.remove([workspace.documents.digests()["a"][0]])
+    workspace.documents.remove([workspace.documents.stored_versions()["a"].document_id])
     retriever.search("pump")
     vector = ENCODER.encode(["turbine"])[0].astype("<f2").tobytes()
     before = files()

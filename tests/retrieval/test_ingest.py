@@ -48,7 +48,7 @@ def outcomes(reports: list[FileReport]) -> dict[str, str]:
 
 
 def text_of(workspace: Workspace, path: Path) -> str:
-    return workspace.documents.text(workspace.documents.digests()[str(path)][0])
+    return workspace.documents.text(workspace.documents.stored_versions()[str(path)].document_id)
 
 
 def test_a_file_is_stored_as_it_was_parsed_cut_and_encoded(
@@ -325,7 +325,7 @@ def test_a_report_is_given_only_once_the_document_is_stored(
     for n in range(6):
         (folder / f"{n}.txt").write_text(f"Number {n}.\n\n" * 700)
     for report in Ingest(workspace, ENCODER).files(sorted(folder.iterdir())):
-        assert report.source in workspace.documents.digests()
+        assert report.source in workspace.documents.stored_versions()
 
 
 def test_an_ingestion_that_is_left_early_leaves_whole_documents(
@@ -443,7 +443,7 @@ def test_an_ingestion_that_is_killed_again_and_again_ends_as_one_that_was_not(
         lines += [line for line in process.stdout if line.endswith("\n")]
         assert process.wait() == -signal.SIGKILL
         acknowledged |= {line.split(" ", 1)[1].rstrip("\n") for line in lines}
-        assert acknowledged <= set(workspace.documents.digests())
+        assert acknowledged <= set(workspace.documents.stored_versions())
         assert not any(orphans(workspace.database).values())
         for document in workspace.documents.list():
             assert len(workspace.documents.text(document.id)) == document.characters

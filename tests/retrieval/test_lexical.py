@@ -108,7 +108,7 @@ def test_what_is_removed_is_found_no_more(index: LexicalIndex, workspace: Worksp
     put(workspace, "more", "A second pump.")
     catch_up(index, workspace)
     assert (len(index), 8 in index.search("pump", 10)) == (8, True)
-    workspace.documents.remove([workspace.documents.digests()["texts"][0]])
+    workspace.documents.remove([workspace.documents.stored_versions()["texts"].document_id])
     catch_up(index, workspace)
     assert len(index) == 1
     assert list(index.search("pump", 10)) == [8]
@@ -172,8 +172,10 @@ def test_rarity_stays_a_weight_when_most_of_a_terms_passages_are_removed(
     for n in range(12):
         put(workspace, f"d{n}", f"The turbine number {n}.")
     catch_up(index, workspace)
-    stored = workspace.documents.digests()
-    workspace.documents.remove([stored[f"d{n}"][0] for n in range(11)] + [stored["texts"][0]])
+    stored = workspace.documents.stored_versions()
+    workspace.documents.remove(
+        [stored[f"d{n}"].document_id for n in range(11)] + [stored["texts"].document_id]
+    )
     catch_up(index, workspace)
     assert len(index) == 1
     # The term may be counted where it was removed, but a weight below nothing would mean that

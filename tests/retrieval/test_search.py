@@ -281,7 +281,7 @@ class LibraryMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         source = data.draw(st.sampled_from(sorted(self.kept)))
-        number = self.workspace.documents.digests()[source][0]
+        number = self.workspace.documents.stored_versions()[source].document_id
         receipt = self.workspace.documents.remove([number])
         count = len(self.kept.pop(source).texts)
         assert (receipt.documents, receipt.passages, receipt.vectors) == (1, count, count)

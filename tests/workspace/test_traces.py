@@ -15,7 +15,7 @@ WORD = "xylographquartz"
 
 def put(workspace: Workspace, source: str, *parts: str) -> int:
     workspace.documents.put([new_document(source, *parts, title=f"{WORD} of {source}")])
-    return workspace.documents.digests()[source][0]
+    return workspace.documents.stored_versions()[source].document_id
 
 
 def checkpoint(workspace: Workspace) -> None:

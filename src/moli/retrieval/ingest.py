@@ -29,7 +29,7 @@ from moli.records.ingestion import FileReport
 from moli.retrieval.chunk import chunk
 from moli.retrieval.tokens import language_of
 from moli.workspace import Workspace
-from moli.workspace.documents import NewDocument
+from moli.workspace.documents import NewDocument, StoredVersion
 
 # Documents are committed together once they hold this many passages, or after this many seconds.
 _GROUP_PASSAGES = 128
@@ -96,7 +96,7 @@ class Ingest:
             force: read files again even if their content is unchanged.
         """
         labels = labels or Labels()
-        stored = {} if force else self._documents.digests()
+        stored = {} if force else self._documents.stored_versions()
         with _Readers(self._limits) as readers:
             waiting: deque[tuple[Path, Future[Source | None]]] = deque()
             todo = iter(paths)
@@ -215,11 +215,11 @@ class _Readers:
         for sandbox in self._sandboxes:
             sandbox.close()
 
-    def submit(self, path: Path, stored: Mapping[str, tuple[int, str]]) -> Future[Source | None]:
+    def submit(self, path: Path, stored: Mapping[str, StoredVersion]) -> Future[Source | None]:
         """Read a file; the result is None if it is stored with this content already."""
         return self._pool.submit(self._read, path, stored)
 
-    def _read(self, path: Path, stored: Mapping[str, tuple[int, str]]) -> Source | None:
+    def _read(self, path: Path, stored: Mapping[str, StoredVersion]) -> Source | None:
         try:
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -229,7 +229,7 @@ class _Readers:
                 "missing", f"cannot be read ({error.strerror})", where=str(path)
             ) from error
         known = stored.get(str(path))
-        if known and known[1] == sha256:
+        if known and known.sha256 == sha256:
             return None
         if not hasattr(self._local, "sandbox"):
             self._local.sandbox = Sandbox(self._limits)

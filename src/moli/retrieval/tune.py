@@ -134,7 +134,7 @@ def tune(
     Raises:
         InputError: no query's source is in the workspace.
     """
-    known = workspace.documents.digests()
+    known = workspace.documents.stored_versions()
     usable = [each for each in queries if each.source in known]
     if not usable:
         raise InputError(

@@ -1,4 +1,4 @@
-"""All that is on disk, and the only state that rooms share.
+"""Everything on disk, and the only state that rooms share.
 
 with Workspace.open() as workspace:
     workspace.settings, workspace.documents, workspace.traces
@@ -34,7 +34,7 @@ __all__ = ["Settings", "Workspace"]
 
 
 class Workspace:
-    """A folder with `moli.toml` and `.moli/`: settings, the database and what derives from it."""
+    """A folder with `moli.toml` and `.moli/`: settings, the database, models and derived files."""
 
     def __init__(self, root: Path, settings: Settings) -> None:
         self.root = root
@@ -43,7 +43,7 @@ class Workspace:
 
     @classmethod
     def init(cls, root: Path) -> Workspace:
-        """Make a workspace in `root`; an existing one is opened and left as it is."""
+        """Create a workspace in `root`; an existing one is opened unchanged."""
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -114,7 +114,7 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """Derived files: anything in here may be deleted and is made again."""
+        """The folder of derived files: any of them may be deleted and is created again."""
         path = self.folder / "cache"
         path.mkdir(parents=True, exist_ok=True)
         return path
@@ -127,7 +127,7 @@ class Workspace:
         """Hold a lock among all processes that use this workspace.
 
         Raises:
-            WorkspaceError: another process kept it for `timeout` seconds.
+            WorkspaceError: another process held it for `timeout` seconds.
         """
         folder = self.folder / "locks"
         folder.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ class StoredModel:
     """A model that is stored in a workspace or ships with Moli.
 
     Attributes:
-        name: such as `support@3f9c1a2b`, with the requested alias or else its first one; without
+        name: for example `support@3f9c1a2b`, with the requested alias or else its first one; without
             any alias, `3f9c1a2b`. A model that ships is called `builtin:NAME`.
         hash: SHA-256 of its content, in hexadecimal.
         folder: the folder of its files, which must not be changed.
@@ -160,7 +160,7 @@ def read_stored_model(
     """The model in a folder.
 
     Args:
-        content: its hash; "" computes it from the manifest's list of files.
+        content: the model's hash; "" computes it from the manifest's list of files.
 
     Raises:
         WorkspaceError: the manifest is missing or cannot be read.

@@ -1,4 +1,4 @@
-"""Documents, passages, vectors and the change log, written together or not at all."""
+"""Storage of documents with their passages and vectors; each change is one transaction."""
 
 from __future__ import annotations
 
@@ -28,11 +28,16 @@ from moli.workspace.traces import redact
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
-    """A document read, cut and embedded, ready to be stored.
+    """A parsed, chunked and embedded document, ready to be stored.
 
-    `chunks` tile `parsed.text`; `vectors` is [len(chunks), dimensions] from `encoder`. Without
-    `groups`, a new version keeps those of the old one, and a new document is open to everyone.
-    A new version also keeps the attributes given to the old one, where it brings none of that key.
+    Attributes:
+        source: the path or name that identifies the document; an older version is replaced.
+        chunks: chunks that cover `parsed.text` in order, without gaps.
+        encoder: name of the encoder of the vectors.
+        vectors: [len(chunks), dimensions].
+        groups: access groups; None keeps those of the older version, or else opens the document to
+            everyone.
+        attributes: attributes from the user; those of the older version are kept for other keys.
     """
 
     source: str
@@ -48,6 +53,14 @@ class NewDocument:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """The version of a document that is stored; `sha256` is the hash of its file."""
+
+    document_id: int
+    sha256: str
+
+
 class DocumentStore:
     """Documents in the store of record."""
 
@@ -57,24 +70,24 @@ class DocumentStore:
     # Writing
 
     def put(self, new: Iterable[NewDocument]) -> set[str]:
-        """Store documents in one transaction and return the sources that were there before.
+        """Store documents in one transaction, and return the sources that were stored before.
 
-        An older version is replaced in that same transaction, so at every moment exactly one
-        version of a document is there.
+        The older version is removed in that same transaction, so exactly one version of a document
+        exists at every moment.
         """
         documents = list({document.source: document for document in new}.values())
         with self._database.write() as connection:
             older = _ids(connection, [document.source for document in documents])
-            kept = {source: _kept(connection, number) for source, number in older.items()}
+            inherited = {source: _inherited(connection, id_) for source, id_ in older.items()}
             for document_id in older.values():
                 _delete(connection, document_id)
-            _insert(connection, documents, kept)
+            _insert(connection, documents, inherited)
         return set(older)
 
     def relabel(
         self, source: str, groups: Sequence[str] | None, attributes: Mapping[str, str]
     ) -> None:
-        """Set anew who may see a stored document, if `groups` are given, and add attributes."""
+        """Set a stored document's access groups, unless `groups` is None, and add attributes."""
         with self._database.write() as connection:
             document_id = _ids(connection, [source]).get(source)
             if document_id is None:
@@ -86,36 +99,41 @@ class DocumentStore:
                     connection.execute(sa.insert(access), rows)
             table = schema.attributes
             for key, value in attributes.items():
-                of_key = (table.c.document_id == document_id) & (table.c.key == key)
-                connection.execute(sa.delete(table).where(of_key))
-                row = _attribute_row(document_id, key, value, given=True)
+                has_key = (table.c.document_id == document_id) & (table.c.key == key)
+                connection.execute(sa.delete(table).where(has_key))
+                row = _attribute_row(document_id, key, value, from_user=True)
                 connection.execute(sa.insert(table).values(row))
 
     def remove(self, document_ids: Sequence[int]) -> Removal:
-        """Remove documents and all that came from them, and say how much that was."""
-        documents = passages = vectors = 0
+        """Remove documents with everything derived from them, and redact their traces."""
         with self._database.write() as connection:
             traces = redact(connection, _sources(connection, document_ids))
-            for document_id in document_ids:
-                counts = _delete(connection, document_id)
-                documents += counts[0]
-                passages += counts[1]
-                vectors += counts[2]
-        return Removal(documents, passages, vectors, traces)
+            removals = [_delete(connection, document_id) for document_id in document_ids]
+        return Removal(
+            sum(each.documents for each in removals),
+            sum(each.passages for each in removals),
+            sum(each.vectors for each in removals),
+            traces,
+        )
 
     # Documents
 
-    def digests(self) -> dict[str, tuple[int, str]]:
-        """Source to (document id, sha256) for all that is stored."""
+    def stored_versions(self) -> dict[str, StoredVersion]:
+        """The stored version of every document, by source."""
         table = schema.documents
         with self._database.read() as connection:
             rows = connection.execute(sa.select(table.c.source, table.c.id, table.c.sha256))
-            return {row.source: (row.id, row.sha256) for row in rows}
+            return {row.source: StoredVersion(row.id, row.sha256) for row in rows}
 
     def list(
         self, visible: Filter | None = None, ids: Collection[int] | None = None
     ) -> list[Document]:
-        """Documents by source; only those a filter shows and only of these ids, where given."""
+        """Documents in order of source.
+
+        Args:
+            visible: only documents that match this filter; None for all.
+            ids: only documents with these ids; None for all.
+        """
         condition = sa.true() if visible is None else visible.condition()
         if ids is not None:
             condition = condition & schema.documents.c.id.in_(ids)
@@ -126,14 +144,14 @@ class DocumentStore:
         """One document.
 
         Raises:
-            NotFoundError: it does not exist, or the filter does not show it.
+            NotFoundError: it does not exist or does not match the filter.
         """
-        found = self.list(visible, [document_id])
-        if not found:
+        documents = self.list(visible, [document_id])
+        if not documents:
             raise NotFoundError(
                 f"no document {document_id}", fix="Take an id from the list of documents."
             )
-        return found[0]
+        return documents[0]
 
     def text(self, document_id: int) -> str:
         """The document's whole text."""
@@ -147,7 +165,7 @@ class DocumentStore:
             return "".join(scalars(connection, query))
 
     def counts(self) -> dict[str, int]:
-        """Rows of each kind, for status."""
+        """Number of documents, passages, vectors and traces."""
         tables = (schema.documents, schema.passages, schema.vectors, schema.traces)
         with self._database.read() as connection:
             return {
@@ -159,13 +177,13 @@ class DocumentStore:
 
 
 def _ids(connection: sa.Connection, sources: Sequence[str]) -> dict[str, int]:
-    """Ids of the sources that are stored."""
+    """Ids of the documents with these sources, by source; without sources that are not stored."""
     table = schema.documents
-    found: dict[str, int] = {}
+    ids: dict[str, int] = {}
     for batch in batches(sources):
         query = sa.select(table.c.source, table.c.id).where(table.c.source.in_(batch))
-        found.update((row.source, row.id) for row in connection.execute(query))
-    return found
+        ids.update((row.source, row.id) for row in connection.execute(query))
+    return ids
 
 
 def _sources(connection: sa.Connection, document_ids: Sequence[int]) -> list[str]:
@@ -178,20 +196,22 @@ def _sources(connection: sa.Connection, document_ids: Sequence[int]) -> list[str
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """What people said about a document, which its new versions keep."""
+class _UserLabels:
+    """Access groups and attributes that a user gave a document; new versions inherit them."""
 
     groups: Sequence[str] = (EVERYONE,)
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 def _insert(
-    connection: sa.Connection, documents: Sequence[NewDocument], kept: Mapping[str, _Kept]
+    connection: sa.Connection,
+    documents: Sequence[NewDocument],
+    inherited: Mapping[str, _UserLabels],
 ) -> None:
-    """Store documents with all that belongs to them, one statement per table.
+    """Store documents with their rows in all tables, one statement per table.
 
     Args:
-        kept: by source, for documents that were there before.
+        inherited: labels of the replaced versions, by source.
     """
     if not documents:
         return
@@ -199,7 +219,7 @@ def _insert(
         sa.insert(schema.documents).returning(schema.documents.c.id, sort_by_parameter_order=True),
         [_document_row(each) for each in documents],
     ).scalars()
-    # The log remembers every number that was ever given, so none comes back after a removal.
+    # The log contains every number that was ever used, so none is used again after a removal.
     highest = connection.execute(sa.select(sa.func.max(schema.changes.c.last_passage))).scalar()
     first = (highest or 0) + 1
     rows: dict[sa.Table, list[dict[str, object]]] = {
@@ -213,11 +233,11 @@ def _insert(
         )
     }
     for document_id, new in zip(ids, documents, strict=True):
-        before = kept.get(new.source, _Kept())
-        groups = before.groups if new.groups is None else new.groups
+        labels = inherited.get(new.source, _UserLabels())
+        groups = labels.groups if new.groups is None else new.groups
         rows[schema.access] += _access_rows(document_id, groups)
-        given = {**before.attributes, **new.attributes}
-        rows[schema.attributes] += _attribute_rows(document_id, new, given)
+        from_user = {**labels.attributes, **new.attributes}
+        rows[schema.attributes] += _attribute_rows(document_id, new, from_user)
         rows[schema.passages] += _passage_rows(document_id, new, first)
         rows[schema.vectors] += [
             vector_row(number, new.encoder, vector)
@@ -248,12 +268,13 @@ def _document_row(new: NewDocument) -> dict[str, object]:
     }
 
 
-def _kept(connection: sa.Connection, document_id: int) -> _Kept:
+def _inherited(connection: sa.Connection, document_id: int) -> _UserLabels:
+    """The labels that the next version of a document inherits."""
     access, table = schema.access, schema.attributes
     groups = sa.select(access.c.group).where(access.c.document_id == document_id)
-    given = sa.select(table).where(table.c.document_id == document_id, table.c.given)
-    attributes = {row.key: row.value for row in connection.execute(given)}
-    return _Kept(scalars(connection, groups), attributes)
+    from_user = sa.select(table).where(table.c.document_id == document_id, table.c.given)
+    attributes = {row.key: row.value for row in connection.execute(from_user)}
+    return _UserLabels(scalars(connection, groups), attributes)
 
 
 def _access_rows(document_id: int, groups: Sequence[str]) -> list[dict[str, object]]:
@@ -261,17 +282,18 @@ def _access_rows(document_id: int, groups: Sequence[str]) -> list[dict[str, obje
 
 
 def _attribute_rows(
-    document_id: int, new: NewDocument, given: Mapping[str, str]
+    document_id: int, new: NewDocument, from_user: Mapping[str, str]
 ) -> list[dict[str, object]]:
-    read = {**new.parsed.metadata, "format": new.format, "language": new.language}
+    """Rows for attributes from the file and from the user, who takes precedence."""
+    from_file = {**new.parsed.metadata, "format": new.format, "language": new.language}
     return [
-        _attribute_row(document_id, key, value, given=key in given)
-        for key, value in sorted({**read, **given}.items())
+        _attribute_row(document_id, key, value, from_user=key in from_user)
+        for key, value in sorted({**from_file, **from_user}.items())
     ]
 
 
-def _attribute_row(document_id: int, key: str, value: str, *, given: bool) -> dict[str, object]:
-    return {"document_id": document_id, "key": key, "value": value, "given": given}
+def _attribute_row(document_id: int, key: str, value: str, *, from_user: bool) -> dict[str, object]:
+    return {"document_id": document_id, "key": key, "value": value, "given": from_user}
 
 
 def _passage_rows(document_id: int, new: NewDocument, first: int) -> list[dict[str, object]]:
@@ -279,12 +301,12 @@ def _passage_rows(document_id: int, new: NewDocument, first: int) -> list[dict[s
         {
             "id": number,
             "document_id": document_id,
-            "start": each.start,
-            "end": each.end,
-            "heading": each.heading,
-            "text": new.parsed.text[each.start : each.end],
+            "start": chunk.start,
+            "end": chunk.end,
+            "heading": chunk.heading,
+            "text": new.parsed.text[chunk.start : chunk.end],
         }
-        for number, each in enumerate(new.chunks, first)
+        for number, chunk in enumerate(new.chunks, first)
     ]
 
 
@@ -297,34 +319,34 @@ def _change_row(kind: str, document_id: int, first: int, last: int) -> dict[str,
     }
 
 
-def _delete(connection: sa.Connection, document_id: int) -> tuple[int, int, int]:
-    """Delete a document; returns rows of documents, passages and vectors that went."""
+def _delete(connection: sa.Connection, document_id: int) -> Removal:
+    """Delete a document with its passages and vectors, and log the change."""
     passages, vectors = schema.passages, schema.vectors
     first, last, count = connection.execute(
         sa.select(sa.func.min(passages.c.id), sa.func.max(passages.c.id), sa.func.count()).where(
             passages.c.document_id == document_id
         )
     ).one()
-    held = connection.execute(
+    vector_count = connection.execute(
         sa.select(sa.func.count())
         .select_from(vectors.join(passages))
         .where(passages.c.document_id == document_id)
     ).scalar_one()
-    gone = connection.execute(
+    document_count = connection.execute(
         sa.delete(schema.documents).where(schema.documents.c.id == document_id)
     ).rowcount
     if count:
         row = _change_row("remove", document_id, first, last)
         connection.execute(sa.insert(schema.changes), [row])
-    return gone, count, held
+    return Removal(document_count, count, vector_count, traces=0)
 
 
 def _documents(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Document]:
     table, access = schema.documents, schema.access
     rows = connection.execute(sa.select(table).where(condition).order_by(table.c.source)).all()
     groups: dict[int, list[str]] = {}
-    of_them = sa.select(access).join(table).where(condition).order_by(access.c.group)
-    for row in connection.execute(of_them):
+    access_rows = sa.select(access).join(table).where(condition).order_by(access.c.group)
+    for row in connection.execute(access_rows):
         groups.setdefault(row.document_id, []).append(row.group)
     return [
         Document(

@@ -1,4 +1,4 @@
-"""Passages, their vectors, and the change log that search indexes follow."""
+"""Access to stored passages, their vectors, and the change log that search indexes follow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moli.workspace.database import Database
 from moli.workspace.filter import Filter
 
 T = TypeVar("T")
-_BATCH = 500  # stays under every backend's limit on bound variables
+_BATCH = 500  # below every backend's limit on bound variables
 
 
 class PassageStore:
@@ -25,21 +25,21 @@ class PassageStore:
         self._database = database
 
     def get(self, passage_ids: Sequence[int], visible: Filter) -> dict[int, Passage]:
-        """Those of the passages that are live and that the filter shows, by id."""
+        """Passages by id, without those that were removed or do not match the filter."""
         condition = visible.condition()
-        found: dict[int, Passage] = {}
+        passages: dict[int, Passage] = {}
         with self._database.read() as connection:
             for batch in batches(passage_ids):
                 rows = connection.execute(
                     _passage_query().where(schema.passages.c.id.in_(batch), condition)
                 )
-                found.update((row.id, _passage(row)) for row in rows)
-        return found
+                passages.update((row.id, _passage(row)) for row in rows)
+        return passages
 
     def visible_ids(self, passage_ids: Sequence[int], visible: Filter) -> set[int]:
-        """As `get`, ids only."""
+        """The ids of those passages that exist and match the filter."""
         table = schema.passages
-        found: set[int] = set()
+        ids: set[int] = set()
         with self._database.read() as connection:
             for batch in batches(passage_ids):
                 query = (
@@ -47,17 +47,17 @@ class PassageStore:
                     .join(schema.documents)
                     .where(table.c.id.in_(batch), visible.condition())
                 )
-                found.update(scalars(connection, query))
-        return found
+                ids.update(scalars(connection, query))
+        return ids
 
     def all_visible_ids(self, visible: Filter) -> list[int]:
-        """Every passage that the filter shows."""
+        """The ids of all passages that match the filter."""
         query = sa.select(schema.passages.c.id).join(schema.documents).where(visible.condition())
         with self._database.read() as connection:
             return scalars(connection, query)
 
     def scan(self, batch: int = 1000) -> Iterator[list[Passage]]:
-        """Every live passage in order of id, in batches."""
+        """All passages in order of id, in batches."""
         last = 0
         while True:
             query = (
@@ -74,7 +74,7 @@ class PassageStore:
             last = rows[-1].id
 
     def range(self, first: int, last: int) -> list[Passage]:
-        """The live passages numbered first to last."""
+        """The passages with ids from `first` to `last` that exist."""
         numbers = schema.passages.c.id
         query = _passage_query().where(numbers.between(first, last)).order_by(numbers)
         with self._database.read() as connection:
@@ -83,7 +83,7 @@ class PassageStore:
     def vectors(
         self, encoder: str, first: int, last: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids [n] and vectors [n, dimensions] of the live passages numbered first to last."""
+        """Ids [n] and vectors [n, dimensions] of passages with ids from `first` to `last`."""
         table = schema.vectors
         query = sa.select(table.c.passage_id, table.c.vector).where(
             table.c.encoder == encoder, table.c.passage_id.between(first, last)
@@ -96,12 +96,12 @@ class PassageStore:
         return ids, data.reshape(len(rows), -1 if len(rows) else 0).astype(np.float32)
 
     def without_vectors(self, encoder: str, limit: int) -> list[Passage]:
-        """Passages that have no vector of this encoder yet."""
+        """At most `limit` passages that have no vector of this encoder yet, in order of id."""
         table = schema.vectors
-        has = sa.exists().where(
+        has_vector = sa.exists().where(
             table.c.passage_id == schema.passages.c.id, table.c.encoder == encoder
         )
-        query = _passage_query().where(~has).order_by(schema.passages.c.id).limit(limit)
+        query = _passage_query().where(~has_vector).order_by(schema.passages.c.id).limit(limit)
         with self._database.read() as connection:
             return [_passage(row) for row in connection.execute(query)]
 
@@ -126,23 +126,22 @@ class PassageStore:
     def set_vectors(
         self, encoder: str, passage_ids: Sequence[int], vectors: NDArray[np.float32]
     ) -> None:
-        """Store vectors of a further encoder for passages that still exist."""
+        """Store vectors of another encoder for those passages that still exist."""
         table = schema.vectors
         with self._database.write() as connection:
-            for some in batches(list(zip(passage_ids, vectors, strict=True))):
-                ids = [each for each, _ in some]
-                of_some = schema.passages.c.id.in_(ids)
-                live = set(scalars(connection, sa.select(schema.passages.c.id).where(of_some)))
+            for batch in batches(list(zip(passage_ids, vectors, strict=True))):
+                in_batch = schema.passages.c.id.in_([passage_id for passage_id, _ in batch])
+                live = set(scalars(connection, sa.select(schema.passages.c.id).where(in_batch)))
                 connection.execute(
                     sa.delete(table).where(table.c.encoder == encoder, table.c.passage_id.in_(live))
                 )
-                rows = [vector_row(each, encoder, v) for each, v in some if each in live]
+                rows = [vector_row(id_, encoder, vector) for id_, vector in batch if id_ in live]
                 if rows:
                     connection.execute(sa.insert(table), rows)
 
 
 def vector_row(passage_id: int, encoder: str, vector: NDArray[np.float32]) -> dict[str, object]:
-    """A row of `vectors`."""
+    """A row of the table `vectors`; vectors are stored as float16."""
     return {
         "passage_id": passage_id,
         "encoder": encoder,
@@ -151,6 +150,7 @@ def vector_row(passage_id: int, encoder: str, vector: NDArray[np.float32]) -> di
 
 
 def _passage_query() -> sa.Select[tuple[object, ...]]:
+    """A query for passages with the columns of their documents that `_passage` needs."""
     return sa.select(
         schema.passages,
         schema.documents.c.source,
@@ -179,6 +179,6 @@ def scalars(connection: sa.Connection, query: sa.Select[tuple[object, ...]]) -> 
 
 
 def batches(items: Sequence[T]) -> Iterator[list[T]]:
-    """`items` in lists short enough for one statement."""
+    """The items in lists that are short enough for one statement."""
     for start in range(0, len(items), _BATCH):
         yield list(items[start : start + _BATCH])

@@ -25,9 +25,7 @@ metadata = MetaData()
 
 
 class CleanText(TypeDecorator[str]):
-    """Text that every database can hold: of the length it came with, but without NUL or half of a
-    surrogate pair.
-    """
+    """Text that every database can store: NUL and lone surrogates are replaced one for one."""
 
     impl = Text
     cache_ok = True
@@ -53,7 +51,7 @@ def _document(primary_key: bool = False, index: bool = False) -> Column[int]:
     )
 
 
-# One row. Derived files are kept by this name, so those of another database are never mistaken.
+# One row. Derived files are stored under this name and never confused with another database's.
 identity = Table("identity", metadata, Column("name", String(32), primary_key=True))
 
 documents = Table(
@@ -88,12 +86,12 @@ attributes = Table(
     _document(primary_key=True),
     Column("key", CleanText, primary_key=True),
     Column("value", CleanText, primary_key=True),
-    # Given by a person, not read from the file: kept when the file changes.
+    # Whether a user gave it, instead of the file; then it is kept when the file changes.
     Column("given", Boolean, nullable=False, server_default=false()),
     Index("ix_attributes_value", "key", "value", "document_id"),
 )
 
-# Passages tile their document: in order, their texts concatenate to the document's text.
+# The texts of a document's passages, in order, concatenate to the document's text.
 passages = Table(
     "passages",
     metadata,
@@ -113,8 +111,8 @@ vectors = Table(
     Column("vector", LargeBinary, nullable=False),  # float16, little endian
 )
 
-# One row for each range of passages that came or went. Passage numbers are never used twice, so
-# the log alone tells an index what to add and what to drop, even after the rows are gone.
+# One row for each range of passages that was added or removed. Passage numbers are never reused, so
+# the log alone tells an index which passages to add and to remove, even after their rows are gone.
 changes = Table(
     "changes",
     metadata,
@@ -135,7 +133,7 @@ traces = Table(
     Column("tenant", CleanText, nullable=False, server_default=text("''")),
 )
 
-# By source and not by number: a trace speaks of the version it saw, and goes with the document.
+# By source, not by id: a trace quotes one version, and is redacted with any version's removal.
 trace_sources = Table(
     "trace_sources",
     metadata,
@@ -143,7 +141,7 @@ trace_sources = Table(
     Column("source", CleanText, primary_key=True, index=True),
 )
 
-# What language models wrote when they were asked by name, with what they were asked.
+# Requests to language models by name, and their answers.
 exchanges = Table(
     "exchanges",
     metadata,
@@ -151,14 +149,14 @@ exchanges = Table(
     Column("created_at", Float, nullable=False),
     Column("tenant", CleanText, nullable=False),
     Column("adapter", String(64), nullable=False),  # hash of its content; empty: the base alone
-    Column("shadow_of", String(32), nullable=False),  # the answer that was shown; empty: this one
+    Column("shadow_of", String(32), nullable=False),  # the exchange that was shown; empty: this one
     Column("payload", JSON, nullable=False),
     Index("ix_exchanges_tenant", "tenant", "created_at"),
     Index("ix_exchanges_adapter", "adapter", "created_at"),
     Index("ix_exchanges_shadow", "shadow_of"),
 )
 
-# What people said of answers, whether from documents (traces) or of models alone (exchanges).
+# Feedback on answers, whether from documents (traces) or from models alone (exchanges).
 feedback = Table(
     "feedback",
     metadata,
@@ -169,11 +167,11 @@ feedback = Table(
     Column("comment", CleanText, nullable=False),
     Column("correction", CleanText, nullable=False),
     Column("tenant", CleanText, nullable=False, index=True),
-    Column("key", CleanText, nullable=False),  # its name
+    Column("key", CleanText, nullable=False),  # name of the key
     Column("created_at", Float, nullable=False),
 )
 
-# Of a key's secret only the hash is kept. It has 256 random bits, so no salt could help it.
+# Only the hash of a key's secret is stored. It has 256 random bits, so a salt would not help.
 keys = Table(
     "keys",
     metadata,
@@ -186,15 +184,15 @@ keys = Table(
     Column("revoked_at", Float),
 )
 
-# Which model answers beside an alias, unseen, and how often. As with aliases, the newest row
-# counts.
+# The model that answers the same requests as an alias, unseen, and how often. As with aliases, the
+# newest row counts.
 shadows = Table(
     "shadows",
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("alias", String(64), nullable=False, index=True),
-    Column("hash", String(64), nullable=False),  # of the candidate; empty: none any more
-    Column("share", Float, nullable=False),  # of the answers, 0 to 1
+    Column("hash", String(64), nullable=False),  # hash of the model; empty: no shadow any more
+    Column("share", Float, nullable=False),  # share of the requests, 0 to 1
     Column("set_at", Float, nullable=False),
 )
 
@@ -209,14 +207,14 @@ tunings = Table(
     Column("created_at", Float, nullable=False),
 )
 
-# What each alias of a model has pointed at; the newest row is in force. Rows are added and never
+# The models that each alias has pointed at; the newest row counts. Rows are added and never
 # changed, so that an alias can be moved back.
 aliases = Table(
     "aliases",
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("name", String(64), nullable=False),
-    Column("hash", String(64), nullable=False),  # of the model's content; empty: none any more
+    Column("hash", String(64), nullable=False),  # hash of the model's content; empty: none any more
     Column("set_at", Float, nullable=False),  # seconds since the epoch
     Index("ix_aliases_name", "name", "id"),
 )

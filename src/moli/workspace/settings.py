@@ -1,6 +1,6 @@
-"""Settings: `moli.toml` beside `.moli/`, overridden by `MOLI_*` variables.
+"""Settings: `moli.toml` next to `.moli/`, overridden by `MOLI_*` variables.
 
-Unknown keys are refused: a misspelt setting that is silently ignored costs an afternoon.
+Unknown keys are errors: a misspelt setting that is silently ignored costs an afternoon.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from moli.records.errors import SettingsError, WorkspaceError
 SETTINGS_FILE = "moli.toml"
 _PREFIX = "MOLI_"
 BACKEND_KEY = "MOLI_BACKEND_KEY"
-SECRETS = (BACKEND_KEY,)  # never in the file, and read only where they are needed
+SECRETS = (BACKEND_KEY,)  # never in the file, and read only where they are used
 
 
-def _split(value: Any) -> Any:
-    """In the environment, a list is written with commas."""
+def _split_commas(value: Any) -> Any:
+    """A list from a text with commas, as lists are written in the environment."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 
 
 class Settings(BaseSettings):
-    """What a workspace can be told. Every field has a default that works offline on a laptop."""
+    """Settings of a workspace. Every field has a default that works offline on a laptop."""
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def template(cls) -> str:
-        """The text of a new `moli.toml`: every setting, commented out, at its default."""
+        """The text of a new `moli.toml`: every setting with its default, commented out."""
         lines = ["# Settings of this Moli workspace. MOLI_<NAME> in the environment overrides.", ""]
         for name, field in cls.model_fields.items():
             lines += [f"# {field.description}", f"# {name} = {_toml(field.default)}", ""]
@@ -90,10 +90,10 @@ class Settings(BaseSettings):
 
 
 def find_root(start: Path) -> Path:
-    """The nearest folder, from `start` upwards, that holds `moli.toml`.
+    """The nearest folder, from `start` upwards, that contains `moli.toml`.
 
     Raises:
-        WorkspaceError: there is none.
+        WorkspaceError: no folder contains it.
     """
     start = start.resolve()
     if not start.is_dir():
@@ -114,7 +114,7 @@ def load_settings(root: Path) -> Settings:
     """Settings of the workspace at `root`.
 
     Raises:
-        SettingsError: a key is unknown (the nearest known one is named) or a value cannot be used.
+        SettingsError: a key is unknown (the most similar one is named), or a value is not valid.
     """
     path = root / SETTINGS_FILE
     try:
@@ -123,15 +123,15 @@ def load_settings(root: Path) -> Settings:
         raise SettingsError(
             f"not valid TOML ({error})", where=str(path), fix="Correct that line."
         ) from error
-    _refuse_unknown(keys, str(path), "")
+    _check_known(keys, str(path), "")
     variables = (name for name in os.environ if name.startswith(_PREFIX) and name not in SECRETS)
-    _refuse_unknown(variables, "environment", _PREFIX)
+    _check_known(variables, "environment", _PREFIX)
 
-    class Located(Settings):
+    class FileSettings(Settings):
         model_config = SettingsConfigDict(toml_file=path)
 
     try:
-        return Located()
+        return FileSettings()
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsError(
@@ -141,7 +141,12 @@ def load_settings(root: Path) -> Settings:
         ) from error
 
 
-def _refuse_unknown(keys: Iterable[str], where: str, prefix: str) -> None:
+def _check_known(keys: Iterable[str], where: str, prefix: str) -> None:
+    """Check that all keys, without their prefix, are names of settings.
+
+    Raises:
+        SettingsError: one is not.
+    """
     known = list(Settings.model_fields)
     for key in keys:
         name = key.removeprefix(prefix).lower() if prefix else key
@@ -153,6 +158,7 @@ def _refuse_unknown(keys: Iterable[str], where: str, prefix: str) -> None:
 
 
 def _toml(value: Any) -> str:
+    """A value in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
