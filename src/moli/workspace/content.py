@@ -41,8 +41,8 @@ class StoredModel:
     """A model that is stored in a workspace or ships with Moli.
 
     Attributes:
-        name: for example `support@3f9c1a2b`, with the requested alias or else its first one; without
-            any alias, `3f9c1a2b`. A model that ships is called `builtin:NAME`.
+        name: for example `support@3f9c1a2b`, with the requested alias or else its first one;
+            without any alias, `3f9c1a2b`. A model that ships is called `builtin:NAME`.
         hash: SHA-256 of its content, in hexadecimal.
         folder: the folder of its files, which must not be changed.
         aliases: aliases that point at it now.
