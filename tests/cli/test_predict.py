@@ -78,7 +78,8 @@ def test_rows_are_answered_in_order(
     assert len(ran.out.splitlines()) == 1 and "some.jsonl:2: not JSON" in ran.err
 
     # Answered in blocks the answers are the same, and Ctrl-C keeps those that there are.
-    monkeypatch.setattr("moli.cli.predict._BLOCKS", (2, 2))
+    monkeypatch.setattr("moli.cli.predict._GENERATION_BLOCK", 2)
+    monkeypatch.setattr("moli.cli.predict._BLOCK", 2)
     assert moli("predict", "sorter", path, "--json").json["answers"] == told
     answer, asked = predicting.predict, []
 

@@ -12,9 +12,9 @@ import typer
 from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
-    console,
+    make_console,
     open_workspace,
-    pairs,
+    parse_pairs,
     print_json,
 )
 
@@ -51,9 +51,9 @@ def add(
     with open_workspace(workspace) as opened:
         files, missing = discover(paths)
         encoder = load_encoder(opened.settings.encoder)
-        labels = Labels(tuple(group) if group else None, pairs(label, "--label"))
+        labels = Labels(tuple(group) if group else None, parse_pairs(label, "--label"))
         outcomes = Ingest(opened, encoder).files(files, labels, force=force)
-        reports = [*missing, *_shown(outcomes, len(files), quiet=as_json)]
+        reports = [*missing, *_show_progress(outcomes, len(files), quiet=as_json)]
         indexes = Indexes(opened, encoder)
         indexes.catch_up(patience=60)
         indexes.save()
@@ -66,8 +66,10 @@ def add(
         raise typer.Exit(3)
 
 
-def _shown(reports: Iterable[FileReport], total: int, *, quiet: bool) -> Iterator[FileReport]:
-    """The reports, with a progress bar on standard error while they come."""
+def _show_progress(
+    reports: Iterable[FileReport], total: int, *, quiet: bool
+) -> Iterator[FileReport]:
+    """Pass reports on, with a progress bar on standard error while files are added."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -84,7 +86,9 @@ def _shown(reports: Iterable[FileReport], total: int, *, quiet: bool) -> Iterato
         TimeRemainingColumn(),
         TextColumn("{task.fields[name]}", markup=False),
     )
-    with Progress(*columns, console=console(stderr=True), disable=quiet, transient=True) as bar:
+    with Progress(
+        *columns, console=make_console(stderr=True), disable=quiet, transient=True
+    ) as bar:
         task = bar.add_task("add", total=total, rate="", name="")
         passages = 0
         for report in reports:
@@ -98,8 +102,8 @@ def _shown(reports: Iterable[FileReport], total: int, *, quiet: bool) -> Iterato
 
 def _print_summary(reports: list[FileReport], counts: Counter[str]) -> None:
     passages = sum(report.passages for report in reports)
-    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no files found"
-    typer.echo(f"{told} ({passages:,} passages)")
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    typer.echo(f"{outcomes or 'no files found'} ({passages:,} passages)")
     kinds = {
         Path(report.source).suffix or Path(report.source).name
         for report in reports
@@ -109,5 +113,5 @@ def _print_summary(reports: list[FileReport], counts: Counter[str]) -> None:
         typer.echo(f"  skipped: unsupported kinds of files ({', '.join(sorted(kinds))})")
     for report in reports:
         if report.message:
-            mark = "failed" if report.outcome == "failed" else "note"
-            typer.echo(f"  {mark}: {report.message}", err=report.outcome == "failed")
+            prefix = "failed" if report.outcome == "failed" else "note"
+            typer.echo(f"  {prefix}: {report.message}", err=report.outcome == "failed")

@@ -11,8 +11,8 @@ from moli.cli.output import (
     JsonOption,
     WhereOption,
     WorkspaceOption,
-    console,
-    filter_of,
+    make_console,
+    make_filter,
     open_workspace,
     print_json,
     warn_of_missing_vectors,
@@ -47,35 +47,36 @@ def ask(
         reference = settings.model if model is None else model
         chat = load_chat(reference, timeout=settings.timeout_seconds) if reference else None
         retriever = Retriever(opened, load_encoder(settings.encoder))
-        visible = filter_of(opened, group, where)
+        visible = make_filter(opened, group, where)
         answer = Answerer(opened, retriever, chat).ask(question, visible)
         warn_of_missing_vectors(retriever)
     if as_json:
         print_json(answer)
     else:
-        _print(answer)
+        _print_answer(answer)
 
 
-def _print(answer: Answer) -> None:
-    out = console()
+def _print_answer(answer: Answer) -> None:
+    """Print the sentences with numbers of citations, and then the citations."""
+    out = make_console()
     numbers: dict[Citation, int] = {}
-    said = {sentence.text for sentence in answer.sentences}
+    sentences = {sentence.text for sentence in answer.sentences}
     if not answer.answered:
         out.print(answer.text)
     for sentence in answer.sentences:
-        marks = "".join(
-            f"[{numbers.setdefault(each, len(numbers) + 1)}]" for each in sentence.citations
-        )
+        for citation in sentence.citations:
+            numbers.setdefault(citation, len(numbers) + 1)
+        marks = "".join(f"[{numbers[each]}]" for each in sentence.citations)
         style = "" if sentence.supported else "dim"
-        mark = marks if sentence.supported else f"{marks} (unsupported)"
-        out.print(f"{sentence.text} {mark}", style=style)
+        suffix = marks if sentence.supported else f"{marks} (unsupported)"
+        out.print(f"{sentence.text} {suffix}", style=style)
     if numbers:
         out.print()
     for citation, number in numbers.items():
         page = f", page {citation.page}" if citation.page else ""
         heading = f", {citation.heading}" if citation.heading else ""
         out.print(f"[{number}] {citation.source}{page}{heading}", style="bold")
-        if citation.quote not in said:  # a quoted answer need not be said twice
+        if citation.quote not in sentences:  # an answer made of quotes has printed it already
             out.print(f"    “{' '.join(citation.quote.split())}”")
     out.print(
         f"\nconfidence {answer.confidence:.2f} · moli trace {answer.trace_id[:8]}",

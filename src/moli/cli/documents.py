@@ -11,7 +11,7 @@ import typer
 from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
-    console,
+    make_console,
     open_workspace,
     print_json,
 )
@@ -25,22 +25,27 @@ def list_documents(as_json: JsonOption = False, workspace: WorkspaceOption = Non
     Example: moli list --json
     """
     with open_workspace(workspace) as opened:
-        found = opened.documents.list()
+        documents = opened.documents.list()
     if as_json:
-        print_json({"documents": found})
+        print_json({"documents": documents})
         return
-    if not found:
+    if not documents:
         typer.echo("No documents yet. Next: moli add PATH")
         return
     from rich.table import Table
 
     table = Table("id", "title", "format", "pages", "characters", "groups", "source", box=None)
-    for each in found:
-        pages = str(len(each.pages) or "")
-        groups = ", ".join(each.groups)
-        row = (str(each.id), each.title, each.format, pages, f"{each.characters:,}", groups)
-        table.add_row(*row, each.source)
-    console().print(table)
+    for document in documents:
+        table.add_row(
+            str(document.id),
+            document.title,
+            document.format,
+            str(len(document.pages) or ""),
+            f"{document.characters:,}",
+            ", ".join(document.groups),
+            document.source,
+        )
+    make_console().print(table)
 
 
 def remove(
@@ -68,8 +73,8 @@ def remove(
     if not targets and not missing:
         raise typer.BadParameter("name what to remove, or give --missing", param_hint="TARGETS")
     with open_workspace(workspace) as opened:
-        chosen = _chosen(opened.documents.list(), targets or [], missing=missing)
-        receipt = opened.documents.remove([each.id for each in chosen])
+        selected = _select(opened.documents.list(), targets or [], missing=missing)
+        receipt = opened.documents.remove([each.id for each in selected])
         indexes = Indexes(opened, load_encoder(opened.settings.encoder))
         indexes.catch_up(patience=60)
         if purge:
@@ -78,7 +83,7 @@ def remove(
         indexes.save()
         left = indexes.status()
     if as_json:
-        sources = [each.source for each in chosen]
+        sources = [each.source for each in selected]
         print_json({"removed": receipt, "sources": sources, "indexes": left, "purged": purge})
         return
     typer.echo(
@@ -89,28 +94,33 @@ def remove(
     )
 
 
-def _chosen(documents: list[Document], targets: list[str], *, missing: bool) -> list[Document]:
-    chosen: dict[int, Document] = {}
+def _select(documents: list[Document], targets: list[str], *, missing: bool) -> list[Document]:
+    """The documents that match a target, and with `missing` those whose file is gone.
+
+    Raises:
+        NotFoundError: no document matches a target.
+    """
+    selected: dict[int, Document] = {}
     for target in targets:
         matches = [each for each in documents if _matches(each, target)]
         if not matches:
             raise NotFoundError(
                 "no document matches", where=target, fix="'moli list' shows ids and sources."
             )
-        chosen.update((each.id, each) for each in matches)
+        selected.update((each.id, each) for each in matches)
     if missing:
-        gone = (each for each in documents if file_is_gone(each))
-        chosen.update((each.id, each) for each in gone)
-    return list(chosen.values())
+        selected.update((each.id, each) for each in documents if is_file_gone(each))
+    return list(selected.values())
 
 
-def file_is_gone(document: Document) -> bool:
+def is_file_gone(document: Document) -> bool:
     """Whether the document came from a file that is no longer there."""
     path = Path(document.source)
     return path.is_absolute() and not path.exists()
 
 
 def _matches(document: Document, target: str) -> bool:
+    """Whether a target is a document's id, source or folder, or a pattern that its source has."""
     path = str(Path(target).absolute())
     return (
         target in (str(document.id), document.source)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
-from moli.cli.predict import Model, progress
+from moli.cli.output import JsonOption, WorkspaceOption, make_console, open_workspace, print_json
+from moli.cli.predict import Model, progress_bar
 
 if TYPE_CHECKING:
     from moli.training.trained.predict import Confusion, Evaluation
 
-_MOST = 20  # classes for which a confusion table is readable
+_MAX_TABLE_CLASSES = 20  # for which a confusion table is readable
 
 
 def evaluate(
@@ -32,36 +32,38 @@ def evaluate(
 
     with open_workspace(workspace) as opened:
         trained = load_trained(opened.models.get(model))
-    with progress("Evaluating", quiet=as_json) as show:
-        found = evaluate_on(trained, file, hear=show)
+    with progress_bar("Evaluating", quiet=as_json) as on_progress:
+        evaluation = evaluate_on(trained, file, hear=on_progress)
     if as_json:
-        print_json({"model": trained.name, **asdict(found)})
+        print_json({"model": trained.name, **asdict(evaluation)})
         return
-    _print(trained.name, found)
+    _print_evaluation(trained.name, evaluation)
 
 
-def _print(name: str, found: Evaluation) -> None:
-    out = console()
-    out.print(f"{name} on {found.examples:,} examples")
-    low, high = found.interval
-    for metric, value in found.metrics.items():
-        interval = f"  (95 %: {low:.4f} to {high:.4f})" if metric == found.metric else ""
+def _print_evaluation(name: str, evaluation: Evaluation) -> None:
+    out = make_console()
+    out.print(f"{name} on {evaluation.examples:,} examples")
+    low, high = evaluation.interval
+    for metric, value in evaluation.metrics.items():
+        interval = f"  (95 %: {low:.4f} to {high:.4f})" if metric == evaluation.metric else ""
         out.print(f"  {metric:<16} {value:.4f}{interval}")
-    if found.report and found.confusion:
+    if evaluation.report and evaluation.confusion:
         out.print()
-        out.print(found.report.text())
-        _print_confusion(found.confusion)
-    if found.cut:
-        out.print(f"{found.cut:,} examples were truncated to the model's maximum length.")
-    for each in found.malformed:
-        typer.echo(f"moli: skipped: {each}", err=True)
-    typer.echo(f"{found.seconds:.1f} s, {found.tokens_per_second:,.0f} tokens/s", err=True)
+        out.print(evaluation.report.text())
+        _print_confusion(evaluation.confusion)
+    if evaluation.cut:
+        out.print(f"{evaluation.cut:,} examples were truncated to the model's maximum length.")
+    for row in evaluation.malformed:
+        typer.echo(f"moli: skipped: {row}", err=True)
+    typer.echo(
+        f"{evaluation.seconds:.1f} s, {evaluation.tokens_per_second:,.0f} tokens/s", err=True
+    )
 
 
 def _print_confusion(confusion: Confusion) -> None:
-    """The table, or for very many classes only the most confused ones."""
-    out = console()
-    if len(confusion.labels) <= _MOST:
+    """Print the table, or if there are too many classes for it only the most confused pairs."""
+    out = make_console()
+    if len(confusion.labels) <= _MAX_TABLE_CLASSES:
         from rich.table import Table
 
         table = Table("true \\ predicted", *confusion.labels, box=None)
@@ -69,12 +71,12 @@ def _print_confusion(confusion: Confusion) -> None:
             table.add_row(label, *map(str, counts))
         out.print(table)
         return
-    wrong = [
-        (count, right, told)
-        for right, row in zip(confusion.labels, confusion.counts, strict=True)
-        for told, count in zip(confusion.labels, row, strict=True)
-        if count and right != told
+    errors = [
+        (count, true, predicted)
+        for true, row in zip(confusion.labels, confusion.counts, strict=True)
+        for predicted, count in zip(confusion.labels, row, strict=True)
+        if count and true != predicted
     ]
     out.print("most confused:")
-    for count, right, told in sorted(wrong, reverse=True)[:_MOST]:
-        out.print(f"  {count:>6,}  {right} predicted as {told}")
+    for count, true, predicted in sorted(errors, reverse=True)[:_MAX_TABLE_CLASSES]:
+        out.print(f"  {count:>6,}  {true} predicted as {predicted}")

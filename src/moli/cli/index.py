@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+from moli.cli.output import JsonOption, WorkspaceOption, make_console, open_workspace, print_json
 
 app = typer.Typer(help="Manage the search indexes.", no_args_is_help=True)
 
@@ -27,11 +27,11 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
     if as_json:
         print_json({"indexes": report, "fusion": fusions})
         return
-    for name, each in report.items():
-        typer.echo(f"{name:<8} {each['passages']:>10,} passages, {each['behind']} changes behind")
+    for name, index in report.items():
+        typer.echo(f"{name:<8} {index['passages']:>10,} passages, {index['behind']} changes behind")
     for language, fusion in fusions.items():
-        told = f"{fusion.method}, {fusion.weight:g} on words" if fusion else "default"
-        typer.echo(f"fusion {language}: {told}")
+        method = f"{fusion.method}, {fusion.weight:g} on words" if fusion else "default"
+        typer.echo(f"fusion {language}: {method}")
 
 
 @app.command()
@@ -77,8 +77,10 @@ def tune(
 
     with open_workspace(workspace) as opened:
         retriever = Retriever(opened, load_encoder(opened.settings.encoder))
-        asked = labelled_queries(queries) if queries else synthetic_queries(opened.passages, limit)
-        tunings = run(opened, retriever, asked, limit)
+        labelled = (
+            labelled_queries(queries) if queries else synthetic_queries(opened.passages, limit)
+        )
+        tunings = run(opened, retriever, labelled, limit)
     if as_json:
         print_json({"tunings": tunings})
         return
@@ -91,4 +93,4 @@ def tune(
             default = "default" if trial.fusion == tuning.default else ""
             name, weight = trial.fusion.method, f"{trial.fusion.weight:g}"
             table.add_row(tuning.language, name, weight, f"{trial.score:.4f}", default, chosen)
-    console().print(table)
+    make_console().print(table)

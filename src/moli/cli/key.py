@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json
+from moli.cli.output import JsonOption, WorkspaceOption, make_console, open_workspace, print_json
 
 app = typer.Typer(help="Manage the keys of the server's users.", no_args_is_help=True)
 
@@ -63,20 +63,20 @@ def list_keys(as_json: JsonOption = False, workspace: WorkspaceOption = None) ->
     Example: moli key list
     """
     with open_workspace(workspace) as opened:
-        found = opened.keys.list()
+        keys = opened.keys.list()
     if as_json:
-        print_json({"keys": found})
+        print_json({"keys": keys})
         return
-    if not found:
+    if not keys:
         typer.echo("No keys: the server answers everyone who reaches it. Next: moli key add NAME")
         return
     from rich.table import Table
 
     table = Table("name", "scope", "tenant", "groups", "created", "revoked", box=None)
-    for each in found:
-        made, revoked = _day(each.created_at), _day(each.revoked_at)
-        table.add_row(each.name, each.scope, each.tenant, ", ".join(each.groups), made, revoked)
-    console().print(table)
+    for key in keys:
+        created, revoked = _format_date(key.created_at), _format_date(key.revoked_at)
+        table.add_row(key.name, key.scope, key.tenant, ", ".join(key.groups), created, revoked)
+    make_console().print(table)
 
 
 @app.command()
@@ -94,5 +94,6 @@ def revoke(name: Name, as_json: JsonOption = False, workspace: WorkspaceOption =
     typer.echo(f"{name} is revoked; {left} keys are left.")
 
 
-def _day(moment: float | None) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(moment)) if moment else ""
+def _format_date(timestamp: float | None) -> str:
+    """The local date of a Unix timestamp; "" for None."""
+    return time.strftime("%Y-%m-%d", time.localtime(timestamp)) if timestamp else ""

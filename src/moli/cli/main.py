@@ -1,4 +1,4 @@
-"""`moli`: the verbs, and what all of them share: error messages and exit codes.
+"""The command `moli`: its subcommands, error messages and exit codes.
 
 Exit codes: 0 done, 1 an error, 2 wrong usage, 3 some of several inputs failed,
 130 interrupted; can be resumed.
@@ -27,7 +27,7 @@ from moli.cli import (
     trace,
     tune,
 )
-from moli.cli.output import fail
+from moli.cli.output import print_error
 from moli.models.hardware.memory import ensure_tight_heap
 from moli.records.errors import MoliError
 
@@ -71,11 +71,11 @@ def root(
 
 
 def main() -> None:
-    """Run a command; an error a person can act on is printed in one line, without a traceback."""
+    """Run a command; a MoliError is printed in one line, without a traceback."""
     if sys.argv[1:2] == ["tune"]:
         ensure_tight_heap()
     try:
         app()
     except MoliError as error:
-        fail(error, as_json="--json" in sys.argv)
+        print_error(error, as_json="--json" in sys.argv)
         raise SystemExit(1) from None

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json, shown
+from moli.cli.output import (
+    JsonOption,
+    WorkspaceOption,
+    format_metrics,
+    make_console,
+    open_workspace,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from moli.workspace.content import StoredModel
@@ -29,12 +36,12 @@ def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) 
     Example: moli models list
     """
     with open_workspace(workspace) as opened:
-        found = opened.models.list()
+        models = opened.models.list()
     if as_json:
-        print_json({"models": found})
+        print_json({"models": models})
         return
-    if not found:
-        typer.echo(f"No models yet. {_shipped()}")
+    if not models:
+        typer.echo(f"No models yet. {_shipped_models()}")
         return
     from rich.table import Table
 
@@ -42,14 +49,20 @@ def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) 
     table.add_column("name", no_wrap=True)  # names are there to be copied
     for head in ("task", "method", "base", "metric", "size", "created"):
         table.add_column(head, overflow="fold")
-    for each in found:
-        made = each.manifest
-        others = [alias for alias in each.aliases if not each.name.startswith(f"{alias}@")]
-        name = f"{each.name} ({', '.join(others)})" if others else each.name
-        metric, when = shown(made.metrics, every=False), _moment(made.created_at)[:10]
-        table.add_row(name, made.task, made.method, made.base, metric, _size(each), when)
-    console().print(table)
-    console().print(_shipped())
+    for model in models:
+        manifest = model.manifest
+        others = [alias for alias in model.aliases if not model.name.startswith(f"{alias}@")]
+        table.add_row(
+            f"{model.name} ({', '.join(others)})" if others else model.name,
+            manifest.task,
+            manifest.method,
+            manifest.base,
+            format_metrics(manifest.metrics, main_only=True),
+            _format_size(model),
+            _format_time(manifest.created_at)[:10],
+        )
+    make_console().print(table)
+    make_console().print(_shipped_models())
 
 
 @app.command()
@@ -59,32 +72,32 @@ def show(name: Reference, as_json: JsonOption = False, workspace: WorkspaceOptio
     Example: moli models show support
     """
     with open_workspace(workspace) as opened:
-        found = opened.models.get(name)
+        model = opened.models.get(name)
     if as_json:
-        print_json(found)
+        print_json(model)
         return
-    out, made = console(), found.manifest
-    out.print(found.name, style="bold")
+    out, manifest = make_console(), model.manifest
+    out.print(model.name, style="bold")
     rows = {
-        "task": f"{made.task}, {made.method}",
-        "base": made.base,
-        "metrics": shown(made.metrics),
-        "created": _moment(made.created_at),
-        "aliases": ", ".join(found.aliases),
-        "parent": made.parent,
-        "hash": found.hash,
-        "base hash": made.base_hash,
-        "tokenizer": made.tokenizer_hash,
-        "template": made.template_hash,
-        "stop tokens": ", ".join(map(str, made.stop_tokens)),
-        "data": made.dataset_hash,
-        "size": _size(found),
-        "folder": str(found.folder),
+        "task": f"{manifest.task}, {manifest.method}",
+        "base": manifest.base,
+        "metrics": format_metrics(manifest.metrics),
+        "created": _format_time(manifest.created_at),
+        "aliases": ", ".join(model.aliases),
+        "parent": manifest.parent,
+        "hash": model.hash,
+        "base hash": manifest.base_hash,
+        "tokenizer": manifest.tokenizer_hash,
+        "template": manifest.template_hash,
+        "stop tokens": ", ".join(map(str, manifest.stop_tokens)),
+        "data": manifest.dataset_hash,
+        "size": _format_size(model),
+        "folder": str(model.folder),
     }
     for key, value in rows.items():
         out.print(f"{key:<12} {value or '-'}")
     out.print("recipe")
-    out.print(json.dumps(made.recipe, ensure_ascii=False, indent=2))
+    out.print(json.dumps(manifest.recipe, ensure_ascii=False, indent=2))
 
 
 @app.command()
@@ -101,19 +114,19 @@ def verify(
     """
     with open_workspace(workspace) as opened:
         store = opened.models
-        found = [store.get(name)] if name else store.list()
-        differences = {each.hash: store.verify(each) for each in found}
+        models = [store.get(name)] if name else store.list()
+        differences = {each.hash: store.verify(each) for each in models}
     if as_json:
-        told = [
-            {"name": each.name, "hash": each.hash, "differences": differences[each.hash]}
-            for each in found
+        report = [
+            {"name": model.name, "hash": model.hash, "differences": differences[model.hash]}
+            for model in models
         ]
-        print_json({"models": told})
+        print_json({"models": report})
     else:
-        out = console()
-        for each in found:
-            out.print(f"{each.name}  {'differs' if differences[each.hash] else 'as stored'}")
-            for difference in differences[each.hash]:
+        out = make_console()
+        for model in models:
+            out.print(f"{model.name}  {'differs' if differences[model.hash] else 'as stored'}")
+            for difference in differences[model.hash]:
                 out.print(f"  {difference.what}: {difference.file}")
     if any(differences.values()):
         raise typer.Exit(1)
@@ -138,17 +151,17 @@ def export(
     from moli.training.trained.export import export as write
 
     with open_workspace(workspace) as opened:
-        done = write(opened.models.get(name), folder, merge=merge)
+        exported = write(opened.models.get(name), folder, merge=merge)
     if as_json:
-        print_json(done)
+        print_json(exported)
         return
-    typer.echo(f"Written: {done.folder} ({len(done.files)} files)")
-    if done.parity:
-        near = done.parity
+    typer.echo(f"Written: {exported.folder} ({len(exported.files)} files)")
+    if parity := exported.parity:
         typer.echo(
-            f"  compared with the unmerged adapter, whose outputs go up to {near.largest:.3g}: "
-            f"off by at most {near.exact:.2g} after merging, {near.written:.2g} as written in "
-            f"{near.precision}; the largest output is the same at {near.agreement:.2%} of positions"
+            f"  compared with the unmerged adapter, whose outputs go up to {parity.largest:.3g}: "
+            f"off by at most {parity.exact:.2g} after merging, {parity.written:.2g} as written in "
+            f"{parity.precision}; the largest output is the same at {parity.agreement:.2%} of "
+            "positions"
         )
 
 
@@ -182,10 +195,9 @@ def alias(
     if as_json:
         print_json({"alias": name, "hash": history[0].hash, "history": history})
         return
-    shown = history[:1] if model or retire else history
-    for each in shown:
-        target = each.hash[:8] or "nothing"
-        typer.echo(f"{each.alias} -> {target:<8}  since {_moment(each.set_at)}")
+    for entry in history[:1] if model or retire else history:
+        target = entry.hash[:8] or "nothing"
+        typer.echo(f"{entry.alias} -> {target:<8}  since {_format_time(entry.set_at)}")
 
 
 @app.command()
@@ -211,16 +223,16 @@ def shadow(
     if end and model:
         raise typer.BadParameter("give a HASH or --end, not both", param_hint="--end")
     with open_workspace(workspace) as opened:
-        opened.models.history(alias)  # it has to be one
+        opened.models.history(alias)  # raises if there is no such alias
         if model:
             opened.shadows.set(Shadow(alias, opened.models.get(model).hash, share))
         elif end:
             opened.shadows.end(alias)
-        found = opened.shadows.get(alias)
+        current = opened.shadows.get(alias)
     if as_json:
-        print_json({"alias": alias, "shadow": found})
-    elif found:
-        typer.echo(f"{found.hash[:8]} shadows {alias} for {found.share:.0%} of its answers")
+        print_json({"alias": alias, "shadow": current})
+    elif current:
+        typer.echo(f"{current.hash[:8]} shadows {alias} for {current.share:.0%} of its answers")
     else:
         typer.echo(f"Nothing shadows {alias}.")
 
@@ -238,22 +250,24 @@ def remove(
     Example: moli models remove 3f9c1a2b
     """
     with open_workspace(workspace) as opened:
-        content = opened.models.remove(name)
+        content_hash = opened.models.remove(name)
     if as_json:
-        print_json({"removed": content})
+        print_json({"removed": content_hash})
     else:
-        typer.echo(f"Removed: {content}")
+        typer.echo(f"Removed: {content_hash}")
 
 
-def _shipped() -> str:
+def _shipped_models() -> str:
+    """A sentence with the names of the models that ship with Moli."""
     from moli.workspace.shipped import shipped_names
 
     return f"Ships with Moli: {', '.join(f'builtin:{name}' for name in shipped_names())}."
 
 
-def _size(model: StoredModel) -> str:
+def _format_size(model: StoredModel) -> str:
     return f"{model.bytes / 2**20:,.1f} MiB"
 
 
-def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+def _format_time(timestamp: float) -> str:
+    """The local date and time of a Unix timestamp, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(timestamp))

@@ -1,4 +1,4 @@
-"""What every verb shares: its common options, and how it prints results and errors."""
+"""Options that commands share, and the printing of their results and errors."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from moli.workspace import Workspace
     from moli.workspace.filter import Filter
 
-INTERRUPTED = 130  # what a shell gives for a program that Ctrl-C has stopped
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+INTERRUPTED = 130  # exit code of a program that was stopped by Ctrl-C, as shells have it
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 WorkspaceOption = Annotated[
@@ -47,15 +47,19 @@ def open_workspace(path: Path | None) -> Workspace:
     return Workspace.open(path)
 
 
-def filter_of(workspace: Workspace, groups: list[str] | None, where: list[str] | None) -> Filter:
-    """What a command's options let it see."""
+def make_filter(workspace: Workspace, groups: list[str] | None, where: list[str] | None) -> Filter:
+    """Filter for the documents that a command's options allow it to see."""
     from moli.workspace.filter import Filter
 
-    return Filter(frozenset(groups or workspace.settings.groups), pairs(where, "--where"))
+    return Filter(frozenset(groups or workspace.settings.groups), parse_pairs(where, "--where"))
 
 
-def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """KEY=VALUE options as a mapping."""
+def parse_pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    """KEY=VALUE options as a mapping.
+
+    Args:
+        option: name of the option, for the error.
+    """
     result: dict[str, str] = {}
     for text in texts or []:
         key, equals, value = text.partition("=")
@@ -66,53 +70,54 @@ def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
 
 
 def warn_of_missing_vectors(retriever: Retriever) -> None:
-    """Say so when passages cannot be found by meaning, as after a change of encoder."""
-    lacking = len(retriever.indexes.lexical) - len(retriever.indexes.dense)
-    if lacking > 0:
+    """Warn if passages cannot be found by meaning, as happens after a change of encoder."""
+    missing = len(retriever.indexes.lexical) - len(retriever.indexes.dense)
+    if missing > 0:
         typer.echo(
-            f"moli: {lacking} passages are found by words only: they have no vector from "
+            f"moli: {missing} passages are found by words only: they have no vector from "
             f"{retriever.encoder.name}. Run 'moli index rebuild'.",
             err=True,
         )
 
 
-def shown(metrics: Mapping[str, float], *, every: bool = True) -> str:
-    """Metrics as text, the main one first; all of them or only that."""
-    told = [f"{name} {value:.4g}" for name, value in main_first(metrics).items()]
-    return ", ".join(told if every else told[:1])
+def format_metrics(metrics: Mapping[str, float], *, main_only: bool = False) -> str:
+    """Metrics as text, the main one first."""
+    texts = [f"{name} {value:.4g}" for name, value in main_first(metrics).items()]
+    return ", ".join(texts[:1] if main_only else texts)
 
 
 def print_json(value: Any) -> None:
     """Print a record, or lists and mappings of records, as JSON."""
-    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+    typer.echo(json.dumps(value, default=_to_json_value, ensure_ascii=False, indent=2))
 
 
-def _plain(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
+    """A record as a mapping of its fields, or a path as text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A terminal for people; on standard error for progress, which is no result.
+def make_console(*, stderr: bool = False) -> Console:
+    """A console for text that people read; standard error is for progress and the like.
 
-    Text is shown as it is: brackets in it are no markup, and control characters are left out, for
-    what a document says must not work the terminal.
+    Brackets in the text are not read as markup, and control characters are left out, so that the
+    text of a document cannot control the terminal.
     """
     from rich.console import Console
     from rich.text import Text
 
     class Terminal(Console):
         def render_str(self, text: str, **options: Any) -> Text:
-            return super().render_str(_CONTROL.sub("", text), **options)
+            return super().render_str(_CONTROL_CHARACTERS.sub("", text), **options)
 
     return Terminal(stderr=stderr, highlight=False, markup=False, soft_wrap=not stderr)
 
 
-def fail(error: MoliError, *, as_json: bool) -> None:
-    """Print an error: as JSON on standard output, or in words on standard error."""
+def print_error(error: MoliError, *, as_json: bool) -> None:
+    """Print an error as JSON on standard output, or as text on standard error."""
     if as_json:
         body = {
             "code": error.code,

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from moli.cli.output import (
     INTERRUPTED,
     JsonOption,
     WorkspaceOption,
-    console,
+    make_console,
     open_workspace,
     print_json,
 )
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from moli.training.trained.generate import Writer
     from moli.training.trained.load import Trained
 
-# Rows that are answered together, and lost together when interrupted: by tasks that write, others.
-_BLOCKS = 128, 2048
-_SHOWN = 100  # characters of a text, on a terminal
-_ENDED = "finish_reason"  # told of what a language model wrote
+# Rows that are answered together, and lost together when interrupted.
+_GENERATION_BLOCK, _BLOCK = 128, 2048
+_MAX_SUMMARY = 100  # characters of a row, on a terminal
+_FINISH_REASON = "finish_reason"  # a field of an answer that a language model wrote
 
 Model = Annotated[
     str, typer.Argument(help="An alias, alias@hash, the beginning of a hash, or builtin:NAME.")
@@ -70,83 +71,106 @@ def predict(
 
     Example: moli predict support tickets.csv --out answered.jsonl
     """
+    _check_options(file, text, out)
+    from moli.training.trained import predict as inference
+
+    with open_workspace(workspace) as opened:
+        stored = opened.models.get(model)
+    with inference.loaded(stored) as trained:
+        if text is not None:
+            example = inference.read_text(trained, text)
+            answer = inference.predict(trained, [example], max_tokens=max_tokens)[0]
+            _print_answer(answer, as_json=as_json)
+            return
+        assert file is not None  # noqa: S101 - for the type checker; it was checked above
+        dataset = inference.read_unanswered(trained, file)
+        examples = [each.example for each in dataset.examples]
+        predictions = _predict_in_blocks(trained, examples, max_tokens, quiet=as_json)
+    answers, progress = predictions.answers, predictions.progress
+    rows = [
+        {"where": row.where, **_input_columns(row.values, answer), **answer}
+        for row, answer in zip(dataset.rows, answers, strict=False)  # the first if interrupted
+    ]
+    if out:
+        _write_rows(out, rows)
+    if as_json:
+        rate = {"seconds": progress.seconds, "tokens_per_second": progress.rate}
+        print_json({"model": trained.name, "answers": rows, "malformed": dataset.malformed, **rate})
+    else:
+        if not out:
+            terminal = make_console()
+            for example, answer in zip(examples, answers, strict=False):
+                terminal.print(f"{_format_answer(answer)}\t{_summarize(example)}")
+        _print_end(len(rows), progress, dataset.malformed)
+    if len(rows) < len(examples):
+        typer.echo(f"Interrupted: {len(examples) - len(rows):,} rows are not answered.", err=True)
+        raise typer.Exit(INTERRUPTED)
+    if dataset.malformed:
+        raise typer.Exit(3)
+
+
+def _check_options(file: Path | None, text: str | None, out: Path | None) -> None:
+    """Check what can be checked before the model is loaded."""
     if (file is None) == (text is None):
         raise typer.BadParameter("give a FILE or --text", param_hint="FILE")
     if out and out.suffix not in (".jsonl", ".csv"):
         raise typer.BadParameter("its name must end in .jsonl or .csv", param_hint="--out")
-    if out and not out.parent.is_dir():  # better told now than after the work
-        raise _unwritable(out, "there is no such folder")
-    from moli.training.trained import predict as answering
-
-    with open_workspace(workspace) as opened:
-        stored = opened.models.get(model)
-    with answering.loaded(stored) as trained:
-        if text is not None:
-            example = answering.read_text(trained, text)
-            told = answering.predict(trained, [example], max_tokens=max_tokens)[0]
-            _print_one(told, as_json=as_json)
-            return
-        assert file is not None  # noqa: S101 - for the type checker; it was seen to above
-        read = answering.read_unanswered(trained, file)
-        examples = [each.example for each in read.examples]
-        told_all, last = _answered(trained, examples, max_tokens, quiet=as_json)
-    rows = [
-        {"where": row.where, **_given(row.values, told), **told}
-        for row, told in zip(read.rows, told_all, strict=False)  # when interrupted, the first ones
-    ]
-    if out:
-        _write(out, rows)
-    if as_json:
-        rate = {"seconds": last.seconds, "tokens_per_second": last.rate}
-        print_json({"model": trained.name, "answers": rows, "malformed": read.malformed, **rate})
-    else:
-        if not out:
-            terminal = console()
-            for example, told in zip(examples, told_all, strict=False):
-                terminal.print(f"{_words(told)}\t{_short(example)}")
-        _print_end(len(rows), last, read.malformed)
-    if len(rows) < len(examples):
-        typer.echo(f"Interrupted: {len(examples) - len(rows):,} rows are not answered.", err=True)
-        raise typer.Exit(INTERRUPTED)
-    if read.malformed:
-        raise typer.Exit(3)
+    if out and not out.parent.is_dir():  # checked before the work rather than after it
+        raise _cannot_write(out, "there is no such folder")
 
 
-def _print_end(count: int, last: Progress, malformed: Sequence[MalformedRow]) -> None:
-    typer.echo(f"{count:,} answers in {last.seconds:.1f} s, {last.rate:,.0f} tokens/s", err=True)
-    for each in malformed:
-        typer.echo(f"moli: {each}", err=True)
+def _print_end(count: int, progress: Progress, malformed: Sequence[MalformedRow]) -> None:
+    seconds, rate = progress.seconds, progress.rate
+    typer.echo(f"{count:,} answers in {seconds:.1f} s, {rate:,.0f} tokens/s", err=True)
+    for row in malformed:
+        typer.echo(f"moli: {row}", err=True)
 
 
-def _answered(
+@dataclass(frozen=True, slots=True)
+class _Predictions:
+    """Answers to the first rows, or to all unless interrupted, and how long they took."""
+
+    answers: list[dict[str, Any]]
+    progress: Progress
+
+
+def _predict_in_blocks(
     trained: Trained | Writer, examples: Sequence[Example], max_tokens: int, *, quiet: bool
-) -> tuple[list[dict[str, Any]], Progress]:
-    """What a model answers, block by block until it is interrupted, and how far it got."""
+) -> _Predictions:
+    """Answer examples block by block, until done or interrupted."""
     from moli.training.inference import Progress
-    from moli.training.trained import predict as answering
+    from moli.training.trained import predict as inference
 
-    size = _BLOCKS[trained.task.supervised_unit != "tokens"]
-    told: list[dict[str, Any]] = []
-    begun, last = time.perf_counter(), Progress(0.0, 0, 0.0)
-    with progress("Answering", quiet=quiet) as show, suppress(KeyboardInterrupt):
+    size = _GENERATION_BLOCK if trained.task.supervised_unit == "tokens" else _BLOCK
+    answers: list[dict[str, Any]] = []
+    started, progress = time.perf_counter(), Progress(0.0, 0, 0.0)
+    with progress_bar("Answering", quiet=quiet) as show, suppress(KeyboardInterrupt):
         for first in range(0, len(examples), size):
-            block, before = examples[first : first + size], last.tokens
+            block, tokens_before = examples[first : first + size], progress.tokens
 
-            def hear(
-                now: Progress, done: int = first, more: int = len(block), before: int = before
+            def on_progress(
+                in_block: Progress,
+                first: int = first,
+                size: int = len(block),
+                tokens_before: int = tokens_before,
             ) -> None:
-                nonlocal last
-                share = (done + now.share * more) / len(examples)
-                last = Progress(share, before + now.tokens, time.perf_counter() - begun)
-                show(last)
+                nonlocal progress
+                share = (first + in_block.share * size) / len(examples)
+                tokens = tokens_before + in_block.tokens
+                progress = Progress(share, tokens, time.perf_counter() - started)
+                show(progress)
 
-            told += answering.predict(trained, block, max_tokens=max_tokens, hear=hear)
-    return told, last
+            answers += inference.predict(trained, block, max_tokens=max_tokens, hear=on_progress)
+    return _Predictions(answers, progress)
 
 
 @contextmanager
-def progress(title: str, *, quiet: bool) -> Iterator[OnProgress]:
-    """A bar on standard error, with the tokens a second and the time that is left."""
+def progress_bar(title: str, *, quiet: bool) -> Iterator[OnProgress]:
+    """Show a bar on standard error, with the tokens per second and the remaining time.
+
+    Yields:
+        A function to call with the progress.
+    """
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -157,52 +181,55 @@ def progress(title: str, *, quiet: bool) -> Iterator[OnProgress]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=console(stderr=True), disable=quiet, transient=True) as bar:
-        shown = bar.add_task(title, total=None, rate="")
+    with Bar(*columns, console=make_console(stderr=True), disable=quiet, transient=True) as bar:
+        task = bar.add_task(title, total=None, rate="")
 
-        def show(now: Progress) -> None:
-            rate = f"{now.rate:,.0f} tokens/s"
-            bar.update(shown, total=1.0, completed=now.share, rate=rate)
+        def show(progress: Progress) -> None:
+            rate = f"{progress.rate:,.0f} tokens/s"
+            bar.update(task, total=1.0, completed=progress.share, rate=rate)
 
         yield show
 
 
-def _given(columns: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's own columns; one with the name of something told is called given_NAME."""
-    given = {f"given_{key}" if key in told else key: each for key, each in columns.items()}
-    plain: dict[str, Any] = json.loads(json.dumps(given, default=str))
-    return plain
+def _input_columns(columns: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's own columns; one with the name of a field of the answer is called given_NAME."""
+    renamed = {f"given_{key}" if key in answer else key: value for key, value in columns.items()}
+    as_json: dict[str, Any] = json.loads(json.dumps(renamed, default=str))
+    return as_json
 
 
-def _print_one(told: Mapping[str, Any], *, as_json: bool) -> None:
+def _print_answer(answer: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print an answer as JSON, or as text: generated text whole, other fields in a line."""
     if as_json:
-        print_json(told)
+        print_json(answer)
     else:
-        console().print(told["answer"] if _ENDED in told else _words(told))
+        make_console().print(
+            answer["answer"] if _FINISH_REASON in answer else _format_answer(answer)
+        )
 
 
-def _words(told: Mapping[str, Any]) -> str:
-    """An answer in a line."""
-    values = [each for name, each in told.items() if (name, each) != (_ENDED, "stop")]
-    return "\t".join(map(_word, values)) or "-"
+def _format_answer(answer: Mapping[str, Any]) -> str:
+    """An answer in a line, without the usual reason for its end."""
+    values = [value for name, value in answer.items() if (name, value) != (_FINISH_REASON, "stop")]
+    return "\t".join(map(_format_value, values)) or "-"
 
 
-def _word(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return " ".join(map(_word, value))
+        return " ".join(map(_format_value, value))
     return " ".join(str(value).split())
 
 
-def _short(example: Example) -> str:
-    """The beginning of what was asked."""
-    asked = " ".join(example.summary.split())
-    return asked if len(asked) <= _SHOWN else asked[: _SHOWN - 1] + "…"
+def _summarize(example: Example) -> str:
+    """The beginning of an example's text."""
+    text = " ".join(example.summary.split())
+    return text if len(text) <= _MAX_SUMMARY else text[: _MAX_SUMMARY - 1] + "…"
 
 
-def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Answers as rows; in CSV, what is no text or number as JSON.
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines, or as CSV with JSON in the cells that are no text or number.
 
     Raises:
         WorkspaceError: the file cannot be written.
@@ -217,12 +244,12 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             for row in rows:
-                writer.writerow({key: _cell(value) for key, value in row.items()})
+                writer.writerow({key: _to_cell(value) for key, value in row.items()})
     except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
+        raise _cannot_write(path, error.strerror or str(error)) from error
 
 
-def _unwritable(path: Path, reason: str) -> MoliError:
+def _cannot_write(path: Path, reason: str) -> MoliError:
     return WorkspaceError(
         f"cannot be written ({reason})",
         where=str(path),
@@ -230,5 +257,5 @@ def _unwritable(path: Path, reason: str) -> MoliError:
     )
 
 
-def _cell(value: Any) -> Any:
+def _to_cell(value: Any) -> Any:
     return value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)

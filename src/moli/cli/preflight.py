@@ -1,8 +1,8 @@
-"""What was found before training, for people."""
+"""The report of a check before training, printed for people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,46 +13,52 @@ if TYPE_CHECKING:
     from moli.training.checks.masks import Masked, Piece
     from moli.training.checks.report import Finding, Preflight
 
-_PLACES, _LABELS, _CHARACTERS, _BAR = 3, 12, 1200, 32
+_MAX_PLACES, _MAX_LABELS = 3, 12  # listed
+_MAX_CHARACTERS = 1200  # of a sample
+_BAR_WIDTH = 32
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
-def show(found: Preflight, out: Console) -> None:
-    """Print it: what is wrong first, then what was seen."""
-    for each in found.findings:
-        _finding(each, out)
-    _data(found, out)
-    if found.lengths:
-        _lengths(found.lengths, out)
-    for number, sample in enumerate(found.masks):
-        _mask(sample, out, first=number == 0)
-    _cost(found, out)
-    if found.servers:
-        _head("servers", out)
-    for verdict in found.servers:
+def print_report(report: Preflight, out: Console) -> None:
+    """Print a report: the problems first, and then the data, the lengths, samples and the cost."""
+    for finding in report.findings:
+        _print_finding(finding, out)
+    _print_data(report, out)
+    if report.lengths:
+        _print_lengths(report.lengths, out)
+    if report.masks:
+        _print_title("tokens", out)
+        out.print("  what is learnt is green, or in [[ ]]; special tokens are underlined")
+    for sample in report.masks:
+        _print_sample(sample, out)
+    _print_cost(report, out)
+    if report.servers:
+        _print_title("servers", out)
+    for verdict in report.servers:
         out.print(f"  {verdict.server:<18} {verdict.loads}: {verdict.reason}")
-    errors = sum(each.severity == "error" for each in found.findings)
-    warnings = sum(each.severity == "warning" for each in found.findings)
-    told = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
-    end = "nothing was trained." if found.ok else "this recipe cannot be trained."
-    out.print(f"{told}; {end}", style="bold")
+    errors = sum(each.severity == "error" for each in report.findings)
+    warnings = sum(each.severity == "warning" for each in report.findings)
+    counts = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    end = "nothing was trained." if report.ok else "this recipe cannot be trained."
+    out.print(f"{counts}; {end}", style="bold")
 
 
-def _finding(finding: Finding, out: Console) -> None:
+def _print_finding(finding: Finding, out: Console) -> None:
     from rich.text import Text
 
     out.print(Text.assemble((f"{finding.severity}: ", _STYLES[finding.severity]), finding.what))
-    for place in finding.places[:_PLACES]:
+    for place in finding.places[:_MAX_PLACES]:
         out.print(f"  {place}")
-    if len(finding.places) > _PLACES:
-        out.print(f"  and {len(finding.places) - _PLACES:,} more, which --json lists")
+    if len(finding.places) > _MAX_PLACES:
+        out.print(f"  and {len(finding.places) - _MAX_PLACES:,} more, which --json lists")
     if finding.fix:
         out.print(f"  {finding.fix}")
 
 
-def _data(found: Preflight, out: Console) -> None:
-    rows, seen, repeated = found.rows, found.supervision, found.repetitions
-    _head("data", out)
+def _print_data(report: Preflight, out: Console) -> None:
+    """Print numbers of rows, of repetitions and of supervised tokens, and the labels."""
+    rows, supervision, repeated = report.rows, report.supervision, report.repetitions
+    _print_title("data", out)
     some = rows.judged is not None and rows.judged < rows.held_out
     drawn = f" ({rows.judged:,} of them evaluated on)" if some else ""
     out.print(
@@ -61,90 +67,90 @@ def _data(found: Preflight, out: Console) -> None:
         f"{len(rows.dropped):,} dropped"
     )
     groups = ((repeated.exact, "exact"), (repeated.near, "near"))
-    told = [f"{sum(len(e) - 1 for e in each):,} {name}" for each, name in groups]
+    duplicates = [f"{sum(len(e) - 1 for e in each):,} {name}" for each, name in groups]
     leaked = f"{len(repeated.leaked):,} near-duplicates of held-out examples"
-    out.print(f"  duplicates: {', '.join(told)}; {leaked}")
-    if seen and seen.unit == "tokens":
+    out.print(f"  duplicates: {', '.join(duplicates)}; {leaked}")
+    if supervision and supervision.unit == "tokens":
         out.print(
-            f"  learnt: {seen.learnt:,} of {seen.tokens:,} tokens ({seen.share:.0%}); the rest is "
-            "context"
+            f"  learnt: {supervision.learnt:,} of {supervision.tokens:,} tokens "
+            f"({supervision.share:.0%}); the rest is context"
         )
-    elif seen:
-        out.print(f"  learnt: {seen.learnt:,} {seen.unit}, {seen.tokens:,} tokens")
-    if seen and seen.unended is not None:
-        ends = rows.kept - len(seen.unended)
+    elif supervision:
+        out.print(
+            f"  learnt: {supervision.learnt:,} {supervision.unit}, {supervision.tokens:,} tokens"
+        )
+    if supervision and supervision.unended is not None:
+        ends = rows.kept - len(supervision.unended)
         out.print(f"  ends: {ends:,} of {rows.kept:,} examples teach the model to stop")
-    _labels(found, out)
+    _print_labels(report.labels, out)
 
 
-def _labels(found: Preflight, out: Console) -> None:
-    total = sum(found.labels.values())
-    for name, count in list(found.labels.items())[:_LABELS]:
-        bar = "#" * round(_BAR * count / max(found.labels.values()))
+def _print_labels(labels: Mapping[str, int], out: Console) -> None:
+    total = sum(labels.values())
+    for name, count in list(labels.items())[:_MAX_LABELS]:
+        bar = "#" * round(_BAR_WIDTH * count / max(labels.values()))
         out.print(f"  {name[:20]:<20} {count:>8,} {count / total:>4.0%}  {bar}")
-    if len(found.labels) > _LABELS:
-        out.print(f"  and {len(found.labels) - _LABELS:,} more labels")
+    if len(labels) > _MAX_LABELS:
+        out.print(f"  and {len(labels) - _MAX_LABELS:,} more labels")
 
 
-def _lengths(lengths: Lengths, out: Console) -> None:
-    _head("lengths", out)
+def _print_lengths(lengths: Lengths, out: Console) -> None:
+    _print_title("lengths", out)
     room = f", max_length {lengths.most:,}" if lengths.most else ""
     out.print(
         f"  median {lengths.median:,} tokens, 95% up to {lengths.percentile95:,}, "
         f"longest {lengths.longest:,}{room}"
     )
     for limit, count in lengths.bins.items():
-        bar = "#" * round(_BAR * count / max(1, *lengths.bins.values()))
+        bar = "#" * round(_BAR_WIDTH * count / max(1, *lengths.bins.values()))
         over = "  over max_length" if 0 < lengths.most < limit and count else ""
         out.print(f"  up to {limit:>7,} {count:>8,}  {bar}{over}")
 
 
-def _mask(sample: Masked, out: Console, *, first: bool) -> None:
-    if first:
-        _head("tokens", out)
-        out.print("  what is learnt is green, or in [[ ]]; special tokens are underlined")
+def _print_sample(sample: Masked, out: Console) -> None:
+    """Print a sample's text, with the supervised tokens distinguished."""
     out.print(f"  {sample.where}")
-    coloured = out.is_terminal and not out.no_color
+    colored = out.is_terminal and not out.no_color
     for part in sample.parts:
-        out.print(_pieces(part, coloured=coloured))
+        out.print(_format_tokens(part, colored=colored))
 
 
-def _pieces(pieces: Sequence[Piece], *, coloured: bool) -> Text:
-    """Tokens in colours, or with brackets around what is learnt."""
+def _format_tokens(pieces: Sequence[Piece], *, colored: bool) -> Text:
+    """Tokens in colors, or with brackets around the supervised ones."""
     from rich.text import Text
 
     text = Text("  ")
-    for number, each in enumerate(pieces):
+    for number, piece in enumerate(pieces):
         before = number > 0 and pieces[number - 1].learnt
         after = number + 1 < len(pieces) and pieces[number + 1].learnt
-        said = _printable(each.text)
-        if not coloured:
-            opened = "[[" if each.learnt and not before else ""
-            closed = "]]" if each.learnt and not after else ""
-            text.append(f"{opened}{said}{closed}")
+        tokens = _printable(piece.text)
+        if not colored:
+            opening = "[[" if piece.learnt and not before else ""
+            closing = "]]" if piece.learnt and not after else ""
+            text.append(f"{opening}{tokens}{closing}")
         else:
-            style = "green" if each.learnt else "dim"
-            text.append(said, f"{style} underline" if each.special else style)
-        if len(text) > _CHARACTERS:
+            style = "green" if piece.learnt else "dim"
+            text.append(tokens, f"{style} underline" if piece.special else style)
+        if len(text) > _MAX_CHARACTERS:
             text.append(" ...")
             break
     return text
 
 
 def _printable(text: str) -> str:
-    """Line breaks that can be seen, and nothing that works the terminal."""
-    shown = text.replace("\n", "\\n\n  ")
-    return "".join(each for each in shown if each.isprintable() or each == "\n")
+    """A text with visible line breaks, and without characters that control the terminal."""
+    visible = text.replace("\n", "\\n\n  ")
+    return "".join(each for each in visible if each.isprintable() or each == "\n")
 
 
-def _cost(found: Preflight, out: Console) -> None:
+def _print_cost(report: Preflight, out: Console) -> None:
     from moli.training.listeners.figures import duration
 
-    estimate, packing = found.estimate, found.packing
+    estimate, packing = report.estimate, report.packing
     if estimate is None:
         return
-    _head("cost", out)
-    recipe = found.recipe
+    _print_title("cost", out)
+    recipe = report.recipe
     out.print(
         f"  {recipe['method']}, {recipe['precision']}, {recipe['epochs']:g} "
         f"{'epoch' if recipe['epochs'] == 1 else 'epochs'}, steps of "
@@ -162,9 +168,9 @@ def _cost(found: Preflight, out: Console) -> None:
         )
 
 
-def _head(title: str, out: Console) -> None:
+def _print_title(title: str, out: Console) -> None:
     out.print(title, style="bold")
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

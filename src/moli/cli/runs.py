@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, console, open_workspace, print_json, shown
+from moli.cli.output import (
+    JsonOption,
+    WorkspaceOption,
+    format_metrics,
+    make_console,
+    open_workspace,
+    print_json,
+)
 from moli.records.training import COMPLETE
 
 app = typer.Typer(help="List and show training runs.")
@@ -19,7 +26,7 @@ def runs(
 ) -> None:
     """List and show training runs; without a command, list them."""
     if context.invoked_subcommand is None:
-        _list(as_json=as_json, workspace=workspace)
+        _print_runs(as_json=as_json, workspace=workspace)
 
 
 @app.command("list")
@@ -28,7 +35,7 @@ def list_runs(as_json: JsonOption = False, workspace: WorkspaceOption = None) ->
 
     Example: moli runs list
     """
-    _list(as_json=as_json, workspace=workspace)
+    _print_runs(as_json=as_json, workspace=workspace)
 
 
 @app.command()
@@ -45,40 +52,40 @@ def show(
     from moli.training.runs import find_run
 
     with open_workspace(workspace) as opened:
-        found = find_run(opened, run)
+        details = find_run(opened, run)
     if as_json:
-        print_json(found)
+        print_json(details)
         return
-    out = console()
-    out.print(found.id, style="bold")
+    out = make_console()
+    out.print(details.id, style="bold")
     rows = {
-        "status": found.status.replace("_", " "),
-        "step": f"{found.step:,} of {found.steps:,}",
-        "model": found.model,
-        "metrics": shown(found.metrics),
-        "started": found.begun,
-        "report": found.report,
-        "folder": found.folder,
+        "status": details.status.replace("_", " "),
+        "step": f"{details.step:,} of {details.steps:,}",
+        "model": details.model,
+        "metrics": format_metrics(details.metrics),
+        "started": details.begun,
+        "report": details.report,
+        "folder": details.folder,
     }
-    for name, told in rows.items():
-        out.print(f"{name:<8} {told or '-'}")
-    for title, values in (("facts", found.facts), ("recipe", found.recipe)):
+    for name, value in rows.items():
+        out.print(f"{name:<8} {value or '-'}")
+    for title, values in (("facts", details.facts), ("recipe", details.recipe)):
         out.print(title)
-        for name, told in flat(values).items():
-            out.print(f"  {name} {told}")
-    if found.status not in COMPLETE:
-        out.print(f"Resume with: moli tune --resume {found.id}")
+        for name, value in flat(values).items():
+            out.print(f"  {name} {value}")
+    if details.status not in COMPLETE:
+        out.print(f"Resume with: moli tune --resume {details.id}")
 
 
-def _list(*, as_json: bool, workspace: Path | None) -> None:
+def _print_runs(*, as_json: bool, workspace: Path | None) -> None:
     from moli.training.runs import list_runs
 
     with open_workspace(workspace) as opened:
-        found = list_runs(opened)
+        runs = list_runs(opened)
     if as_json:
-        print_json({"runs": found})
+        print_json({"runs": runs})
         return
-    if not found:
+    if not runs:
         typer.echo("No runs yet.")
         return
     from rich.table import Table
@@ -87,8 +94,8 @@ def _list(*, as_json: bool, workspace: Path | None) -> None:
     table.add_column("run", no_wrap=True)  # ids are there to be copied
     for head in ("task", "base", "status", "step", "metric", "started"):
         table.add_column(head, overflow="fold")
-    for each in found:
-        status, step = each.status.replace("_", " "), f"{each.step:,}/{each.steps:,}"
-        metric = shown(each.metrics, every=False)
-        table.add_row(each.id, each.task, each.base, status, step, metric, each.begun[:16])
-    console().print(table)
+    for run in runs:
+        status, step = run.status.replace("_", " "), f"{run.step:,}/{run.steps:,}"
+        metric = format_metrics(run.metrics, main_only=True)
+        table.add_row(run.id, run.task, run.base, status, step, metric, run.begun[:16])
+    make_console().print(table)

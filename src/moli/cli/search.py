@@ -11,8 +11,8 @@ from moli.cli.output import (
     JsonOption,
     WhereOption,
     WorkspaceOption,
-    console,
-    filter_of,
+    make_console,
+    make_filter,
     open_workspace,
     print_json,
     warn_of_missing_vectors,
@@ -35,7 +35,7 @@ def search(
     from moli.retrieval.search import Retriever
 
     with open_workspace(workspace) as opened:
-        visible = filter_of(opened, group, where)
+        visible = make_filter(opened, group, where)
         retriever = Retriever(opened, load_encoder(opened.settings.encoder))
         hits = retriever.search(query, limit, visible)
         warn_of_missing_vectors(retriever)
@@ -45,16 +45,16 @@ def search(
     if not hits:
         typer.echo("Nothing found.")
         return
-    out = console()
+    out = make_console()
     for rank, hit in enumerate(hits, 1):
         page = f", page {hit.page}" if hit.page else ""
-        sides = [
+        scores = [
             f"{name} {value:.3f}"
             for name, value in (("words", hit.lexical), ("meaning", hit.dense))
             if value is not None
         ]
         out.print(f"{rank}. {hit.title or hit.source}{page}", style="bold")
-        scores = f"   {hit.score:.3f} ({', '.join(sides)})   {hit.heading}"
-        out.print(scores.rstrip(), style="dim")
+        details = f"   {hit.score:.3f} ({', '.join(scores)})   {hit.heading}"
+        out.print(details.rstrip(), style="dim")
         excerpt = " ".join(hit.text.split())
         out.print("   " + (excerpt[:300] + "…" if len(excerpt) > 300 else excerpt))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from moli.cli.documents import file_is_gone
+from moli.cli.documents import is_file_gone
 from moli.cli.output import JsonOption, WorkspaceOption, open_workspace, print_json
 
 
@@ -25,12 +25,12 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
             "database": opened.database.engine.url.render_as_string(hide_password=True),
             "counts": counts,
             "characters": sum(each.characters for each in documents),
-            "files_missing": sum(map(file_is_gone, documents)),
+            "files_missing": sum(map(is_file_gone, documents)),
             "model": settings.model or "quotes",
             "encoder": settings.encoder,
             "last_change": opened.passages.last_change(),
         }
-        report["bytes_on_disk"] = size = _size(opened.folder)
+        report["bytes_on_disk"] = size = _size_on_disk(opened.folder)
     if as_json:
         print_json(report)
         return
@@ -46,8 +46,8 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
         )
 
 
-def _size(folder: Path) -> int:
-    """Bytes below a folder, of which files may go away meanwhile."""
+def _size_on_disk(folder: Path) -> int:
+    """Bytes of all files in a folder; files that are deleted meanwhile are skipped."""
     size = 0
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):

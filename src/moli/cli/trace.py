@@ -10,7 +10,7 @@ import typer
 from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
-    console,
+    make_console,
     open_workspace,
     print_json,
 )
@@ -28,23 +28,23 @@ def trace(
     Example: moli trace 3f9c
     """
     with open_workspace(workspace) as opened:
-        found = opened.traces.get(trace_id)
+        trace = opened.traces.get(trace_id)
     if as_json:
-        print_json(found)
+        print_json(trace)
         return
-    out = console()
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.created_at))
-    outcome = "answered" if found.answered else "no answer"
-    out.print(found.question, style="bold")
-    out.print(f"{when}, {outcome}, confidence {found.confidence:.2f}, as {', '.join(found.groups)}")
-    weight = found.fusion.weight
-    out.print(f"model {found.model}, prompt {found.prompt_sha256[:12] or 'none'}")
-    out.print(f"encoder {found.encoder}, fusion {found.fusion.method}, {weight:g} on words")
-    out.print("  ".join(f"{name} {ms:.0f} ms" for name, ms in found.timings_ms.items()))
-    for rank, hit in enumerate(found.passages, 1):
-        sides = f"words {hit.lexical or 0:.2f}, meaning {hit.dense or 0:.2f}"
+    out = make_console()
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(trace.created_at))
+    outcome = "answered" if trace.answered else "no answer"
+    out.print(trace.question, style="bold")
+    out.print(f"{when}, {outcome}, confidence {trace.confidence:.2f}, as {', '.join(trace.groups)}")
+    weight = trace.fusion.weight
+    out.print(f"model {trace.model}, prompt {trace.prompt_sha256[:12] or 'none'}")
+    out.print(f"encoder {trace.encoder}, fusion {trace.fusion.method}, {weight:g} on words")
+    out.print("  ".join(f"{name} {ms:.0f} ms" for name, ms in trace.timings_ms.items()))
+    for rank, hit in enumerate(trace.passages, 1):
+        scores = f"words {hit.lexical or 0:.2f}, meaning {hit.dense or 0:.2f}"
         where = f"{hit.source or '(removed)'}:{hit.start}-{hit.end}"
-        out.print(f"{rank:>3}. {hit.score:.3f} ({sides})  {where}")
-    for sentence in found.sentences:
+        out.print(f"{rank:>3}. {hit.score:.3f} ({scores})  {where}")
+    for sentence in trace.sentences:
         mark = "✓" if sentence.supported else "✗"
         out.print(f"{mark} {sentence.text or '(removed)'}")

@@ -12,9 +12,9 @@ from moli.cli.output import (
     INTERRUPTED,
     JsonOption,
     WorkspaceOption,
-    console,
+    make_console,
     open_workspace,
-    pairs,
+    parse_pairs,
     print_json,
 )
 from moli.metrics.main import main_first
@@ -58,7 +58,7 @@ def tune(
 
     Example: moli tune recipe.yaml --check
     """
-    # The libraries' warnings concern those who write them; ours are told by errors and findings.
+    # The libraries warn their developers; users are warned by our errors and findings.
     warnings.simplefilter("ignore")
     if resume:
         if recipe or check or changes:
@@ -68,23 +68,24 @@ def tune(
         with open_workspace(workspace) as opened:
             _train(opened, resume, as_json=as_json)
         return
-    wanted = _recipe(recipe, changes)
+    resolved = _read_recipe(recipe, changes)
     if check:
-        _check(wanted, as_json=as_json)
+        _check(resolved, as_json=as_json)
         return
     with open_workspace(workspace) as opened:
         if ray:
             from moli.training.launch import tune_on_ray
 
-            _finish(tune_on_ray(wanted, opened.root, ray), as_json=as_json)
+            _print_result(tune_on_ray(resolved, opened.root, ray), as_json=as_json)
         else:
-            _train(opened, wanted, as_json=as_json)
+            _train(opened, resolved, as_json=as_json)
 
 
-def _recipe(path: Path | None, changes: list[str] | None) -> Recipe:
+def _read_recipe(path: Path | None, changes: list[str] | None) -> Recipe:
+    """The recipe of a file with KEY=VALUE changes, or of the changes alone."""
     from moli.training.recipes.recipe import make_recipe, read_recipe
 
-    values = {key: _value(key, text) for key, text in pairs(changes, "--set").items()}
+    values = {key: _parse_value(key, text) for key, text in parse_pairs(changes, "--set").items()}
     if path:
         return read_recipe(path, values)
     if not values:
@@ -96,7 +97,8 @@ def _recipe(path: Path | None, changes: list[str] | None) -> Recipe:
     return make_recipe(values, where="--set")
 
 
-def _value(key: str, text: str) -> Any:
+def _parse_value(key: str, text: str) -> Any:
+    """A value as it would be read in a recipe's YAML."""
     import yaml
 
     try:
@@ -108,84 +110,87 @@ def _value(key: str, text: str) -> Any:
 
 
 def _check(recipe: Recipe, *, as_json: bool) -> None:
+    """Check a recipe, and print the report."""
     from moli.training.checks.preflight import preflight
 
-    found = preflight(recipe)
+    report = preflight(recipe)
     if as_json:
-        print_json({"ok": found.ok, "preflight": found})
+        print_json({"ok": report.ok, "preflight": report})
     else:
-        from moli.cli.preflight import show
+        from moli.cli.preflight import print_report
 
-        show(found, console())
-    if not found.ok:
+        print_report(report, make_console())
+    if not report.ok:
         raise typer.Exit(1)
 
 
-def _train(workspace: Workspace, what: Recipe | str, *, as_json: bool) -> None:
+def _train(workspace: Workspace, recipe_or_run: Recipe | str, *, as_json: bool) -> None:
+    """Train a recipe, or resume the run with this id; print the result."""
     from moli.training.listeners.progress import ProgressLine
     from moli.training.run import resume, tune
 
-    hear = [] if as_json else [ProgressLine()]
-    if isinstance(what, str):
+    listeners = [] if as_json else [ProgressLine()]
+    if isinstance(recipe_or_run, str):
         from moli.training.runs import find_run
 
-        result = resume(find_run(workspace, what).id, workspace, hear=hear)
+        result = resume(find_run(workspace, recipe_or_run).id, workspace, hear=listeners)
     else:
-        result = tune(what, workspace, hear=hear, rehearse=True)
-    _finish(result, as_json=as_json)
+        result = tune(recipe_or_run, workspace, hear=listeners, rehearse=True)
+    _print_result(result, as_json=as_json)
 
 
-def _finish(result: Result, *, as_json: bool) -> None:
+def _print_result(result: Result, *, as_json: bool) -> None:
     """Print a run's result, and how to resume it if it was interrupted."""
     from moli.training.loop.distributed import join
 
-    if join().rank:  # the first process tells it
+    if join().rank:  # only the first process prints it
         pass
     elif as_json:
         print_json({"result": result})
     else:
-        _show(result)
+        _print_summary(result)
     if result.status == "interrupted":
         raise typer.Exit(INTERRUPTED)
 
 
-def _show(result: Result) -> None:
+def _print_summary(result: Result) -> None:
+    """Print the new model with its metrics, or how to resume the run if it was interrupted."""
     from moli.training.listeners.figures import duration, figure
     from moli.training.listeners.report import PAGE
 
-    out, facts = console(), result.facts
+    out, facts = make_console(), result.facts
     if result.status == "interrupted":
         out.print(f"Interrupted after step {facts['step']:,}; nothing is lost.")
         out.print(f"Resume with: moli tune --resume {result.run}")
         return
     out.print(result.model, style="bold")
-    found = main_first(facts["metrics"])
-    metrics = ", ".join(f"{name} {figure(value)}" for name, value in found.items())
+    main_metric_first = main_first(facts["metrics"])
+    metrics = ", ".join(f"{name} {figure(value)}" for name, value in main_metric_first.items())
     rates = (
         f"{facts['examples_per_second']:,} examples/s, {facts['tokens_per_second']:,} tokens/s, "
         f"{facts['peak_memory_mb']:,} MB at most"
     )
-    left = {"malformed": "malformed", "cut": "truncated", "overlap_removed": "also held out"}
-    notes = [f"{facts[name]:,} {told}" for name, told in left.items() if facts.get(name)]
+    labels = {"malformed": "malformed", "cut": "truncated", "overlap_removed": "also held out"}
+    notes = [f"{facts[name]:,} {label}" for name, label in labels.items() if facts.get(name)]
     rows = {
-        "metrics": metrics or f"none: {_unjudged(facts)}",
+        "metrics": metrics or f"none: {_why_no_metrics(facts)}",
         "best": f"at step {facts['best_step']:,} of {facts['step']:,}" if metrics else "",
-        "time": f"{duration(facts['seconds'])} of training{_against(facts)}",
+        "time": f"{duration(facts['seconds'])} of training{_compare_with_estimate(facts)}",
         "rates": rates,
         "rows": f"{', '.join(notes)}; 'moli tune --check' lists them" if notes else "",
         "report": str(result.folder / PAGE),
     }
-    for name, told in rows.items():
-        if told:
-            out.print(f"{name:<8} {told}")
+    for name, text in rows.items():
+        if text:
+            out.print(f"{name:<8} {text}")
 
 
-def _unjudged(facts: dict[str, Any]) -> str:
+def _why_no_metrics(facts: dict[str, Any]) -> str:
     return "no held-out example fits" if facts.get("held_out") else "nothing is held out"
 
 
-def _against(facts: dict[str, Any]) -> str:
-    """How far the estimate was off."""
+def _compare_with_estimate(facts: dict[str, Any]) -> str:
+    """The difference between the estimated time and the real one; "" without an estimate."""
     ratio = facts.get("against_estimate", {}).get("seconds")
     if not ratio:
         return ""

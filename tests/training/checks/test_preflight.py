@@ -13,7 +13,7 @@ from rich.console import Console
 from training.small_models import WORDS, write_conversations, write_model
 
 from moli.cli.output import print_json
-from moli.cli.preflight import show
+from moli.cli.preflight import print_report
 from moli.records.examples import Conversation, Example, Labelled, LocatedExample, Pair
 from moli.records.messages import Message, Tool, ToolCall
 from moli.training.batching.samples import Sample
@@ -225,7 +225,7 @@ def test_it_is_shown_and_told_to_programs(
 ) -> None:
     folder, found = classified
     shown = StringIO()
-    show(found, Console(file=shown, width=200, markup=False, highlight=False))
+    print_report(found, Console(file=shown, width=200, markup=False, highlight=False))
     for part in ("123 training examples, 3 held out", "median 5 tokens", "over max_length",
                  "packing is verified", "vLLM", "nothing was trained."):  # fmt: skip
         assert part in shown.getvalue()
@@ -267,8 +267,10 @@ def test_the_answer_and_its_end_are_learnt(conversed: Preflight) -> None:
 @pytest.mark.slow
 def test_masks_are_seen_with_colour_and_without(conversed: Preflight) -> None:
     plain, coloured = StringIO(), StringIO()
-    show(conversed, Console(file=plain, width=200))
-    show(conversed, Console(file=coloured, width=200, force_terminal=True, color_system="standard"))
+    print_report(conversed, Console(file=plain, width=200))
+    print_report(
+        conversed, Console(file=coloured, width=200, force_terminal=True, color_system="standard")
+    )
     said = conversed.masks[0].parts[0][-2].text
     assert f"[[{said}[SEP]]]" in plain.getvalue()
     assert f"\x1b[32m{said}\x1b[0m" in coloured.getvalue()
