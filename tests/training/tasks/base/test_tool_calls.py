@@ -92,8 +92,8 @@ def test_what_is_learnt_follows_the_servers_prompt_and_is_read_as_it_was_made(
     learnt = 0
     for turn in ASSISTANTS:
         body = {"messages": ROW["messages"][:turn], "tools": ROW["tools"]}
-        wanted = ChatRequest.model_validate(body).wanted()
-        asked = prompt_ids(task.tokenizer, wanted.messages, wanted.tools)
+        request = ChatRequest.model_validate(body).to_generation_request()
+        asked = prompt_ids(task.tokenizer, request.messages, request.tools)
         [sample] = [
             each
             for each in group
@@ -105,7 +105,7 @@ def test_what_is_learnt_follows_the_servers_prompt_and_is_read_as_it_was_made(
         ids = sample.sequences[0][len(asked) : len(asked) + size]
         assert ids[-1] == task.tokenizer.eos_token_id
         text = task.tokenizer.decode(ids, skip_special_tokens=True)
-        reader = ToolCallParser(detect_format(TEMPLATES[name]), wanted.tools)
+        reader = ToolCallParser(detect_format(TEMPLATES[name]), request.tools)
         pieces = reader.feed(text) + reader.close()
         calls = [each for each in pieces if isinstance(each, ToolCall)]
         made = ROW["messages"][turn].get("tool_calls", ())
