@@ -96,7 +96,7 @@ def run_inference(
                 np.add.at(supervised, owners, [sample.supervised for sample in samples])
             for row, answer in zip(part, task.decode(outputs, samples), strict=True):
                 found[row] = answer
-            heap.settle()
+            heap.trim()
             if on_tokens:
                 on_tokens(sum(sizes[row] for row in part))
     by_group: list[list[Any]] = [[] for _ in groups]

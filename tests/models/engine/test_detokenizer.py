@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moli.models.engine.detokenizer import Writer
+from moli.models.engine.detokenizer import Detokenizer
 from moli.models.tokenizers import load_tokenizer
 
 TOKENIZER = load_tokenizer("builtin:starter")
@@ -14,28 +14,28 @@ TOKENIZER = load_tokenizer("builtin:starter")
 @given(st.text(max_size=40))
 def test_what_is_told_adds_up_to_the_text(text: str) -> None:
     ids = TOKENIZER(text)["input_ids"]
-    writer = Writer(TOKENIZER)
-    told = [writer.push(each) for each in ids]
-    assert "".join(told) + writer.close() == TOKENIZER.decode(ids, skip_special_tokens=True)
+    detokenizer = Detokenizer(TOKENIZER)
+    told = [detokenizer.push(each) for each in ids]
+    assert "".join(told) + detokenizer.finish() == TOKENIZER.decode(ids, skip_special_tokens=True)
     assert not any("\N{REPLACEMENT CHARACTER}" in each for each in told) or "\ufffd" in text
 
 
 @given(st.text("ab", max_size=12), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3))
 def test_nothing_of_a_stop_text_is_told(text: str, stops: list[str]) -> None:
     ids = TOKENIZER(text)["input_ids"]
-    writer = Writer(TOKENIZER, stops)
+    detokenizer = Detokenizer(TOKENIZER, stops)
     told = ""
     for each in ids:
-        told += writer.push(each)
-        if writer.stopped:
+        told += detokenizer.push(each)
+        if detokenizer.stopped:
             break
-    told += writer.close()
+    told += detokenizer.finish()
     whole = TOKENIZER.decode(ids)
     ends = [at for at in map(whole.find, stops) if at >= 0]
     if not ends:
-        assert told == whole and not writer.stopped
+        assert told == whole and not detokenizer.stopped
         return
     # A longer stop text may begin before a shorter one that is complete first.
-    assert writer.stopped and whole.startswith(told)
+    assert detokenizer.stopped and whole.startswith(told)
     assert any(whole.startswith(stop, len(told)) for stop in stops)
     assert not any(stop in told for stop in stops)

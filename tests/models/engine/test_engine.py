@@ -10,10 +10,9 @@ import pytest
 import torch
 from models.engine.small import KINDS, Letters, adapt, expected, write
 
-from moli.models.engine.adapter_slots import Lanes
-from moli.models.engine.cache import Cache
+from moli.models.engine.cache_slots import CacheSlots
 from moli.models.engine.engine import Engine
-from moli.models.engine.slots import Slots
+from moli.models.engine.kv_cache import TorchKVCache
 from moli.models.engine.transformers_runner import load_transformers_runner
 from moli.models.weights.lora import read_adapter
 from moli.records.errors import InputError, ModelError
@@ -96,10 +95,10 @@ def test_an_adapter_that_was_let_go_is_read_again(tmp_path: Path) -> None:
     mixed = Engine(
         load_transformers_runner(base, adapter_slots=1, precision="fp32"), Letters(), max_num_seqs=3
     )
-    mixed._lanes = Lanes(mixed.runner, room=1)
+    mixed._adapters._max_bytes = 1
     for name, folder in folders.items():
         mixed.add_adapter(read_adapter(folder, name, torch.float32))
-    assert len(mixed._lanes._kept) == 1
+    assert len(mixed._adapters._in_memory) == 1
     asked = {
         name: Request(prompts()[0], Sampling(max_tokens=TOKENS), adapter=name) for name in folders
     }
@@ -245,7 +244,7 @@ def test_rows_wait_for_memory_and_answer_the_same(tmp_path: Path) -> None:
     while tight.step():
         most = max(most, tight.running_requests)
     assert most == 3
-    ids = [tuple(row.ids[row.prompt_tokens : row.length].tolist()) for row in rows]
+    ids = [tuple(row.token_ids[row.prompt_tokens : row.length].tolist()) for row in rows]
     assert ids == wanted
     with pytest.raises(InputError, match="do not fit in the memory"):
         engine(base, kv_cache_bytes=127 * place).submit(asked[0], told.append)
@@ -253,17 +252,17 @@ def test_rows_wait_for_memory_and_answer_the_same(tmp_path: Path) -> None:
 
 def test_a_long_row_has_others_wait_only_as_long_as_it_is_there() -> None:
     """256 places at first: of 4 rows with so many there is room for one with 1,024."""
-    cache = Cache(4, 1024, room=1024)
-    slots = Slots(cache)
+    cache = TorchKVCache(4, 1024, max_tokens=1024)
+    slots = CacheSlots(cache)
     assert (cache.slots, cache.slots_for(256), cache.slots_for(257), cache.slots_for(1000)) == (
         4, 4, 2, 1
     )  # fmt: skip
     slots.reserve(1000)
-    assert (cache.slots, cache.places, cache.narrowed) == (1, 1024, True)
-    slot, _ = slots.take("space", np.array([1, 2, 3], np.int32))
-    slots.release(slot)
-    slots.forget()
-    assert (cache.slots, cache.places, cache.narrowed) == (4, 256, False)
+    assert (cache.slots, cache.slot_length, cache.has_fewer_slots) == (1, 1024, True)
+    allocation = slots.allocate("space", np.array([1, 2, 3], np.int32))
+    slots.free(allocation.slot)
+    slots.forget_prefixes()
+    assert (cache.slots, cache.slot_length, cache.has_fewer_slots) == (4, 256, False)
 
 
 def other_weights(base: str, folder: Path) -> dict[str, torch.Tensor]:

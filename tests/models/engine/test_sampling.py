@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from moli.models.engine.sampling import cut, draw, penalised
+from moli.models.engine.sampling import apply_penalties, draw_token, warp_logits
 from moli.records.generation import Sampling
 
 
@@ -38,7 +38,7 @@ def test_cuts_are_those_of_transformers(
     for seed in range(20):
         scores = 3 * torch.randn(50, generator=torch.Generator().manual_seed(seed))
         wanted = theirs(torch.zeros(1, 1, dtype=torch.long), scores[None])[0]
-        torch.testing.assert_close(cut(scores, sampling), wanted)
+        torch.testing.assert_close(warp_logits(scores, sampling), wanted)
 
 
 def test_the_penalty_for_repetition_is_that_of_transformers() -> None:
@@ -49,7 +49,8 @@ def test_the_penalty_for_repetition_is_that_of_transformers() -> None:
         scores = torch.randn(30, generator=torch.Generator().manual_seed(seed))
         wanted = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([ids]), scores[None].clone())[0]
         torch.testing.assert_close(
-            penalised(scores, Sampling(repetition_penalty=1.3), 2, np.array(ids, np.int32)), wanted
+            apply_penalties(scores, Sampling(repetition_penalty=1.3), 2, np.array(ids, np.int32)),
+            wanted,
         )
 
 
@@ -57,7 +58,7 @@ def test_penalties_for_what_was_written_count_it() -> None:
     """OpenAI's: scores - presence * (count > 0) - frequency * count, the prompt not counted."""
     scores = torch.zeros(6)
     sampling = Sampling(presence_penalty=0.5, frequency_penalty=0.25)
-    found = penalised(scores, sampling, 2, np.array([1, 2, 3, 3, 4], np.int32))
+    found = apply_penalties(scores, sampling, 2, np.array([1, 2, 3, 3, 4], np.int32))
     assert found.tolist() == [0, 0, 0, -1.0, -0.75, 0]
 
 
@@ -66,7 +67,7 @@ def test_draws_follow_the_probabilities() -> None:
     generator = torch.Generator().manual_seed(0)
     counts = [0] * 5
     for _ in range(20_000):
-        counts[draw(scores, generator)] += 1
+        counts[draw_token(scores, generator)] += 1
     wanted = scores.double().softmax(-1)
     assert counts[1] == counts[4] == 0
     for count, share in zip(counts, wanted.tolist(), strict=True):

@@ -13,15 +13,15 @@ import pytest
 # larger ones. What is kept is told in bytes, and by how much more the process holds than it did.
 STEPS = """
 import sys, torch
-from moli.models.hardware.memory import Heap, _resident
-heap, kept, begun = Heap(), [], _resident()
+from moli.models.hardware.memory import Heap, _resident_bytes
+heap, kept, begun = Heap(), [], _resident_bytes()
 for step in range(60):
     tensors = [torch.ones(100_000 + 1_000 * step) for _ in range(40)]
     kept += tensors[::2]
     del tensors
     if sys.argv[1] == "settle":
-        heap.settle()
-print(sum(each.nbytes for each in kept), _resident() - begun)
+        heap.trim()
+print(sum(each.nbytes for each in kept), _resident_bytes() - begun)
 """
 
 

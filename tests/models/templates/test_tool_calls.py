@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moli.models.engine.engine import Engine
-from moli.models.engine.grammar import Grammars
+from moli.models.engine.grammar import GrammarCompiler
 from moli.models.engine.transformers_runner import load_transformers_runner
 from moli.models.templates.tool_call_formats import (
     HERMES,
@@ -315,9 +315,9 @@ def fits(tokenizer: Any, form: OutputConstraint, text: str) -> bool:
     import torch
 
     end = tokenizer.eos_token_id
-    grammar = Grammars(tokenizer, [end]).begin(form)
+    grammar = GrammarCompiler(tokenizer, [end]).start(form)
     for token in [*tokenizer(text, add_special_tokens=False)["input_ids"], end]:
-        if grammar.allowed(torch.zeros(len(tokenizer)))[token] != 0:
+        if grammar.mask(torch.zeros(len(tokenizer)))[token] != 0:
             return False
         grammar.accept(token)
     return True

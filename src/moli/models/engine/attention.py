@@ -1,8 +1,8 @@
-"""Attention for rows of different lengths in one pass, over cached keys and values.
+"""Attention for sequences of different lengths in one pass, over cached keys and values.
 
-A pass is the new tokens of all rows laid end to end, [1, T], without padding: one token of each row
-that is being written, and a stretch of each prompt that is being read. In each layer the former are
-computed together, the latter one by one.
+A pass is the new tokens of all sequences laid end to end, [1, T], without padding: first one token
+of each sequence that is being decoded, then chunks of the prompts that are being read. Each layer
+computes the former together, and the latter one by one.
 """
 
 from __future__ import annotations
@@ -14,84 +14,80 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from moli.models.engine.cache import Cache
+from moli.models.engine.kv_cache import TorchKVCache
+from moli.models.engine.prefill_chunk import PrefillChunk
 
-NAME = "moli_rows"
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Tokens begin to end of a pass, which are a row's tokens from `start` on."""
-
-    begin: int
-    end: int
-    slot: int
-    start: int
+NAME = "moli_cached"  # by which transformers knows this attention
 
 
 @dataclass(slots=True)
-class Layout:
-    """Where the tokens of a pass belong.
+class AttentionMetadata:
+    """The places in the cache of the tokens of a pass.
 
     Attributes:
-        slots, places: the slot and the place of each token, [T].
-        written: how many rows are being written; their tokens come first, one each.
-        lengths: tokens of each written row, the new one included, [written].
-        stretches: those of prompts.
+        slots, positions: the cache slot of each token, and its position in its sequence, [T].
+        num_decodes: sequences that have a single token in the pass; these tokens come first.
+        decode_lengths: tokens of each of these sequences, the new one included, [num_decodes].
+        prefills: chunks of several tokens.
     """
 
-    cache: Cache
+    cache: TorchKVCache
     slots: torch.Tensor
-    places: torch.Tensor
-    written: int
-    lengths: torch.Tensor
-    stretches: tuple[Stretch, ...]
-    masks: dict[Any, torch.Tensor] = field(default_factory=dict)
-    _rows: torch.Tensor | None = None
+    positions: torch.Tensor
+    num_decodes: int
+    decode_lengths: torch.Tensor
+    prefills: tuple[PrefillChunk, ...]
+    _masks: dict[int, torch.Tensor] = field(default_factory=dict)
+    _decode_of_slot: torch.Tensor | None = None
 
-    def rows(self) -> torch.Tensor:
-        """The written row of each slot, [slots]; arbitrary for a slot that has none."""
-        if self._rows is None:
-            own = self.slots[: self.written]
-            self._rows = own.new_zeros(int(own.max()) + 1)
-            self._rows[own] = torch.arange(self.written, device=own.device)
-        return self._rows
+    def decode_of_slot(self) -> torch.Tensor:
+        """Number of the decode token in each cache slot, [slots]; 0 for a slot that has none."""
+        if self._decode_of_slot is None:
+            slots = self.slots[: self.num_decodes]
+            self._decode_of_slot = slots.new_zeros(int(slots.max()) + 1)
+            self._decode_of_slot[slots] = torch.arange(self.num_decodes, device=slots.device)
+        return self._decode_of_slot
 
-    def mask(self, window: int, like: torch.Tensor) -> torch.Tensor:
-        """What each written row must not see, as -inf to add to its scores, [slots, 1, 1, L]."""
-        if window not in self.masks:
-            slots, longest = len(self.rows()), int(self.lengths.max())
+    def decode_mask(self, window: int, like: torch.Tensor) -> torch.Tensor:
+        """Mask for the decode tokens: -inf for hidden tokens, else 0, [slots, 1, 1, L].
+
+        Args:
+            window: how many of the last tokens are seen; 0 for all.
+            like: a tensor of the type and on the device that the mask must have.
+        """
+        if window not in self._masks:
+            slots, longest = len(self.decode_of_slot()), int(self.decode_lengths.max())
             lengths = torch.ones(slots, dtype=torch.long, device=like.device)
-            lengths[self.slots[: self.written]] = self.lengths
-            place = torch.arange(longest, device=like.device)
-            seen = place < lengths[:, None]
+            lengths[self.slots[: self.num_decodes]] = self.decode_lengths
+            position = torch.arange(longest, device=like.device)
+            visible = position < lengths[:, None]
             if window:
-                seen &= place >= lengths[:, None] - window
+                visible &= position >= lengths[:, None] - window
             mask = torch.zeros(slots, longest, dtype=like.dtype, device=like.device)
-            self.masks[window] = mask.masked_fill_(~seen, float("-inf"))[:, None, None]
-        return self.masks[window]
+            self._masks[window] = mask.masked_fill_(~visible, float("-inf"))[:, None, None]
+        return self._masks[window]
 
 
-layout: ContextVar[Layout] = ContextVar("layout")
+current_metadata: ContextVar[AttentionMetadata] = ContextVar("current_metadata")
 
 
 def register() -> None:
-    """Make `attn_implementation="moli_rows"` known to transformers."""
+    """Make `attn_implementation=NAME` known to transformers."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(NAME, row_attention)
+    AttentionInterface.register(NAME, cached_attention)
     AttentionMaskInterface.register(NAME, lambda *_, **__: None)
 
 
-def row_attention(
+def cached_attention(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,  # noqa: ARG001 - the layout says what is seen
+    attention_mask: torch.Tensor | None,  # noqa: ARG001 - the metadata says what is visible
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Keep the new keys and values, and attend to all that each row has.
+    """Store the new keys and values, and attend to all that each sequence has.
 
     Args:
         query: [1, H, T, D].
@@ -106,75 +102,81 @@ def row_attention(
     for unknown in ("softcap", "s_aux", "position_bias"):
         if options.get(unknown) is not None:
             raise NotImplementedError(f"attention with {unknown}")
-    now = layout.get()
-    keys, values = now.cache.layer(module.layer_idx, key, value)
-    keys[now.slots, :, now.places] = key[0].transpose(0, 1)
-    values[now.slots, :, now.places] = value[0].transpose(0, 1)
+    metadata = current_metadata.get()
+    keys, values = metadata.cache.layer(module.layer_idx, key, value)
+    keys[metadata.slots, :, metadata.positions] = key[0].transpose(0, 1)
+    values[metadata.slots, :, metadata.positions] = value[0].transpose(0, 1)
     scale = options.get("scaling") or query.shape[-1] ** -0.5
     window = options.get("sliding_window") or 0
     mixed = query.new_empty(query.shape[2], query.shape[1], value.shape[-1])
-    if now.written:
-        mixed[: now.written] = _written(query[0], keys, values, now, window, scale)
-    for each in now.stretches:
-        mixed[each.begin : each.end] = _stretch(query[0], keys, values, each, window, scale)
+    if count := metadata.num_decodes:
+        mixed[:count] = _attend_decodes(query[0], keys, values, metadata, window, scale)
+    for chunk in metadata.prefills:
+        mixed[chunk.begin : chunk.end] = _attend_prefill(
+            query[0], keys, values, chunk, window, scale
+        )
     return mixed.unsqueeze(0), None
 
 
-def _written(
+def _attend_decodes(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
-    now: Layout,
+    metadata: AttentionMetadata,
     window: int,
     scale: float,
 ) -> torch.Tensor:
-    """One token of each row, [written, H, D]. Queries that share keys are rows of one product."""
-    mask = now.mask(window, query)
+    """Attention of one token of each sequence, [num_decodes, H, D].
+
+    All are one batch over the cache slots; queries that share keys are rows of one product.
+    """
+    mask = metadata.decode_mask(window, query)
     slots, longest = mask.shape[0], mask.shape[-1]
-    asked = query.index_select(1, now.rows()).transpose(0, 1)
-    grouped = asked.reshape(slots, keys.shape[1], -1, query.shape[2])
-    seen = keys[:slots, :, :longest], values[:slots, :, :longest]
+    of_slots = query.index_select(1, metadata.decode_of_slot()).transpose(0, 1)
+    grouped = of_slots.reshape(slots, keys.shape[1], -1, query.shape[2])
+    visible = keys[:slots, :, :longest], values[:slots, :, :longest]
     if query.dtype == torch.float32 and query.device.type == "cpu":
-        mixed = _plain(grouped, *seen, mask, scale)
+        mixed = _unfused_attention(grouped, *visible, mask, scale)
     else:
-        mixed = scaled_dot_product_attention(grouped, *seen, attn_mask=mask, scale=scale)
-    return mixed.flatten(1, 2).index_select(0, now.slots[: now.written])
+        mixed = scaled_dot_product_attention(grouped, *visible, attn_mask=mask, scale=scale)
+    return mixed.flatten(1, 2).index_select(0, metadata.slots[: metadata.num_decodes])
 
 
-def _plain(
+def _unfused_attention(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scale: float
 ) -> torch.Tensor:
     """Two products and a softmax: with so few queries faster than torch's fused kernel."""
-    rows, heads = query.shape[:2]
+    slots, heads = query.shape[:2]
     scores = torch.bmm((query * scale).flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))
-    probabilities = torch.softmax(scores.view(rows, heads, -1, keys.shape[2]).add_(mask), -1)
+    probabilities = torch.softmax(scores.view(slots, heads, -1, keys.shape[2]).add_(mask), -1)
     mixed = torch.bmm(probabilities.flatten(0, 1), values.flatten(0, 1))
-    return mixed.view(rows, heads, -1, values.shape[3])
+    return mixed.view(slots, heads, -1, values.shape[3])
 
 
-def _stretch(
+def _attend_prefill(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
-    each: Stretch,
+    chunk: PrefillChunk,
     window: int,
     scale: float,
 ) -> torch.Tensor:
-    """A part of a prompt, [T, H, D]."""
-    count, length = each.end - each.begin, each.start + each.end - each.begin
-    seen = None
-    if each.start or (window and window < length):
-        place = torch.arange(each.start, length, device=query.device)[:, None]
+    """Attention of a chunk of a prompt to itself and the tokens before it, [tokens, H, D]."""
+    count = chunk.end - chunk.begin
+    length = chunk.start + count
+    visible = None
+    if chunk.start or (window and window < length):
+        position = torch.arange(chunk.start, length, device=query.device)[:, None]
         other = torch.arange(length, device=query.device)[None]
-        seen = other <= place
+        visible = other <= position
         if window:
-            seen &= other > place - window
+            visible &= other > position - window
     mixed = scaled_dot_product_attention(
-        query[None, :, each.begin : each.end],
-        keys[None, each.slot, :, :length],
-        values[None, each.slot, :, :length],
-        attn_mask=seen,
-        is_causal=seen is None and count > 1,
+        query[None, :, chunk.begin : chunk.end],
+        keys[None, chunk.cache_slot, :, :length],
+        values[None, chunk.cache_slot, :, :length],
+        attn_mask=visible,
+        is_causal=visible is None and count > 1,
         scale=scale,
         enable_gqa=query.shape[0] != keys.shape[1],
     )

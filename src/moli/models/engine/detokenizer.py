@@ -1,76 +1,78 @@
-"""Tokens to text as they come: whole characters only, and nothing of a stop text."""
+"""Tokens to text as they are generated: whole characters only, and nothing of a stop sequence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-_HALF = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for a part of a character
+_INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # decoded from the first bytes of a character
 
 
-class Writer:
+class Detokenizer:
     """The text of one answer.
 
     Attributes:
-        stopped: whether a stop text has been met; all after it is dropped.
+        stopped: whether a stop sequence has occurred; all text from there on is dropped.
     """
 
-    def __init__(self, tokenizer: Any, stops: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
         self._tokenizer = tokenizer
-        self._stops = tuple(filter(None, stops))
-        self._ids: list[int] = []
-        # Tokens are decoded with those just before them, on which their spaces may depend.
-        self._before = self._told = 0
-        self._waiting = ""
+        self._stop = tuple(filter(None, stop))
+        self._token_ids: list[int] = []
+        # Tokens from the read offset on are not decoded yet. They are decoded with those from the
+        # prefix offset on, on which their spaces may depend.
+        self._prefix_offset = self._read_offset = 0
+        self._held_back = ""  # may be the beginning of a stop sequence
         self.stopped = False
 
-    def push(self, token: int) -> str:
-        """The text that is certain after one more token."""
-        self._ids.append(token)
-        return self._release(self._decoded(whole=True))
+    def push(self, token_id: int) -> str:
+        """The text that is final after one more token."""
+        self._token_ids.append(token_id)
+        return self._release(self._decode_new(is_last=False))
 
-    def close(self) -> str:
-        """What is left when no token follows."""
+    def finish(self) -> str:
+        """The rest of the text, when no token follows."""
         if self.stopped:
             return ""
-        text = self._release(self._decoded(whole=False))
-        waiting, self._waiting = self._waiting, ""
-        return text if self.stopped else text + waiting
+        text = self._release(self._decode_new(is_last=True))
+        held_back, self._held_back = self._held_back, ""
+        return text if self.stopped else text + held_back
 
-    def _decoded(self, *, whole: bool) -> str:
-        """The text of the tokens not yet given out; "" while a character is incomplete."""
-        known = self._decode(self._ids[self._before : self._told])
-        text = self._decode(self._ids[self._before :])
-        if len(text) <= len(known) or (whole and text.endswith(_HALF)):
+    def _decode_new(self, *, is_last: bool) -> str:
+        """The text of tokens not decoded yet; "" while a character is incomplete, unless last."""
+        known = self._decode(self._token_ids[self._prefix_offset : self._read_offset])
+        text = self._decode(self._token_ids[self._prefix_offset :])
+        if len(text) <= len(known) or (not is_last and text.endswith(_INCOMPLETE)):
             return ""
-        self._before, self._told = self._told, len(self._ids)
+        self._prefix_offset, self._read_offset = self._read_offset, len(self._token_ids)
         return text[len(known) :]
 
-    def _decode(self, ids: Sequence[int]) -> str:
+    def _decode(self, token_ids: Sequence[int]) -> str:
         return str(
             self._tokenizer.decode(
-                ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         )
 
     def _release(self, text: str) -> str:
-        self._waiting += text
-        found = [at for at in map(self._waiting.find, self._stops) if at >= 0]
-        if found:
+        """New text without what begins, or may begin, a stop sequence."""
+        self._held_back += text
+        matches = [at for at in map(self._held_back.find, self._stop) if at >= 0]
+        if matches:
             self.stopped = True
-            text, self._waiting = self._waiting[: min(found)], ""
+            text, self._held_back = self._held_back[: min(matches)], ""
             return text
-        held = max((_overlap(self._waiting, stop) for stop in self._stops), default=0)
-        at = len(self._waiting) - held
-        text, self._waiting = self._waiting[:at], self._waiting[at:]
+        overlap = max((_overlap(self._held_back, stop) for stop in self._stop), default=0)
+        end = len(self._held_back) - overlap
+        text, self._held_back = self._held_back[:end], self._held_back[end:]
         return text
 
 
 def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of a text may begin a stop text.
+    """Number of characters at the end of a text that may begin a stop sequence.
 
     >>> _overlap("one EN", "END")
     2
     """
-    most = min(len(text), len(stop) - 1)
-    return next((n for n in range(most, 0, -1) if text.endswith(stop[:n])), 0)
+    longest = min(len(text), len(stop) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

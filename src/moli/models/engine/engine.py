@@ -1,32 +1,31 @@
-"""Continuous batching: rows come and go while the others are written.
+"""Continuous batching: sequences come and go while others are being generated.
 
-engine = Engine(load_transformers_runner("builtin:starter"), load_tokenizer("builtin:starter"))
+runner = load_transformers_runner("builtin:starter")
+engine = Engine(runner, load_tokenizer("builtin:starter"))
 engine.complete([Request(ids, Sampling(max_tokens=20))])
 
-A step is one pass over the model's weights. In it every row that is being written gets a token, and
-prompts are read as far as the step's budget goes.
+A step is one pass over the model's weights. In it every sequence whose prompt has been read gets a
+token, and prompts are read as far as the step's budget goes.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from moli.models.engine.adapter_slots import Lanes
-from moli.models.engine.detokenizer import Writer
-from moli.models.engine.grammar import Grammar, Grammars
-from moli.models.engine.sampling import cut, draw, penalised
-from moli.models.engine.slots import Slots
+from moli.models.engine.adapter_slots import AdapterSlots
+from moli.models.engine.detokenizer import Detokenizer
+from moli.models.engine.grammar import GrammarCompiler
+from moli.models.engine.sampling import apply_penalties, draw_token, warp_logits
+from moli.models.engine.scheduler import Scheduler
+from moli.models.engine.sequence import Sequence
 from moli.models.protocols.backend import check_request, join_deltas
-from moli.models.protocols.runner import ModelRunner, Span
-from moli.models.weights.lora import Adapter
+from moli.models.protocols.runner import ModelRunner
+from moli.models.weights.lora import LoraAdapter
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import (
     Completion,
@@ -38,68 +37,26 @@ from moli.records.generation import (
     TokenLogprob,
 )
 
-_log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """A request in progress.
-
-    Attributes:
-        ids: the prompt, then what was written, with room for all that may follow.
-        length: how many of `ids` there are.
-        read: how many of them the cache has.
-        slot: its slot in the cache; -1 while the row waits.
-    """
-
-    request: Request
-    hear: DeltaCallback
-    ids: NDArray[np.int32]
-    length: int
-    writer: Writer
-    generator: torch.Generator | None
-    grammar: Grammar | None
-    read: int = 0
-    slot: int = -1
-    lane: int = -1
-    cached_tokens: int = 0
-    reason: FinishReason | None = None
-    cancelled: bool = False
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of the prompt."""
-        return len(self.request.ids)
-
-    @property
-    def most(self) -> int:
-        """The most tokens that the row may reach."""
-        return len(self.ids)
-
-    def cancel(self) -> None:
-        """Stop; the slot is free within one step. May be called from any thread."""
-        self.cancelled = True
-
 
 class Engine:
-    """Rows of many requests and adapters on one network.
+    """Answers many requests at once, with many adapters on one base model.
 
-    Only `submit`, `Row.cancel` and the counts of rows may be used while another thread is in
-    `step`.
+    Only `submit`, `Sequence.cancel` and the counts of requests may be used while another thread is
+    in `step`.
 
     Args:
         tokenizer: turns tokens into text.
-        max_num_seqs: how many are written at once.
-        prefix_slots: slots beyond these, for the beginnings of earlier rows.
-        max_model_len: maximum tokens of a row, prompt and answer.
-        max_prefill_tokens: prompt tokens that a step reads besides what it writes.
-        kv_cache_bytes: bytes for keys and values; rows wait while there is no room for them. None
-            for as many as the other arguments require.
+        max_num_seqs: maximum number of sequences that are answered at once.
+        prefix_slots: additional cache slots, for the prefixes of earlier sequences.
+        max_model_len: maximum tokens of a sequence, prompt and answer.
+        max_prefill_tokens: maximum number of prompt tokens that a step reads.
+        kv_cache_bytes: memory for keys and values; sequences wait while there is no room for them.
+            None for as much as the other arguments require.
     """
 
     def __init__(
         self,
-        network: ModelRunner,
+        runner: ModelRunner,
         tokenizer: Any,
         *,
         max_num_seqs: int = 16,
@@ -108,236 +65,153 @@ class Engine:
         max_prefill_tokens: int = 512,
         kv_cache_bytes: int | None = None,
     ) -> None:
-        self.runner = network
-        self._tokenizer = tokenizer
-        room = None if kv_cache_bytes is None else kv_cache_bytes // network.kv_bytes_per_token
-        self._cache = network.cache(max_num_seqs + prefix_slots, max_model_len, room)
-        self._slots = Slots(self._cache)
-        self._lanes = Lanes(network)
-        self._most, self._places, self._budget = max_num_seqs, max_model_len, max_prefill_tokens
-        self._ends = _ends(network, tokenizer)
-        self._grammars = Grammars(tokenizer, self._ends)
-        self._inbox: deque[Row] = deque()
-        self._waiting: list[Row] = []
-        self._rows: list[Row] = []  # by slot
+        self.runner = runner
+        self._tokenizer, self._max_model_len = tokenizer, max_model_len
+        max_tokens = None if kv_cache_bytes is None else kv_cache_bytes // runner.kv_bytes_per_token
+        self._cache = runner.make_cache(max_num_seqs + prefix_slots, max_model_len, max_tokens)
+        self._adapters = AdapterSlots(runner)
+        self._scheduler = Scheduler(
+            self._cache,
+            self._adapters,
+            max_num_seqs=max_num_seqs,
+            max_prefill_tokens=max_prefill_tokens,
+        )
+        self._stop_token_ids = _stop_token_ids(runner, tokenizer)
+        self._grammars = GrammarCompiler(tokenizer, self._stop_token_ids)
 
     # From any thread
 
-    def submit(self, request: Request, hear: DeltaCallback) -> Row:
-        """Have a request answered in the next steps; `hear` is called within them.
+    def submit(self, request: Request, on_delta: DeltaCallback) -> Sequence:
+        """Have a request answered in the next steps, which call `on_delta`.
 
         Raises:
-            InputError: it has no tokens or too many, an adapter that is unknown, or a form that
-                cannot be followed.
+            InputError: it has no tokens or too many, an adapter that is unknown, or a constraint
+                that cannot be followed.
         """
-        row = self._row(request, hear)
-        self._inbox.append(row)
-        return row
+        sequence = self._new_sequence(request, on_delta)
+        self._scheduler.add(sequence)
+        return sequence
 
     @property
     def waiting_requests(self) -> int:
-        """Requests that no step has begun yet."""
-        return len(self._inbox) + len(self._waiting)
+        """Number of requests that no step has started yet."""
+        return self._scheduler.waiting_count
 
     @property
     def running_requests(self) -> int:
-        """Requests being read or answered."""
-        return len(self._rows)
+        """Number of requests being read or answered."""
+        return self._scheduler.running_count
 
     # From the thread that steps
 
-    def add_adapter(self, adapter: Adapter) -> None:
+    def add_adapter(self, adapter: LoraAdapter) -> None:
         """Let requests name an adapter from now on; an earlier one of that name is replaced."""
-        known = adapter.name in self._lanes
-        self._lanes.add(adapter)
-        if known:  # what was read with the old one does not fit the new one
-            self._slots.forget()
+        is_known = adapter.name in self._adapters
+        self._adapters.add(adapter)
+        if is_known:  # keys and values of the old one do not fit the new one
+            self._scheduler.forget_prefixes()
 
     def update_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Continue with new weights of the base, as reinforcement learning does; see `Network`."""
+        """Continue with new base weights, as reinforcement learning does; see `ModelRunner`."""
         self.runner.update_weights(weights)
-        self._slots.forget()
+        self._scheduler.forget_prefixes()
 
     @torch.inference_mode()
     def step(self) -> bool:
         """Run one pass; return whether there was anything to do."""
-        self._admit()
-        spans = self._plan()
-        if not spans:
+        schedule = self._scheduler.schedule()
+        if not schedule.chunks:
             return False
-        logits = self.runner.run([span for _, span in spans], self._cache)
-        self._deliver([row for row, span in spans if span.asked], logits)
-        self._settle()
+        logits = self.runner.run(schedule.chunks, self._cache)
+        self._append_tokens(schedule.sampled, logits)
+        self._scheduler.free_finished()
         return True
 
     @torch.inference_mode()
     def abort(self, reason: FinishReason) -> None:
-        """End everything in progress or waiting."""
-        waiting = [*self._waiting, *self._inbox]
-        self._waiting.clear()
-        self._inbox.clear()
-        for row in (*self._rows, *waiting):
-            if row.reason is None:
-                self._finish(row, reason)
-        self._settle()
-        self._slots.forget()  # a failed step may not have read what it should have
+        """End all requests, whether they are being answered or wait."""
+        self._scheduler.abort(reason)
 
-    def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Step until all of these are answered."""
-        told: list[list[Delta]] = [[] for _ in requests]
-        rows = [self.submit(each, told[n].append) for n, each in enumerate(requests)]
-        while any(row.reason is None for row in rows):
+    def complete(self, requests: Collection[Request]) -> list[Completion]:
+        """Step until all of these requests are answered."""
+        deltas: list[list[Delta]] = [[] for _ in requests]
+        sequences = [self.submit(each, deltas[n].append) for n, each in enumerate(requests)]
+        while any(sequence.reason is None for sequence in sequences):
             self.step()
-        return [join_deltas(row, deltas) for row, deltas in zip(rows, told, strict=True)]
+        return list(map(join_deltas, sequences, deltas))
 
-    # How it is done
+    # Internal steps
 
-    def _row(self, request: Request, hear: DeltaCallback) -> Row:
+    def _new_sequence(self, request: Request, on_delta: DeltaCallback) -> Sequence:
+        """A sequence for a request that can be answered; see `submit` for the errors."""
         length, sampling = len(request.ids), request.sampling
-        check_request(request, self._places, self._lanes)
-        most = min(length + sampling.max_tokens, self._places)
-        if not self._cache.slots_for(most):
-            raise _no_room(most)
-        ids = np.zeros(most, np.int32)
-        ids[:length] = request.ids
-        generator = _generator(sampling) if sampling.temperature > 0 else None
-        writer = Writer(self._tokenizer, sampling.stop)
-        grammar = self._grammars.begin(sampling.constraint) if sampling.constraint else None
-        return Row(request, hear, ids, length, writer, generator, grammar)
+        check_request(request, self._max_model_len, self._adapters)
+        max_length = min(length + sampling.max_tokens, self._max_model_len)
+        if not self._cache.slots_for(max_length):
+            raise InputError(
+                f"the keys and values of {max_length:,} tokens do not fit in the memory reserved "
+                "for them",
+                fix="Ask for fewer tokens, or shorten the prompt.",
+            )
+        token_ids = np.zeros(max_length, np.int32)
+        token_ids[:length] = request.ids
+        return Sequence(
+            request,
+            on_delta,
+            token_ids,
+            length,
+            Detokenizer(self._tokenizer, sampling.stop),
+            _generator(sampling) if sampling.temperature > 0 else None,
+            self._grammars.start(sampling.constraint) if sampling.constraint else None,
+        )
 
-    def _admit(self) -> None:
-        """Start waiting rows, first those whose adapter has the fewest in progress."""
-        while self._inbox:
-            self._waiting.append(self._inbox.popleft())
-        for gone in [each for each in (*self._waiting, *self._rows) if each.cancelled]:
-            if gone.slot < 0:
-                self._waiting.remove(gone)
-            self._finish(gone, "cancelled")
-        self._settle()
-        if not self._rows and self._cache.narrowed:
-            self._slots.forget()  # a long row is gone: many fit again
-        working = Counter(each.request.adapter for each in self._rows)
-        while len(self._rows) < self._most and (row := self._next(working)):
-            self._waiting.remove(row)
-            working[row.request.adapter] += 1
-            self._slots.reserve(row.most)
-            space = (row.request.adapter, row.request.cache_namespace)
-            row.slot, row.cached_tokens = self._slots.take(space, row.ids[: row.length])
-            row.read = row.cached_tokens
-            self._rows.append(row)
+    def _append_tokens(self, sequences: list[Sequence], logits: torch.Tensor) -> None:
+        """Choose each sequence's next token and report it.
 
-    def _next(self, working: Mapping[str, int]) -> Row | None:
-        """The row to start: one that fits, and whose adapter has a lane or can get one.
-
-        One that does not fit holds up those after it, or it might wait forever.
+        Args:
+            logits: next-token logits, [sequences, vocabulary].
         """
-        used = {each.lane for each in self._rows}
-        for row in sorted(self._waiting, key=lambda each: working[each.request.adapter]):
-            if len(self._rows) >= self._cache.slots_for(row.most):
-                return None
-            try:
-                lane = self._lanes.lane(row.request.adapter, used)
-            except ModelError as error:
-                _log.warning("an adapter is gone: %s", error)
-                self._waiting.remove(row)
-                self._finish(row, "failed")
-                continue
-            if lane is not None:
-                row.lane = lane
-                return row
-        return None
-
-    def _plan(self) -> list[tuple[Row, Span]]:
-        """The next tokens of each row, spans of one token first."""
-        written: list[tuple[Row, Span]] = []
-        stretches: list[tuple[Row, Span]] = []
-        left = self._budget
-        for row in self._rows:
-            count = row.length - row.read
-            if count > 1:
-                count = min(count, left)
-                left -= count
-            if not count:
-                continue
-            end = row.read + count
-            ids = row.ids[row.read : end].tolist()
-            span = Span(ids, row.slot, row.read, row.lane, end == row.length)
-            (written if count == 1 else stretches).append((row, span))
-            row.read = end
-            self._slots.fill(row.slot, row.ids[:end])
-        # By lane, so that rows of one adapter lie together; those without one come last.
-        written.sort(key=lambda each: (each[1].lane < 0, each[1].lane))
-        return written + stretches
-
-    def _deliver(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
-        """Choose each row's next token and report it."""
         likeliest = logits.argmax(-1).tolist()
-        wanted = [n for n, row in enumerate(rows) if row.request.sampling.logprobs is not None]
-        sums = dict(zip(wanted, logits[wanted].logsumexp(-1).tolist(), strict=True))
-        for number, (row, best) in enumerate(zip(rows, likeliest, strict=True)):
+        requested = [n for n, each in enumerate(sequences) if _wants_logprobs(each)]
+        log_sums = dict(zip(requested, logits[requested].logsumexp(-1).tolist(), strict=True))
+        for number, (sequence, best) in enumerate(zip(sequences, likeliest, strict=True)):
             try:
-                token = self._chosen(row, logits[number], best)
+                token_id = _next_token(sequence, logits[number], best)
             except ModelError:
-                self._finish(row, "failed")
+                sequence.finish("failed")
                 continue
-            row.ids[row.length] = token
-            row.length += 1
-            self._tell(row, token, logits[number], sums.get(number))
+            sequence.append(token_id)
+            delta = self._delta(sequence, token_id)
+            if number in log_sums:
+                delta = _with_logprobs(delta, sequence, logits[number], log_sums[number])
+            sequence.on_delta(delta)
+            sequence.reason = delta.reason or None
 
-    def _chosen(self, row: Row, scores: torch.Tensor, best: int) -> int:
-        sampling = row.request.sampling
-        changed = penalised(scores, sampling, row.prompt_tokens, row.ids[: row.length])
-        if row.grammar:
-            changed = row.grammar.allowed(changed)
-        if row.generator is not None:
-            token = draw(cut(changed, sampling), row.generator)
-        else:
-            token = best if changed is scores else int(changed.argmax())
-        if row.grammar:
-            row.grammar.accept(token)
-        return token
-
-    def _tell(self, row: Row, token: int, scores: torch.Tensor, total: float | None) -> None:
-        sampling = row.request.sampling
-        ended = not sampling.ignore_eos and token in self._ends
-        text = "" if ended else row.writer.push(token)
+    def _delta(self, sequence: Sequence, token_id: int) -> Delta:
+        """The text that a new token adds to an answer, and whether it ends the answer."""
+        detokenizer = sequence.detokenizer
+        is_stop_token = (
+            token_id in self._stop_token_ids and not sequence.request.sampling.ignore_eos
+        )
+        text = "" if is_stop_token else detokenizer.push(token_id)
         reason: FinishReason | None = None
-        if ended or row.writer.stopped:
+        if is_stop_token or detokenizer.stopped:
             reason = "stop"
-        elif row.length == row.most:
+        elif sequence.length == sequence.max_length:
             reason = "length"
         if reason:
-            text += row.writer.close()
-        delta = Delta(text, (token,), reason=reason or "")
-        if total is not None:
-            top = scores.topk(sampling.logprobs or 0)
-            pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-            others = tuple(TokenLogprob(each, value - total) for each, value in pairs)
-            own = float(scores[token]) - total
-            delta = replace(delta, logprobs=(own,), alternatives=(others,))
-        row.hear(delta)
-        row.reason = reason
-
-    def _finish(self, row: Row, reason: FinishReason) -> None:
-        row.reason = reason
-        row.hear(Delta(row.writer.close(), (), reason=reason))
-
-    def _settle(self) -> None:
-        """Give back the slots of rows that are done."""
-        for row in [each for each in self._rows if each.reason]:
-            moved = self._rows[self._slots.release(row.slot)]
-            moved.slot, self._rows[row.slot] = row.slot, moved
-            self._rows.pop()
+            text += detokenizer.finish()
+        return Delta(text, (token_id,), reason=reason or "")
 
 
-def _no_room(tokens: int) -> InputError:
-    return InputError(
-        f"the keys and values of {tokens:,} tokens do not fit in the memory reserved for them",
-        fix="Ask for fewer tokens, or shorten the prompt.",
-    )
+def _stop_token_ids(runner: ModelRunner, tokenizer: Any) -> frozenset[int]:
+    """Tokens that end an answer, according to the model or its tokenizer."""
+    eos = tokenizer.eos_token_id
+    return runner.stop_token_ids if eos is None else runner.stop_token_ids | {eos}
 
 
 def _generator(sampling: Sampling) -> torch.Generator:
+    """A random generator with the request's seed, or with a random one."""
     generator = torch.Generator()
     if sampling.seed is None:
         generator.seed()
@@ -346,7 +220,41 @@ def _generator(sampling: Sampling) -> torch.Generator:
     return generator
 
 
-def _ends(network: ModelRunner, tokenizer: Any) -> frozenset[int]:
-    """Tokens that end an answer."""
-    own = tokenizer.eos_token_id
-    return network.stop_token_ids if own is None else network.stop_token_ids | {own}
+def _wants_logprobs(sequence: Sequence) -> bool:
+    return sequence.request.sampling.logprobs is not None
+
+
+def _next_token(sequence: Sequence, logits: torch.Tensor, likeliest: int) -> int:
+    """Choose the next token of a sequence by its sampling parameters.
+
+    Args:
+        logits: next-token logits, [V].
+        likeliest: the token with the largest of them.
+
+    Raises:
+        ModelError: the request's constraint has become too complex to follow.
+    """
+    sampling, so_far = sequence.request.sampling, sequence.token_ids[: sequence.length]
+    changed = apply_penalties(logits, sampling, sequence.prompt_tokens, so_far)
+    if sequence.matcher:
+        changed = sequence.matcher.mask(changed)
+    if sequence.generator is not None:
+        token_id = draw_token(warp_logits(changed, sampling), sequence.generator)
+    else:
+        token_id = likeliest if changed is logits else int(changed.argmax())
+    if sequence.matcher:
+        sequence.matcher.accept(token_id)
+    return token_id
+
+
+def _with_logprobs(delta: Delta, sequence: Sequence, logits: torch.Tensor, log_sum: float) -> Delta:
+    """A delta of one token with its log probability and those of the likeliest alternatives.
+
+    Args:
+        log_sum: logarithm of the sum of the exponentiated logits.
+    """
+    top = logits.topk(sequence.request.sampling.logprobs or 0)
+    pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    alternatives = tuple(TokenLogprob(token_id, value - log_sum) for token_id, value in pairs)
+    logprob = float(logits[delta.ids[0]]) - log_sum
+    return replace(delta, logprobs=(logprob,), alternatives=(alternatives,))

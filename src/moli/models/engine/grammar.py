@@ -16,17 +16,21 @@ from moli.records.errors import InputError, ModelError
 from moli.records.generation import OutputConstraint
 
 
-class Grammar:
-    """How far one answer has got in its form."""
+class GrammarMatcher:
+    """Position of one answer in the grammar of its constraint.
+
+    Args:
+        matcher: llguidance's.
+    """
 
     def __init__(self, matcher: Any) -> None:
         self._matcher = matcher
 
-    def allowed(self, scores: torch.Tensor) -> torch.Tensor:
-        """Scores [V] with -inf for tokens after which the form can no longer be met.
+    def mask(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits [V] with -inf for tokens after which the constraint can no longer be met.
 
         Raises:
-            ModelError: the form has become too complex to follow.
+            ModelError: the grammar has become too complex to follow.
         """
         bias = np.frombuffer(self._matcher.compute_logit_bias(), np.uint8)
         if self._matcher.is_error():
@@ -34,57 +38,68 @@ class Grammar:
                 f"the requested format cannot be followed ({self._matcher.get_error()})",
                 fix="Ask for a simpler one.",
             )
-        hidden = torch.ones(len(scores), dtype=torch.bool)
-        hidden[: len(bias)] = torch.from_numpy(bias[: len(scores)] == 0)
-        return scores.masked_fill(hidden.to(scores.device), float("-inf"))
+        forbidden = torch.ones(len(logits), dtype=torch.bool)
+        forbidden[: len(bias)] = torch.from_numpy(bias[: len(logits)] == 0)
+        return logits.masked_fill(forbidden.to(logits.device), float("-inf"))
 
-    def accept(self, token: int) -> None:
-        """Advance by a token that was allowed."""
-        self._matcher.consume_token(token)
+    def accept(self, token_id: int) -> None:
+        """Advance by a token that was not masked."""
+        self._matcher.consume_token(token_id)
 
 
-class Grammars:
-    """Forms for one tokenizer.
+class GrammarCompiler:
+    """Compiles constraints for one tokenizer.
 
     Args:
-        tokenizer: a fast one of transformers, or one that has its own `guided`.
-        ends: tokens that end an answer.
+        tokenizer: a fast one of transformers, or one with a method `llguidance_tokenizer`.
+        stop_token_ids: tokens that end an answer.
     """
 
-    def __init__(self, tokenizer: Any, ends: Collection[int]) -> None:
-        self._tokenizer, self._ends = tokenizer, sorted(ends)
-        self._known: Any = None
+    def __init__(self, tokenizer: Any, stop_token_ids: Collection[int]) -> None:
+        self._tokenizer, self._stop_token_ids = tokenizer, sorted(stop_token_ids)
+        self._compiled_tokenizer: Any = None
 
-    def begin(self, form: OutputConstraint) -> Grammar:
-        """A form of which nothing has been written yet.
+    def start(self, constraint: OutputConstraint) -> GrammarMatcher:
+        """A matcher for a new answer.
 
         Raises:
             InputError: the schema, expression or grammar is invalid, or uses what is not supported
                 here.
         """
         from llguidance import LLMatcher
-        from llguidance.hf import from_tokenizer
 
-        if self._known is None:  # takes a moment, and few need it
-            ends = self._ends or None
-            own = getattr(self._tokenizer, "guided", None)
-            self._known = own(ends) if own else from_tokenizer(self._tokenizer, eos_token=ends)
-        name = "JSON schema" if form.schema else "grammar" if form.lark else "expression"
+        kind = ""
         try:
-            if form.schema:
-                read = LLMatcher.grammar_from_json_schema(form.schema, JSON_WHITESPACE)
-            elif form.lark:
-                read = LLMatcher.grammar_from_lark(form.lark)
+            if constraint.schema:
+                kind = "JSON schema"
+                grammar = LLMatcher.grammar_from_json_schema(constraint.schema, JSON_WHITESPACE)
+            elif constraint.lark:
+                kind = "grammar"
+                grammar = LLMatcher.grammar_from_lark(constraint.lark)
             else:
-                read = LLMatcher.grammar_from_regex(form.regex)
-            matcher = LLMatcher(self._known, read, log_level=0)
+                kind = "expression"
+                grammar = LLMatcher.grammar_from_regex(constraint.regex)
+            matcher = LLMatcher(self._llguidance_tokenizer(), grammar, log_level=0)
         except ValueError as error:
-            raise _no_form(name, str(error)) from error
+            raise _invalid(kind, str(error)) from error
         if matcher.is_error():
-            raise _no_form(name, matcher.get_error())
-        return Grammar(matcher)
+            raise _invalid(kind, matcher.get_error())
+        return GrammarMatcher(matcher)
+
+    def _llguidance_tokenizer(self) -> Any:
+        """The tokenizer in llguidance's form, which takes a moment to make, and few need."""
+        if self._compiled_tokenizer is None:
+            from llguidance.hf import from_tokenizer
+
+            stop = self._stop_token_ids or None
+            own = getattr(self._tokenizer, "llguidance_tokenizer", None)
+            self._compiled_tokenizer = (
+                own(stop) if own else from_tokenizer(self._tokenizer, eos_token=stop)
+            )
+        return self._compiled_tokenizer
 
 
-def _no_form(name: str, error: str) -> InputError:
+def _invalid(kind: str, error: str) -> InputError:
+    """The error for a constraint that llguidance rejects."""
     reason = next(iter(error.splitlines()), "")
-    return InputError(f"the {name} cannot be followed ({reason})", fix="Correct or simplify it.")
+    return InputError(f"the {kind} cannot be followed ({reason})", fix="Correct or simplify it.")

@@ -1,4 +1,4 @@
-"""From scores to the next token."""
+"""Sampling: from logits to the next token."""
 
 from __future__ import annotations
 
@@ -9,43 +9,47 @@ from numpy.typing import NDArray
 from moli.records.generation import Sampling
 
 
-def penalised(
-    scores: torch.Tensor, sampling: Sampling, prompt: int, ids: NDArray[np.int32]
+def apply_penalties(
+    logits: torch.Tensor, sampling: Sampling, prompt_tokens: int, token_ids: NDArray[np.int32]
 ) -> torch.Tensor:
-    """Scores [V] after penalties for the row's tokens, the first `prompt` of which were given."""
+    """Logits [V] after the penalties for tokens that occurred before.
+
+    Args:
+        prompt_tokens: how many of `token_ids` are the prompt; the others were generated.
+    """
     if sampling.repetition_penalty != 1.0:
-        seen = torch.from_numpy(np.unique(ids)).long().to(scores.device)
-        own = scores[seen]
+        seen = torch.from_numpy(np.unique(token_ids)).long().to(logits.device)
+        own = logits[seen]
         factor = sampling.repetition_penalty
-        scores = scores.index_put((seen,), torch.where(own < 0, own * factor, own / factor))
-    if (sampling.presence_penalty or sampling.frequency_penalty) and len(ids) > prompt:
-        written = torch.from_numpy(ids[prompt:]).long().to(scores.device)
-        seen, counts = written.unique(return_counts=True)
-        fine = sampling.presence_penalty + sampling.frequency_penalty * counts
-        scores = scores.index_put((seen,), scores[seen] - fine)
-    return scores
+        logits = logits.index_put((seen,), torch.where(own < 0, own * factor, own / factor))
+    if (sampling.presence_penalty or sampling.frequency_penalty) and len(token_ids) > prompt_tokens:
+        generated = torch.from_numpy(token_ids[prompt_tokens:]).long().to(logits.device)
+        seen, counts = generated.unique(return_counts=True)
+        penalty = sampling.presence_penalty + sampling.frequency_penalty * counts
+        logits = logits.index_put((seen,), logits[seen] - penalty)
+    return logits
 
 
-def cut(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Scores [V] over temperature, with -inf for what top-k, top-p and min-p leave out."""
-    scores = scores / sampling.temperature
-    if 0 < sampling.top_k < len(scores):
-        least = scores.topk(sampling.top_k).values[-1]
-        scores = scores.masked_fill(scores < least, float("-inf"))
+def warp_logits(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Logits [V] over temperature, with -inf for tokens outside of top-k, top-p and min-p."""
+    logits = logits / sampling.temperature
+    if 0 < sampling.top_k < len(logits):
+        least = logits.topk(sampling.top_k).values[-1]
+        logits = logits.masked_fill(logits < least, float("-inf"))
     if sampling.top_p < 1.0:
-        ordered, order = scores.sort(descending=True)
+        ordered, order = logits.sort(descending=True)
         probability = ordered.softmax(-1)
         before = probability.cumsum(-1) - probability
-        scores = scores.index_fill(0, order[before >= sampling.top_p], float("-inf"))
+        logits = logits.index_fill(0, order[before >= sampling.top_p], float("-inf"))
     if sampling.min_p > 0:
-        probability = scores.softmax(-1)
+        probability = logits.softmax(-1)
         least = sampling.min_p * probability.max()
-        scores = scores.masked_fill(probability < least, float("-inf"))
-    return scores
+        logits = logits.masked_fill(probability < least, float("-inf"))
+    return logits
 
 
-def draw(scores: torch.Tensor, generator: torch.Generator) -> int:
-    """A token by its probability: the first at which their running sum exceeds a random number."""
-    sums = scores.double().softmax(-1).cumsum(-1)
+def draw_token(logits: torch.Tensor, generator: torch.Generator) -> int:
+    """Draw a token: the first at which the running sum of probabilities exceeds a random number."""
+    sums = logits.double().softmax(-1).cumsum(-1)
     point = torch.rand((), generator=generator, dtype=torch.float64) * sums[-1].cpu()
     return min(int(torch.searchsorted(sums.cpu(), point, right=True)), len(sums) - 1)

@@ -1,21 +1,24 @@
-"""A language model whose passes mix rows, lengths and adapters."""
+"""A model of transformers whose passes mix sequences, lengths and adapters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from moli.models.engine import attention
-from moli.models.engine.attention import Layout, Stretch
-from moli.models.engine.cache import Cache
-from moli.models.engine.products import Part, Products, fastest, mixture
-from moli.models.hardware.memory import available_memory, release_freed_memory
-from moli.models.hardware.probe import DTYPES, probe
-from moli.models.protocols.runner import Span
+from moli.models.engine.attention import AttentionMetadata
+from moli.models.engine.kv_cache import TorchKVCache
+from moli.models.engine.merged_linear import MergedLinear, MergedLinearPart, map_adapters
+from moli.models.engine.prefill_chunk import PrefillChunk
+from moli.models.engine.weight_layouts import fastest_layout
+from moli.models.hardware.memory import release_freed_memory
+from moli.models.hardware.probe import DTYPES, free_memory, probe
+from moli.models.protocols.runner import ScheduledChunk
 from moli.models.weights.loading import is_decoder, load_config, load_model
-from moli.models.weights.lora import Adapter
+from moli.models.weights.lora import LoraAdapter
 from moli.records.errors import ModelError
 
 
@@ -23,150 +26,176 @@ class TransformersRunner:
     """A transformers model that generates text.
 
     Args:
-        lanes: adapters that the rows of a pass may have between them.
+        model: a causal language model; merged layers replace its linear ones.
+        adapter_slots: maximum number of different adapters in a pass.
 
     Attributes:
         kv_bytes_per_token: memory of a token's keys and values in all layers.
     """
 
-    def __init__(self, model: Any, *, lanes: int) -> None:
+    def __init__(self, model: Any, *, adapter_slots: int) -> None:
         self.model = model.eval().requires_grad_(False)
         self.device = next(model.parameters()).device
         self.dtype: torch.dtype = next(model.parameters()).dtype
-        self.lanes = lanes
-        self._products, self.kv_bytes_per_token = _replace(model)
+        self.adapter_slots = adapter_slots
+        merged = _merge_linear_layers(model)
+        self._linears, self.kv_bytes_per_token = merged.linears, merged.kv_bytes_per_token
         release_freed_memory()
-        self._choose()
+        self._choose_layout()
         release_freed_memory()
-        self._rank = 0
+        self._adapter_rank = 0  # the largest so far
 
     @property
     def stop_token_ids(self) -> frozenset[int]:
         """Tokens that end an answer, according to the model's own generation settings."""
-        said = self.model.generation_config.eos_token_id
-        ids = said if isinstance(said, list) else [said]
-        return frozenset(each for each in ids if each is not None)
+        eos = self.model.generation_config.eos_token_id
+        ids = eos if isinstance(eos, list) else [eos]
+        return frozenset(token_id for token_id in ids if token_id is not None)
 
     def free_memory(self) -> int:
-        """Bytes still available where the model is."""
-        on_gpu = self.device.type == "cuda"
-        return int(torch.cuda.mem_get_info(self.device)[0]) if on_gpu else available_memory()
+        """Bytes still available on the model's device."""
+        return free_memory(self.device)
 
-    def cache(self, slots: int, most: int, room: int | None) -> Cache:
-        """A cache for its rows; see `Growing` for the arguments."""
-        return Cache(slots, most, room)
+    def make_cache(
+        self, max_slots: int, max_model_len: int, max_tokens: int | None
+    ) -> TorchKVCache:
+        """Make a KV cache for the model; see `KVCache` for the arguments."""
+        return TorchKVCache(max_slots, max_model_len, max_tokens)
 
     @torch.inference_mode()
-    def run(self, spans: Sequence[Span], cache: Cache) -> torch.Tensor:
-        """One pass: logits [asked, V] for the spans that ask, in their order.
-
-        Spans of one token come first.
-        """
-        written = next((n for n, each in enumerate(spans) if len(each.ids) > 1), len(spans))
-        begin, stretches, runs = written, [], []
-        last = [n for n in range(written) if spans[n].asked]
-        for each in spans[written:]:
-            end = begin + len(each.ids)
-            stretches.append(Stretch(begin, end, each.slot, each.start))
-            runs.append((begin, end, each.lane))
-            last += [end - 1] * each.asked
-            begin = end
-        layout = Layout(
-            cache=cache,
-            slots=self._index([each.slot for each in spans for _ in each.ids]),
-            places=self._index([each.start + n for each in spans for n in range(len(each.ids))]),
-            written=written,
-            lengths=self._index([each.start + 1 for each in spans[:written]]),
-            stretches=tuple(stretches),
+    def run(self, chunks: Sequence[ScheduledChunk], cache: TorchKVCache) -> torch.Tensor:
+        """Run one pass; see `ModelRunner.run`."""
+        num_decodes = next(
+            (n for n, chunk in enumerate(chunks) if len(chunk.token_ids) > 1), len(chunks)
         )
-        now = mixture([each.lane for each in spans[:written]], runs, self.device)
-        for products in self._products:
-            products.now = now
-        hidden = _hidden(self.model, self._index([i for each in spans for i in each.ids]), layout)
-        return _logits(self.model, hidden[self._index(last)]) if last else hidden[:0].float()
+        predicted = [n for n in range(num_decodes) if chunks[n].needs_logits]
+        begin, prefills = num_decodes, []
+        for chunk in chunks[num_decodes:]:
+            end = begin + len(chunk.token_ids)
+            prefills.append(
+                PrefillChunk(begin, end, chunk.cache_slot, chunk.start, chunk.adapter_slot)
+            )
+            if chunk.needs_logits:
+                predicted.append(end - 1)
+            begin = end
+        metadata = self._metadata(chunks, num_decodes, prefills, cache)
+        decode_slots = [chunk.adapter_slot for chunk in chunks[:num_decodes]]
+        mapping = map_adapters(decode_slots, prefills, self.device)
+        for linear in self._linears:
+            linear.mapping = mapping
+        token_ids = self._index([token_id for chunk in chunks for token_id in chunk.token_ids])
+        hidden = _hidden_states(self.model, token_ids, metadata)
+        if not predicted:
+            return hidden[:0].float()
+        return _logits(self.model, hidden[self._index(predicted)])
+
+    def _metadata(
+        self,
+        chunks: Sequence[ScheduledChunk],
+        num_decodes: int,
+        prefills: Sequence[PrefillChunk],
+        cache: TorchKVCache,
+    ) -> AttentionMetadata:
+        """The places in the cache of the tokens of these chunks."""
+        slots = [chunk.cache_slot for chunk in chunks for _ in chunk.token_ids]
+        positions = [chunk.start + n for chunk in chunks for n in range(len(chunk.token_ids))]
+        decode_lengths = [chunk.start + 1 for chunk in chunks[:num_decodes]]
+        return AttentionMetadata(
+            cache=cache,
+            slots=self._index(slots),
+            positions=self._index(positions),
+            num_decodes=num_decodes,
+            decode_lengths=self._index(decode_lengths),
+            prefills=tuple(prefills),
+        )
+
+    def _index(self, values: Sequence[int]) -> torch.Tensor:
+        """A tensor of indices on the model's device."""
+        return torch.tensor(values, dtype=torch.long, device=self.device)
 
     @torch.inference_mode()
-    def _choose(self) -> None:
-        """Have few rows multiplied in whichever way is fastest here for the largest layers."""
-        inner = self._products[:-1] or self._products  # the last one makes the scores
-        shape = max((each.weight.shape for each in inner), key=torch.Size.numel)
-        way = fastest([each for each in inner if each.weight.shape == shape])
-        for products in self._products:
-            products.lay(way)
+    def _choose_layout(self) -> None:
+        """Lay out all weights in the way that is fastest here for the largest layers."""
+        inner = self._linears[:-1] or self._linears  # the last one makes the logits
+        shape = max((linear.layout.weight.shape for linear in inner), key=torch.Size.numel)
+        largest = [linear.layout for linear in inner if linear.layout.weight.shape == shape]
+        layout = fastest_layout(largest)
+        for linear in self._linears:
+            linear.use_layout(layout)
 
-    def check(self, adapter: Adapter) -> None:
+    def check_adapter(self, adapter: LoraAdapter) -> None:
         """Check that an adapter fits this model.
 
         Raises:
             ModelError: it adapts a layer that is not here, is of another shape or is not linear.
         """
-        shapes = {name: shape for each in self._products for name, shape in each.shapes.items()}
-        for name, thin in adapter.layers.items():
-            shape = thin.up.shape[0], thin.down.shape[1]
+        shapes = {name: shape for linear in self._linears for name, shape in linear.shapes.items()}
+        for name, weights in adapter.layers.items():
+            shape = weights.lora_b.shape[0], weights.lora_a.shape[1]
             if shapes.get(name) != shape:
-                found = (
+                actual = (
                     f"is {shapes[name]}" if name in shapes else "is not a linear layer of this base"
                 )
                 raise ModelError(
-                    f"it was made for another base: {name} should be {shape}, but {found}",
+                    f"it was made for another base: {name} should be {shape}, but {actual}",
                     where=adapter.name,
                     fix="Serve it on the base that it was trained on.",
                 )
 
     @torch.inference_mode()
+    def load_adapter(self, adapter_slot: int, adapter: LoraAdapter) -> None:
+        """Copy an adapter's weights into a slot."""
+        self._adapter_rank = max(self._adapter_rank, adapter.rank)
+        for linear in self._linears:
+            linear.load_adapter(
+                adapter_slot, adapter, adapter_slots=self.adapter_slots, rank=self._adapter_rank
+            )
+
+    @torch.inference_mode()
     def update_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take other weights, by their names in the model's state as transformers saves it.
+        """Replace weights, named as in the model's state dict as transformers saves it.
 
         Raises:
-            ModelError: only some of the layers that are multiplied together are given, a name is
-                not this model's, or a shape differs; nothing has changed then.
+            ModelError: only some of the weights of merged layers are given, a name is not this
+                model's, or a shape differs; nothing has changed then.
         """
         left, parameters = dict(weights), dict(self.model.named_parameters())
-        shapes = {name: value.shape for name, value in parameters.items()}
-        if (embedded := _tied(self.model)) in left:
-            left[f"{self._products[-1].names[0]}.weight"] = left[embedded]
-        plan = []
-        for products in self._products:
-            shapes |= (own := products.parameters)
-            given = [left.pop(name) for name in own if name in left]
-            if given and len(given) != len(own):
+        shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        if (embedding := _tied_embedding(self.model)) in left:
+            left[f"{self._linears[-1].names[0]}.weight"] = left[embedding]
+        updates = []
+        for linear in self._linears:
+            own = linear.parameter_shapes
+            shapes |= own
+            values = [left.pop(name) for name in own if name in left]
+            if values and len(values) != len(own):
                 raise ModelError(
                     f"some of {' and '.join(own)} are given, and others are not",
                     fix="Give all of them.",
                 )
-            if given:
-                plan.append((products, given))
+            if values:
+                updates.append((linear, values))
         for name, value in weights.items():
             if name not in shapes:
                 raise ModelError(f"the model has no {name}", fix="Use the model's own names.")
             if value.shape != shapes[name]:
                 raise ModelError(f"{name} is {[*value.shape]} but must be {[*shapes[name]]}")
-        for products, given in plan:
-            products.change(given)
+        for linear, values in updates:
+            linear.update_weights(values)
         for name, value in left.items():
             parameters[name].data.copy_(value)
-
-    def write(self, lane: int, adapter: Adapter) -> None:
-        """Put an adapter into a lane."""
-        self._rank = max(self._rank, adapter.rank)
-        with torch.inference_mode():
-            for products in self._products:
-                products.write(lane, self.lanes, self._rank, adapter)
-
-    def _index(self, values: Sequence[int]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.long, device=self.device)
 
 
 def load_transformers_runner(
     reference: str, *, adapter_slots: int = 16, precision: str = ""
 ) -> TransformersRunner:
-    """A network by its model's reference.
+    """Load a model onto the GPU if there is one.
 
     Args:
         precision: "bf16" or "fp32"; by default whichever is faster on this machine.
 
     Raises:
-        ModelError: its files are not available, it does not generate text, or not row by row.
+        ModelError: its files are not available, or it is not a causal language model.
     """
     config = load_config(reference)
     if not is_decoder(config):
@@ -180,80 +209,92 @@ def load_transformers_runner(
     )
     if torch.cuda.is_available():
         model.cuda()
-    return TransformersRunner(model, lanes=adapter_slots)
+    return TransformersRunner(model, adapter_slots=adapter_slots)
 
 
-def _hidden(model: Any, ids: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """What the model makes of tokens, [T, width]."""
-    token = attention.layout.set(layout)
+def _hidden_states(
+    model: Any, token_ids: torch.Tensor, metadata: AttentionMetadata
+) -> torch.Tensor:
+    """Hidden states of the last layer, [tokens, hidden size]."""
+    previous = attention.current_metadata.set(metadata)
     try:
-        made: torch.Tensor = model.base_model(
-            input_ids=ids[None], position_ids=layout.places[None], use_cache=False
+        hidden: torch.Tensor = model.base_model(
+            input_ids=token_ids[None], position_ids=metadata.positions[None], use_cache=False
         ).last_hidden_state[0]
     finally:
-        attention.layout.reset(token)
-    return made
+        attention.current_metadata.reset(previous)
+    return hidden
 
 
 def _logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """What may follow, [T, V] in float32."""
+    """Next-token logits, [tokens, vocabulary], in float32."""
     logits: torch.Tensor = model.get_output_embeddings()(hidden).float()
     return logits
 
 
-def _tied(model: Any) -> str:
-    """The name of the weights that both embed tokens and make the scores; "" for none."""
+def _tied_embedding(model: Any) -> str:
+    """Name of the weights that both embed tokens and make the logits; "" if they are separate."""
     if not getattr(model.config, "tie_word_embeddings", False):
         return ""
     embedding = model.get_input_embeddings()
     return next(f"{name}.weight" for name, each in model.named_modules() if each is embedding)
 
 
-def _replace(model: Any) -> tuple[list[Products], int]:
-    """Put products in place of the linear layers; a pass shows which of these read the same.
+@dataclass(frozen=True, slots=True)
+class _MergedLayers:
+    """The merged linear layers of a model, in the order of their use."""
 
-    Returns:
-        The products in the order of their use, and the memory of a token's keys and values.
-    """
-    cache = Cache(1, 2)
+    linears: list[MergedLinear]
+    kv_bytes_per_token: int
+
+
+def _merge_linear_layers(model: Any) -> _MergedLayers:
+    """Replace the linear layers of a model by merged ones; a pass shows which share an input."""
+    cache = TorchKVCache(1, 2)
     names = {module: name for name, module in model.named_modules()}
-    linear = [module for module in names if type(module) is torch.nn.Linear]
-    groups = _readers(model, linear, cache)
-    products = []
-    for group in groups:
-        made = Products([names[layer] for layer in group], group)
+    layers = [module for module in names if type(module) is torch.nn.Linear]
+    linears = []
+    for group in _group_by_input(model, layers, cache):
+        merged = MergedLinear([names[layer] for layer in group], group)
         for number, layer in enumerate(group):
-            parent, _, own = names[layer].rpartition(".")
-            setattr(model.get_submodule(parent), own, Part(made, number, layer))
+            parent, _, attribute = names[layer].rpartition(".")
+            part = MergedLinearPart(merged, number, layer)
+            setattr(model.get_submodule(parent), attribute, part)
             del layer.weight  # else it is in memory twice until all are replaced
-        products.append(made)
-    return products, cache.bytes // 2
+        linears.append(merged)
+    return _MergedLayers(linears, cache.bytes // 2)  # the pass was of two tokens
 
 
-def _readers(
-    model: Any, layers: Sequence[torch.nn.Linear], cache: Cache
+def _group_by_input(
+    model: Any, layers: Sequence[torch.nn.Linear], cache: TorchKVCache
 ) -> list[list[torch.nn.Linear]]:
-    """Layers in the order in which they are called, those together that read the same tensor."""
-    groups: list[list[torch.nn.Linear]] = []
-    seen: list[torch.Tensor] = []  # kept, so that no other tensor gets the same identity
+    """Layers in the order in which a pass calls them, grouped where they read the same tensor.
 
-    def hear(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+    Args:
+        cache: an empty one with room for two tokens, which are read into it.
+    """
+    groups: list[list[torch.nn.Linear]] = []
+    inputs: list[torch.Tensor] = []  # kept, so that no other tensor gets the same identity
+
+    def record(layer: Any, arguments: tuple[torch.Tensor, ...]) -> None:
+        """Add a layer that is called to the last group or to a new one."""
         if any(layer in group for group in groups):
             return
-        same = bool(seen) and seen[-1] is inputs[0]
-        alike = same and (groups[-1][0].bias is None) == (layer.bias is None)
-        if alike:
+        same_input = bool(inputs) and inputs[-1] is arguments[0]
+        if same_input and (groups[-1][0].bias is None) == (layer.bias is None):
             groups[-1].append(layer)
         else:
             groups.append([layer])
-        seen.append(inputs[0])
+        inputs.append(arguments[0])
 
-    handles = [layer.register_forward_pre_hook(hear) for layer in layers]
+    handles = [layer.register_forward_pre_hook(record) for layer in layers]
     try:
         with torch.inference_mode():
-            places = torch.arange(2, device=model.device)
-            layout = Layout(cache, places * 0, places, 0, places[:0], (Stretch(0, 2, 0, 0),))
-            _logits(model, _hidden(model, places * 0, layout))
+            positions = torch.arange(2, device=model.device)
+            zeros, none = positions * 0, positions[:0]
+            chunk = PrefillChunk(0, 2, cache_slot=0, start=0)
+            metadata = AttentionMetadata(cache, zeros, positions, 0, none, (chunk,))
+            _logits(model, _hidden_states(model, zeros, metadata))
     finally:
         for handle in handles:
             handle.remove()

@@ -11,7 +11,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
-from moli.models.engine.engine import Engine, Row
+from moli.models.engine.engine import Engine
+from moli.models.engine.sequence import Sequence
 from moli.models.weights.lora import read_adapter
 from moli.records.generation import Delta, DeltaCallback, FinishReason, Request
 
@@ -22,13 +23,13 @@ _log = logging.getLogger(__name__)
 class EngineWorker:
     """Steps an engine while there is something to do.
 
-    Listeners are called in this worker's thread and should be quick.
+    Callbacks are called in this worker's thread and should be quick.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._wake = threading.Event()
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[Callable[[], None]] = deque()  # to be run between two steps
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
@@ -37,23 +38,23 @@ class EngineWorker:
 
     @property
     def waiting_requests(self) -> int:
-        """Requests that no step has begun yet."""
+        """Number of requests that no step has started yet."""
         return self._engine.waiting_requests
 
     @property
     def running_requests(self) -> int:
-        """Requests being read or answered."""
+        """Number of requests being read or answered."""
         return self._engine.running_requests
 
-    def submit(self, request: Request, hear: DeltaCallback) -> Row:
-        """Have a request answered; `hear` is called as it proceeds.
+    def submit(self, request: Request, on_delta: DeltaCallback) -> Sequence:
+        """Have a request answered; `on_delta` is called as it proceeds.
 
         Raises:
             InputError: the request cannot be answered.
         """
-        row = self._engine.submit(request, _guarded(hear))
+        sequence = self._engine.submit(request, _log_errors(on_delta))
         self._wake.set()
-        return row
+        return sequence
 
     def add_adapter(self, name: str, folder: Path) -> None:
         """Let requests name an adapter from now on.
@@ -64,14 +65,14 @@ class EngineWorker:
         adapter = read_adapter(folder, name, self._engine.runner.dtype)
         self.run_between_steps(lambda engine: engine.add_adapter(adapter))
 
-    def run_between_steps(self, change: Callable[[Engine], T]) -> T:
-        """Do something with the engine between two steps, such as adding an adapter, and wait."""
+    def run_between_steps(self, function: Callable[[Engine], T]) -> T:
+        """Call a function with the engine between two steps, and wait for its result."""
         future: Future[T] = Future()
 
         def run() -> None:
             try:
-                future.set_result(change(self._engine))
-            except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
+                future.set_result(function(self._engine))
+            except Exception as error:  # noqa: BLE001 - it is raised in the caller's thread
                 future.set_exception(error)
 
         self._calls.append(run)
@@ -86,34 +87,35 @@ class EngineWorker:
         self._thread.join()
 
     def _work(self) -> None:
+        """Step until closed; the worker's thread."""
         while not self._closed:
             self._wake.clear()
             while self._calls:
                 self._calls.popleft()()
             try:
                 worked = self._engine.step()
-            except Exception:  # noqa: BLE001 - logged; those who wait are told, others served
+            except Exception:  # noqa: BLE001 - logged; its requests end, and others are served
                 _log.exception("a step of the engine failed")
-                self._end("failed")
+                self._abort("failed")
                 continue
             if not worked and not self._calls:
                 self._wake.wait()
-        self._end("cancelled")
+        self._abort("cancelled")
 
-    def _end(self, reason: FinishReason) -> None:
-        """End everything in progress; a failure while doing so does not end this thread."""
+    def _abort(self, reason: FinishReason) -> None:
+        """End all requests; a failure while doing so does not end this thread."""
         try:
             self._engine.abort(reason)
         except Exception:  # noqa: BLE001 - logged
             _log.exception("the engine could not end its rows")
 
 
-def _guarded(hear: DeltaCallback) -> DeltaCallback:
-    """A listener that fails does not affect the others."""
+def _log_errors(on_delta: DeltaCallback) -> DeltaCallback:
+    """A callback whose errors are logged, so that they do not affect other requests."""
 
     def guarded(delta: Delta) -> None:
         try:
-            hear(delta)
+            on_delta(delta)
         except Exception:  # noqa: BLE001 - logged; the others of the batch go on
             _log.exception("a receiver of an answer failed")
 

@@ -1,8 +1,4 @@
-"""GGUF files: llama.cpp, which reads them, through llama-cpp-python; and a file's tokenizer.
-
-The tokenizer is llama.cpp's own. A file names its pre-tokenizer by a keyword (`llama-bpe`,
-`qwen2` and many more), and only llama.cpp knows them all.
-"""
+"""GGUF files as llama.cpp loads them, through llama-cpp-python."""
 
 from __future__ import annotations
 
@@ -18,13 +14,13 @@ from typing import Any
 from moli.models.weights.loading import transformers_lock
 from moli.records.errors import ModelError
 
-_ERROR = 4  # as ggml numbers what it says
-_errors: deque[str] = deque(maxlen=20)  # what llama.cpp last said of them
-_kept: list[Any] = []  # what llama.cpp calls, and Python would else forget
+_ERROR = 4  # the log level of errors, as ggml numbers them
+_errors: deque[str] = deque(maxlen=20)  # the last errors that llama.cpp logged
+_log_callbacks: list[Any] = []  # kept, since llama.cpp's reference does not keep them alive
 
 
-def library() -> Any:
-    """The functions of llama.cpp; its log is dropped, except for `reason`.
+def load_llama_cpp() -> Any:
+    """Import llama.cpp's functions; its log is dropped, except for `last_error`.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -38,48 +34,50 @@ def library() -> Any:
                 where="llama-cpp-python",
                 fix="Reinstall it: pip install --force-reinstall --no-cache-dir llama-cpp-python.",
             ) from error
-        if not _kept:
-            _kept.append(llama.llama_log_callback(_hear))
-            llama.llama_log_set(_kept[0], None)
+        if not _log_callbacks:
+            _log_callbacks.append(llama.llama_log_callback(_record_error))
+            llama.llama_log_set(_log_callbacks[0], None)
             llama.llama_backend_init()
         return llama
 
 
-def _hear(level: int, text: bytes, _: Any) -> None:
+def _record_error(level: int, text: bytes, _: Any) -> None:
+    """Callback for llama.cpp's log: keep the errors."""
     if level == _ERROR:
         _errors.append(text.decode("utf-8", "replace").strip())
 
 
-def reason() -> str:
-    """The first error that llama.cpp has logged since the last call."""
-    said = list(_errors)
+def last_error() -> str:
+    """The first error that llama.cpp has logged since the last call; later ones follow from it."""
+    errors = list(_errors)
     _errors.clear()
-    return said[0].partition(": ")[2] or said[0] if said else "it gives no reason"
+    return errors[0].partition(": ")[2] or errors[0] if errors else "it gives no reason"
 
 
-class Model:
+class GgufModel:
     """A file that llama.cpp has loaded; it is freed with this object.
 
     Args:
-        words: whether to load its tokenizer alone.
+        vocabulary_only: whether to load the tokenizer without the weights.
 
     Attributes:
-        pointer, vocabulary: as llama.cpp's functions take them.
+        llama: llama.cpp's functions.
+        pointer, vocabulary: pointers that llama.cpp's functions take.
 
     Raises:
         ModelError: llama.cpp does not know this kind of model, or the file is damaged.
     """
 
-    def __init__(self, file: Path, *, words: bool = False) -> None:
-        self.file, self.llama = file, library()
+    def __init__(self, file: Path, *, vocabulary_only: bool = False) -> None:
+        self.file, self.llama = file, load_llama_cpp()
         options = self.llama.llama_model_default_params()
-        options.vocab_only = words
+        options.vocab_only = vocabulary_only
         with transformers_lock:
             _errors.clear()
             self.pointer = self.llama.llama_model_load_from_file(os.fsencode(file), options)
             if not self.pointer:
                 raise ModelError(
-                    f"llama.cpp cannot load it ({reason()})",
+                    f"llama.cpp cannot load it ({last_error()})",
                     where=str(file),
                     fix="Download or convert it again; a new kind of model may need a newer "
                     "llama-cpp-python.",
@@ -88,19 +86,19 @@ class Model:
         weakref.finalize(self, self.llama.llama_model_free, self.pointer).atexit = False
         self.vocabulary = self.llama.llama_model_get_vocab(self.pointer)
 
-    def said(self, key: str) -> str:
-        """What the file says under a key, such as general.architecture; "" for nothing."""
-        ask = self.llama.llama_model_meta_val_str
-        length = ask(self.pointer, key.encode(), None, 0)
+    def metadata(self, key: str) -> str:
+        """A value of the file's metadata, such as general.architecture; "" if there is none."""
+        read_value = self.llama.llama_model_meta_val_str
+        length = read_value(self.pointer, key.encode(), None, 0)
         if length < 0:
             return ""
         text = ctypes.create_string_buffer(length + 1)
-        ask(self.pointer, key.encode(), text, len(text))
+        read_value(self.pointer, key.encode(), text, len(text))
         return text.value.decode("utf-8", "replace")
 
     @property
-    def ends(self) -> frozenset[int]:
+    def stop_token_ids(self) -> frozenset[int]:
         """Tokens that end an answer."""
-        ends = self.llama.llama_vocab_is_eog
+        is_stop = self.llama.llama_vocab_is_eog
         count = self.llama.llama_vocab_n_tokens(self.vocabulary)
-        return frozenset(each for each in range(count) if ends(self.vocabulary, each))
+        return frozenset(each for each in range(count) if is_stop(self.vocabulary, each))

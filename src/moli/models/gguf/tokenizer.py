@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from moli.models.gguf.model import Model
+from moli.models.gguf.model import GgufModel
 from moli.models.weights.gguf_file import resolve_gguf_file
 from moli.models.weights.loading import transformers_lock
 from moli.records.errors import ModelError
@@ -20,8 +20,8 @@ from moli.records.errors import ModelError
 if TYPE_CHECKING:
     from tokenizers import AddedToken
 
-_PLACES = 1 << 20  # of a model that does not say how many it has
-_NAMED = ("bos", "eos", "pad", "sep")  # tokens that templates may write by name
+_UNLIMITED = 1 << 20  # positions of a model whose file does not say how many it has
+_NAMED = ("bos", "eos", "pad", "sep")  # special tokens that templates may write by name
 
 
 class GgufTokenizer:
@@ -34,62 +34,69 @@ class GgufTokenizer:
 
     is_fast = False
 
-    def __init__(self, model: Model) -> None:
-        self._model, self._llama, self._words = model, model.llama, model.vocabulary
-        architecture = model.said("general.architecture")
-        self.model_max_length = int(model.said(f"{architecture}.context_length") or _PLACES)
-        self.chat_template = _templates(model)
-        self._pieces: dict[tuple[int, bool], bytes] = {}
+    def __init__(self, model: GgufModel) -> None:
+        self._model, self._llama, self._vocabulary = model, model.llama, model.vocabulary
+        architecture = model.metadata("general.architecture")
+        limit = model.metadata(f"{architecture}.context_length")
+        self.model_max_length = int(limit or _UNLIMITED)
+        self.chat_template = _chat_templates(model)
+        self._pieces: dict[tuple[int, bool], bytes] = {}  # by token and whether special ones count
         # Some vocabularies begin words with a space, and the first of a text with one of its own.
-        self._opening = self._joined(self._cut("a", special=False), special=True).startswith(b" ")
-        ids = {name: getattr(self._llama, f"llama_vocab_{name}")(self._words) for name in _NAMED}
+        first = self._join(self._encode("a", special=False), special=True)
+        self._adds_space = first.startswith(b" ")
+        ids = {
+            name: getattr(self._llama, f"llama_vocab_{name}")(self._vocabulary) for name in _NAMED
+        }
         self.bos_token_id, self.eos_token_id, self.pad_token_id, _ = (
             ids[name] if ids[name] >= 0 else None for name in _NAMED
         )
         self.special_tokens_map = {
-            f"{name}_token": self.decode([each]) for name, each in ids.items() if each >= 0
+            f"{name}_token": self.decode([token_id])
+            for name, token_id in ids.items()
+            if token_id >= 0
         }
         self.all_special_tokens = list(self.special_tokens_map.values())
         self.bos_token = self.special_tokens_map.get("bos_token")
         self.eos_token = self.special_tokens_map.get("eos_token")
 
     def __len__(self) -> int:
-        return int(self._llama.llama_vocab_n_tokens(self._words))
+        return int(self._llama.llama_vocab_n_tokens(self._vocabulary))
 
     def __call__(self, text: str, *, add_special_tokens: bool = True, **_: Any) -> dict[str, Any]:
-        return {"input_ids": self._cut(text, special=add_special_tokens)}
+        return {"input_ids": self._encode(text, special=add_special_tokens)}
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False, **_: Any) -> str:
-        raw = self._joined(ids, special=not skip_special_tokens)
-        if self._opening:
+        raw = self._join(ids, special=not skip_special_tokens)
+        if self._adds_space:
             raw = raw.removeprefix(b" ")
         return raw.decode("utf-8", "replace")
 
     @cached_property
     def added_tokens_decoder(self) -> dict[int, AddedToken]:
-        """Tokens that are read whole wherever they stand; special are those that are no text."""
+        """Tokens that are never split, by their id; those that are no text are special."""
         from tokenizers import AddedToken
 
-        llama, ask = self._llama, self._llama.llama_vocab_get_attr
-        control, own = llama.LLAMA_TOKEN_ATTR_CONTROL, llama.LLAMA_TOKEN_ATTR_USER_DEFINED
-        kinds = {each: ask(self._words, each) for each in range(len(self))}
+        llama, attributes = self._llama, self._llama.llama_vocab_get_attr
+        control, user_defined = llama.LLAMA_TOKEN_ATTR_CONTROL, llama.LLAMA_TOKEN_ATTR_USER_DEFINED
+        kinds = {token_id: attributes(self._vocabulary, token_id) for token_id in range(len(self))}
         return {
-            each: AddedToken(self.decode([each]), special=bool(kind & control))
-            for each, kind in kinds.items()
-            if kind & (control | own)
+            token_id: AddedToken(self.decode([token_id]), special=bool(kind & control))
+            for token_id, kind in kinds.items()
+            if kind & (control | user_defined)
         }
 
     def get_added_vocab(self) -> dict[str, int]:
-        """The same, by their text."""
-        return {added.content: each for each, added in self.added_tokens_decoder.items()}
+        """Ids of the tokens that are never split, by their text."""
+        tokens = self.added_tokens_decoder.items()
+        return {added.content: token_id for token_id, added in tokens}
 
     def get_chat_template(self, *, tools: Sequence[Any] | None = None) -> str:
-        named = self.chat_template
-        if named is None:
+        templates = self.chat_template
+        if templates is None:
             raise ValueError("the file has no chat template")
-        if isinstance(named, str):
-            return named
-        return named["default" if tools is None else "tool_use"]
+        if isinstance(templates, str):
+            return templates
+        return templates["default" if tools is None else "tool_use"]
 
     def apply_chat_template(
         self,
@@ -111,49 +118,51 @@ class GgufTokenizer:
         )
         return self(text, add_special_tokens=False) if tokenize else str(text)
 
-    def guided(self, ends: list[int] | None) -> Any:
-        """The same tokenizer as llguidance has it."""
+    def llguidance_tokenizer(self, stop_token_ids: list[int] | None) -> Any:
+        """The same tokenizer in llguidance's form."""
         from llguidance import LLTokenizer, TokenizerWrapper
 
-        return LLTokenizer(TokenizerWrapper(_Guided(self)), eos_token=ends)
+        return LLTokenizer(TokenizerWrapper(_LLGuidanceView(self)), eos_token=stop_token_ids)
 
-    def piece(self, token: int, *, special: bool = True) -> bytes:
-        """What a token writes; without `special` nothing for those that are no text."""
-        if (known := self._pieces.get((token, special))) is not None:
+    def piece(self, token_id: int, *, special: bool = True) -> bytes:
+        """The bytes of a token; without `special` none for those that are no text."""
+        if (known := self._pieces.get((token_id, special))) is not None:
             return known
-        room = 64
+        to_piece, size = self._llama.llama_token_to_piece, 64
         while True:
-            text = ctypes.create_string_buffer(room)
-            count = self._llama.llama_token_to_piece(self._words, token, text, room, 0, special)
+            text = ctypes.create_string_buffer(size)
+            count = to_piece(self._vocabulary, token_id, text, size, 0, special)
             if count >= 0:
-                return self._pieces.setdefault((token, special), text.raw[:count])
-            room = -count
+                return self._pieces.setdefault((token_id, special), text.raw[:count])
+            size = -count
 
-    def _cut(self, text: str, *, special: bool) -> list[int]:
+    def _encode(self, text: str, *, special: bool) -> list[int]:
+        """The tokens of a text; with `special` those that begin and end every text, too."""
         raw = text.encode("utf-8", "replace")
-        room = len(raw) + 2  # a token has a byte at least, and two may mark the ends
+        tokenize, size = self._llama.llama_tokenize, len(raw) + 2  # a token has a byte at least
         while True:
-            ids = (ctypes.c_int32 * room)()
-            count = self._llama.llama_tokenize(self._words, raw, len(raw), ids, room, special, True)
+            ids = (ctypes.c_int32 * size)()
+            count = tokenize(self._vocabulary, raw, len(raw), ids, size, special, True)
             if count >= 0:
                 return ids[:count]
-            room = -count
+            size = -count
 
-    def _joined(self, ids: Iterable[int], *, special: bool) -> bytes:
-        return b"".join(self.piece(int(each), special=special) for each in ids)
+    def _join(self, ids: Iterable[int], *, special: bool) -> bytes:
+        """The bytes of tokens; without `special` none for those that are no text."""
+        return b"".join(self.piece(int(token_id), special=special) for token_id in ids)
 
 
-class _Guided:
-    """What llguidance asks for of a tokenizer that it does not know."""
+class _LLGuidanceView:
+    """The attributes and the call that llguidance needs of a tokenizer that it does not know."""
 
     def __init__(self, tokenizer: GgufTokenizer) -> None:
         self._tokenizer = tokenizer
         self.bos_token_id, self.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id or 0
-        self.tokens = [tokenizer.piece(each) for each in range(len(tokenizer))]
-        # Some that are read whole are runs of spaces, and may stand in a text as others do.
+        self.tokens = [tokenizer.piece(token_id) for token_id in range(len(tokenizer))]
+        # Some that are never split are runs of spaces, and may stand in a text as others do.
         self.special_token_ids = [
-            each
-            for each, added in tokenizer.added_tokens_decoder.items()
+            token_id
+            for token_id, added in tokenizer.added_tokens_decoder.items()
             if added.special or re.fullmatch("<.*>", added.content)
         ]
 
@@ -162,21 +171,21 @@ class _Guided:
 
 
 def load_gguf_tokenizer(name: str) -> GgufTokenizer:
-    """The tokenizer of `gguf:NAME`.
+    """Load the tokenizer of `gguf:NAME`.
 
     Raises:
         ModelError: the file is missing or unreadable, or has no tokenizer.
     """
-    model = Model(resolve_gguf_file(name), words=True)
+    model = GgufModel(resolve_gguf_file(name), vocabulary_only=True)
     if model.llama.llama_vocab_type(model.vocabulary) == model.llama.LLAMA_VOCAB_TYPE_NONE:
         raise ModelError("it has no tokenizer", where=f"gguf:{name}", fix="Convert it with one.")
     return GgufTokenizer(model)
 
 
-def _templates(model: Model) -> str | dict[str, str] | None:
-    """The file's chat templates."""
+def _chat_templates(model: GgufModel) -> str | dict[str, str] | None:
+    """The file's chat template, its templates by name if there are two, or None."""
     key = "tokenizer.chat_template"
-    default, tool_use = model.said(key), model.said(f"{key}.tool_use")
+    default, tool_use = model.metadata(key), model.metadata(f"{key}.tool_use")
     if default and tool_use:
         return {"default": default, "tool_use": tool_use}
     return default or tool_use or None

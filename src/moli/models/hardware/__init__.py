@@ -1,1 +1,1 @@
-"""What this machine has and how fast it is."""
+"""The machine: its memory, its devices and their speed."""

@@ -1,4 +1,4 @@
-"""Main memory: how much there is, and how much of it this process keeps for tensors to come."""
+"""Main memory: how much there is, and how much of it this process keeps for later tensors."""
 
 from __future__ import annotations
 
@@ -10,40 +10,41 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Read by glibc when a program starts: no small pieces are set aside for later.
-_TIGHT = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
-# By how much what is held may grow while it is kept.
+# Read by glibc when a program starts: it sets no small blocks aside for later.
+_NO_SMALL_BLOCKS = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
+# Factor by which the memory of this process may grow before gaps are released.
 _GROWTH = 1.25
 
 
 def available_memory() -> int:
-    """Bytes of main memory that programs may still take, in this container if it is one."""
-    return min(_free_memory(), _left_in_cgroup())
+    """Bytes of main memory that are available, in this container if it is one."""
+    return min(_system_available(), _cgroup_available())
 
 
 def total_memory() -> int:
-    """Bytes of main memory that there are, in this container if it is one."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Total bytes of main memory, of this container if it is one."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
-        return min(there, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     except (OSError, ValueError):  # no such file, or "max"
-        return there
+        return total
 
 
-def _left_in_cgroup() -> int:
-    """What a container's limit leaves; a large number without one."""
+def _cgroup_available() -> int:
+    """Bytes that a container's limit leaves; a large number without a limit."""
     group = Path("/sys/fs/cgroup")
     try:
-        most = (group / "memory.max").read_text().strip()
-        held = int((group / "memory.current").read_text())
-        # Files that were read count until their pages are wanted.
-        known = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return int(most) - held + int(known.get("inactive_file", 0))
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        # Cached files count as used, until their pages are needed.
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return int(limit) - used + int(stat.get("inactive_file", 0))
     except (OSError, ValueError):  # no such file, or "max"
         return 1 << 62
 
 
-def _free_memory() -> int:
+def _system_available() -> int:
+    """Bytes that the system reports as available; half of all if it is not Linux."""
     if platform.system() == "Linux":
         with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
             for line in file:
@@ -53,7 +54,7 @@ def _free_memory() -> int:
 
 
 def release_freed_memory() -> None:
-    """Return to the system what was freed and is held for what comes next, as after loading."""
+    """Return freed memory to the system, which is kept for later objects, as after loading."""
     if libc := _glibc():
         libc.malloc_trim(0)
 
@@ -64,49 +65,50 @@ def ensure_tight_heap() -> None:
     Tensors are aligned, so the next of a size fits into a gap only with the few bytes that were
     cut off around it. glibc sets these aside for small objects, and the next tensor lies elsewhere.
     A sixth of the memory in instruction tuning were such gaps. To be called before a program does
-    anything, since that is done again; where the arguments are not the program's own, as in a test
+    anything, since that is done again; if the arguments are not the program's own, as in a test
     that sets them, nothing is started.
     """
-    given = sys.argv[1:]
-    started_so = sys.orig_argv[-len(given) :] == given if given else False
-    if started_so and _glibc() and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = _TIGHT
+    arguments = sys.argv[1:]
+    are_own = sys.orig_argv[-len(arguments) :] == arguments if arguments else False
+    if are_own and _glibc() and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = _NO_SMALL_BLOCKS
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
 class Heap:
-    """The memory that tensors give back, kept for the next ones.
+    """The memory of freed tensors, kept for later ones.
 
-    By default glibc returns a large block at once and is handed zeroed pages for the next, which
-    costs as much as many an operation on the block. So all is kept; but tensors of ever other sizes
-    leave gaps that none of the next fits into, and what is held would grow to several times what
-    is used. When it has grown by a quarter, the pages of the gaps are returned.
+    By default glibc returns a large block at once and gets zeroed pages for the next, which costs
+    as much as many an operation on the block. So all blocks are kept; but tensors of ever other
+    sizes leave gaps that later ones do not fit into, and the process would grow to several times
+    the memory in use. When it has grown by a quarter, the pages of the gaps are released.
 
     Attributes:
-        growth: by how much what is held may grow before.
+        growth: factor by which the process may grow before.
     """
 
     def __init__(self) -> None:
-        self._keeps = _keep()
-        self.growth = _GROWTH if self._keeps else 1.0
-        self._usual = 0  # bytes, held after a step that began without gaps
-        self._whole = True  # whether this one began so
+        self._is_kept = _keep_freed_memory()
+        self.growth = _GROWTH if self._is_kept else 1.0
+        self._usual_bytes = 0  # memory of the process after a step that began without gaps
+        self._began_without_gaps = True  # the current step
 
-    def settle(self) -> None:
-        """To be called between two steps, when few tensors are in use."""
-        if not self._keeps:
+    def trim(self) -> None:
+        """Release gaps if the process has grown. Call it between steps, with few tensors in use."""
+        if not self._is_kept:
             return
-        held = _resident()
-        if self._whole:
-            self._usual, self._whole = max(self._usual, held), False
-        elif held > self.growth * self._usual:
+        resident = _resident_bytes()
+        if self._began_without_gaps:
+            self._usual_bytes = max(self._usual_bytes, resident)
+            self._began_without_gaps = False
+        elif resident > self.growth * self._usual_bytes:
             release_freed_memory()
-            self._whole = True
+            self._began_without_gaps = True
 
 
 @cache
-def _keep() -> bool:
-    """Have all that is freed kept from now on; whether it can be."""
+def _keep_freed_memory() -> bool:
+    """Have glibc keep all freed memory from now on; return whether it does."""
     trim_threshold, top_pad, mmap_max = -1, -2, -4
     settings = ((mmap_max, 0), (trim_threshold, (1 << 31) - 1), (top_pad, 64 << 20))
     libc = _glibc()
@@ -115,12 +117,12 @@ def _keep() -> bool:
 
 @cache
 def _glibc() -> Any:
-    """The C library, where it is this one, else None."""
-    found = platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"
-    return ctypes.CDLL(None) if found else None
+    """The C library if it is glibc, else None."""
+    is_glibc = platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"
+    return ctypes.CDLL(None) if is_glibc else None
 
 
-def _resident() -> int:
-    """Bytes of main memory that this process holds."""
+def _resident_bytes() -> int:
+    """Bytes of main memory that this process occupies."""
     pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")

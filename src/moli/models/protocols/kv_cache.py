@@ -4,75 +4,80 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-_FIRST = 256  # places that rows begin with
+_FIRST_SLOT_LENGTH = 256  # tokens that slots have room for at first
 
 
-class Growing(ABC):
-    """Slots for what rows have read, each as long as the longest row needs.
+class KVCache(ABC):
+    """Slots for the keys and values of sequences.
 
-    All slots have as many places as that row needs, and there are as many slots as then fit.
+    All slots have room for the longest sequence so far, and there are as many as then fit into
+    memory.
 
     Args:
-        slots: how many rows there may be, including those kept for their beginnings.
-        most: maximum tokens of a row.
-        room: tokens of all slots together; None for no limit.
+        max_slots: maximum number of slots, including those that keep the prefixes of earlier
+            sequences.
+        max_model_len: maximum tokens of a sequence.
+        max_tokens: maximum tokens of all slots together; None for no limit.
 
     Attributes:
-        slots, places: how many slots there are now, and places in each.
+        slots: current number of slots.
+        slot_length: tokens that every slot has room for at present.
     """
 
-    def __init__(self, slots: int, most: int, room: int | None = None) -> None:
-        self._most_slots, self._most, self._room = slots, most, room
-        self.slots = self.places = 0
+    def __init__(self, max_slots: int, max_model_len: int, max_tokens: int | None = None) -> None:
+        self._max_slots, self._max_model_len = max_slots, max_model_len
+        self._max_tokens = max_tokens
+        self.slots = self.slot_length = 0
         self.clear()
 
     @property
-    def narrowed(self) -> bool:
-        """Whether a row was so long that there are fewer slots than there might be."""
-        return self.places > min(_FIRST, self._most) and self.slots < self._most_slots
+    def has_fewer_slots(self) -> bool:
+        """Whether a sequence was so long that there are fewer slots than there might be."""
+        lengthened = self.slot_length > min(_FIRST_SLOT_LENGTH, self._max_model_len)
+        return lengthened and self.slots < self._max_slots
 
-    def slots_for(self, places: int) -> int:
-        """How many slots there would be if a row needed this many places."""
-        if self._room is None:
-            return self._most_slots
-        return min(self._most_slots, self._room // self._rounded(places))
+    def slots_for(self, length: int) -> int:
+        """Number of slots that there would be if a sequence needed room for `length` tokens."""
+        if self._max_tokens is None:
+            return self._max_slots
+        return min(self._max_slots, self._max_tokens // self._slot_length_for(length))
 
-    def _rounded(self, places: int) -> int:
-        """Places to take where so many are needed: doubled until they suffice."""
-        rounded = min(max(self.places, _FIRST), self._most)
-        while rounded < places:
-            rounded *= 2
-        return min(rounded, self._most)
+    def _slot_length_for(self, length: int) -> int:
+        """Slot length for a sequence of `length` tokens: the current one, doubled until it fits."""
+        slot_length = min(max(self.slot_length, _FIRST_SLOT_LENGTH), self._max_model_len)
+        while slot_length < length:
+            slot_length *= 2
+        return min(slot_length, self._max_model_len)
 
-    def reserve(self, places: int) -> None:
-        """Make room for a row of this many tokens; slots that no longer fit are gone."""
-        if places > self.places:
-            self.slots, self.places = self.slots_for(places), self._rounded(places)
-            self._grow()
+    def reserve(self, length: int) -> None:
+        """Make room for a sequence of `length` tokens; slots that no longer fit are dropped."""
+        if length > self.slot_length:
+            self.slots, self.slot_length = self.slots_for(length), self._slot_length_for(length)
+            self._resize()
 
     def clear(self) -> None:
-        """Give all memory back; what the slots held is gone."""
-        self.places = 0
-        self.places = self._rounded(1)
+        """Drop the contents of all slots and release their memory."""
+        self.slot_length = 0
+        self.slot_length = self._slot_length_for(1)
         self.slots = self.slots_for(1)
-        self._empty()
+        self._reset()
 
     @abstractmethod
-    def _grow(self) -> None:
-        """Resize to the current `slots` and `places`, keeping the contents."""
+    def _resize(self) -> None:
+        """Resize to the current `slots` and `slot_length`, keeping the contents."""
 
     @abstractmethod
-    def _empty(self) -> None:
-        """Resize to the current `slots` and `places`, with nothing in them."""
+    def _reset(self) -> None:
+        """Resize to the current `slots` and `slot_length`, dropping the contents."""
 
     @abstractmethod
-    def usable(self, slot: int, length: int) -> bool:
-        """Whether a row can continue from the first tokens of what a slot holds."""
+    def can_reuse(self, slot: int, length: int) -> bool:
+        """Whether a sequence can continue from the first `length` tokens of a slot."""
 
     @abstractmethod
     def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first tokens of one row to another slot."""
+        """Copy the first `length` tokens of one slot to another."""
 
     @abstractmethod
-    def swap(self, one: int, other: int, length: int) -> None:
-        """Move the first tokens of two rows, each to the other's slot."""
+    def swap(self, first: int, second: int, length: int) -> None:
+        """Exchange the first `length` tokens of two slots."""

@@ -1,4 +1,4 @@
-"""What the engine asks of a language model: passes over many rows, and a cache for them."""
+"""Model runners: language models that run one pass over the new tokens of many sequences."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from typing import Any, Protocol
 
 import torch
 
-from moli.models.protocols.kv_cache import Growing
-from moli.models.weights.lora import Adapter
+from moli.models.protocols.kv_cache import KVCache
+from moli.models.weights.lora import LoraAdapter
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """New tokens of one row in a pass.
+class ScheduledChunk:
+    """New tokens of one sequence in a pass.
 
     Attributes:
-        slot: the row's slot in the cache.
-        start: how many of the row's tokens come before these; the cache has them.
-        lane: the lane of the row's adapter, -1 for none.
-        asked: whether to predict what follows the last of them.
+        cache_slot: the sequence's slot in the KV cache.
+        start: position of the first of these tokens; the cache has all tokens before it.
+        adapter_slot: the slot of the sequence's adapter, -1 for none.
+        needs_logits: whether to predict the token after the last one.
     """
 
-    ids: Sequence[int]
-    slot: int
+    token_ids: Sequence[int]
+    cache_slot: int
     start: int
-    lane: int
-    asked: bool
+    adapter_slot: int
+    needs_logits: bool
 
 
 class ModelRunner(Protocol):
-    """A language model that reads and continues many rows in one pass."""
+    """A language model that reads and continues many sequences in one pass."""
 
     @property
-    def lanes(self) -> int:
-        """Adapters that the rows of a pass may have between them."""
+    def adapter_slots(self) -> int:
+        """Maximum number of different adapters in a pass."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of its adapters."""
+        """The type that its adapters must have."""
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -50,39 +50,42 @@ class ModelRunner(Protocol):
         """Tokens that end an answer, according to the model's own settings."""
 
     def free_memory(self) -> int:
-        """Bytes still available where it runs."""
+        """Bytes still available on the model's device."""
 
-    def cache(self, slots: int, most: int, room: int | None) -> Growing:
-        """A cache for its rows; see `Growing` for the arguments.
+    def make_cache(self, max_slots: int, max_model_len: int, max_tokens: int | None) -> KVCache:
+        """Make a KV cache for the model; see `KVCache` for the arguments.
 
         Raises:
             ModelError: there is no memory for it.
         """
 
-    def run(self, spans: Sequence[Span], cache: Any) -> torch.Tensor:
-        """One pass: logits [asked, V] in float32 for the spans that ask, in their order.
+    def run(self, chunks: Sequence[ScheduledChunk], cache: Any) -> torch.Tensor:
+        """Run one pass.
 
         Args:
-            spans: those of a single token first.
-            cache: one that this model made.
+            chunks: the new tokens; chunks of a single token come first.
+            cache: a cache made by this runner's `make_cache`.
+
+        Returns:
+            Next-token logits [chunks that need them, vocabulary] in float32, in order of `chunks`.
 
         Raises:
-            ModelError: it failed.
+            ModelError: the pass failed.
         """
 
-    def check(self, adapter: Adapter) -> None:
+    def check_adapter(self, adapter: LoraAdapter) -> None:
         """Check that an adapter fits this model.
 
         Raises:
             ModelError: it does not, or the model takes none.
         """
 
-    def write(self, lane: int, adapter: Adapter) -> None:
-        """Put an adapter into a lane."""
+    def load_adapter(self, adapter_slot: int, adapter: LoraAdapter) -> None:
+        """Copy an adapter's weights into a slot."""
 
     def update_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take other weights, by their names in the model's state as transformers saves it.
+        """Replace weights, named as in the model's state dict as transformers saves it.
 
         Raises:
-            ModelError: they are not this model's, or it takes none.
+            ModelError: they do not fit the model, or it takes none.
         """

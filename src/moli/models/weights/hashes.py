@@ -1,4 +1,4 @@
-"""A model's identity, by its content: so that an adapter is never put on the wrong base."""
+"""Hashes of a model's content, so that an adapter is never put on the wrong base."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from moli.records.hashing import hash_file
 
 @dataclass(frozen=True, slots=True)
 class ModelHashes:
-    """SHA-256 of a base's weights, its tokenizer and its chat template; the ids that end a text."""
+    """The content of a model.
+
+    Attributes:
+        base: SHA-256 of the weights; "" if there are none yet.
+        tokenizer: SHA-256 of the tokenizer; "" if it has no description.
+        template: SHA-256 of the chat template; "" if there is none.
+        stop_tokens: ids that end a text.
+    """
 
     base: str
     tokenizer: str
@@ -23,32 +30,32 @@ class ModelHashes:
 
 
 def hashes_of(folder: str, tokenizer: Any = None) -> ModelHashes:
-    """Hashes of a model's folder (or a hub name, by its cached files) and its tokenizer."""
-    end = getattr(tokenizer, "eos_token_id", None)
+    """Hashes of the weights in a folder, or cached for a name on the hub, and of a tokenizer."""
+    eos = getattr(tokenizer, "eos_token_id", None)
     return ModelHashes(
         base=hash_weights(folder),
         tokenizer=hash_tokenizer(tokenizer),
         template=hash_template(tokenizer),
-        stop_tokens=() if end is None else (int(end),),
+        stop_tokens=() if eos is None else (int(eos),),
     )
 
 
 def hash_weights(folder: str) -> str:
-    """Of the weight files in order of name; empty for a model that has none yet."""
-    path = _local(folder)
+    """SHA-256 of a model's weight files in order of name; "" if it has none yet."""
+    path = _local_folder(folder)
     files = sorted(path.glob("*.safetensors")) if path else []
     return hash_files(files) if files else ""
 
 
 def hash_files(files: Iterable[Path]) -> str:
-    """Of files in their order, by the hash of each."""
+    """SHA-256 of the hashes of files, in the given order."""
     return hashlib.sha256(b"".join(map(hash_file, files))).hexdigest()
 
 
 def hash_tokenizer(tokenizer: Any) -> str:
-    """Of everything that decides which ids a text has; empty for one without such a description.
+    """SHA-256 of all that decides which ids a text has; "" for a tokenizer with no description.
 
-    Its truncation and padding are left out: every call sets them, and they get saved too.
+    Truncation and padding are left out: every call sets them, and they are saved too.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -58,7 +65,7 @@ def hash_tokenizer(tokenizer: Any) -> str:
 
 
 def hash_template(tokenizer: Any) -> str:
-    """Of the chat template; empty where there is none."""
+    """SHA-256 of a tokenizer's chat template; "" if it has none."""
     template = getattr(tokenizer, "chat_template", None)
     return hash_text(str(template)) if template else ""
 
@@ -68,7 +75,8 @@ def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _local(name: str) -> Path | None:
+def _local_folder(name: str) -> Path | None:
+    """The folder of a model, which may be named by the hub; None if it is not on this machine."""
     if not name:
         return None
     if Path(name).is_dir():

@@ -9,31 +9,41 @@ from typing import Any
 from moli.records.errors import ModelError
 
 
-def read_model_json(folder: str, name: str) -> Any:
-    """A JSON file of a model, by its folder or hub name; None if it has none."""
-    if Path(folder).is_dir():
-        return read_json(Path(folder) / name)
+def read_model_json(model: str, name: str) -> Any:
+    """Read a JSON file of a model.
+
+    Args:
+        model: a folder, or a name on the hub.
+
+    Returns:
+        None if the model has no such file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    if Path(model).is_dir():
+        return read_json(Path(model) / name)
     from transformers.utils.hub import cached_file
 
-    found = cached_file(
-        folder,
+    path = cached_file(
+        model,
         name,
         _raise_exceptions_for_gated_repo=False,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return read_json(Path(found)) if found else None
+    return read_json(Path(path)) if path else None
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that people can read as well; it is there whole or not at all."""
+    """Write a JSON file that people can read as well, whole or not at all."""
     draft = path.with_name(f".{path.name}.part")
     draft.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
     draft.replace(path)
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file in a model's folder; None if there is none.
+    """Read a JSON file in a model's folder; None if there is none.
 
     Raises:
         ModelError: it cannot be read.

@@ -1,4 +1,4 @@
-"""What a model reference stands for: its folder, its tokenizer, and texts cut to its length."""
+"""Loading models by their references, with transformers; and what kind of model a reference is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from moli.models.weights.reference import ModelReference
 from moli.records.errors import ModelError
 from moli.workspace.shipped import shipped
 
-# transformers is for one thread at a time: while it is imported it puts another module in its
-# place, and a thread that waits for the import of another gets the first one, which is empty; and
-# two models that are loaded at once leave each other weights without data.
+# transformers is for one thread at a time: while it is imported it replaces its own module, and a
+# thread that waits for another's import gets the first module, which is empty; and two models that
+# are loaded at once leave each other weights without data.
 transformers_lock = threading.RLock()
 
 
@@ -22,10 +22,10 @@ def is_gguf(reference: str) -> bool:
 
 
 def folder_of(reference: str) -> str:
-    """The folder or hub name that transformers loads a reference from.
+    """The folder, or name on the hub, that transformers loads a reference from.
 
     Raises:
-        ModelError: it names a model that is not made of weights on this machine.
+        ModelError: the reference is not to weights that can be loaded on this machine.
         NotFoundError: no model of that name ships with Moli.
     """
     parsed = ModelReference.parse(reference)
@@ -58,11 +58,10 @@ def folder_of(reference: str) -> str:
 
 
 def runs_locally(reference: str) -> bool:
-    """Whether a reference names weights that are run on this machine; nothing is loaded to tell.
+    """Whether a reference is to weights that this machine runs; no weights are loaded.
 
     Raises:
-        ModelError: it names none that there is, a folder without a model, or a file that cannot
-            be run here.
+        ModelError: there is no such model, the folder has none, or the file cannot be run here.
         NotFoundError: no model of that name ships with Moli.
     """
     parsed = ModelReference.parse(reference)
@@ -84,7 +83,7 @@ def runs_locally(reference: str) -> bool:
 
 
 def load_config(reference: str) -> Any:
-    """The configuration of a model.
+    """Load the configuration of a model.
 
     Raises:
         ModelError: there is none, or it is of an unknown kind.
@@ -92,21 +91,21 @@ def load_config(reference: str) -> Any:
     return load_pretrained("AutoConfig", reference, "it cannot be loaded")
 
 
-def load_model(kind: str, reference: str, **options: Any) -> Any:
-    """The model of a reference with its weights, by a class of transformers such as AutoModel.
+def load_model(class_name: str, reference: str, **options: Any) -> Any:
+    """Load a model with its weights, by a class of transformers such as AutoModel.
 
     Raises:
         ModelError: its files are not available, or the class does not fit it.
     """
-    return load_pretrained(kind, reference, "cannot be loaded", **options)
+    return load_pretrained(class_name, reference, "cannot be loaded", **options)
 
 
-def load_pretrained(kind: str, reference: str, failed: str, **options: Any) -> Any:
-    """What a class of transformers loads from the files of a reference.
+def load_pretrained(class_name: str, reference: str, failure: str, **options: Any) -> Any:
+    """Load an object of a class of transformers from the files of a reference.
 
     Args:
-        kind: the class's name, such as AutoConfig.
-        failed: how the error message begins.
+        class_name: a class with a method `from_pretrained`, such as AutoConfig.
+        failure: the beginning of the error message.
 
     Raises:
         ModelError: the files are not available, or the class does not fit them.
@@ -118,36 +117,36 @@ def load_pretrained(kind: str, reference: str, failed: str, **options: Any) -> A
             import transformers
 
             source = folder_of(reference)
-            if Path(source).is_dir():  # there is nothing to fetch of which to show the progress
+            if Path(source).is_dir():  # nothing is fetched, so there is no progress to show
                 transformers.logging.disable_progress_bar()
-            return getattr(transformers, kind).from_pretrained(source, **options)
+            return getattr(transformers, class_name).from_pretrained(source, **options)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(
-            f"{failed} ({str(error).splitlines()[0]})",
+            f"{failure} ({str(error).splitlines()[0]})",
             where=reference,
             fix="Check the name; without a network, give a folder.",
         ) from error
 
 
 def is_encoder(config: Any) -> bool:
-    """Whether a model of this kind is bidirectional and fills gaps, and does not generate text."""
+    """Whether a configuration is of a bidirectional masked language model, not a generating one."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-    fills_gaps = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
-    return fills_gaps and not decodes
+    is_masked_lm = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    generates = config.is_encoder_decoder or getattr(config, "is_decoder", False)
+    return is_masked_lm and not generates
 
 
 def is_decoder(config: Any) -> bool:
-    """Whether a model of this kind continues a text, each token seeing those before it."""
+    """Whether a configuration is of a causal language model, without an encoder."""
     return not (config.is_encoder_decoder or is_encoder(config))
 
 
 def max_positions(reference: str) -> int:
-    """How many tokens a model has positions for; a large number if it does not say."""
+    """Number of positions that a model has; a large number if its configuration does not say."""
     config = load_config(reference)
-    places = getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0)
+    positions = getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0)
     padding = config.pad_token_id
     if config.model_type in ("roberta", "xlm-roberta", "camembert") and padding is not None:
-        places -= padding + 1  # its places begin after the padding's
-    return int(places) or 1 << 20
+        positions -= padding + 1  # they begin after the padding's
+    return int(positions) or 1 << 20

@@ -1,4 +1,4 @@
-"""LoRA adapters as the engine uses them: thin matrices, by the layer they belong to."""
+"""LoRA adapters as the engine uses them: two thin matrices for each adapted layer."""
 
 from __future__ import annotations
 
@@ -17,39 +17,46 @@ _MERGE = "Merge it into its base instead: moli models export NAME FOLDER --merge
 
 
 @dataclass(frozen=True, slots=True)
-class Thin:
-    """What an adapter adds to a layer, y += (x down') up': down [r, in], up [out, r], scaled."""
+class LoraWeights:
+    """An adapter's matrices for one layer, which add (x A') B' to its output.
 
-    down: torch.Tensor
-    up: torch.Tensor
+    Attributes:
+        lora_a: [rank, in].
+        lora_b: [out, rank], with the scale multiplied in.
+    """
+
+    lora_a: torch.Tensor
+    lora_b: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Adapter:
-    """Thin matrices by the name of their layer.
+class LoraAdapter:
+    """A LoRA adapter.
 
     Attributes:
-        name: derived from its content; what one adapter has cached is never used for another.
-        folder: where its files are.
+        name: derived from its content; prompts cached with one adapter are never used for another.
+        layers: weights by the name of the adapted layer.
+        folder: the folder that it was read from.
     """
 
     name: str
-    layers: Mapping[str, Thin]
+    layers: Mapping[str, LoraWeights]
     folder: Path
 
     @property
     def bytes(self) -> int:
         """Memory of its matrices."""
-        return sum(each.down.nbytes + each.up.nbytes for each in self.layers.values())
+        layers = self.layers.values()
+        return sum(each.lora_a.nbytes + each.lora_b.nbytes for each in layers)
 
     @property
     def rank(self) -> int:
-        """The largest."""
-        return max(each.down.shape[0] for each in self.layers.values())
+        """The largest rank of its layers."""
+        return max(each.lora_a.shape[0] for each in self.layers.values())
 
 
-def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> Adapter:
-    """An adapter in PEFT's layout.
+def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> LoraAdapter:
+    """Read an adapter in PEFT's format.
 
     Raises:
         ModelError: it is not LoRA, or of a kind that cannot share a batch (DoRA, biases, fully
@@ -59,7 +66,7 @@ def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> Adapter:
     from safetensors.torch import load_file
 
     config = read_json(folder / "adapter_config.json")
-    _check(config, folder)
+    _check_kind(config, folder)
     try:
         tensors = load_file(folder / "adapter_model.safetensors")
     except (OSError, SafetensorError) as error:
@@ -67,21 +74,22 @@ def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> Adapter:
             f"its weights cannot be read ({error})", where=str(folder), fix="Copy it again."
         ) from error
     layers = {}
-    for key, down in tensors.items():
-        layer, found, _ = key.removeprefix(_PREFIX).partition(".lora_A.")
-        if not found:
+    for key, lora_a in tensors.items():
+        layer, is_lora_a, _ = key.removeprefix(_PREFIX).partition(".lora_A.")
+        if not is_lora_a:
             continue
-        up = tensors[key.replace(".lora_A.", ".lora_B.")].float()
-        scaled = (up * _scale(config, layer, down.shape[0])).to(dtype)
-        layers[layer] = Thin(down.to(dtype).contiguous(), scaled.contiguous())
-    odd = [key for key in tensors if ".lora_A." not in key and ".lora_B." not in key]
-    if odd or not layers:
-        what = f"it has {odd[0]}" if odd else "it has no LoRA"
+        lora_b = tensors[key.replace(".lora_A.", ".lora_B.")].float()
+        scaled = (lora_b * _scale(config, layer, lora_a.shape[0])).to(dtype)
+        layers[layer] = LoraWeights(lora_a.to(dtype).contiguous(), scaled.contiguous())
+    others = [key for key in tensors if ".lora_A." not in key and ".lora_B." not in key]
+    if others or not layers:
+        what = f"it has {others[0]}" if others else "it has no LoRA"
         raise ModelError(f"{what}, which cannot be served", where=str(folder), fix=_MERGE)
-    return Adapter(name, layers, folder)
+    return LoraAdapter(name, layers, folder)
 
 
-def _check(config: Mapping[str, Any], folder: Path) -> None:
+def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
+    """Check that an adapter is LoRA, of a kind that can share a batch; else ModelError."""
     wrong = ""
     if config.get("peft_type") != "LORA":
         wrong = f"of the kind {config.get('peft_type', 'that has no name')}"
@@ -98,9 +106,9 @@ def _check(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _scale(config: Mapping[str, Any], layer: str, rank: int) -> float:
-    """alpha / r, or alpha / sqrt(r) for rsLoRA (Kalajdzievski 2023)."""
+    """Scale of a layer: alpha / r, or alpha / sqrt(r) for rsLoRA (Kalajdzievski 2023)."""
     alpha = config.get("lora_alpha", 8)
-    for ending, own in (config.get("alpha_pattern") or {}).items():
+    for ending, layer_alpha in (config.get("alpha_pattern") or {}).items():
         if layer == ending or layer.endswith(f".{ending}"):
-            alpha = own
+            alpha = layer_alpha
     return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))

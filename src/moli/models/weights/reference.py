@@ -22,7 +22,9 @@ class ModelReference:
     """A parsed reference.
 
     Attributes:
-        name: a hub name, folder or file, a model's name, or the script's text.
+        name: a name on the hub, a folder or file, the name of a built-in model or of one on a
+            server, or a scripted answer.
+        url: the server's address; "" for models without one.
     """
 
     scheme: Scheme
@@ -31,7 +33,7 @@ class ModelReference:
 
     @classmethod
     def parse(cls, text: str) -> ModelReference:
-        """Read a reference.
+        """Parse a reference.
 
         Raises:
             ModelError: it is empty, or an `openai:` reference lacks its address.

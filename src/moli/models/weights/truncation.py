@@ -1,36 +1,49 @@
-"""Texts as token ids, cut to what a model can read."""
+"""Texts as token ids, truncated to the length that a model can read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 
+class TruncatedText(NamedTuple):
+    """A text's tokens.
+
+    Attributes:
+        dropped: number of tokens that were cut off.
+    """
+
+    ids: NDArray[np.int32]
+    dropped: int
+
+
 class Truncator:
-    """Texts as token ids of at most a length: what is too long loses its end, not its marks."""
+    """Tokenizes texts and truncates them to a length; special tokens at their end are kept."""
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         self._tokenizer = tokenizer
-        self._max = max_length
+        self._max_length = max_length
         plain = tokenizer("a", add_special_tokens=False)["input_ids"]
-        marked = tokenizer("a")["input_ids"]
+        complete = tokenizer("a")["input_ids"]
         begin = next(
-            (i for i in range(len(marked)) if marked[i : i + len(plain)] == plain), len(marked)
+            (n for n in range(len(complete)) if complete[n : n + len(plain)] == plain),
+            len(complete),
         )
-        self._suffix = len(marked) - begin - len(plain)
+        self._suffix = len(complete) - begin - len(plain)  # special tokens after the text
 
-    def ids(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int32], int]]:
-        """For each text its ids, and how many tokens were cut off."""
-        if not texts:  # which a tokenizer does not take
+    def truncate(self, texts: Sequence[str]) -> list[TruncatedText]:
+        """Token ids of texts, at most `max_length` of each."""
+        if not texts:  # a tokenizer does not take an empty list
             return []
         encoded = self._tokenizer(list(texts), return_attention_mask=False, verbose=False)
-        return [self._cut(ids) for ids in encoded["input_ids"]]
+        return [self._truncate(ids) for ids in encoded["input_ids"]]
 
-    def _cut(self, ids: list[int]) -> tuple[NDArray[np.int32], int]:
-        over = len(ids) - self._max
-        if over > 0:
-            ids = ids[: self._max - self._suffix] + ids[len(ids) - self._suffix :]
-        return np.asarray(ids, np.int32), max(over, 0)
+    def _truncate(self, ids: list[int]) -> TruncatedText:
+        """Drop tokens before the special tokens at the end until the length is right."""
+        excess = len(ids) - self._max_length
+        if excess > 0:
+            ids = ids[: self._max_length - self._suffix] + ids[len(ids) - self._suffix :]
+        return TruncatedText(np.asarray(ids, np.int32), max(excess, 0))

@@ -126,7 +126,7 @@ class Loop:
         rate = self.optimizers.step(learning_rate_factor(progress.step, self.schedule.steps))
         self.weights.copy_to_model()
         self.weights.zero_grad()
-        self.heap.settle()
+        self.heap.trim()
         progress.step += 1
         progress.examples += len(chosen)
         progress.tokens += sum(each.size for each in chosen)

@@ -41,7 +41,7 @@ class Classification(ClassTask, TransformerTask):
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
         numbers = self.numbers
         labelled = [each for each in examples if isinstance(each, Labelled)]
-        cut = Truncator(self.tokenizer, self.max_length).ids([each.text for each in labelled])
+        cut = Truncator(self.tokenizer, self.max_length).truncate([each.text for each in labelled])
         return [
             [Sample((ids,), number_of(each.label, numbers), int(each.label in numbers), lost)]
             for each, (ids, lost) in zip(labelled, cut, strict=True)

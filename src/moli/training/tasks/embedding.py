@@ -65,7 +65,7 @@ class Embedding(PairTask):
         self.see(examples)
         texts = [_texts(each) for each in examples]
         flat = [text for group in texts for text in group]
-        cut = iter(Truncator(self.tokenizer, self.max_length).ids(flat))
+        cut = iter(Truncator(self.tokenizer, self.max_length).truncate(flat))
         groups: list[list[Sample]] = []
         for example, group in zip(examples, texts, strict=True):
             parts, lost = zip(*(next(cut) for _ in group), strict=True)

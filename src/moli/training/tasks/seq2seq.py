@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from moli.metrics.sequences import exact_share
 from moli.models.weights.hashes import ModelHashes, hash_text
 from moli.models.weights.json_files import read_json
-from moli.models.weights.truncation import Truncator
+from moli.models.weights.truncation import TruncatedText, Truncator
 from moli.records.examples import Example, Pair
 from moli.training.batching.samples import Sample
 from moli.training.tasks.base.shape import read_shape
@@ -89,8 +89,8 @@ class Seq2Seq(TransformerTask):
         targets = self._cut([each.target for each in pairs])
         self.room = max(len(ids) for ids, _ in targets) + 1
 
-    def _cut(self, texts: Sequence[str]) -> list[tuple[Any, int]]:
-        return Truncator(self.tokenizer, self.max_length).ids(texts)
+    def _cut(self, texts: Sequence[str]) -> list[TruncatedText]:
+        return Truncator(self.tokenizer, self.max_length).truncate(texts)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
         pairs = [each for each in examples if isinstance(each, Pair)]

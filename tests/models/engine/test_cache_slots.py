@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moli.models.engine.cache import Cache
-from moli.models.engine.slots import Slots
+from moli.models.engine.cache_slots import CacheSlots
+from moli.models.engine.kv_cache import TorchKVCache
 
 ROWS, KEPT, PLACES = 3, 2, 12
 Step = tuple[str, int, list[int], int]
@@ -25,7 +25,7 @@ steps = st.lists(
 )
 
 
-def written(cache: Cache, slot: int, ids: Any) -> None:
+def written(cache: TorchKVCache, slot: int, ids: Any) -> None:
     """A token's key is its id, its value twice that."""
     row = torch.tensor(ids, dtype=torch.float32)
     keys, values = cache.layer(0, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))
@@ -35,14 +35,15 @@ def written(cache: Cache, slot: int, ids: Any) -> None:
 @settings(max_examples=300, deadline=None)
 @given(steps)
 def test_a_slot_holds_what_its_row_has_read(plan: list[Step]) -> None:
-    cache = Cache(ROWS + KEPT, PLACES)
-    slots = Slots(cache)
+    cache = TorchKVCache(ROWS + KEPT, PLACES)
+    slots = CacheSlots(cache)
     written(cache, 0, [])
     rows: list[tuple[int, list[int]]] = []  # space and tokens, by slot
     read: set[tuple[int, tuple[int, ...]]] = set()
     for kind, number, ids, space in plan:
         if kind == "take" and len(rows) < ROWS:
-            slot, shared = slots.take(space, np.array(ids, np.int32))
+            allocation = slots.allocate(space, np.array(ids, np.int32))
+            slot, shared = allocation.slot, allocation.cached_tokens
             assert slot == len(rows) and shared < len(ids)
             # Nothing is shared that no row of this space has read.
             assert not shared or any(
@@ -52,29 +53,30 @@ def test_a_slot_holds_what_its_row_has_read(plan: list[Step]) -> None:
             keys = cache.layer(0, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))[0]
             assert keys[slot, 0, :shared, 0].tolist() == ids[:shared]
             written(cache, slot, ids)
-            slots.fill(slot, np.array(ids, np.int32))
+            slots.record(slot, np.array(ids, np.int32))
             read.add((space, tuple(ids)))
         elif kind == "release" and number < len(rows):
-            last = slots.release(number)
+            last = slots.free(number)
             rows[number] = rows[last]
             rows.pop()
         elif kind == "forget":
-            slots.forget()
+            slots.forget_prefixes()
             read = {(s, tuple(t)) for s, t in rows}
         keys, values = cache.layer(0, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))
         for slot, (_, tokens) in enumerate(rows):
             assert keys[slot, 0, : len(tokens), 0].tolist() == tokens
             assert values[slot, 0, : len(tokens), 0].tolist() == [2 * each for each in tokens]
-    assert slots.taken == len(rows)
+    assert slots.in_use == len(rows)
 
 
 def test_what_was_read_last_is_kept_longest() -> None:
-    slots = Slots(Cache(2, PLACES))
+    slots = CacheSlots(TorchKVCache(2, PLACES))
 
     def asked(*ids: int) -> int:
-        slot, shared = slots.take("space", np.array(ids, np.int32))
-        slots.fill(slot, np.array(ids, np.int32))
-        slots.release(slot)
+        allocation = slots.allocate("space", np.array(ids, np.int32))
+        slot, shared = allocation.slot, allocation.cached_tokens
+        slots.record(slot, np.array(ids, np.int32))
+        slots.free(slot)
         return shared
 
     assert [asked(1, 1, 1), asked(2, 2, 2), asked(3, 3, 3)] == [0, 0, 0]

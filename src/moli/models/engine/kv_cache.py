@@ -1,0 +1,71 @@
+"""Keys and values of every sequence in progress, and of some that have ended, as torch tensors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from moli.models.protocols.kv_cache import KVCache
+
+
+class TorchKVCache(KVCache):
+    """For each layer, keys and values as [slots, K, slot length, D].
+
+    On a CPU only the tokens in it cost memory: the kernel backs a page only when it is touched.
+    """
+
+    def __init__(self, max_slots: int, max_model_len: int, max_tokens: int | None = None) -> None:
+        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        super().__init__(max_slots, max_model_len, max_tokens)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of all layers, touched or not."""
+        return sum(tensor.nbytes for pair in self._layers.values() for tensor in pair)
+
+    def layer(
+        self, number: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cached keys and values of a layer; allocated like its first ones, [1, K, T, D]."""
+        if number not in self._layers:
+            self._layers[number] = (self._zeros(key), self._zeros(value))
+        return self._layers[number]
+
+    def _zeros(self, like: torch.Tensor) -> torch.Tensor:
+        """An empty cache for keys or values [..., K, ..., D]."""
+        # Zeros, not whatever memory holds: hidden tokens are multiplied by 0, and 0 * nan is nan.
+        shape = (self.slots, like.shape[1], self.slot_length, like.shape[3])
+        if like.device.type != "cpu":
+            return like.new_zeros(shape)
+        # PyTorch would write them; NumPy lets the kernel supply zero pages on first touch.
+        zeros = np.zeros(math.prod(shape) * like.itemsize, np.uint8)
+        return torch.from_numpy(zeros).view(like.dtype).view(shape)
+
+    def _resize(self) -> None:
+        for number, pair in self._layers.items():
+            resized = []
+            for old in pair:
+                new = self._zeros(old)
+                new[:, :, : old.shape[2]] = old[: self.slots]
+                resized.append(new)
+            self._layers[number] = (resized[0], resized[1])
+
+    def _reset(self) -> None:
+        self._layers.clear()
+
+    def can_reuse(self, slot: int, length: int) -> bool:  # noqa: ARG002 - any prefix can be
+        return True
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        for pair in self._layers.values():
+            for tensor in pair:
+                tensor[target, :, :length] = tensor[source, :, :length]
+
+    def swap(self, first: int, second: int, length: int) -> None:
+        for pair in self._layers.values():
+            for tensor in pair:
+                saved = tensor[first, :, :length].clone()
+                tensor[first, :, :length] = tensor[second, :, :length]
+                tensor[second, :, :length] = saved

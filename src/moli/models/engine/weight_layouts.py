@@ -1,0 +1,156 @@
+"""Layouts of a linear layer's weights, one for each way to multiply few tokens by them.
+
+Generating is bound by reading the weights, and which layout is read fastest depends on the machine:
+the weights as they are, multiplied the other way round, packed for oneDNN, or in half precision.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import linear
+
+from moli.models.hardware.probe import median_seconds
+
+# Tokens up to which a product is bound by reading its weights, and libraries split it badly.
+FEW_TOKENS = 32
+
+# How much half precision may change weights, as a share of their norm: no more than rounding their
+# products does. Weights trained in bfloat16 change by a tenth of this.
+_MAX_ROUNDING = 2**-22
+
+_PROCESSOR_CACHE = 64 << 20  # bytes of weights that a processor might hold in its cache
+
+
+class WeightLayout(ABC):
+    """The weights of a linear layer, and the product with them.
+
+    Attributes:
+        weight: the weights [out, in]; an empty tensor of their type where the layout packs them.
+        bias: None if the layer has none.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+
+    @staticmethod
+    def supports(weight: torch.Tensor) -> bool:  # noqa: ARG004 - by default all weights
+        """Whether the layout is available for these weights, on their device."""
+        return True
+
+    @abstractmethod
+    def multiply(self, x: torch.Tensor) -> torch.Tensor:
+        """The layer's outputs [tokens, out] for inputs [tokens, in]."""
+
+
+class PlainLayout(WeightLayout):
+    """The weights as the model has them."""
+
+    def multiply(self, x: torch.Tensor) -> torch.Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+class TransposedProductLayout(WeightLayout):
+    """The same weights; a product with few tokens is computed as (W x')'."""
+
+    def multiply(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > FEW_TOKENS:
+            return linear(x, self.weight, self.bias)
+        y = torch.mm(self.weight, x.t()).t().contiguous()
+        return y if self.bias is None else y.add_(self.bias)
+
+
+class OneDnnLayout(WeightLayout):
+    """Weights packed as oneDNN reads them, so that it need not pack them for every product."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__(weight.new_empty(0), bias)
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, FEW_TOKENS // 2)
+
+    @staticmethod
+    def supports(weight: torch.Tensor) -> bool:
+        return (
+            weight.device.type == "cpu"
+            and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+            and torch.backends.mkldnn.is_available()
+        )
+
+    def multiply(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._packed, self.bias, "none", [], ""
+        )
+        return y
+
+
+class HalfPrecisionLayout(WeightLayout):
+    """Weights that are read in half precision and multiplied in full."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__(weight.new_empty(0), bias)
+        self._packed: Any = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+
+    @staticmethod
+    def supports(weight: torch.Tensor) -> bool:
+        return (
+            weight.device.type == "cpu"
+            and hasattr(torch.ops.quantized, "linear_prepack_fp16")
+            and torch.backends.quantized.engine in ("x86", "fbgemm")
+            and _is_exact_in_half(weight)
+        )
+
+    def multiply(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)  # adds the bias
+        return y
+
+
+def _is_exact_in_half(weight: torch.Tensor) -> bool:
+    """Whether float32 weights keep their values in half precision, up to `_MAX_ROUNDING`."""
+    if weight.dtype != torch.float32:
+        return False
+    lost = weight.half().float().sub_(weight)
+    return bool(lost.norm() <= _MAX_ROUNDING * weight.norm())
+
+
+# From the one that always works to the one with most conditions.
+_LAYOUTS: tuple[type[WeightLayout], ...] = (
+    PlainLayout,
+    TransposedProductLayout,
+    OneDnnLayout,
+    HalfPrecisionLayout,
+)
+
+
+def available_layouts(weight: torch.Tensor) -> list[type[WeightLayout]]:
+    """The layouts that support a weight."""
+    return [layout for layout in _LAYOUTS if layout.supports(weight)]
+
+
+def supported_layout(preferred: type[WeightLayout], weight: torch.Tensor) -> type[WeightLayout]:
+    """The preferred layout, or the next best if these weights do not allow it."""
+    if preferred.supports(weight):
+        return preferred
+    others = (layout for layout in reversed(_LAYOUTS) if layout is not preferred)
+    return next(layout for layout in others if layout.supports(weight))
+
+
+def fastest_layout(layers: Sequence[WeightLayout]) -> type[WeightLayout]:
+    """The layout in which products with few tokens are fastest on this machine, found by trying.
+
+    Args:
+        layers: layers of one shape with their weights as they are; enough of the first are tried
+            that no processor cache can keep their weights from one round to the next.
+    """
+    first = layers[0].weight
+    tried = layers[: 1 + _PROCESSOR_CACHE // first.nbytes]
+    seconds = {layout: _seconds(layout, tried) for layout in available_layouts(first)}
+    return min(seconds, key=lambda layout: seconds[layout])
+
+
+def _seconds(layout: type[WeightLayout], layers: Sequence[WeightLayout]) -> float:
+    """Seconds that products with all of these layers take in a layout."""
+    tried = [supported_layout(layout, each.weight)(each.weight, each.bias) for each in layers]
+    x = layers[0].weight.new_ones(FEW_TOKENS // 2, layers[0].weight.shape[1])
+    return median_seconds(lambda: [each.multiply(x) for each in tried])
