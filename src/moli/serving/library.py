@@ -67,7 +67,7 @@ class Library:
         settings = workspace.settings
         chat: ChatModel | None = None
         if name := settings.model:
-            load = partial(load_chat, name, timeout=settings.timeout_seconds, bases=model_pool)
+            load = partial(load_chat, name, timeout=settings.timeout_seconds, model_pool=model_pool)
             chat = LazyChat(name, load) if runs_locally(name) else load()
         library = cls(workspace, load_encoder(settings.encoder), chat)
         # Parts that are only loaded on first use are loaded now, not while the first reader waits.

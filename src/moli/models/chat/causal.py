@@ -13,7 +13,11 @@ from moli.records.messages import Message
 
 
 class CausalChat:
-    """A causal language model, whose base may run here or on another server."""
+    """A causal language model, whose base may run here or on another server.
+
+    Attributes:
+        max_model_len: maximum tokens of a conversation, including the answer.
+    """
 
     def __init__(self, reference: str, base: LoadedModel) -> None:
         self.name = reference

@@ -46,6 +46,7 @@ class LazyChat:
         return model.complete(messages, max_tokens=max_tokens, cache_namespace=cache_namespace)
 
     def _log_failure(self, loading: Future[ChatModel]) -> None:
+        """Log why loading failed, if it did."""
         program_is_ending = not threading.main_thread().is_alive()  # which makes loading fail
         if (error := loading.exception()) and not program_is_ending:
             _log.error("%s cannot be loaded: %s", self.name, error)

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def load_chat(
-    reference: str, *, timeout: float = 120.0, bases: ModelPool | None = None
+    reference: str, *, timeout: float = 120.0, model_pool: ModelPool | None = None
 ) -> ChatModel:
     """Load the chat model that a reference names.
 
     Args:
         timeout: seconds that a server may take to answer.
-        bases: the shared base models, where a causal model that runs here is loaded; None to load
-            a base for this chat model alone.
+        model_pool: shared base models, among which a causal model that runs here is loaded; None to
+            load a base model for this chat model alone.
 
     Raises:
         ModelError: no model has that name, or it cannot be loaded.
@@ -36,14 +36,16 @@ def load_chat(
         from moli.models.remote.chat import RemoteChat
 
         return RemoteChat(parsed.name, parsed.url, name=reference, timeout=timeout)
-    return load_local_chat(reference, bases)
+    return load_local_chat(reference, model_pool)
 
 
-def load_local_chat(reference: str, bases: ModelPool | None = None) -> CausalChat | Seq2SeqChat:
+def load_local_chat(
+    reference: str, model_pool: ModelPool | None = None
+) -> CausalChat | Seq2SeqChat:
     """Load a chat model whose weights are on this machine.
 
     Args:
-        bases: see `load_chat`.
+        model_pool: shared base models; see `load_chat`.
 
     Raises:
         ModelError: it cannot be loaded, or does not generate text.
@@ -63,5 +65,5 @@ def load_local_chat(reference: str, bases: ModelPool | None = None) -> CausalCha
     from moli.models.backend import load_base_model
     from moli.models.chat.causal import CausalChat
 
-    base = bases.get(reference) if bases else load_base_model(reference, adapter_slots=1)
+    base = model_pool.get(reference) if model_pool else load_base_model(reference, adapter_slots=1)
     return CausalChat(reference, base)

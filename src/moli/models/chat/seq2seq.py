@@ -16,6 +16,9 @@ from moli.records.messages import Message
 class Seq2SeqChat:
     """A sequence-to-sequence model, run here by transformers.
 
+    Attributes:
+        max_model_len: maximum tokens of a conversation, without the answer.
+
     Raises:
         ModelError: its files are not available.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from moli.models.remote.completions import parse_error
-from moli.models.remote.servers import SERVERS, ServerKind, adapter_fix
+from moli.models.remote.servers import SERVERS, ServerKind, advise_on_refusal
 from moli.models.weights.json_files import read_json
 from moli.records.errors import ModelError
 
@@ -111,7 +111,7 @@ class ServerAdmin:
         message = parse_error(response)["message"]
         raise self._error(
             f"{self.server.name} refuses the adapter ({response.status_code}: {message})",
-            adapter_fix(self.server, message, config, path),
+            advise_on_refusal(self.server, message, config, path),
         )
 
     def _served_names(self) -> set[str]:
@@ -191,4 +191,5 @@ class ServerAdmin:
         return response
 
     def _error(self, what: str, fix: str) -> ModelError:
+        """An error that names the server's address."""
         return ModelError(what, where=self.url, fix=fix)

@@ -196,31 +196,34 @@ class RemoteBackend:
         return hashlib.blake2b(namespace, key=self._salt_key, digest_size=32).hexdigest()
 
     def _reload_adapter(self, name: str) -> None:
+        """Have the server load an adapter that it no longer has."""
         with self._lock:
             self._admin.load_adapter(name, self._adapter_folders[name])
 
     # These methods are called in the thread of the event loop.
 
     def _start(self, running: RemoteRequest, body: dict[str, Any]) -> None:
-        running.task = self._loop.create_task(self._answer(running, body))
+        """Start the task that sends a request and reads its answer."""
+        running.task = self._loop.create_task(self._stream_answer(running, body))
         running.task.add_done_callback(partial(self._finish, running))
 
-    async def _answer(self, running: RemoteRequest, body: dict[str, Any]) -> Delta:
-        """Report an answer up to its last delta, which is returned.
+    async def _stream_answer(self, running: RemoteRequest, body: dict[str, Any]) -> Delta:
+        """Send a request, and once more if the server was restarted and lost its adapter.
 
-        If the server was restarted since the adapter was loaded, it loads the adapter again.
+        Returns:
+            The last delta, which is not reported yet.
         """
         try:
-            return await self._stream(running, body)
+            return await self._send_and_stream(running, body)
         except _AdapterMissingError:
             await asyncio.to_thread(self._reload_adapter, running.request.adapter)
-            return await self._stream(running, body)
+            return await self._send_and_stream(running, body)
 
-    async def _stream(self, running: RemoteRequest, body: dict[str, Any]) -> Delta:
+    async def _send_and_stream(self, running: RemoteRequest, body: dict[str, Any]) -> Delta:
         """Send a request, and report its answer up to its last delta.
 
         Returns:
-            The last delta, to be reported when the usage, which comes after it, is known.
+            The last delta. It is not reported yet, since the usage comes after it.
         """
         last: Delta | None = None
         async with self._client.stream("POST", "/v1/completions", json=body) as response:

@@ -37,7 +37,7 @@ class ServerSpec:
         ignored_adapter_settings: settings of adapter_config.json that the server silently ignores.
         adapter_missing_message: part of the message about a request for an adapter that the server
             does not have.
-        refusal_fixes: advice for the user, by a part of the message with which the server
+        refusal_advice: advice for the user, by a part of the message with which the server
             refuses an adapter. The first part that occurs decides.
         request_fields: returns the fields of a completion request that this kind of server names
             in its own way, from the name of the base and the request. Raises InputError for what
@@ -51,11 +51,13 @@ class ServerSpec:
     required_fields: frozenset[str]
     ignored_adapter_settings: tuple[str, ...]
     adapter_missing_message: str
-    refusal_fixes: Mapping[str, str]
+    refusal_advice: Mapping[str, str]
     request_fields: Callable[[str, Request], dict[str, Any]]
 
 
-def adapter_fix(server: ServerSpec, message: str, config: Mapping[str, Any], folder: str) -> str:
+def advise_on_refusal(
+    server: ServerSpec, message: str, config: Mapping[str, Any], folder: str
+) -> str:
     """Advice for the user about an adapter that a server refused.
 
     Args:
@@ -64,8 +66,8 @@ def adapter_fix(server: ServerSpec, message: str, config: Mapping[str, Any], fol
     """
     rank = max([config.get("r", 0), *(config.get("rank_pattern") or {}).values()])
     max_rank = next((choice for choice in MAX_LORA_RANKS if choice >= rank), rank)
-    fixes = (fix for part, fix in server.refusal_fixes.items() if part in message)
-    return next(fixes, "See the server's log.").format(max_rank=max_rank, folder=folder)
+    advice = (fix for part, fix in server.refusal_advice.items() if part in message)
+    return next(advice, "See the server's log.").format(max_rank=max_rank, folder=folder)
 
 
 def _vllm_fields(base: str, request: Request) -> dict[str, Any]:
@@ -117,7 +119,7 @@ SERVERS: dict[ServerKind, ServerSpec] = {
         required_fields=frozenset({"return_token_ids", "structured_outputs", "cache_salt"}),
         ignored_adapter_settings=(),  # it refuses what it cannot do
         adapter_missing_message="does not exist",
-        refusal_fixes={
+        refusal_advice={
             "max_lora_rank": "Start vLLM with --max-lora-rank {max_rank}.",
             "--enable-lora": "Start vLLM with --enable-lora --max-lora-rank {max_rank}.",
             "No adapter found": _MOUNT_FOLDER,
@@ -136,7 +138,7 @@ SERVERS: dict[ServerKind, ServerSpec] = {
         # sglang/srt/lora/lora.py: the scale is lora_alpha / r, whatever else the config says.
         ignored_adapter_settings=("use_rslora", "alpha_pattern", "rank_pattern"),
         adapter_missing_message="LoRA adapters are not loaded",
-        refusal_fixes={
+        refusal_advice={
             "--max-lora-rank": _ENABLE_SGLANG_LORA,
             "--enable-lora": _ENABLE_SGLANG_LORA,
             "Repo id": _MOUNT_FOLDER,  # it takes a folder that it does not see for a hub name

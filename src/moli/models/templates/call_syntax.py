@@ -32,7 +32,7 @@ class CallScanner(Protocol):
         """The length of the call that the text begins with, INCOMPLETE or NOT_A_CALL.
 
         Args:
-            text: the whole text up to now: the text of the call before, and more.
+            text: the whole text up to now, beginning with the call.
         """
         ...
 
@@ -58,7 +58,8 @@ class CallSyntax(Protocol):
     def parse(self, text: str, tools: Sequence[Tool]) -> list[ParsedCall]:
         """The calls that a text consists of.
 
-        None if any part of it is something else, such as a call of a tool that is not offered.
+        The list is empty if any part of the text is something else, such as a call of a tool that
+        is not among `tools`.
         """
         ...
 

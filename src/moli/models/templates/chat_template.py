@@ -67,7 +67,7 @@ def render_for_training(
     messages = break_special_tokens(tokenizer, messages, separator)
     prompts = [render_prompt(tokenizer, messages[:n], tools) for n in answers]
     texts = [
-        _join_prompt(prompt, _render(tokenizer, messages[: n + 1], tools))
+        _begin_with_prompt(prompt, _render(tokenizer, messages[: n + 1], tools))
         for n, prompt in zip(answers, prompts, strict=True)
     ]
     eos = tokenizer.eos_token or ""
@@ -76,8 +76,11 @@ def render_for_training(
         for prompt, text in zip(prompts, texts, strict=True)
     ]
     if all(texts[-1].startswith(text[:end]) for text, (_, end) in zip(texts, spans, strict=True)):
-        return [_split(texts[-1], spans, separator, eos)]
-    return [_split(text, [span], separator, eos) for text, span in zip(texts, spans, strict=True)]
+        return [_split_at_separators(texts[-1], spans, separator, eos)]
+    return [
+        _split_at_separators(text, [span], separator, eos)
+        for text, span in zip(texts, spans, strict=True)
+    ]
 
 
 def render_prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
@@ -108,7 +111,7 @@ def prompt_ids(
     return [token for encoding in encodings for token in encoding["input_ids"]]
 
 
-def _split(
+def _split_at_separators(
     text: str, spans: Sequence[tuple[int, int]], separator: str, eos: str
 ) -> RenderedConversation:
     """Split a text at its separators, and count the characters of its answers without them.
@@ -129,8 +132,8 @@ def _split(
     )
 
 
-def _join_prompt(prompt: str, text: str) -> str:
-    """The prompt for an answer, followed by the answer from a rendering of the whole conversation.
+def _begin_with_prompt(prompt: str, text: str) -> str:
+    """A rendering of a conversation, made to begin with exactly the prompt for its last answer.
 
     Some templates write other white space after a turn if another turn follows, as Hermes's do for
     tools. The prompt's white space is kept, since the prompt is what is served.

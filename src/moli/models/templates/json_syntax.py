@@ -83,7 +83,7 @@ class JsonScanner:
 
 
 def _parse_call(text: str, tool_names: set[str]) -> ParsedCall | None:
-    """The call that a JSON object is; None if it is not a call of one of the tools."""
+    """Parse a JSON object as a call; None if it is not a call of one of the tools."""
     values = _value_texts(text)
     name = STRICT_JSON.decode(values.get("name", "null"))
     arguments = values.get("arguments") or values.get("parameters") or ""
@@ -93,7 +93,7 @@ def _parse_call(text: str, tool_names: set[str]) -> ParsedCall | None:
 
 
 def _object_texts(text: str) -> Iterator[str]:
-    """The texts of the objects in a JSON array, or of the one object that the text is."""
+    """The source texts of the objects in a JSON array, or of a single object."""
     at = text.find("{")
     while at >= 0:
         _, end = STRICT_JSON.raw_decode(text, at)
@@ -102,7 +102,7 @@ def _object_texts(text: str) -> Iterator[str]:
 
 
 def _value_texts(text: str) -> dict[str, str]:
-    """The texts of a JSON object's values, by key."""
+    """The source texts of a JSON object's values, by key."""
     values, at = {}, text.find('"')
     while at >= 0:
         key, at = STRICT_JSON.raw_decode(text, at)

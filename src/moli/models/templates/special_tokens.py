@@ -17,7 +17,7 @@ _patterns: WeakKeyDictionary[Any, dict[tuple[int | str, ...], re.Pattern[str]]] 
 
 
 def unused_character(messages: Sequence[Message]) -> str:
-    """A character that occurs in none of the messages."""
+    """A character of Unicode's private use area that occurs in none of the messages."""
     text = "".join(each.content for each in messages)
     return next(each for each in map(chr, range(0xE000, 0xF900)) if each not in text)
 
@@ -25,19 +25,20 @@ def unused_character(messages: Sequence[Message]) -> str:
 def break_special_tokens(
     tokenizer: Any, messages: Sequence[Message], separator: str
 ) -> list[Message]:
-    """Messages with a separator inside every special token that is not the assistant's.
+    """Insert a separator into every special token in the messages, except the assistant's.
 
-    If the text is tokenized in parts, split at the separators, none of these tokens is special.
+    If a text is split at the separators and its parts are tokenized one by one, these tokens are
+    read as plain text.
     """
     pattern = _special_token_pattern(tokenizer)
 
-    def broken(message: Message) -> Message:
+    def break_tokens(message: Message) -> Message:
         if message.role == "assistant" or not pattern.search(message.content):
             return message
         content = pattern.sub(lambda match: match[0][0] + separator + match[0][1:], message.content)
         return replace(message, content=content)
 
-    return [broken(each) for each in messages]
+    return [break_tokens(each) for each in messages]
 
 
 def _special_token_pattern(tokenizer: Any) -> re.Pattern[str]:

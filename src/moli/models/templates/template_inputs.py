@@ -62,14 +62,20 @@ def _with_tools_as_text(messages: Sequence[Message], tools: Sequence[Tool]) -> l
 
 
 def _describe_tool(tool: Tool) -> str:
+    """A tool's name, description and parameters as text."""
     schema = json.dumps(dict(tool.parameters), ensure_ascii=False)
     head = ": ".join(filter(None, (tool.name, tool.description)))
     return f"- {head}\n  Arguments, as a JSON schema: {schema}"
 
 
 def _with_calls_as_text(message: Message) -> Message:
+    """The message with its calls written at the end of its content.
+
+    Raises:
+        InputError: a call's arguments are not a JSON object.
+    """
     for call in message.calls:
-        _parse_arguments(call)  # only to refuse what is not an object
+        _parse_arguments(call)  # checks them
     parts = [message.content] if message.content else []
     content = "\n".join(parts + [write_hermes_call(each) for each in message.calls])
     return replace(message, content=content, calls=())

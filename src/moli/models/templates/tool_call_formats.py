@@ -29,8 +29,8 @@ class ToolCallFormat:
     Attributes:
         begin: text that announces calls.
         end: text that may stand after a call; "" for none.
-        begin_optional: whether an answer may begin with a call that is not announced. It also looks
-            like that where `begin` is a special token, which is not in the text.
+        begin_optional: whether an answer may begin with a call that is not announced. That is also
+            so if `begin` is a special token, which is not part of the answer's text.
         answer_rule: Lark expression of an answer that only calls tools, of `item` and `others`.
         item_rule: Lark expression of one call, of `begin`, `body` and `end`.
         separator: text between two calls.

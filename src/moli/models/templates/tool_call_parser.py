@@ -38,6 +38,7 @@ class ToolCallParser:
         return self._parse(final=True)
 
     def _parse(self, *, final: bool) -> list[ParsedPart]:
+        """Parse as much as is certain, or everything if the text is final."""
         parsed: list[ParsedPart] = []
         while self._unparsed and (parts := self._parse_next(final)) is not None:
             parsed += parts
@@ -72,7 +73,8 @@ class ToolCallParser:
         """Take the calls that begin at a position.
 
         Returns:
-            The calls; the text before the position if there are none; None if that is not certain.
+            The calls, or the text before the position if there are none; None if that is not
+            certain yet.
         """
         text, end = self._unparsed[start:].lstrip(), NOT_A_CALL
         if _may_begin_with(text, self._format.syntax.opening):

@@ -92,7 +92,7 @@ class XmlScanner:
 
 @dataclass(frozen=True, slots=True)
 class _FunctionElement:
-    """A call as it is written: a function's name, and the texts of its parameters by name."""
+    """A parsed function element: its name, and the texts of its parameters by name."""
 
     name: str
     values: dict[str, str]
@@ -128,7 +128,10 @@ def _value_rule(schema: Any, tool: Tool) -> str:
 
 
 def _value_as_json(text: str, schema: Any, tool: Tool) -> str:
-    """The text of a parameter as JSON: a string unless its schema allows the value that it is."""
+    """The value of a parameter as JSON.
+
+    It is a string, unless the text is JSON of a type that the schema allows.
+    """
     types = _allowed_types(schema, tool)
     if types != {"string"}:
         stripped = text.strip()
@@ -142,7 +145,7 @@ def _value_as_json(text: str, schema: Any, tool: Tool) -> str:
 
 
 def _allowed_types(schema: Any, tool: Tool, depth: int = 0) -> set[str]:
-    """The JSON types that a value may have; none if the schema does not restrict them."""
+    """The JSON types that a schema allows; an empty set if it does not restrict them."""
     resolved = _resolve_reference(schema, tool)
     declared = resolved.get("type")
     if types := {each for each in [declared, *_as_list(declared)] if isinstance(each, str)}:
@@ -175,7 +178,7 @@ def _types_of(value: Any) -> set[str]:
 
 
 def _resolve_reference(schema: Any, tool: Tool) -> Mapping[str, Any]:
-    """The definition that a schema refers to, or the schema; empty if there is no such thing."""
+    """Replace a schema that is a reference by its definition; an empty schema if there is none."""
     for _ in range(_MAX_DEPTH):
         reference = schema.get("$ref") if isinstance(schema, Mapping) else None
         if not isinstance(reference, str):
