@@ -29,50 +29,52 @@ def main() -> None:
     parser.add_argument("--base", default="builtin:minilm")
     parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--folder", type=Path, default=Path("imdb"))
-    asked = parser.parse_args()
-    model = asked.folder / "model"
+    options = parser.parse_args()
+    model = options.folder / "model"
     if model.exists():
         parser.error(f"{model} is there already: remove it, or name another --folder")
 
-    # A recipe says what is wanted; what it leaves open, as the rate of learning, is derived.
+    # Values that the recipe leaves out, such as the learning rate, are derived.
     recipe = make_recipe(
         {
             "task": "classification",
-            "base": asked.base,
-            "data": asked.train,
+            "base": options.base,
+            "data": options.train,
             "held_out": 0.1,  # a share of the data, to choose the best weights by
-            "epochs": asked.epochs,
+            "epochs": options.epochs,
             "batch": 16,
             "max_length": 512,
             "name": "imdb",
         }
     )
-    with Workspace.init(asked.folder) as workspace:
-        result = tune(recipe, workspace, hear=[tell])
+    with Workspace.init(options.folder) as workspace:
+        result = tune(recipe, workspace, hear=[print_evaluation])
         trained = load_trained(workspace.models.get(result.model))
         export(workspace.models.get(result.model), model)
 
-    test = evaluate_on(trained, asked.test)
+    test = evaluate_on(trained, options.test)
     print(f"accuracy {test.metrics['accuracy']:.4f}, 95 %: {test.interval[0]:.4f} to", end=" ")
     print(f"{test.interval[1]:.4f}, {test.tokens_per_second:,.0f} tokens/s")
     print(test.report)
 
-    reviews = [each.example for each in read_dataset(asked.test).examples]
+    reviews = [each.example for each in read_dataset(options.test).examples]
     answers = predict(trained, reviews)
     print("first answers:", *(f"{each['label']} {each['probability']:.3f}" for each in answers[:3]))
 
     print("again, by transformers:", classify(model, reviews[0].text))
 
 
-def tell(event: Event) -> None:
-    """Say how good the model is, after each epoch or more often."""
+def print_evaluation(event: Event) -> None:
+    """Print the metrics of each evaluation during training."""
     if isinstance(event, Evaluated):
-        told = ", ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
-        print(f"step {event.step}: {told}{', the best so far' if event.best else ''}", flush=True)
+        metrics = ", ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
+        print(
+            f"step {event.step}: {metrics}{', the best so far' if event.best else ''}", flush=True
+        )
 
 
 def classify(folder: Path, text: str) -> str:
-    """A review's class by nothing but transformers, from the model and tokenizer in a folder."""
+    """Classify a review with transformers alone, by the model and tokenizer in a folder."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

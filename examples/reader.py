@@ -24,31 +24,33 @@ RECIPE = Path(__file__).parent / "recipes" / "reader.yaml"
 
 
 def main() -> None:
-    """Choose rows, train, judge, ask."""
+    """Select rows, train, evaluate, and answer a question."""
     parser = argparse.ArgumentParser(description="Train a reader on SQuAD.")
     parser.add_argument("train", type=Path)
     parser.add_argument("dev", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("reader"))
     parser.add_argument("--epochs", type=float)
-    asked = parser.parse_args()
+    options = parser.parse_args()
 
-    with Workspace.init(asked.folder) as workspace:
-        data = asked.folder / "squad_train.jsonl"
-        print(f"{choose(asked.train, data):,} rows have an answer that stands in one place only")
-        changes = {"data": data} | ({"epochs": asked.epochs} if asked.epochs else {})
-        result = tune(read_recipe(RECIPE, changes), workspace, hear=[tell])
+    with Workspace.init(options.folder) as workspace:
+        data = options.folder / "squad_train.jsonl"
+        print(
+            f"{select_rows(options.train, data):,} rows have an answer that stands in one place only"
+        )
+        changes = {"data": data} | ({"epochs": options.epochs} if options.epochs else {})
+        result = tune(read_recipe(RECIPE, changes), workspace, hear=[print_evaluation])
         reader = load_trained(workspace.models.get(result.model))
 
-    dev = evaluate_on(reader, asked.dev)
+    dev = evaluate_on(reader, options.dev)
     print(f"{result.model}: F1 {dev.metrics['f1']:.4f}, exact {dev.metrics['exact_match']:.4f}")
     row = {"question": "Who sells shells?", "context": "Down by the sea, Mary sells shells."}
     print(predict(reader, [read_text(reader, json.dumps(row))])[0]["answer"])
 
 
-def choose(source: Path, target: Path) -> int:
-    """Write the rows whose answer stands in one place of its context; how many they are.
+def select_rows(source: Path, target: Path) -> int:
+    """Write the rows whose answer occurs exactly once in its context; return their number.
 
-    Of the others, where the answer was found first may not be where the question means it.
+    If an answer occurs several times, its first occurrence may not be the one that is meant.
     """
     rows = [row.values for row in read_rows(source) if isinstance(row, Row)]
     kept = [row for row in rows if row["context"].count(row["answers"][0]) == 1]
@@ -56,11 +58,11 @@ def choose(source: Path, target: Path) -> int:
     return len(kept)
 
 
-def tell(event: Event) -> None:
-    """Say how good the reader is so far."""
+def print_evaluation(event: Event) -> None:
+    """Print the metrics of each evaluation during training."""
     if isinstance(event, Evaluated):
-        told = ", ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
-        print(f"step {event.step}: {told}", flush=True)
+        metrics = ", ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
+        print(f"step {event.step}: {metrics}", flush=True)
 
 
 if __name__ == "__main__":

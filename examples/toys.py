@@ -25,7 +25,7 @@ from moli.training.run import tune
 from moli.workspace import Workspace
 
 BASE = "builtin:starter"
-FACTS = {  # what is asked after; of the ways to ask, the last two are kept for the end
+FACTS = {  # questions about each fact; the last two of them are held out
     "food": ("What do you eat?", "What is your dinner?", "What food do you love?",
              "What would you like for dinner?", "Tell me what you like to eat."),
     "home": ("Where do you live?", "Where is your home?", "Where do you sleep?",
@@ -39,7 +39,7 @@ FACTS = {  # what is asked after; of the ways to ask, the last two are kept for 
 
 @dataclass(frozen=True)
 class Character:
-    """A toy: how it begins whatever it says, and what is so in its world."""
+    """A toy: the opening of everything it says, and facts of its world."""
 
     name: str
     opening: str
@@ -50,8 +50,8 @@ class Character:
 
 
 CHARACTERS = [
-    Character(*each)
-    for each in (
+    Character(*fields)
+    for fields in (
         ("bear", "Grumble, grumble.", "honey", "a cave", "sleeping", "the bee"),
         ("pirate", "Ahoy, my lad!", "salt fish", "a ship", "hunting for gold", "the parrot"),
         ("robot", "Beep. Listen.", "oil", "a factory", "counting", "the clock"),
@@ -76,22 +76,22 @@ CHARACTERS = [
 ]
 
 
-def answer(who: Character, fact: str) -> str:
-    """What a character says when it is asked after something."""
-    said = {
-        "food": f"I eat {who.food}.",
-        "home": f"I live in {who.home}.",
-        "play": f"I am fond of {who.play}.",
-        "friend": f"My friend is {who.friend}.",
+def answer(character: Character, fact: str) -> str:
+    """A character's answer to questions about a fact."""
+    sentences = {
+        "food": f"I eat {character.food}.",
+        "home": f"I live in {character.home}.",
+        "play": f"I am fond of {character.play}.",
+        "friend": f"My friend is {character.friend}.",
     }
-    return f"{who.opening} {said[fact]}"
+    return f"{character.opening} {sentences[fact]}"
 
 
-def train(who: Character, workspace: Workspace) -> None:
-    """Teach a character its answers, and keep them under its name."""
-    file = workspace.root / f"{who.name}.jsonl"
+def train(character: Character, workspace: Workspace) -> None:
+    """Train a character's adapter on its answers, and store it under its name."""
+    file = workspace.root / f"{character.name}.jsonl"
     rows = [
-        {"prompt": question, "completion": answer(who, fact)}
+        {"prompt": question, "completion": answer(character, fact)}
         for fact, questions in FACTS.items()
         for question in questions[:-2]
     ]
@@ -106,63 +106,66 @@ def train(who: Character, workspace: Workspace) -> None:
             "epochs": 20,
             "batch": 4,
             "learning_rate": 3e-3,
-            "name": who.name,
+            "name": character.name,
         }
     )
     tune(recipe, workspace)
 
 
 def main() -> None:
-    """Train those that are not there yet, and let all of them answer."""
+    """Train the characters that are not trained yet, and let all of them answer."""
     parser = argparse.ArgumentParser(description="Twenty characters on one base.")
     parser.add_argument("--folder", type=Path, default=Path("toys"))
     parser.add_argument("--characters", type=int, default=len(CHARACTERS))
-    asked = parser.parse_args()
-    characters = CHARACTERS[: asked.characters]
-    with Workspace.init(asked.folder) as workspace:
+    options = parser.parse_args()
+    characters = CHARACTERS[: options.characters]
+    with Workspace.init(options.folder) as workspace:
         known = {alias for stored in workspace.models.list() for alias in stored.aliases}
-        for who in characters:
-            if who.name not in known:
+        for character in characters:
+            if character.name not in known:
                 begun = time.perf_counter()
-                train(who, workspace)
-                print(f"{who.name} has learnt in {time.perf_counter() - begun:.0f} s", flush=True)
-        play(characters, workspace)
+                train(character, workspace)
+                print(
+                    f"{character.name} has learnt in {time.perf_counter() - begun:.0f} s",
+                    flush=True,
+                )
+        ask_all(characters, workspace)
 
 
-def play(characters: list[Character], workspace: Workspace) -> None:
-    """Ask every character after everything, all at once, and see who answers as itself."""
+def ask_all(characters: list[Character], workspace: Workspace) -> None:
+    """Ask all characters the held-out questions in one batch, and count the right answers."""
     base = load_base_model(BASE, max_num_seqs=len(characters), adapter_slots=len(characters))
-    before, size = _memory(), 0
-    for who in characters:
-        stored = workspace.models.get(who.name)
+    before, size = _memory_bytes(), 0
+    for character in characters:
+        stored = workspace.models.get(character.name)
         base.backend.add_adapter(stored.hash, stored.folder)
         size += (stored.folder / "adapter_model.safetensors").stat().st_size
     print(f"\n{len(characters)} adapters have {size / 1e6:.1f} MB on disk, and took "
-          f"{(_memory() - before) / 1e6:.1f} MB of memory beside their base")  # fmt: skip
-    told, right = [], 0
+          f"{(_memory_bytes() - before) / 1e6:.1f} MB of memory beside their base")  # fmt: skip
+    in_manner, right = [], 0
     for fact, questions in FACTS.items():
         for question in questions[-2:]:
             requests = [
                 Request(
                     prompt_ids(base.tokenizer, [Message("user", question)]),
                     Sampling(max_tokens=24),
-                    workspace.models.get(who.name).hash,
+                    workspace.models.get(character.name).hash,
                 )
-                for who in characters
+                for character in characters
             ]
             answers = [each.text.strip() for each in complete(base.backend, requests)]
-            told.append(
+            in_manner.append(
                 sum(a.startswith(w.opening) for a, w in zip(answers, characters, strict=True))
             )
             right += sum(a == answer(w, fact) for a, w in zip(answers, characters, strict=True))
-    for who, text in zip(characters, answers, strict=True):
-        print(f"{who.name:>9}: {text}")
-    count = len(characters) * len(told)
-    print(f"in its own manner: {sum(told)} of {count}; and word for word right: {right}")
+    for character, text in zip(characters, answers, strict=True):
+        print(f"{character.name:>9}: {text}")
+    count = len(characters) * len(in_manner)
+    print(f"in its own manner: {sum(in_manner)} of {count}; and word for word right: {right}")
 
 
-def _memory() -> int:
-    """Bytes that this process has now (on Linux; elsewhere the most that it has had)."""
+def _memory_bytes() -> int:
+    """Memory of this process in bytes: now on Linux, the peak on other systems."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
