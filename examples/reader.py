@@ -34,9 +34,8 @@ def main() -> None:
 
     with Workspace.init(options.folder) as workspace:
         data = options.folder / "squad_train.jsonl"
-        print(
-            f"{select_rows(options.train, data):,} rows have an answer that stands in one place only"
-        )
+        count = select_rows(options.train, data)
+        print(f"{count:,} rows have an answer that stands in one place only")
         changes = {"data": data} | ({"epochs": options.epochs} if options.epochs else {})
         result = tune(read_recipe(RECIPE, changes), workspace, hear=[print_evaluation])
         reader = load_trained(workspace.models.get(result.model))

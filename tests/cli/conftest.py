@@ -19,7 +19,7 @@ Moli = Callable[..., "Ran"]
 
 
 class Ran:
-    """What a command printed and how it ended."""
+    """The output and exit code of a command."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err

@@ -43,9 +43,9 @@ def test_an_error_is_json_for_programs_and_one_line_for_people(
     assert set(error) == {"code", "message", "what", "where", "fix"}
     assert error["code"] == code
     assert part in error["message"]
-    told = moli(*arguments)
-    assert (told.code, told.out) == (1, "")
-    assert told.err == f"moli: {error['message']}\n"
+    plain = moli(*arguments)
+    assert (plain.code, plain.out) == (1, "")
+    assert plain.err == f"moli: {error['message']}\n"
 
 
 def test_a_setting_that_is_misspelt_is_told_with_the_one_that_was_meant(

@@ -19,15 +19,15 @@ def test_a_model_is_judged_and_exported(moli: Moli, home: Path) -> None:
     data = small_models.write_labelled(home / "data.jsonl", 40)
     train_and_store(home, data, base, name="sorter", method="lora", epochs=2)
 
-    found = moli("evaluate", "sorter", data, "--json").json
-    told = moli("predict", "sorter", data, "--json").json["answers"]
-    wanted = [json.loads(line)["label"] for line in data.read_text().splitlines()]
-    right = sum(each["label"] == label for each, label in zip(told, wanted, strict=True))
-    assert found["metrics"]["accuracy"] == pytest.approx(right / 40)
-    low, high = found["interval"]
+    evaluation = moli("evaluate", "sorter", data, "--json").json
+    answers = moli("predict", "sorter", data, "--json").json["answers"]
+    labels = [json.loads(line)["label"] for line in data.read_text().splitlines()]
+    right = sum(each["label"] == label for each, label in zip(answers, labels, strict=True))
+    assert evaluation["metrics"]["accuracy"] == pytest.approx(right / 40)
+    low, high = evaluation["interval"]
     assert low < right / 40 <= high
-    assert found["confusion"]["labels"] == ["a", "b"]
-    assert sum(map(sum, found["confusion"]["counts"])) == 40
+    assert evaluation["confusion"]["labels"] == ["a", "b"]
+    assert sum(map(sum, evaluation["confusion"]["counts"])) == 40
 
     ran = moli("evaluate", "sorter", data)
     assert f"accuracy         {right / 40:.4f}  (95 %: {low:.4f} to {high:.4f})" in ran.out

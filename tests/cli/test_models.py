@@ -43,8 +43,8 @@ def test_models_are_listed_the_newest_first(
     assert [each["aliases"] for each in listed] == [["support"], []]
     assert listed[0]["manifest"]["recipe"]["labels"] == ["退款", "other"]
     moli("models", "alias", "billing", two.hash[:8])
-    told = moli("models", "list").out
-    first = next(line for line in told.splitlines() if two.hash[:8] in line)
+    output = moli("models", "list").out
+    first = next(line for line in output.splitlines() if two.hash[:8] in line)
     assert first.strip().startswith(f"billing@{two.hash[:8]} (support)")
     for part in ("classification", "lora", "[org]/base", "accuracy 0.9375", "0.0 MiB", "1970-"):
         assert part in first
@@ -55,9 +55,9 @@ def test_a_model_is_shown_with_its_manifest(moli: Moli, made: list[StoredModel])
     assert (shown["hash"], shown["folder"]) == (made[1].hash, str(made[1].folder))
     assert shown["manifest"]["metrics"] == {"loss": 0.25, "accuracy": 0.9375}
     assert shown["manifest"]["stop_tokens"] == [2, 7]
-    told = moli("models", "show", "support").out
+    output = moli("models", "show", "support").out
     for part in (made[1].hash, "classification, lora", "[org]/base", "退款", "accuracy 0.9375"):
-        assert part in told
+        assert part in output
 
 
 def test_a_damaged_model_is_told_and_ends_with_one(moli: Moli, made: list[StoredModel]) -> None:
@@ -71,10 +71,10 @@ def test_a_damaged_model_is_told_and_ends_with_one(moli: Moli, made: list[Stored
         made[1].hash: [],
     }
     assert moli("models", "verify", "support").code == 0
-    told = moli("models", "verify")
-    assert told.code == 1
-    assert "changed: adapter_model.safetensors" in told.out
-    assert f"support@{made[1].hash[:8]}  as stored" in told.out
+    ran = moli("models", "verify")
+    assert ran.code == 1
+    assert "changed: adapter_model.safetensors" in ran.out
+    assert f"support@{made[1].hash[:8]}  as stored" in ran.out
 
 
 def test_an_alias_is_moved_back_shown_and_retired(moli: Moli, made: list[StoredModel]) -> None:
@@ -83,8 +83,8 @@ def test_an_alias_is_moved_back_shown_and_retired(moli: Moli, made: list[StoredM
     assert (moved["alias"], moved["hash"]) == ("support", one.hash)
     assert [each["hash"] for each in moved["history"]] == [one.hash, two.hash, one.hash]
     assert f"support -> {two.hash[:8]}" in moli("models", "alias", "support", two.hash[:8]).out
-    told = moli("models", "alias", "support").out.splitlines()
-    assert [line.split()[2] for line in told] == [h.hash[:8] for h in (two, one, two, one)]
+    output = moli("models", "alias", "support").out.splitlines()
+    assert [line.split()[2] for line in output] == [h.hash[:8] for h in (two, one, two, one)]
     assert "support -> nothing" in moli("models", "alias", "support", "--retire").out
     assert moli("models", "alias", "support", "--json").json["hash"] == ""
     assert moli("models", "alias", "support", two.hash, "--retire").code == 2
@@ -130,8 +130,8 @@ def test_every_verb_has_help_with_an_example(moli: Moli, verb: str) -> None:
 def test_a_model_answers_beside_an_alias(moli: Moli, made: list[StoredModel]) -> None:
     alias, other = made[-1].aliases[0], made[0].hash
     assert "Nothing" in moli("models", "shadow", alias).out
-    told = moli("models", "shadow", alias, other[:12], "--share", "0.25", "--json").json
-    assert told["shadow"] == {"alias": alias, "hash": other, "share": 0.25}
+    shadowed = moli("models", "shadow", alias, other[:12], "--share", "0.25", "--json").json
+    assert shadowed["shadow"] == {"alias": alias, "hash": other, "share": 0.25}
     assert "25%" in moli("models", "shadow", alias).out
     assert moli("models", "shadow", alias, other[:12], "--share", "2").code == 1
     assert moli("models", "shadow", "nobody").code == 1

@@ -34,41 +34,40 @@ def test_rows_are_answered_in_order(
     path.write_text("\n".join(texts) + "\n")
     ran = moli("predict", "sorter", path, "--json")
     assert ran.code == 0
-    told = ran.json["answers"]
-    assert [each["text"] for each in told] == texts
-    assert [each["where"] for each in told] == [f"{path}:{n}" for n in range(1, 6)]
-    assert {each["label"] for each in told} <= {"a", "b"}
-    assert all(0.5 <= each["probability"] <= 1 for each in told)
+    answers = ran.json["answers"]
+    assert [each["text"] for each in answers] == texts
+    assert [each["where"] for each in answers] == [f"{path}:{n}" for n in range(1, 6)]
+    assert {each["label"] for each in answers} <= {"a", "b"}
+    assert all(0.5 <= each["probability"] <= 1 for each in answers)
     assert ran.json["model"].startswith("sorter@") and ran.json["tokens_per_second"] > 0
 
     # For people: an answer a line, and on standard error how long it took.
     ran = moli("predict", "sorter", path)
     lines = ran.out.splitlines()
-    assert [line.split()[0] for line in lines] == [each["label"] for each in told]
+    assert [line.split()[0] for line in lines] == [each["label"] for each in answers]
     assert texts[0][:60] in lines[0]
     assert "5 answers in" in ran.err and "tokens/s" in ran.err
 
     # Into files.
     assert moli("predict", "sorter", path, "--out", "out.jsonl").out == ""
     written = [json.loads(line) for line in (home / "out.jsonl").read_text().splitlines()]
-    assert written == told
+    assert written == answers
     moli("predict", "sorter", path, "--out", "out.csv")
     with (home / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(each["text"], each["label"]) for each in rows] == [
-        (each["text"], each["label"]) for each in told
-    ]
+    written_labels = [(each["text"], each["label"]) for each in rows]
+    assert written_labels == [(each["text"], each["label"]) for each in answers]
 
     # Other columns stay, and a label that was given is not mistaken for the model's.
     (home / "new.csv").write_text(f"id,text,label\n7,{texts[0]},b\n")
     [row] = moli("predict", "sorter", "new.csv", "--json").json["answers"]
     assert (row["id"], row["text"], row["given_label"]) == ("7", texts[0], "b")
-    assert row["label"] == told[0]["label"]
+    assert row["label"] == answers[0]["label"]
 
     # One text.
     one = moli("predict", "sorter", "--text", texts[0], "--json").json
-    assert one["label"] == told[0]["label"]
-    assert one["probability"] == pytest.approx(told[0]["probability"], abs=1e-5)
+    assert one["label"] == answers[0]["label"]
+    assert one["probability"] == pytest.approx(answers[0]["probability"], abs=1e-5)
     assert moli("predict", "sorter", "--text", texts[0]).out.split()[0] == one["label"]
 
     # A row that is none is reported, and the rest go on.
@@ -80,21 +79,21 @@ def test_rows_are_answered_in_order(
     # Answered in blocks the answers are the same, and Ctrl-C keeps those that there are.
     monkeypatch.setattr("moli.cli.predict._GENERATION_BLOCK", 2)
     monkeypatch.setattr("moli.cli.predict._BLOCK", 2)
-    assert moli("predict", "sorter", path, "--json").json["answers"] == told
-    answer, asked = predicting.predict, []
+    assert moli("predict", "sorter", path, "--json").json["answers"] == answers
+    answer, calls = predicting.predict, []
 
-    def interrupted(*given: Any, **options: Any) -> Any:
-        if asked:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        if calls:
             raise KeyboardInterrupt
-        asked.append(given)
-        return answer(*given, **options)
+        calls.append(arguments)
+        return answer(*arguments, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(predicting, "predict", interrupted)
         ran = moli("predict", "sorter", path, "--out", "some.jsonl")
     assert ran.code == 130 and "3 rows are not answered" in ran.err
     written = [json.loads(line) for line in (home / "some.jsonl").read_text().splitlines()]
-    assert written == told[:2]
+    assert written == answers[:2]
 
     # What cannot be done is told.
     assert moli("predict", "sorter").code == 2

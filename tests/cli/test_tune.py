@@ -43,9 +43,9 @@ def test_a_check_says_what_there_is_and_writes_nothing(
     assert (shown.code, files(home)) == (0, before)
     for part in ("32 training examples, 8 held out", "0 errors", "nothing was trained"):
         assert part in shown.out
-    told = moli("tune", "recipe.yaml", "--check", "--json", "--set", "epochs=2").json
-    assert told["ok"]
-    assert told["preflight"]["recipe"]["epochs"] == 2
+    report = moli("tune", "recipe.yaml", "--check", "--json", "--set", "epochs=2").json
+    assert report["ok"]
+    assert report["preflight"]["recipe"]["epochs"] == 2
 
 
 def test_a_check_of_what_cannot_be_trained_ends_with_one(
@@ -58,8 +58,8 @@ def test_a_check_of_what_cannot_be_trained_ends_with_one(
     assert "error: 2 rows are malformed: 'label' is missing" in shown.out
     ran = moli("tune", "recipe.yaml", "--check", "--json")
     assert (ran.code, ran.json["ok"]) == (1, False)
-    places = ran.json["preflight"]["findings"][0]["places"]
-    assert [Path(each).name for each in places] == ["rows.jsonl:2", "rows.jsonl:3"]
+    locations = ran.json["preflight"]["findings"][0]["places"]
+    assert [Path(each).name for each in locations] == ["rows.jsonl:2", "rows.jsonl:3"]
     refused = moli("tune", "recipe.yaml", "--json")
     assert (refused.code, refused.json["error"]["code"]) == (1, "input")
     assert moli("runs", "--json").json == {"runs": []}  # of a run that never began nothing is left
@@ -146,7 +146,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("tune",), 1, "no recipe"),
         (("tune", "recipe.yaml", "--set", "epoch=2"), 1, "Did you mean 'epochs'?"),
@@ -160,12 +160,12 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     ],
 )
 def test_what_cannot_be_done_is_told(
-    moli: Moli, home: Path, arguments: tuple[str, ...], code: int, said: str
+    moli: Moli, home: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     (home / "recipe.yaml").write_text("task: classification\ndata: rows.jsonl\n")
     ran = moli(*arguments)
     assert ran.code == code
-    assert said in " ".join(ran.err.split())
+    assert message in " ".join(ran.err.split())
 
 
 def test_without_runs_the_list_is_empty(moli: Moli) -> None:

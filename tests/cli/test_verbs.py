@@ -63,9 +63,9 @@ def test_the_same_is_told_in_words(moli: Moli) -> None:
     assert "2 added" in moli("add", "docs").out
     assert "2 unchanged" in moli("add", "docs").out
     assert "Guide" in moli("list").out
-    found = moli("search", "port", "-n", 1).out
-    assert "Guide" in found
-    assert "words" in found
+    output = moli("search", "port", "-n", 1).out
+    assert "Guide" in output
+    assert "words" in output
     assert "Nothing found" in moli("search", "port", "--group", "nobody").out
     assert "documents 2, passages 2, vectors 2" in moli("remove", "docs").out
 
@@ -111,9 +111,9 @@ def test_a_question_is_answered_with_its_quote_and_leaves_a_trace(moli: Moli) ->
 def test_a_model_is_named_on_the_command_line(moli: Moli) -> None:
     moli("add", "docs")
     script = 'scripted:It is 7860. [1: "port 7860"]'
-    told = moli("ask", "Which port?", "--model", script).out
-    assert "It is 7860. [1]" in told
-    assert "guide.md" in told
+    output = moli("ask", "Which port?", "--model", script).out
+    assert "It is 7860. [1]" in output
+    assert "guide.md" in output
     unsupported = moli("ask", "Which port?", "--model", "scripted:It is 80.").out
     assert "(unsupported)" in unsupported
 

@@ -27,14 +27,14 @@ from moli.workspace.tunings import TuningStore
 
 def _programs() -> Path | None:
     """The folder that holds PostgreSQL's server programs."""
-    found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else []
+    initdb = shutil.which("initdb")
+    folders = [Path(initdb).resolve().parent] if initdb else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((f for f in folders if (f / "initdb").exists() and (f / "pg_ctl").exists()), None)
 
 
 def _unprivileged() -> list[str]:
-    """What to put before a command so that it does not run as root, which PostgreSQL refuses."""
+    """Prefix of a command that must not run as root, since PostgreSQL refuses to."""
     if os.geteuid() != 0:
         return []
     if not shutil.which("setpriv"):
@@ -84,9 +84,9 @@ def postgres_server() -> Iterator[str]:
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], programs: Path, folder: Path) -> None:
-    asked = [str(programs / "pg_isready"), "-q", "-h", str(folder)]
+    command = [str(programs / "pg_isready"), "-q", "-h", str(folder)]
     deadline = time.monotonic() + 60
-    while subprocess.run(asked).returncode:
+    while subprocess.run(command).returncode:
         assert server.poll() is None, (folder / "log").read_text()
         assert time.monotonic() < deadline, "PostgreSQL does not get ready"
         time.sleep(0.1)
@@ -154,8 +154,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 
 @pytest.fixture(scope="session")
 def address(served: Workspace) -> Iterator[str]:
-    with serving(served) as found:
-        yield found
+    with serving(served) as address:
+        yield address
 
 
 @pytest.fixture

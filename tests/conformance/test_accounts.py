@@ -1,4 +1,4 @@
-"""What is kept of each answer, and what can be said of it, over a live server."""
+"""Exchanges, feedback and shadows of a live server."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ def test_an_answer_is_bound_to_all_that_made_it(
     assert kept["adapter"] == served.models.get("bear").hash
     assert kept["template_sha256"] == hash_text(tokenizer.chat_template)
     assert kept["prompt_sha256"] == hashlib.sha256(array("i", ids + ids).tobytes()).hexdigest()
-    assert [each["text"] for each in kept["choices"]] == [
-        each.message.content for each in made.choices
-    ]
+    texts = [each["text"] for each in kept["choices"]]
+    assert texts == [each.message.content for each in made.choices]
     assert kept["messages"][0]["content"] == TALK[0]["content"]
     assert kept["sampling"] == {"temperature": 0.5, "max_tokens": 6, "n": 2, "seed": 1}
     assert 0 < kept["timings_ms"]["first"] <= kept["timings_ms"]["last"]
@@ -53,18 +52,18 @@ def test_a_stream_is_kept_before_it_ends(client: OpenAI, served: Workspace) -> N
 
 def test_what_is_said_of_an_answer_is_kept(client: OpenAI, address: str, served: Workspace) -> None:
     made = client.completions.create(model=BASE, prompt="The sea", max_tokens=4)
-    said: Any = {"id": made.id, "rating": "down", "correction": "The sea is calm."}
-    given = httpx.post(f"{address}/v1/feedback", json=said)
-    assert given.status_code == 201
+    feedback: Any = {"id": made.id, "rating": "down", "correction": "The sea is calm."}
+    response = httpx.post(f"{address}/v1/feedback", json=feedback)
+    assert response.status_code == 201
     number = made.id.removeprefix("cmpl-")
     [kept] = served.feedback.list(answer_id=number)
     assert (kept.rating, kept.correction, kept.id) == (
-        "down", "The sea is calm.", given.json()["id"]
+        "down", "The sea is calm.", response.json()["id"]
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("feedback", "status"),
     [
         ({"rating": "up", "id": "chatcmpl-none"}, 404),
         ({}, 400),
@@ -76,11 +75,11 @@ def test_what_is_said_of_an_answer_is_kept(client: OpenAI, address: str, served:
     ],
 )
 def test_what_cannot_be_meant_is_refused(
-    client: OpenAI, address: str, served: Workspace, said: Any, status: int
+    client: OpenAI, address: str, served: Workspace, feedback: Any, status: int
 ) -> None:
     made = client.completions.create(model=BASE, prompt="The sea", max_tokens=1)
     before = len(served.feedback.list())
-    answer = httpx.post(f"{address}/v1/feedback", json={"id": made.id, **said})
+    answer = httpx.post(f"{address}/v1/feedback", json={"id": made.id, **feedback})
     assert answer.status_code == status
     assert {"message", "type", "param", "code"} == set(answer.json()["error"])
     assert len(served.feedback.list()) == before
@@ -108,14 +107,14 @@ def test_a_shadow_answers_unseen(client: OpenAI, served: Workspace) -> None:
 def test_an_alias_moved_to_a_broken_model_means_what_it_meant(
     client: OpenAI, served: Workspace, tmp_path: Path
 ) -> None:
-    asked: Any = {"messages": TALK, "temperature": 0, "max_tokens": 8}
+    options: Any = {"messages": TALK, "temperature": 0, "max_tokens": 8}
     add_adapter(served, tmp_path / "good", "toy-safe", 11)
-    good = client.chat.completions.create(model="toy-safe", **asked).choices[0].message.content
+    good = client.chat.completions.create(model="toy-safe", **options).choices[0].message.content
     broken = add_adapter(served, tmp_path / "bad", "toy-bad", 12)
     weights = served.models.get(broken).folder / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     served.models.point("toy-safe", broken)
-    after = client.chat.completions.create(model="toy-safe", **asked).choices[0].message.content
+    after = client.chat.completions.create(model="toy-safe", **options).choices[0].message.content
     assert after == good
     kept = served.exchanges.recent(limit=1)[0]
     assert kept.adapter != broken
@@ -124,8 +123,8 @@ def test_an_alias_moved_to_a_broken_model_means_what_it_meant(
 def test_metrics_count_requests_and_tokens(client: OpenAI, address: str) -> None:
     def counted(kind: str) -> float:
         lines = httpx.get(f"{address}/metrics").text.splitlines()
-        wanted = f'moli_tokens_total{{kind="{kind}",model="doll"}} '
-        return float(next((w.removeprefix(wanted) for w in lines if w.startswith(wanted)), 0))
+        prefix = f'moli_tokens_total{{kind="{kind}",model="doll"}} '
+        return float(next((w.removeprefix(prefix) for w in lines if w.startswith(prefix)), 0))
 
     before = {kind: counted(kind) for kind in ("read", "cached", "written")}
     made = client.chat.completions.create(model="doll", messages=TALK, max_tokens=5, seed=2)

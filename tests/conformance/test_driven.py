@@ -44,12 +44,13 @@ def driven(other: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_it_says_the_same(client: OpenAI, driven: OpenAI, other: StandIn) -> None:
-    def said(asked: OpenAI, model: str) -> str | None:
-        answer = asked.chat.completions.create(model=model, **ASKED)
+    def answer_of(openai_client: OpenAI, model: str) -> str | None:
+        answer = openai_client.chat.completions.create(model=model, **ASKED)
         return answer.choices[0].message.content
 
     models = (BASE, "bear", "doll", "bear", f"{BASE}@doll")
-    assert [said(driven, each) for each in models] == [said(client, each) for each in models]
+    answers = [answer_of(driven, each) for each in models]
+    assert answers == [answer_of(client, each) for each in models]
     # Each was pushed once, under the name of its content.
     assert len(other.load_requests) == 2
     assert all(len(each["lora_name"]) == 64 for each in other.load_requests)

@@ -62,40 +62,40 @@ def test_exchanges_are_found_by_tenant_and_by_adapter(database: Database) -> Non
     store.add(exchange(3, adapter="d" * 64))
     store.add(exchange(4, shadow_of=f"{1:032x}", adapter="e" * 64))
 
-    def found(**which: str) -> list[int]:
+    def recent(**which: str) -> list[int]:
         return [int(each.id, 16) for each in store.recent(**which)]  # type: ignore[arg-type]
 
-    assert found() == [3, 2, 1]
-    assert found(tenant="acme") == [3, 1]
-    assert found(adapter="a" * 64) == [2, 1]
+    assert recent() == [3, 2, 1]
+    assert recent(tenant="acme") == [3, 1]
+    assert recent(adapter="a" * 64) == [2, 1]
     assert [int(each.id, 16) for each in store.shadows(f"{1:032x}")] == [4]
 
 
 def test_an_exchange_goes_with_its_shadows_and_feedback(database: Database) -> None:
-    store, said = ExchangeStore(database), FeedbackStore(database)
-    for each in (exchange(1), exchange(2), exchange(3, shadow_of=f"{1:032x}")):
-        store.add(each)
-        said.add(Feedback(each.id, 1.0, rating="up"))
+    store, feedback = ExchangeStore(database), FeedbackStore(database)
+    for made in (exchange(1), exchange(2), exchange(3, shadow_of=f"{1:032x}")):
+        store.add(made)
+        feedback.add(Feedback(made.id, 1.0, rating="up"))
     store.remove(f"{1:032x}")
     assert [each.id for each in store.recent()] == [f"{2:032x}"]
     assert store.shadows(f"{1:032x}") == []
     store.add(exchange(4, shadow_of=f"{1:032x}"))  # one that comes too late
     assert store.shadows(f"{1:032x}") == []
-    assert {each.answer_id for each in said.list()} == {f"{2:032x}", f"{3:032x}"}
+    assert {each.answer_id for each in feedback.list()} == {f"{2:032x}", f"{3:032x}"}
 
 
 def test_feedback_is_listed_in_the_order_it_came(database: Database) -> None:
     store = FeedbackStore(database)
-    given = [
+    stored = [
         store.add(Feedback("a", 1.0, rating="up", tenant="acme", key="anna")),
         store.add(Feedback("b", 2.0, comment="too long\0", tenant="beta")),
         store.add(Feedback("a", 3.0, 1, "down", "no", "yes", "acme")),
     ]
-    assert [each.id for each in given] == sorted({each.id for each in given})
-    assert store.list(tenant="acme") == [given[0], given[2]]
+    assert [each.id for each in stored] == sorted({each.id for each in stored})
+    assert store.list(tenant="acme") == [stored[0], stored[2]]
     assert store.list(answer_id="b")[0].comment == "too long\N{REPLACEMENT CHARACTER}"
-    assert store.list(after=given[1].id) == [given[2]]
-    assert store.list(limit=1) == [given[0]]
+    assert store.list(after=stored[1].id) == [stored[2]]
+    assert store.list(limit=1) == [stored[0]]
 
 
 def test_a_key_is_known_by_its_secret_alone(database: Database) -> None:
@@ -134,10 +134,10 @@ def test_of_many_who_make_the_same_key_one_does(database: Database) -> None:
             made.append(KeyStore(database).add("anna").secret)
 
     threads = [threading.Thread(target=make) for _ in range(8)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(made) == 1
 
 

@@ -12,7 +12,7 @@ from conformance.served import TALK, add_adapter, serving
 from moli.workspace import Workspace
 
 
-def said(address: str, **headers: str) -> httpx.Response:
+def ask(address: str, **headers: str) -> httpx.Response:
     body = {"model": "toy", "messages": TALK, "temperature": 0, "max_tokens": 12}
     return httpx.post(f"{address}/v1/chat/completions", json=body, headers=headers, timeout=60)
 
@@ -31,20 +31,20 @@ def test_several_servers_share_what_there_is(postgres_url: str, tmp_path: Path) 
         serving(two) as right,
     ):
         add_adapter(one, tmp_path / "first", "toy", 1)
-        before = said(left)
-        assert text(said(right)) == text(before)
+        before = ask(left)
+        assert text(ask(right)) == text(before)
         # What one has answered, the other accounts for and takes feedback on.
         name = before.json()["id"]
         assert httpx.get(f"{right}/v1/traces/{name}").json()["choices"][0]["text"] == text(before)
-        given = httpx.post(f"{right}/v1/feedback", json={"id": name, "rating": "up"})
-        assert given.status_code == 201
-        assert httpx.get(f"{left}/v1/feedback").json()["data"] == [given.json()]
+        response = httpx.post(f"{right}/v1/feedback", json={"id": name, "rating": "up"})
+        assert response.status_code == 201
+        assert httpx.get(f"{left}/v1/feedback").json()["data"] == [response.json()]
         # An alias that is moved by one is moved for both.
         add_adapter(two, tmp_path / "second", "toy", 2)
-        assert text(said(left)) == text(said(right)) != text(before)
+        assert text(ask(left)) == text(ask(right)) != text(before)
         # And so is a key.
         secret = one.keys.add("anna").secret
         time.sleep(0.6)
         for address in (left, right):
-            assert said(address).status_code == 401
-            assert said(address, authorization=f"Bearer {secret}").status_code == 200
+            assert ask(address).status_code == 401
+            assert ask(address, authorization=f"Bearer {secret}").status_code == 200

@@ -1,4 +1,4 @@
-"""What a server does with more than it can do, and with what is no request at all."""
+"""A server under more load than it has capacity for, and with invalid requests."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("narrow")
     toml = f'encoder = "scripted:hash"\nmodel = "{BASE}"\nqueue = 1\n'
     (folder / "moli.toml").write_text(toml, encoding="utf-8")
-    with Workspace.init(folder) as workspace, serving(workspace) as found:
-        yield found
+    with Workspace.init(folder) as workspace, serving(workspace) as address:
+        yield address
 
 
 def test_a_full_queue_is_told_and_empties(narrow: str) -> None:
     client = OpenAI(base_url=f"{narrow}/v1", api_key="none", max_retries=0)
-    asked: Any = {"model": BASE, "messages": TALK, "temperature": 2, "seed": 1}
+    options: Any = {"model": BASE, "messages": TALK, "temperature": 2, "seed": 1}
     streams: list[Any] = []
 
     def begin() -> None:
         create = client.chat.completions.create
-        streams.append(create(**asked, max_tokens=1500, stream=True, timeout=60))
+        streams.append(create(**options, max_tokens=1500, stream=True, timeout=60))
 
     with pytest.raises(openai.RateLimitError) as refused:
         for _ in range(ROWS + 8):  # some may end before the others begin
             begin()
     assert int(refused.value.response.headers["retry-after"]) > 0
     assert refused.value.type == "rate_limit_error"
-    for each in streams:
-        each.close()
+    for stream in streams:
+        stream.close()
     # The client's own retries, which heed Retry-After, get through.
     patient = client.with_options(max_retries=5)
-    assert patient.chat.completions.create(**asked, max_tokens=2).choices
+    assert patient.chat.completions.create(**options, max_tokens=2).choices
 
 
 def test_bodies_that_are_too_large_are_refused_unread(narrow: str) -> None:

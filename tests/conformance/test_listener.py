@@ -22,13 +22,13 @@ from moli.training.listeners.trackers import make_trackers
 
 
 class Recording:
-    """A listener that remembers."""
+    """A listener that records all events."""
 
     def __init__(self) -> None:
-        self.heard: list[Event] = []
+        self.events: list[Event] = []
 
     def __call__(self, event: Event) -> None:
-        self.heard.append(event)
+        self.events.append(event)
 
 
 def _terminal(width: int | None) -> ProgressLine:

@@ -1,4 +1,4 @@
-"""What every backend of the store of record has to do for models. On SQLite and PostgreSQL."""
+"""The store of models, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 

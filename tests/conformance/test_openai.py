@@ -33,7 +33,7 @@ def test_models_are_listed_with_their_parents(client: OpenAI) -> None:
 
 
 def test_a_conversation_is_answered_by_the_model_that_was_named(client: OpenAI) -> None:
-    def said(model: str) -> str:
+    def answer_of(model: str) -> str:
         answer = client.chat.completions.create(
             model=model, messages=TALK, temperature=0, max_tokens=12
         )
@@ -45,16 +45,18 @@ def test_a_conversation_is_answered_by_the_model_that_was_named(client: OpenAI) 
         )
         return str(answer.choices[0].message.content)
 
-    answers = {model: said(model) for model in (BASE, "bear", "doll", f"{BASE}@bear")}
+    answers = {model: answer_of(model) for model in (BASE, "bear", "doll", f"{BASE}@bear")}
     assert len({answers[each] for each in (BASE, "bear", "doll")}) == 3
     assert answers[f"{BASE}@bear"] == answers["bear"]
 
 
 def test_a_stream_adds_up_to_the_answer(client: OpenAI) -> None:
-    asked: Any = {"model": BASE, "messages": TALK, "temperature": 0, "max_tokens": 20}
-    whole = client.chat.completions.create(**asked)
+    options: Any = {"model": BASE, "messages": TALK, "temperature": 0, "max_tokens": 20}
+    whole = client.chat.completions.create(**options)
     parts = list(
-        client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+        client.chat.completions.create(
+            **options, stream=True, stream_options={"include_usage": True}
+        )
     )
     assert parts[-1].usage == whole.usage and not parts[-1].choices
     assert all(each.usage is None for each in parts[:-1])
@@ -66,8 +68,8 @@ def test_a_stream_adds_up_to_the_answer(client: OpenAI) -> None:
 
 
 def test_several_answers_have_seeds_of_their_own(client: OpenAI) -> None:
-    asked: Any = {"model": BASE, "messages": TALK, "n": 3, "seed": 5, "max_tokens": 8}
-    one, other = (client.chat.completions.create(**asked) for _ in range(2))
+    options: Any = {"model": BASE, "messages": TALK, "n": 3, "seed": 5, "max_tokens": 8}
+    one, other = (client.chat.completions.create(**options) for _ in range(2))
     texts = [each.message.content for each in one.choices]
     assert [each.index for each in one.choices] == [0, 1, 2]
     assert len(set(texts)) == 3
@@ -75,17 +77,17 @@ def test_several_answers_have_seeds_of_their_own(client: OpenAI) -> None:
 
 
 def test_logprobs_stop_and_penalties(client: OpenAI) -> None:
-    asked: Any = {"model": BASE, "messages": TALK, "temperature": 0, "max_tokens": 16}
-    answer = client.chat.completions.create(**asked, logprobs=True, top_logprobs=2).choices[0]
+    options: Any = {"model": BASE, "messages": TALK, "temperature": 0, "max_tokens": 16}
+    answer = client.chat.completions.create(**options, logprobs=True, top_logprobs=2).choices[0]
     assert answer.logprobs and answer.logprobs.content
-    for each in answer.logprobs.content:
-        assert len(each.top_logprobs) == 2
-        assert each.logprob == pytest.approx(each.top_logprobs[0].logprob)  # greedy
+    for token in answer.logprobs.content:
+        assert len(token.top_logprobs) == 2
+        assert token.logprob == pytest.approx(token.top_logprobs[0].logprob)  # greedy
     text = str(answer.message.content)
     stop = text.split()[3]
-    cut = client.chat.completions.create(**asked, stop=[stop]).choices[0]
+    cut = client.chat.completions.create(**options, stop=[stop]).choices[0]
     assert cut.message.content == text[: text.index(stop)] and cut.finish_reason == "stop"
-    other = client.chat.completions.create(**asked, frequency_penalty=2, presence_penalty=2)
+    other = client.chat.completions.create(**options, frequency_penalty=2, presence_penalty=2)
     assert other.choices[0].message.content != text
 
 
@@ -102,26 +104,26 @@ def test_an_answer_has_the_form_that_was_asked_for(client: OpenAI) -> None:
     )
     if answer.choices[0].finish_reason == "stop":
         assert set(json.loads(str(answer.choices[0].message.content))) == {"sea", "depth"}
-    told = client.chat.completions.create(
+    other = client.chat.completions.create(
         model=BASE, messages=TALK, extra_body={"regex": "yes|no"}, max_tokens=9
     )
-    assert told.choices[0].message.content in ("yes", "no")
+    assert other.choices[0].message.content in ("yes", "no")
 
 
 def test_a_text_is_continued(client: OpenAI) -> None:
-    told = client.completions.create(
+    whole = client.completions.create(
         model=BASE, prompt=["It was a dark", "The old"], temperature=0, max_tokens=5, logprobs=1
     )
-    assert [each.index for each in told.choices] == [0, 1]
-    assert told.choices[0].logprobs and len(told.choices[0].logprobs.tokens or []) == 5
+    assert [each.index for each in whole.choices] == [0, 1]
+    assert whole.choices[0].logprobs and len(whole.choices[0].logprobs.tokens or []) == 5
     streamed = client.completions.create(
         model=BASE, prompt="It was a dark", temperature=0, max_tokens=5, stream=True
     )
-    assert "".join(each.choices[0].text for each in streamed) == told.choices[0].text
+    assert "".join(each.choices[0].text for each in streamed) == whole.choices[0].text
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "told"),
+    ("change", "error", "message"),
     [
         ({"model": "cat"}, openai.NotFoundError, "cat"),
         ({"messages": []}, openai.BadRequestError, "messages"),
@@ -143,11 +145,11 @@ def test_a_text_is_continued(client: OpenAI) -> None:
     ],
 )  # fmt: skip
 def test_errors_have_openais_shape(
-    client: OpenAI, change: Any, error: type[openai.APIStatusError], told: str
+    client: OpenAI, change: Any, error: type[openai.APIStatusError], message: str
 ) -> None:
-    asked: Any = {"model": BASE, "messages": TALK, "max_tokens": 4} | change
-    with pytest.raises(error, match=told) as caught:
-        client.chat.completions.create(**asked)
+    options: Any = {"model": BASE, "messages": TALK, "max_tokens": 4} | change
+    with pytest.raises(error, match=message) as caught:
+        client.chat.completions.create(**options)
     assert isinstance(caught.value.body, dict)
     assert {"message", "type", "param", "code"} <= set(caught.value.body)
 
@@ -179,18 +181,18 @@ def test_a_client_that_leaves_gives_its_slot_back(client: OpenAI) -> None:
 def test_an_alias_that_moves_is_served_at_once(
     client: OpenAI, served: Workspace, tmp_path: Path
 ) -> None:
-    asked: Any = {"messages": TALK, "temperature": 0, "max_tokens": 12}
+    options: Any = {"messages": TALK, "temperature": 0, "max_tokens": 12}
 
-    def said() -> str | None:
-        told = client.chat.completions.create(model="toy", **asked)
-        return told.choices[0].message.content
+    def answer_of() -> str | None:
+        completion = client.chat.completions.create(model="toy", **options)
+        return completion.choices[0].message.content
 
     first = add_adapter(served, tmp_path / "one", "toy", 7)
-    before = said()
+    before = answer_of()
     add_adapter(served, tmp_path / "two", "toy", 8)
-    after = said()
+    after = answer_of()
     served.models.point("toy", first)
-    assert said() == before != after
+    assert answer_of() == before != after
 
 
 def test_null_means_what_leaving_out_means(address: str, client: OpenAI) -> None:
@@ -202,18 +204,19 @@ def test_null_means_what_leaving_out_means(address: str, client: OpenAI) -> None
 
 
 def test_a_prompt_counts_once_however_many_answers_it_has(client: OpenAI) -> None:
-    asked: Any = {"model": BASE, "messages": TALK, "max_tokens": 2, "seed": 4}
-    one = client.chat.completions.create(**asked).usage
-    three = client.chat.completions.create(**asked, n=3).usage
+    options: Any = {"model": BASE, "messages": TALK, "max_tokens": 2, "seed": 4}
+    one = client.chat.completions.create(**options).usage
+    three = client.chat.completions.create(**options, n=3).usage
     assert one and three
     assert three.prompt_tokens == one.prompt_tokens
     assert three.completion_tokens > one.completion_tokens
 
 
 def test_offsets_of_tokens_are_those_in_the_text(client: OpenAI) -> None:
-    told = client.completions.create(
+    choice = client.completions.create(
         model=BASE, prompt="It was a dark", temperature=0, max_tokens=6, logprobs=0
     ).choices[0]
-    assert told.logprobs and told.logprobs.tokens and told.logprobs.text_offset
-    for token, offset in zip(told.logprobs.tokens, told.logprobs.text_offset, strict=True):
-        assert told.text[offset : offset + len(token)] == token
+    logprobs = choice.logprobs
+    assert logprobs and logprobs.tokens and logprobs.text_offset
+    for token, offset in zip(logprobs.tokens, logprobs.text_offset, strict=True):
+        assert choice.text[offset : offset + len(token)] == token

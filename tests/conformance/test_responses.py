@@ -76,9 +76,9 @@ def test_a_conversation_goes_on_from_what_is_remembered(client: OpenAI) -> None:
 
 def test_a_response_is_fetched_and_removed(client: OpenAI) -> None:
     made = client.responses.create(**ASKED, max_output_tokens=6, metadata={"why": "test"})
-    found = client.responses.retrieve(made.id)
-    assert found.output_text == made.output_text
-    assert found == made
+    retrieved = client.responses.retrieve(made.id)
+    assert retrieved.output_text == made.output_text
+    assert retrieved == made
     client.responses.delete(made.id)
     for name in (made.id, "resp_0", made.id.removeprefix("resp_"), "chatcmpl-0"):
         with pytest.raises(openai.NotFoundError):
@@ -117,9 +117,9 @@ def test_a_response_that_fails_under_way_says_so(served: Workspace) -> None:
     events: list[Any] = []
     with serving(served, app) as address:
         client = OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
-        for each in client.responses.create(**ASKED, max_output_tokens=1000, stream=True):
-            events.append(each)
-            if each.type == "response.content_part.added":
+        for event in client.responses.create(**ASKED, max_output_tokens=1000, stream=True):
+            events.append(event)
+            if event.type == "response.content_part.added":
                 backend = app.state.generation_service.models.get("").backend
                 backend.run_between_steps(lambda engine: engine.abort("failed"))
     assert events[-1].type == "response.failed"
@@ -135,8 +135,8 @@ def test_the_clients_own_stream_helper_reads_them(client: OpenAI) -> None:
 
 
 def test_a_tool_is_called_and_its_result_is_read(client: OpenAI) -> None:
-    asked: Any = ASKED | {"tools": [FUNCTION], "tool_choice": "required", "max_output_tokens": 90}
-    made = client.responses.create(**asked, parallel_tool_calls=False)
+    options: Any = ASKED | {"tools": [FUNCTION], "tool_choice": "required", "max_output_tokens": 90}
+    made = client.responses.create(**options, parallel_tool_calls=False)
     [call] = made.output
     assert call.type == "function_call"
     check(call.name, call.arguments)
@@ -146,7 +146,7 @@ def test_a_tool_is_called_and_its_result_is_read(client: OpenAI) -> None:
     )
     kinds = [each.type for each in client.responses.input_items.list(after.id)]
     assert kinds == ["message", "function_call", "function_call_output"]
-    events = list(client.responses.create(**asked, parallel_tool_calls=False, stream=True))
+    events = list(client.responses.create(**options, parallel_tool_calls=False, stream=True))
     assert [each.type for each in events][2:6] == [
         "response.output_item.added",
         "response.function_call_arguments.delta",
@@ -162,7 +162,7 @@ def test_an_answer_has_the_form_that_was_asked_for(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"input": []}, "input"),
         ({"background": True}, "background"),
@@ -171,8 +171,8 @@ def test_an_answer_has_the_form_that_was_asked_for(client: OpenAI) -> None:
         ({"conversation": "conv_1"}, "conversation"),
     ],
 )
-def test_what_is_not_done_is_refused(client: OpenAI, change: Any, told: str) -> None:
-    with pytest.raises(openai.BadRequestError, match=told):
+def test_what_is_not_done_is_refused(client: OpenAI, change: Any, message: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=message):
         client.responses.create(**ASKED | change)
 
 

@@ -1,4 +1,4 @@
-"""What every backend of the store of record has to do. Run on SQLite and on PostgreSQL."""
+"""The store of record, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def test_a_document_comes_back_as_it_was_stored(
     assert (stored.groups, stored.sha256) == (("hr", "it"), new.sha256)
     assert documents.text(stored.id) == new.parsed.text
     assert documents.get(stored.id) == stored
-    found = sorted(passages.range(1, 2), key=lambda each: each.id)
-    assert [(each.start, each.end, each.text) for each in found] == [
+    stored_passages = sorted(passages.range(1, 2), key=lambda each: each.id)
+    assert [(each.start, each.end, each.text) for each in stored_passages] == [
         (0, 10, "充满电需要两小时。\n"),
         (10, 23, "It’s 20 €, 😀."),
     ]
-    assert [each.page for each in found] == [1, 2]
+    assert [each.page for each in stored_passages] == [1, 2]
     ids, vectors = passages.vectors(ENCODER.name, 1, 2)
     assert ids.tolist() == [1, 2]
     np.testing.assert_array_equal(vectors, new.vectors.astype(np.float16).astype(np.float32))

@@ -173,13 +173,13 @@ def test_nothing_of_a_tenant_is_told_to_another(house: House, steps: list[Any]) 
         assert MARKS[other] not in answer.text, (tenant, step)
 
 
-def remember(house: House, tenant: str, told: Any) -> None:
-    if "trace_id" in told:
-        house.ids[tenant]["answer"].append(told["trace_id"])
-    if str(told.get("id", "")).startswith(("chatcmpl-", "cmpl-", "resp_")):
-        house.ids[tenant]["answer"].append(told["id"])
-    if told.get("object") == "response":
-        house.ids[tenant]["response"].append(told["id"])
+def remember(house: House, tenant: str, response: Any) -> None:
+    if "trace_id" in response:
+        house.ids[tenant]["answer"].append(response["trace_id"])
+    if str(response.get("id", "")).startswith(("chatcmpl-", "cmpl-", "resp_")):
+        house.ids[tenant]["answer"].append(response["id"])
+    if response.get("object") == "response":
+        house.ids[tenant]["response"].append(response["id"])
 
 
 def test_what_one_has_had_read_is_read_anew_for_another(house: House) -> None:
@@ -189,8 +189,8 @@ def test_what_one_has_had_read_is_read_anew_for_another(house: House) -> None:
     body = {"model": MODEL, "messages": [turn], "max_tokens": 1}
 
     def cached(tenant: str) -> int:
-        told = house.send(tenant, "POST", "/v1/chat/completions", body).json()
-        return int(told["usage"]["prompt_tokens_details"]["cached_tokens"])
+        response = house.send(tenant, "POST", "/v1/chat/completions", body).json()
+        return int(response["usage"]["prompt_tokens_details"]["cached_tokens"])
 
     first = [cached(tenant) for tenant in TENANTS]
     again = [cached(tenant) for tenant in TENANTS]

@@ -29,8 +29,8 @@ ASKED: Any = {"model": BASE, "messages": TALK, "tools": TOOLS, "seed": 3, "max_t
 
 def check(name: str, arguments: str) -> None:
     assert name in ("weather", "tides")
-    given = json.loads(arguments)
-    assert given["city"] in ("Torino", "上海") and given["days"] in (1, 2, 3)
+    parsed = json.loads(arguments)
+    assert parsed["city"] in ("Torino", "上海") and parsed["days"] in (1, 2, 3)
 
 
 @pytest.mark.parametrize("choice", ["required", "tides"])
@@ -59,13 +59,13 @@ def test_deltas_of_calls_add_up(client: OpenAI) -> None:
     for part in stream:
         choice = part.choices[0]
         reasons.append(choice.finish_reason)
-        for each in choice.delta.tool_calls or []:
-            if each.index not in built:
-                assert each.id and each.type == "function" and each.function
-                assert each.function.name
-                built[each.index] = {"name": each.function.name, "arguments": ""}
-            assert each.function
-            built[each.index]["arguments"] += each.function.arguments or ""
+        for call in choice.delta.tool_calls or []:
+            if call.index not in built:
+                assert call.id and call.type == "function" and call.function
+                assert call.function.name
+                built[call.index] = {"name": call.function.name, "arguments": ""}
+            assert call.function
+            built[call.index]["arguments"] += call.function.arguments or ""
     assert reasons[-1] in ("tool_calls", "length") and not any(reasons[:-1])
     calls = whole.tool_calls or []
     assert list(built) == list(range(len(calls))) and calls
@@ -74,8 +74,8 @@ def test_deltas_of_calls_add_up(client: OpenAI) -> None:
 
 
 def test_the_clients_own_stream_helper_reads_the_calls(client: OpenAI) -> None:
-    asked = ASKED | {"tool_choice": "required", "parallel_tool_calls": False}
-    with client.chat.completions.stream(**asked) as stream:
+    options = ASKED | {"tool_choice": "required", "parallel_tool_calls": False}
+    with client.chat.completions.stream(**options) as stream:
         answer = stream.get_final_completion()
     for call in answer.choices[0].message.tool_calls or []:
         check(call.function.name, call.function.arguments)
@@ -93,8 +93,8 @@ def test_what_a_tool_gave_is_read(client: OpenAI, served: Workspace) -> None:
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
     ]
-    told = client.chat.completions.create(model=BASE, messages=talk, tools=TOOLS, max_tokens=4)
-    kept = served.exchanges.get(told.id.removeprefix("chatcmpl-"))
+    made = client.chat.completions.create(model=BASE, messages=talk, tools=TOOLS, max_tokens=4)
+    kept = served.exchanges.get(made.id.removeprefix("chatcmpl-"))
     assert kept.messages[1].calls[0].arguments == '{"city": "Torino", "days": 1}'
     assert (kept.messages[2].content, kept.messages[2].call_id) == ("sunny", "call_1")
     assert [each.name for each in kept.tools] == ["weather", "tides"]
@@ -112,7 +112,7 @@ def test_tools_that_must_not_be_called_are_not_told(client: OpenAI, served: Work
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"tools": [], "tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "snow"}}}, "snow"),
@@ -120,6 +120,6 @@ def test_tools_that_must_not_be_called_are_not_told(client: OpenAI, served: Work
         ({"tools": [{"type": "code_interpreter"}]}, "type"),
     ],
 )
-def test_tools_that_make_no_sense_are_refused(client: OpenAI, change: Any, told: str) -> None:
-    with pytest.raises(openai.BadRequestError, match=told):
+def test_tools_that_make_no_sense_are_refused(client: OpenAI, change: Any, message: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=message):
         client.chat.completions.create(**ASKED | change)

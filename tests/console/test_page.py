@@ -148,8 +148,8 @@ def test_without_an_answer_the_nearest_passages_can_be_opened(
 
 
 def test_a_sentence_without_proof_is_marked(chromium: Any, tmp_path: Path) -> None:
-    said = 'Eighteen months. [1: "eighteen months"]\nThe moon is cheese.'
-    workspace = make_workspace(tmp_path / "w", model=f"scripted:{said}")
+    answer = 'Eighteen months. [1: "eighteen months"]\nThe moon is cheese.'
+    workspace = make_workspace(tmp_path / "w", model=f"scripted:{answer}")
     with workspace, serving(workspace) as (address, _), visiting(chromium, address) as visit:
         page = visit.page
         visit.ask("How long is the warranty of the toy?")

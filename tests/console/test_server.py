@@ -75,13 +75,13 @@ def test_requests_are_logged_without_their_words(tmp_path: Path) -> None:
     with workspace, serving(workspace) as (address, process):
         httpx.post(f"{address}/v1/ask", json={"question": "What of the gremlin?"})
         process.terminate()
-        _, told = process.communicate(timeout=20)
-    lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+        _, log = process.communicate(timeout=20)
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     [line] = [each for each in lines if each["route"] == "/v1/ask"]
     assert (line["event"], line["method"], line["status"], line["key"]) == (
         "request", "POST", 200, ""
     )  # fmt: skip
-    assert "gremlin" not in told
+    assert "gremlin" not in log
 
 
 def test_a_visitor_of_a_server_with_keys_signs_in(chromium: Any, tmp_path: Path) -> None:

@@ -73,27 +73,27 @@ def test_answers_rest_only_on_what_both_may_see(
 
 
 def test_a_trace_is_shown_only_to_who_may_see_all_its_documents(client: TestClient) -> None:
-    asked = client.post("/v1/ask", json={"question": "What is the director's salary?"}).json()
-    address = f"/v1/traces/{asked['trace_id']}"
+    answer = client.post("/v1/ask", json={"question": "What is the director's salary?"}).json()
+    address = f"/v1/traces/{answer['trace_id']}"
     assert client.get(address).status_code == 200
     for groups in (["everyone"], ["hr"], ["board"], [""]):
         hidden = client.get(address, params={"groups": groups})
         missing = client.get(f"/v1/traces/{'0' * 32}", params={"groups": groups})
         assert hidden.status_code == missing.status_code == 404
-        assert hidden.text == missing.text.replace("0" * 32, asked["trace_id"])
+        assert hidden.text == missing.text.replace("0" * 32, answer["trace_id"])
 
 
 def test_a_trace_of_a_wider_reader_is_hidden_from_a_narrower_server(build: Build) -> None:
     workspace = build(groups=["everyone", "hr", "board"])
-    asked = client_of(workspace).post("/v1/ask", json={"question": "server port salary"}).json()
+    answer = client_of(workspace).post("/v1/ask", json={"question": "server port salary"}).json()
     narrower = client_of(build(groups=["everyone", "hr"]))
-    assert narrower.get(f"/v1/traces/{asked['trace_id']}").status_code == 404
+    assert narrower.get(f"/v1/traces/{answer['trace_id']}").status_code == 404
 
 
 def test_a_trace_that_quotes_nothing_is_shown_only_to_who_sees_as_much(client: TestClient) -> None:
     body = {"question": "Is the merger off?", "where": {"team": "none"}}
-    asked = client.post("/v1/ask", json=body).json()
-    address = f"/v1/traces/{asked['trace_id']}"
+    answer = client.post("/v1/ask", json=body).json()
+    address = f"/v1/traces/{answer['trace_id']}"
     assert client.get(address).status_code == 200
     assert client.get(address, params={"groups": ["everyone"]}).status_code == 404
 
@@ -101,14 +101,14 @@ def test_a_trace_that_quotes_nothing_is_shown_only_to_who_sees_as_much(client: T
 def test_a_trace_whose_document_was_replaced_is_no_longer_shown(build: Build) -> None:
     workspace = build()
     client = client_of(workspace)
-    asked = client.post("/v1/ask", json={"question": "What is the director's salary?"}).json()
+    answer = client.post("/v1/ask", json={"question": "What is the director's salary?"}).json()
     workspace.documents.remove([ids(workspace)["salaries.txt"]])
-    assert client.get(f"/v1/traces/{asked['trace_id']}").status_code == 404
+    assert client.get(f"/v1/traces/{answer['trace_id']}").status_code == 404
 
 
 def test_a_part_of_a_traces_id_does_not_find_it(client: TestClient) -> None:
-    asked = client.post("/v1/ask", json={"question": "Which port?"}).json()
-    for part in (asked["trace_id"][:8], asked["trace_id"][:31]):
+    answer = client.post("/v1/ask", json={"question": "Which port?"}).json()
+    for part in (answer["trace_id"][:8], answer["trace_id"][:31]):
         assert client.get(f"/v1/traces/{part}").status_code == 404
 
 
@@ -116,9 +116,9 @@ def test_names_of_groups_the_reader_is_not_in_are_not_told(build: Build) -> None
     workspace = build()
     workspace.documents.relabel("guide.txt", ["everyone", "board"], {})
     client = client_of(workspace)
-    asked = client.post("/v1/ask", json={"question": "Which port?"}).json()
+    answer = client.post("/v1/ask", json={"question": "Which port?"}).json()
     number = ids(workspace)["guide.txt"]
-    for address in ("documents", f"documents/{number}", f"traces/{asked['trace_id']}"):
+    for address in ("documents", f"documents/{number}", f"traces/{answer['trace_id']}"):
         assert '"board"' not in client.get(f"/v1/{address}").text
 
 
@@ -126,10 +126,10 @@ def test_a_document_taken_from_a_group_disappears_at_once(build: Build) -> None:
     workspace = build()
     client = client_of(workspace)
     number = ids(workspace)["salaries.txt"]
-    asked = client.post("/v1/ask", json={"question": "director salary"}).json()
+    answer = client.post("/v1/ask", json={"question": "director salary"}).json()
     workspace.documents.relabel("salaries.txt", ["board"], {})
     assert client.get(f"/v1/documents/{number}").status_code == 404
-    assert client.get(f"/v1/traces/{asked['trace_id']}").status_code == 404
+    assert client.get(f"/v1/traces/{answer['trace_id']}").status_code == 404
     hits = client.post("/v1/search", json={"query": "director salary"}).json()["hits"]
     assert {hit["source"] for hit in hits} <= set(OPEN)
 

@@ -49,7 +49,7 @@ def client(folder: str) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
-def said(folder: str) -> Transcript:
+def transcript(folder: str) -> Transcript:
     return SpeechRecognizer(folder).transcribe(io.BytesIO(SOUND))
 
 
@@ -74,59 +74,58 @@ def post(client: TestClient, sound: bytes = SOUND, **fields: Any) -> Any:
     return client.post(PATH, files={"file": ("a.flac", sound)}, data=data)
 
 
-def refused(answer: Any, status: int, told: str) -> dict[str, Any]:
+def refused(answer: Any, status: int, message: str) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     error: dict[str, Any] = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
-    assert re.search(told, error["message"]), error["message"]
+    assert re.search(message, error["message"]), error["message"]
     return error
 
 
-def test_the_text_is_what_the_model_hears(client: TestClient, said: Transcript) -> None:
+def test_the_text_is_what_the_model_hears(client: TestClient, transcript: Transcript) -> None:
     answer = post(client)
     assert answer.status_code == 200, answer.text
     usage = {"type": "duration", "seconds": SECONDS}
-    assert answer.json() == {"text": said.text, "usage": usage}
-    assert len(said.text) > 10
+    assert answer.json() == {"text": transcript.text, "usage": usage}
+    assert len(transcript.text) > 10
     assert "content-security-policy" in answer.headers
     plain = post(client, response_format="text", model="")
     assert plain.headers["content-type"] == "text/plain; charset=utf-8"
-    assert plain.text == said.text + "\n"
+    assert plain.text == transcript.text + "\n"
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
 def test_formats_and_rates_are_taken(client: TestClient, folder: str, kind: str) -> None:
     sound = as_file(np.repeat(beeps(300, 3.0), 3), kind, 48_000).getvalue()
-    wanted = SpeechRecognizer(folder).transcribe(io.BytesIO(sound), language="zh", prompt="sea")
+    expected = SpeechRecognizer(folder).transcribe(io.BytesIO(sound), language="zh", prompt="sea")
     answer = post(client, sound, language="ZH", prompt="sea").json()
-    assert answer["text"] == wanted.text != ""
+    assert answer["text"] == expected.text != ""
     assert answer["usage"]["seconds"] == pytest.approx(3, abs=0.1)
 
 
 def test_openais_client_reads_every_format(
-    theirs: openai.OpenAI, folder: str, said: Transcript
+    theirs: openai.OpenAI, folder: str, transcript: Transcript
 ) -> None:
     create: Any = theirs.audio.transcriptions.create
-    asked: dict[str, Any] = {"file": ("a.flac", SOUND), "model": folder}
-    usual = create(**asked)
-    assert (usual.text, usual.usage.seconds) == (said.text, SECONDS)
+    fields: dict[str, Any] = {"file": ("a.flac", SOUND), "model": folder}
+    usual = create(**fields)
+    assert (usual.text, usual.usage.seconds) == (transcript.text, SECONDS)
     verbose = create(
-        **asked, response_format="verbose_json", timestamp_granularities=["segment"], temperature=0
+        **fields, response_format="verbose_json", timestamp_granularities=["segment"], temperature=0
     )
     assert (verbose.text, verbose.language, verbose.duration) == (
-        said.text, said.language, SECONDS,
+        transcript.text, transcript.language, SECONDS,
     )  # fmt: skip
-    assert [(s.id, s.text, tuple(s.tokens)) for s in verbose.segments] == [
-        (number, each.text, each.tokens) for number, each in enumerate(said.segments)
-    ]
-    for shown, each in zip(verbose.segments, said.segments, strict=True):
-        assert shown.start == pytest.approx(each.start, abs=0.005)
-        assert shown.end == pytest.approx(each.end, abs=0.005)
+    expected = [(n, each.text, each.tokens) for n, each in enumerate(transcript.segments)]
+    assert [(s.id, s.text, tuple(s.tokens)) for s in verbose.segments] == expected
+    for shown, segment in zip(verbose.segments, transcript.segments, strict=True):
+        assert shown.start == pytest.approx(segment.start, abs=0.005)
+        assert shown.end == pytest.approx(segment.end, abs=0.005)
         assert shown.compression_ratio > 0
-    assert create(**asked, response_format="text") == said.text + "\n"
-    assert create(**asked, response_format="srt").startswith("1\n00:00:0")
-    assert create(**asked, response_format="vtt").startswith("WEBVTT\n\n00:00:0")
-    other = create(**asked, language="zh", response_format="verbose_json")
+    assert create(**fields, response_format="text") == transcript.text + "\n"
+    assert create(**fields, response_format="srt").startswith("1\n00:00:0")
+    assert create(**fields, response_format="vtt").startswith("WEBVTT\n\n00:00:0")
+    other = create(**fields, language="zh", response_format="verbose_json")
     assert other.language == "chinese"
 
 
@@ -137,23 +136,23 @@ def seconds_of(clock: str) -> float:
 
 @pytest.mark.parametrize(("kind", "mark"), [("srt", ","), ("vtt", ".")])
 def test_subtitles_have_the_times_of_the_segments(
-    client: TestClient, said: Transcript, kind: str, mark: str
+    client: TestClient, transcript: Transcript, kind: str, mark: str
 ) -> None:
     written = post(client, response_format=kind).text
     clock = rf"(\d\d:\d\d:\d\d\{mark}\d\d\d)"
     cues = re.findall(rf"^(?:(\d+)\n)?{clock} --> {clock}\n(.+)\n$", written, re.MULTILINE)
-    assert len(cues) == len(said.segments) > 3
-    for number, ((counted, start, end, text), each) in enumerate(
-        zip(cues, said.segments, strict=True), 1
+    assert len(cues) == len(transcript.segments) > 3
+    for number, ((counted, start, end, text), segment) in enumerate(
+        zip(cues, transcript.segments, strict=True), 1
     ):
         assert counted == (str(number) if kind == "srt" else "")
-        assert seconds_of(start) == pytest.approx(each.start, abs=0.0006)
-        assert seconds_of(end) == pytest.approx(each.end, abs=0.0006)
-        assert text == each.text.strip()
+        assert seconds_of(start) == pytest.approx(segment.start, abs=0.0006)
+        assert seconds_of(end) == pytest.approx(segment.end, abs=0.0006)
+        assert text == segment.text.strip()
 
 
 @pytest.mark.parametrize(
-    ("fields", "param", "told"),
+    ("fields", "param", "message"),
     [
         ({"language": "de"}, None, "'de'. Give one of en, zh"),
         ({"prompt": "s" * 99}, None, "prompt: .*Shorten it"),
@@ -174,14 +173,14 @@ def test_subtitles_have_the_times_of_the_segments(
     ],
 )
 def test_what_cannot_be_done_is_refused(
-    client: TestClient, fields: Any, param: str | None, told: str
+    client: TestClient, fields: Any, param: str | None, message: str
 ) -> None:
-    error = refused(post(client, **fields), 400, told)
+    error = refused(post(client, **fields), 400, message)
     assert (error["type"], error["param"]) == ("invalid_request_error", param)
 
 
 @pytest.mark.parametrize(
-    ("sound", "told"),
+    ("sound", "message"),
     [
         (b"", "file: no audio can be read"),
         (b"The pump is loud.", r"file: no audio can be read.*Send WAV, FLAC, OGG or MP3"),
@@ -191,8 +190,8 @@ def test_what_cannot_be_done_is_refused(
     ],
     ids=["empty", "text", "broken", "nothing", "large"],
 )
-def test_what_is_no_sound_is_refused(client: TestClient, sound: bytes, told: str) -> None:
-    assert refused(post(client, sound), 400, told)["code"] == "input"
+def test_what_is_no_sound_is_refused(client: TestClient, sound: bytes, message: str) -> None:
+    assert refused(post(client, sound), 400, message)["code"] == "input"
 
 
 def test_bodies_that_are_no_form_are_refused(client: TestClient) -> None:
@@ -222,17 +221,17 @@ def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     assert refused(post(client), 502, "none: it cannot be loaded")["code"] == "model"
 
 
-def test_too_many_that_wait_are_refused(folder: str, said: Transcript) -> None:
+def test_too_many_that_wait_are_refused(folder: str, transcript: Transcript) -> None:
     app = app_of(Settings(speech=folder, queue=2))
     with TestClient(app) as client, ThreadPoolExecutor(12) as pool:
         with transformers_lock:  # so that the model cannot be loaded yet
-            asked = [pool.submit(post, client) for _ in range(12)]
-            ended = as_completed(asked)
+            futures = [pool.submit(post, client) for _ in range(12)]
+            ended = as_completed(futures)
             busy = [next(ended).result() for _ in range(9)]  # one is heard and two wait
         done = [each.result() for each in ended]
         assert [each.status_code for each in done] == [200] * 3
-        assert {each.json()["text"] for each in done} == {said.text}
-        for each in busy:
-            refused(each, 429, "2 files are already waiting for the speech model")
-            assert each.headers["retry-after"] == "30"
+        assert {each.json()["text"] for each in done} == {transcript.text}
+        for answer in busy:
+            refused(answer, 429, "2 files are already waiting for the speech model")
+            assert answer.headers["retry-after"] == "30"
         assert post(client).status_code == 200  # there is room again

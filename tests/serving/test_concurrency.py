@@ -40,7 +40,7 @@ def test_searches_are_right_while_documents_are_added_and_removed(build: Build) 
             fill(workspace, {f"note-{round_}.txt": "The cat sleeps."})
             added = {each.source: each.id for each in workspace.documents.list()}
             workspace.documents.remove([added[f"note-{round_}.txt"]])
-        assert all(found == {"guide.txt"} for found in searches)
+        assert all(sources == {"guide.txt"} for sources in searches)
 
 
 def test_an_added_document_is_found_by_the_next_request(build: Build, client: TestClient) -> None:

@@ -34,12 +34,12 @@ def test_threads_are_spared_for_what_is_quick() -> None:
             end.wait(20)
 
     threads = [threading.Thread(target=work) for _ in range(16)]
-    for each in threads:
-        each.start()
+    for thread in threads:
+        thread.start()
     for _ in threads:
         begun.acquire()
     with pytest.raises(BusyError), limit.slot():
         pass
     end.set()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.join()

@@ -49,8 +49,8 @@ def by_minilm(texts: list[str]) -> tuple[NDArray[np.float64], int]:
         BertModel.from_pretrained(MINILM).eval(),
         AutoTokenizer.from_pretrained(MINILM),
     )
-    found = [mean_of_states(model, tokenizer, each, 256) for each in texts]
-    return np.array([vector for vector, _ in found]), sum(tokens for _, tokens in found)
+    states = [mean_of_states(model, tokenizer, each, 256) for each in texts]
+    return np.array([vector for vector, _ in states]), sum(tokens for _, tokens in states)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = root / "matches.jsonl"
     data.write_text("".join(json.dumps(each) + "\n" for each in rows))
     base = small_models.write_model(root / "base", "bert")
-    asked = {"task": "embedding", "method": "lora", "epochs": 1.5, "learning_rate": 0.05}
-    train_and_store(root / "home", data, base, name="near", **asked)
+    options = {"task": "embedding", "method": "lora", "epochs": 1.5, "learning_rate": 0.05}
+    train_and_store(root / "home", data, base, name="near", **options)
     return root
 
 
@@ -102,15 +102,15 @@ def vectors_of(answer: Any) -> NDArray[np.float64]:
 
 
 def test_vectors_are_the_means_of_berts_states(client: TestClient) -> None:
-    wanted, tokens = by_minilm(TEXTS)
+    expected, tokens = by_minilm(TEXTS)
     answer = post(client, model="builtin:minilm", input=TEXTS)
     assert (answer["object"], answer["model"]) == ("list", "builtin:minilm")
     assert [(each["object"], each["index"]) for each in answer["data"]] == [
         ("embedding", 0), ("embedding", 1), ("embedding", 2),
     ]  # fmt: skip
-    found = vectors_of(answer)
-    np.testing.assert_allclose((found**2).sum(axis=1), 1, atol=1e-6)
-    assert ((found * wanted).sum(axis=1) > 0.999).all()
+    actual = vectors_of(answer)
+    np.testing.assert_allclose((actual**2).sum(axis=1), 1, atol=1e-6)
+    assert ((actual * expected).sum(axis=1) > 0.999).all()
     assert answer["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
 
 
@@ -130,9 +130,9 @@ def test_base64_holds_the_same_numbers(client: TestClient) -> None:
 
 def test_fewer_dimensions_are_the_first_ones_at_length_one(client: TestClient) -> None:
     first = vectors_of(post(client, input=TEXTS))[:, :100]
-    wanted = first / np.sqrt((first**2).sum(axis=1, keepdims=True))
+    expected = first / np.sqrt((first**2).sum(axis=1, keepdims=True))
     short = post(client, input=TEXTS, dimensions=100)
-    np.testing.assert_allclose(vectors_of(short), wanted, atol=1e-6)
+    np.testing.assert_allclose(vectors_of(short), expected, atol=1e-6)
     assert post(client, input=TEXTS, dimensions=384) == post(client, input=TEXTS)
 
 
@@ -148,31 +148,31 @@ def test_a_trained_model_is_found_by_alias_and_by_hash(root: Path, client: TestC
     texts = ["w1 w2 w3", "w30", " ".join(["w5", "w9"] * 50), *(f"w{n} w7" for n in range(20))]
     alone = np.array([mean_of_states(plain, tokenizer, each, 64)[0] for each in texts])
     adapted = PeftModel.from_pretrained(plain, str(stored.folder)).eval()
-    found = [mean_of_states(adapted, tokenizer, each, 64) for each in texts]
-    wanted, tokens = np.array([each for each, _ in found]), sum(each for _, each in found)
-    assert np.abs(wanted - alone).max() > 0.01  # it has learnt something
+    states = [mean_of_states(adapted, tokenizer, each, 64) for each in texts]
+    expected, tokens = np.array([each for each, _ in states]), sum(each for _, each in states)
+    assert np.abs(expected - alone).max() > 0.01  # it was trained
     for count in (3, len(texts)):  # few are padded, many lie end to end
         answer = post(client, model="near", input=texts[:count])
-        np.testing.assert_allclose(vectors_of(answer), wanted[:count], atol=1e-5)
+        np.testing.assert_allclose(vectors_of(answer), expected[:count], atol=1e-5)
     assert answer["model"] == "near"
     assert answer["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
     by_hash = post(client, model=stored.hash[:12], input=texts)
-    np.testing.assert_allclose(vectors_of(by_hash), wanted, atol=1e-5)
+    np.testing.assert_allclose(vectors_of(by_hash), expected, atol=1e-5)
 
 
 def test_openais_client_reads_both_formats(theirs: openai.OpenAI) -> None:
-    asked: Any = {"model": "builtin:minilm", "input": TEXTS}
-    usual = theirs.embeddings.create(**asked)  # which it asks for in base64
-    floats = theirs.embeddings.create(**asked, encoding_format="float")
+    options: Any = {"model": "builtin:minilm", "input": TEXTS}
+    usual = theirs.embeddings.create(**options)  # which it asks for in base64
+    floats = theirs.embeddings.create(**options, encoding_format="float")
     assert [each.embedding for each in usual.data] == [each.embedding for each in floats.data]
     assert [each.index for each in usual.data] == [0, 1, 2]
     assert usual.usage == floats.usage and usual.usage.prompt_tokens > 256
-    short = theirs.embeddings.create(**asked, dimensions=8)
+    short = theirs.embeddings.create(**options, dimensions=8)
     assert [len(each.embedding) for each in short.data] == [8, 8, 8]
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"input": ""}, "input.0"),
         ({"input": ["a", ""]}, "input.1"),
@@ -187,7 +187,7 @@ def test_openais_client_reads_both_formats(theirs: openai.OpenAI) -> None:
         ({"input_type": "query"}, "input_type"),
     ],
 )
-def test_what_cannot_be_done_is_refused(client: TestClient, change: Any, told: str) -> None:
+def test_what_cannot_be_done_is_refused(client: TestClient, change: Any, message: str) -> None:
     body = json.dumps({"input": "a"} | change)
     headers = {"content-type": "application/json"}
     answer = client.post("/v1/embeddings", content=body, headers=headers)
@@ -195,7 +195,7 @@ def test_what_cannot_be_done_is_refused(client: TestClient, change: Any, told: s
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["type"] == "invalid_request_error"
-    assert re.search(told, error["message"])
+    assert re.search(message, error["message"])
 
 
 def test_other_models_are_refused_with_the_names_of_those_there_are(

@@ -57,9 +57,9 @@ def test_search_keeps_to_documents_with_the_attributes(client: TestClient) -> No
 def test_a_document_is_given_with_its_whole_text(client: TestClient) -> None:
     documents = {each["source"]: each["id"] for each in client.get("/v1/documents").json()}
     for source, text in OPEN.items():
-        given = client.get(f"/v1/documents/{documents[source]}").json()
-        assert given["text"] == text
-        assert given["document"]["source"] == source
+        response = client.get(f"/v1/documents/{documents[source]}").json()
+        assert response["text"] == text
+        assert response["document"]["source"] == source
 
 
 def test_status_says_how_the_server_is_set_up(client: TestClient) -> None:

@@ -24,8 +24,8 @@ def error(response: Any, status: int) -> dict[str, Any]:
     assert set(body) == {"error"}
     assert set(body["error"]) == {"message", "type", "param", "code"}
     assert body["error"]["message"]
-    found: dict[str, Any] = body["error"]
-    return found
+    details: dict[str, Any] = body["error"]
+    return details
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def error(response: Any, status: int) -> dict[str, Any]:
 def test_a_request_that_does_not_fit_is_refused_by_the_name_of_the_field(
     client: TestClient, path: str, body: dict[str, Any], param: str
 ) -> None:
-    found = error(client.post(path, json=body), 400)
-    assert found["param"] == param
-    assert found["type"] == "invalid_request_error"
+    details = error(client.post(path, json=body), 400)
+    assert details["param"] == param
+    assert details["type"] == "invalid_request_error"
 
 
 def test_text_that_is_no_json_is_refused(client: TestClient) -> None:
@@ -102,9 +102,9 @@ def test_each_kind_of_error_has_its_status_and_says_what_to_do(
         raise raised
 
     monkeypatch.setattr(Library, "ask", fail)
-    found = error(client.post("/v1/ask", json={"question": "why"}), status)
-    assert found["message"] == str(raised)
-    assert found["code"] == raised.code
+    details = error(client.post("/v1/ask", json={"question": "why"}), status)
+    assert details["message"] == str(raised)
+    assert details["code"] == raised.code
 
 
 def test_a_failure_of_the_server_tells_nothing_of_its_inside(
@@ -122,15 +122,15 @@ def test_a_failure_of_the_server_tells_nothing_of_its_inside(
 
 def test_a_model_that_cannot_be_reached_is_a_bad_gateway(build: Build) -> None:
     client = client_of(build(model="openai:nobody@http://127.0.0.1:9/v1"))
-    found = error(client.post("/v1/ask", json={"question": "Which port?"}), 502)
-    assert found["code"] == "model"
+    details = error(client.post("/v1/ask", json={"question": "Which port?"}), 502)
+    assert details["code"] == "model"
 
 
 def test_a_body_over_the_limit_is_refused_whether_its_size_is_told_or_not(
     client: TestClient,
 ) -> None:
-    told = client.post("/v1/ask", json={"question": "x" * (MAX_BODY + 1)})
-    assert error(told, 413)["code"] == "request_too_large"
+    response = client.post("/v1/ask", json={"question": "x" * (MAX_BODY + 1)})
+    assert error(response, 413)["code"] == "request_too_large"
     parts = (b"x" * 65536 for _ in range(MAX_BODY // 65536 + 1))
     error(client.post("/v1/ask", content=parts), 413)
     just_below = client.post("/v1/ask", json={"question": "x" * (MAX_BODY - 100)})

@@ -36,9 +36,9 @@ def test_from_the_first_key_on_nothing_is_answered_without_one(build: Build) -> 
     client = client_of(workspace)
     secret = workspace.keys.add("anna", groups=["everyone"]).secret
     time.sleep(0.6)  # what a server knows of its keys is that old at most
-    found = paths(client)
-    assert len(found) > 15
-    for method, path in found:
+    endpoints = paths(client)
+    assert len(endpoints) > 15
+    for method, path in endpoints:
         for headers in ({}, bearer("moli_wrong"), bearer(""), {"authorization": secret}):
             answer = client.request(method, path.replace("{", "").replace("}", ""), headers=headers)
             if path == "/health":
@@ -139,22 +139,22 @@ def test_an_answer_is_its_tenants_alone(build: Build) -> None:
     workspace = build()
     secrets = tenants(workspace)
     client = client_of(workspace)
-    asked = client.post("/v1/ask", json={"question": "acme word"}, headers=bearer(secrets["acme"]))
-    trace = asked.json()["trace_id"]
-    assert "acmexyzzy" in asked.text
+    answer = client.post("/v1/ask", json={"question": "acme word"}, headers=bearer(secrets["acme"]))
+    trace = answer.json()["trace_id"]
+    assert "acmexyzzy" in answer.text
 
     def seen(name: str) -> tuple[int, int]:
         headers = bearer(secrets[name])
-        told = {"id": trace, "rating": "up"}
+        rating = {"id": trace, "rating": "up"}
         return (
             client.get(f"/v1/traces/{trace}", headers=headers).status_code,
-            client.post("/v1/feedback", json=told, headers=headers).status_code,
+            client.post("/v1/feedback", json=rating, headers=headers).status_code,
         )
 
     assert seen("acme") == (200, 201)
     assert seen("beta") == (404, 404)
-    given = client.get("/v1/feedback", headers=bearer(secrets["acme"])).json()["data"]
-    assert [(each["answer_id"], each["rating"], each["key"]) for each in given] == [
+    feedback = client.get("/v1/feedback", headers=bearer(secrets["acme"])).json()["data"]
+    assert [(each["answer_id"], each["rating"], each["key"]) for each in feedback] == [
         (trace, "up", "acme")
     ]
     assert client.get("/v1/feedback", headers=bearer(secrets["beta"])).json()["data"] == []

@@ -133,7 +133,7 @@ def test_sound_may_be_larger_than_other_bodies(counting: TestClient, path: str, 
 
 @pytest.mark.parametrize(("path", "read"), [("/other", 1 << 20), (SOUND, 0)])
 def test_sound_is_not_read_for_those_who_may_not_come_in(path: str, read: int) -> None:
-    """What is read ahead takes memory, whoever sends it."""
+    """A body that is read ahead takes memory, whoever sends it."""
     taken = 0
     sent: list[Any] = []
 

@@ -85,13 +85,13 @@ def by_transformers(stored: StoredModel, query: str, texts: list[str]) -> tuple[
 
     model = AutoModelForSequenceClassification.from_pretrained(stored.folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(stored.folder)
-    found, tokens = [], 0
+    probabilities, tokens = [], 0
     for text in texts:
         read = tokenizer(query, text, truncation=True, max_length=64, return_tensors="pt")
         with torch.no_grad():
-            found.append(1 / (1 + math.exp(-float(model(**read).logits[0, 0]))))
+            probabilities.append(1 / (1 + math.exp(-float(model(**read).logits[0, 0]))))
         tokens += read["input_ids"].shape[1]
-    return found, tokens
+    return probabilities, tokens
 
 
 def with_bias(workspace: Workspace, folder: Path, more: float, alias: str) -> StoredModel:
@@ -114,14 +114,14 @@ def logit(share: float) -> float:
 def test_a_cross_encoders_scores_are_transformers_sigmoids(
     client: TestClient, workspace: Workspace, count: int
 ) -> None:
-    wanted, tokens = by_transformers(workspace.models.get("judge"), "w1 w2", WORDS[:count])
+    expected, tokens = by_transformers(workspace.models.get("judge"), "w1 w2", WORDS[:count])
     answer = post(client, model="judge", query="w1 w2", documents=WORDS[:count])
     assert answer["id"].startswith("rerank-")
     assert answer["model"] == "judge"
     assert answer["usage"] == {"total_tokens": tokens}
-    np.testing.assert_allclose(scores_of(answer), wanted, atol=1e-5)
-    told = [each["relevance_score"] for each in answer["results"]]
-    assert told == sorted(told, reverse=True)
+    np.testing.assert_allclose(scores_of(answer), expected, atol=1e-5)
+    scores = [each["relevance_score"] for each in answer["results"]]
+    assert scores == sorted(scores, reverse=True)
     assert all("document" not in each for each in answer["results"])
 
 
@@ -162,15 +162,15 @@ def test_the_best_are_given_with_their_texts(client: TestClient) -> None:
 def test_an_alias_that_moves_is_served_at_once(
     client: TestClient, workspace: Workspace, tmp_path: Path
 ) -> None:
-    asked = {"model": "mover", "query": "w1", "documents": WORDS[:3]}
+    request = {"model": "mover", "query": "w1", "documents": WORDS[:3]}
     workspace.models.point("mover", "judge")
-    before = scores_of(post(client, **asked))
+    before = scores_of(post(client, **request))
     with_bias(workspace, tmp_path / "copy", 1.0, "mover")
-    after = scores_of(post(client, **asked))
+    after = scores_of(post(client, **request))
     for one, other in zip(before, after, strict=True):
         assert logit(other) - logit(one) == pytest.approx(1, abs=1e-4)
     workspace.models.point("mover", "judge")
-    assert scores_of(post(client, **asked)) == before
+    assert scores_of(post(client, **request)) == before
 
 
 def test_a_few_models_are_kept_and_the_longest_unused_is_given_up(
@@ -187,8 +187,8 @@ def test_a_few_models_are_kept_and_the_longest_unused_is_given_up(
         encoders.score(name, "w1", WORDS[:2])
     encoders.score(names[0], "w1", WORDS[:2])  # so that the second is the longest unused
     encoders.score(names[MAX_LOADED], "w1", WORDS[:2])
-    for each in copies:
-        (each.folder / "model.safetensors").unlink()
+    for copy in copies:
+        (copy.folder / "model.safetensors").unlink()
     np.testing.assert_array_equal(encoders.score(names[0], "w1", WORDS[:2]).scores, first.scores)
     with pytest.raises(ModelError):
         encoders.score(names[1], "w1", WORDS[:2])
@@ -196,20 +196,20 @@ def test_a_few_models_are_kept_and_the_longest_unused_is_given_up(
 
 @pytest.fixture
 def forward_passes() -> Iterator[list[tuple[int, int]]]:
-    """Of each forward pass of a BERT: which it is, and how many are under way at its beginning."""
+    """Forward passes of BERTs: the id of the model, and how many are running at its beginning."""
     from torch.nn.modules import module
     from transformers import BertModel
 
     passes: list[tuple[int, int]] = []
     under_way: set[int] = set()
 
-    def begin(each: Any, arguments: Any) -> None:
-        if isinstance(each, BertModel):
+    def begin(model: Any, arguments: Any) -> None:
+        if isinstance(model, BertModel):
             under_way.add(threading.get_ident())
-            passes.append((id(each), len(under_way)))
+            passes.append((id(model), len(under_way)))
 
-    def end(each: Any, arguments: Any, result: Any) -> None:
-        if isinstance(each, BertModel):
+    def end(model: Any, arguments: Any, result: Any) -> None:
+        if isinstance(model, BertModel):
             under_way.discard(threading.get_ident())
 
     hooks = module.register_module_forward_pre_hook(begin), module.register_module_forward_hook(end)
@@ -222,21 +222,23 @@ def test_many_at_once_share_one_model_and_take_turns(
     workspace: Workspace, forward_passes: list[tuple[int, int]]
 ) -> None:
     """The first to come prove that pairs may be packed, while others want to be answered."""
-    wanted, _ = by_transformers(workspace.models.get("judge"), "w1", WORDS)
+    expected, _ = by_transformers(workspace.models.get("judge"), "w1", WORDS)
     forward_passes.clear()
     encoders = Encoders(workspace, HashEncoder())
     with ThreadPoolExecutor(8) as pool:
         counts = [3, len(WORDS)] * 8
-        told = pool.map(lambda count: encoders.score("judge", "w1", WORDS[:count]).scores, counts)
-        for scores, count in zip(told, counts, strict=True):
-            np.testing.assert_allclose(scores, wanted[:count], atol=1e-5)
+        results = pool.map(
+            lambda count: encoders.score("judge", "w1", WORDS[:count]).scores, counts
+        )
+        for scores, count in zip(results, counts, strict=True):
+            np.testing.assert_allclose(scores, expected[:count], atol=1e-5)
     assert len(forward_passes) >= len(counts)
     assert len({which for which, _ in forward_passes}) == 1
     assert {under_way for _, under_way in forward_passes} == {1}
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"query": ""}, "query"),
         ({"documents": []}, "documents"),
@@ -250,12 +252,12 @@ def test_many_at_once_share_one_model_and_take_turns(
         ({"model": "builtin:reader"}, "for span, but.*Ask for builtin:minilm or .*judge"),
     ],
 )
-def test_what_cannot_be_done_is_refused(client: TestClient, change: Any, told: str) -> None:
+def test_what_cannot_be_done_is_refused(client: TestClient, change: Any, message: str) -> None:
     answer = client.post("/v1/rerank", json={"query": "a", "documents": ["b"]} | change)
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
-    assert re.search(told, error["message"])
+    assert re.search(message, error["message"])
 
 
 def test_a_model_that_is_not_there_is_told_with_those_that_are(client: TestClient) -> None:
