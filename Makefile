@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A process for each core (8 at most), each with one thread: small models gain nothing from a second.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale bench-training bench-serving soak soak-serving clean
 
@@ -14,16 +16,18 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-dev $(VENV)/installed-gguf
 	@sh dev/system-packages.sh
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/ruff check -q .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python dev/budgets.py
+	@$(BIN)/python dev/cycles.py
+	@$(BIN)/python dev/words.py
 	@$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports
 	@sh dev/system-packages.sh
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 fix: $(VENV)/installed-dev
 	@$(BIN)/ruff format -q .
