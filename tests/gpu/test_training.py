@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -17,8 +18,9 @@ from moli.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    return Runner(tmp_path_factory.mktemp("gpu"))
+def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    with Runner(tmp_path_factory.mktemp("gpu")) as runner:
+        yield runner
 
 
 @pytest.mark.slow
@@ -44,7 +46,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(train: Runner) -> None:
     recipe = train.recipe()
     whole = train(1, recipe, gpu=True)
     begun = train(1, recipe, stop_after=3, gpu=True)
-    ended = train(1, run=begun["run"], gpu=True)
+    ended = train(1, run=begun["run"], gpu=True, anew=True)
     assert begun["losses"] + ended["losses"] == pytest.approx(whole["losses"], abs=1e-4)
 
 

@@ -141,7 +141,7 @@ def test_an_encoders_scores_are_cosines_of_berts_states(client: TestClient) -> N
             vectors.append(model(**read).last_hidden_state[0].mean(0).numpy())
     query, *others = [each / np.linalg.norm(each) for each in vectors]
     answer = post(client, query=QUERY, documents=TEXTS)
-    np.testing.assert_allclose(scores_of(answer), [query @ each for each in others], atol=5e-3)
+    np.testing.assert_allclose(scores_of(answer), [query @ each for each in others], atol=1e-2)
     assert [each["index"] for each in answer["results"]][:2] == [1, 2]
     assert (answer["model"], answer["usage"]) == ("builtin:minilm", {"total_tokens": tokens})
     named = post(client, model="builtin:minilm", query=QUERY, documents=TEXTS)

@@ -1,12 +1,9 @@
-"""Small models and data to train them on, and the program that several processes run in tests."""
+"""Small models, and data to train them on."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,47 +92,3 @@ def write_conversations(path: Path, count: int = 30) -> Path:
 def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
     return path
-
-
-def main() -> None:
-    """Train, and write what was heard.
-
-    Its argument is a file that names the workspace, the recipe or the run to go on with, the file
-    to write, and the step after which to send the first process a signal, 0 for never.
-    """
-    asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    from moli.records.training import Evaluated, StepTaken
-    from moli.training.recipes.recipe import make_recipe
-    from moli.training.run import resume, tune
-    from moli.workspace import Workspace
-
-    heard: dict[str, list[Any]] = {"losses": [], "norms": [], "scores": []}
-
-    def hear(event: object) -> None:
-        if isinstance(event, StepTaken):
-            heard["losses"].append(event.loss)
-            heard["norms"].append(event.gradient_norm)
-            if event.step == asked["stop_after"]:
-                os.kill(os.getpid(), signal.SIGTERM)
-        elif isinstance(event, Evaluated):
-            heard["scores"].append(event.metrics["loss"])
-
-    with Workspace.open(Path(asked["workspace"])) as workspace:
-        if asked["run"]:
-            result = resume(asked["run"], workspace, hear=[hear])
-        else:
-            result = tune(make_recipe(asked["recipe"]), workspace, hear=[hear])
-        if os.environ.get("RANK", "0") != "0":
-            return
-        stored = workspace.models.get(result.model) if result.model else None
-    told = {
-        "run": result.run,
-        "status": result.status,
-        "facts": result.facts,
-        "model": str(stored.folder) if stored else "",
-    }
-    Path(asked["out"]).write_text(json.dumps(heard | told, default=str), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

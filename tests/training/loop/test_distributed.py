@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ needs_ray = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    return Runner(tmp_path_factory.mktemp("several"))
+def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    with Runner(tmp_path_factory.mktemp("several")) as runner:
+        yield runner
 
 
 def test_micro_batches_are_split_until_each_process_has_as_many() -> None:
@@ -95,7 +97,7 @@ def test_dropout_is_repeated_after_an_interruption(train: Runner) -> None:
     recipe = train.recipe(dropout=0.3)
     whole = train(2, recipe)
     begun = train(2, recipe, stop_after=3)
-    ended = train(2, run=begun["run"])
+    ended = train(2, run=begun["run"], anew=True)
     assert begun["losses"] + ended["losses"] == whole["losses"]
     without = train(2, train.recipe())
     assert whole["losses"] != without["losses"]
