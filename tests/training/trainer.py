@@ -1,4 +1,4 @@
-"""The program that processes of tests run: it trains what it is asked for, one run after another."""
+"""The program that processes of tests run: it trains one run after another on request."""
 
 from __future__ import annotations
 
