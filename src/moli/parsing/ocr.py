@@ -13,8 +13,8 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from moli.parsing.archive import REPAIR
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
-from moli.parsing.pages.prose import close_up, is_unspaced, join_lines, words
-from moli.parsing.processes import tied_to_this
+from moli.parsing.pages.prose import is_unspaced, join_lines, remove_spaces_in_chinese, whole_words
+from moli.parsing.processes import kill_child_with_parent
 from moli.records.errors import DocumentError
 
 _LANGUAGES = ("eng", "chi_sim")
@@ -53,15 +53,15 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     """Add the text in the image `data` to `blocks`; each frame of a TIFF is a page."""
     recogniser = Recogniser(blocks, limits)
     for image in _frames(data, blocks):
-        blocks.page()
+        blocks.begin_page()
         add_page(recogniser.recognise(image), blocks)
 
 
 def add_page(page: Recognised, blocks: Blocks) -> None:
     """Add recognised paragraphs to `blocks`."""
-    vocabulary = words(line for lines in page.paragraphs for line in lines)
+    vocabulary = whole_words(line for lines in page.paragraphs for line in lines)
     for lines in page.paragraphs:
-        blocks.paragraph(close_up(join_lines(lines, vocabulary)))
+        blocks.add_paragraph(remove_spaces_in_chinese(join_lines(lines, vocabulary)))
 
 
 class Recogniser:
@@ -114,7 +114,7 @@ class Recogniser:
                 timeout=self._limits.page_seconds,
                 check=False,
                 env={**os.environ, "OMP_THREAD_LIMIT": "1"},
-                preexec_fn=tied_to_this(),
+                preexec_fn=kill_child_with_parent(),
             )
         except subprocess.TimeoutExpired:
             seconds = self._limits.page_seconds
@@ -172,7 +172,7 @@ def _prepared(image: Image.Image) -> Image.Image:
 
 
 def _parsed(table: str) -> Recognised:
-    """Paragraphs from the engine's table of words, without what it misread pictures as."""
+    """Paragraphs from the engine's table of whole_words, without what it misread pictures as."""
     paragraphs: dict[tuple[str, ...], dict[str, list[tuple[str, float]]]] = {}
     for row in table.splitlines()[1:]:
         fields = row.split("\t")

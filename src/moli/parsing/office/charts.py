@@ -21,15 +21,15 @@ def add_chart(root: etree._Element, blocks: Blocks) -> None:
     height = max((len(column) for column in columns), default=0)
     for row in range(height):
         label = categories[row - 1] if 0 < row <= len(categories) else ""
-        blocks.row([label, *(column[row] if row < len(column) else "" for column in columns)])
-    blocks.end()
+        blocks.add_row([label, *(column[row] if row < len(column) else "" for column in columns)])
+    blocks.end_group()
 
 
 def add_title(root: etree._Element, blocks: Blocks) -> None:
     """Add the title of a chart only, where its numbers stand elsewhere."""
     title = next(descendants(root, "title"), None)
     if title is not None:
-        blocks.paragraph("".join(part.text or "" for part in descendants(title, "t")))
+        blocks.add_paragraph("".join(part.text or "" for part in descendants(title, "t")))
 
 
 def _points(element: etree._Element | None) -> list[str]:

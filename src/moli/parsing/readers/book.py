@@ -40,7 +40,7 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
         declared = _XML_ENCODING.match(raw)
         html = decode(raw, declared[1].decode() if declared else "")
         if part in labels and not re.search(r"<h[1-6][\s>]", html, re.IGNORECASE):
-            blocks.heading(labels[part], 1)
+            blocks.add_heading(labels[part], 1)
         title = blocks.title or " "  # A chapter's own title is not the book's.
         blocks.title = title
         read_html(_SELF_CLOSED.sub(r"<\1\2></\1>", html), blocks)

@@ -20,7 +20,7 @@ def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     csv.field_size_limit(1 << 24)
     try:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)):
-            blocks.row(row)
+            blocks.add_row(row)
     except csv.Error as error:
         raise DocumentError("broken", f"its rows cannot be read ({error})", fix=REPAIR) from error
 

@@ -27,8 +27,8 @@ def _message(message: EmailMessage, blocks: Blocks, depth: int) -> None:
     if not depth:
         blocks.title = headers["Subject"]
         blocks.metadata.update({key: headers[name] for name, key in _KEYS.items()})
-    blocks.heading(headers["Subject"], depth + 1)
-    blocks.paragraph("\n".join(f"{name}: {text}" for name, text in headers.items() if text))
+    blocks.add_heading(headers["Subject"], depth + 1)
+    blocks.add_paragraph("\n".join(f"{name}: {text}" for name, text in headers.items() if text))
     body = message.get_body(preferencelist=("plain", "html"))
     if body is not None and not _text(body).strip():
         body = message.get_body(preferencelist=("html",)) or body
@@ -76,5 +76,5 @@ def _attachment(part: EmailMessage, blocks: Blocks, depth: int) -> None:
     except DocumentError as error:
         blocks.warn(f"the attachment {name} was left out: {error.what}")
         return
-    blocks.heading(name, depth + 2)
-    blocks.embed(document)
+    blocks.add_heading(name, depth + 2)
+    blocks.add_document(document)

@@ -61,16 +61,18 @@ class _Walker:
                 continue
             if name == "h":
                 level = attribute(element, "outline-level")
-                self._blocks.heading(self._inline(element), int(level) if level.isdigit() else 1)
+                self._blocks.add_heading(
+                    self._inline(element), int(level) if level.isdigit() else 1
+                )
             elif name == "p":
-                self._blocks.paragraph(self._inline(element))
+                self._blocks.add_paragraph(self._inline(element))
                 self._framed(element)
             elif name == "list":
                 self._list(element)
             elif name == "table":
                 self._table(element)
             elif name == "page":
-                self._blocks.page()
+                self._blocks.begin_page()
                 self._page(element)
             elif name == "custom-shape" or len(element):
                 self.walk(element)
@@ -81,10 +83,10 @@ class _Walker:
         titles = [frame for frame in frames if attribute(frame, "class") == "title"]
         for frame in titles:
             text = " ".join(self._inline(line) for line in descendants(frame, "p"))
-            self._blocks.heading(text, 1)
+            self._blocks.add_heading(text, 1)
         for frame in frames:
             if frame not in titles:
-                self._blocks.end()
+                self._blocks.end_group()
                 self.walk_one(frame)
         for notes in children(page, "notes"):
             self.walk(notes)
@@ -102,7 +104,7 @@ class _Walker:
 
     def _list(self, element: etree._Element) -> None:
         if not self._depth:
-            self._blocks.end()
+            self._blocks.end_group()
         numbered = attribute(element, "style-name") in self._numbered
         start = attribute(element, "start-value")
         number = int(start) if start.isdigit() else 1
@@ -113,31 +115,31 @@ class _Walker:
                 if local(part) == "list":
                     self._list(part)
                 elif local(part) in ("p", "h"):
-                    self._blocks.item(self._inline(part), marker, self._depth - 1)
+                    self._blocks.add_item(self._inline(part), marker, self._depth - 1)
                     marker = "  "
                     self._framed(part)
             number += local(item) == "list-item"
         self._depth -= 1
         if not self._depth:
-            self._blocks.end()
+            self._blocks.end_group()
 
     def _table(self, table: etree._Element) -> None:
         in_sheet = local(table.getparent()) == "spreadsheet"
         if in_sheet:
-            self._blocks.page()
+            self._blocks.begin_page()
             name = attribute(table, "name")
             if name.lower().rstrip("0123456789 ") != "sheet":
-                self._blocks.heading(name, 1)
-        self._blocks.end()
+                self._blocks.add_heading(name, 1)
+        self._blocks.end_group()
         for row in descendants(table, "table-row"):
             if any(local(above) == "table" and above is not table and above in
                    table.iterdescendants() for above in row.iterancestors()):  # fmt: skip
                 continue  # A row of a table inside a cell, which is in the cell's text.
             cells = list(self._cells(row))
-            self._blocks.row(cells) if any(cells) else self._blocks.end()
+            self._blocks.add_row(cells) if any(cells) else self._blocks.end_group()
         for shapes in children(table, "shapes"):
             self.walk(shapes)
-        self._blocks.end()
+        self._blocks.end_group()
 
     def _cells(self, row: etree._Element) -> Iterator[str]:
         for cell in row:

@@ -11,7 +11,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
 from moli.parsing.archive import DECRYPT, REPAIR
-from moli.parsing.blocks import Blocks, clean
+from moli.parsing.blocks import Blocks, normalize_text
 from moli.parsing.limits import Limits
 from moli.parsing.ocr import Recognised, Recogniser, add_page
 from moli.parsing.pages import layout
@@ -97,7 +97,7 @@ class _Outline:
             for bookmark in document.get_toc(max_depth=8):
                 destination = bookmark.get_dest()
                 index = destination.get_index() if destination is not None else None
-                title = _key(clean(bookmark.get_title()))
+                title = _key(normalize_text(bookmark.get_title()))
                 if index is not None and title:
                     self._pages.setdefault(index, {}).setdefault(title, bookmark.level + 1)
         except pdfium.PdfiumError:
@@ -147,7 +147,7 @@ class _Reader:
     def read(self) -> None:
         missing: DocumentError | None = None
         for index in range(len(self._document)):
-            self._blocks.page()
+            self._blocks.begin_page()
             try:
                 with _page(self._document, index) as page:
                     self._page(page, self._outline.on(index))
@@ -158,7 +158,7 @@ class _Reader:
                     raise
                 missing = error
                 self._blocks.warn(f"page {index + 1} is a scan and was left out: {error.what}")
-        if missing is not None and not self._blocks.document().text:
+        if missing is not None and not self._blocks.build().text:
             raise missing
 
     def _page(self, page: pdfium.PdfPage, titles: dict[str, int]) -> None:
@@ -173,7 +173,7 @@ class _Reader:
         last = ("", "")
         for block in found:
             if (block.kind, block.marker) != last:
-                self._blocks.end()
+                self._blocks.end_group()
             last = (block.kind, block.marker)
             self._add(block, titles)
 
@@ -194,13 +194,13 @@ class _Reader:
         if not level and self._body:
             level = _level(block, self._body)
         if block.kind == "row":
-            self._blocks.row(block.cells)
+            self._blocks.add_row(block.cells)
         elif level:
-            self._blocks.heading(block.text, level)
+            self._blocks.add_heading(block.text, level)
         elif block.kind == "item":
-            self._blocks.item(block.text, block.marker)
+            self._blocks.add_item(block.text, block.marker)
         else:
-            self._blocks.paragraph(block.text)
+            self._blocks.add_paragraph(block.text)
 
 
 def _level(block: Block, body: float) -> int:

@@ -4,7 +4,7 @@ import json
 import re
 
 from moli.parsing.archive import REPAIR
-from moli.parsing.blocks import Blocks, clean
+from moli.parsing.blocks import Blocks, normalize_text
 from moli.parsing.encodings import decode
 from moli.parsing.limits import Limits
 from moli.records.errors import DocumentError
@@ -21,17 +21,17 @@ def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
 
 def read_text(text: str, blocks: Blocks) -> None:
     """Add text as it is: its lines and indentation may mean something."""
-    for block in _BLANK_LINES.split(clean(text)):
-        blocks.verbatim(block)
+    for block in _BLANK_LINES.split(normalize_text(text)):
+        blocks.add_preformatted(block)
 
 
 def read_captions(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     """Add the words of subtitles (WebVTT, SubRip) to `blocks`, without their times."""
-    for cue in _BLANK_LINES.split(clean(decode(data, blocks=blocks))):
+    for cue in _BLANK_LINES.split(normalize_text(decode(data, blocks=blocks))):
         lines = cue.strip().split("\n")
         timed = next((n for n, line in enumerate(lines) if "-->" in line), None)
         if timed is not None:
-            blocks.paragraph(_TAGS.sub("", _VOICE.sub(r"\1: ", "\n".join(lines[timed + 1 :]))))
+            blocks.add_paragraph(_TAGS.sub("", _VOICE.sub(r"\1: ", "\n".join(lines[timed + 1 :]))))
 
 
 def read_notebook(data: bytes, blocks: Blocks, _limits: Limits) -> None:
@@ -47,7 +47,7 @@ def read_notebook(data: bytes, blocks: Blocks, _limits: Limits) -> None:
         if kind == "markdown":
             read_markdown(text, blocks)
         else:
-            blocks.verbatim(text)
+            blocks.add_preformatted(text)
 
 
 def _joined(source: object) -> str:

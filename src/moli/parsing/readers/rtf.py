@@ -109,7 +109,7 @@ class _Reader:
             self._cells.append("".join(self._text))
             self._text.clear()
         elif word == "row":
-            self._blocks.row(self._cells)
+            self._blocks.add_row(self._cells)
             self._cells.clear()
 
     def _put(self, text: bytes) -> None:
@@ -133,4 +133,4 @@ class _Reader:
             return
         text = "".join(self._text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         self._text.clear()
-        self._blocks.paragraph(text)
+        self._blocks.add_paragraph(text)

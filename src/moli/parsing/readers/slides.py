@@ -36,7 +36,7 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     slides = child(parse_xml(archive.read(main)), "sldIdLst")
     targets = relations(archive, main)
     for number, entry in enumerate(slides if slides is not None else (), start=1):
-        blocks.page()
+        blocks.begin_page()
         _, part = targets.get(relation_id(entry), ("", ""))
         try:
             _slide(archive, part, blocks)
@@ -95,7 +95,7 @@ def _shape(
     kind = _placeholder(shape)
     if kind in _FURNITURE:
         return
-    blocks.end()
+    blocks.end_group()
     if local(shape) == "graphicFrame":
         _frame(shape, archive, targets, blocks)
         return
@@ -104,7 +104,7 @@ def _shape(
         return
     if kind in _TITLES:
         text = " ".join(_paragraph(paragraph) for paragraph in children(body, "p"))
-        blocks.heading(text, 1)
+        blocks.add_heading(text, 1)
         return
     _body(body, kind, blocks)
 
@@ -119,9 +119,9 @@ def _body(body: etree._Element, kind: str, blocks: Blocks) -> None:
         bulleted = any(child(properties, name) is not None for name in ("buChar", "buAutoNum"))
         plain = child(properties, "buNone") is not None
         if bulleted or (kind in ("body", "obj") and len(paragraphs) > 1 and not plain) or depth:
-            blocks.item(text.replace("\n", " "), depth=depth)
+            blocks.add_item(text.replace("\n", " "), depth=depth)
         else:
-            blocks.paragraph(text)
+            blocks.add_paragraph(text)
 
 
 def _paragraph(paragraph: etree._Element) -> str:
@@ -153,8 +153,8 @@ def _frame(
             above = [
                 _cell(cell, above[n] if n < len(above) else "") for n, cell in enumerate(cells)
             ]
-            blocks.row(above)
-        blocks.end()
+            blocks.add_row(above)
+        blocks.end_group()
     for chart in descendants(frame, "chart"):
         _, part = targets.get(relation_id(chart), ("", ""))
         if part in archive:
@@ -164,8 +164,8 @@ def _frame(
         if part in archive:
             for body in descendants(parse_xml(archive.read(part)), "t"):
                 for paragraph in children(body, "p"):
-                    blocks.item(_paragraph(paragraph))
-            blocks.end()
+                    blocks.add_item(_paragraph(paragraph))
+            blocks.end_group()
 
 
 def _cell(cell: etree._Element, above: str) -> str:
@@ -188,7 +188,7 @@ def _comments(root: etree._Element, archive: Archive, blocks: Blocks) -> None:
         pieces = [child(comment, "text"), *descendants(_own_body(comment), "t")]
         text = "".join(piece.text or "" for piece in pieces if piece is not None)
         author_name = authors.get(attribute(comment, "authorId"), "")
-        blocks.paragraph(
+        blocks.add_paragraph(
             f"[Comment by {author_name}: {text}]" if author_name else f"[Comment: {text}]"
         )
 
@@ -204,4 +204,4 @@ def _notes(root: etree._Element, blocks: Blocks) -> None:
         body = child(shape, "txBody")
         if body is not None and _placeholder(shape) not in _FURNITURE:
             for paragraph in children(body, "p"):
-                blocks.paragraph(_paragraph(paragraph))
+                blocks.add_paragraph(_paragraph(paragraph))

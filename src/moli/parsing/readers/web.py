@@ -44,7 +44,7 @@ def read_html(html: str, blocks: Blocks) -> None:
             blocks.metadata[key] = meta.attributes.get("content") or ""
     if tree.body is not None:
         _Walker(blocks).walk(tree.body)
-    blocks.end()
+    blocks.end_group()
 
 
 class _List:
@@ -110,7 +110,7 @@ class _Walker:
             self._flush()
             if tag in ("ul", "ol", "menu"):
                 if not self._lists:
-                    self._blocks.end()
+                    self._blocks.end_group()
                 self._lists.append(_List(node))
             elif tag == "li":
                 self._items += 1
@@ -127,7 +127,7 @@ class _Walker:
             if tag in ("ul", "ol", "menu") and self._lists:
                 self._lists.pop()
                 if not self._lists:
-                    self._blocks.end()
+                    self._blocks.end_group()
             elif tag == "li":
                 self._items -= 1
                 self._marker = ""
@@ -140,32 +140,32 @@ class _Walker:
         if not text.strip():
             return
         if self._heading:
-            self._blocks.heading(text, self._heading)
+            self._blocks.add_heading(text, self._heading)
         elif self._pre:
-            self._blocks.verbatim(text)
+            self._blocks.add_preformatted(text)
         elif self._items > 0:
             depth = max(0, len(self._lists) - 1)
             if self._marker:
-                self._blocks.item(text, self._marker, depth)
+                self._blocks.add_item(text, self._marker, depth)
             else:
-                self._blocks.item(text, "", depth + 1)
+                self._blocks.add_item(text, "", depth + 1)
             self._marker = ""
         else:
-            self._blocks.paragraph(text)
+            self._blocks.add_paragraph(text)
 
     def _table(self, table: LexborNode) -> None:
         self._flush()
-        self._blocks.end()
+        self._blocks.end_group()
         spans: dict[int, tuple[int, str]] = {}
         for node in _below(table, ("caption", "tr")):
             if node.tag == "caption":
-                self._blocks.paragraph(_flat(node))
+                self._blocks.add_paragraph(_flat(node))
             else:
                 cells = _row(node, spans)
-                self._blocks.row(
+                self._blocks.add_row(
                     cells.get(column, "") for column in range(max(cells, default=-1) + 1)
                 )
-        self._blocks.end()
+        self._blocks.end_group()
 
 
 def _row(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, str]:

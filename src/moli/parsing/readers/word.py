@@ -124,7 +124,7 @@ class _Reader:
             elif name in ("sdt", "sdtContent", "customXml", "ins", "moveTo"):
                 self.blocks_of(element)
             elif name in ("oMathPara", "oMath"):
-                self._blocks.paragraph(linear(element))
+                self._blocks.add_paragraph(linear(element))
 
     def _paragraph(self, paragraph: etree._Element) -> None:
         extras: list[etree._Element] = []
@@ -135,11 +135,11 @@ class _Reader:
             level = 0
         elif level:
             marker = self._numbering.marker(number) if number is not None else ""
-            self._blocks.heading(f"{marker} {text}" if marker not in ("", "-") else text, level)
+            self._blocks.add_heading(f"{marker} {text}" if marker not in ("", "-") else text, level)
         elif number is not None and (marker := self._numbering.marker(number)):
-            self._blocks.item(text, marker + " ", self._numbering.depth(number))
+            self._blocks.add_item(text, marker + " ", self._numbering.depth(number))
         else:
-            self._blocks.paragraph(text)
+            self._blocks.add_paragraph(text)
         for extra in extras:
             self._extra(extra)
 
@@ -172,7 +172,7 @@ class _Reader:
         if kind == "comment":
             author = attribute(note, "author")
             text = f"[Comment by {author}: {text}]" if author else f"[Comment: {text}]"
-        self._blocks.paragraph(text)
+        self._blocks.add_paragraph(text)
 
     def _flat(self, container: etree._Element) -> str:
         """The text of a note or cell on one line, nested tables left out."""
@@ -194,18 +194,20 @@ class _Reader:
         rows = [list(_cells(row)) for row in _rows(table)]
         if sum(len(row) for row in rows) == 1:
             # A single cell is a frame around text, not a table.
-            self._blocks.end()
+            self._blocks.end_group()
             self.blocks_of(rows[0][0])
             return
-        self._blocks.end()
+        self._blocks.end_group()
         above: dict[int, str] = {}
         for row in rows:
             above = dict(self._row(row, above))
-            self._blocks.row(above.get(column, "") for column in range(max(above, default=-1) + 1))
+            self._blocks.add_row(
+                above.get(column, "") for column in range(max(above, default=-1) + 1)
+            )
             for cell in row:
                 for nested in _tables(cell):
                     self._table(nested)
-        self._blocks.end()
+        self._blocks.end_group()
 
     def _row(self, row: list[etree._Element], above: dict[int, str]) -> Iterator[tuple[int, str]]:
         """Column -> text; a cell that spans rows is repeated, so that each can stand alone."""

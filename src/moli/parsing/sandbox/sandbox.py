@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
 
-from moli.parsing.limits import DEFAULT, Limits
+from moli.parsing.limits import DEFAULT_LIMITS, Limits
 from moli.parsing.sandbox import wire
 from moli.records.documents import ParsedDocument
 from moli.records.errors import DocumentError
@@ -30,7 +30,7 @@ class Sandbox:
             document = sandbox.parse(Path("report.pdf"))
     """
 
-    def __init__(self, limits: Limits = DEFAULT) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.limits = limits
         self._worker: subprocess.Popen[bytes] | None = None
 

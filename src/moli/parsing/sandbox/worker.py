@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from moli.parsing.formats import parse_file
 from moli.parsing.limits import Limits
-from moli.parsing.processes import die_with
+from moli.parsing.parse import parse_file
+from moli.parsing.processes import die_with_parent
 from moli.parsing.sandbox.wire import Message, document_message, error_message, receive, send
 from moli.records.errors import DocumentError
 
@@ -23,7 +23,7 @@ _GRACE = 10
 
 def main() -> None:
     """Answer requests until stdin ends."""
-    die_with(int(sys.argv[1]))
+    die_with_parent(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     # Whatever a library prints must not end up between the messages.
