@@ -288,7 +288,7 @@ def _compound_file_format(data: bytes, expected: FileFormat | None) -> str:
 
 
 def _advice(what: str) -> str:
-    """What to do with a file of a kind that cannot be read."""
+    """Advice on a file that cannot be read; `what` describes it."""
     modern = (suffix for old, suffix in _MODERN_SUFFIX.items() if what.endswith(old))
     if suffix := next(modern, ""):
         return f"Save it as .{suffix} in the program that made it."

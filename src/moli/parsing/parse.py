@@ -20,8 +20,7 @@ def parse_file(
 
     Args:
         path: the file.
-        limits: its size, and what zipped formats may unpack to, are limited here; time and
-            memory only in a `Sandbox`.
+        limits: only the sizes apply here; time and memory are limited by a `Sandbox`.
         on_ocr: called before each page that is recognised optically.
 
     Raises:

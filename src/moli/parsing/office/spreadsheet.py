@@ -1,4 +1,4 @@
-"""What readers of workbooks share: tables among the cells of a sheet, and numbers as shown."""
+"""Tables among the cells of a sheet, and numbers as cells show them, for all workbook formats."""
 
 import datetime
 import re
@@ -93,11 +93,11 @@ def _is_dense(table: list[Row]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NumberFormat:
-    """How a cell shows its number.
+    """The way in which a cell shows its number.
 
     Attributes:
         kind: `elapsed` is a length of time, such as 30:15 hours.
-        decimals: of a percentage.
+        decimals: number of decimals of a percentage.
         unit: largest unit of an elapsed time: h, m or s.
         has_seconds: whether an elapsed time shows seconds.
     """

@@ -54,7 +54,7 @@ Row = list[Segment]  # Segments on one line, from left to right.
 TitleKey = Callable[[str], str]
 
 
-def blocks(
+def page_blocks(
     glyphs: Sequence[Glyph],
     titles: frozenset[str] = frozenset(),
     key: TitleKey = str.casefold,
@@ -70,21 +70,21 @@ def blocks(
     vocabulary = whole_words(lines_of_text(glyphs))
     for rotation, _ in rotations.most_common():  # Text along the margin comes after the page.
         rows = _rows(segments(glyphs, rotation))
-        unjoined: list[Block] = []
+        blocks: list[Block] = []
         for group in _group_rows(_separate_columns(_in_reading_order(rows))):
             if len(group) > 1 and all(len(row) > 1 for row in group):
-                unjoined += _table_rows(group)
+                blocks += _table_rows(group)
             else:
-                unjoined += _paragraphs(
+                blocks += _paragraphs(
                     [merge_segments(row) for row in group], vocabulary, titles, key
                 )
-        yield from _join_across_columns(unjoined, vocabulary)
+        yield from _join_across_columns(blocks, vocabulary)
 
 
-def _join_across_columns(unjoined: list[Block], vocabulary: set[str]) -> Iterator[Block]:
+def _join_across_columns(blocks: list[Block], vocabulary: set[str]) -> Iterator[Block]:
     """The blocks, with each paragraph that continues in the next column joined."""
     last: Block | None = None
-    for block in unjoined:
+    for block in blocks:
         if last is not None and _continues_paragraph(last, block):
             last.text = join_lines([last.text, block.text], vocabulary)
             last.lines += block.lines
@@ -209,12 +209,13 @@ def _separate_columns(rows: list[Row]) -> list[Row]:
     result: list[Row] = []
     index = 0
     while index < len(rows):
-        end, gutter = _gutter(rows, index)
-        if end - index >= _MIN_ROWS and _is_prose(rows[index:end], gutter):
+        gutter = _find_gutter(rows, index)
+        end, center = gutter.end, gutter.center
+        if end - index >= _MIN_ROWS and _is_prose(rows[index:end], center):
             sides: tuple[list[Row], list[Row]] = ([], [])
             for row in rows[index:end]:
                 for segment in row:
-                    sides[segment.center > gutter].append([segment])
+                    sides[segment.center > center].append([segment])
             for side in sides:
                 result += side
             index = end
@@ -224,10 +225,23 @@ def _separate_columns(rows: list[Row]) -> list[Row]:
     return result
 
 
-def _gutter(rows: list[Row], start: int) -> tuple[int, float]:
-    """The end of the rows from `start` that one gutter divides, and the middle of that gutter."""
+@dataclass(frozen=True, slots=True)
+class _Gutter:
+    """The empty space between two columns.
+
+    Attributes:
+        end: index after the last row that it divides.
+        center: horizontal center.
+    """
+
+    end: int
+    center: float
+
+
+def _find_gutter(rows: list[Row], start: int) -> _Gutter:
+    """The gutter that divides the rows from `start` on; it may divide none."""
     if len(rows[start]) != 2:
-        return start, 0.0
+        return _Gutter(start, 0.0)
     low, high = rows[start][0].right, rows[start][1].left
     end = start
     for row in rows[start:]:
@@ -238,11 +252,11 @@ def _gutter(rows: list[Row], start: int) -> tuple[int, float]:
             elif segment.left >= (low + high) / 2 - 1:
                 new_high = min(new_high, segment.left)
             else:
-                return end, (low + high) / 2
+                return _Gutter(end, (low + high) / 2)
         if new_high - new_low < 2:
-            return end, (low + high) / 2
+            return _Gutter(end, (low + high) / 2)
         low, high, end = new_low, new_high, end + 1
-    return end, (low + high) / 2
+    return _Gutter(end, (low + high) / 2)
 
 
 def _is_prose(rows: list[Row], gutter: float) -> bool:

@@ -1,4 +1,4 @@
-"""EPUB books: the chapters of the spine in order."""
+"""EPUB books: the chapters in the order of the spine."""
 
 import re
 from urllib.parse import unquote
@@ -9,7 +9,14 @@ from moli.parsing.archive import REPAIR, Archive, resolve
 from moli.parsing.blocks import Blocks
 from moli.parsing.encodings import decode
 from moli.parsing.limits import Limits
-from moli.parsing.office.markup import attribute, child, children, descendants, local, parse_xml
+from moli.parsing.office.markup import (
+    attribute,
+    child,
+    children,
+    descendants,
+    local_name,
+    parse_xml,
+)
 from moli.parsing.readers.web import read_html
 from moli.records.errors import DocumentError
 
@@ -29,9 +36,9 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
         raise DocumentError("broken", "it does not say where its contents are", fix=REPAIR)
     package = unquote(attribute(root_file, "full-path"))
     root = parse_xml(archive.read(package))
-    _metadata(child(root, "metadata"), blocks)
+    _read_metadata(child(root, "metadata"), blocks)
     spine = _spine(root, package)
-    labels = _labels(archive, root, package)
+    labels = _toc_labels(archive, root, package)
     for part in spine:
         if part not in archive:
             blocks.warn(f"the part {part} is missing")
@@ -47,7 +54,7 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
 
 
 def _refuse_protected(archive: Archive) -> None:
-    """Raise if anything but fonts is encrypted."""
+    """Raise `DocumentError` if anything but fonts is encrypted."""
     if "META-INF/encryption.xml" not in archive:
         return
     for entry in descendants(parse_xml(archive.read("META-INF/encryption.xml")), "EncryptedData"):
@@ -60,9 +67,10 @@ def _refuse_protected(archive: Archive) -> None:
             )
 
 
-def _metadata(metadata: etree._Element | None, blocks: Blocks) -> None:
+def _read_metadata(metadata: etree._Element | None, blocks: Blocks) -> None:
+    """Take over the title and properties that the package states about the book."""
     for element in metadata if metadata is not None else ():
-        name, text = local(element), (element.text or "").strip()
+        name, text = local_name(element), (element.text or "").strip()
         if name == "title" and not blocks.title:
             blocks.title = text
         elif name in ("creator", "language", "publisher", "date") and text:
@@ -70,7 +78,12 @@ def _metadata(metadata: etree._Element | None, blocks: Blocks) -> None:
 
 
 def _spine(root: etree._Element, package: str) -> list[str]:
-    """The parts in reading order."""
+    """Names of the parts in reading order.
+
+    Args:
+        root: the package document.
+        package: name of its part, to which the others are relative.
+    """
     manifest = child(root, "manifest")
     items = {
         attribute(item, "id"): resolve(package, unquote(attribute(item, "href")))
@@ -82,8 +95,8 @@ def _spine(root: etree._Element, package: str) -> list[str]:
     return [items[name] for item in references if (name := attribute(item, "idref")) in items]
 
 
-def _labels(archive: Archive, root: etree._Element, package: str) -> dict[str, str]:
-    """What the table of contents calls each part (the first entry that points to it)."""
+def _toc_labels(archive: Archive, root: etree._Element, package: str) -> dict[str, str]:
+    """Titles of parts in the table of contents; the first entry that points to a part counts."""
     labels: dict[str, str] = {}
     for item in descendants(root, "item"):
         part = resolve(package, unquote(attribute(item, "href")))

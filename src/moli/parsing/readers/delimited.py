@@ -1,4 +1,4 @@
-"""Tables as text: values between commas, tabs, semicolons or bars."""
+"""Tables as text: values separated by commas, tabs, semicolons or bars."""
 
 import csv
 import io
@@ -30,6 +30,7 @@ def _delimiter(text: str) -> str:
     sample = "".join(text.splitlines(keepends=True)[: _SAMPLE_ROWS * 4])
 
     def agreement(delimiter: str) -> tuple[float, int]:
+        """Share of rows with the commonest number of cells, and that number; zeros if it is 1."""
         rows = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
         try:
             widths = Counter(len(row) for row in rows if row)

@@ -10,18 +10,20 @@ from lxml import etree
 from moli.parsing.archive import Archive
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
-from moli.parsing.office.charts import add_title
+from moli.parsing.office.charts import add_chart_title
 from moli.parsing.office.markup import (
+    NO_RELATIONSHIP,
+    add_core_properties,
     attribute,
     child,
     children,
-    core_properties,
     descendants,
-    local,
+    local_name,
+    main_part,
     parse_xml,
     refuse_entities,
     relation_id,
-    relations,
+    relationships,
     xml_error,
 )
 from moli.parsing.office.spreadsheet import (
@@ -46,12 +48,11 @@ _CELL_REFERENCE = re.compile(r"([A-Z]{1,3})(\d+)$")
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     """Add the workbook in `data` to `blocks`."""
     archive = Archive(data, limits)
-    blocks.title, blocks.metadata = core_properties(archive)
-    parts = [part for kind, part in relations(archive, "").values() if kind == "officeDocument"]
-    main = parts[0] if parts else "xl/workbook.xml"
+    add_core_properties(archive, blocks)
+    main = main_part(archive, "xl/workbook.xml")
     root = parse_xml(archive.read(main))
-    targets = relations(archive, main)
-    named = dict(targets.values())
+    targets = relationships(archive, main)
+    named = {target.kind: target.part for target in targets.values()}
     book = _Workbook(
         strings=_shared_strings(archive, named.get("sharedStrings", "")),
         formats=_formats(archive, named.get("styles", "")),
@@ -61,7 +62,7 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     for sheet in children(sheets, "sheet") if sheets is not None else ():
         blocks.begin_page()
         name = attribute(sheet, "name")
-        _, part = targets.get(relation_id(sheet), ("", ""))
+        part = targets.get(relation_id(sheet), NO_RELATIONSHIP).part
         if attribute(sheet, "state") not in ("", "visible"):
             blocks.warn("hidden sheets are included")
         add_sheet_name(name, blocks)
@@ -71,7 +72,7 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Workbook:
-    """What cells refer to: shared strings, number formats by cell style, and the date of day 0."""
+    """Data that cells refer to: shared strings, number formats by cell style, the date of day 0."""
 
     strings: list[str]
     formats: list[NumberFormat]
@@ -110,9 +111,8 @@ def _shared_strings(archive: Archive, part: str) -> list[str]:
 
 def _rich_text(element: etree._Element) -> str:
     """The text of all runs, without phonetic guides."""
-    return "".join(
-        text.text or "" for text in descendants(element, "t") if local(text.getparent()) != "rPh"
-    )
+    runs = (run for run in descendants(element, "t") if local_name(run.getparent()) != "rPh")
+    return "".join(run.text or "" for run in runs)
 
 
 def _formats(archive: Archive, part: str) -> list[NumberFormat]:
@@ -136,7 +136,7 @@ def _add_sheet(archive: Archive, part: str, book: _Workbook, blocks: Blocks) -> 
     rows: Rows = {}
     without_value = 0
     for element in _elements(archive, part, "row", "mergeCell"):
-        if local(element) == "mergeCell":
+        if local_name(element) == "mergeCell":
             _repeat_merged(attribute(element, "ref"), rows)
             continue
         cells: Row = {}
@@ -198,17 +198,17 @@ def _cell_text(cell: etree._Element, book: _Workbook) -> str:
 
 def _add_attachments(archive: Archive, part: str, blocks: Blocks) -> None:
     """Add the comments, text boxes and chart titles of a sheet."""
-    for kind, target in relations(archive, part).values():
-        if target not in archive:
+    for target in relationships(archive, part).values():
+        if target.part not in archive:
             continue
-        if kind == "comments":
-            for comment in descendants(parse_xml(archive.read(target)), "comment"):
+        if target.kind == "comments":
+            for comment in descendants(parse_xml(archive.read(target.part)), "comment"):
                 # Excel puts a notice to older versions before the text of a thread.
                 _, _, thread = _rich_text(comment).rpartition("\nComment:\n")
                 text = " ".join(thread.split())
                 blocks.add_paragraph(f"[Comment at {attribute(comment, 'ref')}: {text}]")
-        elif kind == "drawing":
-            _add_drawing(archive, target, blocks)
+        elif target.kind == "drawing":
+            _add_drawing(archive, target.part, blocks)
 
 
 def _add_drawing(archive: Archive, part: str, blocks: Blocks) -> None:
@@ -217,6 +217,6 @@ def _add_drawing(archive: Archive, part: str, blocks: Blocks) -> None:
     for body in descendants(root, "txBody"):
         for paragraph in children(body, "p"):
             blocks.add_paragraph(_rich_text(paragraph))
-    for kind, target in relations(archive, part).values():
-        if kind == "chart" and target in archive:
-            add_title(parse_xml(archive.read(target)), blocks)
+    for target in relationships(archive, part).values():
+        if target.kind == "chart" and target.part in archive:
+            add_chart_title(parse_xml(archive.read(target.part)), blocks)
