@@ -90,7 +90,7 @@ REPAIR = "Open it in the program that made it and save it again."
 DECRYPT = "Remove the password in the program that made it and save a copy."
 
 
-def resolve(base: str, target: str) -> str:
+def resolve_part(base: str, target: str) -> str:
     """Name of the part that a path `target` in part `base` refers to."""
     if target.startswith("/"):
         return target.lstrip("/")

@@ -26,7 +26,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """A format that can be read, and the signs by which its files are recognised.
+    """A format that can be read, and the signs by which its files are recognized.
 
     Attributes:
         name: the format in `SUFFIXES` and in the metadata of documents.
@@ -133,7 +133,7 @@ SUFFIXES: Mapping[str, str] = MappingProxyType({
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
-# Recognised only to be named in the message of a refusal.
+# Recognized only to be named in the message of a refusal.
 _OTHER_MAGIC = (
     (b"\x7fELF", "a program"), (b"MZ", "a Windows program"), (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf'\x1c", "a 7z archive"), (b"Rar!", "a RAR archive"), (b"BZh", "a bzip2 archive"),

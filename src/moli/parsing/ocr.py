@@ -157,7 +157,7 @@ def _frames(data: bytes, blocks: Blocks) -> Iterator[Image.Image]:
                 blocks.title = blocks.title or str(image.info.get(title, ""))
             frames = ImageSequence.Iterator(image) if image.format in ("TIFF", "MPO") else [image]
             for frame in frames:
-                yield _prepare(frame)
+                yield _prepare_image(frame)
                 if image.format == "MPO":
                     break
     except Image.DecompressionBombError as error:
@@ -168,7 +168,7 @@ def _frames(data: bytes, blocks: Blocks) -> Iterator[Image.Image]:
         raise DocumentError("broken", f"the image is damaged ({error})", fix=REPAIR) from error
 
 
-def _prepare(image: Image.Image) -> Image.Image:
+def _prepare_image(image: Image.Image) -> Image.Image:
     """The image upright by its EXIF data, on white, in grey, and small enough for Tesseract."""
     if image.width * image.height > _MAX_PIXELS:
         raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")

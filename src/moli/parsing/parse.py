@@ -21,7 +21,7 @@ def parse_file(
     Args:
         path: the file.
         limits: only the sizes apply here; time and memory are limited by a `Sandbox`.
-        on_ocr: called before each page that is recognised optically.
+        on_ocr: called before each page that needs OCR.
 
     Raises:
         DocumentError: if the file cannot be read; `reason` says why.

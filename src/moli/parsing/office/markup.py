@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from moli.parsing.archive import REPAIR, Archive, resolve
+from moli.parsing.archive import REPAIR, Archive, resolve_part
 from moli.parsing.blocks import Blocks
 from moli.records.errors import DocumentError
 
@@ -124,7 +124,7 @@ def relationships(archive: Archive, part: str) -> dict[str, Relationship]:
     for relation in children(parse_xml(archive.read(path)), "Relationship"):
         if relation.get("TargetMode") != "External":
             kind = (relation.get("Type") or "").rpartition("/")[2]
-            target = resolve(part, relation.get("Target") or "")
+            target = resolve_part(part, relation.get("Target") or "")
             result[relation.get("Id") or ""] = Relationship(kind, target)
     return result
 

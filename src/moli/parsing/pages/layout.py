@@ -371,10 +371,10 @@ def _begins_paragraph(paragraph: list[Segment], line: Segment, right: float) -> 
         return True
     if indent < -0.7 * line.size and not is_centered and len(paragraph) > 1:
         return True
-    return _is_left_short(last, line, right)
+    return _ends_paragraph(last, line, right)
 
 
-def _is_left_short(last: Segment, line: Segment, right: float) -> bool:
+def _ends_paragraph(last: Segment, line: Segment, right: float) -> bool:
     """Whether `last` ends its paragraph: the first word of `line` would have fitted on it."""
     room = right - last.right
     head = line.text.split(maxsplit=1)[0]

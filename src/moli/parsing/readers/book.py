@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 from lxml import etree
 
-from moli.parsing.archive import REPAIR, Archive, resolve
+from moli.parsing.archive import REPAIR, Archive, resolve_part
 from moli.parsing.blocks import Blocks
 from moli.parsing.encodings import decode
 from moli.parsing.limits import Limits
@@ -37,7 +37,7 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     package = unquote(attribute(root_file, "full-path"))
     root = parse_xml(archive.read(package))
     _read_metadata(child(root, "metadata"), blocks)
-    spine = _spine(root, package)
+    spine = _spine_parts(root, package)
     labels = _toc_labels(archive, root, package)
     for part in spine:
         if part not in archive:
@@ -77,7 +77,7 @@ def _read_metadata(metadata: etree._Element | None, blocks: Blocks) -> None:
             blocks.metadata.setdefault("author" if name == "creator" else name, text)
 
 
-def _spine(root: etree._Element, package: str) -> list[str]:
+def _spine_parts(root: etree._Element, package: str) -> list[str]:
     """Names of the parts in reading order.
 
     Args:
@@ -86,7 +86,7 @@ def _spine(root: etree._Element, package: str) -> list[str]:
     """
     manifest = child(root, "manifest")
     items = {
-        attribute(item, "id"): resolve(package, unquote(attribute(item, "href")))
+        attribute(item, "id"): resolve_part(package, unquote(attribute(item, "href")))
         for item in (children(manifest, "item") if manifest is not None else ())
         if "html" in attribute(item, "media-type")
     }
@@ -99,7 +99,7 @@ def _toc_labels(archive: Archive, root: etree._Element, package: str) -> dict[st
     """Titles of parts in the table of contents; the first entry that points to a part counts."""
     labels: dict[str, str] = {}
     for item in descendants(root, "item"):
-        part = resolve(package, unquote(attribute(item, "href")))
+        part = resolve_part(package, unquote(attribute(item, "href")))
         if attribute(item, "media-type") != "application/x-dtbncx+xml" or part not in archive:
             continue
         for point in descendants(parse_xml(archive.read(part)), "navPoint"):
@@ -107,5 +107,5 @@ def _toc_labels(archive: Archive, root: etree._Element, package: str) -> dict[st
             text = child(point, "navLabel", "text")
             if content is not None and text is not None:
                 target = unquote(attribute(content, "src").partition("#")[0])
-                labels.setdefault(resolve(part, target), text.text or "")
+                labels.setdefault(resolve_part(part, target), text.text or "")
     return labels

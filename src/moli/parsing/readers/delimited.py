@@ -19,13 +19,13 @@ def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     text = decode(data, blocks=blocks).replace("\0", "")
     csv.field_size_limit(1 << 24)
     try:
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)):
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=_guess_delimiter(text)):
             blocks.add_row(row)
     except csv.Error as error:
         raise DocumentError("broken", f"its rows cannot be read ({error})", fix=REPAIR) from error
 
 
-def _delimiter(text: str) -> str:
+def _guess_delimiter(text: str) -> str:
     """The delimiter that gives most rows the same number of cells, and more than one."""
     sample = "".join(text.splitlines(keepends=True)[: _SAMPLE_ROWS * 4])
 

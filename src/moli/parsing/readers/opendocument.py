@@ -48,7 +48,7 @@ class _ContentReader:
 
     def __init__(self, root: etree._Element, blocks: Blocks) -> None:
         self._blocks = blocks
-        # A list is is_numbered if its style says so on its first level.
+        # A list is numbered if its style says so on its first level.
         self._numbered_styles = {
             attribute(style, "name")
             for style in descendants(root, "list-style")

@@ -34,7 +34,7 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     """Add the document in `data` to `blocks`, a page at a time."""
     document = _open(data)
     try:
-        _metadata(document, blocks)
+        _read_metadata(document, blocks)
         _PageReader(document, blocks, limits).read()
     finally:
         document.close()
@@ -80,7 +80,7 @@ def _has_form_fields(page: pdfium.PdfPage) -> bool:
     return False
 
 
-def _metadata(document: pdfium.PdfDocument, blocks: Blocks) -> None:
+def _read_metadata(document: pdfium.PdfDocument, blocks: Blocks) -> None:
     """Take over the title and properties that the document states about itself."""
     stated = document.get_metadata_dict(skip_empty=True)
     blocks.title = stated.get("Title", "")

@@ -169,7 +169,7 @@ class _PageWalker:
         spans: dict[int, tuple[int, str]] = {}
         for node in _outermost(table, ("caption", "tr")):
             if node.tag == "caption":
-                self._blocks.add_paragraph(_one_line(node))
+                self._blocks.add_paragraph(_text_on_one_line(node))
             else:
                 cells = _row_texts(node, spans)
                 self._blocks.add_row(
@@ -196,7 +196,7 @@ def _row_texts(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, 
             continue
         while column in cells:
             column += 1
-        cells[column] = _one_line(cell)
+        cells[column] = _text_on_one_line(cell)
         if (rows := _span(cell, "rowspan")) > 1:
             spans[column] = (rows - 1, cells[column])
         column += _span(cell, "colspan")
@@ -272,7 +272,7 @@ def _is_layout_table(table: LexborNode) -> bool:
     return cells == 1
 
 
-def _one_line(top: LexborNode) -> str:
+def _text_on_one_line(top: LexborNode) -> str:
     """The text inside `top` on one line."""
     pieces: list[str] = []
     for node, entering in _walk(top):

@@ -132,8 +132,8 @@ class _DocumentReader:
 
     def _add_paragraph(self, paragraph: etree._Element) -> None:
         """Add a paragraph as heading, list item or text, then the text boxes and notes in it."""
-        extras: list[etree._Element] = []
-        text = "".join(_inline_text(paragraph, extras))
+        attached: list[etree._Element] = []
+        text = "".join(_inline_text(paragraph, attached))
         properties = child(paragraph, "pPr")
         level, number = self._heading_level(properties), self._numbering_of(properties)
         if not text.strip():
@@ -145,8 +145,8 @@ class _DocumentReader:
             self._blocks.add_item(text, marker + " ", self._numbering.depth(number))
         else:
             self._blocks.add_paragraph(text)
-        for extra in extras:
-            self._add_extra(extra)
+        for element in attached:
+            self._add_attached(element)
 
     def _heading_level(self, properties: etree._Element | None) -> int:
         """The heading level of a paragraph with these properties; 0 if it is no heading."""
@@ -164,7 +164,7 @@ class _DocumentReader:
         """Identifier of the style of a paragraph with these properties."""
         return val(child(properties, "pStyle")) or self._styles.default
 
-    def _add_extra(self, element: etree._Element) -> None:
+    def _add_attached(self, element: etree._Element) -> None:
         """Add a text box, a chart, or the note or comment that a reference points to."""
         name = local_name(element)
         if name == "txbxContent":
@@ -179,27 +179,27 @@ class _DocumentReader:
         note = self._notes.get(kind, {}).get(attribute(element, "id"))
         if note is None:
             return
-        text = self._one_line(note)
+        text = self._text_on_one_line(note)
         if kind == "comment":
             author = attribute(note, "author")
             text = f"[Comment by {author}: {text}]" if author else f"[Comment: {text}]"
         self._blocks.add_paragraph(text)
 
-    def _one_line(self, container: etree._Element) -> str:
+    def _text_on_one_line(self, container: etree._Element) -> str:
         """The text of a note or cell on one line, without nested tables."""
         texts = []
         for element in container:
             name = local_name(element)
             if name == "p":
-                extras: list[etree._Element] = []
-                text = "".join(_inline_text(element, extras))
+                attached: list[etree._Element] = []
+                text = "".join(_inline_text(element, attached))
                 number = self._numbering_of(child(element, "pPr"))
                 if number is not None and text.strip():
                     text = f"{self._numbering.marker(number)} {text}"
-                boxes = (extra for extra in extras if local_name(extra) == "txbxContent")
-                texts += [text, *map(self._one_line, boxes)]
+                boxes = (element for element in attached if local_name(element) == "txbxContent")
+                texts += [text, *map(self._text_on_one_line, boxes)]
             elif name in ("sdt", "sdtContent", "customXml", "ins", "moveTo"):
-                texts.append(self._one_line(element))
+                texts.append(self._text_on_one_line(element))
         return " ".join(text for text in texts if text.strip())
 
     def _add_table(self, table: etree._Element) -> None:
@@ -237,7 +237,7 @@ class _DocumentReader:
         for cell in row:
             merge = child(cell, "tcPr", "vMerge")
             is_continued = merge is not None and attribute(merge, "val") != "restart"
-            texts[column] = above.get(column, "") if is_continued else self._one_line(cell)
+            texts[column] = above.get(column, "") if is_continued else self._text_on_one_line(cell)
             span = val(child(cell, "tcPr", "gridSpan"))
             column += int(span) if span.isdigit() and 0 < int(span) < 64 else 1
         return texts
@@ -254,10 +254,10 @@ def _unwrapped(
             yield from _unwrapped(element, name, wrappers)
 
 
-def _inline_text(element: etree._Element, extras: list[etree._Element]) -> Iterator[str]:
+def _inline_text(element: etree._Element, attached: list[etree._Element]) -> Iterator[str]:
     """The pieces of text in a paragraph or run.
 
-    Text boxes, charts and references to notes are appended to `extras`.
+    Text boxes, charts and references to notes are appended to `attached`.
     """
     if local_name(element) == "r" and _is_hidden(element):
         return
@@ -268,19 +268,19 @@ def _inline_text(element: etree._Element, extras: list[etree._Element]) -> Itera
         elif name in _CHARACTERS:
             yield _CHARACTERS[name] if attribute(part, "type") != "page" else " "
         elif name in _INLINE_CONTAINERS:
-            yield from _inline_text(part, extras)
+            yield from _inline_text(part, attached)
         elif name == "sym":
             code = attribute(part, "char").upper()
             yield _CHECKBOXES.get(code, "•" if code == "F0B7" else "")
         elif name in ("oMath", "oMathPara"):
             yield f" {equation_text(part)} "
         elif name == "AlternateContent":
-            yield from _first_rendering(part, extras)
+            yield from _first_rendering(part, attached)
         elif name in ("drawing", "pict", "object"):
-            extras += _text_boxes(part)
-            extras += descendants(part, "chart")
+            attached += _text_boxes(part)
+            attached += descendants(part, "chart")
         elif name in ("footnoteReference", "endnoteReference", "commentReference"):
-            extras.append(part)
+            attached.append(part)
 
 
 def _is_hidden(run: etree._Element) -> bool:
@@ -289,13 +289,13 @@ def _is_hidden(run: etree._Element) -> bool:
     return vanish is not None and attribute(vanish, "val") not in ("0", "false", "off")
 
 
-def _first_rendering(element: etree._Element, extras: list[etree._Element]) -> Iterator[str]:
+def _first_rendering(element: etree._Element, attached: list[etree._Element]) -> Iterator[str]:
     """The first rendering that is not empty, among alternatives for the same content."""
     for rendering in element:
         inner: list[etree._Element] = []
         texts = list(_inline_text(rendering, inner))
         if inner or any(text.strip() for text in texts):
-            extras += inner
+            attached += inner
             yield from texts
             return
 

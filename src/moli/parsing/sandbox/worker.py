@@ -35,11 +35,11 @@ def main() -> None:
         if not is_memory_limited:
             _limit_memory(limits.memory_bytes)
             is_memory_limited = True
-        send(replies, _parse(Path(request["path"]), limits, replies))
+        send(replies, _reply_to(Path(request["path"]), limits, replies))
         signal.alarm(0)
 
 
-def _parse(path: Path, limits: Limits, replies: IO[bytes]) -> Message:
+def _reply_to(path: Path, limits: Limits, replies: IO[bytes]) -> Message:
     """The reply to a request: the document or the error; OCR of pages is announced before."""
     signal.setitimer(signal.ITIMER_REAL, limits.seconds + _GRACE_SECONDS)
 
