@@ -61,9 +61,7 @@ class _BookReader:
         if sheet.visibility:
             self._blocks.warn("hidden sheets are included")
         add_sheet_name(sheet.name, self._blocks)
-        rows: Rows = {
-            number: self._cells_of_row(sheet.row(number)) for number in range(sheet.nrows)
-        }
+        rows: Rows = {number: self._row_texts(sheet.row(number)) for number in range(sheet.nrows)}
         for top, below, column, _ in sheet.merged_cells:
             repeat_merged(rows, top, below - 1, column)
         add_tables(rows, self._blocks)
@@ -71,7 +69,7 @@ class _BookReader:
             text = " ".join(note.text.split())
             self._blocks.add_paragraph(f"[Comment at {xlrd.cellname(row, column)}: {text}]")
 
-    def _cells_of_row(self, cells: list[xlrd.sheet.Cell]) -> Row:
+    def _row_texts(self, cells: list[xlrd.sheet.Cell]) -> Row:
         """The texts of the cells that are not empty, by column."""
         texts = ((column, self._cell_text(cell)) for column, cell in enumerate(cells))
         return {column: text for column, text in texts if text.strip()}

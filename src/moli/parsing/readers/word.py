@@ -196,7 +196,7 @@ class _DocumentReader:
                 number = self._numbering_of(child(element, "pPr"))
                 if number is not None and text.strip():
                     text = f"{self._numbering.marker(number)} {text}"
-                boxes = (element for element in attached if local_name(element) == "txbxContent")
+                boxes = (box for box in attached if local_name(box) == "txbxContent")
                 texts += [text, *map(self._text_on_one_line, boxes)]
             elif name in ("sdt", "sdtContent", "customXml", "ins", "moveTo"):
                 texts.append(self._text_on_one_line(element))
