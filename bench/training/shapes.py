@@ -58,9 +58,9 @@ def learnt(some: Iterator[str]) -> Any:
     """A byte-level BPE tokenizer with at most VOCABULARY tokens."""
     from transformers import PreTrainedTokenizerFast
 
-    from moli.training.tasks.base.tokenizer import byte_pairs
+    from moli.training.tasks.base.byte_pair_encoding import train_byte_pair_encoding
 
-    tokenizer = byte_pairs(some, VOCABULARY, [PAD, BEGIN, END])
+    tokenizer = train_byte_pair_encoding(some, VOCABULARY, [PAD, BEGIN, END])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
     fast.chat_template = TEMPLATE
     return fast

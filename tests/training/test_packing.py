@@ -106,7 +106,7 @@ def test_a_model_that_refuses_is_padded(tmp_path: Path, monkeypatch: pytest.Monk
     def refuse(*_: Any, **__: Any) -> Any:
         raise NotImplementedError("attention with softcap is not computed per segment")
 
-    monkeypatch.setattr("moli.training.tasks.base.sequences.model_without_head", refuse)
+    monkeypatch.setattr("moli.training.tasks.base.sequence_logits.model_without_head", refuse)
     found = proof(tmp_path, "classification")
     assert not found.holds
     assert "softcap" in found.reason

@@ -116,7 +116,7 @@ def test_other_programs_load_a_new_network(data: Path, tmp_path: Path) -> None:
     assert isinstance(task, ImageClassification)
     [sample] = task.samples(held_out_examples(session)[:1], training=False)[0]
     with torch.inference_mode():
-        wanted = theirs(task.cache.images([sample.target.path])).logits
+        wanted = theirs(task.image_cache.load([sample.target.path])).logits
         found = task.forward(session.model.eval(), [sample])
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
 

@@ -94,7 +94,7 @@ def test_the_length_of_tokens_is_that_of_the_text() -> None:
     task = made()
     for text in TEXTS:
         ids = task.tokenizer(text)["input_ids"]
-        assert int(task._bytes[ids].sum()) == len(text.encode())
+        assert int(task._bytes_by_id[ids].sum()) == len(text.encode())
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_bytes_are_those_of_the_text_for_a_tokenizer_of_words(tmp_path: Path) ->
     base = small_models.write_model(tmp_path / "base", "llama")
     task: Any = make_task(make_recipe({"task": "pretraining", "base": base, "data": "unused"}))
     (group,) = task.samples([Text("w1 w22 w3")], training=False)
-    assert task._size(group[0].sequences[0][group[0].target]) == len("w1 w22 w3")
+    assert task._count_bytes(group[0].sequences[0][group[0].target]) == len("w1 w22 w3")
 
 
 def test_an_encoder_is_no_language_model(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from training.round_trips import (
 from moli.records.errors import InputError
 from moli.records.examples import Match, Scored
 from moli.training.packing import check_packing
-from moli.training.tasks.reranking import Reranking, first_place
+from moli.training.tasks.reranking import Reranking, first_place_loss
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def _prepared(base: str, examples: list[Match] | list[Scored]) -> tuple[Rerankin
 def test_first_place_is_the_negative_logarithm_of_a_share() -> None:
     scores = np.random.default_rng(0).normal(size=5)
     wanted = -math.log(math.exp(scores[0]) / sum(map(math.exp, scores)))
-    assert float(first_place(torch.tensor(scores))) == pytest.approx(wanted, rel=1e-12)
+    assert float(first_place_loss(torch.tensor(scores))) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_losses_of_matches_are_of_each_query_alone(base: str) -> None:

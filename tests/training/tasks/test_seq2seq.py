@@ -19,7 +19,7 @@ from training.round_trips import (
 
 from moli.records.errors import InputError
 from moli.records.examples import Pair
-from moli.training.tasks.seq2seq import Output, Seq2Seq, Written, make_tokenizer
+from moli.training.tasks.seq2seq import GeneratedText, Seq2Seq, Seq2SeqOutput, train_tokenizer
 
 _SHAPE = {"hidden": 32, "layers": 1, "heads": 2, "vocabulary": 16}
 
@@ -74,7 +74,7 @@ def test_losses_are_summed_over_the_targets_tokens() -> None:
         -math.log(math.exp(row[token]) / sum(map(math.exp, row)))
         for row, token in zip(scores, wanted, strict=True)
     ]
-    found = task.losses(Output(torch.tensor(scores), model, {}), samples)
+    found = task.losses(Seq2SeqOutput(torch.tensor(scores), model, {}), samples)
     np.testing.assert_allclose(found, [sum(by_token[:3]), by_token[3]], rtol=1e-10)
 
 
@@ -88,7 +88,7 @@ def test_what_is_written_is_the_likeliest_token_each_time() -> None:
         for pair, written in zip(pairs, found, strict=True):
             source = task.tokenizer(pair.source, return_tensors="pt")
             ids = [task.tokenizer.pad_token_id]
-            while len(ids) <= task.room and ids[-1] != task.tokenizer.eos_token_id:
+            while len(ids) <= task.max_new_tokens and ids[-1] != task.tokenizer.eos_token_id:
                 scores = model(**source, decoder_input_ids=torch.tensor([ids])).logits
                 ids.append(int(scores[0, -1].argmax()))
             assert written.text == task.tokenizer.decode(ids, skip_special_tokens=True).strip()
@@ -96,7 +96,7 @@ def test_what_is_written_is_the_likeliest_token_each_time() -> None:
 
 def test_metrics_by_hand() -> None:
     task, _ = _prepared()
-    answers = [Written("ab", 3, 3), Written("ba", 1, 3), Written("", 0, 2)]
+    answers = [GeneratedText("ab", 3, 3), GeneratedText("ba", 1, 3), GeneratedText("", 0, 2)]
     found = task.metrics(answers, [Pair("", "ab "), Pair("", "ab"), Pair("", "a")])
     assert found == {"exact_match": pytest.approx(1 / 3), "token_accuracy": 0.5}
 
@@ -106,7 +106,7 @@ def test_a_new_tokenizer_gives_texts_back(tmp_path: Path, vocabulary: int) -> No
     from transformers import AutoTokenizer
 
     pairs = [Pair("hello  there,\nyou", "h e l"), Pair("lo", "yo")]
-    made = make_tokenizer(pairs, vocabulary)
+    made = train_tokenizer(pairs, vocabulary)
     made.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert len(made) <= vocabulary
@@ -122,7 +122,7 @@ def test_a_new_tokenizer_gives_texts_back(tmp_path: Path, vocabulary: int) -> No
 
 
 def test_the_rarest_characters_are_left_out() -> None:
-    made = make_tokenizer([Pair("aaabbc", "aab")], 5)
+    made = train_tokenizer([Pair("aaabbc", "aab")], 5)
     assert made.convert_ids_to_tokens(range(5)) == ["<pad>", "</s>", "<unk>", "a", "b"]
 
 
@@ -139,7 +139,8 @@ def test_a_small_t5_learns_and_comes_back_from_its_files(tmp_path: Path) -> None
     session, losses = run_to_end(recipe, tmp_path / "run")
     assert losses[-1] < losses[0] / 3
     task, model = save_and_restore(session, tmp_path / "model")
-    assert isinstance(task, Seq2Seq) and task.room == 6  # four letters, the end, and one too many
+    assert isinstance(task, Seq2Seq)
+    assert task.max_new_tokens == 6  # four letters, the end, and one too many
     examples = held_out_examples(session)
     assert predicted_rows(task, model, examples) == predicted_rows(
         session.task, session.model, examples

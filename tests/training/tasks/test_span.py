@@ -12,7 +12,7 @@ import torch
 from moli.records.examples import Span
 from moli.training.recipes.recipe import make_recipe
 from moli.training.tasks import make_task
-from moli.training.tasks.span import Found, Window, _best
+from moli.training.tasks.span import AnswerSpan, Window, _best_span
 
 TEXT = (
     "The lamp was made in Vienna by Anna Huber, who sold 4,200 of them between 1907 and 1911. "
@@ -60,7 +60,7 @@ def test_the_best_span_is_that_of_an_exhaustive_search() -> None:
             for end in range(start, min(start + 30, 59))
         }
         start, end = max(pairs, key=pairs.__getitem__)
-        found = _best(known, window)
+        found = _best_span(known, window)
         assert (found.start, found.end) == (start, end + 1)
         assert found.score == pytest.approx(pairs[start, end])
 
@@ -77,11 +77,11 @@ def test_losses_are_those_of_transformers_own_head() -> None:
         scores = task.forward(model, samples)
     for sample, loss, of_each in zip(samples, ours, scores, strict=True):
         window, ids = sample.target, torch.as_tensor(sample.sequences[0].astype(np.int64))[None]
-        types = (torch.arange(ids.shape[1]) >= window.begin).long()[None]
+        types = (torch.arange(ids.shape[1]) >= window.context_start).long()[None]
         with torch.no_grad():
             theirs = model(input_ids=ids, token_type_ids=types)
         logits = torch.stack([theirs.start_logits[0], theirs.end_logits[0]], 1).double()
-        allowed = torch.arange(len(logits)) >= window.begin
+        allowed = torch.arange(len(logits)) >= window.context_start
         allowed[0], allowed[-1] = True, False
         logits[~allowed] = -torch.inf
         known = torch.log_softmax(logits, 0)
@@ -146,12 +146,12 @@ def test_a_text_without_an_answer_is_judged_by_whether_one_is_given() -> None:
 
 def test_no_answer_is_told_where_every_window_says_so_and_it_was_learnt() -> None:
     task = task_of()
-    found = [Found(-2.0, 0, 3, -1.0), Found(-3.0, 4, 8, -0.5)]
+    found = [AnswerSpan(-2.0, 0, 3, -1.0), AnswerSpan(-3.0, 4, 8, -0.5)]
     example = Span("Who?", TEXT, (), ())
     assert task.aggregate(found, example) == "The"
     task.refuses = True
     assert task.aggregate(found, example) == ""
-    assert task.aggregate([Found(-0.1, 0, 3, -4.0), *found[1:]], example) == "The"
+    assert task.aggregate([AnswerSpan(-0.1, 0, 3, -4.0), *found[1:]], example) == "The"
 
 
 def test_an_answer_that_no_window_holds_teaches_nothing() -> None:

@@ -1,1 +1,1 @@
-"""Samples, and the batches that they are put together to."""
+"""Samples, and the batches and steps that are made of them."""

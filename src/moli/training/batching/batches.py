@@ -1,4 +1,4 @@
-"""Sequences as one tensor: laid end to end, or padded where a model needs that."""
+"""Batches: sequences as one tensor, laid end to end, or padded where a model needs that."""
 
 from __future__ import annotations
 
@@ -17,72 +17,75 @@ class Batch:
     """Sequences as a model takes them.
 
     Attributes:
-        inputs: the arguments of the model's forward pass.
-        tokens: where each token stands among the rows taken one after another, [tokens].
-        starts: where each sequence starts, counted in tokens, [sequences].
-        packed: whether they lie end to end.
+        inputs: arguments of the model's forward pass.
+        token_indices: index of each token in the rows taken one after another, [tokens].
+        starts: index among all tokens of each sequence's first one, [sequences].
+        packed: whether the sequences lie end to end in a single row.
     """
 
     inputs: dict[str, Any]
-    tokens: torch.Tensor
+    token_indices: torch.Tensor
     starts: torch.Tensor
     packed: bool
 
     def gather(self, states: torch.Tensor) -> torch.Tensor:
-        """States [N, L, ...] of the rows as states [tokens, ...] of the tokens in order.
+        """States of all tokens in order, [tokens, ...], from states of the rows, [N, L, ...].
 
-        Those of a learnt prompt, which PEFT puts before the rows, are left out.
+        States of virtual tokens, which PEFT puts before the rows, are left out.
         """
         flat = states[:, -self.inputs["input_ids"].shape[1] :].flatten(0, 1)
-        return flat if self.packed else flat[self.tokens]
+        return flat if self.packed else flat[self.token_indices]
 
 
 def collate(
     sequences: Sequence[Tokens],
     *,
     packed: bool,
-    pad: int = 0,
+    padding_id: int = 0,
     first_position: int = 0,
     device: torch.device | str = "cpu",
-    **beside: Sequence[Tokens],
+    **token_inputs: Sequence[Tokens],
 ) -> Batch:
-    """Lay sequences out for a model.
+    """Make a batch of sequences.
 
     Args:
-        pad: the id that fills a padded row.
-        first_position: the number of the first position, where a model does not count them from 0
-            (RoBERTa counts from 2).
-        beside: other inputs with a number for each token, such as `token_type_ids`.
+        padding_id: the id that fills a padded row.
+        first_position: id of the first position, where a model does not count them from 0 (RoBERTa
+            counts from 2).
+        token_inputs: other inputs with a number for each token, such as `token_type_ids`.
     """
     lengths = np.array([len(each) for each in sequences])
     ends = np.cumsum(lengths)
-    named = {"input_ids": sequences, **beside}
+    by_name = {"input_ids": sequences, **token_inputs}
     if packed:
-        inputs: dict[str, Any] = {key: _flat(value, device)[None] for key, value in named.items()}
-        places = [np.arange(first_position, first_position + each) for each in lengths]
-        inputs["position_ids"] = _flat(places, device)[None]
+        inputs: dict[str, Any] = {
+            name: _end_to_end(rows, device)[None] for name, rows in by_name.items()
+        }
+        positions = [np.arange(first_position, first_position + length) for length in lengths]
+        inputs["position_ids"] = _end_to_end(positions, device)[None]
         borders = np.concatenate([[0], ends])
         inputs["cu_seq_lens_q"] = torch.as_tensor(borders, dtype=torch.int32, device=device)
         inputs["max_length_q"] = int(lengths.max())
-        tokens = torch.arange(int(ends[-1]), device=device)
+        token_indices = torch.arange(int(ends[-1]), device=device)
     else:
         inputs = {
-            key: _padded(value, pad if key == "input_ids" else 0, device)
-            for key, value in named.items()
+            name: _padded(rows, padding_id if name == "input_ids" else 0, device)
+            for name, rows in by_name.items()
         }
         mask = np.arange(lengths.max())[None] < lengths[:, None]
         inputs["attention_mask"] = torch.as_tensor(mask.astype(np.int64), device=device)
-        tokens = torch.as_tensor(np.flatnonzero(mask), device=device)
+        token_indices = torch.as_tensor(np.flatnonzero(mask), device=device)
     starts = torch.as_tensor(ends - lengths, device=device)
-    return Batch(inputs, tokens, starts, packed)
+    return Batch(inputs, token_indices, starts, packed)
 
 
-def _flat(parts: Sequence[Any], device: torch.device | str) -> torch.Tensor:
-    return torch.as_tensor(np.concatenate(parts).astype(np.int64), device=device)
+def _end_to_end(rows: Sequence[Any], device: torch.device | str) -> torch.Tensor:
+    return torch.as_tensor(np.concatenate(rows).astype(np.int64), device=device)
 
 
-def _padded(parts: Sequence[Tokens], fill: int, device: torch.device | str) -> torch.Tensor:
-    rows = np.full((len(parts), max(map(len, parts))), fill, np.int64)
-    for row, part in zip(rows, parts, strict=True):
-        row[: len(part)] = part
+def _padded(sequences: Sequence[Tokens], padding: int, device: torch.device | str) -> torch.Tensor:
+    """Sequences as rows of the longest one's length, filled up with `padding`."""
+    rows = np.full((len(sequences), max(map(len, sequences))), padding, np.int64)
+    for row, sequence in zip(rows, sequences, strict=True):
+        row[: len(sequence)] = sequence
     return torch.as_tensor(rows, device=device)

@@ -15,18 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tokens = NDArray[np.int32]
+_SORTED_STEPS = 50  # steps whose samples are sorted by size together
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An example as the model sees it.
+    """An example, or a part of one, as the model sees it.
 
     Attributes:
-        parts: its token sequences: one, or several that the model reads apart.
-        target: what is to be learnt, in the task's own form.
-        supervised: how many items of it count in the loss.
-        cut: tokens of the example that were cut off.
-        size: what it costs to compute, in tokens.
+        sequences: token ids of one sequence, or of several that the model reads apart.
+        target: what to learn, in a form of the task's own.
+        supervised: number of items of the target that count in the loss.
+        truncated_tokens: number of tokens of the example that were cut off.
+        image_patches: number of tokens that would cost as much as the sample's image; 0 without
+            one.
+        size: the cost of computing it, in tokens.
     """
 
     sequences: tuple[Tokens, ...]
@@ -40,20 +43,21 @@ class Sample:
         return sum(map(len, self.sequences)) + self.image_patches
 
 
-MicroBatch = tuple[int, ...]  # numbers of samples that are computed at once
-Step = tuple[MicroBatch, ...]  # what is summed before the weights move
+MicroBatch = tuple[int, ...]  # indices of samples that are computed at once
+Step = tuple[MicroBatch, ...]  # the micro-batches between two updates of the weights
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How samples are put together.
+    """Options for putting samples together.
 
     Attributes:
-        batch: samples in a step.
-        max_tokens: tokens that are computed at once, but for a sample that is longer by itself;
-            None where a step cannot be divided.
-        packed: samples lie end to end; otherwise those computed together are padded to the longest,
-            and the samples of about fifty steps are sorted by size before they are dealt out.
+        batch: number of samples in a step.
+        max_tokens: maximum number of tokens in a micro-batch, unless a single sample is longer;
+            None if steps cannot be split.
+        packed: whether samples lie end to end. Otherwise those computed together are padded to the
+            longest, and the samples of about fifty steps are sorted by size before they are dealt
+            out.
     """
 
     batch: int
@@ -67,66 +71,67 @@ def plan_epoch(sizes: Sequence[int], batching: Batching, seed: int, epoch: int) 
         return []
     order = np.random.default_rng((seed, epoch)).permutation(len(sizes))
     if not batching.packed:
-        order = _by_size_nearby(order, sizes, batching, seed, epoch)
+        order = _sorted_by_size_locally(order, sizes, batching, seed, epoch)
     starts = range(0, len(order), batching.batch)
-    return [_micros(order[s : s + batching.batch].tolist(), sizes, batching) for s in starts]
+    return [_split_step(order[s : s + batching.batch].tolist(), sizes, batching) for s in starts]
 
 
 def steps_in_epoch(samples: int, batch: int) -> int:
-    """How many steps an epoch has, the last of which may be short."""
+    """Number of steps in an epoch, the last of which may be short."""
     return -(-samples // batch)
 
 
-def _by_size_nearby(
+def _sorted_by_size_locally(
     order: NDArray[np.int64], sizes: Sequence[int], batching: Batching, seed: int, epoch: int
 ) -> NDArray[np.int64]:
+    """The same samples, sorted by size within about fifty steps; these steps are then shuffled."""
     size = np.asarray(sizes)
-    region = batching.batch * 50
+    region = batching.batch * _SORTED_STEPS
     steps: list[NDArray[np.int64]] = []
     for begin in range(0, len(order), region):
-        near = order[begin : begin + region]
-        near = near[np.argsort(size[near], kind="stable")]
-        steps += [near[s : s + batching.batch] for s in range(0, len(near), batching.batch)]
+        nearby = order[begin : begin + region]
+        nearby = nearby[np.argsort(size[nearby], kind="stable")]
+        steps += [nearby[s : s + batching.batch] for s in range(0, len(nearby), batching.batch)]
     # The short step, if there is one, stays last: every other step then has its full number.
-    tail = [steps.pop()] if steps and len(steps[-1]) < batching.batch else []
+    last = [steps.pop()] if steps and len(steps[-1]) < batching.batch else []
     shuffled = np.random.default_rng((seed, epoch, 1)).permutation(len(steps))
-    return np.concatenate([*(steps[each] for each in shuffled), *tail])
+    return np.concatenate([*(steps[index] for index in shuffled), *last])
 
 
-def _micros(rows: list[int], sizes: Sequence[int], batching: Batching) -> Step:
-    """Divide a step's samples so that each part is within the limit, or is one sample."""
+def _split_step(samples: list[int], sizes: Sequence[int], batching: Batching) -> Step:
+    """Split a step's samples into micro-batches within the limit, or of one sample beyond it."""
     limit = math.inf if batching.max_tokens is None else batching.max_tokens
-    rows = sorted(rows, key=lambda row: -sizes[row])
-    parts = _equal if batching.packed else _neighbours
-    return tuple(map(tuple, parts(rows, sizes, limit)))
+    largest_first = sorted(samples, key=lambda index: -sizes[index])
+    split = _split_evenly if batching.packed else _split_by_size
+    return tuple(map(tuple, split(largest_first, sizes, limit)))
 
 
-def _equal(rows: list[int], sizes: Sequence[int], limit: float) -> list[list[int]]:
-    """Few parts of equal size: a small one is slow, a large one takes memory.
+def _split_evenly(samples: list[int], sizes: Sequence[int], limit: float) -> list[list[int]]:
+    """Few parts of about equal size: a small one is slow, a large one takes memory.
 
-    Each sample goes to the smallest part, the largest sample first (Graham 1969).
+    A sample goes to the part that is the smallest so far, the largest sample first (Graham 1969).
     """
-    fitting = [row for row in rows if sizes[row] <= limit]
-    alone = [[row] for row in rows if sizes[row] > limit]
-    count = max(1, math.ceil(sum(sizes[row] for row in fitting) / limit))
+    fitting = [index for index in samples if sizes[index] <= limit]
+    too_large = [[index] for index in samples if sizes[index] > limit]
+    count = max(1, math.ceil(sum(sizes[index] for index in fitting) / limit))
     while True:
         parts: list[list[int]] = [[] for _ in range(count)]
-        filled = [0] * count
-        for row in fitting:
-            smallest = filled.index(min(filled))
-            parts[smallest].append(row)
-            filled[smallest] += sizes[row]
-        if max(filled) <= limit:
-            return alone + [each for each in parts if each]
+        totals = [0] * count
+        for index in fitting:
+            smallest = totals.index(min(totals))
+            parts[smallest].append(index)
+            totals[smallest] += sizes[index]
+        if max(totals) <= limit:
+            return too_large + [part for part in parts if part]
         count += 1
 
 
-def _neighbours(rows: list[int], sizes: Sequence[int], limit: float) -> list[list[int]]:
-    """Neighbours by size, counted at the size of the longest, to which they are padded."""
+def _split_by_size(samples: list[int], sizes: Sequence[int], limit: float) -> list[list[int]]:
+    """Parts of samples that are neighbors by size; all count as long as the longest of the part."""
     parts: list[list[int]] = []
-    for row in rows:
+    for index in samples:
         if parts and sizes[parts[-1][0]] * (len(parts[-1]) + 1) <= limit:
-            parts[-1].append(row)
+            parts[-1].append(index)
         else:
-            parts.append([row])
+            parts.append([index])
     return parts

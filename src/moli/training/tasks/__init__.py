@@ -1,4 +1,4 @@
-"""One file for each task."""
+"""Tasks: one file for each."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 def make_task(recipe: Recipe) -> Task:
     """The task that a recipe names."""
-    module, name = TASKS[recipe.task].implementation
-    made: Task = getattr(import_module(f"moli.training.tasks.{module}"), name)(recipe)
-    return made
+    module, class_name = TASKS[recipe.task].implementation
+    task: Task = getattr(import_module(f"moli.training.tasks.{module}"), class_name)(recipe)
+    return task

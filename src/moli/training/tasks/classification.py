@@ -1,4 +1,4 @@
-"""Texts and their classes: the classic recipe of IMDb and BERT (Devlin et al. 2018, sec. 4.1)."""
+"""Text classification: the classic recipe of BERT (Devlin et al. 2018, section 4.1)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from moli.models.weights.truncation import Truncator
 from moli.records.examples import Example, Labelled
 from moli.training.batching.samples import Sample
 from moli.training.recipes.method_table import METHODS
-from moli.training.tasks.base.classes import ClassTask, number_of
+from moli.training.tasks.base.labels import LabelTask, label_id
 from moli.training.tasks.base.pooling import pooling_of
-from moli.training.tasks.base.sequences import mean_sequence_logits, sequence_logits
+from moli.training.tasks.base.sequence_logits import sequence_logits
 from moli.training.tasks.base.transformer import TransformerTask
 from moli.training.tasks.base.wrapped_models import unwrapped_model
 
 
-class Classification(ClassTask, TransformerTask):
-    """A class for each text.
+class Classification(LabelTask, TransformerTask):
+    """A label for each text; a sample's target is the label's id.
 
-    Classifies from what the base was trained to represent a text by: for a sentence encoder, the
-    mean of the tokens' states (Reimers & Gurevych 2019); for others the first token's state, or the
-    last one's for a causal model, with the model's own head.
+    The head reads the vector by which the base was trained to represent a text: the mean of the
+    tokens' states for a sentence encoder (Reimers & Gurevych 2019), otherwise the first token's
+    state, or the last one's for a causal model.
     """
 
     state_fields: ClassVar[tuple[str, ...]] = ("labels", "pooling")
     example_types = (Labelled,)
-    kind = "AutoModelForSequenceClassification"
+    auto_class = "AutoModelForSequenceClassification"
     text_column = "text"
 
     @property
@@ -39,21 +39,29 @@ class Classification(ClassTask, TransformerTask):
         return {"labelled": {"label": self.labels[0]}}
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
-        numbers = self.numbers
-        labelled = [each for each in examples if isinstance(each, Labelled)]
-        cut = Truncator(self.tokenizer, self.max_length).truncate([each.text for each in labelled])
+        ids = self.label_ids
+        labelled = [example for example in examples if isinstance(example, Labelled)]
+        truncator = Truncator(self.tokenizer, self.max_length)
+        texts = truncator.truncate([example.text for example in labelled])
         return [
-            [Sample((ids,), number_of(each.label, numbers), int(each.label in numbers), lost)]
-            for each, (ids, lost) in zip(labelled, cut, strict=True)
+            [
+                Sample(
+                    (text.ids,),
+                    target=label_id(example.label, ids),
+                    supervised=int(example.label in ids),
+                    truncated_tokens=text.dropped,
+                )
+            ]
+            for example, text in zip(labelled, texts, strict=True)
         ]
 
     @cached_property
     def pooling(self) -> str:
-        """ "mean", or "own" for the model's own way."""
+        """ "mean", or "own" for the way in which the model's class in transformers does it."""
         method = METHODS[self.recipe.method or "full"]
-        # Virtual tokens are no part of a text, so no mean may include them.
-        of_base = "" if method.adds_virtual_tokens else pooling_of(folder_of(self.recipe.base))
-        return "mean" if of_base == "mean" else "own"
+        if method.adds_virtual_tokens:  # which are no part of a text, so no mean may include them
+            return "own"
+        return "mean" if pooling_of(folder_of(self.recipe.base)) == "mean" else "own"
 
     @property
     def export_caveat(self) -> str:
@@ -62,28 +70,26 @@ class Classification(ClassTask, TransformerTask):
         return "it classifies from the mean of a text's states, which transformers has no class for"
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        return self._headed(self.pretrained(dtype, **self.names))
+        return self._without_unused_pooler(self.load_base(dtype, **self.label_config))
 
     def load_state(self, folder: Path) -> None:
-        self.pooling = "own"
+        self.pooling = "own"  # unless the state says otherwise
         super().load_state(folder)
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        return self._headed(super().restore(folder, dtype))
+        return self._without_unused_pooler(super().restore(folder, dtype))
 
-    def _headed(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model without the layer for its first token, where that is not used."""
+    def _without_unused_pooler(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model without BERT's layer for the first token if the mean is classified instead."""
         inner = unwrapped_model(model)
         if self.pooling == "mean" and getattr(inner.base_model, "pooler", None) is not None:
             inner.base_model.pooler = None
-            inner.new_modules = [each for each in inner.new_modules if "pooler" not in each]
+            inner.new_modules = [name for name in inner.new_modules if "pooler" not in name]
         return model
 
     def forward(
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> torch.Tensor:
-        """Scores before the softmax, [samples, classes], in float32."""
+        """Logits before the softmax, [samples, labels], in float32."""
         batch = self.collate([each.sequences[0] for each in samples], model, packed=packed)
-        if self.pooling == "mean":
-            return mean_sequence_logits(model, batch)
-        return sequence_logits(model, batch)
+        return sequence_logits(model, batch, mean=self.pooling == "mean")

@@ -1,5 +1,5 @@
-"""Images and their classes: residual networks (He et al. 2016) and vision transformers (Dosovitskiy
-et al. 2021)."""
+"""Image classification: residual networks (He et al. 2016) and vision transformers (Dosovitskiy et
+al. 2021)."""
 
 from __future__ import annotations
 
@@ -18,34 +18,42 @@ from moli.records.examples import Example, LabelledImage
 from moli.training import methods
 from moli.training.batching.samples import Sample
 from moli.training.optimization.optimizers import cast_parameters
-from moli.training.tasks.base.classes import ClassTask, number_of
-from moli.training.tasks.base.images import ImageCache, ImageProcessor, opened, shifted
-from moli.training.tasks.base.shape import read_shape
-from moli.training.tasks.base.transformer import load
+from moli.training.tasks.base.images import ImageCache, ImageProcessor, open_image, random_shift
+from moli.training.tasks.base.labels import LabelTask, label_id
+from moli.training.tasks.base.model_shape import read_shape
+from moli.training.tasks.base.transformer import load_pretrained
 from moli.training.tasks.base.wrapped_models import unwrapped_model
 
-_KIND = "AutoModelForImageClassification"
-_SHAPE = {"hidden": 32, "layers": 2, "image": 32, "channels": 3}
-_STAGES = 3
-_SHIFT = 2  # pixels
+_AUTO_CLASS = "AutoModelForImageClassification"
+_DEFAULT_SHAPE = {"hidden": 32, "layers": 2, "image": 32, "channels": 3}
+_STAGES = 3  # of a new model; each halves the image's sides and doubles the width
+_SHIFT = 2  # pixels by which training images are moved at most
+_PATCH = 16  # pixels: side of a transformer's patch, by which an image's cost is counted
 _BATCH_NORM = torch.nn.modules.batchnorm._BatchNorm
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """An image's file and the number of its class."""
+class ImageTarget:
+    """An image's file and the id of its label."""
 
     path: Path
-    label: int
+    label_id: int
 
 
-class ImageClassification(ClassTask):
-    """A class for each image."""
+class ImageClassification(LabelTask):
+    """A label for each image; a sample's target is an `ImageTarget`.
+
+    Attributes:
+        has_batch_norm: whether layers normalize by all images of a step; known once the model is
+            built.
+        shape: of a new model.
+    """
 
     example_types = (LabelledImage,)
     supports_packing = False
     text_column = "image"
-    normalised = True  # by the images of a step; known when the model is built
+    has_batch_norm = True
+    shape: dict[str, int]
 
     @property
     def prediction_formats(self) -> Mapping[str, Mapping[str, Any]]:
@@ -53,8 +61,8 @@ class ImageClassification(ClassTask):
 
     @property
     def can_split_steps(self) -> bool:
-        """Batch normalisation looks at all images of a step (Ioffe & Szegedy 2015)."""
-        return not self.normalised
+        """Not with batch normalization, which reads all images of a step (Ioffe & Szegedy 2015)."""
+        return not self.has_batch_norm
 
     @cached_property
     def hidden_size(self) -> int:
@@ -64,70 +72,75 @@ class ImageClassification(ClassTask):
         return int(getattr(config, "hidden_size", None) or config.hidden_sizes[-1])
 
     def base_hashes(self) -> ModelHashes:
-        return (
-            super().base_hashes() if self.from_scratch else hashes_of(folder_of(self.recipe.base))
-        )
+        if self.from_scratch:
+            return super().base_hashes()
+        return hashes_of(folder_of(self.recipe.base))
 
     @cached_property
-    def processor(self) -> ImageProcessor:
-        """How an image becomes numbers: as the base was trained to see it."""
+    def image_processor(self) -> ImageProcessor:
+        """The base's image processor, or a plain one for a new model."""
         if self.from_scratch:
             return ImageProcessor(self.shape["image"], self.shape["channels"])
-        folder = folder_of(self.recipe.base)
-        return ImageProcessor.read(
-            read_model_json(folder, "preprocessor_config.json"),
-            read_model_json(folder, "config.json"),
-        )
+        return _image_processor_in(folder_of(self.recipe.base))
 
     @cached_property
-    def cache(self) -> ImageCache:
-        return ImageCache(self.processor)
+    def image_cache(self) -> ImageCache:
+        return ImageCache(self.image_processor)
 
     def prepare(self, examples: Sequence[Example]) -> None:
         super().prepare(examples)
         if self.from_scratch:
-            self.shape = read_shape(self.recipe, _SHAPE)
+            self.shape = read_shape(self.recipe, _DEFAULT_SHAPE)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
-        """Without their pixels, which are read when they are needed.
+        """A sample for each image, without its pixels, which are read when they are needed.
 
         Raises:
-            InputError: a file is missing or no image.
+            InputError: a file is missing or not an image.
         """
-        numbers = self.numbers
-        size = max(1, self.processor.image**2 // 256)  # as many as a transformer has patches
+        ids = self.label_ids
+        patches = max(1, self.image_processor.size**2 // _PATCH**2)
         groups = []
-        for each in [each for each in examples if isinstance(each, LabelledImage)]:
-            with opened(each.path):  # that it can be is better known now than hours later
+        for example in [each for each in examples if isinstance(each, LabelledImage)]:
+            with open_image(example.path):  # unreadable files are better known now than in hours
                 pass
-            picture = Picture(each.path, number_of(each.label, numbers))
-            groups.append([Sample((), picture, int(each.label in numbers), image_patches=size)])
+            groups.append(
+                [
+                    Sample(
+                        (),
+                        target=ImageTarget(example.path, label_id(example.label, ids)),
+                        supervised=int(example.label in ids),
+                        image_patches=patches,
+                    )
+                ]
+            )
         return groups
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         if self.from_scratch:
-            return self._ready(self._made(), dtype)
-        options = {**self.names, "ignore_mismatched_sizes": True}  # another head than the base's
-        folder = folder_of(self.recipe.base)
-        return self._ready(load(_KIND, self.recipe, folder, torch.float32, options), dtype)
+            return self._cast(self._new_model(), dtype)
+        # The base's head may have another number of labels.
+        options = {**self.label_config, "ignore_mismatched_sizes": True}
+        return self._load(folder_of(self.recipe.base), dtype, options)
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         self.load_state(folder)
         if methods.is_adapter_folder(folder):
             return methods.load_adapter(self.build(dtype), folder)
-        self.processor = ImageProcessor.read(
-            read_model_json(str(folder), "preprocessor_config.json"),
-            read_model_json(str(folder), "config.json"),
-        )
-        return self._ready(load(_KIND, self.recipe, str(folder), torch.float32, {}), dtype)
+        self.image_processor = _image_processor_in(str(folder))
+        return self._load(str(folder), dtype, {})
 
-    def _ready(self, model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-        """In `dtype`, but for what batch normalisation keeps, as in training."""
-        self.normalised = any(isinstance(each, _BATCH_NORM) for each in model.modules())
+    def _load(self, folder: str, dtype: torch.dtype, options: dict[str, Any]) -> torch.nn.Module:
+        model = load_pretrained(_AUTO_CLASS, self.recipe, folder, torch.float32, options)
+        return self._cast(model, dtype)
+
+    def _cast(self, model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+        """The model in `dtype`, except for batch normalization, which stays in float32."""
+        self.has_batch_norm = any(isinstance(each, _BATCH_NORM) for each in model.modules())
         cast_parameters(model, dtype)
         return model
 
-    def _made(self) -> Any:
+    def _new_model(self) -> Any:
         """A small residual network with weights from torch's generator."""
         from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -138,7 +151,7 @@ class ImageClassification(ClassTask):
             hidden_sizes=[hidden * 2**stage for stage in range(_STAGES)],
             depths=[self.shape["layers"]] * _STAGES,
             layer_type="basic",
-            **self.names,
+            **self.label_config,
         )
         return ResNetForImageClassification(config)
 
@@ -149,31 +162,38 @@ class ImageClassification(ClassTask):
         *,
         packed: bool = False,  # noqa: ARG002
     ) -> torch.Tensor:
-        """Scores before the softmax, [images, classes], in float32."""
-        images = self.cache.images([each.target.path for each in samples])
+        """Logits before the softmax, [images, labels], in float32."""
+        images = self.image_cache.load([sample.target.path for sample in samples])
         if model.training:
-            images = shifted(images, _SHIFT)
-        _normalise_by(model, len(samples))
+            images = random_shift(images, _SHIFT)
+        _set_batch_norm_mode(model, len(samples))
         inner = unwrapped_model(model)
-        scores: torch.Tensor = inner(pixel_values=images.to(inner.device, inner.dtype)).logits
-        return scores.float()
+        logits: torch.Tensor = inner(pixel_values=images.to(inner.device, inner.dtype)).logits
+        return logits.float()
 
-    def target_of(self, sample: Sample) -> int:
-        return int(sample.target.label)
+    def target_id(self, sample: Sample) -> int:
+        return int(sample.target.label_id)
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
-        """How images are prepared and what the classes are, for an adapter as well."""
+        """Also write the image processor's configuration, for adapters too."""
         super().save(model, folder)
-        self.processor.write(folder / "preprocessor_config.json")
+        self.image_processor.write(folder / "preprocessor_config.json")
 
 
-def _normalise_by(model: torch.nn.Module, images: int) -> None:
-    """Normalise by the batch where statistics are learnt, else by those that are known.
+def _image_processor_in(folder: str) -> ImageProcessor:
+    """The image processor of a model, by its folder or hub name."""
+    return ImageProcessor.read(
+        read_model_json(folder, "preprocessor_config.json"), read_model_json(folder, "config.json")
+    )
+
+
+def _set_batch_norm_mode(model: torch.nn.Module, images: int) -> None:
+    """Let batch normalization use the batch's statistics if it is trained, else the stored ones.
 
     A frozen layer keeps its statistics, for they are saved with the base and not with an adapter.
     One image alone has none: at the end of a network its only pixel would always be 0.
     """
-    for each in model.modules():
-        if isinstance(each, _BATCH_NORM):
-            learns = each.weight is not None and each.weight.requires_grad
-            each.train(model.training and learns and images > 1)
+    for module in model.modules():
+        if isinstance(module, _BATCH_NORM):
+            is_trained = module.weight is not None and module.weight.requires_grad
+            module.train(model.training and is_trained and images > 1)

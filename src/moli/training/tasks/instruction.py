@@ -1,9 +1,10 @@
-"""Instruction tuning: the assistant's turns of conversations, and nothing else, are learnt."""
+"""Instruction tuning: of a conversation, only the assistant's messages are supervised."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -23,12 +24,20 @@ from moli.records.errors import InputError
 from moli.records.examples import Conversation, Example, Pair, Text
 from moli.records.messages import Message, Tool
 from moli.training.batching.samples import Sample
-from moli.training.tasks.base import tool_calls
 from moli.training.tasks.base.causal import CausalTask
+from moli.training.tasks.base.tool_calls import check_template, tool_call_problems
 
-_AT_ONCE = 1000
-# Where some templates say that the assistant's words begin.
-_MARKER = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+_CHUNK = 1000  # texts that are tokenized at once
+# The tag with which some templates say that the assistant's words begin.
+_GENERATION_TAG = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+
+
+@dataclass(frozen=True, slots=True)
+class _TokenizedText:
+    """Token ids of a text, and the first and last (exclusive) character of each token, [T, 2]."""
+
+    ids: list[int]
+    offsets: NDArray[np.int64]
 
 
 class Instruction(CausalTask):
@@ -46,6 +55,7 @@ class Instruction(CausalTask):
 
     @cached_property
     def tokenizer(self) -> Any:
+        """The base's tokenizer, with the recipe's chat template if it names one."""
         tokenizer = load_tokenizer(self.recipe.base)
         if self.recipe.template:
             try:
@@ -66,20 +76,21 @@ class Instruction(CausalTask):
                 where=self.recipe.base,
                 fix="Set eos_token in its tokenizer_config.json.",
             )
-        talks = [each for each in examples if isinstance(each, Conversation)]
-        if any(each.tools for each in talks):
-            roles = {each.role for talk in talks for each in talk.messages}
-            tool_calls.check_template(self.tokenizer, answered="tool" in roles)
+        conversations = [example for example in examples if isinstance(example, Conversation)]
+        if any(conversation.tools for conversation in conversations):
+            roles = {message.role for each in conversations for message in each.messages}
+            check_template(self.tokenizer, has_results="tool" in roles)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
-        rendered = [self._rendered(each) for each in examples]
-        flat = [(row, each) for row, group in enumerate(rendered) for each in group]
+        rendered = [
+            (row, text) for row, example in enumerate(examples) for text in self._render(example)
+        ]
         groups: list[list[Sample]] = [[] for _ in examples]
-        for first in range(0, len(flat), _AT_ONCE):
-            part = flat[first : first + _AT_ONCE]
-            encoded = self._encoded([each for _, each in part])
-            for (row, each), (ids, offsets) in zip(part, encoded, strict=True):
-                sample = self._sample(each, ids, offsets)
+        for start in range(0, len(rendered), _CHUNK):
+            chunk = rendered[start : start + _CHUNK]
+            tokenized = self._tokenize([text for _, text in chunk])
+            for (row, text), tokens in zip(chunk, tokenized, strict=True):
+                sample = self._sample(text, tokens)
                 if sample.supervised:
                     groups[row].append(sample)
         return groups
@@ -87,29 +98,32 @@ class Instruction(CausalTask):
     def prompt_tokens(self, example: Example) -> list[int]:
         return prompt_ids(self.tokenizer, _messages(example)[:-1], _tools(example))
 
-    def _encoded(
-        self, rendered: Sequence[RenderedConversation]
-    ) -> Iterator[tuple[list[int], NDArray[np.int64]]]:
-        """Tokens of texts, and the first and last (exclusive) character of each, [T, 2]."""
+    def _tokenize(self, rendered: Sequence[RenderedConversation]) -> Iterator[_TokenizedText]:
+        """Rendered texts as tokens; their parts are tokenized apart."""
         encoded = self.tokenizer(
-            [part for each in rendered for part in each.parts],
+            [part for text in rendered for part in text.parts],
             add_special_tokens=False,
             return_offsets_mapping=True,
             return_attention_mask=False,
         )
-        read = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        for each in rendered:
+        encoded_parts = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        for text in rendered:
             ids: list[int] = []
-            offsets, begin = [], 0
-            for part in each.parts:
-                own, places = next(read)
-                ids += own
-                offsets.append(np.asarray(places, np.int64).reshape(-1, 2) + begin)
-                begin += len(part)
-            yield ids, np.concatenate(offsets)
+            offsets, start = [], 0
+            for part in text.parts:
+                part_ids, part_offsets = next(encoded_parts)
+                ids += part_ids
+                offsets.append(np.asarray(part_offsets, np.int64).reshape(-1, 2) + start)
+                start += len(part)
+            yield _TokenizedText(ids, np.concatenate(offsets))
 
-    def _rendered(self, example: Example) -> list[RenderedConversation]:
-        text = _alone(example)
+    def _render(self, example: Example) -> list[RenderedConversation]:
+        """The texts that an example is trained on, with their supervised spans.
+
+        Raises:
+            InputError: the chat template cannot write its messages.
+        """
+        text = _continued_text(example)
         if text:
             return [RenderedConversation((text,), ((0, len(text)),), ends_with_eos=False)]
         try:
@@ -119,75 +133,75 @@ class Instruction(CausalTask):
             raise InputError(error.what, error.where, fix) from error
 
     def unusable_examples(self, examples: Sequence[Example]) -> list[int]:
-        """The numbers of the examples that the chat template does not write."""
-        numbers = []
-        for number, example in enumerate(examples):
+        """Indices of the examples that the chat template cannot write."""
+        indices = []
+        for index, example in enumerate(examples):
             try:
-                self._rendered(example)
+                self._render(example)
             except InputError:
-                numbers.append(number)
-        return numbers
+                indices.append(index)
+        return indices
 
-    def _sample(self, rendered: RenderedConversation, ids: list[int], offsets: Any) -> Sample:
-        learnt = np.zeros(len(ids), bool)
+    def _sample(self, rendered: RenderedConversation, tokens: _TokenizedText) -> Sample:
+        ids, offsets = tokens.ids, tokens.offsets
+        mask = np.zeros(len(ids), bool)
         for start, end in rendered.answer_spans:
-            learnt |= (offsets[:, 0] >= start) & (offsets[:, 1] <= end) & (offsets[:, 1] > start)
+            mask |= (offsets[:, 0] >= start) & (offsets[:, 1] <= end) & (offsets[:, 1] > start)
         if not rendered.ends_with_eos:  # whatever the template does, the model learns to stop
             ids = [*ids, self.tokenizer.eos_token_id]
-            learnt = np.append(learnt, True)
-        cut = max(0, len(ids) - self.max_length)
-        kept, learnt = np.asarray(ids, np.int32)[: self.max_length], learnt[: self.max_length]
-        return Sample((kept,), learnt, int(learnt[1:].sum()), cut)
+            mask = np.append(mask, True)
+        truncated = max(0, len(ids) - self.max_length)
+        kept, mask = np.asarray(ids, np.int32)[: self.max_length], mask[: self.max_length]
+        return Sample((kept,), mask, int(mask[1:].sum()), truncated)
 
     def template_problems(self, examples: Sequence[Example]) -> list[str]:
-        """What would make the served model see a different text from the trained one."""
         problems: list[str] = []
         for example in examples:
-            messages = [] if _alone(example) else _messages(example)
-            if len(messages) < 2:  # they end with an answer, if not with one to nobody
+            messages = [] if _continued_text(example) else _messages(example)
+            if len(messages) < 2:  # an answer without a request
                 continue
             tools = _tools(example)
             rendered = render_for_training(self.tokenizer, messages, tools)
-            problems += self._against_prompts(rendered, messages, tools)
-            problems += tool_calls.problems(self.tokenizer, rendered, messages, tools)
-            problems += self._against_markers(messages, tools)
+            problems += self._prompt_problems(rendered, messages, tools)
+            problems += tool_call_problems(self.tokenizer, rendered, messages, tools)
+            problems += self._mask_problems(messages, tools)
         return sorted(set(problems))
 
-    def _against_prompts(
+    def _prompt_problems(
         self,
         rendered: Sequence[RenderedConversation],
         messages: list[Message],
         tools: Sequence[Tool],
     ) -> Iterator[str]:
-        """Compare with the prompts that a server answers."""
-        asked = (n for n, each in enumerate(messages) if each.role == "assistant" and n)
-        for each, (inside, _) in zip(rendered, self._encoded(rendered), strict=True):
-            for start, end in each.answer_spans:
-                alone = prompt_ids(self.tokenizer, messages[: next(asked)], tools)
-                if inside[: len(alone)] != alone:
+        """Differences between the texts trained on and the prompts that a server answers."""
+        replies = (n for n, each in enumerate(messages) if each.role == "assistant" and n)
+        for text, tokens in zip(rendered, self._tokenize(rendered), strict=True):
+            for start, end in text.answer_spans:
+                prompt = prompt_ids(self.tokenizer, messages[: next(replies)], tools)
+                if tokens.ids[: len(prompt)] != prompt:
                     yield "a prompt is tokenized differently by itself than before its answer"
-                if self.tokenizer.eos_token not in each.text[start:end]:
+                if self.tokenizer.eos_token not in text.text[start:end]:
                     yield "the template does not end an answer; Moli adds the end"
 
-    def _against_markers(self, messages: list[Message], tools: Sequence[Tool]) -> list[str]:
-        """Compare with the marks that some templates have around what the assistant says."""
-        if not _MARKER.search(self.tokenizer.chat_template):
+    def _mask_problems(self, messages: list[Message], tools: Sequence[Tool]) -> list[str]:
+        """Differences between supervised tokens and those that the template's own tags enclose."""
+        if not _GENERATION_TAG.search(self.tokenizer.chat_template):
             return []
-        marked = self.tokenizer.apply_chat_template(
+        tagged = self.tokenizer.apply_chat_template(
             **template_inputs(self.tokenizer, messages, tools),
             return_dict=True,
             return_assistant_tokens_mask=True,
         )
-        ids = np.asarray(marked["input_ids"]).reshape(-1)
-        theirs = np.asarray(marked["assistant_masks"]).reshape(-1).astype(bool)
-        talk = Conversation(tuple(messages), tuple(tools))
+        ids = np.asarray(tagged["input_ids"]).reshape(-1)
+        theirs = np.asarray(tagged["assistant_masks"]).reshape(-1).astype(bool)
+        conversation = Conversation(tuple(messages), tuple(tools))
         ours = np.zeros(0, bool)
-        for sample in self.samples([talk], training=True)[0][-1:]:
+        for sample in self.samples([conversation], training=True)[0][-1:]:
             ours = sample.target[: len(ids)]
         if not len(ours):
             return []
-        ids, theirs = ids[: len(ours)], theirs[: len(ours)]  # of what max_length leaves
-        # What ends a turn is learnt here whether or not the template has it within its marks.
+        ids, theirs = ids[: len(ours)], theirs[: len(ours)]  # the part within max_length
+        # The token that ends a message is supervised whether or not it is within the tags.
         differs = (ours != theirs) & (ids != self.tokenizer.eos_token_id)
         differs &= ids != (ids[-1] if not theirs[-1] else -1)
         return ["the template marks different tokens as the assistant's"] if differs.any() else []
@@ -201,8 +215,8 @@ class Instruction(CausalTask):
         return {"perplexity": perplexity(float(nats), int(tokens)), "tokens": int(tokens)}
 
 
-def _alone(example: Example) -> str:
-    """A text that is no answer to anything."""
+def _continued_text(example: Example) -> str:
+    """The text of an example that answers no request; "" for all others."""
     if isinstance(example, Text):
         return example.text
     return example.target if isinstance(example, Pair) and not example.source.strip() else ""
@@ -213,6 +227,7 @@ def _tools(example: Example) -> tuple[Tool, ...]:
 
 
 def _messages(example: Example) -> list[Message]:
+    """The messages of an example up to the assistant's last one."""
     if isinstance(example, Conversation):
         last = max(n for n, each in enumerate(example.messages) if each.role == "assistant")
         return list(example.messages[: last + 1])

@@ -1,4 +1,4 @@
-"""A language model from scratch: a tokenizer learnt from the texts, then a Llama-shaped model."""
+"""Pretraining: a language model from scratch, a tokenizer first, then a Llama-shaped model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from moli.models.weights.hashes import ModelHashes, hashes_of
 from moli.records.examples import Example, Text
 from moli.training.batching.samples import Sample
 from moli.training.kernels import attention
-from moli.training.tasks.base.causal import CausalTask, Predicted, mark_head_alone
-from moli.training.tasks.base.shape import read_shape
-from moli.training.tasks.base.tokenizer import byte_pairs
+from moli.training.tasks.base.byte_pair_encoding import train_byte_pair_encoding
+from moli.training.tasks.base.causal import CausalTask, TokenPredictions, mark_head
+from moli.training.tasks.base.model_shape import read_shape
 
 END, TURN, TURN_END, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"
 _CHAT = (
@@ -27,15 +27,15 @@ _CHAT = (
     "{% else %}{{ message['content'] + '" + TURN_END + "' }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '" + TURN + "assistant\n' }}{% endif %}"
 )
-# What learns most in an hour on two cores.
-_SHAPE = {"hidden": 256, "layers": 5, "heads": 4, "vocabulary": 8192, "positions": 2048}
-# Texts from which the tokenizer learns, in characters: more changes few of its merges.
-_TOKENIZER_TEXT = 20_000_000
-_AT_ONCE = 64  # texts that are encoded together: they may be whole books
+# The shape that learns most in an hour on two cores.
+_DEFAULT_SHAPE = {"hidden": 256, "layers": 5, "heads": 4, "vocabulary": 8192, "positions": 2048}
+# Characters of text that the tokenizer is trained on: more change few of its merges.
+_TOKENIZER_CHARACTERS = 20_000_000
+_CHUNK = 64  # texts that are tokenized at once: they may be whole books
 
 
 class Pretraining(CausalTask):
-    """Texts, cut into pieces of `max_length` tokens; every token is learnt once per epoch."""
+    """Texts in pieces of `max_length` tokens, all of which are supervised, once in an epoch."""
 
     example_types = (Text,)
     prediction_formats: ClassVar = {"text": {}}
@@ -44,7 +44,8 @@ class Pretraining(CausalTask):
 
     @cached_property
     def shape(self) -> dict[str, int]:
-        return read_shape(self.recipe, _SHAPE, ("inner", "kv_heads"))
+        """The new model's shape."""
+        return read_shape(self.recipe, _DEFAULT_SHAPE, ("inner", "kv_heads"))
 
     @cached_property
     def max_length(self) -> int:
@@ -58,7 +59,7 @@ class Pretraining(CausalTask):
     def prepare(self, examples: Sequence[Example]) -> None:
         super().prepare(examples)
         if self.from_scratch:
-            texts = [each.text for each in examples if isinstance(each, Text)]
+            texts = [example.text for example in examples if isinstance(example, Text)]
             self.tokenizer = train_tokenizer(texts, self.shape["vocabulary"])
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
@@ -70,14 +71,15 @@ class Pretraining(CausalTask):
         model: torch.nn.Module = AutoModelForCausalLM.from_config(
             self.config(), attn_implementation=attention.NAME
         )
-        _begin_quietly(model, self.shape["layers"])
-        return mark_head_alone(model.to(dtype))
+        _scale_residual_weights(model, self.shape["layers"])
+        return mark_head(model.to(dtype))
 
     def config(self) -> Any:
-        """A Llama's configuration of the recipe's shape (Touvron et al. 2023, section 2.2)."""
+        """Configuration of a Llama of the recipe's shape (Touvron et al. 2023, section 2.2)."""
         from transformers import LlamaConfig
 
         hidden, heads = self.shape["hidden"], self.shape["heads"]
+        end_id = self.tokenizer.convert_tokens_to_ids(END)
         return LlamaConfig(
             vocab_size=len(self.tokenizer),
             hidden_size=hidden,
@@ -87,61 +89,64 @@ class Pretraining(CausalTask):
             intermediate_size=self.shape.get("inner", -(-hidden * 8 // 3 // 64) * 64),
             max_position_embeddings=self.shape["positions"],
             tie_word_embeddings=True,
-            bos_token_id=self.tokenizer.convert_tokens_to_ids(END),
-            # A text ends with the one, an answer with the other.
-            eos_token_id=[self.tokenizer.eos_token_id, self.tokenizer.convert_tokens_to_ids(END)],
+            bos_token_id=end_id,
+            # The tokenizer's own token ends an answer in a conversation, END a text.
+            eos_token_id=[self.tokenizer.eos_token_id, end_id],
             pad_token_id=self.tokenizer.pad_token_id,
         )
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:
-        """Pieces that share a token with their neighbours, so that each token has one before it.
+        """Pieces that share a token with their neighbors, so that every token has one before it.
 
-        To judge, they share half: each token is then predicted from at least half of `max_length`.
+        For evaluation, they share half: a token is then predicted from at least half of
+        `max_length`.
         """
         backend = self.tokenizer.backend_tokenizer
-        texts = [each.text for each in examples if isinstance(each, Text)]
-        begin = self._mark
-        shared = 0 if training else self.max_length // 2
+        texts = [example.text for example in examples if isinstance(example, Text)]
+        boundary, shared = self._boundary_id, 0 if training else self.max_length // 2
         groups = []
-        for first in range(0, len(texts), _AT_ONCE):
-            block = texts[first : first + _AT_ONCE]
-            for encoding in backend.encode_batch_fast(block, add_special_tokens=False):
-                ids = np.array([begin, *encoding.ids, begin], np.int32)
+        for start in range(0, len(texts), _CHUNK):
+            chunk = texts[start : start + _CHUNK]
+            for encoding in backend.encode_batch_fast(chunk, add_special_tokens=False):
+                ids = np.array([boundary, *encoding.ids, boundary], np.int32)
                 groups.append(list(_pieces(ids, self.max_length - 1, shared)))
         return groups
 
     @property
-    def _mark(self) -> int:
-        """The token that is before a text and behind it."""
-        own = self.tokenizer.backend_tokenizer.token_to_id(END)
-        return int(self.tokenizer.eos_token_id if own is None else own)
+    def _boundary_id(self) -> int:
+        """Id of the token that comes before a text and after it."""
+        end_id = self.tokenizer.backend_tokenizer.token_to_id(END)
+        return int(self.tokenizer.eos_token_id if end_id is None else end_id)
 
     def prompt_tokens(self, example: Example) -> list[int]:
-        assert isinstance(example, Text)  # noqa: S101 - no other kind is accepted
+        assert isinstance(example, Text)  # noqa: S101 - no other type is accepted
         text = self.tokenizer.backend_tokenizer.encode(example.text, add_special_tokens=False)
-        return [self._mark, *text.ids]
+        return [self._boundary_id, *text.ids]
 
-    def decode(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
-        """Nats of each sample, over how many tokens and how many bytes."""
+    def decode(self, outputs: TokenPredictions, samples: Sequence[Sample]) -> list[Any]:
+        """For each sample its loss in nats, and the number of its supervised tokens and bytes."""
         return [
-            np.append(answer, self._size(each.sequences[0][each.target]))
-            for answer, each in zip(super().decode(outputs, samples), samples, strict=True)
+            np.append(answer, self._count_bytes(sample.sequences[0][sample.target]))
+            for answer, sample in zip(super().decode(outputs, samples), samples, strict=True)
         ]
 
-    def _size(self, ids: NDArray[np.int32]) -> int:
+    def _count_bytes(self, ids: NDArray[np.int32]) -> int:
         """Bytes of the text that tokens stand for, in UTF-8."""
-        if self._bytes is not None:
-            return int(self._bytes[ids].sum())
+        if self._bytes_by_id is not None:
+            return int(self._bytes_by_id[ids].sum())
         return len(self.tokenizer.decode(ids.tolist(), skip_special_tokens=True).encode())
 
     @cached_property
-    def _bytes(self) -> NDArray[np.int64] | None:
-        """By token, for a byte-level tokenizer, which writes each byte as one character."""
-        backend, special = self.tokenizer.backend_tokenizer, set(self.tokenizer.all_special_ids)
+    def _bytes_by_id(self) -> NDArray[np.int64] | None:
+        """Number of bytes of each token; None unless the tokenizer is byte-level.
+
+        A byte-level tokenizer writes each byte as one character.
+        """
+        backend, special_ids = self.tokenizer.backend_tokenizer, set(self.tokenizer.all_special_ids)
         if "ByteLevel" not in type(backend.decoder).__name__:
             return None
-        tokens = (backend.id_to_token(number) or "" for number in range(len(self.tokenizer)))
-        return np.array([0 if n in special else len(token) for n, token in enumerate(tokens)])
+        tokens = (backend.id_to_token(index) or "" for index in range(len(self.tokenizer)))
+        return np.array([0 if n in special_ids else len(token) for n, token in enumerate(tokens)])
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
         nats, tokens, size = np.sum(answers, axis=0)
@@ -152,8 +157,9 @@ class Pretraining(CausalTask):
 
 
 @torch.no_grad()
-def _begin_quietly(model: torch.nn.Module, layers: int) -> None:
-    """Divide what layers add to the states by the root of how many add (Radford 2019, sec. 2.3)."""
+def _scale_residual_weights(model: torch.nn.Module, layers: int) -> None:
+    """Divide the weights of layers that add to the states by the root of the number of such layers
+    (Radford 2019, section 2.3)."""
     for name, weight in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             weight.div_((2 * layers) ** 0.5)
@@ -163,22 +169,26 @@ def _pieces(ids: Any, length: int, shared: int) -> Iterable[Sample]:
     """Pieces of at most length + 1 tokens, of which the first 1 + `shared` are context only."""
     first = 0
     while first < len(ids) - 1:
-        known = min(shared, first)
-        piece = ids[first - known : first - known + length + 1]
-        learnt = np.arange(len(piece)) > known
-        yield Sample((piece,), learnt, int(learnt.sum()))
-        first += len(piece) - 1 - known
+        context = min(shared, first)
+        piece = ids[first - context : first - context + length + 1]
+        supervised = np.arange(len(piece)) > context
+        yield Sample((piece,), supervised, int(supervised.sum()))
+        first += len(piece) - 1 - context
 
 
-def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
+def train_tokenizer(texts: Sequence[str], vocabulary_size: int) -> Any:
     """A byte-level BPE tokenizer (Sennrich et al. 2016) with tokens for chat."""
     from transformers import PreTrainedTokenizerFast
 
-    step = max(1, sum(map(len, texts)) // _TOKENIZER_TEXT)
+    step = max(1, sum(map(len, texts)) // _TOKENIZER_CHARACTERS)
     parts = [text[i : i + 10_000] for text in texts for i in range(0, len(text), 10_000)]
-    learnt = byte_pairs(parts[::step], vocabulary, (END, TURN, TURN_END, PAD))
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=learnt, eos_token=TURN_END, pad_token=PAD, bos_token=END
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=train_byte_pair_encoding(
+            parts[::step], vocabulary_size, (END, TURN, TURN_END, PAD)
+        ),
+        eos_token=TURN_END,
+        pad_token=PAD,
+        bos_token=END,
     )
-    fast.chat_template = _CHAT
-    return fast
+    tokenizer.chat_template = _CHAT
+    return tokenizer

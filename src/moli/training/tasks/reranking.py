@@ -1,7 +1,8 @@
-"""How well a text answers a query, both read together: a cross-encoder (Nogueira & Cho 2019).
+"""Reranking: how well a text answers a query, read together by a cross-encoder (Nogueira & Cho
+2019).
 
-From matches it is learnt as a choice: softmax over the scores of the positive and the negatives of
-one query (Cao et al. 2007, of the first place). From scored pairs it is learnt as a probability.
+On matches the loss is that of a choice: softmax over the scores of the positive and the negatives
+of one query (Cao et al. 2007, for the first place). On scored pairs a score is a probability.
 """
 
 from __future__ import annotations
@@ -20,35 +21,55 @@ from moli.metrics.ranking import reciprocal_rank
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored
 from moli.training.batching.samples import Sample, Tokens
-from moli.training.tasks.base.pairs import PairTask
-from moli.training.tasks.base.sequences import sequence_logits
+from moli.training.tasks.base.sequence_logits import sequence_logits
+from moli.training.tasks.base.text_pairs import TextPairTask
 
-_AT_ONCE = 1000
+_CHUNK = 1000  # examples that are tokenized at once
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What is beside the token ids of a query's pairs.
+class RerankingTarget:
+    """Everything about the pairs of a query besides their token ids.
 
     Attributes:
-        types: for each pair, the text that each token is of; none for a model without such types.
-        score: of a scored pair, between 0 and 1; None for a match, whose first pair is right.
+        token_types: for each pair, which of the two texts each token is part of; empty for models
+            without token types.
+        score: score of a scored pair, between 0 and 1; None for a match, whose first pair is the
+            right one.
     """
 
-    types: tuple[Tokens, ...]
+    token_types: tuple[Tokens, ...]
     score: float | None
 
 
-class Reranking(PairTask):
-    """A score for each pair of texts, before the sigmoid or the softmax."""
+@dataclass(frozen=True, slots=True)
+class _EncodedPair:
+    """Two texts as one sequence.
 
-    kind = "AutoModelForSequenceClassification"
+    Attributes:
+        token_types: which text each token is part of; None for models without token types.
+        truncated: number of tokens that were cut off.
+    """
+
+    ids: Tokens
+    token_types: Tokens | None
+    truncated: int
+
+
+class Reranking(TextPairTask):
+    """A score for each pair of texts, before the sigmoid or the softmax.
+
+    Attributes:
+        bounds: the lowest and highest score in the training data; None for matches.
+    """
+
+    auto_class = "AutoModelForSequenceClassification"
     state_fields = ("bounds",)
-    bounds: tuple[float, float] | None = None  # the data set's lowest and highest score
+    bounds: tuple[float, float] | None = None
 
     def prepare(self, examples: Sequence[Example]) -> None:
         super().prepare(examples)
-        scores = [each.score for each in examples if isinstance(each, Scored)]
+        scores = [example.score for example in examples if isinstance(example, Scored)]
         if scores:
             self.bounds = min(scores), max(scores)
             if self.bounds[0] == self.bounds[1]:
@@ -62,17 +83,17 @@ class Reranking(PairTask):
         """A sample for each example; none for a match without negatives.
 
         Raises:
-            InputError: there is no negative anywhere to learn from.
+            InputError: no example has a negative to learn from.
         """
-        self.see(examples)
+        self.check_types(examples)
         groups: list[list[Sample]] = []
-        for first in range(0, len(examples), _AT_ONCE):
-            block = examples[first : first + _AT_ONCE]
-            texts = [_pairs(each) for each in block]
-            read = iter(self._encode([pair for group in texts for pair in group]))
-            for example, group in zip(block, texts, strict=True):
-                parts = [next(read) for _ in group]
-                groups.append([self._sample(example, parts)] if parts else [])
+        for start in range(0, len(examples), _CHUNK):
+            chunk = examples[start : start + _CHUNK]
+            pairs = [_text_pairs(example) for example in chunk]
+            encoded = iter(self._encode([pair for group in pairs for pair in group]))
+            for example, group in zip(chunk, pairs, strict=True):
+                own = [next(encoded) for _ in group]
+                groups.append([self._sample(example, own)] if own else [])
         if training and not any(groups):
             raise InputError(
                 "no query has negatives, so there is nothing to choose from",
@@ -81,79 +102,84 @@ class Reranking(PairTask):
             )
         return groups
 
-    def _encode(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[Tokens, Tokens | None, int]]:
-        """For each pair its ids, the types of its tokens and how many tokens had no room."""
+    def _encode(self, pairs: Sequence[tuple[str, str]]) -> list[_EncodedPair]:
+        """Pairs of texts as sequences of at most the maximum length."""
         if not pairs:
             return []
         encoded = self.tokenizer(*map(list, zip(*pairs, strict=True)), verbose=False)
-        types = encoded.get("token_type_ids")
-        found = []
-        for number, ids in enumerate(encoded["input_ids"]):
-            kinds, lost = types and types[number], len(ids) - self.max_length
-            if lost > 0:  # the longer of the two loses its end
-                cut = self.tokenizer(*pairs[number], truncation=True, max_length=self.max_length)
-                ids, kinds = cut["input_ids"], cut.get("token_type_ids")
-            kinds = np.asarray(kinds, np.int32) if types else None
-            found.append((np.asarray(ids, np.int32), kinds, max(lost, 0)))
-        return found
+        all_types = encoded.get("token_type_ids")
+        result = []
+        for index, ids in enumerate(encoded["input_ids"]):
+            types, truncated = all_types and all_types[index], len(ids) - self.max_length
+            if truncated > 0:  # the longer of the two loses its end
+                cut = self.tokenizer(*pairs[index], truncation=True, max_length=self.max_length)
+                ids, types = cut["input_ids"], cut.get("token_type_ids")
+            types = np.asarray(types, np.int32) if all_types else None
+            result.append(_EncodedPair(np.asarray(ids, np.int32), types, max(truncated, 0)))
+        return result
 
-    def _sample(
-        self, example: Example, read: Sequence[tuple[Tokens, Tokens | None, int]]
-    ) -> Sample:
+    def _sample(self, example: Example, pairs: Sequence[_EncodedPair]) -> Sample:
         score = None
         if isinstance(example, Scored):
             lowest, highest = self.bounds or (0.0, 1.0)
             score = min(max((example.score - lowest) / (highest - lowest), 0.0), 1.0)
-        types = tuple(kinds for _, kinds, _ in read if kinds is not None)
-        parts = tuple(ids for ids, _, _ in read)
-        return Sample(parts, Judged(types, score), 1, sum(lost for _, _, lost in read))
+        token_types = tuple(pair.token_types for pair in pairs if pair.token_types is not None)
+        return Sample(
+            tuple(pair.ids for pair in pairs),
+            RerankingTarget(token_types, score),
+            truncated_tokens=sum(pair.truncated for pair in pairs),
+        )
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        return self.pretrained(dtype, num_labels=1)
+        return self.load_base(dtype, num_labels=1)
 
     def forward(
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> torch.Tensor:
         """Scores of all pairs of all samples, in order: [pairs], in float32."""
-        parts = [part for each in samples for part in each.sequences]
-        types = [kinds for each in samples for kinds in each.target.types]
-        beside = {"token_type_ids": types} if types else {}
-        batch = self.collate(parts, model, packed=packed, **beside)
+        sequences = [sequence for sample in samples for sequence in sample.sequences]
+        types = [types for sample in samples for types in sample.target.token_types]
+        token_inputs = {"token_type_ids": types} if types else {}
+        batch = self.collate(sequences, model, packed=packed, **token_inputs)
         return sequence_logits(model, batch)[:, 0]
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
-        by_query = torch.split(outputs, [len(each.sequences) for each in samples])
+        by_query = torch.split(outputs, [len(sample.sequences) for sample in samples])
         if samples[0].target.score is None:
-            return torch.stack([first_place(each) for each in by_query])
-        wanted = torch.tensor([each.target.score for each in samples], device=outputs.device)
-        return binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
+            return torch.stack([first_place_loss(scores) for scores in by_query])
+        targets = torch.tensor([sample.target.score for sample in samples], device=outputs.device)
+        return binary_cross_entropy_with_logits(outputs, targets, reduction="none")
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
-        wanted = [each.score for each in examples if isinstance(each, Scored)]
-        if wanted:
-            said = [float(each[0]) for each in answers]
-            return {"spearman": spearman(wanted, said), "pearson": pearson(wanted, said)}
-        ranked = [_ranked(each) for each in answers]
+        expected = [example.score for example in examples if isinstance(example, Scored)]
+        if expected:
+            predicted = [float(scores[0]) for scores in answers]
+            return {
+                "spearman": spearman(expected, predicted),
+                "pearson": pearson(expected, predicted),
+            }
+        rankings = [_ranking(scores) for scores in answers]
         return {
-            "mrr_at_10": float(np.mean([reciprocal_rank(each, {0}) for each in ranked])),
-            "recall_at_1": float(np.mean([each[0] == 0 for each in ranked])),
+            "mrr_at_10": float(np.mean([reciprocal_rank(ranking, {0}) for ranking in rankings])),
+            "recall_at_1": float(np.mean([ranking[0] == 0 for ranking in rankings])),
         }
 
     def to_row(self, answer: Any) -> dict[str, Any]:
-        """Scores on the data set's own scale, where it has one."""
+        """The score on the scale of the training data, or the scores of a match's texts."""
         if self.bounds is None:
-            return {"scores": [float(each) for each in answer]}
+            return {"scores": [float(score) for score in answer]}
         lowest, highest = self.bounds
         share = 1 / (1 + np.exp(-float(answer[0])))
         return {"score": lowest + share * (highest - lowest)}
 
 
-def first_place(scores: torch.Tensor) -> torch.Tensor:
+def first_place_loss(scores: torch.Tensor) -> torch.Tensor:
     """-log of the share that the first of the scores [n] has in their softmax: []."""
     return torch.logsumexp(scores, 0) - scores[0]
 
 
-def _pairs(example: Example) -> list[tuple[str, str]]:
+def _text_pairs(example: Example) -> list[tuple[str, str]]:
+    """The pairs of texts to score: the positive's first; empty for a match without negatives."""
     if isinstance(example, Scored):
         return [(example.first, example.second)]
     if isinstance(example, Match) and example.negatives:
@@ -161,6 +187,6 @@ def _pairs(example: Example) -> list[tuple[str, str]]:
     return []
 
 
-def _ranked(scores: NDArray[np.float32]) -> list[int]:
-    """Numbers of the texts, the best first; the positive, number 0, is behind its equals."""
-    return [int(each) for each in np.lexsort((-np.arange(len(scores)), -scores))]
+def _ranking(scores: NDArray[np.float32]) -> list[int]:
+    """Indices of the texts, the best first; the positive, index 0, comes after its equals."""
+    return [int(index) for index in np.lexsort((-np.arange(len(scores)), -scores))]

@@ -1,4 +1,5 @@
-"""A text turned into another by an encoder and a decoder (T5: Raffel et al. 2020)."""
+"""Sequence to sequence: an encoder reads a text, a decoder writes another (T5: Raffel et al.
+2020)."""
 
 from __future__ import annotations
 
@@ -21,57 +22,71 @@ from moli.models.weights.json_files import read_json
 from moli.models.weights.truncation import TruncatedText, Truncator
 from moli.records.examples import Example, Pair
 from moli.training.batching.samples import Sample
-from moli.training.tasks.base.shape import read_shape
-from moli.training.tasks.base.tokenizer import byte_pairs
+from moli.training.tasks.base.byte_pair_encoding import train_byte_pair_encoding
+from moli.training.tasks.base.model_shape import read_shape
 from moli.training.tasks.base.transformer import TransformerTask
 from moli.training.tasks.base.wrapped_models import model_to_call, unwrapped_model
 
-_SHAPE = {"hidden": 256, "layers": 4, "heads": 4, "vocabulary": 4096}
-_PAD, _END, _UNKNOWN = _SPECIAL = ("<pad>", "</s>", "<unk>")
-# A byte-level vocabulary holds all 256 bytes; one that is not much larger is of characters.
-_CHARACTERS = 512
-_IGNORED = -100
+_DEFAULT_SHAPE = {"hidden": 256, "layers": 4, "heads": 4, "vocabulary": 4096}
+_PAD, _END, _UNKNOWN = _SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>")
+# A byte-level vocabulary holds all 256 bytes; a smaller one than this is of characters.
+_SMALLEST_BYTE_LEVEL = 512
+_IGNORED = -100  # label of padding, which has no loss
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """What a model makes of samples, and all that is needed to let it generate.
+class Seq2SeqOutput:
+    """Logits for the targets of samples, and all that is needed to generate from their sources.
 
     Attributes:
-        scores: of each token of the targets before the softmax, [tokens, vocabulary], in float32.
+        logits: of all tokens of all targets, [tokens, vocabulary], in float32.
         inputs: the sources as the model takes them.
     """
 
-    scores: torch.Tensor
+    logits: torch.Tensor
     model: torch.nn.Module
     inputs: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What a model wrote by itself, and how many of the target's tokens it foresaw, each from those
-    before it."""
+class GeneratedText:
+    """A text that the model generated, and how well it predicts the expected one.
+
+    Attributes:
+        text: generated from the source alone.
+        correct_tokens: number of the target's tokens that it predicts from those before them.
+        target_tokens: number of the target's tokens.
+    """
 
     text: str
-    foreseen: int
-    tokens: int
+    correct_tokens: int
+    target_tokens: int
 
 
 class Seq2Seq(TransformerTask):
-    """The target's tokens, each from the source and the tokens before it."""
+    """The target's tokens, each from the source and the target's tokens before it.
+
+    A sample has two sequences, the source and the target, and nothing else to learn.
+
+    Attributes:
+        max_new_tokens: longest answer to generate: one token more than the longest in training, so
+            that an answer can be too long.
+        shape: of a new model.
+    """
 
     example_types = (Pair,)
     metric = "exact_match"
     supervised_unit = "tokens"
     supports_packing = False
-    kind = "AutoModelForSeq2SeqLM"
+    auto_class = "AutoModelForSeq2SeqLM"
     prediction_formats: ClassVar = {"pair": {"target": "?"}}
     text_column = "source"
-    room = 0  # tokens of an answer: one more than the longest had, so that one can be too long
+    max_new_tokens = 0
+    shape: dict[str, int]
 
     @cached_property
     def max_length(self) -> int:
-        if self.from_scratch:  # places are told by distance, of which there is no highest
+        if self.from_scratch:  # T5's positions are relative, without a highest one
             return self.recipe.max_length or self.default_max_length
         return super().max_length
 
@@ -82,23 +97,27 @@ class Seq2Seq(TransformerTask):
         return ModelHashes("", hash_text(text), "", (self.tokenizer.eos_token_id,))
 
     def prepare(self, examples: Sequence[Example]) -> None:
-        pairs = [each for each in examples if isinstance(each, Pair)]
+        pairs = [example for example in examples if isinstance(example, Pair)]
         if self.from_scratch:
-            self.shape = read_shape(self.recipe, _SHAPE)
-            self.tokenizer = make_tokenizer(pairs, self.shape["vocabulary"])
-        targets = self._cut([each.target for each in pairs])
-        self.room = max(len(ids) for ids, _ in targets) + 1
+            self.shape = read_shape(self.recipe, _DEFAULT_SHAPE)
+            self.tokenizer = train_tokenizer(pairs, self.shape["vocabulary"])
+        targets = self._encode([pair.target for pair in pairs])
+        self.max_new_tokens = max(len(target.ids) for target in targets) + 1
 
-    def _cut(self, texts: Sequence[str]) -> list[TruncatedText]:
+    def _encode(self, texts: Sequence[str]) -> list[TruncatedText]:
         return Truncator(self.tokenizer, self.max_length).truncate(texts)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
-        pairs = [each for each in examples if isinstance(each, Pair)]
-        sources = self._cut([each.source for each in pairs])
-        targets = self._cut([each.target for each in pairs])
+        pairs = [example for example in examples if isinstance(example, Pair)]
+        sources = self._encode([pair.source for pair in pairs])
+        targets = self._encode([pair.target for pair in pairs])
         return [
-            [Sample((source, target), None, len(target), lost + lost_too)]
-            for (source, lost), (target, lost_too) in zip(sources, targets, strict=True)
+            [
+                Sample(
+                    (source.ids, target.ids), None, len(target.ids), source.dropped + target.dropped
+                )
+            ]
+            for source, target in zip(sources, targets, strict=True)
         ]
 
     def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
@@ -106,29 +125,31 @@ class Seq2Seq(TransformerTask):
         return [np.zeros(len(source), bool), np.ones(len(target), bool)]
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        return self._ready(self._made().to(dtype) if self.from_scratch else self.pretrained(dtype))
+        model = self._new_model().to(dtype) if self.from_scratch else self.load_base(dtype)
+        return self._configure(model)
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         settings = read_json(folder / "generation_config.json") or {}
-        self.room = int(settings.get("max_new_tokens") or 0)
-        return self._ready(super().restore(folder, dtype))
+        self.max_new_tokens = int(settings.get("max_new_tokens") or 0)
+        return self._configure(super().restore(folder, dtype))
 
-    def _ready(self, model: torch.nn.Module) -> torch.nn.Module:
+    def _configure(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model with its attention, dropout and length of generated texts set."""
         inner = unwrapped_model(model)
-        # Scores are moved by a bias for each distance, which attention by segments knows not.
+        # T5 adds a bias for each distance to its scores, which attention by segments cannot do.
         inner.set_attn_implementation("sdpa")
         for module in inner.modules():  # T5 has one dropout for states and probabilities
             if type(module).__name__ == "T5Attention":
                 module.dropout = self.recipe.dropout or 0.0
-        inner.generation_config.max_new_tokens = self.room or self.max_length
+        inner.generation_config.max_new_tokens = self.max_new_tokens or self.max_length
         inner.generation_config.max_length = None
         return model
 
-    def _made(self) -> Any:
+    def _new_model(self) -> Any:
         """A small T5 with weights from torch's generator.
 
-        Places within the reach of 32 are told apart one by one, where T5 has 16 kinds of distance
-        each way, most of them for ranges: short sequences are what a small model is made for.
+        Distances up to 32 each have a bias of their own. T5 has 16 kinds of distance each way,
+        most of them for ranges; but short sequences are what a small model is made for.
         """
         from transformers import T5Config, T5ForConditionalGeneration
 
@@ -155,72 +176,71 @@ class Seq2Seq(TransformerTask):
         samples: Sequence[Sample],
         *,
         packed: bool = False,  # noqa: ARG002
-    ) -> Output:
-        batch = self.collate([each.sequences[0] for each in samples], model, packed=False)
-        targets = [each.sequences[1] for each in samples]
+    ) -> Seq2SeqOutput:
+        batch = self.collate([sample.sequences[0] for sample in samples], model, packed=False)
+        targets = [sample.sequences[1] for sample in samples]
         labels = torch.full((len(samples), max(map(len, targets))), _IGNORED)
         for row, target in zip(labels, targets, strict=True):
             row[: len(target)] = torch.from_numpy(target)
-        labels = labels.to(unwrapped_model(model).device)
-        before = unwrapped_model(model).prepare_decoder_input_ids_from_labels(labels)
-        scores = model_to_call(model)(
-            **batch.inputs, decoder_input_ids=before, use_cache=False
-        ).logits
-        return Output(scores[labels != _IGNORED].float(), model, batch.inputs)
+        inner = unwrapped_model(model)
+        labels = labels.to(inner.device)
+        decoder_ids = inner.prepare_decoder_input_ids_from_labels(labels)
+        output = model_to_call(model)(
+            **batch.inputs, decoder_input_ids=decoder_ids, use_cache=False
+        )
+        return Seq2SeqOutput(output.logits[labels != _IGNORED].float(), model, batch.inputs)
 
-    def losses(self, outputs: Output, samples: Sequence[Sample]) -> torch.Tensor:
-        each = cross_entropy(outputs.scores, _wanted(outputs, samples), reduction="none")
-        return torch.stack([part.sum() for part in torch.split(each, _lengths(samples))])
+    def losses(self, outputs: Seq2SeqOutput, samples: Sequence[Sample]) -> torch.Tensor:
+        losses = cross_entropy(outputs.logits, _target_ids(outputs, samples), reduction="none")
+        return torch.stack([part.sum() for part in torch.split(losses, _target_lengths(samples))])
 
-    def decode(self, outputs: Output, samples: Sequence[Sample]) -> list[Any]:
-        right = outputs.scores.argmax(-1) == _wanted(outputs, samples)
-        foreseen = [int(part.sum()) for part in torch.split(right, _lengths(samples))]
-        texts = self._write(outputs.model, outputs.inputs)
-        return [Written(*each) for each in zip(texts, foreseen, _lengths(samples), strict=True)]
+    def decode(self, outputs: Seq2SeqOutput, samples: Sequence[Sample]) -> list[Any]:
+        lengths = _target_lengths(samples)
+        is_correct = outputs.logits.argmax(-1) == _target_ids(outputs, samples)
+        correct = [int(part.sum()) for part in torch.split(is_correct, lengths)]
+        texts = self._generate(outputs.model, outputs.inputs)
+        return [GeneratedText(*each) for each in zip(texts, correct, lengths, strict=True)]
 
-    def _write(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Iterator[str]:
-        """Greedy decoding, until all texts have ended."""
+    def _generate(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Iterator[str]:
+        """The texts that greedy decoding gives, until all of them have ended."""
         generating: Any = model
-        ids = generating.generate(**inputs, do_sample=False, num_beams=1)
-        for each in ids:
-            yield self.tokenizer.decode(each, skip_special_tokens=True).strip()
+        for ids in generating.generate(**inputs, do_sample=False, num_beams=1):
+            yield self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
-        wanted = [each.target.strip() for each in examples if isinstance(each, Pair)]
-        foreseen, tokens = (
-            sum(getattr(each, name) for each in answers) for name in ("foreseen", "tokens")
-        )
+        expected = [example.target.strip() for example in examples if isinstance(example, Pair)]
+        correct = sum(answer.correct_tokens for answer in answers)
         return {
-            "exact_match": exact_share(wanted, [each.text for each in answers]),
-            "token_accuracy": foreseen / tokens,
+            "exact_match": exact_share(expected, [answer.text for answer in answers]),
+            "token_accuracy": correct / sum(answer.target_tokens for answer in answers),
         }
 
     def to_row(self, answer: Any) -> dict[str, Any]:
         return {"answer": answer.text}
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
-        """How long answers may be too, for an adapter as well."""
+        """Also write the length of generated texts, for adapters too."""
         super().save(model, folder)
         unwrapped_model(model).generation_config.save_pretrained(folder)
 
 
-def make_tokenizer(pairs: Sequence[Pair], vocabulary: int) -> Any:
-    """A tokenizer for the texts of pairs: of characters where the vocabulary is small, else of
-    pairs of bytes merged again and again (Sennrich et al. 2016) until it is full."""
+def train_tokenizer(pairs: Sequence[Pair], vocabulary_size: int) -> Any:
+    """A tokenizer for the texts of pairs: of characters for a small vocabulary, otherwise BPE."""
     from tokenizers import Tokenizer, processors
     from transformers import PreTrainedTokenizerFast
 
-    texts = [text for each in pairs for text in (each.source, each.target)]
-    small = vocabulary < _CHARACTERS
-    made: Tokenizer = (
-        _characters(texts, vocabulary) if small else byte_pairs(texts, vocabulary, _SPECIAL)
+    texts = [text for pair in pairs for text in (pair.source, pair.target)]
+    tokenizer: Tokenizer = (
+        _character_tokenizer(texts, vocabulary_size)
+        if vocabulary_size < _SMALLEST_BYTE_LEVEL
+        else train_byte_pair_encoding(texts, vocabulary_size, _SPECIAL_TOKENS)
     )
-    made.post_processor = processors.TemplateProcessing(
-        single=f"$A {_END}", special_tokens=[(_END, made.token_to_id(_END))]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {_END}", special_tokens=[(_END, tokenizer.token_to_id(_END))]
     )
-    maker: Any = PreTrainedTokenizerFast
-    return maker(
-        tokenizer_object=made,
+    fast_class: Any = PreTrainedTokenizerFast
+    return fast_class(
+        tokenizer_object=tokenizer,
         pad_token=_PAD,
         eos_token=_END,
         unk_token=_UNKNOWN,
@@ -228,24 +248,25 @@ def make_tokenizer(pairs: Sequence[Pair], vocabulary: int) -> Any:
     )
 
 
-def _characters(texts: Sequence[str], vocabulary: int) -> Any:
-    """The most frequent characters; those of equal number in order of their code."""
+def _character_tokenizer(texts: Sequence[str], vocabulary_size: int) -> Any:
+    """A tokenizer of the most frequent characters; ties are broken by code point."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    counted = Counter(character for text in texts for character in text)
-    best = sorted(counted, key=lambda each: (-counted[each], each))[: vocabulary - len(_SPECIAL)]
-    numbers = {token: number for number, token in enumerate([*_SPECIAL, *sorted(best)])}
-    made = Tokenizer(models.WordLevel(numbers, unk_token=_UNKNOWN))
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    made.decoder = decoders.Fuse()
-    return made
+    counts = Counter(character for text in texts for character in text)
+    most_frequent = sorted(counts, key=lambda character: (-counts[character], character))
+    kept = sorted(most_frequent[: vocabulary_size - len(_SPECIAL_TOKENS)])
+    ids = {token: index for index, token in enumerate([*_SPECIAL_TOKENS, *kept])}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=_UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer
 
 
-def _wanted(outputs: Output, samples: Sequence[Sample]) -> torch.Tensor:
-    """The targets' tokens, one after another."""
-    flat = np.concatenate([each.sequences[1] for each in samples]).astype(np.int64)
-    return torch.from_numpy(flat).to(outputs.scores.device)
+def _target_ids(outputs: Seq2SeqOutput, samples: Sequence[Sample]) -> torch.Tensor:
+    """Token ids of all targets, one after another."""
+    flat = np.concatenate([sample.sequences[1] for sample in samples]).astype(np.int64)
+    return torch.from_numpy(flat).to(outputs.logits.device)
 
 
-def _lengths(samples: Sequence[Sample]) -> list[int]:
-    return [len(each.sequences[1]) for each in samples]
+def _target_lengths(samples: Sequence[Sample]) -> list[int]:
+    return [len(sample.sequences[1]) for sample in samples]

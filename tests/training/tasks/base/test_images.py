@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from moli.records.errors import InputError, ModelError
-from moli.training.tasks.base.images import ImageCache, ImageProcessor, shifted
+from moli.training.tasks.base.images import ImageCache, ImageProcessor, random_shift
 
 
 def _photo(path: Path, width: int = 50, height: int = 37, mode: str = "RGB") -> Path:
@@ -47,7 +47,7 @@ def test_a_model_sees_what_transformers_own_processor_shows_it(
     for number, (width, height) in enumerate([(50, 37), (37, 61)]):
         path = _photo(tmp_path / f"{number}.png", width, height)
         wanted = theirs(Image.open(path), return_tensors="pt")["pixel_values"]
-        found = ImageCache(ImageProcessor.read(kept, {"num_channels": 3})).images([path])
+        found = ImageCache(ImageProcessor.read(kept, {"num_channels": 3})).load([path])
         torch.testing.assert_close(found, wanted.float(), rtol=0, atol=1e-5)
 
 
@@ -59,7 +59,7 @@ def test_what_is_written_is_read_by_transformers(tmp_path: Path) -> None:
     path = _photo(tmp_path / "a.png")
     theirs = ViTImageProcessorPil.from_pretrained(tmp_path)
     wanted = theirs(Image.open(path), return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(ImageCache(ours).images([path]), wanted.float(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ImageCache(ours).load([path]), wanted.float(), rtol=0, atol=1e-5)
 
 
 def test_grey_images_and_colours_are_made_of_each_other(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_grey_images_and_colours_are_made_of_each_other(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 51 * 256 + 200, np.uint16)).save(tmp_path / "deep.png")
     paths = [tmp_path / name for name in ("grey.png", "colour.png", "deep.png")]
     for channels in (1, 3):
-        found = ImageCache(ImageProcessor(4, channels)).images(paths)
+        found = ImageCache(ImageProcessor(4, channels)).load(paths)
         assert found.shape == (3, channels, 4, 4)
         torch.testing.assert_close(found, torch.full_like(found, 51 / 255 * 2 - 1))
 
@@ -87,23 +87,23 @@ def test_an_image_stands_as_its_camera_was_held(tmp_path: Path) -> None:
 def test_images_are_moved_and_their_edges_drawn_out() -> None:
     image = torch.arange(2 * 5 * 6.0).reshape(1, 2, 5, 6).repeat(300, 1, 1, 1)
     torch.manual_seed(0)
-    found = shifted(image, 2)
+    found = random_shift(image, 2)
     padded = np.pad(image[0].numpy(), ((0, 0), (2, 2), (2, 2)), mode="edge")
     allowed = {padded[:, y : y + 5, x : x + 6].tobytes() for y in range(5) for x in range(5)}
     assert {each.contiguous().numpy().tobytes() for each in found} == allowed  # all 25 ways occur
     torch.manual_seed(0)
-    assert torch.equal(shifted(image, 2), found)
+    assert torch.equal(random_shift(image, 2), found)
 
 
 def test_what_is_held_has_a_limit(tmp_path: Path) -> None:
     first, second = _photo(tmp_path / "a.png"), _photo(tmp_path / "b.png", 20, 20)
-    cache = ImageCache(ImageProcessor(8), kept=3 * 64)
-    before = cache.images([first, second])
+    cache = ImageCache(ImageProcessor(8), max_bytes=3 * 64)
+    before = cache.load([first, second])
     first.unlink()
-    torch.testing.assert_close(cache.images([first]), before[:1])  # it was held
+    torch.testing.assert_close(cache.load([first]), before[:1])  # it was held
     second.unlink()
     with pytest.raises(InputError, match=r"b\.png: no such image"):
-        cache.images([second])
+        cache.load([second])
 
 
 @pytest.mark.parametrize("content", [b"not an image", b""])

@@ -1,1 +1,1 @@
-"""What tasks share."""
+"""Parts that tasks are made of."""

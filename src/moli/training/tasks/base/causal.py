@@ -1,4 +1,4 @@
-"""The loss of a causal language model: the surprise at each token to be learnt."""
+"""Causal language models: their loss is the cross-entropy of each supervised token."""
 
 from __future__ import annotations
 
@@ -26,30 +26,35 @@ from moli.training.tasks.base.wrapped_models import (
     unwrapped_model,
 )
 
+_Head = Callable[[torch.Tensor], torch.Tensor]
+
 
 @dataclass(slots=True)
-class Predicted:
-    """States before the head of the supervised positions, [items, width], and what goes with them.
+class TokenPredictions:
+    """Predictions of the supervised tokens of a batch, before the head.
 
-    Only these reach the head, whose product with the vocabulary is most of a small model's work.
+    Only their states reach the head, whose product with the vocabulary is most of a small model's
+    work.
 
     Attributes:
-        head: states to logits [items, vocabulary].
-        wanted, owner: the token that follows each item, and the sample it belongs to, [items].
-        losses: by item, once they are known.
+        states: [tokens, hidden], or logits if the model cannot be called without its head.
+        head: function from states to logits [tokens, vocabulary].
+        targets: ids of the supervised tokens, [tokens].
+        sample_indices: index of the sample that each token belongs to, [tokens].
+        token_losses: loss of each token; None until it has been computed.
     """
 
     states: torch.Tensor
-    head: Callable[[torch.Tensor], torch.Tensor]
-    wanted: torch.Tensor
-    owner: torch.Tensor
-    losses: torch.Tensor | None = None
+    head: _Head
+    targets: torch.Tensor
+    sample_indices: torch.Tensor
+    token_losses: torch.Tensor | None = None
 
 
 class CausalTask(TransformerTask):
-    """A decoder; a sample's target marks which of its tokens are to be learnt."""
+    """A task on a decoder; a sample's target is the mask of its supervised tokens."""
 
-    kind = "AutoModelForCausalLM"
+    auto_class = "AutoModelForCausalLM"
     supervised_unit = "tokens"
 
     def prepare(self, examples: Sequence[Example]) -> None:  # noqa: ARG002
@@ -62,54 +67,57 @@ class CausalTask(TransformerTask):
             )
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        return mark_head_alone(super().build(dtype))
+        return mark_head(super().build(dtype))
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-        return mark_head_alone(super().restore(folder, dtype))
+        return mark_head(super().restore(folder, dtype))
 
     @abstractmethod
     def prompt_tokens(self, example: Example) -> list[int]:
-        """An example's tokens before its last answer, or before its text is continued."""
+        """Tokens of an example up to the answer or the text that the model is to generate."""
 
     def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
-        learnt = np.array(sample.target)
-        learnt[:1] = False  # nothing predicts a sample's first token
-        return [learnt]
+        supervised = np.array(sample.target)
+        supervised[:1] = False  # nothing predicts a sample's first token
+        return [supervised]
 
     def forward(
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
-    ) -> Predicted:
+    ) -> TokenPredictions:
         batch = self.collate([each.sequences[0] for each in samples], model, packed=packed)
         ids = np.concatenate([each.sequences[0] for each in samples])
-        # A token is predicted at the place before it; a sample's first token by nothing.
-        learnt = np.concatenate([each.target for each in samples])
-        learnt[np.cumsum([0] + [len(each.target) for each in samples[:-1]])] = False
-        at = np.flatnonzero(learnt) - 1
-        owner = np.repeat(np.arange(len(samples)), [len(each.target) for each in samples])
-        device = batch.tokens.device
-        wanted = torch.as_tensor(ids[at + 1].astype(np.int64), device=device)
-        positions = torch.as_tensor(at, device=device)
-        states, head = self._states(model, batch, positions)
-        return Predicted(states, head, wanted, torch.as_tensor(owner[at + 1], device=device))
+        supervised = np.concatenate([self.supervised_tokens(each)[0] for each in samples])
+        sample_indices = np.repeat(np.arange(len(samples)), [len(each.target) for each in samples])
+        device = batch.token_indices.device
+        indices = np.flatnonzero(supervised)
+        targets = torch.as_tensor(ids[indices].astype(np.int64), device=device)
+        # A token is predicted from the state at the one before it.
+        states, head = self._states_and_head(
+            model, batch, torch.as_tensor(indices - 1, device=device)
+        )
+        return TokenPredictions(
+            states, head, targets, torch.as_tensor(sample_indices[indices], device=device)
+        )
 
-    def _states(
-        self, model: torch.nn.Module, batch: Batch, positions: torch.Tensor
-    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+    def _states_and_head(
+        self, model: torch.nn.Module, batch: Batch, indices: torch.Tensor
+    ) -> tuple[torch.Tensor, _Head]:
+        """States of the tokens at some indices, and the function that makes logits of them."""
         inner: Any = unwrapped_model(model)
-        wrapped = model_to_call(model) is not inner
-        if inner.head_alone and not wrapped:
+        is_wrapped = model_to_call(model) is not inner
+        if inner.head_makes_logits and not is_wrapped:
             states = model_without_head(model)(**batch.inputs, use_cache=False).last_hidden_state
-            return batch.gather(states)[positions], inner.get_output_embeddings()
-        return _logits(model, batch, positions), _same
+            return batch.gather(states)[indices], inner.get_output_embeddings()
+        return _logits(model, batch, indices), _identity
 
-    def losses(self, outputs: Predicted, samples: Sequence[Sample]) -> torch.Tensor:
-        if outputs.losses is None:
-            outputs.losses = _by_item(outputs)
-        total = outputs.losses.new_zeros(len(samples))
-        return total.index_add(0, outputs.owner, outputs.losses)
+    def losses(self, outputs: TokenPredictions, samples: Sequence[Sample]) -> torch.Tensor:
+        if outputs.token_losses is None:
+            outputs.token_losses = _token_losses(outputs)
+        total = outputs.token_losses.new_zeros(len(samples))
+        return total.index_add(0, outputs.sample_indices, outputs.token_losses)
 
-    def decode(self, outputs: Predicted, samples: Sequence[Sample]) -> list[Any]:
-        """Nats of each sample, and over how many tokens."""
+    def decode(self, outputs: TokenPredictions, samples: Sequence[Sample]) -> list[Any]:
+        """For each sample an array of its loss in nats and the number of its supervised tokens."""
         nats = self.losses(outputs, samples).tolist()
         return [np.array(pair) for pair in zip(nats, (s.supervised for s in samples), strict=True)]
 
@@ -117,36 +125,37 @@ class CausalTask(TransformerTask):
         return np.sum(answers, axis=0)
 
 
-def mark_head_alone(model: torch.nn.Module) -> torch.nn.Module:
-    """The model, with a note, `head_alone`, of whether its head alone makes logits of its states.
+def mark_head(model: torch.nn.Module) -> torch.nn.Module:
+    """The model, with the attribute `head_makes_logits`: whether its head does all that is left.
 
-    Some models scale, cap or transform them besides. It is tried on a few tokens.
+    Some models scale, cap or transform the logits besides. It is tried on a few tokens.
     """
     inner: Any = unwrapped_model(model)
-    if hasattr(inner, "head_alone"):  # tried before an adapter was put on it
+    if hasattr(inner, "head_makes_logits"):  # tried before an adapter was put on it
         return model
     training = inner.training
     inner.eval()
     try:
         with torch.no_grad():
             ids = torch.arange(4, device=inner.device)[None]
-            own = inner(input_ids=ids, use_cache=False).logits
+            expected = inner(input_ids=ids, use_cache=False).logits
             states = inner.base_model(input_ids=ids, use_cache=False).last_hidden_state
-            found = inner.get_output_embeddings()(states)
-            inner.head_alone = bool(torch.allclose(found, own, 1e-3, float(own.abs().max()) * 1e-3))
-    except (AttributeError, TypeError, ValueError, RuntimeError):  # it is made in another way
-        inner.head_alone = False
+            logits = inner.get_output_embeddings()(states)
+            tolerance = float(expected.abs().max()) * 1e-3
+            inner.head_makes_logits = bool(torch.allclose(logits, expected, 1e-3, tolerance))
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # it has another structure
+        inner.head_makes_logits = False
     finally:
         inner.train(training)
     return model
 
 
-def _logits(model: torch.nn.Module, batch: Batch, positions: torch.Tensor) -> torch.Tensor:
-    """Logits [positions, vocabulary] of the whole model, whose head is given those positions."""
+def _logits(model: torch.nn.Module, batch: Batch, indices: torch.Tensor) -> torch.Tensor:
+    """Logits [indices, vocabulary] from the whole model, whose head reads only these tokens."""
     inner: Any = unwrapped_model(model)
 
-    def select(_head: Any, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        return (batch.gather(given[0])[positions][None],)
+    def select(_head: Any, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return (batch.gather(inputs[0])[indices][None],)
 
     hook = inner.get_output_embeddings().register_forward_pre_hook(select)
     try:
@@ -156,13 +165,13 @@ def _logits(model: torch.nn.Module, batch: Batch, positions: torch.Tensor) -> to
     return logits[0]
 
 
-def _same(logits: torch.Tensor) -> torch.Tensor:
+def _identity(logits: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def _by_item(outputs: Predicted) -> torch.Tensor:
-    """Cross-entropy of each item, in float32."""
+def _token_losses(outputs: TokenPredictions) -> torch.Tensor:
+    """Cross-entropy of each token, in float32."""
     head, states = outputs.head, outputs.states
     if type(head) is torch.nn.Linear and head.bias is None and head.weight.dtype == states.dtype:
-        return token_cross_entropy(states, head.weight, outputs.wanted)
-    return cross_entropy(head(states).float(), outputs.wanted, reduction="none")
+        return token_cross_entropy(states, head.weight, outputs.targets)
+    return cross_entropy(head(states).float(), outputs.targets, reduction="none")

@@ -1,4 +1,4 @@
-"""Image files as numbers: decoded when needed, at the size and scale that a model takes."""
+"""Image files as tensors: decoded when needed, at the size and scale that a model takes."""
 
 from __future__ import annotations
 
@@ -16,36 +16,40 @@ from moli.models.weights.json_files import write_json
 from moli.records.errors import InputError, ModelError
 
 Pixels = NDArray[np.uint8]  # [channels, height, width]
-_WARPED = 384  # ConvNeXt's processor crops only what is smaller
+_UNCROPPED = 384  # ConvNeXt's processor crops only what is smaller
 _BICUBIC, _BILINEAR = 3, 2  # Pillow's numbers
-_KEPT = 1 << 29  # bytes of decoded images that are held for the next epoch
+_CACHE_BYTES = 1 << 29  # decoded images that are kept for the next epoch
 
 
 @dataclass(frozen=True, slots=True)
 class ImageProcessor:
-    """What is done to an image before a model sees it.
+    """Conversion of images to the numbers that a model takes.
 
     Attributes:
-        image: height and width that the model sees.
-        channels: 3 for colours, 1 for grey.
-        mean, std: by which each channel's values, from 0 to 1, are shifted and scaled.
-        edge: what the shorter edge is brought to before the middle is cut out; 0 to bring the
-            whole image to a square.
+        size: height and width that the model sees.
+        channels: 3 for colors, 1 for grayscale.
+        mean, std: numbers by which a channel's values, from 0 to 1, are shifted and scaled.
+        shortest_edge: length that the shorter edge is resized to before the middle is cropped; 0
+            to resize the whole image to a square.
         resample: Pillow's number of the filter.
-        source: the processor's own settings, as transformers keeps them.
+        source: the settings in the model's own configuration file; empty without one.
     """
 
-    image: int
+    size: int
     channels: int = 3
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
-    edge: int = 0
+    shortest_edge: int = 0
     resample: int = _BILINEAR
     source: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, settings: Mapping[str, Any] | None, config: Mapping[str, Any]) -> ImageProcessor:
-        """From preprocessor_config.json, where there is one, and config.json.
+        """The image processor that a model's configuration files describe.
+
+        Args:
+            settings: content of preprocessor_config.json; None without one.
+            config: content of config.json.
 
         Raises:
             ModelError: the model sees another shape than a square.
@@ -53,29 +57,29 @@ class ImageProcessor:
         channels = int(config.get("num_channels", 3))
         if settings is None:
             return cls(int(config.get("image_size", 224)), channels)
-        size = _sides(settings.get("size", 224))
-        edge, image = 0, size
+        size = _edge_length(settings.get("size", 224))
+        shortest_edge, cropped = 0, size
         if settings.get("do_center_crop"):
-            edge, image = size, _sides(settings.get("crop_size", size))
-        elif "shortest_edge" in _mapping(settings.get("size")) and size < _WARPED:
-            edge = int(size / settings.get("crop_pct", 224 / 256))
-        scaled = settings.get("do_normalize", True)
+            shortest_edge, cropped = size, _edge_length(settings.get("crop_size", size))
+        elif "shortest_edge" in _mapping(settings.get("size")) and size < _UNCROPPED:
+            shortest_edge = int(size / settings.get("crop_pct", 224 / 256))
+        normalizes = settings.get("do_normalize", True)
         return cls(
-            image,
+            cropped,
             channels,
-            tuple(settings.get("image_mean", (0.5,))) if scaled else (0.0,),
-            tuple(settings.get("image_std", (0.5,))) if scaled else (1.0,),
-            edge,
-            int(settings.get("resample", _BICUBIC if edge else _BILINEAR)),
+            tuple(settings.get("image_mean", (0.5,))) if normalizes else (0.0,),
+            tuple(settings.get("image_std", (0.5,))) if normalizes else (1.0,),
+            shortest_edge,
+            int(settings.get("resample", _BICUBIC if shortest_edge else _BILINEAR)),
             dict(settings),
         )
 
     def write(self, path: Path) -> None:
-        """As transformers' own image processors are kept."""
+        """Write the settings in the format of transformers' image processors."""
         settings = self.source or {
             "image_processor_type": "ViTImageProcessor",
             "do_resize": True,
-            "size": {"height": self.image, "width": self.image},
+            "size": {"height": self.size, "width": self.size},
             "resample": self.resample,
             "do_rescale": True,
             "rescale_factor": 1 / 255,
@@ -86,66 +90,66 @@ class ImageProcessor:
         write_json(path, dict(settings))
 
     def pixels(self, path: Path) -> Pixels:
-        """A file's image in the model's size and colours.
+        """A file's image in the model's size and colors.
 
         Raises:
             InputError: it is missing, damaged or not an image.
         """
         from PIL import ImageOps
 
-        with opened(path) as file:
-            upright = _coloured(ImageOps.exif_transpose(file), self.channels)
-            width, height = upright.size
-            if not self.edge:
-                fitted = upright.resize((self.image, self.image), self.resample)
+        with open_image(path) as file:
+            image = _convert_colors(ImageOps.exif_transpose(file), self.channels)
+            width, height = image.size
+            if not self.shortest_edge:
+                resized = image.resize((self.size, self.size), self.resample)
             else:
                 shorter = min(width, height)
-                wide, high = (int(self.edge * each / shorter) for each in (width, height))
-                left, top = (wide - self.image) // 2, (high - self.image) // 2
-                box = (left, top, left + self.image, top + self.image)
-                fitted = upright.resize((wide, high), self.resample).crop(box)
-        values = np.asarray(fitted, np.uint8)
+                wide, high = (int(self.shortest_edge * each / shorter) for each in (width, height))
+                left, top = (wide - self.size) // 2, (high - self.size) // 2
+                box = (left, top, left + self.size, top + self.size)
+                resized = image.resize((wide, high), self.resample).crop(box)
+        values = np.asarray(resized, np.uint8)
         return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
 
-    def scaled(self, pixels: torch.Tensor) -> torch.Tensor:
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels [N, C, H, W] as the numbers that the model was trained with, in float32."""
         mean, std = (torch.tensor(each)[:, None, None] for each in (self.mean, self.std))
         return (pixels.float() / 255 - mean) / std
 
 
 class ImageCache:
-    """Images by their files. What has been decoded is held as long as there is room for it."""
+    """Images by their files; decoded ones are kept as long as there is room for them."""
 
-    def __init__(self, processor: ImageProcessor, kept: int = _KEPT) -> None:
+    def __init__(self, processor: ImageProcessor, max_bytes: int = _CACHE_BYTES) -> None:
         self._processor = processor
-        self._held: dict[Path, Pixels] = {}
-        self._room = kept
+        self._decoded: dict[Path, Pixels] = {}
+        self._free_bytes = max_bytes
 
-    def images(self, paths: Sequence[Path]) -> torch.Tensor:
-        """What a model takes, [N, C, H, W], in float32.
+    def load(self, paths: Sequence[Path]) -> torch.Tensor:
+        """The images as a model takes them, [N, C, H, W], in float32.
 
         Raises:
             InputError: one of the files is missing, damaged or not an image.
         """
         pixels = np.stack([self._pixels(path) for path in paths])
-        return self._processor.scaled(torch.from_numpy(pixels))
+        return self._processor.normalize(torch.from_numpy(pixels))
 
     def _pixels(self, path: Path) -> Pixels:
-        if path in self._held:
-            return self._held[path]
+        if path in self._decoded:
+            return self._decoded[path]
         pixels = self._processor.pixels(path)
-        if pixels.nbytes <= self._room:
-            self._room -= pixels.nbytes
-            self._held[path] = pixels
+        if pixels.nbytes <= self._free_bytes:
+            self._free_bytes -= pixels.nbytes
+            self._decoded[path] = pixels
         return pixels
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """An image file, of which no more than the head has been read.
+def open_image(path: Path) -> Iterator[Any]:
+    """An image file, of which only the head has been read so far.
 
     Raises:
-        InputError: it is missing, damaged or not an image, also while it is read inside.
+        InputError: it is missing, damaged or not an image, which may only show while it is read.
     """
     from PIL import Image
 
@@ -164,22 +168,23 @@ def opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def shifted(images: torch.Tensor, most: int) -> torch.Tensor:
-    """Each image [N, C, H, W] moved by up to `most` pixels each way, its edge drawn out behind it.
+def random_shift(images: torch.Tensor, most: int) -> torch.Tensor:
+    """Images [N, C, H, W], each moved by up to `most` pixels in both directions.
 
-    The draw comes from torch's generator.
+    Its edge pixels are repeated in the strip that this uncovers. The draw comes from torch's
+    generator.
     """
     count, _, height, width = images.shape
     down, right = torch.randint(-most, most + 1, (2, count, 1))
     rows = (torch.arange(height) - down).clamp(0, height - 1)
     columns = (torch.arange(width) - right).clamp(0, width - 1)
-    number = torch.arange(count)[:, None, None]
-    # The channels, the only axis that is sliced, come last of what is picked.
-    return images[number, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    indices = torch.arange(count)[:, None, None]
+    # Indexing puts the channels, the only axis that is sliced, last.
+    return images[indices, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _coloured(image: Any, channels: int) -> Any:
-    """In grey or in colours; of 16 bits the upper 8."""
+def _convert_colors(image: Any, channels: int) -> Any:
+    """The image in grayscale or in colors; of 16 bits the upper 8."""
     if image.mode.startswith("I"):
         from PIL import Image
 
@@ -191,14 +196,18 @@ def _mapping(size: Any) -> Mapping[str, int]:
     return size if isinstance(size, Mapping) else {}
 
 
-def _sides(size: Any) -> int:
-    """The side of a square, or the shorter edge, however a processor writes it."""
+def _edge_length(size: Any) -> int:
+    """Edge of a square, or the shorter edge, from any of the ways in which a processor writes it.
+
+    Raises:
+        ModelError: height and width differ.
+    """
     if not isinstance(size, Mapping):
         return int(size)
-    sides = {int(each) for name, each in size.items() if name in ("height", "width")}
-    if len(sides) > 1:
+    edges = {int(each) for name, each in size.items() if name in ("height", "width")}
+    if len(edges) > 1:
         raise ModelError(
             f"the model takes images of {size['height']} x {size['width']}",
             fix="Choose a model for square images.",
         )
-    return sides.pop() if sides else int(size["shortest_edge"])
+    return edges.pop() if edges else int(size["shortest_edge"])

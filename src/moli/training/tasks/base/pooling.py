@@ -1,4 +1,4 @@
-"""How a text's tokens become one vector."""
+"""Pooling: the states of a text's tokens made into one vector."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from moli.models.weights.json_files import read_model_json
 
 
 def pooling_of(folder: str) -> str:
-    """ "mean" or "cls", as a sentence encoder was trained; "" for a model that is none."""
-    modes = read_model_json(folder, "1_Pooling/config.json")
-    if not modes:
+    """ "mean" or "cls" for a sentence encoder, by its configuration; "" for any other model."""
+    config = read_model_json(folder, "1_Pooling/config.json")
+    if not config:
         return ""
-    first = modes.get("pooling_mode_cls_token") or modes.get("pooling_mode") == "cls"
-    return "cls" if first else "mean"
+    is_cls = config.get("pooling_mode_cls_token") or config.get("pooling_mode") == "cls"
+    return "cls" if is_cls else "mean"
 
 
 def mean_states(states: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-    """Each sequence's mean [sequences, hidden] of states [tokens, hidden] that lie end to end."""
+    """Mean state of each sequence, [sequences, hidden].
+
+    Args:
+        states: of sequences end to end, [tokens, hidden].
+        starts: index of each sequence's first token, [sequences].
+    """
     lengths = torch.diff(starts, append=starts.new_tensor([len(states)]))
-    owner = torch.repeat_interleave(lengths)
-    sums = states.new_zeros(len(starts), states.shape[1]).index_add(0, owner, states)
+    sequence_indices = torch.repeat_interleave(lengths)
+    sums = states.new_zeros(len(starts), states.shape[1]).index_add(0, sequence_indices, states)
     return sums / lengths.clamp(min=1)[:, None]

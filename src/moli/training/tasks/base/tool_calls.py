@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from moli.models.templates.chat_template import (
@@ -16,12 +17,19 @@ from moli.models.templates.tool_call_parser import ToolCallParser
 from moli.records.errors import InputError
 from moli.records.messages import Message, Tool, ToolCall
 
-Called = list[tuple[str, Any]]  # names, each with its arguments
 
-# A conversation with one of each, in words that no template has.
+@dataclass(frozen=True, slots=True)
+class _CallContent:
+    """A tool call without its id, and with parsed arguments, so that calls can be compared."""
+
+    name: str
+    arguments: Any
+
+
+# A conversation with a tool, a call and a result, in words that no template contains.
 _TOOL = Tool("find_quoll", "Finds quolls.", {"type": "object", "properties": {"near": {}}})
 _CALL = ToolCall("call_0", _TOOL.name, '{"near": "Yarralin"}')
-_TALK = (
+_CONVERSATION = (
     Message("user", "Where?"),
     Message("assistant", "", (_CALL,)),
     Message("tool", "Timberline", call_id=_CALL.id),
@@ -29,32 +37,32 @@ _TALK = (
 )
 
 
-def check_template(tokenizer: Any, *, answered: bool) -> None:
-    """Check that the chat template writes tools and calls, natively or as text, to be parsed again.
+def check_template(tokenizer: Any, *, has_results: bool) -> None:
+    """Check that the chat template writes tools and calls in a form that can be parsed again.
 
     Args:
-        answered: whether there are results of calls, which it must write as well.
+        has_results: whether the data have results of calls, which it must write as well.
 
     Raises:
         InputError: it does not.
     """
-    talk = _TALK if answered else _TALK[:2]
+    messages = _CONVERSATION if has_results else _CONVERSATION[:2]
     try:
-        first = render_for_training(tokenizer, talk, [_TOOL])[0]
-        asked = render_prompt(tokenizer, talk[:1], [_TOOL])
-        again = render_prompt(tokenizer, talk[:3], [_TOOL]) if answered else ""
+        first = render_for_training(tokenizer, messages, [_TOOL])[0]
+        request = render_prompt(tokenizer, messages[:1], [_TOOL])
+        with_result = render_prompt(tokenizer, messages[:3], [_TOOL]) if has_results else ""
     except InputError as error:
         reason = error.what.removeprefix("the chat template ")
-        raise _unable(f"cannot hold tools and calls ({reason})") from error
-    if _TOOL.name not in asked:
-        raise _unable("does not say which tools there are")
-    if read_back(tokenizer, _answers([first])[0], [_TOOL]) != made(_TALK[1]):
-        raise _unable("does not write calls in a form that a server can parse")
-    if answered and _TALK[2].content not in again:
-        raise _unable("does not write the results of tools")
+        raise _template_error(f"cannot hold tools and calls ({reason})") from error
+    if _TOOL.name not in request:
+        raise _template_error("does not say which tools there are")
+    if _parsed_calls(tokenizer, _answers([first])[0], [_TOOL]) != _calls_of(_CONVERSATION[1]):
+        raise _template_error("does not write calls in a form that a server can parse")
+    if has_results and _CONVERSATION[2].content not in with_result:
+        raise _template_error("does not write the results of tools")
 
 
-def _unable(what: str) -> InputError:
+def _template_error(what: str) -> InputError:
     return InputError(
         f"the chat template {what}, but rows of the data call tools",
         where="template",
@@ -62,46 +70,50 @@ def _unable(what: str) -> InputError:
     )
 
 
-def problems(
+def tool_call_problems(
     tokenizer: Any,
     rendered: Sequence[RenderedConversation],
     messages: Sequence[Message],
     tools: Sequence[Tool],
 ) -> list[str]:
-    """How a server would misread a conversation's calls."""
+    """Ways in which a server would misread the calls of a conversation; empty if there is none.
+
+    Args:
+        rendered: the messages as the template writes them for training.
+    """
     if not tools:
         return []
-    found = []
+    problems = []
     if not supports_tools(tokenizer.get_chat_template(tools=[{}])):
-        found.append(
+        problems.append(
             "it has no place for tools; they are described in plain text, as a server does"
         )
-    said = [each for n, each in enumerate(messages) if each.role == "assistant" and n]
-    for answer, each in zip(_answers(rendered), said, strict=True):
-        if read_back(tokenizer, answer, tools) != made(each):
-            found.append("a server would parse different calls from an answer than it makes")
-        elif each.calls and each.content.strip() not in answer:
-            found.append("it drops the text beside a call")
-    return found
+    replies = [each for n, each in enumerate(messages) if each.role == "assistant" and n]
+    for answer, reply in zip(_answers(rendered), replies, strict=True):
+        if _parsed_calls(tokenizer, answer, tools) != _calls_of(reply):
+            problems.append("a server would parse different calls from an answer than it makes")
+        elif reply.calls and reply.content.strip() not in answer:
+            problems.append("it drops the text beside a call")
+    return problems
 
 
-def read_back(tokenizer: Any, answer: str, tools: Sequence[Tool]) -> Called:
-    """The calls that a server parses from an answer, whose special tokens have no text there."""
+def _parsed_calls(tokenizer: Any, answer: str, tools: Sequence[Tool]) -> list[_CallContent]:
+    """The calls that a server parses from an answer, whose special tokens it decodes to nothing."""
     ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
     text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    calls = ToolCallParser(detect_format(tokenizer.get_chat_template(tools=[{}])), tools)
-    pieces = calls.feed(text) + calls.close()
-    return [_value(each) for each in pieces if isinstance(each, ToolCall)]
+    parser = ToolCallParser(detect_format(tokenizer.get_chat_template(tools=[{}])), tools)
+    parsed = parser.feed(text) + parser.close()
+    return [_content_of(each) for each in parsed if isinstance(each, ToolCall)]
 
 
-def made(message: Message) -> Called:
-    """The calls that a turn makes."""
-    return [_value(each) for each in message.calls]
+def _calls_of(message: Message) -> list[_CallContent]:
+    return [_content_of(call) for call in message.calls]
 
 
-def _value(call: ToolCall) -> tuple[str, Any]:
-    return call.name, json.loads(call.arguments or "{}")
+def _content_of(call: ToolCall) -> _CallContent:
+    return _CallContent(call.name, json.loads(call.arguments or "{}"))
 
 
 def _answers(rendered: Sequence[RenderedConversation]) -> list[str]:
+    """The assistant's messages as the template writes them, with their special tokens."""
     return [each.text[start:end] for each in rendered for start, end in each.answer_spans]

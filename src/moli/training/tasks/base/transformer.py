@@ -1,4 +1,4 @@
-"""What tasks on transformers' models share: tokenizer, loading, laying out, saving."""
+"""Tasks on models of transformers: their tokenizer, how they are loaded, batched and saved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from moli.training.recipes.recipe import Recipe
 from moli.training.tasks.base.task import Task
 from moli.training.tasks.base.wrapped_models import unwrapped_model
 
-# What families call them in their configurations.
+# Names of dropout rates in the configurations of model families.
 _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 _DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "resid_pdrop", "embd_pdrop")
 
@@ -31,10 +31,12 @@ class TransformerTask(Task):
     """A task on a transformers model with its tokenizer.
 
     Attributes:
-        kind: the class of transformers that loads it, such as `AutoModelForSequenceClassification`.
+        auto_class: name of the class in transformers that loads the model, such as
+            `AutoModelForSequenceClassification`.
+        default_max_length: maximum number of tokens in a sequence if the recipe sets none.
     """
 
-    kind: ClassVar[str]
+    auto_class: ClassVar[str]
     default_max_length: ClassVar[int] = 512
 
     @cached_property
@@ -53,35 +55,50 @@ class TransformerTask(Task):
 
     @cached_property
     def max_length(self) -> int:
-        """Tokens of a sequence: what was asked for, within what the model has positions for."""
-        wanted = self.recipe.max_length or self.default_max_length
-        return min(wanted, max_positions(self.recipe.base))
+        """The recipe's maximum or the default, limited to the positions that the model has."""
+        requested = self.recipe.max_length or self.default_max_length
+        return min(requested, max_positions(self.recipe.base))
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
-        return self.pretrained(dtype)
+        return self.load_base(dtype)
 
-    def pretrained(self, dtype: torch.dtype, **options: Any) -> torch.nn.Module:
-        """The base model in `dtype`, new heads from torch's generator."""
-        return load(self.kind, self.recipe, folder_of(self.recipe.base), dtype, options)
+    def load_base(self, dtype: torch.dtype, **options: Any) -> torch.nn.Module:
+        """The base model; new heads are drawn from torch's generator.
+
+        Args:
+            options: values of the model's configuration, such as its labels.
+        """
+        folder = folder_of(self.recipe.base)
+        return load_pretrained(self.auto_class, self.recipe, folder, dtype, options)
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         self.load_state(folder)
         self.tokenizer = load_tokenizer(str(folder))
         if methods.is_adapter_folder(folder):
             return methods.load_adapter(self.build(dtype), folder)
-        return load(self.kind, self.recipe, str(folder), dtype, {})
+        return load_pretrained(self.auto_class, self.recipe, str(folder), dtype, {})
 
     def collate(
-        self, sequences: Sequence[Tokens], model: torch.nn.Module, *, packed: bool, **beside: Any
+        self,
+        sequences: Sequence[Tokens],
+        model: torch.nn.Module,
+        *,
+        packed: bool,
+        **token_inputs: Sequence[Tokens],
     ) -> Batch:
+        """A batch of sequences for this model.
+
+        Args:
+            token_inputs: other inputs with a number for each token, such as `token_type_ids`.
+        """
         inner = unwrapped_model(model)
         return collate(
             sequences,
             packed=packed,
-            pad=inner.config.pad_token_id or 0,
+            padding_id=inner.config.pad_token_id or 0,
             first_position=_first_position(inner),
             device=inner.device,
-            **beside,
+            **token_inputs,
         )
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
@@ -89,10 +106,16 @@ class TransformerTask(Task):
         self.tokenizer.save_pretrained(folder)
 
 
-def load(
-    kind: str, recipe: Recipe, source: str, dtype: torch.dtype, options: dict[str, Any]
+def load_pretrained(
+    auto_class: str, recipe: Recipe, source: str, dtype: torch.dtype, options: dict[str, Any]
 ) -> torch.nn.Module:
     """A model with attention by segments if it supports that, otherwise with torch's.
+
+    Args:
+        auto_class: name of the class in transformers that loads it.
+        recipe: its dropout and method are applied.
+        source: folder or hub name.
+        options: values of the model's configuration, such as its labels.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -112,41 +135,41 @@ def load(
     for name in _DROPOUT:
         if hasattr(config, name) and recipe.dropout is not None:
             options[name] = recipe.dropout
-    maker = getattr(transformers, kind)
+    from_pretrained = getattr(transformers, auto_class).from_pretrained
     try:
         for implementation in (attention.NAME, "sdpa", "eager"):
             try:
-                loaded: tuple[torch.nn.Module, dict[str, Any]] = maker.from_pretrained(
+                model, info = from_pretrained(
                     source,
                     dtype=dtype,
                     attn_implementation=implementation,
                     output_loading_info=True,
                     **options,
                 )
-                methods.mark_new_modules(loaded[0], set(loaded[1]["missing_keys"]))
-                return _with_known_attention(loaded[0])
+                methods.mark_new_modules(model, set(info["missing_keys"]))
+                return _with_supported_attention(model)
             except ValueError as error:
                 if "attention" not in str(error).lower() or implementation == "eager":
                     raise
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"cannot be loaded as {kind} ({str(error).splitlines()[0]})",
+            f"cannot be loaded as {auto_class} ({str(error).splitlines()[0]})",
             where=recipe.base,
             fix="Check the name; without a network, give a folder.",
         ) from error
     raise AssertionError("the last implementation returns or raises")
 
 
-def _with_known_attention(model: Any) -> torch.nn.Module:
-    """The model; one whose scores SDPA cannot compute (soft caps, sinks) with its own attention."""
+def _with_supported_attention(model: Any) -> torch.nn.Module:
+    """The model, with its own attention if SDPA cannot compute its scores (soft caps, sinks)."""
     if model._supports_attention_backend and not model._supports_sdpa:
         model.set_attn_implementation("eager")
-    made: torch.nn.Module = model
-    return made
+    supported: torch.nn.Module = model
+    return supported
 
 
 def _first_position(model: Any) -> int:
-    """RoBERTa and its relatives number positions from one beyond the padding's."""
-    places = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    padding = getattr(places, "padding_idx", None)
-    return 0 if padding is None else int(padding) + 1
+    """Id of the first position: RoBERTa and its relatives count from one beyond the padding's."""
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    padding_id = getattr(table, "padding_idx", None)
+    return 0 if padding_id is None else int(padding_id) + 1

@@ -11,18 +11,18 @@ from moli.training.recipes.recipe import Recipe
 
 
 def read_shape(
-    recipe: Recipe, defaults: Mapping[str, int], others: Sequence[str] = ()
+    recipe: Recipe, defaults: Mapping[str, int], optional: Sequence[str] = ()
 ) -> dict[str, int]:
-    """The recipe's shape with what it leaves out.
+    """The recipe's shape, completed with defaults.
 
     Args:
-        others: names of values that follow from the rest unless given.
+        optional: names that may be set but have no default, as they follow from the others.
 
     Raises:
-        InputError: such a model has no part of that name, a number cannot be used, or the recipe's
-            method needs a base.
+        InputError: the shape has an unknown name or an unusable number, or the recipe's method
+            needs a base.
     """
-    known = [*defaults, *others]
+    known = [*defaults, *optional]
     for name, value in recipe.shape.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

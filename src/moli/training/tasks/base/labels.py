@@ -1,0 +1,81 @@
+"""Tasks that choose one of several labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from moli.metrics.classification import accuracy, macro_f1
+from moli.records.errors import InputError
+from moli.records.examples import Example
+from moli.training.batching.samples import Sample
+from moli.training.tasks.base.task import Task
+
+_IGNORED = -100  # the id of a label that the training examples lack: it has no loss
+
+
+class LabelTask(Task):
+    """Choice of a label that training examples have; an answer is the labels' probabilities.
+
+    Attributes:
+        labels: in alphabetical order; a label's id is its index.
+    """
+
+    metric = "accuracy"
+    state_fields: ClassVar[tuple[str, ...]] = ("labels",)
+    labels: list[str]
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        self.labels = sorted(set(_labels_of(examples)))
+        if len(self.labels) < 2:
+            raise InputError(
+                f"every example has the label '{''.join(self.labels)}'",
+                where=str(self.recipe.data),
+                fix="Add examples of another class.",
+            )
+
+    @property
+    def label_ids(self) -> Mapping[str, int]:
+        """Id of each label."""
+        return {label: index for index, label in enumerate(self.labels)}
+
+    @property
+    def label_config(self) -> dict[str, Any]:
+        """The labels as a model's configuration has them."""
+        return {"id2label": dict(enumerate(self.labels)), "label2id": dict(self.label_ids)}
+
+    def target_id(self, sample: Sample) -> int:
+        """Id of a sample's label."""
+        return int(sample.target)
+
+    def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
+        targets = torch.tensor([self.target_id(each) for each in samples], device=outputs.device)
+        return cross_entropy(outputs, targets, reduction="none", ignore_index=_IGNORED)
+
+    def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:  # noqa: ARG002
+        return list(torch.softmax(outputs, -1).cpu().numpy())
+
+    def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+        predicted = [self.labels[int(np.argmax(probabilities))] for probabilities in answers]
+        expected = _labels_of(examples)
+        return {
+            "accuracy": accuracy(expected, predicted),
+            "macro_f1": macro_f1(expected, predicted),
+        }
+
+    def to_row(self, answer: Any) -> dict[str, Any]:
+        best = int(np.argmax(answer))
+        return {"label": self.labels[best], "probability": float(answer[best])}
+
+
+def label_id(label: str, ids: Mapping[str, int]) -> int:
+    """Id of a label; for one that training examples lack, an id that has no loss."""
+    return ids.get(label, _IGNORED)
+
+
+def _labels_of(examples: Sequence[Example]) -> list[str]:
+    return [example.class_label for example in examples if example.class_label is not None]
