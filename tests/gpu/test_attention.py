@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from training.attention_cases import BORDERS, LENGTHS, PATTERNS, Layer
+from training.attention_cases import CU_SEQLENS, LENGTHS, PATTERNS, Layer
 
 from moli.training.kernels import attention_gpu
 from moli.training.kernels.attention import segment_attention
@@ -35,14 +35,14 @@ def compare(
         [each.double() for each in inputs],
         upstream.double(),
         layer,
-        cu_seq_lens_q=BORDERS,
+        cu_seq_lens_q=CU_SEQLENS,
         **options,
     )
     found = attended(
         [each.cuda() for each in inputs],
         upstream.cuda(),
         layer,
-        cu_seq_lens_q=BORDERS.cuda(),
+        cu_seq_lens_q=CU_SEQLENS.cuda(),
         max_length_q=max(LENGTHS),
         **options,
     )
@@ -54,8 +54,8 @@ def compare(
 def test_half_precision_is_computed_by_one_kernel(
     heads: int, keys: int, causal: bool, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if attention_gpu._end_to_end() and torch.cuda.get_device_capability() >= (8, 0):
-        monkeypatch.delattr(attention_gpu, "_whole_rows")
+    if attention_gpu._varlen_kernel() and torch.cuda.get_device_capability() >= (8, 0):
+        monkeypatch.delattr(attention_gpu, "_attend_rows")
     compare(torch.bfloat16, 1e-2, heads, keys, causal, window)
 
 

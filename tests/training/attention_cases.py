@@ -6,7 +6,7 @@ import pytest
 import torch
 
 LENGTHS = [5, 300, 1, 270]
-BORDERS = torch.tensor([0, *LENGTHS]).cumsum(0).int()
+CU_SEQLENS = torch.tensor([0, *LENGTHS]).cumsum(0).int()
 PATTERNS = pytest.mark.parametrize(
     ("heads", "keys", "causal", "window"),
     [(4, 4, False, 0), (6, 2, True, 0), (6, 2, True, 100)],

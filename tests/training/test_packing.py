@@ -115,12 +115,12 @@ def test_a_model_that_refuses_is_padded(tmp_path: Path, monkeypatch: pytest.Monk
 def test_samples_longer_than_the_probe_are_proven_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moli.training.packing._TOKENS", 4)
+    monkeypatch.setattr("moli.training.packing._PROBE_TOKENS", 4)
     found = proof(tmp_path, "classification")
     assert found.holds and found.reason == ""
 
 
 def test_a_single_sample_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moli.training.packing._probes", lambda samples: list(samples[:1]))
+    monkeypatch.setattr("moli.training.packing._choose_probes", lambda samples: list(samples[:1]))
     found = proof(tmp_path, "classification")
     assert not found.holds and found.reason == "two samples are needed to try it"

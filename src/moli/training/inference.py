@@ -1,4 +1,4 @@
-"""A model run over samples without learning: for evaluation, prediction and proofs."""
+"""A model run over samples without training: for evaluation, prediction and checks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from moli.training.batching.samples import Batching, Sample, plan_epoch
 from moli.training.tasks.base.task import Task
 from moli.training.tasks.base.wrapped_models import evaluation_mode
 
-_MAX_TOKENS = 8192  # that are computed at once
+_MAX_TOKENS = 8192  # tokens in a micro-batch
+_BATCH = 256  # samples in a step: many make few micro-batches
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a model has got.
+    """Progress of a prediction or an evaluation.
 
     Attributes:
-        share: of the work, from 0 to 1.
-        tokens: that were read or written.
-        seconds: since it began.
+        share: share of the work that is done, from 0 to 1.
+        tokens: number of tokens read or generated so far.
+        seconds: time since the start.
     """
 
     share: float
@@ -43,12 +44,12 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class InferenceResult:
-    """What a model made of groups of samples, a group for each example.
+    """Answers and losses for groups of samples; a group has the samples of one example.
 
     Attributes:
-        answers: one for each sample.
-        losses: summed over all supervised items of a group, [groups]; 0 where not asked for.
-        supervised: how many items that is, [groups].
+        answers: for each group, an answer for each of its samples.
+        losses: summed over all supervised items of a group, [groups]; 0 if not computed.
+        supervised: number of supervised items of each group, [groups].
     """
 
     answers: list[list[Any]]
@@ -70,38 +71,36 @@ def run_inference(
     with_losses: bool = True,
     on_tokens: Callable[[int], None] | None = None,
 ) -> InferenceResult:
-    """The answers for each group's samples.
+    """The answers for the samples of each group, and their losses.
 
     Args:
-        packed: whether samples lie end to end, which has to be proven first.
-        with_losses: whether samples carry targets, so that a loss can be computed.
-        on_tokens: called after each part with the number of tokens in it.
+        packed: whether to lay samples end to end, which `check_packing` has to allow.
+        with_losses: whether samples have targets, so that losses can be computed.
+        on_tokens: called after each micro-batch with the number of its tokens.
     """
-    flat = [(number, each) for number, group in enumerate(groups) for each in group]
-    sizes = [each.size for _, each in flat]
-    # In steps of many samples, which make few parts.
-    batching = Batching(max(1, min(len(flat), 256)), _MAX_TOKENS, packed)
-    found: list[Any] = [None] * len(flat)
+    flat = [(row, sample) for row, group in enumerate(groups) for sample in group]
+    sizes = [sample.size for _, sample in flat]
+    batching = Batching(max(1, min(len(flat), _BATCH)), _MAX_TOKENS, packed)
+    answers: list[Any] = [None] * len(flat)
     losses, supervised = np.zeros(len(groups)), np.zeros(len(groups), np.int64)
-    parts = (part for step in plan_epoch(sizes, batching, 0, 0) for part in step)
     heap = Heap()
     with evaluation_mode(model):
-        for part in parts:
-            samples = [flat[row][1] for row in part]
-            owners = [flat[row][0] for row in part]
+        for micro_batch in (part for step in plan_epoch(sizes, batching, 0, 0) for part in step):
+            samples = [flat[index][1] for index in micro_batch]
+            rows = [flat[index][0] for index in micro_batch]
             outputs = task.forward(model, samples, packed=packed)
             if with_losses:
-                each = task.losses(outputs, samples).double().cpu().numpy()
-                np.add.at(losses, owners, each)
-                np.add.at(supervised, owners, [sample.supervised for sample in samples])
-            for row, answer in zip(part, task.decode(outputs, samples), strict=True):
-                found[row] = answer
-            heap.trim()
+                by_sample = task.losses(outputs, samples).double().cpu().numpy()
+                np.add.at(losses, rows, by_sample)
+                np.add.at(supervised, rows, [sample.supervised for sample in samples])
+            for index, answer in zip(micro_batch, task.decode(outputs, samples), strict=True):
+                answers[index] = answer
+            heap.settle()
             if on_tokens:
-                on_tokens(sum(sizes[row] for row in part))
+                on_tokens(sum(sizes[index] for index in micro_batch))
     by_group: list[list[Any]] = [[] for _ in groups]
-    for (number, _), answer in zip(flat, found, strict=True):
-        by_group[number].append(answer)
+    for (row, _), answer in zip(flat, answers, strict=True):
+        by_group[row].append(answer)
     return InferenceResult(by_group, losses, supervised)
 
 
@@ -113,19 +112,19 @@ def evaluate(
     *,
     packed: bool = False,
 ) -> dict[str, float]:
-    """The task's metrics and the loss on examples and their samples."""
-    outcome = run_inference(task, model, groups, packed=packed)
-    metrics = task.metrics(*answers_of_examples(task, outcome, examples))
-    return {"loss": outcome.loss, **metrics}
+    """The task's metrics and the loss on examples, of each of which the samples are given."""
+    result = run_inference(task, model, groups, packed=packed)
+    metrics = task.metrics(*answers_of_examples(task, result, examples))
+    return {"loss": result.loss, **metrics}
 
 
 def answers_of_examples(
-    task: Task, outcome: InferenceResult, examples: Sequence[Example]
+    task: Task, result: InferenceResult, examples: Sequence[Example]
 ) -> tuple[list[Any], list[Example]]:
     """One answer for each example, and these examples; those without samples are left out."""
     pairs = [
-        (task.aggregate(each, example), example)
-        for each, example in zip(outcome.answers, examples, strict=True)
-        if each
+        (task.aggregate(answers, example), example)
+        for answers, example in zip(result.answers, examples, strict=True)
+        if answers
     ]
     return [answer for answer, _ in pairs], [example for _, example in pairs]

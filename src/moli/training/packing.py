@@ -1,4 +1,4 @@
-"""Packing is used only if it is shown, on the run's own model and samples, to change nothing."""
+"""The packing check: packing is used only if it changes nothing on the run's own model and samples."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import torch
 
 from moli.training.batching.samples import Sample
 from moli.training.kernels import attention
+from moli.training.methods import method_of
 from moli.training.optimization.optimizers import cast_parameters, count_parameters
-from moli.training.recipes.method_table import METHODS
 from moli.training.tasks.base.task import Task
 from moli.training.tasks.base.wrapped_models import evaluation_mode, unwrapped_model
 
-_PROBES, _TOKENS = 6, 2048
-# Of a sample's loss against the mean.
+_PROBES, _PROBE_TOKENS = 6, 2048  # samples that are compared, and their tokens, at most
+# Largest difference of a sample's loss, as a share of the mean.
 _TOLERANCE = {torch.float32: 3e-5, torch.bfloat16: 1e-2}
-# What only a faulty kernel goes beyond, between precisions.
-_COARSE = 0.2
-# Parameters up to which a model is looked at in float32, whatever it is computed in: in bfloat16
-# two ways of attention, both right, may differ by 6 % of a loss once a model is well trained.
-_WIDENED = 1 << 30
+# Largest difference between precisions, which only a faulty kernel exceeds.
+_PRECISION_TOLERANCE = 0.2
+# Parameters up to which a model is checked in float32, whatever it is computed in: in bfloat16 two
+# ways of attention, both right, may differ by 6 % of a loss once a model is well trained.
+_MOST_FLOAT32_PARAMETERS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class PackingCheck:
-    """What was found.
+    """The result of a packing check.
 
     Attributes:
         holds: whether samples may be packed end to end.
-        alone, packed: mean loss of a probe, each by itself in torch's way and all end to end.
-        leak: by how much of the mean a sample's loss moved when every token of its neighbours was
-            changed.
-        reason: why not, if it does not hold.
+        alone, packed: mean loss of the probes, one by one with torch's attention and all packed.
+        leak: largest change of a sample's loss when every token of its neighbors was changed, as a
+            share of the mean.
+        reason: why packing changes something, or could not be checked; "" if it holds.
     """
 
     holds: bool
@@ -47,10 +47,17 @@ class PackingCheck:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _PackedLosses:
+    """Losses of packed probes, and the largest change of one when its neighbors were changed."""
+
+    losses: list[float]
+    leak: float
+
+
 def can_pack(task: Task) -> bool:
     """Whether the task and the training method allow packing at all."""
-    method = METHODS[task.recipe.method or "full"]
-    return task.supports_packing and not method.adds_virtual_tokens
+    return task.supports_packing and not method_of(task.recipe).adds_virtual_tokens
 
 
 def check_packing(
@@ -62,42 +69,49 @@ def check_packing(
     """Compare the loss of a few samples one by one and end to end, and look for leaks between them.
 
     The second test does not depend on precision: with the same shapes, a sample's loss is the same
-    number to the last bit as long as it sees nothing of its neighbours. So it is also made with
-    what will compute, which on a GPU may be another kernel.
+    number to the last bit as long as it sees nothing of its neighbors. So it is also made in the
+    precision of the computation, in which a GPU may use another kernel.
 
     Args:
-        precision: what the model will be computed in; by default what it is in.
+        precision: type that the model will be computed in; by default the one it is in.
     """
     precision = precision or next(model.parameters()).dtype
-    probes = _probes(samples)
-    if reason := _unable(task, model, probes):
+    probes = _choose_probes(samples)
+    if reason := _obstacle(task, model, probes):
         return PackingCheck(False, reason=reason)
     try:
-        wide = torch.float32 if _widens(model) else precision
-        with _in_precision(model, wide), evaluation_mode(model):
+        exact = torch.float32 if _fits_in_float32(model) else precision
+        with _in_precision(model, exact), evaluation_mode(model):
             with _torch_attention(model):
                 alone = [float(_losses(task, model, [each], packed=False)) for each in probes]
-            packed, leak = _packed(task, model, probes)
-        computed, moved = packed, leak
-        if precision != wide:
+            packed = _packed_losses(task, model, probes)
+        computed = packed
+        if precision != exact:
             with _in_precision(model, precision), evaluation_mode(model):
-                computed, moved = _packed(task, model, probes)
+                computed = _packed_losses(task, model, probes)
     except (TypeError, AttributeError, NotImplementedError, ValueError, RuntimeError) as error:
         return PackingCheck(False, reason=f"{type(error).__name__}: {str(error).splitlines()[0]}")
     mean = max(sum(alone) / len(alone), 1e-6)
-    off, coarse = _apart(alone, packed) / mean, _apart(packed, computed) / mean
-    leak = max(leak, moved) / mean
-    holds = off <= _TOLERANCE.get(wide, 1e-4) and coarse <= _COARSE and leak <= 1e-6
-    reason = "" if holds else f"relative error of the loss {off + coarse:.2g}, leak {leak:.2g}"
-    return PackingCheck(holds, mean, sum(packed) / len(packed), leak, reason)
+    error_of_packing = _largest_difference(alone, packed.losses) / mean
+    error_of_precision = _largest_difference(packed.losses, computed.losses) / mean
+    leak = max(packed.leak, computed.leak) / mean
+    holds = (
+        error_of_packing <= _TOLERANCE.get(exact, 1e-4)
+        and error_of_precision <= _PRECISION_TOLERANCE
+        and leak <= 1e-6
+    )
+    relative = error_of_packing + error_of_precision
+    reason = "" if holds else f"relative error of the loss {relative:.2g}, leak {leak:.2g}"
+    return PackingCheck(holds, mean, sum(packed.losses) / len(packed.losses), leak, reason)
 
 
-def _apart(some: Sequence[float], others: Sequence[float]) -> float:
-    return float(np.abs(np.subtract(some, others)).max())  # no number where one is none
+def _largest_difference(some: Sequence[float], others: Sequence[float]) -> float:
+    """Largest difference between numbers at the same index; NaN if one of them is NaN."""
+    return float(np.abs(np.subtract(some, others)).max())
 
 
-def _unable(task: Task, model: torch.nn.Module, probes: Sequence[Sample]) -> str:
-    """Why packing cannot be proven; "" where it can."""
+def _obstacle(task: Task, model: torch.nn.Module, probes: Sequence[Sample]) -> str:
+    """Why packing cannot be checked; "" if it can."""
     if not task.supports_packing:
         return "this task does not pack"
     if unwrapped_model(model).config._attn_implementation != attention.NAME:
@@ -105,51 +119,56 @@ def _unable(task: Task, model: torch.nn.Module, probes: Sequence[Sample]) -> str
     return "" if len(probes) > 1 else "two samples are needed to try it"
 
 
-def _widens(model: torch.nn.Module) -> bool:
-    """Whether it can be looked at in float32: weights in 4 bits are computed with as they are."""
-    floating = all(each.is_floating_point() for each in model.parameters())
-    return floating and count_parameters(model.parameters()) <= _WIDENED
+def _fits_in_float32(model: torch.nn.Module) -> bool:
+    """Whether to check in float32: not large models, nor 4-bit weights, which are not converted."""
+    is_floating = all(each.is_floating_point() for each in model.parameters())
+    return is_floating and count_parameters(model.parameters()) <= _MOST_FLOAT32_PARAMETERS
 
 
 @contextmanager
 def _in_precision(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
-    """Its weights in `dtype`, and afterwards as they were: those that lose by it are kept.
+    """Convert the model's weights to `dtype`, and back afterwards without any loss.
 
-    It encloses inference mode: what is converted within could not be trained afterwards.
+    It has to enclose inference mode: weights converted within could not be trained afterwards.
     """
     floating = [each for each in model.parameters() if each.is_floating_point()]
-    before = {each: each.dtype for each in floating}
-    kept = {each: each.data for each in floating if each.itemsize > dtype.itemsize}
+    dtypes = {parameter: parameter.dtype for parameter in floating}
+    # Narrower weights lose digits, so the wider ones are kept.
+    originals = {each: each.data for each in floating if each.itemsize > dtype.itemsize}
     try:
         cast_parameters(model, dtype)
         yield
     finally:
-        for each, own in before.items():
-            each.data = kept[each] if each in kept else each.data.to(own)
+        for parameter, original_dtype in dtypes.items():
+            if parameter in originals:
+                parameter.data = originals[parameter]
+            else:
+                parameter.data = parameter.data.to(original_dtype)
 
 
 @contextmanager
 def _torch_attention(model: torch.nn.Module) -> Iterator[None]:
     """Attention as torch computes it, to compare with."""
     inner = unwrapped_model(model)
-    before = inner.config._attn_implementation
+    implementation = inner.config._attn_implementation
     inner.set_attn_implementation("sdpa")
     try:
         yield
     finally:
-        inner.set_attn_implementation(before)
+        inner.set_attn_implementation(implementation)
 
 
-def _probes(samples: Sequence[Sample]) -> list[Sample]:
-    """A few samples of different sizes that together are soon computed."""
-    spread = sorted(samples[:256], key=lambda each: each.size)
-    chosen: list[Sample] = []
+def _choose_probes(samples: Sequence[Sample]) -> list[Sample]:
+    """A few samples of different sizes that together are computed quickly."""
+    by_size = sorted(samples[:256], key=lambda each: each.size)
+    probes: list[Sample] = []
     tokens = 0
-    for each in spread[:: max(1, len(spread) // _PROBES)]:
-        if each.sequences and (len(chosen) < 2 or tokens + each.size <= _TOKENS):
-            chosen.append(each)
-            tokens += each.size
-    return chosen
+    for sample in by_size[:: max(1, len(by_size) // _PROBES)]:
+        fits = len(probes) < 2 or tokens + sample.size <= _PROBE_TOKENS
+        if sample.sequences and fits:
+            probes.append(sample)
+            tokens += sample.size
+    return probes
 
 
 def _losses(
@@ -159,32 +178,32 @@ def _losses(
 
 
 @contextmanager
-def _in_order() -> Iterator[None]:
-    """Sums are added up in one order; a GPU by default does so in any, as threads come."""
-    before = torch.get_deterministic_debug_mode()
+def _deterministic() -> Iterator[None]:
+    """Add up sums in one order; a GPU by default does so in any, as threads come."""
+    mode = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode("warn")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        torch.set_deterministic_debug_mode(before)
+        torch.set_deterministic_debug_mode(mode)
 
 
-def _packed(task: Task, model: torch.nn.Module, probes: list[Sample]) -> tuple[list[float], float]:
-    """The losses end to end, and the leak: the largest move of the first or the last of them when
-    all others' tokens are changed."""
-    moved = 0.0
-    with _in_order():
-        before = _losses(task, model, probes, packed=True)
+def _packed_losses(task: Task, model: torch.nn.Module, probes: list[Sample]) -> _PackedLosses:
+    """Losses end to end, and the leak: the first and the last sample are kept in turn while all
+    others' tokens are changed."""
+    leak = 0.0
+    with _deterministic():
+        losses = _losses(task, model, probes, packed=True)
         for kept in (0, len(probes) - 1):
-            changed = [each if i == kept else _other(each) for i, each in enumerate(probes)]
-            after = _losses(task, model, changed, packed=True)
-            moved = max(moved, float((before[kept] - after[kept]).abs()))
-    return before.tolist(), moved
+            changed = [each if n == kept else _reversed(each) for n, each in enumerate(probes)]
+            changed_losses = _losses(task, model, changed, packed=True)
+            leak = max(leak, float((losses[kept] - changed_losses[kept]).abs()))
+    return _PackedLosses(losses.tolist(), leak)
 
 
-def _other(sample: Sample) -> Sample:
-    """The same shape with its tokens in reverse: other words in every place but the middle one."""
-    reversed_parts = tuple(np.ascontiguousarray(part[::-1]) for part in sample.sequences)
-    return dataclasses.replace(sample, sequences=reversed_parts)
+def _reversed(sample: Sample) -> Sample:
+    """A sample of the same shape with its tokens in reverse, so that all but the middle change."""
+    backwards = tuple(np.ascontiguousarray(tokens[::-1]) for tokens in sample.sequences)
+    return dataclasses.replace(sample, sequences=backwards)

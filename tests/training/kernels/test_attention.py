@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from training.attention_cases import BORDERS, LENGTHS, PATTERNS, Layer
+from training.attention_cases import CU_SEQLENS, LENGTHS, PATTERNS, Layer
 
 from moli.training.kernels import attention, attention_cpu, attention_gpu
 from moli.training.kernels.attention import segment_attention
+from moli.training.kernels.attention_pattern import AttentionPattern
 
 
 def inputs(heads: int, keys: int, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
@@ -40,7 +41,7 @@ def test_outputs_and_gradients_are_those_of_a_masked_attention(
     theirs = [each.detach().clone().requires_grad_() for each in ours]
     options: dict[str, Any] = {"sliding_window": window} if window else {}
     mixed, _ = segment_attention(
-        Layer(causal=causal), *ours, None, cu_seq_lens_q=BORDERS, **options
+        Layer(causal=causal), *ours, None, cu_seq_lens_q=CU_SEQLENS, **options
     )
     wide = [theirs[0], *(each.repeat_interleave(heads // keys, 1) for each in theirs[1:])]
     mask = allowed(causal=causal, window=window)
@@ -57,9 +58,9 @@ def test_outputs_and_gradients_are_those_of_a_masked_attention(
 def test_segment_by_segment_as_on_a_gpu_gives_the_same(
     heads: int, keys: int, causal: bool, window: int
 ) -> None:
-    ours, pattern = inputs(heads, keys), (causal, window, 0.0)
-    at_once = attention_cpu.attend(*ours, BORDERS, 0.3, pattern)
-    one_by_one = attention_gpu.attend(*ours, BORDERS, max(LENGTHS), 0.3, pattern)
+    ours, pattern = inputs(heads, keys), AttentionPattern(causal, window)
+    at_once = attention_cpu.attend(*ours, CU_SEQLENS, 0.3, pattern)
+    one_by_one = attention_gpu.attend(*ours, CU_SEQLENS, max(LENGTHS), 0.3, pattern)
     torch.testing.assert_close(one_by_one, at_once, rtol=0, atol=1e-12)
 
 
@@ -118,7 +119,7 @@ def test_a_model_says_of_texts_end_to_end_what_it_says_of_each_alone(family: str
 
 def test_a_window_that_looks_both_ways_is_refused_where_it_matters() -> None:
     ours = inputs(4, 4)
-    options: dict[str, Any] = {"cu_seq_lens_q": BORDERS}
+    options: dict[str, Any] = {"cu_seq_lens_q": CU_SEQLENS}
     with pytest.raises(NotImplementedError, match="bidirectional"):
         segment_attention(Layer(causal=False), *ours, None, sliding_window=100, **options)
     wide, _ = segment_attention(Layer(causal=False), *ours, None, sliding_window=400, **options)

@@ -1,1 +1,1 @@
-"""What a forward and a backward pass spend their time in, made fast."""
+"""Faster computations of what takes most of a forward and a backward pass."""

@@ -1,7 +1,7 @@
 """Attention by segments: several sequences in one row, none of which sees another.
 
-A batch is its sequences laid end to end, [1, T], without padding. transformers hands each layer's
-queries, keys and values to the function registered here, with the segments' borders as
+A batch is its sequences laid end to end, [1, T], without padding. transformers passes each layer's
+queries, keys and values to the function registered here, with the borders of the segments as
 `cu_seq_lens_q`, the name that its own variable-length kernels use.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from moli.training.kernels import attention_cpu, attention_gpu
+from moli.training.kernels.attention_pattern import AttentionPattern
 
 NAME = "moli_segments"
 
@@ -23,9 +24,10 @@ def register() -> None:
     from transformers.masking_utils import sdpa_mask
 
     def mask(**options: Any) -> Any:
-        """No mask: borders are given as segments. Padding and keys from before get SDPA's."""
-        laid = options["attention_mask"] is None and options["q_length"] == options["kv_length"]
-        return None if laid else sdpa_mask(**options)
+        """No mask for segments; SDPA's for padded rows and for cached keys."""
+        is_unpadded = options["attention_mask"] is None
+        is_uncached = options["q_length"] == options["kv_length"]
+        return None if is_unpadded and is_uncached else sdpa_mask(**options)
 
     AttentionInterface.register(NAME, segment_attention)
     AttentionMaskInterface.register(NAME, mask)
@@ -39,15 +41,15 @@ def segment_attention(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention within each segment, in the form that transformers asks for.
+    """Attention within each segment, with the signature that transformers requires.
 
     Args:
         query: [N, H, T, D].
         key, value: [N, K, T, D], where K divides H (grouped queries, Ainslie et al. 2023).
-        attention_mask: of a padded batch, which goes to SDPA; None for one laid end to end.
+        attention_mask: mask of a padded batch, which goes to SDPA; None for sequences end to end.
 
     Returns:
-        [N, T, H, D], and None for the probabilities.
+        [N, T, H, D], and None for the attention weights.
 
     Raises:
         NotImplementedError: the model changes its scores in a way that is not computed here.
@@ -62,32 +64,33 @@ def segment_attention(
     causal = getattr(module, "is_causal", True) if causal is None else causal
     scale = options.get("scaling") or query.shape[-1] ** -0.5
     window = options.get("sliding_window") or 0
-    dropout = float(options.get("dropout") or 0.0)
-    borders, longest = _segments(query, options)
+    cu_seqlens, max_seqlen = _segments(query, options)
     if window and not causal:
-        if window < longest:
+        if window < max_seqlen:
             raise NotImplementedError("a bidirectional window is not computed per segment")
         window = 0
-    pattern = causal, window, dropout
+    pattern = AttentionPattern(causal, window, float(options.get("dropout") or 0.0))
     if query.device.type == "cpu":
-        mixed = attention_cpu.attend(query, key, value, borders, scale, pattern)
+        mixed = attention_cpu.attend(query, key, value, cu_seqlens, scale, pattern)
     else:
-        mixed = attention_gpu.attend(query, key, value, borders, longest, scale, pattern)
+        mixed = attention_gpu.attend(query, key, value, cu_seqlens, max_seqlen, scale, pattern)
     return mixed.transpose(1, 2), None
 
 
 def _segments(query: torch.Tensor, options: Mapping[str, Any]) -> tuple[torch.Tensor | None, int]:
-    """Their borders, None where each row is one, and the length of the longest.
+    """Cumulative lengths of the segments, None where each row is one, and the greatest length.
 
-    It comes along, since to read it from the borders would be to wait for a GPU in each layer.
+    The latter is an option of its own, since reading it from the former would be to wait for a GPU
+    in each layer.
     """
-    borders, longest = options.get("cu_seq_lens_q"), options.get("max_length_q")
-    if borders is None:
+    cu_seqlens, max_seqlen = options.get("cu_seq_lens_q"), options.get("max_length_q")
+    if cu_seqlens is None:
         return None, query.shape[2]
-    return borders, int(longest or borders.diff().max())
+    return cu_seqlens, int(max_seqlen or cu_seqlens.diff().max())
 
 
-def _refuse(options: Mapping[str, Any], *unknown: str) -> None:
-    for name in unknown:
+def _refuse(options: Mapping[str, Any], *names: str) -> None:
+    """Raise an error if any of these options is set."""
+    for name in names:
         if options.get(name) is not None:
             raise NotImplementedError(f"attention with {name} is not computed per segment")

@@ -15,29 +15,31 @@ from typing import Any
 
 import torch
 
+from moli.training.kernels.attention_pattern import AttentionPattern, visible_keys
 from moli.training.kernels.dropout import drop
 
 # Queries that are scored at once: many enough for a matrix product, few enough for the cache.
 _BLOCK = 256
-# Probabilities kept for the backward pass, in elements; beyond, they are computed a second time.
+# Attention weights kept for the backward pass, in elements; beyond, they are computed a second
+# time.
 _KEPT = 1 << 25
-Pattern = tuple[bool, int, float]  # causal; keys that a query sees, 0 for all; dropout
 
 
 def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    borders: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
     scale: float,
-    pattern: Pattern,
+    pattern: AttentionPattern,
 ) -> torch.Tensor:
     """[N, H, T, D] from query [N, H, T, D], key and value [N, K, T, D], where K divides H.
 
     Args:
-        borders: where segments begin and end, [segments + 1]; None where each row is one.
+        cu_seqlens: indices where segments begin and end, [segments + 1]; None where each row is
+            one.
     """
-    ends = [query.shape[2]] if borders is None else borders.tolist()[1:]
+    ends = [query.shape[2]] if cu_seqlens is None else cu_seqlens.tolist()[1:]
     rows = [
         _apply(q, k, v, ends, scale, pattern) for q, k, v in zip(query, key, value, strict=True)
     ]
@@ -46,7 +48,11 @@ def attend(
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A block of queries and the keys that it may see, as slices of their segment."""
+    """A block of queries and the keys that they may see, as slices of their segment.
+
+    Attributes:
+        hidden: mask of the keys in the slice that a query may not see; None if it sees them all.
+    """
 
     queries: slice
     keys: slice
@@ -54,34 +60,24 @@ class _Block:
 
     @property
     def size(self) -> int:
-        """Scores of one head."""
+        """Number of scores for one head."""
         return int((self.queries.stop - self.queries.start) * (self.keys.stop - self.keys.start))
 
 
-def _blocks(length: int, pattern: Pattern) -> Iterator[_Block]:
-    """The blocks of a segment: all of it at once, but where later keys are not seen."""
-    causal, window, _ = pattern
-    if not causal:
+def _blocks(length: int, pattern: AttentionPattern) -> Iterator[_Block]:
+    """The blocks of a segment: a single one, unless its queries do not see later keys."""
+    if not pattern.causal:
         yield _Block(slice(0, length), slice(0, length), None)
         return
+    window = pattern.window
     for first in range(0, length, _BLOCK):
         last = min(first + _BLOCK, length)
         lowest = max(0, first - window + 1) if window else 0
-        seen = visible(last - first, first - lowest, last - lowest, window)
-        yield _Block(slice(first, last), slice(lowest, last), ~seen)
+        visible = visible_keys(last - first, first - lowest, last - lowest, window)
+        yield _Block(slice(first, last), slice(lowest, last), ~visible)
 
 
-def visible(
-    queries: int, offset: int, keys: int, window: int, device: torch.device | str = "cpu"
-) -> torch.Tensor:
-    """Which keys each query sees, [queries, keys], where query i stands at key offset + i."""
-    place = torch.arange(offset, offset + queries, device=device)[:, None]
-    other = torch.arange(keys, device=device)[None]
-    seen = other <= place
-    return seen & (other > place - window) if window else seen
-
-
-class _Segments(torch.autograd.Function):
+class _SegmentAttention(torch.autograd.Function):
     """q [H, T, D], k and v [K, T, D] to [H, T, D]; queries of a group share their keys.
 
     Each segment is copied to where its heads lie one after another, which is the only form that the
@@ -96,21 +92,21 @@ class _Segments(torch.autograd.Function):
         v: torch.Tensor,
         ends: list[int],
         scale: float,
-        pattern: Pattern,
+        pattern: AttentionPattern,
     ) -> torch.Tensor:
-        dropout = pattern[2]
-        segments = [slice(*each) for each in pairwise([0, *ends])]
+        dropout = pattern.dropout
+        segments = [slice(*borders) for borders in pairwise([0, *ends])]
         blocks = [list(_blocks(each.stop - each.start, pattern)) for each in segments]
-        size = len(q) * sum(block.size for each in blocks for block in each)
+        size = len(q) * sum(block.size for own_blocks in blocks for block in own_blocks)
         ctx.keeps = any(ctx.needs_input_grad) and (size <= _KEPT or dropout > 0)
-        mixed = _by_token(q)
+        mixed = _empty_by_token(q)
         inputs: list[torch.Tensor] = []
         kept: list[torch.Tensor] = []
-        for segment, parts in zip(segments, blocks, strict=True):
-            q_ = _grouped(q, segment, len(k), scale)
+        for segment, own_blocks in zip(segments, blocks, strict=True):
+            q_ = _group_heads(q, segment, len(k), scale)
             k_, v_ = k[:, segment].contiguous(), v[:, segment].contiguous()
-            for block in parts:
-                p = _probabilities(q_, k_, block)
+            for block in own_blocks:
+                p = _attention_weights(q_, k_, block)
                 dropped, mask, ctx.dropped = drop(p, dropout) if dropout else (p, p, 1.0)
                 out = mixed[:, segment][:, block.queries]
                 out.copy_((dropped @ v_[:, block.keys]).view(out.shape))
@@ -125,15 +121,15 @@ class _Segments(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         saved, count = ctx.saved_tensors, 3 * len(ctx.segments)
         inputs, kept, keys = iter(saved[:count]), iter(saved[count:]), len(saved[1])
-        dq = _by_token(gradient)
+        dq = _empty_by_token(gradient)
         # Several blocks see the same keys.
-        dk, dv = (_by_token(gradient, keys).zero_() for _ in range(2))
-        for segment, parts in zip(ctx.segments, ctx.blocks, strict=True):
+        dk, dv = (_empty_by_token(gradient, keys).zero_() for _ in range(2))
+        for segment, own_blocks in zip(ctx.segments, ctx.blocks, strict=True):
             q, k, v = next(inputs), next(inputs), next(inputs)
-            g = _grouped(gradient, segment, keys)
-            for block in parts:
-                p = next(kept) if ctx.keeps else _probabilities(q, k, block)
-                g_, used = _fold(g, block.queries), p
+            g = _group_heads(gradient, segment, keys)
+            for block in own_blocks:
+                p = next(kept) if ctx.keeps else _attention_weights(q, k, block)
+                g_, used = _block_rows(g, block.queries), p
                 dp = g_ @ v[:, block.keys].transpose(1, 2)
                 if ctx.dropout:
                     mask = next(kept) * ctx.dropped
@@ -142,34 +138,39 @@ class _Segments(torch.autograd.Function):
                 ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
                 out = dq[:, segment][:, block.queries]
                 torch.mul((ds @ k[:, block.keys]).view(out.shape), ctx.scale, out=out)
-                dk[:, segment][:, block.keys] += ds.transpose(1, 2) @ _fold(q, block.queries)
+                dk[:, segment][:, block.keys] += ds.transpose(1, 2) @ _block_rows(q, block.queries)
         return dq, dk, dv, None, None, None
 
 
-_apply: Any = _Segments.apply
+_apply: Any = _SegmentAttention.apply
 
 
-def _by_token(like: torch.Tensor, heads: int = 0) -> torch.Tensor:
-    """Room for [H, T, D] as the linear layers around have it, token by token."""
-    own, length, width = like.shape
-    return like.new_empty(length, heads or own, width).transpose(0, 1)
+def _empty_by_token(like: torch.Tensor, heads: int = 0) -> torch.Tensor:
+    """An empty [H, T, D], laid out token by token as the linear layers around have it.
+
+    Args:
+        like: a tensor of the same length, width and type.
+        heads: H; 0 for that of `like`.
+    """
+    own_heads, length, width = like.shape
+    return like.new_empty(length, heads or own_heads, width).transpose(0, 1)
 
 
-def _grouped(q: torch.Tensor, segment: slice, keys: int, scale: float = 1.0) -> torch.Tensor:
-    """A segment of [H, T, D], scaled, as [K, H/K, L, D] of its own."""
-    own = q.new_empty(q.shape[0], segment.stop - segment.start, q.shape[2])
-    torch.mul(q[:, segment], scale, out=own)
-    return own.view(keys, -1, *own.shape[1:])
+def _group_heads(q: torch.Tensor, segment: slice, keys: int, scale: float = 1.0) -> torch.Tensor:
+    """A scaled copy of a segment of [H, T, D] as [K, H/K, L, D]."""
+    copy = q.new_empty(q.shape[0], segment.stop - segment.start, q.shape[2])
+    torch.mul(q[:, segment], scale, out=copy)
+    return copy.view(keys, -1, *copy.shape[1:])
 
 
-def _fold(q: torch.Tensor, span: slice) -> torch.Tensor:
-    """The queries of a block with those of their group below each other: [K, G * L, D]."""
+def _block_rows(q: torch.Tensor, span: slice) -> torch.Tensor:
+    """The queries of a block, those of a group below each other: [K, G * L, D]."""
     return q[:, :, span].flatten(1, 2)
 
 
-def _probabilities(q: torch.Tensor, k: torch.Tensor, block: _Block) -> torch.Tensor:
-    """[K, G * L, keys], from queries that are scaled."""
-    scores = _fold(q, block.queries) @ k[:, block.keys].transpose(1, 2)
+def _attention_weights(q: torch.Tensor, k: torch.Tensor, block: _Block) -> torch.Tensor:
+    """Softmax of a block's scores, [K, G * L, keys], from queries that are scaled."""
+    scores = _block_rows(q, block.queries) @ k[:, block.keys].transpose(1, 2)
     if block.hidden is not None:
         rows = scores.view(scores.shape[0], q.shape[1], -1, scores.shape[-1])
         rows.masked_fill_(block.hidden, float("-inf"))

@@ -1,6 +1,6 @@
-"""Root mean square normalisation (Zhang and Sennrich 2019) that keeps only what it was given.
+"""Root mean square normalization (Zhang and Sennrich 2019) that keeps only its input.
 
-torch's autograd would keep the normalised values too, and in bfloat16 all of it in float32.
+torch's autograd would keep the normalized values too, and in bfloat16 all of it in float32.
 """
 
 from __future__ import annotations
@@ -27,44 +27,47 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         x, weight, scale = ctx.saved_tensors
-        normal = x.float() * scale
-        to_weight = None
+        normalized = x.float() * scale
+        by_weight = None
         if ctx.needs_input_grad[1]:
-            to_weight = (gradient * normal).reshape(-1, x.shape[-1]).sum(0).to(weight.dtype)
-        # y does not change with the length of x, so nothing of the gradient lies along it.
-        slope = (gradient * weight).float()
-        along = torch.linalg.vecdot(slope, normal).unsqueeze(-1).div_(x.shape[-1])
-        to_x = slope.addcmul_(normal, along, value=-1).mul_(scale)
-        return to_x.to(x.dtype), to_weight, None
+            by_weight = (gradient * normalized).reshape(-1, x.shape[-1]).sum(0).to(weight.dtype)
+        # y does not change with the length of x, so the gradient has no component along it.
+        by_normalized = (gradient * weight).float()
+        along = torch.linalg.vecdot(by_normalized, normalized).unsqueeze(-1).div_(x.shape[-1])
+        by_x = by_normalized.addcmul_(normalized, along, value=-1).mul_(scale)
+        return by_x.to(x.dtype), by_weight, None
 
 
 _apply: Any = _RMSNorm.apply
 
 
-class _Forward:
-    """The forward pass of one module; its own where it is given more, or another type."""
+class _NormForward:
+    """The forward pass of one module; its own for further arguments or inputs of another type."""
 
     def __init__(self, norm: Any) -> None:
         self._norm = norm
-        self._own = norm.forward
+        self._original_forward = norm.forward
 
     def __call__(self, *inputs: Any, **options: Any) -> torch.Tensor:
         norm = self._norm
         if len(inputs) != 1 or options or inputs[0].dtype != norm.weight.dtype:
-            result: torch.Tensor = self._own(*inputs, **options)
+            result: torch.Tensor = self._original_forward(*inputs, **options)
             return result
         y: torch.Tensor = _apply(inputs[0], norm.weight, norm.variance_epsilon)
         return y
 
 
 def replace_norms(model: torch.nn.Module) -> int:
-    """Have a model's RMS norms compute this way; returns how many do.
+    """Have a model's RMS norms compute this way.
 
     Those that do something else (Gemma's add one to the weight) are left unchanged.
+
+    Returns:
+        The number of norms that do.
     """
     from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-    norms = [each for each in model.modules() if runs_same_code(each, LlamaRMSNorm)]
-    for each in norms:
-        each.forward = _Forward(each)
+    norms: list[Any] = [each for each in model.modules() if runs_same_code(each, LlamaRMSNorm)]
+    for norm in norms:
+        norm.forward = _NormForward(norm)
     return len(norms)

@@ -23,7 +23,7 @@ from moli.training.methods.bottleneck import (
     save_bottlenecks,
 )
 from moli.training.methods.lora import fuse_lora_layers
-from moli.training.recipes.method_table import METHODS
+from moli.training.recipes.method_table import METHODS, MethodSpec
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_table import TASKS
 
@@ -34,6 +34,11 @@ _HEADS = ("classifier", "score", "qa_outputs", "head")
 UNQUANTIZED_MODULES = (*_HEADS, "pre_classifier", r".*pooler", "lm_head", "embed_out")
 
 
+def method_of(recipe: Recipe) -> MethodSpec:
+    """The recipe's method, or the task's default method."""
+    return METHODS[recipe.method or TASKS[recipe.task].method]
+
+
 def apply_method(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
     """The model with an adapter of the recipe's method and everything else frozen.
 
@@ -42,7 +47,7 @@ def apply_method(model: torch.nn.Module, recipe: Recipe) -> torch.nn.Module:
     Raises:
         InputError: the method does not work with this model or on this machine.
     """
-    method = METHODS[str(recipe.method)]
+    method = method_of(recipe)
     if not method.is_adapter:
         return model
     if method.family == "bottleneck":
@@ -133,7 +138,7 @@ def _peft_config(recipe: Recipe, model: torch.nn.Module) -> Any:
     """PEFT's configuration of the recipe's method for this model."""
     import peft
 
-    method, task_type = METHODS[str(recipe.method)], TASKS[recipe.task].peft_type
+    method, task_type = method_of(recipe), TASKS[recipe.task].peft_type
     config_class = getattr(peft, method.peft_config)
     modules_to_save = fully_trained_modules(model)
     options = {"task_type": task_type, "modules_to_save": modules_to_save or None}
@@ -164,7 +169,7 @@ def _linear_and_convolution_names(model: torch.nn.Module) -> list[str]:
 
 def save_weights(model: torch.nn.Module, recipe: Recipe, folder: Path) -> None:
     """Write what was trained: the whole model, or the adapter in PEFT's layout."""
-    method, pretrained = METHODS[str(recipe.method)], cast(Any, model)
+    method, pretrained = method_of(recipe), cast(Any, model)
     if method.family == "bottleneck":
         save_bottlenecks(model, folder, recipe.rank)
         return

@@ -1,12 +1,15 @@
 """LoRA's product added where the frozen layer's result already is (Hu et al. 2022, section 4.1).
 
-PEFT computes the thin products apart, then scales and adds the wide result in passes over memory,
-which costs a CPU more than the products. Here both directions accumulate in place.
+PEFT computes the low-rank products apart, then scales and adds the wide result in passes over
+memory, which costs a CPU more than the products. Here both directions accumulate in place.
+
+Shapes: x [T, in], weight [out, in] (frozen), down (LoRA's A) [r, in], up (B) [out, r].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,20 +17,47 @@ import torch
 from moli.training.kernels.same_code import runs_same_code
 
 
+@dataclass(frozen=True, slots=True)
+class _LayerWeights:
+    """The weights of an adapted layer: the frozen ones, LoRA's matrices, and their scale."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    down: torch.Tensor
+    up: torch.Tensor
+    scale: float
+
+    def arguments(self) -> tuple[Any, ...]:
+        """The fields in order, as autograd functions take them: one by one."""
+        return self.weight, self.bias, self.down, self.up, self.scale
+
+
+@dataclass(frozen=True, slots=True)
+class _LayerGradients:
+    """Gradients by the input, None if it needs none, and by LoRA's matrices."""
+
+    x: torch.Tensor | None
+    down: torch.Tensor
+    up: torch.Tensor
+
+
 class _Linear(torch.autograd.Function):
-    """y = x W' + b + scale (x A') B': x [T, in], W [out, in] frozen, A [r, in], B [out, r]."""
+    """y = x weight' + bias + scale (x down') up'."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, *layer: Any) -> torch.Tensor:
-        y, thin = _forwards(x, *layer)
-        weight, _, down, up, ctx.scale = layer
-        ctx.save_for_backward(x, thin, weight, down, up)
+    def forward(ctx: Any, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        layer = _LayerWeights(*arguments)
+        y, low_rank = _multiply(x, layer)
+        ctx.scale = layer.scale
+        ctx.save_for_backward(x, low_rank, layer.weight, layer.down, layer.up)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        x, *layer = ctx.saved_tensors
-        return _backwards(ctx.needs_input_grad[0], gradient, x, *layer, ctx.scale)
+        x, low_rank, weight, down, up = ctx.saved_tensors
+        layer = _LayerWeights(weight, None, down, up, ctx.scale)
+        by = _gradients(gradient, x, low_rank, layer, needs_x=ctx.needs_input_grad[0])
+        return by.x, None, None, by.down, by.up, None
 
 
 class _GatedLinear(torch.autograd.Function):
@@ -43,55 +73,60 @@ class _GatedLinear(torch.autograd.Function):
         gate: torch.Tensor,
         values: torch.Tensor,
         activation: Callable[[torch.Tensor], torch.Tensor],
-        *layer: Any,
+        *arguments: Any,
     ) -> torch.Tensor:
-        y, thin = _forwards(activation(gate) * values, *layer)
-        weight, _, down, up, ctx.scale = layer
-        ctx.activation = activation
-        ctx.save_for_backward(gate, values, thin, weight, down, up)
+        layer = _LayerWeights(*arguments)
+        y, low_rank = _multiply(activation(gate) * values, layer)
+        ctx.activation, ctx.scale = activation, layer.scale
+        ctx.save_for_backward(gate, values, low_rank, layer.weight, layer.down, layer.up)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        gate, values, *layer = ctx.saved_tensors
+        gate, values, low_rank, weight, down, up = ctx.saved_tensors
+        layer = _LayerWeights(weight, None, down, up, ctx.scale)
         with torch.enable_grad():
             gate = gate.detach().requires_grad_()
             activated = ctx.activation(gate)
         x = activated.detach() * values
-        wanted = any(ctx.needs_input_grad[:2])
-        to_x, *to_layer = _backwards(wanted, gradient, x, *layer, ctx.scale)
+        needs_x = any(ctx.needs_input_grad[:2])
+        by = _gradients(gradient, x, low_rank, layer, needs_x=needs_x)
         del x
-        to_gate = to_values = None
-        if to_x is not None:
-            to_values = activated.detach() * to_x
-            (to_gate,) = torch.autograd.grad(activated, gate, to_x.mul_(values))
-        return to_gate, to_values, None, *to_layer
+        by_gate = by_values = None
+        if by.x is not None:
+            by_values = activated.detach() * by.x
+            (by_gate,) = torch.autograd.grad(activated, gate, by.x.mul_(values))
+        return by_gate, by_values, None, None, None, by.down, by.up, None
 
 
-def _forwards(
+def _multiply(x: torch.Tensor, layer: _LayerWeights) -> tuple[torch.Tensor, torch.Tensor]:
+    """y, and the scaled low-rank product [T, r] that the backward pass needs."""
+    low_rank = (x @ layer.down.t()).mul_(layer.scale)
+    weight = layer.weight.t()
+    y = x @ weight if layer.bias is None else torch.addmm(layer.bias, x, weight)
+    return y.addmm_(low_rank, layer.up.t()), low_rank
+
+
+def _gradients(
+    by_y: torch.Tensor,
     x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    down: torch.Tensor,
-    up: torch.Tensor,
-    scale: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """y, and the thin product [T, r] that the backward pass needs."""
-    thin = (x @ down.t()).mul_(scale)
-    y = x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
-    return y.addmm_(thin, up.t()), thin
+    low_rank: torch.Tensor,
+    layer: _LayerWeights,
+    *,
+    needs_x: bool,
+) -> _LayerGradients:
+    """Gradients by the input and LoRA's matrices.
 
-
-def _backwards(
-    wanted: bool, gradient: torch.Tensor, x: torch.Tensor, *layer: Any
-) -> tuple[torch.Tensor | None, ...]:
-    """The gradients by x, if it is wanted, and by what `_forwards` takes besides, in its order."""
-    thin, weight, down, up, scale = layer
+    Args:
+        by_y: gradient by the result, [T, out].
+        low_rank: the scaled low-rank product that `_multiply` returned.
+        needs_x: whether to compute the gradient by the input.
+    """
     # A product of a long matrix with fewer than 16 columns can cost MKL more than that with the
     # whole weight, so the few are rows wherever they are read.
-    thin_gradient = (gradient @ up.t().contiguous().t()).mul_(scale)
-    to_x = (gradient @ weight).addmm_(thin_gradient, down) if wanted else None
-    return to_x, None, None, thin_gradient.t() @ x, (thin.t() @ gradient).t(), None
+    by_low_rank = (by_y @ layer.up.t().contiguous().t()).mul_(layer.scale)
+    by_x = (by_y @ layer.weight).addmm_(by_low_rank, layer.down) if needs_x else None
+    return _LayerGradients(by_x, by_low_rank.t() @ x, (low_rank.t() @ by_y).t())
 
 
 _apply: Any = _Linear.apply
@@ -99,44 +134,47 @@ _apply_gated: Any = _GatedLinear.apply
 
 
 def fuse_lora_layers(model: torch.nn.Module) -> int:
-    """Have PEFT's LoRA layers compute this way where the result is the same; returns how many do.
+    """Have PEFT's LoRA layers compute this way where the result is the same.
 
     Layers with DoRA or dropout, and those that are not plain linear layers, are left unchanged.
+
+    Returns:
+        The number of layers that do.
     """
     from peft.tuners.lora import Linear
     from transformers.models.llama.modeling_llama import LlamaMLP
 
     fused = 0
     for module in model.modules():
-        if isinstance(module, Linear) and _is_plain(module):
-            module.forward = _Forward(module)  # type: ignore[method-assign]
+        if isinstance(module, Linear) and _is_plain_lora(module):
+            module.forward = _FusedForward(module)  # type: ignore[method-assign]
             fused += 1
     blocks: list[Any] = [each for each in model.modules() if runs_same_code(each, LlamaMLP)]
     for block in blocks:
-        if isinstance(block.down_proj.forward, _Forward):
-            block.forward = _GatedForward(block)
+        if isinstance(block.down_proj.forward, _FusedForward):
+            block.forward = _FusedGatedForward(block)
     return fused
 
 
-class _Forward:
-    """The forward pass of one layer; PEFT's own as soon as the layer is merged or switched off."""
+class _FusedForward:
+    """The forward pass of a LoRA layer; PEFT's own once the layer is merged or switched off."""
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
-        self._own = layer.forward
-        self._name = layer.active_adapters[0]
+        self._original_forward = layer.forward
+        self._adapter_name = layer.active_adapters[0]
 
     def __call__(self, x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
-        parts = None if arguments or options else self.parts(x.dtype)
-        if parts is None:
-            result: torch.Tensor = self._own(x, *arguments, **options)
+        weights = None if arguments or options else self.weights(x.dtype)
+        if weights is None:
+            result: torch.Tensor = self._original_forward(x, *arguments, **options)
             return result
-        y: torch.Tensor = _apply(x.reshape(-1, x.shape[-1]), *parts)
+        y: torch.Tensor = _apply(x.reshape(-1, x.shape[-1]), *weights.arguments())
         return y.view(*x.shape[:-1], y.shape[-1])
 
-    def parts(self, dtype: torch.dtype) -> tuple[Any, ...] | None:
-        """Weight, bias, A, B and scale, for an input of this type; None where PEFT's is used."""
-        layer, base, name = self._layer, self._layer.base_layer, self._name
+    def weights(self, dtype: torch.dtype) -> _LayerWeights | None:
+        """The layer's weights for an input of this type; None if PEFT's forward is to be used."""
+        layer, base, name = self._layer, self._layer.base_layer, self._adapter_name
         down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
         if (
             layer.merged
@@ -145,37 +183,38 @@ class _Forward:
             or not dtype == down.dtype == base.weight.dtype
         ):
             return None
-        return base.weight, base.bias, down, up, layer.scaling[name]
+        return _LayerWeights(base.weight, base.bias, down, up, layer.scaling[name])
 
 
-class _GatedForward:
-    """The forward pass of a gated block; its own unless its last layer is one of the above."""
+class _FusedGatedForward:
+    """The forward pass of a gated block; its own unless its last layer is a fused LoRA layer."""
 
     def __init__(self, block: Any) -> None:
         self._block = block
-        self._own = block.forward
+        self._original_forward = block.forward
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         block = self._block
-        parts = _parts(block.down_proj, x.dtype)
-        if parts is None:
-            result: torch.Tensor = self._own(x)
+        weights = _fused_weights(block.down_proj, x.dtype)
+        if weights is None:
+            result: torch.Tensor = self._original_forward(x)
             return result
-        gate, values = (each(x) for each in (block.gate_proj, block.up_proj))
-        flat = (each.reshape(-1, each.shape[-1]) for each in (gate, values))
-        y: torch.Tensor = _apply_gated(*flat, block.act_fn, *parts)
+        gate, values = (layer(x) for layer in (block.gate_proj, block.up_proj))
+        flat = (states.reshape(-1, states.shape[-1]) for states in (gate, values))
+        y: torch.Tensor = _apply_gated(*flat, block.act_fn, *weights.arguments())
         return y.view(*x.shape[:-1], y.shape[-1])
 
 
-def _parts(layer: Any, dtype: torch.dtype) -> tuple[Any, ...] | None:
-    """What a fused layer multiplies with; None where it is another, or has hooks to be called."""
-    hooked = layer._forward_hooks or layer._forward_pre_hooks
-    if hooked or not isinstance(layer.forward, _Forward):
+def _fused_weights(layer: Any, dtype: torch.dtype) -> _LayerWeights | None:
+    """The weights of a fused layer; None if it is not fused, or has hooks that are to be called."""
+    has_hooks = layer._forward_hooks or layer._forward_pre_hooks
+    if has_hooks or not isinstance(layer.forward, _FusedForward):
         return None
-    return layer.forward.parts(dtype)
+    return layer.forward.weights(dtype)
 
 
-def _is_plain(layer: Any) -> bool:
+def _is_plain_lora(layer: Any) -> bool:
+    """Whether a LoRA layer is a frozen linear layer with one adapter, without DoRA or dropout."""
     if len(layer.active_adapters) != 1 or type(layer.base_layer) is not torch.nn.Linear:
         return False
     name = layer.active_adapters[0]

@@ -13,7 +13,7 @@ from moli.models.weights.loading import folder_of
 from moli.models.weights.truncation import Truncator
 from moli.records.examples import Example, Labelled
 from moli.training.batching.samples import Sample
-from moli.training.recipes.method_table import METHODS
+from moli.training.methods import method_of
 from moli.training.tasks.base.labels import LabelTask, label_id
 from moli.training.tasks.base.pooling import pooling_of
 from moli.training.tasks.base.sequence_logits import sequence_logits
@@ -58,8 +58,8 @@ class Classification(LabelTask, TransformerTask):
     @cached_property
     def pooling(self) -> str:
         """ "mean", or "own" for the way in which the model's class in transformers does it."""
-        method = METHODS[self.recipe.method or "full"]
-        if method.adds_virtual_tokens:  # which are no part of a text, so no mean may include them
+        # Virtual tokens are no part of a text, so no mean may include them.
+        if method_of(self.recipe).adds_virtual_tokens:
             return "own"
         return "mean" if pooling_of(folder_of(self.recipe.base)) == "mean" else "own"
 

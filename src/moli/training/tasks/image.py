@@ -46,7 +46,7 @@ class ImageClassification(LabelTask):
     Attributes:
         has_batch_norm: whether layers normalize by all images of a step; known once the model is
             built.
-        shape: of a new model.
+        shape: the shape of a new model.
     """
 
     example_types = (LabelledImage,)

@@ -32,8 +32,8 @@ class RerankingTarget:
     """Everything about the pairs of a query besides their token ids.
 
     Attributes:
-        token_types: for each pair, which of the two texts each token is part of; empty for models
-            without token types.
+        token_types: for each pair, 0 for tokens of the first text and 1 for those of the second;
+            empty for models without token types.
         score: score of a scored pair, between 0 and 1; None for a match, whose first pair is the
             right one.
     """
@@ -47,7 +47,7 @@ class _EncodedPair:
     """Two texts as one sequence.
 
     Attributes:
-        token_types: which text each token is part of; None for models without token types.
+        token_types: 0 for tokens of the first text, 1 for the second; None for models without types.
         truncated: number of tokens that were cut off.
     """
 

@@ -39,7 +39,7 @@ class Seq2SeqOutput:
     """Logits for the targets of samples, and all that is needed to generate from their sources.
 
     Attributes:
-        logits: of all tokens of all targets, [tokens, vocabulary], in float32.
+        logits: logits of all tokens of all targets, [tokens, vocabulary], in float32.
         inputs: the sources as the model takes them.
     """
 
@@ -71,7 +71,7 @@ class Seq2Seq(TransformerTask):
     Attributes:
         max_new_tokens: longest answer to generate: one token more than the longest in training, so
             that an answer can be too long.
-        shape: of a new model.
+        shape: the shape of a new model.
     """
 
     example_types = (Pair,)

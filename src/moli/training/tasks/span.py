@@ -234,7 +234,7 @@ def _best_span(log_probabilities: torch.Tensor, window: Window) -> AnswerSpan:
     """The likeliest span of a window.
 
     Args:
-        log_probabilities: of each token to be the first and the last, [tokens, 2].
+        log_probabilities: for each token to be the first and to be the last, [tokens, 2].
     """
     begin, last = window.context_start, len(log_probabilities) - 1
     if window.offsets is None or last <= begin:

@@ -20,7 +20,7 @@ def mean_states(states: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
     """Mean state of each sequence, [sequences, hidden].
 
     Args:
-        states: of sequences end to end, [tokens, hidden].
+        states: states of sequences end to end, [tokens, hidden].
         starts: index of each sequence's first token, [sequences].
     """
     lengths = torch.diff(starts, append=starts.new_tensor([len(states)]))

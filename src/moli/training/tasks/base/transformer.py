@@ -17,7 +17,6 @@ from moli.training import methods
 from moli.training.batching.batches import Batch, collate
 from moli.training.batching.samples import Tokens
 from moli.training.kernels import attention
-from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
 from moli.training.tasks.base.task import Task
 from moli.training.tasks.base.wrapped_models import unwrapped_model
@@ -113,7 +112,7 @@ def load_pretrained(
 
     Args:
         auto_class: name of the class in transformers that loads it.
-        recipe: its dropout and method are applied.
+        recipe: sets dropout rates, and whether weights are loaded in 4 bits.
         source: folder or hub name.
         options: values of the model's configuration, such as its labels.
 
@@ -126,7 +125,7 @@ def load_pretrained(
     transformers.logging.disable_progress_bar()
     attention.register()
     config = load_config(source)
-    if METHODS[recipe.method or "full"].quantizes_base and torch.cuda.is_available():
+    if methods.method_of(recipe).quantizes_base and torch.cuda.is_available():
         methods.require_four_bit_support()
         options |= methods.four_bit_options(dtype)
     for name in _ATTENTION_DROPOUT:
