@@ -95,7 +95,7 @@ def run_inference(
                 np.add.at(supervised, rows, [sample.supervised for sample in samples])
             for index, answer in zip(micro_batch, task.decode(outputs, samples), strict=True):
                 answers[index] = answer
-            heap.settle()
+            heap.trim()
             if on_tokens:
                 on_tokens(sum(sizes[index] for index in micro_batch))
     by_group: list[list[Any]] = [[] for _ in groups]

@@ -1,4 +1,4 @@
-"""The packing check: packing is used only if it changes nothing on the run's own model and samples."""
+"""The packing check: packing is used only if it changes nothing on the run's model and samples."""
 
 from __future__ import annotations
 

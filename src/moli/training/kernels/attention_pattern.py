@@ -1,4 +1,4 @@
-"""Pattern of an attention: which keys each query may attend to, and how many weights are dropped."""
+"""The pattern of an attention: which keys a query may attend to, and how many are dropped."""
 
 from __future__ import annotations
 

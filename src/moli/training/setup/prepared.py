@@ -29,7 +29,6 @@ from moli.training.loop.stepping import StepLoss
 from moli.training.loop.world import Alone, World
 from moli.training.optimization.optimizers import Optimizers, count_parameters
 from moli.training.packing import PackingCheck, can_pack, check_packing
-from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.run_folder import SETTLED, check_unchanged
 from moli.training.setup import autotune, environment
@@ -163,10 +162,10 @@ class Session:
 
 def build(task: Task, recipe: Recipe) -> torch.nn.Module:
     """The model that a recipe trains, in training mode."""
-    if METHODS[str(recipe.method)].quantizes_base:
+    if methods.method_of(recipe).quantizes_base:
         methods.require_four_bit_support()
     # Full tuning begins from the weights as they are; a frozen base is read as it is computed with.
-    full = not METHODS[str(recipe.method)].is_adapter
+    full = not methods.method_of(recipe).is_adapter
     dtype = torch.float32 if full else DTYPES[str(recipe.precision)]
     model = methods.apply_method(task.build(dtype), recipe)
     return methods.prepare_for_device(model).train()

@@ -47,7 +47,7 @@ class _EncodedPair:
     """Two texts as one sequence.
 
     Attributes:
-        token_types: 0 for tokens of the first text, 1 for the second; None for models without types.
+        token_types: 0 for tokens of the first text, 1 for the second; None without types.
         truncated: number of tokens that were cut off.
     """
 

@@ -19,7 +19,7 @@ import torch
 from moli.models.weights.json_files import read_json
 from moli.models.weights.loading import folder_of, load_config
 from moli.records.errors import InputError, ModelError, WorkspaceError
-from moli.training.recipes.method_table import METHODS
+from moli.training.methods import method_of
 from moli.training.recipes.recipe import Recipe
 from moli.training.tasks import make_task
 from moli.training.tasks.base.wrapped_models import evaluation_mode, unwrapped_model
@@ -74,7 +74,7 @@ def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> Exporte
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError("it already exists", where=str(folder), fix="Name a new or empty folder.")
     recipe = recipe_of(stored)
-    method = METHODS[str(recipe.method)]
+    method = method_of(recipe)
     merging = merge and method.is_adapter
     if merging and (why := method.merge_obstacle):
         raise InputError(
@@ -115,7 +115,7 @@ def _copy(stored: StoredModel, recipe: Recipe, draft: Path) -> None:
 
 def _over_whole_base(recipe: Recipe) -> Recipe:
     """The recipe with its base as it is, also where it was trained over one in 4 bits."""
-    quantized = METHODS[str(recipe.method)].quantizes_base
+    quantized = method_of(recipe).quantizes_base
     return recipe.model_copy(update={"method": "lora"}) if quantized else recipe
 
 
