@@ -1,4 +1,4 @@
-"""Segments to attend within, of very different lengths, and the ways of it that models have."""
+"""Cases for attention by segments: segments of very different lengths, and attention patterns."""
 
 from __future__ import annotations
 

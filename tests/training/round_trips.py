@@ -23,12 +23,12 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
 
 def recipe_of(**values: Any) -> Recipe:
-    """In float32, so that results can be compared closely."""
+    """A recipe in float32, so that results can be compared closely."""
     return make_recipe({"precision": "fp32", "held_out": 0.2, **values})
 
 
 def run_to_end(recipe: Recipe, folder: Path) -> tuple[Session, list[float]]:
-    """A run that has come to its end, and each step's loss."""
+    """A run that has come to its end, and the loss of each step."""
     losses: list[float] = []
     folder.mkdir()
     session = Session.open(
@@ -39,7 +39,7 @@ def run_to_end(recipe: Recipe, folder: Path) -> tuple[Session, list[float]]:
 
 
 def save_and_restore(session: Session, folder: Path) -> tuple[Task, torch.nn.Module]:
-    """The model from the files that a run writes, with a task that has seen no examples."""
+    """A new task, and the model that it restores from the files that a run writes."""
     folder.mkdir()
     recipe = session.settled.recipe
     methods.save_weights(session.model, recipe, folder)
@@ -51,8 +51,9 @@ def save_and_restore(session: Session, folder: Path) -> tuple[Task, torch.nn.Mod
 def predicted_rows(
     task: Task, model: torch.nn.Module, examples: Sequence[Example]
 ) -> list[dict[str, Any]]:
-    outcome = inference.run_inference(task, model, task.samples(examples, training=False))
-    return [task.to_row(each) for each in inference.answers_of_examples(task, outcome, examples)[0]]
+    """The answers for examples as rows."""
+    result = inference.run_inference(task, model, task.samples(examples, training=False))
+    return [task.to_row(each) for each in inference.answers_of_examples(task, result, examples)[0]]
 
 
 def held_out_examples(session: Session) -> list[Example]:

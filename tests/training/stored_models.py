@@ -42,11 +42,11 @@ def write_spans(path: Path, count: int = 40) -> Path:
     rows = []
     for _ in range(count):
         words = draw.sample(small_models.WORDS, draw.randint(4, 20))
-        asked = draw.randrange(len(words) - 1)
-        context, answer = " ".join(words), words[asked + 1]
-        start = len(" ".join(words[: asked + 1])) + 1
+        index = draw.randrange(len(words) - 1)
+        context, answer = " ".join(words), words[index + 1]
+        start = len(" ".join(words[: index + 1])) + 1
         answers = {"text": [answer], "answer_start": [start]}
-        rows.append({"question": words[asked], "context": context, "answers": answers})
+        rows.append({"question": words[index], "context": context, "answers": answers})
     path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
     return path
 

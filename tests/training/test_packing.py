@@ -36,11 +36,11 @@ def proof(folder: Path, task: str, precision: torch.dtype = torch.float32) -> Pa
     model = build(made, recipe)
     samples = [each for group in made.samples(examples, training=True) for each in group]
     before = {name: each.clone() for name, each in model.state_dict().items()}
-    found = check_packing(made, model, samples, precision)
+    actual = check_packing(made, model, samples, precision)
     assert model.training
     assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
     assert plain_attention(model) == attention.NAME
-    return found
+    return actual
 
 
 def plain_attention(model: Any) -> str:
@@ -49,26 +49,26 @@ def plain_attention(model: Any) -> str:
 
 @pytest.mark.parametrize("task", ["classification", "instruction"])
 def test_it_holds_for_models_that_keep_segments_apart(task: str, tmp_path: Path) -> None:
-    found = proof(tmp_path, task)
-    assert found.holds
-    assert found.packed == pytest.approx(found.alone, rel=1e-5)
-    assert found.leak == 0.0
+    actual = proof(tmp_path, task)
+    assert actual.holds
+    assert actual.packed == pytest.approx(actual.alone, rel=1e-5)
+    assert actual.leak == 0.0
 
 
 @pytest.mark.parametrize("task", ["classification", "instruction"])
 def test_it_sees_a_leak_between_neighbours(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in transformers, whose SDPA mask is left out when a cache is in use."""
+    """The leak is one of transformers, whose SDPA mask is left out when a cache is in use."""
     right = attention.segment_attention
 
     def leaky(*arguments: Any, cu_seq_lens_q: Any = None, **options: Any) -> Any:
         return right(*arguments, **options)
 
     monkeypatch.setattr(attention, "segment_attention", leaky)
-    found = proof(tmp_path, task)
-    assert not found.holds
-    assert found.leak > 0
+    actual = proof(tmp_path, task)
+    assert not actual.holds
+    assert actual.leak > 0
 
 
 @pytest.mark.parametrize("task", ["classification", "instruction"])
@@ -98,8 +98,8 @@ def test_it_sees_wrong_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return batch
 
     monkeypatch.setattr("moli.training.tasks.base.transformer.collate", counted_through)
-    found = proof(tmp_path, "classification")
-    assert not found.holds
+    actual = proof(tmp_path, "classification")
+    assert not actual.holds
 
 
 def test_a_model_that_refuses_is_padded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,20 +107,20 @@ def test_a_model_that_refuses_is_padded(tmp_path: Path, monkeypatch: pytest.Monk
         raise NotImplementedError("attention with softcap is not computed per segment")
 
     monkeypatch.setattr("moli.training.tasks.base.sequence_logits.model_without_head", refuse)
-    found = proof(tmp_path, "classification")
-    assert not found.holds
-    assert "softcap" in found.reason
+    actual = proof(tmp_path, "classification")
+    assert not actual.holds
+    assert "softcap" in actual.reason
 
 
 def test_samples_longer_than_the_probe_are_proven_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("moli.training.packing._PROBE_TOKENS", 4)
-    found = proof(tmp_path, "classification")
-    assert found.holds and found.reason == ""
+    actual = proof(tmp_path, "classification")
+    assert actual.holds and actual.reason == ""
 
 
 def test_a_single_sample_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("moli.training.packing._choose_probes", lambda samples: list(samples[:1]))
-    found = proof(tmp_path, "classification")
-    assert not found.holds and found.reason == "two samples are needed to try it"
+    actual = proof(tmp_path, "classification")
+    assert not actual.holds and actual.reason == "two samples are needed to try it"

@@ -18,12 +18,12 @@ def test_losses_and_gradients_are_torchs(
     torch.manual_seed(0)
     states = torch.randn(37, 16, requires_grad=True)
     weight = torch.randn(100, 16, requires_grad=not frozen)
-    wanted, upstream = torch.randint(0, 100, (37,)), torch.rand(37)
-    (token_cross_entropy(states, weight, wanted) * upstream).sum().backward()
+    expected, upstream = torch.randint(0, 100, (37,)), torch.rand(37)
+    (token_cross_entropy(states, weight, expected) * upstream).sum().backward()
     exact = [each.detach().double().requires_grad_() for each in (states, weight)]
-    by_torch = cross_entropy(exact[0] @ exact[1].t(), wanted, reduction="none")
+    by_torch = cross_entropy(exact[0] @ exact[1].t(), expected, reduction="none")
     (by_torch * upstream).sum().backward()
-    ours = token_cross_entropy(states, weight, wanted)
+    ours = token_cross_entropy(states, weight, expected)
     torch.testing.assert_close(ours.double(), by_torch, rtol=0, atol=2e-5)
     torch.testing.assert_close(states.grad.double(), exact[0].grad, rtol=0, atol=2e-5)
     if frozen:

@@ -80,8 +80,8 @@ def test_constants_are_of_the_same_type_and_sign(one: str, other: str) -> None:
 
 def test_names_of_variables_and_of_the_class_do_not_matter() -> None:
     class Doubled(torch.nn.Module):
-        def forward(self, given: Any) -> Any:
-            return given * 2
+        def forward(self, inputs: Any) -> Any:
+            return inputs * 2
 
     assert same(Doubled, block("x * 2"))
 

@@ -1,4 +1,4 @@
-"""What of a base is put into 4 bits, by the rule of transformers and the names given to it."""
+"""Modules of a base that are put into 4 bits, by the rule of transformers and the names for it."""
 
 from __future__ import annotations
 

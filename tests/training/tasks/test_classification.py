@@ -1,4 +1,4 @@
-"""What a text's class is told from, against transformers' own models."""
+"""Logits of texts from one token's state or the mean, against transformers' own models."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def made(folder: Path, name: str, **values: Any) -> tuple[Any, Any]:
 def scores(task: Any, model: Any, *, packed: bool) -> torch.Tensor:
     samples = [group[0] for group in task.samples(EXAMPLES, training=False)]
     with torch.no_grad():
-        found: torch.Tensor = task.forward(model, samples, packed=packed)
-    return found
+        actual: torch.Tensor = task.forward(model, samples, packed=packed)
+    return actual
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -53,12 +53,12 @@ def test_of_a_sentence_encoder_the_mean_of_the_states_is_read(tmp_path: Path, pa
     task, model = made(tmp_path, name, method="full")
     classifier = model.classifier
     bert, tokenizer = BertModel.from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
-    wanted = []
+    expected = []
     with torch.no_grad():
         for text in TEXTS:
             states = bert(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
-            wanted.append(states.mean(0) @ classifier.weight.T + classifier.bias)
-    torch.testing.assert_close(scores(task, model, packed=packed), torch.stack(wanted))
+            expected.append(states.mean(0) @ classifier.weight.T + classifier.bias)
+    torch.testing.assert_close(scores(task, model, packed=packed), torch.stack(expected))
     assert "it classifies from the mean" in task.export_caveat
 
 
@@ -70,8 +70,8 @@ def test_of_another_encoder_the_first_state_is_read(tmp_path: Path, packed: bool
     model.save_pretrained(tmp_path / "saved")
     theirs = BertForSequenceClassification.from_pretrained(tmp_path / "saved").eval()
     with torch.no_grad():
-        wanted = [theirs(**tokenizer(text, return_tensors="pt")).logits[0] for text in TEXTS]
-    torch.testing.assert_close(scores(task, model, packed=packed), torch.stack(wanted))
+        expected = [theirs(**tokenizer(text, return_tensors="pt")).logits[0] for text in TEXTS]
+    torch.testing.assert_close(scores(task, model, packed=packed), torch.stack(expected))
     assert task.export_caveat == ""
 
 

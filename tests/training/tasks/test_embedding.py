@@ -34,18 +34,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 def _matches(count: int) -> list[Match]:
     """A text belongs to the one whose words have numbers that are higher by 20."""
     draw = random.Random(0)
-    found = []
+    actual = []
     for _ in range(count):
         words = draw.choices(range(20), k=draw.randint(2, 6))
         near = [*words[:-1], (words[-1] + 7) % 20]
-        found.append(
+        actual.append(
             Match(
                 " ".join(f"w{each}" for each in words),
                 " ".join(f"w{each + 20}" for each in words),
                 (" ".join(f"w{each + 20}" for each in near),),
             )
         )
-    return found
+    return actual
 
 
 def _prepared(base: str, examples: list[Match] | list[Scored]) -> tuple[Embedding, torch.nn.Module]:
@@ -63,15 +63,15 @@ def test_info_nce_is_the_negative_logarithm_of_the_own_candidates_share() -> Non
     queries, candidates, own = _unit((3, 5), 0), _unit((7, 5), 1), [0, 2, 5]
     excluded = np.zeros((3, 7), bool)
     excluded[1, 5] = True
-    wanted = []
+    expected = []
     for row, query in enumerate(queries):
         powers = [
             0.0 if excluded[row, column] else math.exp(float(query @ each) / 0.05)
             for column, each in enumerate(candidates)
         ]
-        wanted.append(-math.log(powers[own[row]] / sum(powers)))
-    found = info_nce(*map(torch.tensor, (queries, candidates, own, excluded)))
-    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-12)
+        expected.append(-math.log(powers[own[row]] / sum(powers)))
+    actual = info_nce(*map(torch.tensor, (queries, candidates, own, excluded)))
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-12)
 
 
 def test_cosent_sums_over_the_pairs_in_the_wrong_order() -> None:
@@ -81,8 +81,8 @@ def test_cosent_sums_over_the_pairs_in_the_wrong_order() -> None:
     for i, j in itertools.product(range(6), repeat=2):
         if scores[i] > scores[j]:
             total += math.exp(20 * (cosines[j] - cosines[i]))
-    found = cosent(torch.tensor(cosines), torch.tensor(scores))
-    assert float(found) == pytest.approx(math.log(total), rel=1e-12)
+    actual = cosent(torch.tensor(cosines), torch.tensor(scores))
+    assert float(actual) == pytest.approx(math.log(total), rel=1e-12)
 
 
 def test_cosent_of_equal_scores_is_0_and_can_be_derived() -> None:
@@ -95,9 +95,9 @@ def test_cosent_of_equal_scores_is_0_and_can_be_derived() -> None:
 
 def test_mean_states_is_each_sequences_own_mean() -> None:
     states = np.random.default_rng(0).normal(size=(6, 3))
-    found = mean_states(torch.tensor(states), torch.tensor([0, 1, 4]))
-    wanted = [states[:1].mean(0), states[1:4].mean(0), states[4:].mean(0)]
-    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-12)
+    actual = mean_states(torch.tensor(states), torch.tensor([0, 1, 4]))
+    expected = [states[:1].mean(0), states[1:4].mean(0), states[4:].mean(0)]
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-12)
 
 
 def test_the_loss_knows_what_else_is_right(base: str) -> None:
@@ -112,7 +112,7 @@ def test_the_loss_knows_what_else_is_right(base: str) -> None:
     samples = [each for group in task.samples(examples, training=True) for each in group]
     with torch.inference_mode():
         vectors = task.forward(model, samples)
-        found = task.losses(vectors, samples).numpy()
+        actual = task.losses(vectors, samples).numpy()
     texts = ["w1", "w21", "w30", "w2", "w21", "w1", "w25", "w4", "w24", "w25", "w21"]
     vector = dict(zip(texts, vectors.double().numpy(), strict=True))
     negatives = {  # every candidate of the step but those that are right for the query
@@ -121,7 +121,7 @@ def test_the_loss_knows_what_else_is_right(base: str) -> None:
         ("w1", "w25"): ["w30", "w24"],
         ("w4", "w24"): ["w21", "w30", "w21", "w25", "w25", "w21"],
     }
-    for (query, positive), others, loss in zip(negatives, negatives.values(), found, strict=True):
+    for (query, positive), others, loss in zip(negatives, negatives.values(), actual, strict=True):
         powers = [math.exp(vector[query] @ vector[each] / 0.05) for each in (positive, *others)]
         assert loss == pytest.approx(-math.log(powers[0] / sum(powers)), abs=1e-4)
 
@@ -150,8 +150,8 @@ def test_metrics_of_matches_by_hand(base: str) -> None:
     between = np.array([0.8, 0.6], np.float32)
     # q1 finds a at once; q2 looks north, where b is, then a, then c.
     answers = [np.stack([between, between, north]), np.stack([north, east])]
-    found = task.metrics(answers, examples)
-    assert found == {"mrr_at_10": pytest.approx((1 + 1 / 3) / 2), "recall_at_1": 0.5}
+    actual = task.metrics(answers, examples)
+    assert actual == {"mrr_at_10": pytest.approx((1 + 1 / 3) / 2), "recall_at_1": 0.5}
 
 
 def test_metrics_of_scores_by_hand(base: str) -> None:
@@ -159,10 +159,10 @@ def test_metrics_of_scores_by_hand(base: str) -> None:
     task, _ = _prepared(base, examples)
     assert task.metric == "spearman"
     side = [np.array([cosine, math.sqrt(1 - cosine**2)]) for cosine in (0.9, -0.2, -0.3)]
-    found = task.metrics([np.stack([np.array([1.0, 0.0]), each]) for each in side], examples)
+    actual = task.metrics([np.stack([np.array([1.0, 0.0]), each]) for each in side], examples)
     # Ranks 3 1 2 and 3 2 1: 1 - 6 * (0 + 1 + 1) / (3 * 8)
-    assert found["spearman"] == pytest.approx(0.5)
-    assert found["pearson"] == pytest.approx(np.corrcoef([5, 1, 3], [0.9, -0.2, -0.3])[0, 1])
+    assert actual["spearman"] == pytest.approx(0.5)
+    assert actual["pearson"] == pytest.approx(np.corrcoef([5, 1, 3], [0.9, -0.2, -0.3])[0, 1])
 
 
 def test_two_kinds_of_example_are_refused(base: str) -> None:
@@ -233,7 +233,7 @@ def _is_read_by_others(folder: Path, texts: list[str]) -> None:
 
 @pytest.mark.slow
 def test_scores_are_learnt_in_bfloat16_and_kept_in_float32(base: str, tmp_path: Path) -> None:
-    """How alike two texts are is the share of words that they have in common."""
+    """Pairs of texts whose score is the share of words that they have in common."""
     draw = random.Random(1)
     rows = []
     for _ in range(400):
@@ -256,9 +256,9 @@ def test_scores_are_learnt_in_bfloat16_and_kept_in_float32(base: str, tmp_path: 
     session, _ = run_to_end(recipe, tmp_path / "run")
     assert session.loop.progress.best is not None and session.loop.progress.best > 0.8
     task, model = save_and_restore(session, tmp_path / "model")
-    found = predicted_rows(task, model, held_out_examples(session)[:3])
+    actual = predicted_rows(task, model, held_out_examples(session)[:3])
     encoder = BertEncoder(tmp_path / "model", name="ours", precision="f32")
-    for each, answer in zip(held_out_examples(session)[:3], found, strict=True):
+    for each, answer in zip(held_out_examples(session)[:3], actual, strict=True):
         assert isinstance(each, Scored)
         first, second = encoder.encode([each.first, each.second])
         assert answer["cosines"] == [pytest.approx(float(first @ second), abs=1e-5)]

@@ -116,9 +116,9 @@ def test_other_programs_load_a_new_network(data: Path, tmp_path: Path) -> None:
     assert isinstance(task, ImageClassification)
     [sample] = task.samples(held_out_examples(session)[:1], training=False)[0]
     with torch.inference_mode():
-        wanted = theirs(task.image_cache.load([sample.target.path])).logits
-        found = task.forward(session.model.eval(), [sample])
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+        expected = theirs(task.image_cache.load([sample.target.path])).logits
+        actual = task.forward(session.model.eval(), [sample])
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
@@ -166,8 +166,8 @@ def test_statistics_stay_in_float32_and_are_those_of_the_batches(
     assert first.normalization.running_mean.dtype == torch.float32
     assert first.normalization.weight.dtype == torch.float32
     # The running mean begins at 0 and moves by a tenth (torch's momentum) towards the batch's.
-    wanted = 0.1 * seen[0].mean((0, 2, 3))
-    torch.testing.assert_close(first.normalization.running_mean, wanted, rtol=0.01, atol=1e-4)
+    expected = 0.1 * seen[0].mean((0, 2, 3))
+    torch.testing.assert_close(first.normalization.running_mean, expected, rtol=0.01, atol=1e-4)
 
 
 def test_frozen_statistics_and_those_of_one_image_do_not_move(data: Path, tmp_path: Path) -> None:

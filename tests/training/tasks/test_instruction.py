@@ -1,4 +1,4 @@
-"""What is learnt of a conversation: the assistant's words and the end of its turn, whatever the
+"""Supervised tokens of conversations: the assistant's words and the end of its turn, whatever the
 template."""
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def task_of(folder: Path, template: str) -> Any:
     return task
 
 
-def learnt(task: Any, example: Any) -> list[list[str]]:
-    """The words that are learnt, a list for each sample."""
+def supervised_words(task: Any, example: Any) -> list[list[str]]:
+    """The supervised words, a list for each sample."""
     (group,) = task.samples([example], training=True)
     return [task.tokenizer.convert_ids_to_tokens(s.sequences[0][s.target].tolist()) for s in group]
 
@@ -67,16 +67,18 @@ def learnt(task: Any, example: Any) -> list[list[str]]:
 @pytest.mark.parametrize("name", ["chatml", "brackets"])
 def test_answers_and_their_ends_are_learnt_and_nothing_else(name: str, tmp_path: Path) -> None:
     task = task_of(tmp_path, TEMPLATES[name])
-    assert learnt(task, Conversation(TALK)) == [["w4", "w5", "[SEP]", "w7", "w8", "w9", "[SEP]"]]
+    assert supervised_words(task, Conversation(TALK)) == [
+        ["w4", "w5", "[SEP]", "w7", "w8", "w9", "[SEP]"]
+    ]
 
 
 @pytest.mark.parametrize("name", ["chatml", "brackets", "forgetful"])
 def test_who_says_a_mark_marks_nothing(name: str, tmp_path: Path) -> None:
-    """What is learnt stands behind the very tokens that a server asks with."""
+    """Supervised tokens come right after the prompt that a server would send."""
     task = task_of(tmp_path, TEMPLATES[name])
     ask = Message("user", "w1 [SEP] w2 [SEP]")
     talk = (ask, Message("assistant", "w3"), ask, Message("assistant", "w5"))
-    assert [word for each in learnt(task, Conversation(talk)) for word in each] == [
+    assert [word for each in supervised_words(task, Conversation(talk)) for word in each] == [
         *("w3", "[SEP]"),
         *("w5", "[SEP]"),
     ]
@@ -90,7 +92,7 @@ def test_who_says_a_mark_marks_nothing(name: str, tmp_path: Path) -> None:
 
 def test_where_a_template_never_ends_a_turn_the_last_one_is_ended(tmp_path: Path) -> None:
     task = task_of(tmp_path, TEMPLATES["endless"])
-    assert learnt(task, Conversation(TALK[:3])) == [["w4", "w5", "[SEP]"]]
+    assert supervised_words(task, Conversation(TALK[:3])) == [["w4", "w5", "[SEP]"]]
     assert task.template_problems([Conversation(TALK[:3])]) == [
         "the template does not end an answer; Moli adds the end"
     ]
@@ -100,7 +102,10 @@ def test_where_history_is_rewritten_each_answer_is_learnt_as_it_would_be_served(
     tmp_path: Path,
 ) -> None:
     task = task_of(tmp_path, TEMPLATES["forgetful"])
-    assert learnt(task, Conversation(TALK)) == [["w4", "w5", "[SEP]"], ["w7", "w8", "w9", "[SEP]"]]
+    assert supervised_words(task, Conversation(TALK)) == [
+        ["w4", "w5", "[SEP]"],
+        ["w7", "w8", "w9", "[SEP]"],
+    ]
     texts = [each.text for each in render_for_training(task.tokenizer, TALK)]
     assert "w4" in texts[0]
     assert "w4" not in texts[1]
@@ -113,13 +118,13 @@ def test_a_template_that_does_not_continue_its_prompt_is_refused(tmp_path: Path)
         "{% if add_generation_prompt %}now answer: {% endif %}",
     )
     with pytest.raises(InputError, match="does not write an answer as the continuation"):
-        learnt(task, Conversation(TALK))
+        supervised_words(task, Conversation(TALK))
 
 
 def test_a_template_that_refuses_is_told(tmp_path: Path) -> None:
     task = task_of(tmp_path, "{{ raise_exception('no system turns') }}")
     with pytest.raises(InputError, match="no system turns"):
-        learnt(task, Conversation(TALK))
+        supervised_words(task, Conversation(TALK))
 
 
 def test_the_mask_is_that_of_the_templates_own_marks(tmp_path: Path) -> None:
@@ -158,7 +163,7 @@ def test_the_mask_is_that_of_the_templates_own_marks(tmp_path: Path) -> None:
 
 def test_of_a_pair_the_target_is_learnt_and_of_a_text_all(tmp_path: Path) -> None:
     task = task_of(tmp_path, TEMPLATES["chatml"])
-    assert learnt(task, Pair("w1 w2", "w3")) == [["w3", "[SEP]"]]
+    assert supervised_words(task, Pair("w1 w2", "w3")) == [["w3", "[SEP]"]]
     # The first token has none before it, so its mark counts for nothing.
     ((sample,),) = task.samples([Text("w1 w2 w3")], training=True)
     assert sample.supervised == 3
@@ -182,8 +187,8 @@ def test_a_turn_that_answers_nobody_is_read_and_not_learnt(tmp_path: Path) -> No
     task = task_of(tmp_path, TEMPLATES["chatml"])
     opened = Conversation((Message("assistant", "w1 w2"), *TALK[1:3]))
     ((sample,),) = task.samples([opened], training=True)
-    learnt = task.tokenizer.decode(sample.sequences[0][sample.target])
-    assert learnt.split() == ["w4", "w5", "[SEP]"]
+    supervised = task.tokenizer.decode(sample.sequences[0][sample.target])
+    assert supervised.split() == ["w4", "w5", "[SEP]"]
     alone = Conversation((Message("assistant", "w1 w2"),))
     assert task.samples([alone], training=True) == [[]]
     assert task.template_problems([alone, opened]) == []
@@ -206,5 +211,5 @@ def test_the_plain_template_asks_with_the_tokens_it_was_taught_with(tmp_path: Pa
     talk = Conversation((Message("user", "Hi"), Message("assistant", "Hello")))
     assert task.template_problems([talk]) == []
     ((sample,),) = task.samples([talk], training=True)
-    learnt = task.tokenizer.decode(sample.sequences[0][sample.target])
-    assert learnt == " Hello" + task.tokenizer.eos_token
+    supervised = task.tokenizer.decode(sample.sequences[0][sample.target])
+    assert supervised == " Hello" + task.tokenizer.eos_token

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
 from hypothesis import strategies as st
 from training import small_models
 
@@ -31,8 +30,8 @@ def test_every_token_is_learnt_once_and_from_what_is_before_it(
 ) -> None:
     ids = np.arange(count, dtype=np.int32)
     pieces = list(_pieces(ids, length, length // 2 if judging else 0))
-    learnt = np.concatenate([each.sequences[0][each.target] for each in pieces])
-    assert learnt.tolist() == list(range(1, count))
+    supervised = np.concatenate([each.sequences[0][each.target] for each in pieces])
+    assert supervised.tolist() == list(range(1, count))
     assert sum(each.supervised for each in pieces) == count - 1
     for each in pieces:
         assert len(each.sequences[0]) <= length + 1
@@ -85,8 +84,13 @@ def test_a_tokenizer_gives_every_text_back_and_knows_chat() -> None:
     for text in (*TEXTS, "a\n\tb  c", "日本語 🙂"):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    told = tokenizer.apply_chat_template(turns, return_dict=True, return_assistant_tokens_mask=True)
-    ids, mask = np.asarray(told["input_ids"]), np.asarray(told["assistant_masks"]).astype(bool)
+    reported = tokenizer.apply_chat_template(
+        turns, return_dict=True, return_assistant_tokens_mask=True
+    )
+    ids, mask = (
+        np.asarray(reported["input_ids"]),
+        np.asarray(reported["assistant_masks"]).astype(bool),
+    )
     assert tokenizer.decode(ids[mask]) == "Hello<|im_end|>"
 
 

@@ -38,13 +38,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 def _matches(count: int) -> list[Match]:
     """The right text has all words of the query, the wrong ones have others."""
     draw = random.Random(0)
-    found = []
+    actual = []
     for _ in range(count):
         words = draw.sample(range(20), draw.randint(1, 3))
         texts = [words, *(draw.sample(range(20), len(words)) for _ in range(2))]
         query, *others = (" ".join(f"w{each}" for each in text) for text in [words, *texts])
-        found.append(Match(query, others[0], tuple(each for each in others[1:] if each != query)))
-    return [each for each in found if each.negatives]
+        actual.append(Match(query, others[0], tuple(each for each in others[1:] if each != query)))
+    return [each for each in actual if each.negatives]
 
 
 def _prepared(base: str, examples: list[Match] | list[Scored]) -> tuple[Reranking, torch.nn.Module]:
@@ -56,8 +56,8 @@ def _prepared(base: str, examples: list[Match] | list[Scored]) -> tuple[Rerankin
 
 def test_first_place_is_the_negative_logarithm_of_a_share() -> None:
     scores = np.random.default_rng(0).normal(size=5)
-    wanted = -math.log(math.exp(scores[0]) / sum(map(math.exp, scores)))
-    assert float(first_place_loss(torch.tensor(scores))) == pytest.approx(wanted, rel=1e-12)
+    expected = -math.log(math.exp(scores[0]) / sum(map(math.exp, scores)))
+    assert float(first_place_loss(torch.tensor(scores))) == pytest.approx(expected, rel=1e-12)
 
 
 def test_losses_of_matches_are_of_each_query_alone(base: str) -> None:
@@ -67,11 +67,11 @@ def test_losses_of_matches_are_of_each_query_alone(base: str) -> None:
     assert [len(each) for each in groups] == [1, 0, 1]  # one has nothing to choose from
     samples = [each for group in groups for each in group]
     scores = torch.tensor([1.0, 2.0, 0.5, -1.0, 3.0])
-    wanted = [
+    expected = [
         -math.log(math.exp(1) / (math.exp(1) + math.exp(2))),
         -math.log(math.exp(0.5) / (math.exp(0.5) + math.exp(-1) + math.exp(3))),
     ]
-    np.testing.assert_allclose(task.losses(scores, samples), wanted, rtol=1e-6)
+    np.testing.assert_allclose(task.losses(scores, samples), expected, rtol=1e-6)
 
 
 def test_losses_of_scores_are_cross_entropies_of_their_share_of_the_scale(base: str) -> None:
@@ -82,9 +82,9 @@ def test_losses_of_scores_are_cross_entropies_of_their_share_of_the_scale(base: 
     scores = np.array([0.3, -1.2, 2.0, 0.3])
     share = 1 / (1 + np.exp(-scores))
     aim = np.array([1, 0, 0.25, 1])  # what is beyond the scale counts as its end
-    wanted = -(aim * np.log(share) + (1 - aim) * np.log(1 - share))
-    found = task.losses(torch.tensor(scores, dtype=torch.float32), samples)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    expected = -(aim * np.log(share) + (1 - aim) * np.log(1 - share))
+    actual = task.losses(torch.tensor(scores, dtype=torch.float32), samples)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
     assert task.to_row(np.array([0.3])) == {"score": pytest.approx(1 + 4 / (1 + math.exp(-0.3)))}
 
 
@@ -93,16 +93,16 @@ def test_scores_are_those_of_transformers_alone(base: str) -> None:
     examples = _matches(6)
     task, model = _prepared(base, examples)
     samples = [each for group in task.samples(examples, training=True) for each in group]
-    wanted = []
+    expected = []
     with torch.inference_mode():
         for each in examples:
             for text in (each.positive, *each.negatives):
                 encoded = task.tokenizer(each.query, text, return_tensors="pt")
                 assert encoded["token_type_ids"].max() == 1
-                wanted.append(model(**encoded).logits[0, 0])
+                expected.append(model(**encoded).logits[0, 0])
         padded = task.forward(model, samples)
         packed = task.forward(model, samples, packed=True)
-    torch.testing.assert_close(padded, torch.stack(wanted), rtol=0, atol=1e-5)
+    torch.testing.assert_close(padded, torch.stack(expected), rtol=0, atol=1e-5)
     torch.testing.assert_close(packed, padded, rtol=0, atol=1e-5)
 
 
@@ -128,8 +128,8 @@ def test_metrics_by_hand(base: str) -> None:
     task, _ = _prepared(base, [Match("w1", "w2", ("w3",))])
     answers = [np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 0.0]), np.array([0.0, 1.0, 2.0])]
     # An equal of the positive counts as before it.
-    found = task.metrics(answers, [Match("a", "b", ("c", "d"))] * 3)
-    assert found == {
+    actual = task.metrics(answers, [Match("a", "b", ("c", "d"))] * 3)
+    assert actual == {
         "mrr_at_10": pytest.approx((1 + 1 / 2 + 1 / 3) / 3),
         "recall_at_1": pytest.approx(1 / 3),
     }

@@ -49,15 +49,15 @@ def test_scores_and_losses_are_those_of_the_model_itself() -> None:
     samples = [each for group in task.samples(pairs, training=True) for each in group]
     with torch.inference_mode():
         outputs = task.forward(model, samples)
-        found = task.losses(outputs, samples)
-        wanted = []
+        actual = task.losses(outputs, samples)
+        expected = []
         for each in pairs:
             inputs, labels = (
                 task.tokenizer(text, return_tensors="pt") for text in (each.source, each.target)
             )
             loss = model(**inputs, labels=labels["input_ids"]).loss
-            wanted.append(float(loss) * labels["input_ids"].shape[1])
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+            expected.append(float(loss) * labels["input_ids"].shape[1])
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
     assert [each.supervised for each in samples] == [len(each.target) + 1 for each in pairs]
 
 
@@ -69,13 +69,13 @@ def test_losses_are_summed_over_the_targets_tokens() -> None:
         for each in group
     ]
     scores = np.random.default_rng(0).normal(size=(4, model.config.vocab_size))
-    wanted = np.concatenate([each.sequences[1] for each in samples])
+    expected = np.concatenate([each.sequences[1] for each in samples])
     by_token = [
         -math.log(math.exp(row[token]) / sum(map(math.exp, row)))
-        for row, token in zip(scores, wanted, strict=True)
+        for row, token in zip(scores, expected, strict=True)
     ]
-    found = task.losses(Seq2SeqOutput(torch.tensor(scores), model, {}), samples)
-    np.testing.assert_allclose(found, [sum(by_token[:3]), by_token[3]], rtol=1e-10)
+    actual = task.losses(Seq2SeqOutput(torch.tensor(scores), model, {}), samples)
+    np.testing.assert_allclose(actual, [sum(by_token[:3]), by_token[3]], rtol=1e-10)
 
 
 def test_what_is_written_is_the_likeliest_token_each_time() -> None:
@@ -84,8 +84,8 @@ def test_what_is_written_is_the_likeliest_token_each_time() -> None:
     pairs = _pairs(5)
     samples = [each for group in task.samples(pairs, training=False) for each in group]
     with torch.inference_mode():
-        found = task.decode(task.forward(model, samples), samples)
-        for pair, written in zip(pairs, found, strict=True):
+        actual = task.decode(task.forward(model, samples), samples)
+        for pair, written in zip(pairs, actual, strict=True):
             source = task.tokenizer(pair.source, return_tensors="pt")
             ids = [task.tokenizer.pad_token_id]
             while len(ids) <= task.max_new_tokens and ids[-1] != task.tokenizer.eos_token_id:
@@ -97,8 +97,8 @@ def test_what_is_written_is_the_likeliest_token_each_time() -> None:
 def test_metrics_by_hand() -> None:
     task, _ = _prepared()
     answers = [GeneratedText("ab", 3, 3), GeneratedText("ba", 1, 3), GeneratedText("", 0, 2)]
-    found = task.metrics(answers, [Pair("", "ab "), Pair("", "ab"), Pair("", "a")])
-    assert found == {"exact_match": pytest.approx(1 / 3), "token_accuracy": 0.5}
+    actual = task.metrics(answers, [Pair("", "ab "), Pair("", "ab"), Pair("", "a")])
+    assert actual == {"exact_match": pytest.approx(1 / 3), "token_accuracy": 0.5}
 
 
 @pytest.mark.parametrize("vocabulary", [16, 600])
@@ -194,7 +194,7 @@ def test_a_new_model_is_not_adapted_and_its_heads_share_its_width() -> None:
 
 
 def test_bottlenecks_go_into_a_t5(tmp_path: Path) -> None:
-    """It asks its feed-forward layers for the type of their weights."""
+    """T5 asks its feed-forward layers for the type of their weights."""
     base = tmp_path / "base"
     task, model = _prepared()
     base.mkdir()

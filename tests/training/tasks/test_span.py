@@ -60,9 +60,9 @@ def test_the_best_span_is_that_of_an_exhaustive_search() -> None:
             for end in range(start, min(start + 30, 59))
         }
         start, end = max(pairs, key=pairs.__getitem__)
-        found = _best_span(known, window)
-        assert (found.start, found.end) == (start, end + 1)
-        assert found.score == pytest.approx(pairs[start, end])
+        actual = _best_span(known, window)
+        assert (actual.start, actual.end) == (start, end + 1)
+        assert actual.score == pytest.approx(pairs[start, end])
 
 
 @pytest.mark.slow
@@ -135,23 +135,23 @@ def test_a_reader_learns_to_find_the_number(tmp_path: Path) -> None:
 
 def test_a_text_without_an_answer_is_judged_by_whether_one_is_given() -> None:
     task = task_of()
-    asked = [span("Who?", "Anna Huber"), Span("Who paid?", TEXT, (), ())]
-    task.prepare(asked[:1])
+    examples = [span("Who?", "Anna Huber"), Span("Who paid?", TEXT, (), ())]
+    task.prepare(examples[:1])
     assert not task.refuses
-    task.prepare(asked)
+    task.prepare(examples)
     assert task.refuses
-    assert task.metrics(["Anna Huber", ""], asked) == {"f1": 1.0, "exact_match": 1.0}
-    assert task.metrics(["Huber", "Vienna"], asked)["exact_match"] == 0.0
+    assert task.metrics(["Anna Huber", ""], examples) == {"f1": 1.0, "exact_match": 1.0}
+    assert task.metrics(["Huber", "Vienna"], examples)["exact_match"] == 0.0
 
 
 def test_no_answer_is_told_where_every_window_says_so_and_it_was_learnt() -> None:
     task = task_of()
-    found = [AnswerSpan(-2.0, 0, 3, -1.0), AnswerSpan(-3.0, 4, 8, -0.5)]
+    actual = [AnswerSpan(-2.0, 0, 3, -1.0), AnswerSpan(-3.0, 4, 8, -0.5)]
     example = Span("Who?", TEXT, (), ())
-    assert task.aggregate(found, example) == "The"
+    assert task.aggregate(actual, example) == "The"
     task.refuses = True
-    assert task.aggregate(found, example) == ""
-    assert task.aggregate([AnswerSpan(-0.1, 0, 3, -4.0), *found[1:]], example) == "The"
+    assert task.aggregate(actual, example) == ""
+    assert task.aggregate([AnswerSpan(-0.1, 0, 3, -4.0), *actual[1:]], example) == "The"
 
 
 def test_an_answer_that_no_window_holds_teaches_nothing() -> None:

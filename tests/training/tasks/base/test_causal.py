@@ -34,17 +34,17 @@ SHAPE: dict[str, Any] = {
 
 
 def losses_of(model: Any, samples: list[Sample]) -> list[float]:
-    """As transformers computes them, one by one."""
-    found = []
+    """Losses of samples as transformers computes them, one by one."""
+    actual = []
     for each in samples:
         ids = torch.tensor(each.sequences[0][None].astype(np.int64))
         labels = ids.masked_fill(~torch.tensor(each.target), -100)
-        found.append(float(model(input_ids=ids, labels=labels).loss) * each.supervised)
-    return found
+        actual.append(float(model(input_ids=ids, labels=labels).loss) * each.supervised)
+    return actual
 
 
 def write_gemma2(folder: Path) -> None:
-    """Its scores are capped before the softmax."""
+    """A model whose scores are capped before the softmax."""
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
     config = Gemma2Config(
@@ -54,7 +54,7 @@ def write_gemma2(folder: Path) -> None:
 
 
 def write_gpt_oss(folder: Path) -> None:
-    """Its attention may go to a sink, which is nothing."""
+    """A model whose attention may go to a sink, which is nothing."""
     from transformers import GptOssConfig, GptOssForCausalLM
 
     config = GptOssConfig(**SHAPE, num_local_experts=2, num_experts_per_tok=1, sliding_window=64)
@@ -66,7 +66,7 @@ def write_gpt_oss(folder: Path) -> None:
 
 
 def write_modern(folder: Path) -> None:
-    """Its head has a layer of its own before the one that is told of."""
+    """A model whose head has a layer before its output embeddings."""
     from transformers import ModernBertDecoderConfig, ModernBertDecoderForCausalLM
 
     shape = {key: SHAPE[key] for key in SHAPE if key not in ("num_key_value_heads", "head_dim")}
@@ -75,7 +75,7 @@ def write_modern(folder: Path) -> None:
 
 
 def write_cohere(folder: Path) -> None:
-    """Its logits are scaled."""
+    """A model whose logits are scaled."""
     from transformers import CohereConfig, CohereForCausalLM
 
     shape = {key: SHAPE[key] for key in SHAPE if key != "head_dim"}
@@ -111,8 +111,8 @@ def test_scores_that_torch_cannot_compute_are_the_models_own(
     model = build(task, task.recipe).eval()
     truth = AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager").eval()
     with torch.inference_mode():
-        found = task.losses(task.forward(model, samples), samples)
-        np.testing.assert_allclose(found, losses_of(truth, samples), rtol=1e-4)
+        actual = task.losses(task.forward(model, samples), samples)
+        np.testing.assert_allclose(actual, losses_of(truth, samples), rtol=1e-4)
     assert not check_packing(task, model, samples).holds
 
 
@@ -131,8 +131,8 @@ def test_logits_that_are_more_than_the_heads_are_the_models_own(tmp_path: Path, 
     proof = check_packing(task, model, samples)
     with torch.inference_mode():
         for packed in (False, True) if proof.holds else (False,):
-            found = task.losses(task.forward(model, samples, packed=packed), samples)
-            np.testing.assert_allclose(found, losses_of(truth, samples), rtol=1e-4)
+            actual = task.losses(task.forward(model, samples, packed=packed), samples)
+            np.testing.assert_allclose(actual, losses_of(truth, samples), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_only_what_is_learnt_reaches_the_head(
     model: Any = methods.apply_method(task.build(torch.float32), task.recipe).eval()
     reached = []
     head = unwrapped_model(model).get_output_embeddings()
-    head.register_forward_hook(lambda _head, given, _logits: reached.append(given[0]))
+    head.register_forward_hook(lambda _head, inputs, _logits: reached.append(inputs[0]))
     with torch.inference_mode():
         outputs = task.forward(model, samples, packed=packed)
     whole = write is not None or method in ("prefix", "prompt")
@@ -174,5 +174,5 @@ def test_a_learnt_prompt_is_before_the_rows(tmp_path: Path, method: str) -> None
     torch.manual_seed(0)
     model: Any = methods.apply_method(task.build(torch.float32), task.recipe).eval()
     with torch.inference_mode():
-        found = task.losses(task.forward(model, samples), samples)
-        np.testing.assert_allclose(found, losses_of(model, samples), rtol=1e-4)
+        actual = task.losses(task.forward(model, samples), samples)
+        np.testing.assert_allclose(actual, losses_of(model, samples), rtol=1e-4)

@@ -46,9 +46,9 @@ def test_a_model_sees_what_transformers_own_processor_shows_it(
     kept = json.loads((tmp_path / "preprocessor_config.json").read_text(encoding="utf-8"))
     for number, (width, height) in enumerate([(50, 37), (37, 61)]):
         path = _photo(tmp_path / f"{number}.png", width, height)
-        wanted = theirs(Image.open(path), return_tensors="pt")["pixel_values"]
-        found = ImageCache(ImageProcessor.read(kept, {"num_channels": 3})).load([path])
-        torch.testing.assert_close(found, wanted.float(), rtol=0, atol=1e-5)
+        expected = theirs(Image.open(path), return_tensors="pt")["pixel_values"]
+        actual = ImageCache(ImageProcessor.read(kept, {"num_channels": 3})).load([path])
+        torch.testing.assert_close(actual, expected.float(), rtol=0, atol=1e-5)
 
 
 def test_what_is_written_is_read_by_transformers(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_what_is_written_is_read_by_transformers(tmp_path: Path) -> None:
     ours.write(tmp_path / "preprocessor_config.json")
     path = _photo(tmp_path / "a.png")
     theirs = ViTImageProcessorPil.from_pretrained(tmp_path)
-    wanted = theirs(Image.open(path), return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(ImageCache(ours).load([path]), wanted.float(), rtol=0, atol=1e-5)
+    expected = theirs(Image.open(path), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(ImageCache(ours).load([path]), expected.float(), rtol=0, atol=1e-5)
 
 
 def test_grey_images_and_colours_are_made_of_each_other(tmp_path: Path) -> None:
@@ -69,9 +69,9 @@ def test_grey_images_and_colours_are_made_of_each_other(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 51 * 256 + 200, np.uint16)).save(tmp_path / "deep.png")
     paths = [tmp_path / name for name in ("grey.png", "colour.png", "deep.png")]
     for channels in (1, 3):
-        found = ImageCache(ImageProcessor(4, channels)).load(paths)
-        assert found.shape == (3, channels, 4, 4)
-        torch.testing.assert_close(found, torch.full_like(found, 51 / 255 * 2 - 1))
+        actual = ImageCache(ImageProcessor(4, channels)).load(paths)
+        assert actual.shape == (3, channels, 4, 4)
+        torch.testing.assert_close(actual, torch.full_like(actual, 51 / 255 * 2 - 1))
 
 
 def test_an_image_stands_as_its_camera_was_held(tmp_path: Path) -> None:
@@ -80,19 +80,19 @@ def test_an_image_stands_as_its_camera_was_held(tmp_path: Path) -> None:
     values = np.zeros((2, 2), np.uint8)
     values[:, 1] = 255
     Image.fromarray(values).save(tmp_path / "a.png", exif=exif)
-    found = ImageProcessor(2, 1, (0.0,), (1.0,)).pixels(tmp_path / "a.png")
-    assert found.tolist() == [[[0, 0], [255, 255]]]
+    actual = ImageProcessor(2, 1, (0.0,), (1.0,)).pixels(tmp_path / "a.png")
+    assert actual.tolist() == [[[0, 0], [255, 255]]]
 
 
 def test_images_are_moved_and_their_edges_drawn_out() -> None:
     image = torch.arange(2 * 5 * 6.0).reshape(1, 2, 5, 6).repeat(300, 1, 1, 1)
     torch.manual_seed(0)
-    found = random_shift(image, 2)
+    actual = random_shift(image, 2)
     padded = np.pad(image[0].numpy(), ((0, 0), (2, 2), (2, 2)), mode="edge")
     allowed = {padded[:, y : y + 5, x : x + 6].tobytes() for y in range(5) for x in range(5)}
-    assert {each.contiguous().numpy().tobytes() for each in found} == allowed  # all 25 ways occur
+    assert {each.contiguous().numpy().tobytes() for each in actual} == allowed  # all 25 ways occur
     torch.manual_seed(0)
-    assert torch.equal(random_shift(image, 2), found)
+    assert torch.equal(random_shift(image, 2), actual)
 
 
 def test_what_is_held_has_a_limit(tmp_path: Path) -> None:

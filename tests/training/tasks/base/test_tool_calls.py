@@ -1,4 +1,4 @@
-"""What is learnt of conversations with tools: calls and words, after a server's own prompts."""
+"""Supervised tokens of conversations with tools: calls and words, after a server's own prompts."""
 
 from __future__ import annotations
 
@@ -89,20 +89,20 @@ def test_what_is_learnt_follows_the_servers_prompt_and_is_read_as_it_was_made(
 ) -> None:
     task = task_of(TEMPLATES[name])
     (group,) = task.samples([read(tmp_path, ROW)], training=True)
-    learnt = 0
+    supervised = 0
     for turn in ASSISTANTS:
         body = {"messages": ROW["messages"][:turn], "tools": ROW["tools"]}
         request = ChatRequest.model_validate(body).to_generation_request()
-        asked = prompt_ids(task.tokenizer, request.messages, request.tools)
+        prompt = prompt_ids(task.tokenizer, request.messages, request.tools)
         [sample] = [
             each
             for each in group
-            if each.sequences[0][: len(asked)].tolist() == asked
-            and each.target[len(asked) :][:1].any()
+            if each.sequences[0][: len(prompt)].tolist() == prompt
+            and each.target[len(prompt) :][:1].any()
         ]
-        assert not sample.target[len(asked) - 1]
-        size = len(list(takewhile(bool, sample.target[len(asked) :])))
-        ids = sample.sequences[0][len(asked) : len(asked) + size]
+        assert not sample.target[len(prompt) - 1]
+        size = len(list(takewhile(bool, sample.target[len(prompt) :])))
+        ids = sample.sequences[0][len(prompt) : len(prompt) + size]
         assert ids[-1] == task.tokenizer.eos_token_id
         text = task.tokenizer.decode(ids, skip_special_tokens=True)
         reader = ToolCallParser(detect_format(TEMPLATES[name]), request.tools)
@@ -112,10 +112,10 @@ def test_what_is_learnt_follows_the_servers_prompt_and_is_read_as_it_was_made(
         assert [(each.name, json.loads(each.arguments)) for each in calls] == [
             (each["function"]["name"], json.loads(each["function"]["arguments"])) for each in made
         ]
-        said = "".join(each for each in pieces if isinstance(each, str))
-        assert said.split("</think>")[-1].strip() == (ROW["messages"][turn]["content"] or "")
-        learnt += len(ids)
-    assert learnt == sum(each.supervised for each in group)  # and nothing else is
+        words = "".join(each for each in pieces if isinstance(each, str))
+        assert words.split("</think>")[-1].strip() == (ROW["messages"][turn]["content"] or "")
+        supervised += len(ids)
+    assert supervised == sum(each.supervised for each in group)  # and nothing else is
 
 
 SCHEMA = Tool("look", "Look up the weather.", CITY)
@@ -135,7 +135,7 @@ SILENT = (  # leaves out what it does not know
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "problem"),
     [
         (TURNS, r"cannot hold tools and calls \(refuses the conversation \(no tools\)\)"),
         (QWEN.replace("{{- tool | tojson }}", ""), "does not say which tools there are"),
@@ -148,9 +148,9 @@ SILENT = (  # leaves out what it does not know
          "refuses the conversation"),
     ],
 )  # fmt: skip
-def test_a_template_that_cannot_hold_tools_is_refused(template: str, said: str) -> None:
+def test_a_template_that_cannot_hold_tools_is_refused(template: str, problem: str) -> None:
     task = task_of(template)
-    with pytest.raises(InputError, match=said) as refused:
+    with pytest.raises(InputError, match=problem) as refused:
         task.prepare([Conversation(TALK, (SCHEMA,))])
     assert refused.value.fix.endswith(".")
     task.prepare([Conversation((TALK[0], TALK[3]))])  # without tools it may do
@@ -160,9 +160,9 @@ def test_a_template_need_not_take_answers_where_there_are_none() -> None:
     task = task_of(TURNS)
     task.prepare([Conversation(TALK[:2], (SCHEMA,))])
     (group,) = task.samples([Conversation(TALK[:2], (SCHEMA,))], training=True)
-    learnt = task.tokenizer.decode(group[0].sequences[0][group[0].target])
+    supervised = task.tokenizer.decode(group[0].sequences[0][group[0].target])
     call = '<tool_call>\n{"name": "look", "arguments": {"city": "Oslo"}}\n</tool_call>'
-    assert learnt == call + task.tokenizer.eos_token
+    assert supervised == call + task.tokenizer.eos_token
 
 
 def test_what_a_server_would_read_otherwise_is_told() -> None:
@@ -174,12 +174,12 @@ def test_what_a_server_would_read_otherwise_is_told() -> None:
     )
     assert task_of(DEFAULT_CHAT_TEMPLATE).template_problems([talk]) == [plain]
     written = Message("assistant", '{"name": "look", "parameters": {"city": "Oslo"}}')
-    spoken = Conversation((TALK[0], written), (SCHEMA,))
-    assert task_of(QWEN).template_problems([spoken]) == []
-    assert task_of(LLAMA3).template_problems([spoken]) == [other]
-    beside = Conversation((TALK[0], Message("assistant", "Let me see.", (CALL,))), (SCHEMA,))
-    assert task_of(QWEN).template_problems([beside]) == []
-    assert task_of(LLAMA3).template_problems([beside]) == ["it drops the text beside a call"]
+    as_text = Conversation((TALK[0], written), (SCHEMA,))
+    assert task_of(QWEN).template_problems([as_text]) == []
+    assert task_of(LLAMA3).template_problems([as_text]) == [other]
+    with_words = Conversation((TALK[0], Message("assistant", "Let me see.", (CALL,))), (SCHEMA,))
+    assert task_of(QWEN).template_problems([with_words]) == []
+    assert task_of(LLAMA3).template_problems([with_words]) == ["it drops the text beside a call"]
 
 
 MARKED = """\
@@ -235,8 +235,8 @@ def test_rows_that_a_template_refuses_are_named(tmp_path: Path) -> None:
     data.write_text("".join(json.dumps(each) + "\n" for each in rows))
     template.write_text(LLAMA3)
     values = {"task": "instruction", "data": data, "template": template, "held_out": 0.0}
-    found = preflight(make_recipe(values))
-    assert not found.ok
-    [error] = [each for each in found.findings if each.severity == "error"]
+    actual = preflight(make_recipe(values))
+    assert not actual.ok
+    [error] = [each for each in actual.findings if each.severity == "error"]
     assert "one call a turn" in error.what
     assert error.places == (f"{data}:2",)
