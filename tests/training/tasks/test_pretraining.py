@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
 from hypothesis import strategies as st
 from training import small_models
 
@@ -84,13 +85,8 @@ def test_a_tokenizer_gives_every_text_back_and_knows_chat() -> None:
     for text in (*TEXTS, "a\n\tb  c", "日本語 🙂"):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    reported = tokenizer.apply_chat_template(
-        turns, return_dict=True, return_assistant_tokens_mask=True
-    )
-    ids, mask = (
-        np.asarray(reported["input_ids"]),
-        np.asarray(reported["assistant_masks"]).astype(bool),
-    )
+    chat = tokenizer.apply_chat_template(turns, return_dict=True, return_assistant_tokens_mask=True)
+    ids, mask = np.asarray(chat["input_ids"]), np.asarray(chat["assistant_masks"]).astype(bool)
     assert tokenizer.decode(ids[mask]) == "Hello<|im_end|>"
 
 
