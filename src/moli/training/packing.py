@@ -174,6 +174,7 @@ def _choose_probes(samples: Sequence[Sample]) -> list[Sample]:
 def _losses(
     task: Task, model: torch.nn.Module, samples: list[Sample], *, packed: bool
 ) -> torch.Tensor:
+    """The losses of samples, or numbers in their place that depend on no other sample."""
     return task.output_checksums(task.forward(model, samples, packed=packed), samples)
 
 

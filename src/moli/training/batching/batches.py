@@ -80,6 +80,7 @@ def collate(
 
 
 def _end_to_end(rows: Sequence[Any], device: torch.device | str) -> torch.Tensor:
+    """Sequences as one tensor of all their tokens."""
     return torch.as_tensor(np.concatenate(rows).astype(np.int64), device=device)
 
 

@@ -53,6 +53,7 @@ def _is_same(one: Any, other: Any, compared: _Pairs = ()) -> bool:
 
 
 def _are_same(some: Sequence[Any], others: Sequence[Any], compared: _Pairs) -> bool:
+    """Whether two lists have the same values in the same order."""
     return len(some) == len(others) and all(
         _is_same(one, other, compared) for one, other in zip(some, others, strict=True)
     )

@@ -1,4 +1,7 @@
-"""The table of tasks: what is known of each without importing its implementation."""
+"""The table of tasks: what is known of each without importing its implementation.
+
+A new task touches this file and one of its own in `moli.training.tasks`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class TaskSpec:
     """A task as recipes, methods and servers know it.
 
     Attributes:
-        implementation: module in `moli.training.tasks`, and class in it.
+        implementation: module in `moli.training.tasks` and class in it, as MODULE:CLASS.
         peft_type: PEFT's name for the task; None if PEFT has none, as for inputs without tokens.
         batch: default number of examples in an optimizer step.
         base: default base model.
@@ -32,7 +35,7 @@ class TaskSpec:
         ends_with_stop_token: whether supervised tokens are to end with a stop token.
     """
 
-    implementation: tuple[str, str]
+    implementation: str
     peft_type: str | None
     batch: int
     base: str = "builtin:minilm"
@@ -44,9 +47,9 @@ class TaskSpec:
 
 
 TASKS = {
-    "classification": TaskSpec(("classification", "Classification"), "SEQ_CLS", batch=16),
+    "classification": TaskSpec("classification:Classification", "SEQ_CLS", batch=16),
     "instruction": TaskSpec(
-        ("instruction", "Instruction"),
+        "instruction:Instruction",
         "CAUSAL_LM",
         batch=16,
         base="builtin:starter",
@@ -55,7 +58,7 @@ TASKS = {
         ends_with_stop_token=True,
     ),
     "pretraining": TaskSpec(
-        ("pretraining", "Pretraining"),
+        "pretraining:Pretraining",
         "CAUSAL_LM",
         batch=16,
         base="new",
@@ -64,13 +67,13 @@ TASKS = {
         generates=True,
     ),
     "seq2seq": TaskSpec(
-        ("seq2seq", "Seq2Seq"), "SEQ_2_SEQ_LM", batch=32, base="new", ends_with_stop_token=True
+        "seq2seq:Seq2Seq", "SEQ_2_SEQ_LM", batch=32, base="new", ends_with_stop_token=True
     ),
-    "span": TaskSpec(("span", "SpanAnswering"), "QUESTION_ANS", batch=32),
-    "embedding": TaskSpec(("embedding", "Embedding"), "FEATURE_EXTRACTION", batch=64),
-    "reranking": TaskSpec(("reranking", "Reranking"), "SEQ_CLS", batch=32),
+    "span": TaskSpec("span:SpanAnswering", "QUESTION_ANS", batch=32),
+    "embedding": TaskSpec("embedding:Embedding", "FEATURE_EXTRACTION", batch=64),
+    "reranking": TaskSpec("reranking:Reranking", "SEQ_CLS", batch=32),
     "image": TaskSpec(
-        ("image", "ImageClassification"), None, batch=64, base="new", new_learning_rate=2e-3
+        "image:ImageClassification", None, batch=64, base="new", new_learning_rate=2e-3
     ),
 }
 

@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 def make_task(recipe: Recipe) -> Task:
     """The task that a recipe names."""
-    module, class_name = TASKS[recipe.task].implementation
+    module, class_name = TASKS[recipe.task].implementation.split(":")
     task: Task = getattr(import_module(f"moli.training.tasks.{module}"), class_name)(recipe)
     return task

@@ -234,6 +234,7 @@ class _InBatchContrast:
 
 
 def _in_batch_contrast(samples: Sequence[Sample]) -> _InBatchContrast:
+    """Queries and candidates among all texts of samples that were made of matches."""
     ends = np.cumsum([len(sample.sequences) for sample in samples])
     queries = np.concatenate([[0], ends[:-1]])
     number: dict[bytes, int] = {}  # of each different text

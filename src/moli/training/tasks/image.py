@@ -131,6 +131,7 @@ class ImageClassification(LabelTask):
         return self._load(str(folder), dtype, {})
 
     def _load(self, folder: str, dtype: torch.dtype, options: dict[str, Any]) -> torch.nn.Module:
+        """The model in a folder, with attention and dropout as the recipe has them."""
         model = load_pretrained(_AUTO_CLASS, self.recipe, folder, torch.float32, options)
         return self._cast(model, dtype)
 

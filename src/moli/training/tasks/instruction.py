@@ -143,6 +143,7 @@ class Instruction(CausalTask):
         return indices
 
     def _sample(self, rendered: RenderedConversation, tokens: _TokenizedText) -> Sample:
+        """The sample of a text: its tokens, truncated, and the mask of the supervised ones."""
         ids, offsets = tokens.ids, tokens.offsets
         mask = np.zeros(len(ids), bool)
         for start, end in rendered.answer_spans:
@@ -223,6 +224,7 @@ def _continued_text(example: Example) -> str:
 
 
 def _tools(example: Example) -> tuple[Tool, ...]:
+    """The tools that an example offers; none outside of conversations."""
     return example.tools if isinstance(example, Conversation) else ()
 
 

@@ -119,6 +119,7 @@ class Reranking(TextPairTask):
         return result
 
     def _sample(self, example: Example, pairs: Sequence[_EncodedPair]) -> Sample:
+        """The sample of an example, with its score scaled to lie between 0 and 1."""
         score = None
         if isinstance(example, Scored):
             lowest, highest = self.bounds or (0.0, 1.0)

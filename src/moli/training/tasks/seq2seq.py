@@ -105,6 +105,7 @@ class Seq2Seq(TransformerTask):
         self.max_new_tokens = max(len(target.ids) for target in targets) + 1
 
     def _encode(self, texts: Sequence[str]) -> list[TruncatedText]:
+        """Texts as token ids of at most the maximum length."""
         return Truncator(self.tokenizer, self.max_length).truncate(texts)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
@@ -269,4 +270,5 @@ def _target_ids(outputs: Seq2SeqOutput, samples: Sequence[Sample]) -> torch.Tens
 
 
 def _target_lengths(samples: Sequence[Sample]) -> list[int]:
+    """Number of tokens of each target."""
     return [len(sample.sequences[1]) for sample in samples]

@@ -164,6 +164,7 @@ class SpanAnswering(TransformerTask):
         return cross_entropy(outputs, targets, reduction="none").mean(1)
 
     def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
+        """The likeliest answer in each window."""
         log_probabilities = torch.log_softmax(outputs, 1).cpu()
         return [
             _best_span(rows, sample.target)

@@ -166,6 +166,7 @@ def _logits(model: torch.nn.Module, batch: Batch, indices: torch.Tensor) -> torc
 
 
 def _identity(logits: torch.Tensor) -> torch.Tensor:
+    """The logits themselves: the head of outputs that are logits already."""
     return logits
 
 

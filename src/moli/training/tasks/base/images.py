@@ -135,6 +135,7 @@ class ImageCache:
         return self._processor.normalize(torch.from_numpy(pixels))
 
     def _pixels(self, path: Path) -> Pixels:
+        """A file's decoded image, from the cache if it is there."""
         if path in self._decoded:
             return self._decoded[path]
         pixels = self._processor.pixels(path)
@@ -193,6 +194,7 @@ def _convert_colors(image: Any, channels: int) -> Any:
 
 
 def _mapping(size: Any) -> Mapping[str, int]:
+    """A size in a processor's settings; empty if it is a number."""
     return size if isinstance(size, Mapping) else {}
 
 

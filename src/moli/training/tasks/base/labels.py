@@ -57,6 +57,7 @@ class LabelTask(Task):
         return cross_entropy(outputs, targets, reduction="none", ignore_index=_IGNORED)
 
     def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:  # noqa: ARG002
+        """For each sample the probabilities of the labels, [labels]."""
         return list(torch.softmax(outputs, -1).cpu().numpy())
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
@@ -78,4 +79,5 @@ def label_id(label: str, ids: Mapping[str, int]) -> int:
 
 
 def _labels_of(examples: Sequence[Example]) -> list[str]:
+    """The labels of the examples that have one."""
     return [example.class_label for example in examples if example.class_label is not None]

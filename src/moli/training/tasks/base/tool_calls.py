@@ -63,6 +63,7 @@ def check_template(tokenizer: Any, *, has_results: bool) -> None:
 
 
 def _template_error(what: str) -> InputError:
+    """The error that a template cannot be used."""
     return InputError(
         f"the chat template {what}, but rows of the data call tools",
         where="template",
@@ -107,10 +108,12 @@ def _parsed_calls(tokenizer: Any, answer: str, tools: Sequence[Tool]) -> list[_C
 
 
 def _calls_of(message: Message) -> list[_CallContent]:
+    """The calls that a message makes."""
     return [_content_of(call) for call in message.calls]
 
 
 def _content_of(call: ToolCall) -> _CallContent:
+    """A call's name and parsed arguments."""
     return _CallContent(call.name, json.loads(call.arguments or "{}"))
 
 
