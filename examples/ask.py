@@ -22,8 +22,8 @@ NOTES = {
 }
 QUESTIONS = (
     "How long are backups kept?",
-    "When must I hand in my receipts?",
-    "充满电需要多长时间？",
+    "When are receipts handed in?",
+    "充满电需要多久？",
     "Who pays for the coffee?",
 )
 
@@ -45,7 +45,7 @@ def main() -> None:
             show(moli.ask(question, workspace=workspace))
         print("\nSearch: when is data saved")
         for hit in moli.search("when is data saved", limit=2, workspace=workspace):
-            print(f"  {hit.score:.3f} {Path(hit.source).name}: {hit.text}")
+            print(f"  {hit.score:.3f} {Path(hit.source).name}: {' '.join(hit.text.split())}")
 
 
 def show(answer: Answer) -> None:

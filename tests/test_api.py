@@ -9,7 +9,7 @@ import httpx
 import pytest
 from conftest import write_settings
 from samples import run_python
-from training import small
+from training import small_models
 
 import moli
 from moli.records.training import Evaluated, Event
@@ -72,8 +72,8 @@ def test_a_workspace_is_here_a_folder_or_already_open(home: Path, tmp_path: Path
 def test_a_model_is_checked_trained_evaluated_and_asked(home: Path) -> None:
     values = {
         "task": "classification",
-        "base": small.write_model(home / "bert", "bert"),
-        "data": small.write_labelled(home / "data.jsonl", 60),
+        "base": small_models.write_model(home / "bert", "bert"),
+        "data": small_models.write_labelled(home / "data.jsonl", 60),
         "epochs": 2,
     }
     assert moli.check(**values).ok

@@ -1,1 +1,1 @@
-"""Layout analysis of printed pages: running text from positioned characters."""
+"""From the characters of a printed page to running text."""

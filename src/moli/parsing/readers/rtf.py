@@ -8,14 +8,12 @@ from moli.parsing.limits import Limits
 _TOKEN = re.compile(
     rb"\\([a-zA-Z]+)(-?\d+)? ?|\\'([0-9a-fA-F]{2})|\\([^a-zA-Z])|([{}])|[\r\n]+|([^\\{}\r\n]+)"
 )
-# Control words that begin groups of settings rather than text.
-_SETTINGS_GROUPS = {
-    "fonttbl", "colortbl", "stylesheet", "info", "pict", "object", "header", "footer",
-    "headerl", "headerr", "headerf", "footerl", "footerr", "footerf", "themedata",
-    "colorschememapping", "latentstyles", "datastore", "listtable", "listoverridetable",
-    "rsidtbl", "generator", "fldinst", "xmlnstbl", "filetbl", "revtbl", "pgptbl",
-    "listtext", "pntext", "shppict", "nonshppict", "bkmkstart", "bkmkend",
-}  # fmt: skip
+# Groups that hold settings rather than text.
+_SILENT = {"fonttbl", "colortbl", "stylesheet", "info", "pict", "object", "header", "footer",
+           "headerl", "headerr", "headerf", "footerl", "footerr", "footerf", "themedata",
+           "colorschememapping", "latentstyles", "datastore", "listtable", "listoverridetable",
+           "rsidtbl", "generator", "fldinst", "xmlnstbl", "filetbl", "revtbl", "pgptbl",
+           "listtext", "pntext", "shppict", "nonshppict", "bkmkstart", "bkmkend"}  # fmt: skip
 _SYMBOLS = {
     "tab": " ",
     "line": "\n",
@@ -29,113 +27,110 @@ _SYMBOLS = {
     "enspace": " ",
     "emspace": " ",
 }
-_CODE_PAGES = {936: "gb18030", 950: "cp950", 932: "cp932", 949: "cp949", 65001: "utf-8"}
+_PAGES = {936: "gb18030", 950: "cp950", 932: "cp932", 949: "cp949", 65001: "utf-8"}
 
 
 def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     """Add the document in `data` to `blocks`."""
-    reader = _TokenReader(blocks)
-    for token in _TOKEN.finditer(data):
-        reader.handle_token(token)
-    reader.end_paragraph()
+    reader = _Reader(blocks)
+    for found in _TOKEN.finditer(data):
+        reader.token(found)
+    reader.paragraph()
 
 
-class _TokenReader:
-    """Adds paragraphs and table rows to `blocks`, and passes over groups that hold settings."""
+class _Reader:
+    """Follows groups, skipping the silent ones, and gathers paragraphs and table rows."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
         self._groups: list[tuple[bool, int]] = []
-        self._in_settings, self._fallback_length = False, 1
-        self._bytes_to_skip = 0
-        self._encoding = "cp1252"
+        self._silent, self._fallback = False, 1
+        self._skip = 0
+        self._page = "cp1252"
         self._bytes = bytearray()
         self._text: list[str] = []
         self._cells: list[str] = []
         self._in_table = False
 
-    def handle_token(self, token: re.Match[bytes]) -> None:
-        """Process the next control word, symbol, brace or run of text."""
-        word, number, code, symbol, brace, text = token.groups()
+    def token(self, found: re.Match[bytes]) -> None:
+        """Take the next word, symbol, brace or run of text."""
+        word, number, code, symbol, brace, text = found.groups()
         if brace:
-            self._handle_brace(brace)
+            self._brace(brace)
         elif word:
-            self._handle_control_word(word.decode(), int(number) if number else None)
+            self._word(word.decode(), int(number) if number else None)
         elif symbol == b"*":
-            self._in_settings = True
-        elif self._bytes_to_skip and (code or text or symbol):
-            # The replacement of a Unicode character for programs that do not know it.
-            taken = min(self._bytes_to_skip, len(text) if text else 1)
-            self._bytes_to_skip -= taken
+            self._silent = True
+        elif self._skip and (code or text or symbol):
+            # What stands in for a Unicode character in programs that do not know it.
+            taken = min(self._skip, len(text) if text else 1)
+            self._skip -= taken
             if text:
-                self._add_bytes(text[taken:])
+                self._put(text[taken:])
         elif code:
-            self._add_bytes(bytes([int(code, 16)]))
+            self._put(bytes([int(code, 16)]))
         elif text:
-            self._add_bytes(text)
+            self._put(text)
         elif symbol:
-            self._add_bytes({b"~": b" ", b"_": b"-", b"-": b""}.get(symbol, symbol))
+            self._put({b"~": b" ", b"_": b"-", b"-": b""}.get(symbol, symbol))
 
-    def _handle_brace(self, brace: bytes) -> None:
-        """Begin or end a group, which has its own settings."""
-        self._decode_bytes()
-        self._bytes_to_skip = 0
+    def _brace(self, brace: bytes) -> None:
+        self._settle()
+        self._skip = 0
         if brace == b"{":
-            self._groups.append((self._in_settings, self._fallback_length))
+            self._groups.append((self._silent, self._fallback))
         elif self._groups:
-            self._in_settings, self._fallback_length = self._groups.pop()
+            self._silent, self._fallback = self._groups.pop()
 
-    def _handle_control_word(self, word: str, number: int | None) -> None:
-        """Process a control word such as `par`, with its number if it has one."""
-        if word in _SETTINGS_GROUPS:
-            self._in_settings = True
+    def _word(self, word: str, number: int | None) -> None:
+        if word in _SILENT:
+            self._silent = True
         elif word == "ansicpg" and number is not None:
-            self._encoding = _CODE_PAGES.get(number, f"cp{number}")
+            self._page = _PAGES.get(number, f"cp{number}")
         elif word == "uc" and number is not None:
-            self._fallback_length = number
-        elif self._in_settings:
+            self._fallback = number
+        elif self._silent:
             return
         elif word == "u" and number is not None:
-            self._decode_bytes()
+            self._settle()
             self._text.append(chr(number % 0x10000))
-            self._bytes_to_skip = self._fallback_length
+            self._skip = self._fallback
         elif word in _SYMBOLS:
-            self._decode_bytes()
+            self._settle()
             self._text.append(_SYMBOLS[word])
         elif word in ("par", "sect", "page"):
-            self.end_paragraph()
+            self.paragraph()
         elif word == "intbl":
             self._in_table = True
         elif word == "pard":
             self._in_table = False
         elif word == "cell":
-            self._decode_bytes()
+            self._settle()
             self._cells.append("".join(self._text))
             self._text.clear()
         elif word == "row":
-            self._blocks.add_row(self._cells)
+            self._blocks.row(self._cells)
             self._cells.clear()
 
-    def _add_bytes(self, text: bytes) -> None:
-        """Gather encoded text, unless the group holds settings."""
-        if not self._in_settings:
+    def _put(self, text: bytes) -> None:
+        if not self._silent:
             self._bytes += text
 
-    def _decode_bytes(self) -> None:
-        """Decode the bytes gathered so far; a character of two bytes may come in two pieces."""
+    def _settle(self) -> None:
+        """Decode the bytes so far: a character of two bytes may come in two pieces."""
         if self._bytes:
             try:
-                self._text.append(self._bytes.decode(self._encoding, "replace"))
+                self._text.append(self._bytes.decode(self._page, "replace"))
             except LookupError:
                 self._text.append(self._bytes.decode("cp1252", "replace"))
             self._bytes.clear()
 
-    def end_paragraph(self) -> None:
-        """Add the gathered text as a paragraph; in a table cell only end a line."""
-        self._decode_bytes()
+    def paragraph(self) -> None:
+        """End a paragraph; in a table cell it only ends a line."""
+        self._settle()
         if self._in_table:
             self._text.append(" ")
             return
         text = "".join(self._text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         self._text.clear()
-        self._blocks.add_paragraph(text)
+        self._blocks.paragraph(text)

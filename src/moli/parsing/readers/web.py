@@ -1,4 +1,4 @@
-"""HTML: the visible text with headings, lists and tables; nothing is ever fetched."""
+"""HTML: the text a reader sees, with headings, lists and tables. Nothing is ever fetched."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -9,20 +9,16 @@ from moli.parsing.blocks import Blocks
 from moli.parsing.encodings import decode
 from moli.parsing.limits import Limits
 
-# Elements that hold no prose: code, controls, menus.
-_IGNORED_TAGS = {
-    "script", "style", "template", "noscript", "svg", "nav", "iframe", "object", "canvas",
-    "audio", "video", "select", "datalist", "head", "annotation", "annotation-xml", "rp",
-    "dialog", "-comment",
-}  # fmt: skip
-_BLOCK_TAGS = {
-    "address", "article", "aside", "blockquote", "body", "center", "dd", "details", "div",
-    "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup",
-    "hr", "html", "legend", "main", "ol", "p", "section", "summary", "ul", "menu",
-    "caption", "td", "th", "tr", "tbody", "thead", "tfoot", "li", "table",
-    "pre", "optgroup",
-}  # fmt: skip
-_HEADING_LEVELS = {f"h{level}": level for level in range(1, 7)}
+# Never prose: code for machines, controls, menus.
+_DROPPED = {"script", "style", "template", "noscript", "svg", "nav", "iframe", "object", "canvas",
+            "audio", "video", "select", "datalist", "head", "annotation", "annotation-xml", "rp",
+            "dialog", "-comment"}  # fmt: skip
+_BLOCKS = {"address", "article", "aside", "blockquote", "body", "center", "dd", "details", "div",
+           "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup",
+           "hr", "html", "legend", "main", "ol", "p", "section", "summary", "ul", "menu",
+           "caption", "td", "th", "tr", "tbody", "thead", "tfoot", "li", "table",
+           "pre", "optgroup"}  # fmt: skip
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _MENU_ROLES = {"navigation", "menu", "menubar", "toolbar", "tablist", "search"}
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _MAX_SPAN = 100
@@ -47,148 +43,140 @@ def read_html(html: str, blocks: Blocks) -> None:
         if meta is not None and key not in blocks.metadata:
             blocks.metadata[key] = meta.attributes.get("content") or ""
     if tree.body is not None:
-        _PageWalker(blocks).walk(tree.body)
-    blocks.end_group()
+        _Walker(blocks).walk(tree.body)
+    blocks.end()
 
 
-class _OpenList:
-    """A list whose items are being read, with the number of its next item."""
+class _List:
+    """An open list: how to mark its next item."""
 
     def __init__(self, node: LexborNode) -> None:
         start = node.attributes.get("start") or "1"
         self.ordered = node.tag == "ol"
         self.next = int(start) if start.lstrip("-").isdigit() else 1
 
-    def next_marker(self) -> str:
-        """The marker of the next item, such as `3. ` or `- `."""
+    def marker(self) -> str:
         self.next += 1
         return f"{self.next - 1}. " if self.ordered else "- "
 
 
-class _PageWalker:
-    """Adds the elements of a page to `blocks`; text is gathered until a block begins or ends.
+class _Walker:
+    """Turns a tree into blocks. Text gathers until a block begins or ends, then is written.
 
-    Nothing here is recursive, so that no depth of nesting can exhaust the call stack.
+    The walk keeps no call stack, so that no depth of nesting can exhaust it.
     """
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
         self._text: list[str] = []
-        self._lists: list[_OpenList] = []
+        self._lists: list[_List] = []
         self._marker = ""
-        self._item_depth = 0
-        self._heading_level = 0
-        self._preformatted_depth = 0
+        self._items = 0
+        self._heading = 0
+        self._pre = 0
 
     def walk(self, top: LexborNode) -> None:
         """Add everything below `top`."""
-        for node, entering in _walk(top, self._skips_children):
+        for node, entering in _events(top, self._skip):
             tag = node.tag or ""
             if tag == "-text":
-                self._add_text(node.text_content or "")
+                self._write(node.text_content or "")
             elif not entering:
-                self._leave_element(tag)
-            elif tag == "table" and not _is_layout_table(node):
-                self._add_table(node)
+                self._leave(tag)
+            elif tag == "table" and not _is_layout(node):
+                self._table(node)
             else:
-                self._enter_element(node, tag)
-        self._flush_text()
+                self._enter(node, tag)
+        self._flush()
 
-    def _skips_children(self, node: LexborNode) -> bool:
-        """Whether a node is ignored, or a table that is added as a whole."""
-        return _is_ignored(node) or (node.tag == "table" and not _is_layout_table(node))
+    def _skip(self, node: LexborNode) -> bool:
+        """Whether the walk goes past `node` without entering it."""
+        return _is_dropped(node) or (node.tag == "table" and not _is_layout(node))
 
-    def _add_text(self, text: str) -> None:
-        """Gather text of the current block."""
-        self._text.append(text if self._preformatted_depth else _SPACES.sub(" ", text))
+    def _write(self, text: str) -> None:
+        self._text.append(text if self._pre else _SPACES.sub(" ", text))
 
-    def _enter_element(self, node: LexborNode, tag: str) -> None:
-        """Handle the start of an element."""
-        if tag in _HEADING_LEVELS:
-            self._flush_text()
-            self._heading_level = _HEADING_LEVELS[tag]
+    def _enter(self, node: LexborNode, tag: str) -> None:
+        if tag in _HEADINGS:
+            self._flush()
+            self._heading = _HEADINGS[tag]
         elif tag == "br":
             self._text.append("\n")
         elif tag == "math" and node.attributes.get("alttext"):
-            self._add_text(f" {node.attributes['alttext']} ")
+            self._write(f" {node.attributes['alttext']} ")
         elif tag == "input" and node.attributes.get("type") == "checkbox":
             self._text.append("☒ " if "checked" in node.attributes else "☐ ")
-        elif tag in _BLOCK_TAGS:
-            self._flush_text()
+        elif tag in _BLOCKS:
+            self._flush()
             if tag in ("ul", "ol", "menu"):
                 if not self._lists:
-                    self._blocks.end_group()
-                self._lists.append(_OpenList(node))
+                    self._blocks.end()
+                self._lists.append(_List(node))
             elif tag == "li":
-                self._item_depth += 1
-                self._marker = self._lists[-1].next_marker() if self._lists else "- "
+                self._items += 1
+                self._marker = self._lists[-1].marker() if self._lists else "- "
             elif tag == "pre":
-                self._preformatted_depth += 1
+                self._pre += 1
 
-    def _leave_element(self, tag: str) -> None:
-        """Handle the end of an element."""
-        if tag in _HEADING_LEVELS:
-            self._flush_text()
-            self._heading_level = 0
-        elif tag in _BLOCK_TAGS:
-            self._flush_text()
+    def _leave(self, tag: str) -> None:
+        if tag in _HEADINGS:
+            self._flush()
+            self._heading = 0
+        elif tag in _BLOCKS:
+            self._flush()
             if tag in ("ul", "ol", "menu") and self._lists:
                 self._lists.pop()
                 if not self._lists:
-                    self._blocks.end_group()
+                    self._blocks.end()
             elif tag == "li":
-                self._item_depth -= 1
+                self._items -= 1
                 self._marker = ""
             elif tag == "pre":
-                self._preformatted_depth -= 1
+                self._pre -= 1
 
-    def _flush_text(self) -> None:
-        """Add the gathered text as a block of the current kind."""
+    def _flush(self) -> None:
         text = "".join(self._text)
         self._text.clear()
         if not text.strip():
             return
-        if self._heading_level:
-            self._blocks.add_heading(text, self._heading_level)
-        elif self._preformatted_depth:
-            self._blocks.add_preformatted(text)
-        elif self._item_depth > 0:
+        if self._heading:
+            self._blocks.heading(text, self._heading)
+        elif self._pre:
+            self._blocks.verbatim(text)
+        elif self._items > 0:
             depth = max(0, len(self._lists) - 1)
             if self._marker:
-                self._blocks.add_item(text, self._marker, depth)
+                self._blocks.item(text, self._marker, depth)
             else:
-                self._blocks.add_item(text, "", depth + 1)
+                self._blocks.item(text, "", depth + 1)
             self._marker = ""
         else:
-            self._blocks.add_paragraph(text)
+            self._blocks.paragraph(text)
 
-    def _add_table(self, table: LexborNode) -> None:
-        """Add a data table with its caption."""
-        self._flush_text()
-        self._blocks.end_group()
+    def _table(self, table: LexborNode) -> None:
+        self._flush()
+        self._blocks.end()
         spans: dict[int, tuple[int, str]] = {}
-        for node in _outermost(table, ("caption", "tr")):
+        for node in _below(table, ("caption", "tr")):
             if node.tag == "caption":
-                self._blocks.add_paragraph(_text_on_one_line(node))
+                self._blocks.paragraph(_flat(node))
             else:
-                cells = _row_texts(node, spans)
-                self._blocks.add_row(
+                cells = _row(node, spans)
+                self._blocks.row(
                     cells.get(column, "") for column in range(max(cells, default=-1) + 1)
                 )
-        self._blocks.end_group()
+        self._blocks.end()
 
 
-def _row_texts(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, str]:
-    """The texts of a row by column; a cell that spans rows repeats its text in all of them.
+def _row(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, str]:
+    """Column -> text; a cell that spans rows is repeated, so that each can stand alone.
 
-    Args:
-        row: the `tr` element.
-        spans: number of rows that such cells still span and their text, by column; updated.
+    `spans` holds how many more rows such cells cover, and their text, by column.
     """
     cells = {column: text for column, (_, text) in spans.items()}
-    for column, (remaining, text) in list(spans.items()):
-        spans[column] = (remaining - 1, text)
-        if remaining <= 1:
+    for column, (left, text) in list(spans.items()):
+        spans[column] = (left - 1, text)
+        if left <= 1:
             del spans[column]
     column = 0
     for cell in row.iter():
@@ -196,7 +184,7 @@ def _row_texts(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, 
             continue
         while column in cells:
             column += 1
-        cells[column] = _text_on_one_line(cell)
+        cells[column] = _flat(cell)
         if (rows := _span(cell, "rowspan")) > 1:
             spans[column] = (rows - 1, cells[column])
         column += _span(cell, "colspan")
@@ -204,29 +192,32 @@ def _row_texts(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, 
 
 
 def _span(cell: LexborNode, name: str) -> int:
-    """Number of rows or columns that a cell spans, from its attribute `name`."""
     value = cell.attributes.get(name) or ""
     return min(int(value), _MAX_SPAN) if value.isdigit() and int(value) else 1
 
 
-def _walk(
-    top: LexborNode, skips_children: Callable[[LexborNode], bool] = lambda _node: False
-) -> Iterator[tuple[LexborNode, bool]]:
-    """Depth-first walk: nodes below `top`, with True on entering and False on leaving them.
+def _never(_node: LexborNode) -> bool:
+    return False
 
-    Text, and nodes whose children are skipped, appear once; ignored nodes do not appear.
+
+def _events(
+    top: LexborNode, skip: Callable[[LexborNode], bool] = _never
+) -> Iterator[tuple[LexborNode, bool]]:
+    """Every node below `top` on entering and on leaving it; text and skipped ones appear once.
+
+    A skipped node that is dropped does not appear at all.
     """
     node = top.child
     depth = 1
     while node is not None and depth:
-        ignored = _is_ignored(node)
-        if not ignored:
+        dropped = _is_dropped(node)
+        if not dropped:
             yield node, True
-        below = None if ignored or skips_children(node) else node.child
+        below = None if dropped or skip(node) else node.child
         if below is not None:
             node, depth = below, depth + 1
             continue
-        if not ignored and node.tag != "-text" and not skips_children(node):
+        if not dropped and node.tag != "-text" and not skip(node):
             yield node, False
         while node is not None and node.next is None:
             node, depth = node.parent, depth - 1
@@ -236,19 +227,18 @@ def _walk(
         node = node.next if node is not None else None
 
 
-def _outermost(top: LexborNode, tags: tuple[str, ...]) -> Iterator[LexborNode]:
-    """The descendants with one of `tags` that are not inside another such descendant."""
-    for node, entering in _walk(top, lambda node: node.tag in tags):
+def _below(top: LexborNode, tags: tuple[str, ...]) -> Iterator[LexborNode]:
+    """The descendants with one of `tags`, not looking inside those found."""
+    for node, entering in _events(top, lambda node: node.tag in tags):
         if entering and node.tag in tags:
             yield node
 
 
-def _is_ignored(node: LexborNode) -> bool:
-    """Whether an element is hidden or holds no prose."""
+def _is_dropped(node: LexborNode) -> bool:
     tag = node.tag or ""
     if tag == "-text":
         return False
-    if tag in _IGNORED_TAGS:
+    if tag in _DROPPED:
         return True
     attributes = node.attributes
     if not attributes:
@@ -260,26 +250,26 @@ def _is_ignored(node: LexborNode) -> bool:
     )
 
 
-def _is_layout_table(table: LexborNode) -> bool:
-    """Whether a table only arranges a page: by its role, a table inside it, or having one cell."""
+def _is_layout(table: LexborNode) -> bool:
+    """Whether a table only arranges a page: it says so, or holds another table or headings."""
     if table.attributes.get("role") in ("presentation", "none"):
         return True
-    cells = 0
-    for node, entering in _walk(table):
+    rows = 0
+    for node, entering in _events(table):
         if entering and node.tag == "table":
             return True
-        cells += entering and node.tag in ("td", "th")
-    return cells == 1
+        rows += entering and node.tag in ("td", "th")
+    return rows == 1
 
 
-def _text_on_one_line(top: LexborNode) -> str:
-    """The text inside `top` on one line."""
+def _flat(top: LexborNode) -> str:
+    """The text below `top` on one line."""
     pieces: list[str] = []
-    for node, entering in _walk(top):
+    for node, entering in _events(top):
         tag = node.tag or ""
         if tag == "-text":
             pieces.append(node.text_content or "")
-        elif tag in _BLOCK_TAGS or tag in _HEADING_LEVELS or tag == "br":
+        elif tag in _BLOCKS or tag in _HEADINGS or tag == "br":
             pieces.append(" ")
         elif entering and tag == "math" and node.attributes.get("alttext"):
             pieces.append(f" {node.attributes['alttext']} ")
