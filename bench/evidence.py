@@ -1,11 +1,11 @@
-"""Fit and judge the model of evidence: which sentence holds the answer, and whether any does.
+"""Fit and evaluate the model of evidence: which sentence contains the answer, and whether any does.
 
-Use: python bench/evidence.py            fit on training questions, judge on dev questions
-     python bench/evidence.py --judge    judge the coefficients in src/moli as they are
+Use: python bench/evidence.py            fit on training questions, evaluate on dev questions
+     python bench/evidence.py --judge    evaluate the coefficients in src/moli as they are
 
-The library holds three quarters of some articles' paragraphs. Questions are of three kinds, a third
-each: on paragraphs it holds; on paragraphs left out, whose neighbours it holds (near misses); and
-on articles it does not hold at all. Only the first kind has an answer.
+The library contains three quarters of some articles' paragraphs. Questions are of three kinds, a
+third each: on paragraphs in it; on paragraphs left out, whose neighbors are in it (near misses); and
+on articles that are not in it at all. Only the first kind has an answer.
 """
 
 from __future__ import annotations
@@ -22,9 +22,14 @@ from pathlib import Path
 import numpy as np
 
 from moli.models.encoders.load import load_encoder
-from moli.retrieval import evidence
-from moli.retrieval.evidence import COEFFICIENTS, FEATURES, INTERCEPTS, features
-from moli.retrieval.ingest import Ingest, source_of_text
+from moli.retrieval.evidence import (
+    COEFFICIENTS,
+    FEATURES,
+    INTERCEPTS,
+    candidate_sentences,
+    sentence_features,
+)
+from moli.retrieval.ingest import Ingester, source_from_text
 from moli.retrieval.search import Retriever
 from moli.workspace import Workspace
 
@@ -39,18 +44,20 @@ PASSAGES = 8
 
 @dataclass(frozen=True)
 class Question:
+    """A question with its answers, which are empty if the library does not contain any."""
+
     text: str
-    answers: tuple[str, ...]  # empty: the library does not hold an answer
+    answers: tuple[str, ...]
     kind: str
 
 
 @dataclass(frozen=True)
-class Weighed:
-    """One question's sentences: features [n, f] and whether each holds the answer [n]."""
+class QuestionFeatures:
+    """A question's sentences: features [n, f] and whether each contains the answer [n]."""
 
     question: Question
     values: np.ndarray
-    holds: np.ndarray
+    has_answer: np.ndarray
 
 
 def questions(path: Path, count: int, seed: int) -> tuple[list[tuple[str, str]], list[Question]]:
@@ -77,71 +84,79 @@ def questions(path: Path, count: int, seed: int) -> tuple[list[tuple[str, str]],
         "near miss": [r for r in rows if (r["title"], r["context"]) in left_out],
         "elsewhere": [r for r in rows if r["title"] not in held_titles],
     }
-    asked = [
+    selected = [
         Question(row["question"], tuple(row["answers"]) if kind == "held" else (), kind)
         for kind, pool in of_kind.items()
         for row in generator.sample(pool, min(count, len(pool)))
     ]
-    return kept, asked
+    return kept, selected
 
 
-def weigh_all(library: Sequence[tuple[str, str]], asked: Sequence[Question]) -> list[Weighed]:
+def compute_features(
+    library: Sequence[tuple[str, str]], selected: Sequence[Question]
+) -> list[QuestionFeatures]:
+    """The features of each question's retrieved sentences, in a workspace with the library."""
     encoder = load_encoder("builtin:minilm")
     with tempfile.TemporaryDirectory() as folder, Workspace.init(Path(folder)) as workspace:
         sources = (
-            source_of_text(str(n), text, title.replace("_", " "))
+            source_from_text(str(n), text, title.replace("_", " "))
             for n, (title, text) in enumerate(library)
         )
-        for _ in Ingest(workspace, encoder).documents(sources):
-            pass  # the reports tell nothing here
+        for _ in Ingester(workspace, encoder).add_documents(sources):
+            pass  # the reports do not matter here
         retriever = Retriever(workspace, encoder)
-        found = []
-        for each in asked:
-            hits = retriever.search(each.text, PASSAGES)
+        results = []
+        for question in selected:
+            hits = retriever.search(question.text, PASSAGES)
             headings = {hit.document_id: () for hit in hits}
-            spans = evidence.sentences(hits, headings)
+            spans = candidate_sentences(hits, headings)
             if not spans:
                 continue
-            values = features(each.text, hits, spans, headings, encoder, retriever.indexes.lexical)
-            texts = [hits[index].text[start:end] for index, start, end in spans]
-            holds = np.array([any(answer in text for answer in each.answers) for text in texts])
-            found.append(Weighed(each, values, holds))
-        return found
+            lexical = retriever.indexes.lexical
+            values = sentence_features(question.text, hits, spans, headings, encoder, lexical)
+            texts = [hits[span.hit].text[span.start : span.end] for span in spans]
+            has_answer = [any(answer in text for answer in question.answers) for text in texts]
+            results.append(QuestionFeatures(question, values, np.array(has_answer)))
+        return results
 
 
-def fit(weighed: Sequence[Weighed]) -> tuple[np.ndarray, float]:
-    """Coefficients and intercept: a regression over sentences, scaled over best sentences."""
+def fit(results: Sequence[QuestionFeatures]) -> tuple[np.ndarray, float]:
+    """Coefficients and intercept of a regression on sentences, scaled on the best sentences."""
     from sklearn.linear_model import LogisticRegression
 
-    x = np.concatenate([each.values for each in weighed])
-    y = np.concatenate([each.holds for each in weighed])
+    x = np.concatenate([each.values for each in results])
+    y = np.concatenate([each.has_answer for each in results])
     sentence = LogisticRegression(C=10.0, max_iter=3000).fit(x, y)
-    best = np.array([sentence.decision_function(each.values).max() for each in weighed])
-    held = [each.holds.any() for each in weighed]
+    best = np.array([sentence.decision_function(each.values).max() for each in results])
+    held = [each.has_answer.any() for each in results]
     scale = LogisticRegression(C=10.0).fit(best[:, None], held)
     slope, shift = float(scale.coef_[0, 0]), float(scale.intercept_[0])
     return slope * sentence.coef_[0], slope * float(sentence.intercept_[0]) + shift
 
 
-def judge(weighed: Sequence[Weighed], weights: np.ndarray, intercept: float) -> dict[str, object]:
-    """Of the best sentence: how often it holds the answer, and how well its probability tells."""
-    logits = [each.values @ weights + intercept for each in weighed]
+def evaluate(
+    results: Sequence[QuestionFeatures], weights: np.ndarray, intercept: float
+) -> dict[str, object]:
+    """Accuracy of the best sentences, and calibration of their probabilities."""
+    logits = [each.values @ weights + intercept for each in results]
     confidence = np.array([1 / (1 + np.exp(-logit.max())) for logit in logits])
-    right = np.array([e.holds[logit.argmax()] for e, logit in zip(weighed, logits, strict=True)])
-    held = np.array([each.question.kind == "held" for each in weighed])
+    right = np.array(
+        [e.has_answer[logit.argmax()] for e, logit in zip(results, logits, strict=True)]
+    )
+    held = np.array([each.question.kind == "held" for each in results])
     order = np.argsort(-confidence)
     report: dict[str, object] = {
-        "questions": len(weighed),
+        "questions": len(results),
         "best sentence holds the answer (held questions)": round(float(right[held].mean()), 3),
         "any of the passages does": round(
-            float(np.mean([e.holds.any() for e, h in zip(weighed, held, strict=True) if h])), 3
+            float(np.mean([e.has_answer.any() for e, h in zip(results, held, strict=True) if h])), 3
         ),
         "auc held vs not": round(auc(confidence[held], confidence[~held]), 3),
     }
     for kind in ("near miss", "elsewhere"):
-        of_kind = np.array([each.question.kind == kind for each in weighed])
+        of_kind = np.array([each.question.kind == kind for each in results])
         report[f"auc held vs {kind}"] = round(auc(confidence[held], confidence[of_kind]), 3)
-    there = np.array([each.holds.any() for each in weighed])
+    answerable = np.array([each.has_answer.any() for each in results])
     report["risk at coverage"] = {
         f"{share:.0%}": round(1 - float(right[order[: int(share * len(order))]].mean()), 3)
         for share in (0.1, 0.2, 0.3, 0.4, 0.5, 1.0)
@@ -155,15 +170,15 @@ def judge(weighed: Sequence[Weighed], weights: np.ndarray, intercept: float) -> 
         for t in (0.3, 0.4, 0.5, 0.6, 0.7)
         if (confidence >= t).any()
     }
-    report["calibration error"] = round(calibration_error(confidence, there), 3)
+    report["calibration error"] = round(calibration_error(confidence, answerable), 3)
     return report
 
 
-def calibration_error(confidence: np.ndarray, there: np.ndarray) -> float:
+def calibration_error(confidence: np.ndarray, answerable: np.ndarray) -> float:
     """Expected calibration error in ten equal bins (Guo et al. 2017)."""
     bins = np.digitize(confidence, np.linspace(0, 1, 11)[1:-1])
     gaps = (
-        abs(confidence[bins == b].mean() - there[bins == b].mean()) * (bins == b).mean()
+        abs(confidence[bins == b].mean() - answerable[bins == b].mean()) * (bins == b).mean()
         for b in set(bins)
     )
     return float(sum(gaps))
@@ -184,11 +199,11 @@ def main() -> None:
         train, dev = (DATA / name for name in SETS[language])
         weights, intercept = np.array(COEFFICIENTS[language]), INTERCEPTS[language]
         if not args.judge:
-            weights, intercept = fit(weigh_all(*questions(train, args.count, seed=0)))
+            weights, intercept = fit(compute_features(*questions(train, args.count, seed=0)))
             shown = ", ".join(f"{value:.3f}" for value in weights)
             print(f"{language}: ({shown}), intercept {intercept:.3f}")
             print("   ", dict(zip(FEATURES, np.round(weights, 2).tolist(), strict=True)))
-        report = judge(weigh_all(*questions(dev, args.count, seed=1)), weights, intercept)
+        report = evaluate(compute_features(*questions(dev, args.count, seed=1)), weights, intercept)
         print(language, json.dumps(report, indent=2), flush=True)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moli.retrieval.indexes import Indexes
-from moli.retrieval.ingest import Ingest, Source, source_of_text
+from moli.retrieval.ingest import Ingester, SourceDocument, source_from_text
 from moli.retrieval.search import Retriever
 from moli.workspace import Workspace
 
@@ -52,24 +52,24 @@ class ClusteredEncoder:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def sources(count: int) -> Iterator[Source]:
+def sources(count: int) -> Iterator[SourceDocument]:
     """`count` documents of one passage each."""
     generator = np.random.default_rng(1)
     for number in range(count):
         words = generator.zipf(1.3, WORDS) % VOCABULARY
-        yield source_of_text(f"d{number}", " ".join(f"w{word}" for word in words))
+        yield source_from_text(f"d{number}", " ".join(f"w{word}" for word in words))
 
 
 def measure(count: int, folder: Path) -> str:
     encoder = ClusteredEncoder()
     with Workspace.init(folder) as workspace:
         begun = time.perf_counter()
-        for _ in Ingest(workspace, encoder).documents(sources(count)):
+        for _ in Ingester(workspace, encoder).add_documents(sources(count)):
             pass
         stored = time.perf_counter() - begun
         indexes = Indexes(workspace, encoder)
         begun = time.perf_counter()
-        indexes.catch_up(patience=600)
+        indexes.catch_up(timeout=600)
         indexes.save()
         indexed = time.perf_counter() - begun
         del indexes

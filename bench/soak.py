@@ -32,16 +32,16 @@ import sys
 from pathlib import Path
 from moli.models.encoders.load import load_encoder
 from moli.retrieval.indexes import Indexes
-from moli.retrieval.ingest import Ingest, discover
+from moli.retrieval.ingest import Ingester, discover
 from moli.workspace import Workspace
 
 with Workspace.open(Path(sys.argv[1])) as workspace:
     encoder = load_encoder(workspace.settings.encoder)
     files, _ = discover([sys.argv[2]])
-    for report in Ingest(workspace, encoder).files(files):
+    for report in Ingester(workspace, encoder).add_files(files):
         print(report.outcome, report.source, flush=True)
     indexes = Indexes(workspace, encoder)
-    indexes.catch_up(patience=60)
+    indexes.catch_up(timeout=60)
     indexes.save()
     print("indexed", indexes.status(), flush=True)
 """

@@ -32,10 +32,10 @@ def ingest(
     workspace: Workspace, texts: Mapping[str, str], *groups: str, **attributes: str
 ) -> list[FileReport]:
     """Add texts by source name, open to `groups` (default: everyone), with `attributes`."""
-    from moli.retrieval.ingest import Ingest, Labels
+    from moli.retrieval.ingest import DocumentLabels, Ingester
 
-    labels = Labels(groups or ("everyone",), attributes)
-    return list(Ingest(workspace, ENCODER).texts(texts, labels))
+    labels = DocumentLabels(groups or ("everyone",), attributes)
+    return list(Ingester(workspace, ENCODER).add_texts(texts, labels))
 
 
 def new_document(source: str, *parts: str, **fields: Any) -> NewDocument:

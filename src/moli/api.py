@@ -56,15 +56,15 @@ def add(
         A report on every file. One that cannot be read is reported as failed, with the reason.
     """
     from moli.retrieval.indexes import Indexes
-    from moli.retrieval.ingest import Ingest, Labels, discover
+    from moli.retrieval.ingest import DocumentLabels, Ingester, discover
 
     with _open(workspace) as opened:
         encoder = _encoder(opened.settings.encoder)
         files, left_out = discover([str(path) for path in paths])
-        noted = Labels(None if groups is None else _names(groups), labels or {})
-        reports = list(Ingest(opened, encoder).files(files, noted, force=force))
+        noted = DocumentLabels(None if groups is None else _names(groups), labels or {})
+        reports = list(Ingester(opened, encoder).add_files(files, noted, force=force))
         indexes = Indexes(opened, encoder)
-        indexes.catch_up(patience=60)
+        indexes.catch_up(timeout=60)
         indexes.save()
     return left_out + reports
 

@@ -13,7 +13,7 @@ import pytest
 
 from moli.models.encoders.load import load_encoder
 from moli.records.documents import Heading, ParsedDocument
-from moli.retrieval.ingest import Ingest, Labels, Source
+from moli.retrieval.ingest import DocumentLabels, Ingester, SourceDocument
 from moli.workspace import Workspace
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -45,17 +45,19 @@ def make_workspace(root: Path, **settings: object) -> Workspace:
     root.mkdir(exist_ok=True)
     (root / "moli.toml").write_text(toml, encoding="utf-8")
     workspace = Workspace.init(root)
-    ingest = Ingest(workspace, load_encoder(ENCODER))
+    ingest = Ingester(workspace, load_encoder(ENCODER))
     shelves = "\n\n".join(f"Shelf {n} holds box number {n + 5000}." for n in range(3000))
     texts = {"notes/gremlin.txt": INJECTED, "archive/shelves.txt": shelves}
-    list(ingest.texts(texts))
-    list(ingest.texts({"board.txt": "The board met in Turin."}, Labels(groups=["board"])))
+    list(ingest.add_texts(texts))
+    list(
+        ingest.add_texts({"board.txt": "The board met in Turin."}, DocumentLabels(groups=["board"]))
+    )
     text = "Warranty\n\nThe toy has a warranty of eighteen months.\n\n充电\n\n充满电需要两小时。"
     second = text.index("充电")
     parsed = ParsedDocument(
         text, (0, second), (Heading(0, 1, "Warranty"), Heading(second, 1, "充电")), "Toy manual"
     )
-    list(ingest.documents([Source("docs/manual.pdf", "pdf", "0" * 64, 1, parsed)]))
+    list(ingest.add_documents([SourceDocument("docs/manual.pdf", "pdf", "0" * 64, 1, parsed)]))
     return workspace
 
 

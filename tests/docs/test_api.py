@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from moli.models.encoders.load import load_encoder
 from moli.records.exchanges import Exchange
-from moli.retrieval.ingest import Ingest
+from moli.retrieval.ingest import Ingester
 from moli.serving.app import create_app
 from moli.workspace import Workspace
 
@@ -37,7 +37,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         (folder / name).write_text(text, encoding="utf-8")
     with Workspace.init(folder) as workspace:
         encoder = load_encoder(workspace.settings.encoder)
-        list(Ingest(workspace, encoder).files([folder / name for name in TEXTS]))
+        list(Ingester(workspace, encoder).add_files([folder / name for name in TEXTS]))
         yield TestClient(create_app(workspace), base_url="http://127.0.0.1:7860")
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moli.records.documents import Chunk, Heading, ParsedDocument
 from moli.retrieval import chunk as chunk_module
-from moli.retrieval.chunk import MAX_WEIGHT, MIN_WEIGHT, chunk
+from moli.retrieval.chunk import MAX_WEIGHT, MIN_WEIGHT, chunk_document
 
 IDEOGRAPH = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]")
 
@@ -59,7 +59,7 @@ def path_at(headings: tuple[Heading, ...], offset: int) -> str:
 @settings(max_examples=150, deadline=None)
 @given(documents())
 def test_chunks_tile_any_text_exactly(document: ParsedDocument) -> None:
-    chunks = chunk(document)
+    chunks = chunk_document(document)
     if not document.text.strip():
         assert chunks == []
         return
@@ -72,19 +72,19 @@ def test_chunks_tile_any_text_exactly(document: ParsedDocument) -> None:
 @settings(max_examples=150, deadline=None)
 @given(documents())
 def test_no_chunk_is_heavier_than_allowed(document: ParsedDocument) -> None:
-    for each in chunk(document):
+    for each in chunk_document(document):
         assert weight(document.text[each.start : each.end]) <= MAX_WEIGHT
 
 
 @settings(max_examples=150, deadline=None)
 @given(documents())
 def test_every_chunk_knows_the_headings_it_begins_under(document: ParsedDocument) -> None:
-    for each in chunk(document):
+    for each in chunk_document(document):
         assert each.heading == path_at(document.headings, each.start)
 
 
 def test_a_short_text_is_one_chunk() -> None:
-    assert chunk(ParsedDocument("A few words.\n\nAnd more.")) == [Chunk(0, 23, "")]
+    assert chunk_document(ParsedDocument("A few words.\n\nAnd more.")) == [Chunk(0, 23, "")]
 
 
 def test_a_section_begins_a_chunk_once_the_one_before_is_worth_it() -> None:
@@ -92,7 +92,7 @@ def test_a_section_begins_a_chunk_once_the_one_before_is_worth_it() -> None:
     text = f"{short}\n\nSecond\n\n{long}\n\nThird\n\nEnd."
     second, third = text.index("Second"), text.index("Third")
     headings = (Heading(0, 1, "First"), Heading(second, 1, "Second"), Heading(third, 1, "Third"))
-    assert chunk(ParsedDocument(text, headings=headings)) == [
+    assert chunk_document(ParsedDocument(text, headings=headings)) == [
         Chunk(0, third, "First"),
         Chunk(third, len(text), "Third"),
     ]
@@ -101,20 +101,20 @@ def test_a_section_begins_a_chunk_once_the_one_before_is_worth_it() -> None:
 def test_sentences_are_kept_whole_where_they_fit() -> None:
     sentence = "This sentence is of a middling length and stays in one piece. "
     text = sentence * 60
-    for each in chunk(ParsedDocument(text)):
+    for each in chunk_document(ParsedDocument(text)):
         assert text[each.start : each.end].startswith("This")
         assert text[each.start : each.end].rstrip().endswith("piece.")
 
 
 def test_a_word_is_not_cut_where_there_is_a_space_to_cut_at() -> None:
     text = "wordword " * 800
-    for each in chunk(ParsedDocument(text)):
+    for each in chunk_document(ParsedDocument(text)):
         assert (each.end - each.start) % 9 == 0
 
 
 def test_chinese_chunks_hold_a_third_of_the_characters() -> None:
     text = "字" * 5000
-    sizes = [each.end - each.start for each in chunk(ParsedDocument(text))]
+    sizes = [each.end - each.start for each in chunk_document(ParsedDocument(text))]
     assert max(sizes) <= MAX_WEIGHT // 3
     assert min(sizes[:-1]) > MAX_WEIGHT // 3 - 4
 
@@ -130,5 +130,5 @@ def test_the_work_grows_with_the_text_not_with_its_square(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(chunk_module, "_weight", counting)
     text = "word " * 40_000
-    chunk(ParsedDocument(text))
+    chunk_document(ParsedDocument(text))
     assert weighed < 10 * len(text)

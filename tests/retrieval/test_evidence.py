@@ -11,7 +11,13 @@ from samples import ENCODER, ingest
 from moli.records.answers import Hit
 from moli.records.documents import Heading
 from moli.retrieval import evidence
-from moli.retrieval.evidence import FEATURES, features, sentences, weigh
+from moli.retrieval.evidence import (
+    FEATURES,
+    SentenceSpan,
+    candidate_sentences,
+    score_sentences,
+    sentence_features,
+)
 from moli.retrieval.search import Retriever
 from moli.workspace import Workspace
 
@@ -26,23 +32,23 @@ def hits(workspace: Workspace, retriever: Retriever) -> list[Hit]:
     return retriever.search(QUESTION)
 
 
-def texts(hits: list[Hit], spans: list[tuple[int, int, int]]) -> list[str]:
-    return [hits[index].text[start:end] for index, start, end in spans]
+def texts(hits: list[Hit], spans: list[SentenceSpan]) -> list[str]:
+    return [hits[span.hit].text[span.start : span.end] for span in spans]
 
 
 def test_questions_and_headings_are_no_candidates(hits: list[Hit]) -> None:
-    assert texts(hits, sentences(hits, NONE)) == [
+    assert texts(hits, candidate_sentences(hits, NONE)) == [
         "The pump is loud.",
         "It has 3 valves.",
         "The motor turns the pump.",
     ]
     headings = {1: (Heading(0, 1, "The pump is loud."),)}
-    assert texts(hits, sentences(hits, headings))[0] == "It has 3 valves."
+    assert texts(hits, candidate_sentences(hits, headings))[0] == "It has 3 valves."
 
 
 def test_each_feature_is_what_its_name_says(hits: list[Hit], retriever: Retriever) -> None:
-    spans = sentences(hits, NONE)
-    table = features(QUESTION, hits, spans, NONE, ENCODER, retriever.indexes.lexical)
+    spans = candidate_sentences(hits, NONE)
+    table = sentence_features(QUESTION, hits, spans, NONE, ENCODER, retriever.indexes.lexical)
     assert table.shape == (3, len(FEATURES))
     columns = dict(zip(FEATURES, table.T, strict=True))
     vectors = ENCODER.encode([QUESTION, *texts(hits, spans)]).astype(float)
@@ -60,8 +66,8 @@ def test_each_feature_is_what_its_name_says(hits: list[Hit], retriever: Retrieve
 def test_a_question_without_a_number_has_no_use_for_one(
     hits: list[Hit], retriever: Retriever
 ) -> None:
-    spans = sentences(hits, NONE)
-    table = features("Is it loud", hits, spans, NONE, ENCODER, retriever.indexes.lexical)
+    spans = candidate_sentences(hits, NONE)
+    table = sentence_features("Is it loud", hits, spans, NONE, ENCODER, retriever.indexes.lexical)
     assert table[:, FEATURES.index("number")].tolist() == [0.0] * 3
 
 
@@ -69,7 +75,9 @@ def test_probabilities_are_logistic_in_the_features_best_first(
     hits: list[Hit], retriever: Retriever
 ) -> None:
     lexical = retriever.indexes.lexical
-    table = features(QUESTION, hits, sentences(hits, NONE), NONE, ENCODER, lexical)
+    table = sentence_features(
+        QUESTION, hits, candidate_sentences(hits, NONE), NONE, ENCODER, lexical
+    )
     expected = sorted(
         (
             1
@@ -84,14 +92,14 @@ def test_probabilities_are_logistic_in_the_features_best_first(
         ),
         reverse=True,
     )
-    found = weigh(QUESTION, hits, NONE, ENCODER, lexical)
+    found = score_sentences(QUESTION, hits, NONE, ENCODER, lexical)
     assert [each.probability for each in found] == pytest.approx(expected)
     assert all(each.text in TEXT for each in found)
     assert all(TEXT[each.start : each.end] == each.text for each in found)
 
 
 def test_nothing_found_is_no_evidence(retriever: Retriever) -> None:
-    assert weigh(QUESTION, [], {}, ENCODER, retriever.indexes.lexical) == []
+    assert score_sentences(QUESTION, [], {}, ENCODER, retriever.indexes.lexical) == []
 
 
 def test_there_is_a_coefficient_for_each_feature_of_each_language() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import hit_of
 
-from moli.retrieval.grounding import NO_ANSWER, grounding_prompt, plain, read_answer
+from moli.retrieval.grounding import NO_ANSWER, Quote, grounding_prompt, parse_answer, strip_markup
 
 PORT = "The server listens on port 7860. It was built in 2019."
 BACKUP = "A backup runs every night at 02:30."
@@ -19,15 +19,19 @@ HITS = [
 ]
 
 
+def words_of(quote: Quote) -> str:
+    return quote.hit.text[quote.start - quote.hit.start : quote.end - quote.hit.start]
+
+
 def read(text: str) -> list[tuple[str, list[tuple[str, str]], bool]]:
     """Each sentence, the source and words of each of its quotes, and whether it is supported."""
     return [
         (
-            words,
-            [(hit.source, hit.text[start - hit.start : end - hit.start]) for hit, start, end in q],
-            supported,
+            sentence.text,
+            [(each.hit.source, words_of(each)) for each in sentence.quotes],
+            sentence.supported,
         )
-        for words, q, supported in read_answer(text, HITS)
+        for sentence in parse_answer(text, HITS)
     ]
 
 
@@ -35,8 +39,8 @@ def test_a_verified_quote_supports_its_sentence() -> None:
     assert read('It uses port 7860. [1: "listens on port 7860"]') == [
         ("It uses port 7860.", [("guide", "listens on port 7860")], True)
     ]
-    ((_, ((hit, start, end),), _),) = read_answer('So. [1: "port 7860"]', HITS)
-    assert (hit, start, end) == (HITS[0], 100 + 22, 100 + 31)
+    [sentence] = parse_answer('So. [1: "port 7860"]', HITS)
+    assert sentence.quotes == (Quote(HITS[0], 100 + 22, 100 + 31),)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +106,11 @@ def test_an_empty_answer_has_no_sentences() -> None:
 
 @given(st.text(st.sampled_from('[]【】：:"“”0123 \nabport7860.!?需要两小时。') | st.characters()))
 def test_whatever_a_model_writes_its_quotes_are_the_passages_words(text: str) -> None:
-    for words, quotes, supported in read_answer(text, HITS):
-        assert words == " ".join(words.split()) != ""
-        assert bool(quotes) or not supported
-        for hit, start, end in quotes:
-            assert hit.start <= start < end <= hit.end
+    for sentence in parse_answer(text, HITS):
+        assert sentence.text == " ".join(sentence.text.split()) != ""
+        assert bool(sentence.quotes) or not sentence.supported
+        for quote in sentence.quotes:
+            assert quote.hit.start <= quote.start < quote.end <= quote.hit.end
 
 
 FETCHED = [
@@ -140,12 +144,12 @@ FETCHABLE = re.compile(
 @pytest.mark.parametrize("text", FETCHED)
 def test_nothing_that_could_be_fetched_is_left(text: str) -> None:
     assert FETCHABLE.search(text)
-    assert not FETCHABLE.search(plain(text))
+    assert not FETCHABLE.search(strip_markup(text))
 
 
 @pytest.mark.parametrize("text", NESTED)
 def test_nothing_that_could_be_fetched_is_put_together_from_what_is_left(text: str) -> None:
-    assert not FETCHABLE.search(plain(text))
+    assert not FETCHABLE.search(strip_markup(text))
 
 
 PIECES = ["http:", "//", "www.", "<a", *"![]()<>/:ab.\\ "]
@@ -153,8 +157,8 @@ PIECES = ["http:", "//", "www.", "<a", *"![]()<>/:ab.\\ "]
 
 @given(st.lists(st.sampled_from(PIECES)).map("".join))
 def test_taking_markup_out_comes_to_an_end(text: str) -> None:
-    kept = plain(text)
-    assert plain(kept) == kept
+    kept = strip_markup(text)
+    assert strip_markup(kept) == kept
     assert not re.search(r"\[[^\[\]]*\]\(|<[a-z/!?]|\b\w+://\w|\bwww\.\w", kept)
 
 
@@ -170,7 +174,7 @@ def test_taking_markup_out_comes_to_an_end(text: str) -> None:
     ],
 )
 def test_plain_words_are_hardly_touched(text: str) -> None:
-    kept = plain(text)
+    kept = strip_markup(text)
     assert kept.split()[0] == text.split()[0]
     assert kept.split()[-1] == text.split()[-1]
 

@@ -210,7 +210,7 @@ def test_additions_beside_each_other_are_read_together_and_nothing_else_is() -> 
         Change(6, "remove", 4, 9, 9),
         Change(7, "remove", 3, 5, 6),
     ]
-    joined = list(indexes_module._joined(changes))
+    joined = list(indexes_module._merge_adjacent(changes))
     assert [(c.kind, c.seq, c.first_passage, c.last_passage) for c in joined] == [
         ("add", 2, 1, 4),
         ("remove", 3, 1, 3),

@@ -23,8 +23,8 @@ from samples import (
 from moli.models.encoders.hashing import HashEncoder
 from moli.parsing import parse_file
 from moli.records.ingestion import FileReport
-from moli.retrieval.chunk import chunk
-from moli.retrieval.ingest import Ingest, Labels, discover, encode_missing
+from moli.retrieval.chunk import chunk_document
+from moli.retrieval.ingest import DocumentLabels, Ingester, discover, encode_missing
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
 
@@ -40,7 +40,7 @@ def add(workspace: Workspace, *paths: Path | str, **options: Any) -> list[FileRe
     """Reports on everything below `paths`, as `moli add` makes them."""
     labels = options.pop("labels", None)
     found, missing = discover([str(path) for path in paths])
-    return [*missing, *Ingest(workspace, ENCODER).files(found, labels, **options)]
+    return [*missing, *Ingester(workspace, ENCODER).add_files(found, labels, **options)]
 
 
 def outcomes(reports: list[FileReport]) -> dict[str, str]:
@@ -58,7 +58,7 @@ def test_a_file_is_stored_as_it_was_parsed_cut_and_encoded(
     path.write_text("# Guide\n\n" + "It runs. " * 300 + "\n\n## 附录\n\n" + "充电两小时。" * 200)
     (report,) = add(workspace, path)
     parsed = parse_file(path)
-    chunks = chunk(parsed)
+    chunks = chunk_document(parsed)
     assert len(chunks) > 2
     assert (report.outcome, report.passages, report.characters) == (
         "added",
@@ -155,7 +155,7 @@ def test_a_file_that_goes_away_before_it_is_read_is_reported(
 ) -> None:
     paths = [folder / "here.txt", folder / "gone.txt"]
     paths[0].write_text("Here.")
-    reports = list(Ingest(workspace, ENCODER).files(paths))
+    reports = list(Ingester(workspace, ENCODER).add_files(paths))
     assert {(Path(r.source).name, r.outcome, r.reason) for r in reports} == {
         ("here.txt", "added", ""),
         ("gone.txt", "failed", "missing"),
@@ -212,7 +212,7 @@ def test_equal_files_of_two_names_are_two_documents(workspace: Workspace, folder
 
 def test_labels_and_groups_go_with_every_document(workspace: Workspace, folder: Path) -> None:
     (folder / "a.txt").write_text("Words.")
-    add(workspace, folder, labels=Labels(("hr", "it"), {"team": "support"}))
+    add(workspace, folder, labels=DocumentLabels(("hr", "it"), {"team": "support"}))
     assert workspace.documents.list(Filter()) == []
     found = workspace.documents.list(Filter(frozenset({"it"}), {"team": "support"}))
     assert found[0].groups == ("hr", "it")
@@ -223,7 +223,9 @@ def test_an_unchanged_file_is_given_its_new_groups(workspace: Workspace, folder:
     (folder / "a.txt").write_text("Words.")
     add(workspace, folder)
     changes = workspace.passages.last_change()
-    assert outcomes(add(workspace, folder, labels=Labels(("hr",)))) == {"a.txt": "unchanged"}
+    assert outcomes(add(workspace, folder, labels=DocumentLabels(("hr",)))) == {
+        "a.txt": "unchanged"
+    }
     assert workspace.documents.list()[0].groups == ("hr",)
     assert workspace.passages.last_change() == changes
 
@@ -231,13 +233,13 @@ def test_an_unchanged_file_is_given_its_new_groups(workspace: Workspace, folder:
 def test_an_unchanged_file_is_given_its_new_labels(workspace: Workspace, folder: Path) -> None:
     (folder / "a.txt").write_text("Words.")
     add(workspace, folder)
-    add(workspace, folder, labels=Labels(attributes={"team": "support"}))
+    add(workspace, folder, labels=DocumentLabels(attributes={"team": "support"}))
     assert len(workspace.documents.list(Filter(where={"team": "support"}))) == 1
 
 
 def test_a_changed_file_keeps_the_labels_it_was_given(workspace: Workspace, folder: Path) -> None:
     (folder / "a.txt").write_text("Words.")
-    add(workspace, folder, labels=Labels(attributes={"team": "support"}))
+    add(workspace, folder, labels=DocumentLabels(attributes={"team": "support"}))
     (folder / "a.txt").write_text("Other words.")
     add(workspace, folder)
     assert len(workspace.documents.list(Filter(where={"team": "support"}))) == 1
@@ -248,7 +250,7 @@ def test_adding_a_folder_again_opens_nothing_that_was_closed(
     workspace: Workspace, folder: Path, text: str
 ) -> None:
     (folder / "a.txt").write_text("Words.")
-    add(workspace, folder, labels=Labels(("hr",)))
+    add(workspace, folder, labels=DocumentLabels(("hr",)))
     (folder / "a.txt").write_text(text)
     add(workspace, folder)
     assert workspace.documents.list(Filter()) == []
@@ -324,7 +326,7 @@ def test_a_report_is_given_only_once_the_document_is_stored(
 ) -> None:
     for n in range(6):
         (folder / f"{n}.txt").write_text(f"Number {n}.\n\n" * 700)
-    for report in Ingest(workspace, ENCODER).files(sorted(folder.iterdir())):
+    for report in Ingester(workspace, ENCODER).add_files(sorted(folder.iterdir())):
         assert report.source in workspace.documents.stored_versions()
 
 
@@ -333,7 +335,7 @@ def test_an_ingestion_that_is_left_early_leaves_whole_documents(
 ) -> None:
     for n in range(8):
         (folder / f"{n}.txt").write_text(f"Number {n}.\n\n" * 700)
-    reports = Ingest(workspace, ENCODER).files(sorted(folder.iterdir()))
+    reports = Ingester(workspace, ENCODER).add_files(sorted(folder.iterdir()))
     next(reports)
     reports.close()  # type: ignore[attr-defined]
     for document in workspace.documents.list():
@@ -352,7 +354,7 @@ ADD = """
     ingest._GROUP_PASSAGES = 3
     with Workspace.open(Path(sys.argv[1])) as workspace:
         found, _ = ingest.discover([sys.argv[2]])
-        for report in ingest.Ingest(workspace, ENCODER).files(found):
+        for report in ingest.Ingester(workspace, ENCODER).add_files(found):
             print(report.outcome, report.source, flush=True)
 """
 

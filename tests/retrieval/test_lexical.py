@@ -161,7 +161,7 @@ def test_rarity_is_the_idf_of_each_term(index: LexicalIndex) -> None:
     bags = [set(tokenize(text)) for text in TEXTS]
     holders = {term: sum(term in bag for bag in bags) for term in ("pump", "filter", "nowhere")}
     n = len(TEXTS)
-    assert index.rarity(list(holders)) == pytest.approx(
+    assert index.idf(list(holders)) == pytest.approx(
         {term: math.log(1 + (n - count + 0.5) / (count + 0.5)) for term, count in holders.items()}
     )
 
@@ -180,7 +180,7 @@ def test_rarity_stays_a_weight_when_most_of_a_terms_passages_are_removed(
     assert len(index) == 1
     # The term may be counted where it was removed, but a weight below nothing would mean that
     # a sentence is the worse for holding what was asked for.
-    assert 0 < index.rarity(["turbin"])["turbin"] <= index.rarity(["nowhere"])["nowhere"]
+    assert 0 < index.idf(["turbin"])["turbin"] <= index.idf(["nowhere"])["nowhere"]
 
 
 def damage(path: Path, how: str) -> None:

@@ -110,7 +110,7 @@ def depth(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     """Sends searches down one of the paths; gives the candidates a side may bring."""
     depth, push_down = PATHS[request.param]
     monkeypatch.setattr(search_module, "DEPTH", depth)
-    monkeypatch.setattr(search_module, "_PUSH_DOWN", push_down)
+    monkeypatch.setattr(search_module, "_MAX_ALLOWED_IDS", push_down)
     return depth
 
 
@@ -261,7 +261,7 @@ class LibraryMachine(RuleBasedStateMachine):
         write_settings(folder)
         self.workspace = Workspace.init(folder)
         self.retriever = Retriever(self.workspace, ENCODER)
-        search_module.DEPTH, search_module._PUSH_DOWN = self.path = PATHS[path]
+        search_module.DEPTH, search_module._MAX_ALLOWED_IDS = self.path = PATHS[path]
 
     @rule(
         source=SOURCES,
@@ -336,7 +336,7 @@ def test_a_changing_library_never_shows_more_or_less_than_it_should(
 ) -> None:
     # Registered so that they are set back, whatever the machine sets them to.
     monkeypatch.setattr(search_module, "DEPTH", search_module.DEPTH)
-    monkeypatch.setattr(search_module, "_PUSH_DOWN", search_module._PUSH_DOWN)
+    monkeypatch.setattr(search_module, "_MAX_ALLOWED_IDS", search_module._MAX_ALLOWED_IDS)
     LibraryMachine.folders = (tmp_path / str(n) for n in itertools.count())
     machine = LibraryMachine.TestCase
     machine.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)

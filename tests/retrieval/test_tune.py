@@ -11,11 +11,11 @@ from moli.records.errors import InputError
 from moli.retrieval.fuse import DEFAULTS
 from moli.retrieval.search import Retriever
 from moli.retrieval.tune import (
-    TRIALS,
+    CANDIDATES,
     LabelledQuery,
     labelled_queries,
     synthetic_queries,
-    tune,
+    tune_fusion,
 )
 from moli.workspace import Workspace
 
@@ -42,9 +42,9 @@ def labelled() -> list[LabelledQuery]:
 
 
 def test_what_the_queries_show_is_chosen_and_kept(misled: Retriever, workspace: Workspace) -> None:
-    (tuning,) = tune(workspace, misled, labelled())
+    (tuning,) = tune_fusion(workspace, misled, labelled())
     scores = {trial.fusion: trial.score for trial in tuning.trials}
-    assert set(scores) == {*TRIALS, DEFAULTS["en"]}
+    assert set(scores) == {*CANDIDATES, DEFAULTS["en"]}
     assert scores[Fusion("minmax", 0.0)] == 1.0
     assert scores[Fusion("minmax", 1.0)] < 0.1
     assert scores[tuning.fusion] == max(scores.values()) == 1.0
@@ -57,7 +57,7 @@ def test_what_the_queries_show_is_chosen_and_kept(misled: Retriever, workspace: 
 def test_the_default_stands_where_no_trial_is_surely_better(
     misled: Retriever, workspace: Workspace
 ) -> None:
-    (tuning,) = tune(workspace, misled, labelled()[:2])
+    (tuning,) = tune_fusion(workspace, misled, labelled()[:2])
     assert tuning.p_value >= 0.05
     assert tuning.fusion == tuning.default == DEFAULTS["en"]
     assert workspace.tunings.current("en") == DEFAULTS["en"]
@@ -67,7 +67,7 @@ def test_made_up_queries_move_the_weight_only_half_of_the_way(
     misled: Retriever, workspace: Workspace
 ) -> None:
     made_up = [LabelledQuery(each.query, each.source, True) for each in labelled()]
-    (tuning,) = tune(workspace, misled, made_up)
+    (tuning,) = tune_fusion(workspace, misled, made_up)
     best = max(tuning.trials, key=lambda trial: trial.score).fusion
     assert tuning.synthetic
     assert tuning.fusion.method == "minmax"
@@ -79,7 +79,7 @@ def test_each_language_is_tuned_by_its_own_queries(
 ) -> None:
     ingest(workspace, {"a": "The pump is loud.", "b": "水泵的声音很大。"})
     queries = [LabelledQuery("pump", "a"), LabelledQuery("水泵", "b"), LabelledQuery("x", "gone")]
-    tunings = tune(workspace, retriever, queries)
+    tunings = tune_fusion(workspace, retriever, queries)
     assert {(each.language, each.queries) for each in tunings} == {("en", 1), ("zh", 1)}
 
 
@@ -87,9 +87,9 @@ def test_queries_whose_documents_are_not_there_are_refused(
     workspace: Workspace, retriever: Retriever
 ) -> None:
     with pytest.raises(InputError, match="moli list"):
-        tune(workspace, retriever, [LabelledQuery("pump", "nowhere")])
+        tune_fusion(workspace, retriever, [LabelledQuery("pump", "nowhere")])
     with pytest.raises(InputError):
-        tune(workspace, retriever, [])
+        tune_fusion(workspace, retriever, [])
 
 
 def test_a_file_of_labelled_queries_is_read(tmp_path: Path) -> None:

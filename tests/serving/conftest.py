@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from moli.models.encoders.load import load_encoder
-from moli.retrieval.ingest import Ingest, Labels
+from moli.retrieval.ingest import DocumentLabels, Ingester
 from moli.serving.app import create_app
 from moli.workspace import Workspace
 
@@ -22,8 +22,8 @@ FORBIDDEN = {"board.txt": "The board met in Turin about the server port and the 
 
 
 def fill(workspace: Workspace, texts: Mapping[str, str], *groups: str, **attributes: str) -> None:
-    labels = Labels(groups=groups or ("everyone",), attributes=attributes)
-    list(Ingest(workspace, load_encoder(ENCODER)).texts(texts, labels))
+    labels = DocumentLabels(groups=groups or ("everyone",), attributes=attributes)
+    list(Ingester(workspace, load_encoder(ENCODER)).add_texts(texts, labels))
 
 
 Build = Callable[..., Workspace]

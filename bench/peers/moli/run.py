@@ -32,10 +32,10 @@ class MoliPeer:
         self.retriever = Retriever(self.workspace, self.encoder)
 
     def index(self, passages: list[dict[str, str]]) -> None:
-        from moli.retrieval.ingest import Ingest, source_of_text
+        from moli.retrieval.ingest import Ingester, source_from_text
 
-        sources = (source_of_text(each["id"], passage_text(each)) for each in passages)
-        for _ in Ingest(self.workspace, self.encoder).documents(sources):
+        sources = (source_from_text(each["id"], passage_text(each)) for each in passages)
+        for _ in Ingester(self.workspace, self.encoder).add_documents(sources):
             pass
         self.retriever.indexes.catch_up()
         self.retriever.indexes.save()

@@ -46,16 +46,16 @@ def add(
     """
     from moli.models.encoders.load import load_encoder
     from moli.retrieval.indexes import Indexes
-    from moli.retrieval.ingest import Ingest, Labels, discover
+    from moli.retrieval.ingest import DocumentLabels, Ingester, discover
 
     with open_workspace(workspace) as opened:
         files, missing = discover(paths)
         encoder = load_encoder(opened.settings.encoder)
-        labels = Labels(tuple(group) if group else None, parse_pairs(label, "--label"))
-        outcomes = Ingest(opened, encoder).files(files, labels, force=force)
+        labels = DocumentLabels(tuple(group) if group else None, parse_pairs(label, "--label"))
+        outcomes = Ingester(opened, encoder).add_files(files, labels, force=force)
         reports = [*missing, *_show_progress(outcomes, len(files), quiet=as_json)]
         indexes = Indexes(opened, encoder)
-        indexes.catch_up(patience=60)
+        indexes.catch_up(timeout=60)
         indexes.save()
     counts: Counter[str] = Counter(report.outcome for report in reports)
     if as_json:

@@ -76,7 +76,7 @@ def remove(
         selected = _select(opened.documents.list(), targets or [], missing=missing)
         receipt = opened.documents.remove([each.id for each in selected])
         indexes = Indexes(opened, load_encoder(opened.settings.encoder))
-        indexes.catch_up(patience=60)
+        indexes.catch_up(timeout=60)
         if purge:
             indexes.rebuild()
             opened.database.scrub()

@@ -72,15 +72,14 @@ def tune(
     """
     from moli.models.encoders.load import load_encoder
     from moli.retrieval.search import Retriever
-    from moli.retrieval.tune import labelled_queries, synthetic_queries
-    from moli.retrieval.tune import tune as run
+    from moli.retrieval.tune import labelled_queries, synthetic_queries, tune_fusion
 
     with open_workspace(workspace) as opened:
         retriever = Retriever(opened, load_encoder(opened.settings.encoder))
         labelled = (
             labelled_queries(queries) if queries else synthetic_queries(opened.passages, limit)
         )
-        tunings = run(opened, retriever, labelled, limit)
+        tunings = tune_fusion(opened, retriever, labelled, limit)
     if as_json:
         print_json({"tunings": tunings})
         return

@@ -1,1 +1,1 @@
-"""Retrieval: chunk, embed, index, search, fuse and answer."""
+"""Retrieval: chunking, indexes, hybrid search, and answers with verified quotes."""

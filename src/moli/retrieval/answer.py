@@ -1,8 +1,8 @@
 """Answers from documents: every quote is verified before anyone sees it.
 
-Without a language model, the answer is the best sentences, quoted. With one, the model words the
-answer and must quote for each sentence; a sentence whose quote does not stand in its passage is
-marked unsupported. Retrieved text is data: it is fenced, and nothing in it is obeyed.
+Without a language model, the answer consists of the best sentences, quoted. A language model writes
+the answer itself and must quote for each sentence; a sentence whose quote is not in the passages is
+marked unsupported. Retrieved text is data: it is fenced, and no instruction in it is followed.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from moli.models.protocols.chat import ChatModel
 from moli.records.answers import Answer, Citation, Hit, Sentence, Trace
 from moli.records.documents import Document, Outline, page_at
 from moli.records.errors import InputError
-from moli.retrieval.evidence import Candidate, weigh
-from moli.retrieval.grounding import Quote, Read, grounding_prompt, read_answer
+from moli.retrieval.evidence import ScoredSentence, score_sentences
+from moli.retrieval.grounding import Quote, QuotedSentence, grounding_prompt, parse_answer
 from moli.retrieval.search import Retriever
 from moli.retrieval.tokens import language_of
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
 
-QUOTES = "quotes"  # what a trace names as its model when none was used
+QUOTES = "quotes"  # the name of the model in traces of answers without a language model
 _NO_ANSWER = {
     "en": "Your documents do not answer this question.",
     "zh": "文档中没有这个问题的答案。",
 }
 _MAX_QUESTION = 4000
 _MAX_QUOTES = 3
-_CLOSE_TO_BEST = 0.5  # share of the best sentence's odds
+_MIN_ODDS_SHARE = 0.5  # of the best sentence's odds
 
 
 class Answerer:
-    """Answers questions from a workspace's documents and keeps a trace of each."""
+    """Answers questions from a workspace's documents and stores a trace of each answer."""
 
     def __init__(
         self, workspace: Workspace, retriever: Retriever, chat: ChatModel | None = None
@@ -46,30 +46,32 @@ class Answerer:
         self._documents = workspace.documents
 
     def ask(self, question: str, visible: Filter | None = None, tenant: str = "") -> Answer:
-        """Answer a tenant's question, or say that the documents do not hold the answer.
+        """Answer a question, or state that the documents do not contain the answer.
+
+        Args:
+            visible: the documents that may be used; None for those of the settings' groups.
+            tenant: the tenant who asks.
+
 
         Raises:
             InputError: the question is empty or too long.
             ModelError: the language model did not answer.
         """
-        question = _checked(question)
+        question = _checked_question(question)
         visible = visible or Filter(frozenset(self._settings.groups))
-        clock = _Clock()
-        with clock.time("search"):
+        timer = _Timer()
+        with timer.time("search"):
             hits = self._retriever.search(question, self._settings.passages, visible)
-        with clock.time("evidence"):
-            found = {hit.document_id for hit in hits}
-            documents = {each.id: each for each in self._documents.list(visible, found)}
+        with timer.time("evidence"):
+            ids = {hit.document_id for hit in hits}
+            documents = {each.id: each for each in self._documents.list(visible, ids)}
             hits = [hit for hit in hits if hit.document_id in documents]
-            headings = {number: each.headings for number, each in documents.items()}
+            headings = {id_: document.headings for id_, document in documents.items()}
             lexical = self._retriever.indexes.lexical
-            evidence = weigh(question, hits, headings, self._retriever.encoder, lexical)
-        with clock.time("answer"):
-            read, prompt_sha256 = self._sentences(question, hits, evidence, tenant)
-            sentences = tuple(
-                Sentence(text, supported, tuple(_cite(each, documents) for each in quotes))
-                for text, quotes, supported in read
-            )
+            evidence = score_sentences(question, hits, headings, self._retriever.encoder, lexical)
+        with timer.time("answer"):
+            quoted, prompt_sha256 = self._answer_sentences(question, hits, evidence, tenant)
+            sentences = tuple(_cited(sentence, documents) for sentence in quoted)
         language = language_of(question)
         trace = Trace(
             id=uuid.uuid4().hex,
@@ -85,31 +87,42 @@ class Answerer:
             answered=any(sentence.supported for sentence in sentences),
             confidence=evidence[0].probability if evidence else 0.0,
             sentences=sentences,
-            timings_ms=clock.timings,
+            timings_ms=timer.timings,
             template_sha256=self._chat.template_sha256 if self._chat else "",
             tenant=tenant,
         )
         self._traces.add(trace)
         return answer_of(trace)
 
-    def _sentences(
-        self, question: str, hits: Sequence[Hit], evidence: Sequence[Candidate], tenant: str
-    ) -> tuple[list[Read], str]:
-        """The answer's sentences, and the hash of the prompt if a model worded them."""
+    def _answer_sentences(
+        self, question: str, hits: Sequence[Hit], evidence: Sequence[ScoredSentence], tenant: str
+    ) -> tuple[list[QuotedSentence], str]:
+        """The answer's sentences, and the hash of the prompt or "" without a language model."""
         if self._chat is None:
             if not evidence or evidence[0].probability < self._settings.confidence:
                 return [], ""
-            best = _close_to_first(evidence)
-            return [(each.text, [(each.hit, each.start, each.end)], True) for each in best], ""
+            return [_quoted(sentence) for sentence in _best_sentences(evidence)], ""
         if not hits:
             return [], ""
         prompt = grounding_prompt(question, hits)
-        said = self._chat.complete(prompt.messages(), cache_namespace=tenant)
-        return read_answer(said, hits), prompt.sha256
+        text = self._chat.complete(prompt.messages(), cache_namespace=tenant)
+        return parse_answer(text, hits), prompt.sha256
 
 
-def _cite(quote: Quote, documents: Mapping[int, Document]) -> Citation:
-    hit, start, end = quote
+def _quoted(sentence: ScoredSentence) -> QuotedSentence:
+    """The sentence as its own quote."""
+    quote = Quote(sentence.hit, sentence.start, sentence.end)
+    return QuotedSentence(sentence.text, (quote,), supported=True)
+
+
+def _cited(sentence: QuotedSentence, documents: Mapping[int, Document]) -> Sentence:
+    """The sentence with citations for its quotes."""
+    citations = tuple(_citation(quote, documents) for quote in sentence.quotes)
+    return Sentence(sentence.text, sentence.supported, citations)
+
+
+def _citation(quote: Quote, documents: Mapping[int, Document]) -> Citation:
+    hit, start, end = quote.hit, quote.start, quote.end
     document = documents[hit.document_id]
     return Citation(
         document_id=hit.document_id,
@@ -124,7 +137,7 @@ def _cite(quote: Quote, documents: Mapping[int, Document]) -> Citation:
 
 
 def answer_of(trace: Trace) -> Answer:
-    """The answer that a trace accounts for."""
+    """The answer in a trace."""
     text = " ".join(sentence.text for sentence in trace.sentences if sentence.supported)
     return Answer(
         question=trace.question,
@@ -137,7 +150,12 @@ def answer_of(trace: Trace) -> Answer:
     )
 
 
-def _checked(question: str) -> str:
+def _checked_question(question: str) -> str:
+    """The question without white space around it.
+
+    Raises:
+        InputError: it is empty or too long.
+    """
     question = question.strip()
     if not question:
         raise InputError("the question is empty", fix="Ask something.")
@@ -149,27 +167,24 @@ def _checked(question: str) -> str:
     return question
 
 
-def _close_to_first(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The best sentence and at most two that come close to it; the same words only once."""
-    chosen: dict[str, Candidate] = {}
-    for each in candidates:
-        if _odds(each) >= _CLOSE_TO_BEST * _odds(candidates[0]):
-            chosen.setdefault(" ".join(each.text.split()), each)
+def _best_sentences(evidence: Sequence[ScoredSentence]) -> list[ScoredSentence]:
+    """The best sentence and at most two with similar odds, without repetitions."""
+    chosen: dict[str, ScoredSentence] = {}
+    for sentence in evidence:
+        if sentence.odds >= _MIN_ODDS_SHARE * evidence[0].odds:
+            chosen.setdefault(" ".join(sentence.text.split()), sentence)
     return list(chosen.values())[:_MAX_QUOTES]
 
 
-def _odds(candidate: Candidate) -> float:
-    return candidate.probability / (1 - candidate.probability + 1e-9)
-
-
-class _Clock:
-    """Wall time of named steps, in milliseconds."""
+class _Timer:
+    """Measures the wall time of named steps, in milliseconds."""
 
     def __init__(self) -> None:
         self.timings: dict[str, float] = {}
 
     @contextmanager
     def time(self, step: str) -> Iterator[None]:
-        begun = time.perf_counter()
+        """Measure the time of the block below it."""
+        started = time.perf_counter()
         yield
-        self.timings[step] = round((time.perf_counter() - begun) * 1000, 3)
+        self.timings[step] = round((time.perf_counter() - started) * 1000, 3)

@@ -1,7 +1,6 @@
-"""Documents to passages: by structure first, then by length.
+"""Chunking of documents into passages: by structure first, then by length.
 
-Passages tile the document: none overlap, none is missing, and their texts in order are the text.
-So an offset in a passage is an offset in the document, and nothing is stored twice.
+The passages cover the document in order, without gaps and without overlap.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from moli.records.documents import Chunk, Outline, ParsedDocument
 from moli.retrieval.sentences import sentence_spans
 from moli.retrieval.tokens import CJK
 
-# Weights are in Latin characters. An ideograph is a token of its own to most encoders, and about
-# a third of an English word's length in meaning.
+# Weights are in Latin characters. Most encoders have a token for each ideograph, and its meaning is
+# about that of a third of an English word.
 MAX_WEIGHT = 1600
 MIN_WEIGHT = 300
 _IDEOGRAPH_WEIGHT = 3
@@ -22,51 +21,51 @@ _IDEOGRAPH = re.compile(f"[{CJK}]")
 _BLOCK_END = re.compile(r"\n[ \t]*\n\s*")
 
 
-def chunk(document: ParsedDocument) -> list[Chunk]:
-    """Cut a document into passages of at most `MAX_WEIGHT`; a text of white space has none."""
+def chunk_document(document: ParsedDocument) -> list[Chunk]:
+    """The chunks of a document, each of at most `MAX_WEIGHT`; none if its text is blank."""
     text = document.text
     if not text.strip():
         return []
     section_starts = {heading.offset for heading in document.headings}
     starts = [0]
-    filled = 0
-    for start, end in _units(text):
+    filled = 0  # weight of the chunk so far
+    for start, end in _cuttable_spans(text):
         weight = _weight(text[start:end])
         opens_section = start in section_starts and filled >= MIN_WEIGHT
         if start > 0 and filled and (opens_section or filled + weight > MAX_WEIGHT):
             starts.append(start)
-            filled = 0
+            filled = 0  # weight of the chunk so far
         filled += weight
     ends = [*starts[1:], len(text)]
     outline = Outline(document.headings)
     return [Chunk(start, end, outline.path(start)) for start, end in zip(starts, ends, strict=True)]
 
 
-def _units(text: str) -> Iterator[tuple[int, int]]:
-    """The smallest stretches a boundary may fall between; they tile the text."""
+def _cuttable_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Spans between which chunks may end; they cover the text in order, without gaps."""
     start = 0
     for match in (*_BLOCK_END.finditer(text), None):
         end = match.end() if match else len(text)
         if end > start:
-            yield from _pieces(text, start, end)
+            yield from _spans_of_block(text, start, end)
         start = end
 
 
-def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """A block as it is if it fits, else cut between sentences, else between lines or words."""
+def _spans_of_block(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A block as one span if it fits into a chunk, else cut between sentences, lines or words."""
     if _weight(text[start:end]) <= MAX_WEIGHT:
         yield start, end
         return
     cuts = [start + first for first, _ in sentence_spans(text[start:end])][1:]
     for first, last in zip([start, *cuts], [*cuts, end], strict=True):
-        while (middle := _cut(text, first, last)) < last:
+        while (middle := _cut_before_limit(text, first, last)) < last:
             yield first, middle
             first = middle
         yield first, last
 
 
-def _cut(text: str, start: int, end: int) -> int:
-    """The last good place to cut at most a full passage after `start`; `end` if all fits."""
+def _cut_before_limit(text: str, start: int, end: int) -> int:
+    """The last good offset for a cut at most `MAX_WEIGHT` after `start`; `end` if all fits."""
     limit = start
     weight = 0
     while limit < end and weight < MAX_WEIGHT - _IDEOGRAPH_WEIGHT:
@@ -75,9 +74,9 @@ def _cut(text: str, start: int, end: int) -> int:
     if limit == end:
         return end
     for mark in ("\n", "，", ", ", " "):
-        found = text.rfind(mark, start + (limit - start) // 2, limit)
-        if found > start:
-            return found + len(mark)
+        offset = text.rfind(mark, start + (limit - start) // 2, limit)
+        if offset > start:
+            return offset + len(mark)
     return limit
 
 

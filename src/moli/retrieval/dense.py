@@ -22,14 +22,17 @@ from moli.workspace.passages import PassageStore
 # An exact scan of 50,000 vectors takes about 2 ms; beyond that the graph is faster.
 EXACT_LIMIT = 50_000
 # Depth of the graph search (Malkov & Yashunin 2018, `ef`).
-_EXPANSION = 256
+_SEARCH_EXPANSION = 256
 
 
 class DenseIndex:
-    """Vectors of one encoder, in memory, with a file that only saves the next start some work.
+    """Vectors of one encoder in memory, with a file that speeds up the next start.
 
     The file's name is the number of the last change in it; it is written whole and then renamed,
-    so a file that is there is complete.
+    so an existing file is complete.
+
+    Attributes:
+        applied: number of the last change that was applied.
     """
 
     def __init__(self, folder: Path, encoder: Encoder) -> None:
@@ -39,18 +42,21 @@ class DenseIndex:
         self.applied = 0
         self._saved = 0
         self._index = self._empty()
-        for path in sorted(self._files(), key=_number, reverse=True):
-            if self._restore(path):
-                self.applied = self._saved = _number(path)
+        for path in sorted(self._files(), key=_change_number, reverse=True):
+            if self._load(path):
+                self.applied = self._saved = _change_number(path)
                 break
 
     def _empty(self) -> Index:
         return Index(
-            ndim=self._encoder.dimensions, metric="ip", dtype="f16", expansion_search=_EXPANSION
+            ndim=self._encoder.dimensions,
+            metric="ip",
+            dtype="f16",
+            expansion_search=_SEARCH_EXPANSION,
         )
 
-    def _restore(self, path: Path) -> bool:
-        """Load a file; False if it is damaged or just went away, for it is only derived."""
+    def _load(self, path: Path) -> bool:
+        """Load a file, and return False if it is damaged or was just removed."""
         index = self._empty()
         try:
             index.load(str(path))
@@ -68,13 +74,13 @@ class DenseIndex:
         return len(self._index)
 
     def apply(self, changes: Sequence[Change], passages: PassageStore) -> None:
-        """Apply changes in order; applying one twice does no harm."""
+        """Apply changes in order; applying a change twice does no harm."""
         for change in changes:
             first, last = change.first_passage, change.last_passage
             numbers = np.arange(first, last + 1)
-            held = numbers[self._index.contains(numbers)]
-            if len(held):
-                self._index.remove(held)
+            indexed = numbers[self._index.contains(numbers)]
+            if len(indexed):
+                self._index.remove(indexed)
             if change.kind == "add":
                 ids, vectors = passages.vectors(self._encoder.name, first, last)
                 if len(ids):
@@ -85,38 +91,39 @@ class DenseIndex:
         self,
         vector: NDArray[np.float32],
         limit: int,
-        within: Collection[int] | None = None,
+        allowed_ids: Collection[int] | None = None,
     ) -> dict[int, float]:
-        """Cosine similarities of the `limit` nearest passages to a unit vector, best first.
+        """Cosine similarities of the `limit` passages nearest to a unit vector, best first, by id.
 
         Args:
             vector: [dimensions].
-            within: only these passages may be returned; they are scanned exactly.
+            allowed_ids: only these passages may be returned; they are scanned exactly. None
+                allows all.
         """
         if not len(self._index) or limit < 1:
             return {}
-        if within is not None:
-            return self._scan(vector, limit, within)
+        if allowed_ids is not None:
+            return self._scan(vector, limit, allowed_ids)
         exact = len(self._index) <= EXACT_LIMIT
-        found = self._index.search(vector, min(limit, len(self._index)), exact=exact)
-        return self._scan(vector, limit, found.keys.tolist())
+        matches = self._index.search(vector, min(limit, len(self._index)), exact=exact)
+        return self._scan(vector, limit, matches.keys.tolist())
 
     def _scan(
-        self, vector: NDArray[np.float32], limit: int, within: Collection[int]
+        self, vector: NDArray[np.float32], limit: int, allowed_ids: Collection[int]
     ) -> dict[int, float]:
-        """The best of `within`. All scores come from here, however the hits were found."""
-        numbers = np.fromiter(within, np.int64, len(within))
+        """The similarities of the best allowed passages; every search ends with this exact scan."""
+        numbers = np.fromiter(allowed_ids, np.int64, len(allowed_ids))
         numbers = numbers[self._index.contains(numbers)] if len(numbers) else numbers
         if not len(numbers):
             return {}
         stored = np.asarray(self._index.get(numbers), np.float32)
         # Not `stored @ vector`: how BLAS rounds a row depends on how many there are.
-        similar = np.einsum("ij,j->i", stored, vector)
-        best = np.lexsort((numbers, -similar))[:limit]
-        return {int(numbers[row]): float(similar[row]) for row in best}
+        similarities = np.einsum("ij,j->i", stored, vector)
+        best = np.lexsort((numbers, -similarities))[:limit]
+        return {int(numbers[row]): float(similarities[row]) for row in best}
 
     def save(self) -> None:
-        """Write the file if it is behind; the caller holds the lock of the index."""
+        """Write the file if it is outdated; the caller holds the lock of the index."""
         if self.applied == self._saved:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -130,12 +137,13 @@ class DenseIndex:
                 path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Erase the files; the next `apply` starts from nothing."""
+        """Erase the index and its files; the next `apply` starts with an empty one."""
         for path in self._files():
             path.unlink(missing_ok=True)
         self._index = self._empty()
         self.applied = self._saved = 0
 
 
-def _number(path: Path) -> int:
+def _change_number(path: Path) -> int:
+    """Number of the last change in a file."""
     return int(path.stem)

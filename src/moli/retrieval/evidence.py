@@ -1,8 +1,8 @@
-"""Evidence: which sentence holds the answer, and how likely any does.
+"""Evidence: the probability of each retrieved sentence that it contains the answer.
 
-Each sentence of the retrieved passages gets a probability by logistic regression on what search
-already knows of it. The regression is scaled (Platt 1999) so that the best sentence's probability
-is that of the documents holding the answer at all: the confidence of the whole answer.
+The probability is a logistic regression on features that search already has. It is scaled (Platt
+1999) so that the best sentence's probability is that of the documents containing the answer at all:
+the confidence of the whole answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from moli.retrieval.lexical import LexicalIndex
 from moli.retrieval.sentences import sentence_spans
 from moli.retrieval.tokens import Language, key_terms, language_of, tokenize
 
-_MAX_SENTENCES = 96  # keeps the time of one answer bounded
+_MAX_SENTENCES = 96  # bounds the time of one answer
 _MAX_CHARACTERS = 600
 _ASKS_NUMBER = re.compile(
     r"\bwhen\b|\bhow (?:many|much|long|old|far|often|large|tall|big)\b|\bwhat (?:year|date|percent"
@@ -34,12 +34,12 @@ _NUMBER = re.compile(
 
 FEATURES = (
     "similarity",  # cosine of sentence and question
-    "coverage",  # share of the question's terms, weighted by rarity, that the sentence has
-    "nearby",  # the same, for the sentence, its neighbours and headings
-    "passage",  # the same, for the whole passage
+    "coverage",  # share of the question's terms, weighted by IDF, that the sentence has
+    "nearby",  # the same for the sentence, its neighbors and headings
+    "passage",  # the same for the whole passage
     "rank",  # fused score of the passage, relative to the best
     "passage_similarity",  # cosine of passage and question
-    "number",  # a number is asked for, and there is one (+1) or none (-1)
+    "number",  # if the question asks for a number: whether there is one (+1) or none (-1)
 )
 
 # Fitted by bench/evidence.py on training questions of SQuAD (en) and CMRC (zh), two thirds of them
@@ -53,8 +53,26 @@ INTERCEPTS: Mapping[Language, float] = {"en": -11.234, "zh": -5.671}
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A sentence of a passage; `start` and `end` are offsets into the document's text."""
+class SentenceSpan:
+    """A sentence of a passage.
+
+    Attributes:
+        hit: index of the passage among the hits.
+        start, end: offsets into the passage's text.
+    """
+
+    hit: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSentence:
+    """A sentence of a passage with the probability that it contains the answer.
+
+    Attributes:
+        start, end: offsets into the document's text.
+    """
 
     hit: Hit
     start: int
@@ -66,95 +84,106 @@ class Candidate:
         """The sentence as it stands in the document."""
         return self.hit.text[self.start - self.hit.start : self.end - self.hit.start]
 
+    @property
+    def odds(self) -> float:
+        """The probability as odds."""
+        return self.probability / (1 - self.probability + 1e-9)
 
-Headings = Mapping[int, Sequence[Heading]]  # of each document, by its id
+
+Headings = Mapping[int, Sequence[Heading]]  # document ids to their headings
 
 
-def weigh(
+def score_sentences(
     question: str, hits: Sequence[Hit], headings: Headings, encoder: Encoder, lexical: LexicalIndex
-) -> list[Candidate]:
-    """Sentences of the passages with the probability that each holds the answer, best first."""
+) -> list[ScoredSentence]:
+    """Sentences of the passages with the probability that each contains the answer, best first."""
     language = language_of(question)
-    spans = sentences(hits, headings)
+    spans = candidate_sentences(hits, headings)
     if not spans:
         return []
-    values = features(question, hits, spans, headings, encoder, lexical)
+    values = sentence_features(question, hits, spans, headings, encoder, lexical)
     logits = values @ np.array(COEFFICIENTS[language]) + INTERCEPTS[language]
     probabilities = 1 / (1 + np.exp(-logits))
-    found = [
-        Candidate(
-            hits[index], hits[index].start + start, hits[index].start + end, float(probability)
+    sentences = [
+        ScoredSentence(
+            hits[span.hit],
+            hits[span.hit].start + span.start,
+            hits[span.hit].start + span.end,
+            float(probability),
         )
-        for (index, start, end), probability in zip(spans, probabilities, strict=True)
+        for span, probability in zip(spans, probabilities, strict=True)
     ]
-    return sorted(found, key=lambda each: -each.probability)
+    return sorted(sentences, key=lambda sentence: -sentence.probability)
 
 
-def sentences(hits: Sequence[Hit], headings: Headings) -> list[tuple[int, int, int]]:
-    """(index of hit, start, end) of sentences worth weighing, in order of the hits.
+def candidate_sentences(hits: Sequence[Hit], headings: Headings) -> list[SentenceSpan]:
+    """Sentences that may contain an answer, in order of the hits.
 
-    A heading asks more than it answers, and so does a question: they are not candidates, but count
-    in favour of what is below them.
+    Headings and questions are no candidates: they ask more than they answer. But their words count
+    in favor of the sentences below them.
     """
-    starts = {number: {each.offset for each in of} for number, of in headings.items()}
+    heading_offsets = {
+        document_id: {heading.offset for heading in of_document}
+        for document_id, of_document in headings.items()
+    }
     return [
-        (index, start, end)
+        SentenceSpan(index, start, end)
         for index, hit in enumerate(hits)
         for start, end in sentence_spans(hit.text)
         if end - start <= _MAX_CHARACTERS
         and re.search(r"\w", hit.text[start:end])
         and not hit.text[start:end].rstrip("*_ ”\"'").endswith(("?", "？"))
-        and hit.start + start not in starts[hit.document_id]
+        and hit.start + start not in heading_offsets[hit.document_id]
     ][:_MAX_SENTENCES]
 
 
-def _similarity(question: str, texts: Sequence[str], encoder: Encoder) -> NDArray[np.float32]:
-    """Cosine of the question and each text."""
+def _similarities(question: str, texts: Sequence[str], encoder: Encoder) -> NDArray[np.float32]:
+    """Cosine similarity of the question and each text, [texts]."""
     vectors = encoder.encode([question, *texts])
-    similar: NDArray[np.float32] = vectors[1:] @ vectors[0]
-    return similar
+    similarities: NDArray[np.float32] = vectors[1:] @ vectors[0]
+    return similarities
 
 
-def features(
+def sentence_features(
     question: str,
     hits: Sequence[Hit],
-    spans: Sequence[tuple[int, int, int]],
+    spans: Sequence[SentenceSpan],
     headings: Headings,
     encoder: Encoder,
     lexical: LexicalIndex,
 ) -> NDArray[np.float64]:
-    """[sentences, len(FEATURES)]."""
-    rarity = lexical.rarity(key_terms(question))
-    total = sum(rarity.values()) or 1.0
+    """Features of sentences, [sentences, len(FEATURES)]."""
+    idf = lexical.idf(key_terms(question))
+    total = sum(idf.values()) or 1.0
 
     def coverage(terms: set[str]) -> float:
-        return sum(weight for term, weight in rarity.items() if term in terms) / total
+        return sum(weight for term, weight in idf.items() if term in terms) / total
 
-    texts = [hits[index].text[start:end] for index, start, end in spans]
+    texts = [hits[span.hit].text[span.start : span.end] for span in spans]
     # Neither cosine counts in a language that the encoder does not read; there, none is computed.
-    reads = bool(COEFFICIENTS[language_of(question)][0])
-    similar = _similarity(question, texts, encoder) if reads else np.zeros(len(texts))
+    uses_encoder = bool(COEFFICIENTS[language_of(question)][0])
+    similarities = _similarities(question, texts, encoder) if uses_encoder else np.zeros(len(texts))
     terms = [set(tokenize(text)) for text in texts]
-    whole = [coverage(set(tokenize(hit.text_with_context))) for hit in hits]
-    best = max(hit.score for hit in hits) or 1.0
-    outlines = {number: Outline(of) for number, of in headings.items()}
+    passage_coverage = [coverage(set(tokenize(hit.text_with_context))) for hit in hits]
+    best_score = max(hit.score for hit in hits) or 1.0
+    outlines = {document_id: Outline(of_document) for document_id, of_document in headings.items()}
     asks_number = bool(_ASKS_NUMBER.search(question))
     rows = []
-    for row, (index, start, _) in enumerate(spans):
-        hit = hits[index]
-        around = set(tokenize(outlines[hit.document_id].path(hit.start + start)))
-        for each in (row - 1, row, row + 1):
-            if 0 <= each < len(spans) and spans[each][0] == index:
-                around |= terms[each]
+    for row, span in enumerate(spans):
+        hit = hits[span.hit]
+        nearby = set(tokenize(outlines[hit.document_id].path(hit.start + span.start)))
+        for neighbor in (row - 1, row, row + 1):
+            if 0 <= neighbor < len(spans) and spans[neighbor].hit == span.hit:
+                nearby |= terms[neighbor]
         number = (1.0 if _NUMBER.search(texts[row]) else -1.0) if asks_number else 0.0
         rows.append(
             (
-                float(similar[row]),
+                float(similarities[row]),
                 coverage(terms[row]),
-                coverage(around),
-                whole[index],
-                hit.score / best,
-                (hit.dense or 0.0) if reads else 0.0,
+                coverage(nearby),
+                passage_coverage[span.hit],
+                hit.score / best_score,
+                (hit.dense or 0.0) if uses_encoder else 0.0,
                 number,
             )
         )

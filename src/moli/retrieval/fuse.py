@@ -1,7 +1,7 @@
-"""Fusion of two ranked lists into one. Pure functions of scores by passage.
+"""Fusion of the scores of two searches: pure functions of scores by passage id.
 
 No method is best everywhere: reciprocal rank fusion loses to its better input on most BEIR sets,
-where min-max wins on 27 of 29. So the method is a value, chosen by measurement (`tune`).
+where min-max wins on 27 of 29. So the method is a parameter, chosen by measurement (see `tune`).
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from moli.retrieval.tokens import Language
 Scores = Mapping[int, float]
 
 # Chosen on SQuAD and SciFact training questions (English) and CMRC training questions (Chinese);
-# the built-in encoder is English only, so for Chinese the words decide.
+# the built-in encoder is English only, so for Chinese the lexical scores decide.
 DEFAULTS: Mapping[Language, Fusion] = {"en": Fusion("minmax", 0.5), "zh": Fusion("minmax", 0.9)}
 _RRF_K = 60  # Cormack, Clarke & Büttcher 2009
 
 
 def fuse(lexical: Scores, dense: Scores, fusion: Fusion) -> list[tuple[int, float]]:
-    """Passages of both lists with their fused scores, best first; ties by passage number.
+    """Passage ids of both searches with their fused scores, best first; ties by passage id.
 
-    A passage that one side did not return gets nothing from that side, the least it can get.
+    A passage that one search did not return gets 0 from it, the lowest normalized score.
     """
-    normalise = {"minmax": minmax, "zscore": zscore, "rrf": reciprocal_rank}[fusion.method]
+    normalize = {"minmax": minmax, "zscore": zscore, "rrf": reciprocal_rank}[fusion.method]
     fused: dict[int, float] = {}
     for scores, weight in ((lexical, fusion.weight), (dense, 1 - fusion.weight)):
         if weight > 0:
-            for passage, value in normalise(scores).items():
+            for passage, value in normalize(scores).items():
                 fused[passage] = fused.get(passage, 0.0) + weight * value
     return sorted(fused.items(), key=lambda item: (-item[1], item[0]))
 
 
 def minmax(scores: Scores) -> dict[int, float]:
-    """Scores mapped linearly to [0, 1]; all equal scores become 1."""
+    """Scores mapped linearly to [0, 1]; if all are equal, they become 1."""
     if not scores:
         return {}
     low, high = min(scores.values()), max(scores.values())
@@ -44,7 +44,7 @@ def minmax(scores: Scores) -> dict[int, float]:
 
 
 def zscore(scores: Scores) -> dict[int, float]:
-    """Scores in standard deviations above the lowest, so that an absent passage (0) is lowest."""
+    """Scores in standard deviations above the lowest one, which becomes 0."""
     if not scores:
         return {}
     mean = sum(scores.values()) / len(scores)
@@ -56,6 +56,6 @@ def zscore(scores: Scores) -> dict[int, float]:
 
 
 def reciprocal_rank(scores: Scores) -> dict[int, float]:
-    """1 / (60 + rank), rank from 1 by falling score."""
+    """1 / (60 + rank) of each passage, with rank 1 for the highest score."""
     ranked = sorted(scores, key=lambda passage: (-scores[passage], passage))
     return {passage: 1 / (_RRF_K + rank) for rank, passage in enumerate(ranked, 1)}

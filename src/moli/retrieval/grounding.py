@@ -1,10 +1,11 @@
-"""The prompt that grounds a language model in passages, and the parsing of its answer."""
+"""The prompt that grounds a language model in passages, and the parser of its answer."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from moli.prompts.prompt import Demonstration, Prompt
 from moli.records.answers import Hit
@@ -27,7 +28,7 @@ _EXAMPLE = Demonstration(
 
 _CITATION = re.compile(r"[\[［【]\s*(\d+)\s*[:：]\s*[\"“「](.+?)[\"”」]\s*[\]］】]", re.DOTALL)
 _BARE_NUMBER = re.compile(r"\s*\[\s*\d+\s*\]")
-# Innermost first: what holds another piece of markup is taken out in the next round.
+# Innermost first: markup that contains other markup is removed in the next round.
 _IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]*)\]\s*\([^()]*\)?")
 _TAG = re.compile(r"<(?:[a-z/!?][^<>]*>|(?=[a-z/!?]))", re.IGNORECASE)
 # With a scheme, or without one (`//host`, and `\\\\host`, which browsers read alike).
@@ -39,8 +40,8 @@ _ADDRESS = re.compile(
 
 
 def grounding_prompt(question: str, hits: Sequence[Hit]) -> Prompt:
-    """A prompt that asks for an answer in which every sentence carries its quote."""
-    # The fence comes from the passages' hash, so no passage can contain its own closing fence.
+    """A prompt for an answer in which every sentence has a quote."""
+    # The fence is made of the passages' hash, so no passage can contain its own closing fence.
     fence = hashlib.sha256("\0".join(hit.text for hit in hits).encode()).hexdigest()[:12]
     passages = "\n\n".join(f"[{n}] {hit.text_with_context}" for n, hit in enumerate(hits, 1))
     return Prompt(
@@ -52,32 +53,49 @@ def grounding_prompt(question: str, hits: Sequence[Hit]) -> Prompt:
     )
 
 
-Quote = tuple[Hit, int, int]  # a passage, and offsets into its document's text
-Read = tuple[str, list[Quote], bool]  # a sentence, its quotes, and whether it is supported
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A verified quote from a passage; `start` and `end` are offsets into the document's text."""
+
+    hit: Hit
+    start: int
+    end: int
 
 
-def read_answer(text: str, hits: Sequence[Hit]) -> list[Read]:
-    """Sentences of a model's answer, each with its quotes and whether it is supported.
+@dataclass(frozen=True, slots=True)
+class QuotedSentence:
+    """A sentence of an answer.
 
-    A sentence is supported when it has at least one citation and the words of each stand in a
-    passage that the model was given.
+    Attributes:
+        text: the sentence without its citations.
+        quotes: the quotes that were verified.
+        supported: whether there are quotes and all of them were verified.
     """
+
+    text: str
+    quotes: tuple[Quote, ...]
+    supported: bool
+
+
+def parse_answer(text: str, hits: Sequence[Hit]) -> list[QuotedSentence]:
+    """Sentences of a model's answer, with their quotes verified in the passages of the prompt."""
     if NO_ANSWER in text.upper()[: len(NO_ANSWER) + 10]:
         return []
-    sentences: list[Read] = []
-    for line in _lines(text):
-        cited = [_locate(int(number), quote, hits) for number, quote in _CITATION.findall(line)]
-        words = plain(_CITATION.sub("", line))
-        quotes = [each for each in cited if each is not None]
+    sentences = []
+    for sentence in _split_sentences(text):
+        cited = [_verify(int(number), quote, hits) for number, quote in _CITATION.findall(sentence)]
+        words = strip_markup(_CITATION.sub("", sentence))
+        quotes = tuple(quote for quote in cited if quote is not None)
         if words:
-            sentences.append((words, quotes, bool(cited) and len(quotes) == len(cited)))
+            is_supported = bool(cited) and len(quotes) == len(cited)
+            sentences.append(QuotedSentence(words, quotes, is_supported))
     return sentences
 
 
-def plain(text: str) -> str:
-    """`text` without markup, links, images or addresses: nothing in it can be fetched.
+def strip_markup(text: str) -> str:
+    """The text without markup, links, images or addresses, so that nothing in it can be fetched.
 
-    What is left when a piece goes may be markup again, so this goes on until nothing changes.
+    The rest may form markup again after a removal, so this is repeated until nothing changes.
     """
     before, text = "", _BARE_NUMBER.sub("", text)
     while text != before:
@@ -86,8 +104,8 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _lines(text: str) -> list[str]:
-    """Split into sentences: at line ends, and after a citation followed by more text."""
+def _split_sentences(text: str) -> list[str]:
+    """Split an answer at line ends, and after citations that are followed by more text."""
     parts: list[str] = []
     for line in text.splitlines():
         start = 0
@@ -104,11 +122,10 @@ def _lines(text: str) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
-def _locate(number: int, quote: str, hits: Sequence[Hit]) -> Quote | None:
-    """Where the quote stands: in the passage of that number, else in any other that was given."""
-    named = [hits[number - 1]] if 1 <= number <= len(hits) else []
-    for hit in (*named, *hits):
-        found = find_quote(hit.text, quote)
-        if found:
-            return hit, hit.start + found[0], hit.start + found[1]
+def _verify(number: int, quote: str, hits: Sequence[Hit]) -> Quote | None:
+    """The quote in the passage with that number, or else in any passage; None if none has it."""
+    cited = [hits[number - 1]] if 1 <= number <= len(hits) else []
+    for hit in (*cited, *hits):
+        if span := find_quote(hit.text, quote):
+            return Quote(hit, hit.start + span[0], hit.start + span[1])
     return None

@@ -1,4 +1,4 @@
-"""Both search indexes of a workspace, kept level with the change log of the store."""
+"""The two search indexes of a workspace, which follow the change log of the store."""
 
 from __future__ import annotations
 
@@ -14,75 +14,76 @@ from moli.retrieval.lexical import LexicalIndex
 from moli.workspace import Workspace
 
 _CHANGES_PER_COMMIT = 10_000
-_PASSAGES_PER_RUN = 2000
-_PATIENCE = 2.0  # seconds a search waits while another process brings the index up to date
+_PASSAGES_PER_MERGE = 2000
+_TIMEOUT = 2.0  # seconds that a search waits for another process that updates the index
 
 
 class Indexes:
-    """The lexical and the dense index. Many threads may search; one at a time catches up."""
+    """The lexical and the dense index. Many threads may search; one at a time applies changes."""
 
     def __init__(self, workspace: Workspace, encoder: Encoder) -> None:
         self._workspace = workspace
         self._passages = workspace.passages
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         folder = workspace.cache / "index" / workspace.database.identity()
         self.lexical = LexicalIndex(folder / "lexical")
         self.dense = DenseIndex(folder / "dense", encoder)
-        self._forget_the_future()
+        self._erase_if_ahead()
 
-    def catch_up(self, patience: float = _PATIENCE) -> int:
-        """Apply what the log has and the indexes have not; returns the log's last change.
+    def catch_up(self, timeout: float = _TIMEOUT) -> int:
+        """Apply all changes that the indexes lack, and return the number of the log's last change.
 
-        If another process is doing so for longer than `patience` seconds, the index stays behind
-        for now. That is safe: what it returns is checked against the store before anyone sees it.
+        If another process is doing so for longer than `timeout` seconds, the index stays outdated
+        for now. That is safe: its results are checked against the store before they are used.
         """
         newest = self._passages.last_change()
         if min(self.lexical.applied, self.dense.applied) >= newest:
             return newest
-        with self._guard:
-            for changes in self._after(self.dense.applied):
+        with self._lock:
+            for changes in self._changes_after(self.dense.applied):
                 self.dense.apply(changes, self._passages)
             self.lexical.reload()
             if self.lexical.applied < newest:
                 try:
-                    with self._workspace.lock("lexical", patience):
+                    with self._workspace.lock("lexical", timeout):
                         self.lexical.reload()
-                        for changes in self._after(self.lexical.applied):
+                        for changes in self._changes_after(self.lexical.applied):
                             self.lexical.apply(changes, self._passages)
                 except WorkspaceError:
                     pass
         return newest
 
-    def _forget_the_future(self) -> None:
-        """Erase indexes ahead of the log: the database has been put back to an older state."""
-        # The indexes first: the log may grow meanwhile, and then it is only further ahead.
+    def _erase_if_ahead(self) -> None:
+        """Erase indexes that are ahead of the log: the database was restored to an older state."""
+        # The indexes are read first: the log may grow meanwhile, which does no harm.
         applied = max(self.lexical.applied, self.dense.applied)
         if applied > self._passages.last_change():
             self._erase()
 
     def _erase(self) -> None:
-        with self._guard, self._workspace.lock("lexical"):
+        with self._lock, self._workspace.lock("lexical"):
             self.lexical.clear()
             self.dense.clear()
 
-    def _after(self, applied: int) -> Iterator[list[Change]]:
+    def _changes_after(self, applied: int) -> Iterator[list[Change]]:
+        """All later changes of the log, in one list for each commit of an index."""
         while changes := self._passages.changes(applied, _CHANGES_PER_COMMIT):
-            yield list(_joined(changes))
+            yield list(_merge_adjacent(changes))
             applied = changes[-1].seq
 
     def save(self) -> None:
-        """Keep the dense index for the next start."""
-        with self._guard, self._workspace.lock("dense"):
+        """Save the dense index for the next start."""
+        with self._lock, self._workspace.lock("dense"):
             self.dense.save()
 
     def rebuild(self) -> None:
-        """Erase both indexes, remains of removed text included, and derive them again."""
+        """Erase both indexes, including remains of removed texts, and build them again."""
         self._erase()
-        self.catch_up(patience=60)
+        self.catch_up(timeout=60)
         self.save()
 
     def status(self) -> dict[str, dict[str, int]]:
-        """Passages in each index and how many changes it is behind the log."""
+        """Number of passages in each index, and of changes that it lacks."""
         newest = self._passages.last_change()
         return {
             name: {"passages": len(index), "behind": newest - index.applied}
@@ -90,18 +91,19 @@ class Indexes:
         }
 
 
-def _joined(changes: Sequence[Change]) -> Iterator[Change]:
-    """Changes, with runs of neighbouring additions merged so that one query reads a whole run."""
-    run = changes[0]
+def _merge_adjacent(changes: Sequence[Change]) -> Iterator[Change]:
+    """The changes with adjacent additions merged, so that one query reads all their passages."""
+    merged = changes[0]
     for change in changes[1:]:
-        follows = change.first_passage == run.last_passage + 1
-        if run.kind == change.kind == "add" and follows and _length(run) < _PASSAGES_PER_RUN:
-            run = replace(change, first_passage=run.first_passage)
+        is_adjacent = change.first_passage == merged.last_passage + 1
+        is_short = _passage_count(merged) < _PASSAGES_PER_MERGE
+        if merged.kind == change.kind == "add" and is_adjacent and is_short:
+            merged = replace(change, first_passage=merged.first_passage)
         else:
-            yield run
-            run = change
-    yield run
+            yield merged
+            merged = change
+    yield merged
 
 
-def _length(change: Change) -> int:
+def _passage_count(change: Change) -> int:
     return change.last_passage - change.first_passage + 1

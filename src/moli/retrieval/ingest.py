@@ -1,9 +1,9 @@
-"""Ingestion: files are read, cut and embedded, then stored a small group at a time.
+"""Ingestion: files are parsed, chunked and embedded, then stored in small batches.
 
-    for report in Ingest(workspace, encoder).files(discover(paths)):
+    for report in Ingester(workspace, encoder).add_files(discover(paths)[0]):
         ...
 
-A report is given only after its document is committed. A document is stored whole, and in place of
+A report is returned only after its document is committed. A document is stored whole, instead of
 its older version, or not at all; so the process may be killed at any moment and simply run again.
 """
 
@@ -26,19 +26,25 @@ from moli.parsing import SUFFIXES, Limits, Sandbox, detect
 from moli.records.documents import Chunk, ParsedDocument, text_with_context
 from moli.records.errors import DocumentError
 from moli.records.ingestion import FileReport
-from moli.retrieval.chunk import chunk
+from moli.retrieval.chunk import chunk_document
 from moli.retrieval.tokens import language_of
 from moli.workspace import Workspace
 from moli.workspace.documents import NewDocument, StoredVersion
 
-# Documents are committed together once they hold this many passages, or after this many seconds.
-_GROUP_PASSAGES = 128
-_GROUP_SECONDS = 2.0
+# A batch of documents is committed once it has this many passages, or after this many seconds.
+_BATCH_PASSAGES = 128
+_BATCH_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A document that has been read: where it came from and what it says."""
+class SourceDocument:
+    """A parsed document and its origin.
+
+    Attributes:
+        source: the path or name that identifies the document.
+        format: name of the file's format, such as `pdf`.
+        sha256, bytes: hash and size of the file.
+    """
 
     source: str
     format: str
@@ -48,11 +54,11 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """What is noted with every document of an ingestion: who may see it, and attributes.
+class DocumentLabels:
+    """Access groups and attributes for every document of an ingestion.
 
-    Without `groups`, documents that are stored already keep theirs and new ones are open to
-    everyone: adding a folder again never opens what was closed.
+    If `groups` is None, documents that are stored already keep theirs and new ones are open to
+    everyone: adding a folder again never opens a restricted document.
     """
 
     groups: Sequence[str] | None = None
@@ -60,21 +66,23 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    source: Source
+class _ChunkedDocument:
+    """A document and its chunks, ready for the encoder."""
+
+    source: SourceDocument
     chunks: list[Chunk]
 
     @property
     def texts(self) -> list[str]:
-        """What the encoder reads of each chunk."""
+        """The text of each chunk for the encoder."""
         parsed = self.source.parsed
         return [
-            text_with_context(parsed.title, each.heading, parsed.text[each.start : each.end])
-            for each in self.chunks
+            text_with_context(parsed.title, chunk.heading, parsed.text[chunk.start : chunk.end])
+            for chunk in self.chunks
         ]
 
 
-class Ingest:
+class Ingester:
     """Adds documents to a workspace."""
 
     def __init__(self, workspace: Workspace, encoder: Encoder) -> None:
@@ -87,44 +95,47 @@ class Ingest:
             memory_bytes=settings.parse_memory_mb << 20,
         )
 
-    def files(
-        self, paths: Sequence[Path], labels: Labels | None = None, *, force: bool = False
+    def add_files(
+        self, paths: Sequence[Path], labels: DocumentLabels | None = None, *, force: bool = False
     ) -> Iterator[FileReport]:
-        """Add files; each is reported once it is stored, found unchanged, or has failed.
+        """Add files, and report each once it is stored, is found unchanged, or has failed.
 
         Args:
-            force: read files again even if their content is unchanged.
+            force: add files again even if their content is unchanged.
         """
-        labels = labels or Labels()
+        labels = labels or DocumentLabels()
         stored = {} if force else self._documents.stored_versions()
-        with _Readers(self._limits) as readers:
-            waiting: deque[tuple[Path, Future[Source | None]]] = deque()
-            todo = iter(paths)
+        with _ParserPool(self._limits) as pool:
+            pending: deque[tuple[Path, Future[SourceDocument | None]]] = deque()
+            remaining = iter(paths)
 
-            def outcomes() -> Iterator[Source | FileReport]:
+            def outcomes() -> Iterator[SourceDocument | FileReport]:
                 while True:
-                    while len(waiting) < 2 * readers.count and (path := next(todo, None)):
-                        waiting.append((path, readers.submit(path, stored)))
-                    if not waiting:
+                    while len(pending) < 2 * pool.size and (path := next(remaining, None)):
+                        pending.append((path, pool.submit(path, stored)))
+                    if not pending:
                         return
-                    path, future = waiting.popleft()
+                    path, future = pending.popleft()
                     yield self._outcome(path, future, labels)
 
             yield from self._store(outcomes(), labels)
 
-    def documents(
-        self, sources: Iterable[Source], labels: Labels | None = None
+    def add_documents(
+        self, sources: Iterable[SourceDocument], labels: DocumentLabels | None = None
     ) -> Iterator[FileReport]:
-        """Add documents that are already read."""
-        return self._store(sources, labels or Labels())
+        """Add documents that are already parsed, and report each once it is stored."""
+        return self._store(sources, labels or DocumentLabels())
 
-    def texts(self, texts: Mapping[str, str], labels: Labels | None = None) -> Iterator[FileReport]:
-        """Add plain texts by their source name."""
-        return self.documents((source_of_text(*item) for item in texts.items()), labels)
+    def add_texts(
+        self, texts: Mapping[str, str], labels: DocumentLabels | None = None
+    ) -> Iterator[FileReport]:
+        """Add plain texts by their source, and report each once it is stored."""
+        return self.add_documents((source_from_text(*item) for item in texts.items()), labels)
 
     def _outcome(
-        self, path: Path, future: Future[Source | None], labels: Labels
-    ) -> Source | FileReport:
+        self, path: Path, future: Future[SourceDocument | None], labels: DocumentLabels
+    ) -> SourceDocument | FileReport:
+        """The parsed document, or a report if it failed or is unchanged."""
         try:
             source = future.result()
         except DocumentError as error:
@@ -136,59 +147,61 @@ class Ingest:
         return source
 
     def _store(
-        self, outcomes: Iterable[Source | FileReport], labels: Labels
+        self, outcomes: Iterable[SourceDocument | FileReport], labels: DocumentLabels
     ) -> Iterator[FileReport]:
-        group: list[_Cut] = []
-        held = 0
-        opened = time.monotonic()
+        """Store documents in batches, and pass reports through."""
+        batch: list[_ChunkedDocument] = []
+        passages = 0
+        started = time.monotonic()
         for outcome in outcomes:
             if isinstance(outcome, FileReport):
                 yield outcome
             else:
-                cut = _Cut(outcome, chunk(outcome.parsed))
-                group.append(cut)
-                held += len(cut.chunks)
-            if held >= _GROUP_PASSAGES or time.monotonic() - opened > _GROUP_SECONDS:
-                yield from self._commit(group, labels)
-                group, held, opened = [], 0, time.monotonic()
-        yield from self._commit(group, labels)
+                document = _ChunkedDocument(outcome, chunk_document(outcome.parsed))
+                batch.append(document)
+                passages += len(document.chunks)
+            if passages >= _BATCH_PASSAGES or time.monotonic() - started > _BATCH_SECONDS:
+                yield from self._commit(batch, labels)
+                batch, passages, started = [], 0, time.monotonic()
+        yield from self._commit(batch, labels)
 
-    def _commit(self, group: list[_Cut], labels: Labels) -> list[FileReport]:
-        if not group:
+    def _commit(self, batch: list[_ChunkedDocument], labels: DocumentLabels) -> list[FileReport]:
+        """Embed and store a batch of documents in one transaction."""
+        if not batch:
             return []
-        texts = [text for cut in group for text in cut.texts]
+        texts = [text for document in batch for text in document.texts]
         vectors = self._encoder.encode(texts)
-        ends = np.cumsum([len(cut.chunks) for cut in group])
+        ends = np.cumsum([len(document.chunks) for document in batch])
         replaced = self._documents.put(
             NewDocument(
-                source=cut.source.source,
-                format=cut.source.format,
-                language=language_of(cut.source.parsed.text[:20_000]),
-                sha256=cut.source.sha256,
-                bytes=cut.source.bytes,
-                parsed=cut.source.parsed,
-                chunks=cut.chunks,
+                source=document.source.source,
+                format=document.source.format,
+                language=language_of(document.source.parsed.text[:20_000]),
+                sha256=document.source.sha256,
+                bytes=document.source.bytes,
+                parsed=document.source.parsed,
+                chunks=document.chunks,
                 encoder=self._encoder.name,
-                vectors=vectors[end - len(cut.chunks) : end],
+                vectors=vectors[end - len(document.chunks) : end],
                 groups=labels.groups,
                 attributes=labels.attributes,
             )
-            for cut, end in zip(group, ends, strict=True)
+            for document, end in zip(batch, ends, strict=True)
         )
         return [
             FileReport(
-                source=cut.source.source,
-                outcome="updated" if cut.source.source in replaced else "added",
-                passages=len(cut.chunks),
-                characters=len(cut.source.parsed.text),
-                message=" ".join(cut.source.parsed.warnings),
+                source=document.source.source,
+                outcome="updated" if document.source.source in replaced else "added",
+                passages=len(document.chunks),
+                characters=len(document.source.parsed.text),
+                message=" ".join(document.source.parsed.warnings),
             )
-            for cut in group
+            for document in batch
         ]
 
 
 def encode_missing(workspace: Workspace, encoder: Encoder, batch: int = 256) -> int:
-    """Give every passage a vector of this encoder; returns how many had none."""
+    """Embed and store every passage that has no vector of this encoder; returns their number."""
     encoded = 0
     while passages := workspace.passages.without_vectors(encoder.name, batch):
         vectors = encoder.encode([passage.text_with_context for passage in passages])
@@ -197,17 +210,17 @@ def encode_missing(workspace: Workspace, encoder: Encoder, batch: int = 256) -> 
     return encoded
 
 
-class _Readers:
-    """Files are read ahead by a few child processes while the encoder works."""
+class _ParserPool:
+    """Parses files ahead in a few child processes while the encoder works."""
 
     def __init__(self, limits: Limits) -> None:
-        self.count = min(os.cpu_count() or 1, 4)
+        self.size = min(os.cpu_count() or 1, 4)
         self._limits = limits
-        self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="reader")
+        self._pool = ThreadPoolExecutor(self.size, thread_name_prefix="reader")
         self._local = threading.local()
         self._sandboxes: list[Sandbox] = []
 
-    def __enter__(self) -> _Readers:
+    def __enter__(self) -> _ParserPool:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -215,11 +228,13 @@ class _Readers:
         for sandbox in self._sandboxes:
             sandbox.close()
 
-    def submit(self, path: Path, stored: Mapping[str, StoredVersion]) -> Future[Source | None]:
-        """Read a file; the result is None if it is stored with this content already."""
-        return self._pool.submit(self._read, path, stored)
+    def submit(
+        self, path: Path, stored: Mapping[str, StoredVersion]
+    ) -> Future[SourceDocument | None]:
+        """Parse a file; the result is None if it is stored with this content already."""
+        return self._pool.submit(self._parse, path, stored)
 
-    def _read(self, path: Path, stored: Mapping[str, StoredVersion]) -> Source | None:
+    def _parse(self, path: Path, stored: Mapping[str, StoredVersion]) -> SourceDocument | None:
         try:
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -228,73 +243,79 @@ class _Readers:
             raise DocumentError(
                 "missing", f"cannot be read ({error.strerror})", where=str(path)
             ) from error
-        known = stored.get(str(path))
-        if known and known.sha256 == sha256:
+        version = stored.get(str(path))
+        if version and version.sha256 == sha256:
             return None
         if not hasattr(self._local, "sandbox"):
             self._local.sandbox = Sandbox(self._limits)
             self._sandboxes.append(self._local.sandbox)
-        parsed = _titled(self._local.sandbox.parse(path), path)
+        parsed = _with_title(self._local.sandbox.parse(path), path)
         kind = SUFFIXES.get(path.suffix.lower()) or detect(path.read_bytes(), path.name)
-        return Source(str(path), kind, sha256, size, parsed)
+        return SourceDocument(str(path), kind, sha256, size, parsed)
 
 
-def _titled(parsed: ParsedDocument, path: Path) -> ParsedDocument:
-    """The document with a title: its own, else its first heading, else the file's name."""
+def _with_title(parsed: ParsedDocument, path: Path) -> ParsedDocument:
+    """The document with a title: its own, or its first heading, or the file's name."""
     heading = next((each.text for each in parsed.headings if each.level == 1), "")
     return replace(parsed, title=parsed.title or heading or path.stem.replace("_", " "))
 
 
 def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:
-    """Files below `paths` (files, folders, glob patterns), and a report on each path left out.
+    """Files at `paths` (files, folders, glob patterns), and a report on each path that is left out.
 
-    Folders give the files of known suffix, hidden ones left out; the others are reported as
-    skipped. A file named outright is taken whatever its name.
+    In folders, files with an unknown suffix are reported as skipped, and hidden files are ignored.
+    A file that is named itself is returned whatever its name.
     """
-    found: dict[Path, None] = {}
-    others: list[FileReport] = []
+    files: dict[Path, None] = {}
+    reports: list[FileReport] = []
     for text in paths:
         try:
-            path = _absolute(text)
-            named = [path] if path.exists() else _glob(path)
+            path = _absolute_path(text)
+            matches = [path] if path.exists() else _glob_matches(path)
         except (OSError, RuntimeError, ValueError):  # too long, no such user, or a NUL
-            named = []
-        if not named:
-            others.append(_unusable(text, "missing", "no such file or folder. Check the path"))
-        for path in named:
-            inside = path.is_dir()
-            for each in _below(path) if inside else [path]:
-                if inside and each.suffix.lower() not in SUFFIXES:
-                    others.append(FileReport(_printable(each), "skipped", reason="unsupported"))
-                elif not (inside or each.is_file()):
-                    others.append(_unusable(each, "unsupported", "neither a file nor a folder"))
-                elif _printable(each) != str(each):
-                    others.append(
-                        _unusable(each, "unsupported", "its name is not UTF-8. Rename it")
+            matches = []
+        if not matches:
+            reports.append(
+                _failed_report(text, "missing", "no such file or folder. Check the path")
+            )
+        for path in matches:
+            is_folder = path.is_dir()
+            for file in _files_below(path) if is_folder else [path]:
+                if is_folder and file.suffix.lower() not in SUFFIXES:
+                    reports.append(
+                        FileReport(_printable_name(file), "skipped", reason="unsupported")
+                    )
+                elif not (is_folder or file.is_file()):
+                    reports.append(
+                        _failed_report(file, "unsupported", "neither a file nor a folder")
+                    )
+                elif _printable_name(file) != str(file):
+                    reports.append(
+                        _failed_report(file, "unsupported", "its name is not UTF-8. Rename it")
                     )
                 else:
-                    found[each] = None
-    return list(found), others
+                    files[file] = None
+    return list(files), reports
 
 
-def _absolute(text: str) -> Path:
-    """One spelling for each file: the path from the root, without `~` and `..`."""
+def _absolute_path(text: str) -> Path:
+    """The absolute path without `~` and `..`, so that each file has one spelling."""
     path = Path(text).expanduser().absolute()
     return path.resolve() if ".." in path.parts else path
 
 
-def _unusable(path: Path | str, reason: str, what: str) -> FileReport:
-    name = _printable(path)
+def _failed_report(path: Path | str, reason: str, what: str) -> FileReport:
+    name = _printable_name(path)
     return FileReport(name, "failed", reason=reason, message=f"{name}: {what}.")
 
 
-def _printable(path: Path | str) -> str:
-    """The path with bytes that are not UTF-8 replaced, which no output or database would take."""
+def _printable_name(path: Path | str) -> str:
+    """The path with bytes that are not UTF-8 replaced, since no output or database accepts them."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _glob(pattern: Path) -> list[Path]:
-    """What a pattern names; the part before its first wildcard is where to look."""
+def _glob_matches(pattern: Path) -> list[Path]:
+    """The paths that match a glob pattern, sorted; none if it has no wildcard."""
     parts = pattern.parts
     fixed = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
     if fixed == len(parts):
@@ -302,7 +323,8 @@ def _glob(pattern: Path) -> list[Path]:
     return sorted(Path(*parts[:fixed]).glob(str(Path(*parts[fixed:]))))
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder in order of name, without hidden files and folders."""
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -311,8 +333,8 @@ def _below(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def source_of_text(name: str, text: str, title: str = "") -> Source:
-    """A plain text as a source, known by `name`."""
+def source_from_text(name: str, text: str, title: str = "") -> SourceDocument:
+    """A plain text as a document whose source is `name`."""
     data = text.encode()
     digest = hashlib.sha256(data).hexdigest()
-    return Source(name, "txt", digest, len(data), ParsedDocument(text, title=title))
+    return SourceDocument(name, "txt", digest, len(data), ParsedDocument(text, title=title))

@@ -16,13 +16,17 @@ from moli.retrieval.tokens import query_terms, tokenize
 from moli.workspace.passages import PassageStore
 
 _WRITER_BYTES = 128 << 20
-# Passage numbers begin at 1. Passage 0 is the index's own note of the last change it has applied,
-# written in the same commit as that change.
-_NOTE = 0
+# Passage ids begin at 1. Document 0 of the index stores the number of the last change that was
+# applied, and is written in the same commit as that change.
+_MARKER_ID = 0
 
 
 class LexicalIndex:
-    """BM25 over passages, in files below `folder` that can be deleted at any time."""
+    """BM25 over passages, in files below `folder` that can be deleted at any time.
+
+    Attributes:
+        applied: number of the last change that was applied.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,11 +46,13 @@ class LexicalIndex:
         self.reload()
 
     def reload(self) -> None:
-        """See what other processes have committed."""
+        """Load the commits of other processes."""
         self._index.reload()
         self._searcher = self._index.searcher()
-        note = self._searcher.search(Query.term_query(self._schema, "passage", _NOTE), 1).hits
-        self.applied = self._searcher.doc(note[0][1])["applied"][0] if note else 0
+        marker = self._searcher.search(
+            Query.term_query(self._schema, "passage", _MARKER_ID), 1
+        ).hits
+        self.applied = self._searcher.doc(marker[0][1])["applied"][0] if marker else 0
 
     def __len__(self) -> int:
         return int(self._searcher.num_docs) - (1 if self.applied else 0)
@@ -66,34 +72,34 @@ class LexicalIndex:
                 for passage in passages.range(first, last):
                     terms = " ".join(tokenize(passage.text_with_context))
                     writer.add_document(tantivy.Document(passage=passage.id, terms=terms))
-        writer.delete_documents_by_query(Query.term_query(self._schema, "passage", _NOTE))
-        writer.add_document(tantivy.Document(passage=_NOTE, applied=changes[-1].seq))
+        writer.delete_documents_by_query(Query.term_query(self._schema, "passage", _MARKER_ID))
+        writer.add_document(tantivy.Document(passage=_MARKER_ID, applied=changes[-1].seq))
         writer.commit()
         writer.wait_merging_threads()
         self.reload()
 
     def search(
-        self, query: str, limit: int, within: Collection[int] | None = None
+        self, query: str, limit: int, allowed_ids: Collection[int] | None = None
     ) -> dict[int, float]:
-        """BM25 scores of at most `limit` passages that share a term with the query, best first.
+        """BM25 scores by id of the best `limit` passages with a term of the query, best first.
 
         Args:
-            within: only these passages may be returned.
+            allowed_ids: only these passages may be returned; None for all.
         """
         terms = [Query.term_query(self._schema, "terms", term) for term in query_terms(query)]
         if not terms or limit < 1:
             return {}
-        wanted = Query.boolean_query([(Occur.Should, term) for term in terms])
-        if within is not None:
-            allowed = Query.term_set_query(self._schema, "passage", list(within))
-            wanted = Query.boolean_query(
-                [(Occur.Must, wanted), (Occur.Must, Query.const_score_query(allowed, 0.0))]
+        bm25_query = Query.boolean_query([(Occur.Should, term) for term in terms])
+        if allowed_ids is not None:
+            allowed = Query.term_set_query(self._schema, "passage", list(allowed_ids))
+            bm25_query = Query.boolean_query(
+                [(Occur.Must, bm25_query), (Occur.Must, Query.const_score_query(allowed, 0.0))]
             )
-        hits = self._searcher.search(wanted, limit, count=False).hits
+        hits = self._searcher.search(bm25_query, limit, count=False).hits
         numbers = self._searcher.fast_field_values("passage", [address for _, address in hits])
         return {int(n): score for n, (score, _) in zip(numbers, hits, strict=True) if n}
 
-    def rarity(self, terms: Collection[str]) -> dict[str, float]:
+    def idf(self, terms: Collection[str]) -> dict[str, float]:
         """Inverse document frequency of each distinct term, as in BM25."""
         total = len(self)
         counts = {term: self._searcher.doc_freq("terms", term) for term in set(terms)}
@@ -104,16 +110,16 @@ class LexicalIndex:
         }
 
     def clear(self) -> None:
-        """Erase the files; the next `apply` starts from nothing."""
+        """Erase the index and its files; the next `apply` starts with an empty one."""
         self._erase()
         self._open()
 
     def _erase(self) -> None:
-        # Moved away first: an open index notices a deletion, and its lock file would interfere.
+        # Renamed first: an open index notices a deletion, and its lock file would interfere.
         name = self._folder.name
         self._folder.rename(self._folder.with_name(f"{name}.{os.getpid()}.erased"))
-        for aside in self._folder.parent.glob(f"{name}.*.erased"):
-            shutil.rmtree(aside, ignore_errors=True)
+        for renamed in self._folder.parent.glob(f"{name}.*.erased"):
+            shutil.rmtree(renamed, ignore_errors=True)
 
 
 def _schema() -> tantivy.Schema:

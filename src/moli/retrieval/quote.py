@@ -1,4 +1,4 @@
-"""Quotes: found in a document's text and placed at their offset, or refused."""
+"""Verification of quotes: where a quote stands in a text, if it does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import unicodedata
 
 from moli.retrieval.tokens import CJK
 
-# Marks that typists and models exchange freely; anything else must match to the letter.
-_SAME = str.maketrans(
+# Marks that typists and models use interchangeably; all other characters must match exactly.
+_EQUIVALENT = str.maketrans(
     {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "–": "-", "—": "-",
      "‐": "-", "‑": "-", "−": "-", "\u00ad": None, "\u200b": None}
 )  # fmt: skip
@@ -18,27 +18,27 @@ _WORD = re.compile(rf"[^\W{CJK}]")
 
 
 def find_quote(text: str, quote: str) -> tuple[int, int] | None:
-    """Where `quote` stands in `text`, as (start, end), or None if it does not.
+    """The start and end of a quote in a text; None if the text does not contain it.
 
     White space, quotation marks and dashes may differ in kind; every other character has to match,
-    in order and without gaps: a quote with something left out is no quote. Nor is one that begins
-    or ends inside a word or a number: "5 euros" does not stand in "15 euros".
+    in order and without gaps. A quote may not begin or end inside a word or a number: "15 euros"
+    does not contain the quote "5 euros".
     """
-    wanted = _plain(quote)[0].strip()
-    if not wanted:
+    target = _normalize(quote)[0].strip()
+    if not target:
         return None
-    plain, offsets = _plain(text)
-    at = plain.find(wanted)
+    normalized, offsets = _normalize(text)
+    at = normalized.find(target)
     while at >= 0:
-        end = at + len(wanted)
-        if not (_within_word(plain, at) or _within_word(plain, end)):
+        end = at + len(target)
+        if not (_is_within_word(normalized, at) or _is_within_word(normalized, end)):
             return offsets[at], offsets[end - 1] + 1
-        at = plain.find(wanted, at + 1)
+        at = normalized.find(target, at + 1)
     return None
 
 
-def _within_word(text: str, at: int) -> bool:
-    """Whether `at` parts a word or number, a decimal fraction included."""
+def _is_within_word(text: str, at: int) -> bool:
+    """Whether the offset `at` is inside a word or a number, such as a decimal fraction."""
     before, after = text[max(at - 1, 0) : at], text[at : at + 1]
     if _WORD.match(before) and _WORD.match(after):
         return True
@@ -46,12 +46,12 @@ def _within_word(text: str, at: int) -> bool:
     return bool(re.fullmatch(r"\d[.,]\d\d?|\d\d?[.,]\d", around)) and at > 0
 
 
-def _plain(text: str) -> tuple[str, list[int]]:
-    """`text` in plain marks and single spaces, and the offset each character came from."""
+def _normalize(text: str) -> tuple[str, list[int]]:
+    """The text with ASCII marks and single spaces, and each character's offset in the original."""
     characters: list[str] = []
     offsets: list[int] = []
     for offset, original in enumerate(text):
-        for character in unicodedata.normalize("NFKC", original).translate(_SAME):
+        for character in unicodedata.normalize("NFKC", original).translate(_EQUIVALENT):
             if character.isspace():
                 if characters and characters[-1] == " ":
                     continue

@@ -1,9 +1,9 @@
-"""Hybrid search: words and meaning, fused, with access checked inside.
+"""Hybrid search: lexical and dense scores, fused, with access control.
 
-Both indexes may lag behind the store or know of what the searcher may not see. So every hit is
-checked against the store, live version and filter in one query, before it counts for anything:
-what is hidden is never returned. It still counts in the rarity of words, so BM25 scores alone can
-hint that something is hidden.
+The indexes may be outdated, and contain passages that the searcher may not see. So every hit is
+checked against the store's current version and the filter, in one query, before it is used: hidden
+passages are never returned. They still count in the IDF of terms, so BM25 scores alone can hint
+that something is hidden.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from moli.retrieval.tokens import Language, language_of
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
 
-# Candidates from each side. The depth matters little above 100 and costs nothing below 300.
+# Candidates from each index. The depth matters little above 100 and costs nothing below 300.
 DEPTH = 300
-# Up to this many visible passages, the filter is pushed down into the indexes.
-_PUSH_DOWN = 20_000
+# Up to this many visible passages, their ids are passed to the indexes.
+_MAX_ALLOWED_IDS = 20_000
 
-Side = Callable[[int, Collection[int] | None], dict[int, float]]
+# A search of one index, from a limit and the allowed passage ids to scores by passage id.
+SearchFunction = Callable[[int, Collection[int] | None], dict[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
-    """What both sides found, before fusion."""
+class CandidateScores:
+    """Scores by passage id of the lexical and the dense search, before fusion."""
 
     lexical: dict[int, float]
     dense: dict[int, float]
 
 
 class Retriever:
-    """Search over a workspace."""
+    """Hybrid search in a workspace."""
 
     def __init__(self, workspace: Workspace, encoder: Encoder) -> None:
         self.encoder = encoder
@@ -54,17 +55,17 @@ class Retriever:
         """The best passages for a query, best first.
 
         Args:
-            visible: what may be seen; by default, what is open to everyone.
-            fusion: how to join both sides; by default, what the workspace is tuned to.
+            visible: the documents that may be returned; None for those open to everyone.
+            fusion: the method of fusing scores; None for the workspace's own.
         """
         visible = visible or Filter()
         fusion = fusion or self.fusion(language_of(query))
-        found = self.candidates(query, visible, fusion)
-        ranked = fuse(found.lexical, found.dense, fusion)[:limit]
-        shown = self._passages.get([number for number, _ in ranked], visible)
+        scores = self.candidates(query, visible, fusion)
+        ranked = fuse(scores.lexical, scores.dense, fusion)[:limit]
+        passages = self._passages.get([passage_id for passage_id, _ in ranked], visible)
         return [
             Hit(
-                passage_id=number,
+                passage_id=passage_id,
                 document_id=passage.document_id,
                 source=passage.source,
                 title=passage.title,
@@ -74,55 +75,55 @@ class Retriever:
                 end=passage.end,
                 text=passage.text,
                 score=score,
-                lexical=found.lexical.get(number),
-                dense=found.dense.get(number),
+                lexical=scores.lexical.get(passage_id),
+                dense=scores.dense.get(passage_id),
             )
-            for number, score in ranked
-            if (passage := shown.get(number)) is not None
+            for passage_id, score in ranked
+            if (passage := passages.get(passage_id)) is not None
         ]
 
     def fusion(self, language: Language) -> Fusion:
-        """What this workspace is tuned to, or the default for the language."""
+        """The fusion that the workspace was tuned to, or the default for the language."""
         return self._tunings.current(language) or DEFAULTS[language]
 
     def sources(self, passage_ids: Sequence[int]) -> dict[int, str]:
-        """The source of each passage, for measuring search; not for answering."""
+        """The source of each passage, for evaluation of search only: access is not checked."""
         unique = list(dict.fromkeys(passage_ids))
-        found = self._passages.get(unique, Filter(everything=True))
-        return {number: passage.source for number, passage in found.items()}
+        passages = self._passages.get(unique, Filter(everything=True))
+        return {passage_id: passage.source for passage_id, passage in passages.items()}
 
-    def candidates(self, query: str, visible: Filter, fusion: Fusion) -> Candidates:
-        """What each side finds among what may be seen; a side without weight is not asked."""
+    def candidates(self, query: str, visible: Filter, fusion: Fusion) -> CandidateScores:
+        """The visible candidates of each index; an index without weight is not searched."""
         self.indexes.catch_up()
         lexical: dict[int, float] = {}
         dense: dict[int, float] = {}
         if fusion.weight > 0:
-            lexical = self._visible(
-                lambda limit, within: self.indexes.lexical.search(query, limit, within), visible
+            lexical = self._visible_scores(
+                lambda limit, ids: self.indexes.lexical.search(query, limit, ids), visible
             )
         if fusion.weight < 1 and query.strip():
             vector = self.encoder.encode([query])[0]
-            dense = self._visible(
-                lambda limit, within: self.indexes.dense.search(vector, limit, within), visible
+            dense = self._visible_scores(
+                lambda limit, ids: self.indexes.dense.search(vector, limit, ids), visible
             )
-        return Candidates(lexical, dense)
+        return CandidateScores(lexical, dense)
 
-    def _visible(self, side: Side, visible: Filter) -> dict[int, float]:
-        """The best `DEPTH` hits of a side that the filter shows."""
+    def _visible_scores(self, search: SearchFunction, visible: Filter) -> dict[int, float]:
+        """The scores of the best `DEPTH` visible passages of an index."""
         depth = DEPTH
-        found = side(depth, None)
-        shown = self._shown(found, visible)
-        if len(shown) < DEPTH and len(found) == depth:
-            # Some were hidden and there are more: look only among what may be seen.
-            allowed = self._passages.all_visible_ids(visible)
-            if len(allowed) <= _PUSH_DOWN:
-                return self._shown(side(DEPTH, allowed), visible)
-            while len(shown) < DEPTH and len(found) == depth:
+        scores = search(depth, None)
+        shown = self._only_visible(scores, visible)
+        if len(shown) < DEPTH and len(scores) == depth:
+            # Some were hidden and there are more: search only among visible passages.
+            allowed_ids = self._passages.all_visible_ids(visible)
+            if len(allowed_ids) <= _MAX_ALLOWED_IDS:
+                return self._only_visible(search(DEPTH, allowed_ids), visible)
+            while len(shown) < DEPTH and len(scores) == depth:
                 depth *= 4
-                found = side(depth, None)
-                shown = self._shown(found, visible)
+                scores = search(depth, None)
+                shown = self._only_visible(scores, visible)
         return dict(list(shown.items())[:DEPTH])
 
-    def _shown(self, found: dict[int, float], visible: Filter) -> dict[int, float]:
-        live = self._passages.visible_ids(list(found), visible)
-        return {number: score for number, score in found.items() if number in live}
+    def _only_visible(self, scores: dict[int, float], visible: Filter) -> dict[int, float]:
+        ids = self._passages.visible_ids(list(scores), visible)
+        return {passage_id: score for passage_id, score in scores.items() if passage_id in ids}

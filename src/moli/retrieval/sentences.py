@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-Span = tuple[int, int]
+TextSpan = tuple[int, int]  # start and end, as offsets in characters
 
 _END = re.compile(
     r"""
@@ -22,20 +22,21 @@ _ABBREVIATION = re.compile(
 )
 
 
-def sentence_spans(text: str) -> list[Span]:
-    """Spans (start, end) of the sentences of `text`, trimmed of white space, none of them empty."""
-    spans: list[Span] = []
+def sentence_spans(text: str) -> list[TextSpan]:
+    """Spans of the sentences of a text, without white space at their ends."""
+    spans: list[TextSpan] = []
     start = 0
     for match in _END.finditer(text):
         if match.group() == "." and _ABBREVIATION.search(text, max(0, start), match.end()):
             continue
-        _append(spans, text, start, match.end())
+        _append_trimmed(spans, text, start, match.end())
         start = match.end()
-    _append(spans, text, start, len(text))
+    _append_trimmed(spans, text, start, len(text))
     return spans
 
 
-def _append(spans: list[Span], text: str, start: int, end: int) -> None:
+def _append_trimmed(spans: list[TextSpan], text: str, start: int, end: int) -> None:
+    """Append the span without white space at its ends, unless nothing is left of it."""
     piece = text[start:end]
     trimmed = piece.strip()
     if trimmed:

@@ -1,7 +1,7 @@
-"""Text to index terms: one analysis for every language, used for documents and queries alike.
+"""Tokenization of texts into index terms, the same for documents and queries.
 
-Latin-script words are case-folded and stemmed (Snowball English). Chinese runs yield their
-characters, their bigrams and their jieba words: characters and bigrams never miss, words rank.
+Latin-script words are case-folded and stemmed (Snowball English). A run of Chinese
+gives its characters, its bigrams and its jieba words: the former ensure recall, the words ranking.
 """
 
 import functools
@@ -19,7 +19,7 @@ CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 _RUN = re.compile(rf"(?P<cjk>[{CJK}]+)|[^\W_{CJK}]+", re.UNICODE)
 _CJK_CHAR = re.compile(rf"[{CJK}]")
 _LETTER = re.compile(r"[^\W\d_]")
-# Words that say how a question is put, not what it is about; English ones as stemmed.
+# Words that tell nothing of a question's subject; English ones are stemmed.
 _FUNCTION_WORDS = frozenset(
     """
     a an and are as at be been but by did do doe for from had has have he her his how i if in into
@@ -34,7 +34,7 @@ _stemmer.maxCacheSize = 0  # `_stem` caches, and does not hold a second copy
 
 
 def language_of(text: str) -> Language:
-    """The language by its script: Chinese when ideographs make up over 15% of the letters.
+    """The language of a text: Chinese if ideographs make up over 15% of its letters.
 
     An ideograph carries about as much as half an English word, so a mixed text counts as Chinese
     well before ideographs are in the majority.
@@ -44,18 +44,18 @@ def language_of(text: str) -> Language:
 
 
 def tokenize(text: str) -> list[str]:
-    """Index terms of `text`, in order, repeated as they occur."""
+    """Index terms of a text, in order and with repetitions."""
     return list(_terms(unicodedata.normalize("NFKC", text).casefold()))
 
 
 def query_terms(text: str) -> list[str]:
-    """Index terms of a query: function words are dropped unless there is nothing else."""
+    """Index terms of a query, without function words unless there is nothing else."""
     terms = tokenize(text)
     return [term for term in terms if term not in _FUNCTION_WORDS] or terms
 
 
 def key_terms(text: str) -> list[str]:
-    """The words of a question that an answer is likely to share, without overlapping pieces."""
+    """Words of a question that an answer is likely to share; no overlapping n-grams."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     terms = [
         term
