@@ -1,11 +1,11 @@
-"""Fit and evaluate the model of evidence: which sentence contains the answer, and whether any does.
+"""Fit and evaluate the model of evidence: the probability that a sentence contains the answer.
 
 Use: python bench/evidence.py            fit on training questions, evaluate on dev questions
      python bench/evidence.py --judge    evaluate the coefficients in src/moli as they are
 
 The library contains three quarters of some articles' paragraphs. Questions are of three kinds, a
-third each: on paragraphs in it; on paragraphs left out, whose neighbors are in it (near misses); and
-on articles that are not in it at all. Only the first kind has an answer.
+third each: on paragraphs in it; on paragraphs left out, whose neighbors are in it (near misses);
+and on articles that are not in it at all. Only the first kind has an answer.
 """
 
 from __future__ import annotations
