@@ -1,4 +1,4 @@
-"""How fast whole servers write for 16 clients at once: Moli, `transformers serve`, llama.cpp.
+"""Speed of whole servers with 16 clients at once: Moli, `transformers serve`, llama.cpp.
 
 Use: python bench/serving/clients.py [--rounds 3] [--requests 4] [--only moli llama.cpp]
 
@@ -6,9 +6,9 @@ All serve the same weights, a llama shape of 135M, by OpenAI's API for chats: ll
 precision that Moli computes in, in 16 bits and in 8; transformers with its defaults (one answer at
 a time) and with what is fastest. Each client asks one thing after the other: a prompt of about 64
 tokens that nobody else has, 64 tokens to write, greedy, streamed. In a round each server is started
-alone, is asked once by every client, and is then timed from the first request to the end of the
+alone, gets a request from every client, and is then timed from the first request to the end of the
 last answer. Each has to have read as many tokens as the prompt has, and to have written as many as
-were asked for, or the run fails. Prints a Markdown table for bench/RESULTS.md. Environments and
+were requested, or the run fails. Prints a Markdown table for bench/RESULTS.md. Environments and
 files are made where missing; llama.cpp needs cmake and a C++ compiler.
 """
 
@@ -45,10 +45,10 @@ START_SECONDS = 300
 
 @dataclass(frozen=True)
 class Server:
-    """How one is started, at {port}."""
+    """A server's command, with {port} for its port."""
 
     command: tuple[str, ...]
-    slow: bool = False  # so that each client asks but once
+    is_slow: bool = False  # so that each client sends only one request
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Answer:
     written: int
 
     def fault(self, prompt: Prompt) -> str:
-        """What is wrong with it."""
+        """Description of what is wrong with it; "" if nothing is."""
         if not self.text.strip():
             return "nothing was written"
         if (self.read, self.written) != (prompt.tokens, TOKENS):
@@ -79,7 +79,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one server in one round."""
+    """Measurements of one server in one round."""
 
     rate: float  # tokens written a second, by all together
     first: float  # seconds until the first token, the median
@@ -100,7 +100,7 @@ def figures(answers: list[Answer], texts: list[str], peak: float) -> Figures:
 
 
 def percentiles(values: list[float]) -> tuple[float, float]:
-    """The median and the 95th."""
+    """The 50th and the 95th percentile."""
     return statistics.median(values), statistics.quantiles(values, n=20, method="inclusive")[18]
 
 
@@ -123,7 +123,7 @@ def prompts(count: int) -> list[Prompt]:
 
 
 def servers(precision: str) -> dict[str, Callable[[], Server]]:
-    """All that are compared, by what makes each ready to be started."""
+    """The servers that are compared: functions that make each ready to be started."""
     dtype = {"bf16": "bfloat16", "fp32": "float32"}[precision]
     exact = {"bf16": "bf16", "fp32": "f32"}[precision]
     # Its cache takes 60 % of the memory unless told how much is needed: a block of 256 tokens for
@@ -132,7 +132,7 @@ def servers(precision: str) -> dict[str, Callable[[], Server]]:
     batching += ["--cb-max-batch-tokens", "256"]
     return {
         "Moli": moli,
-        "transformers serve, defaults": partial(transformers, slow=True),
+        "transformers serve, defaults": partial(transformers, is_slow=True),
         "transformers serve, best": partial(transformers, *batching, "--dtype", dtype),
         **{f"llama.cpp, {kind}": partial(llama, kind) for kind in (exact, "f16", "q8_0")},
     }
@@ -151,14 +151,14 @@ def moli() -> Server:
     return Server((program, "serve", "--port", "{port}", "-w", str(folder)))
 
 
-def transformers(*options: str, slow: bool = False) -> Server:
+def transformers(*options: str, is_slow: bool = False) -> Server:
     """Without batching it answers one client after the other: minutes."""
     program = str(environment() / "bin" / "transformers")
-    return Server((program, "serve", str(MODEL), "--port", "{port}", *options), slow)
+    return Server((program, "serve", str(MODEL), "--port", "{port}", *options), is_slow)
 
 
 def environment() -> Path:
-    """Of transformers' server, made if it is not there yet."""
+    """Folder of the environment of transformers' server, made if it is not there yet."""
     folder = ENVS / "serve"
     if not (folder / "setup_seconds").exists():
         setup, needs = REPO / "bench/peers/setup.sh", HERE / "peers/serve.requirements.txt"
@@ -205,7 +205,7 @@ def running(server: Server) -> Iterator[tuple[str, int]]:
 
 
 def wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    """Until it says that it is well."""
+    """Wait until its health check succeeds."""
     until = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < until:
         try:
@@ -227,7 +227,7 @@ async def ask(client: httpx.AsyncClient, prompt: Prompt, tokens: int) -> Answer:
         "stream_options": {"include_usage": True},
     }
     begun = first = time.perf_counter()
-    said, usage = [], {"prompt_tokens": 0, "completion_tokens": 0}
+    texts, usage = [], {"prompt_tokens": 0, "completion_tokens": 0}
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
         if response.status_code != 200:
             sys.exit(f"{response.status_code}: {(await response.aread()).decode()[:1000]}")
@@ -236,15 +236,15 @@ async def ask(client: httpx.AsyncClient, prompt: Prompt, tokens: int) -> Answer:
                 continue
             event = json.loads(line.removeprefix("data: "))
             usage = event.get("usage") or usage
-            words = "".join(each["delta"].get("content") or "" for each in event.get("choices", []))
-            if words and first == begun:
+            text = "".join(each["delta"].get("content") or "" for each in event.get("choices", []))
+            if text and first == begun:
                 first = time.perf_counter()
-            said.append(words)
+            texts.append(text)
     counts = usage["prompt_tokens"], usage["completion_tokens"]
-    return Answer(begun, first, time.perf_counter(), "".join(said), *counts)
+    return Answer(begun, first, time.perf_counter(), "".join(texts), *counts)
 
 
-async def load(address: str, asked: list[Prompt], tokens: int) -> list[Answer]:
+async def load(address: str, prompts_to_send: list[Prompt], tokens: int) -> list[Answer]:
     """The answers of all prompts, in their order; each client has an equal share of them."""
 
     async def one(client: httpx.AsyncClient, share: list[Prompt]) -> list[Answer]:
@@ -253,7 +253,7 @@ async def load(address: str, asked: list[Prompt], tokens: int) -> list[Answer]:
     # A connection for each request, since llama.cpp's server may close one after an answer.
     limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=address, timeout=None, limits=limits) as client:
-        shares = [asked[n::CLIENTS] for n in range(CLIENTS)]
+        shares = [prompts_to_send[n::CLIENTS] for n in range(CLIENTS)]
         answered = await asyncio.gather(*(one(client, share) for share in shares))
     return [each for turn in zip(*answered, strict=True) for each in turn]
 
@@ -264,10 +264,10 @@ def peak_of(process: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def measure(name: str, server: Server, asked: list[Prompt]) -> tuple[list[Answer], float]:
+def measure(name: str, server: Server, prompts_to_send: list[Prompt]) -> tuple[list[Answer], float]:
     """The answers, and the most memory that the server had."""
-    first, timed = asked[:CLIENTS], asked[CLIENTS:]
-    timed = timed[:CLIENTS] if server.slow else timed
+    first, timed = prompts_to_send[:CLIENTS], prompts_to_send[CLIENTS:]
+    timed = timed[:CLIENTS] if server.is_slow else timed
     with running(server) as (address, process):
         asyncio.run(load(address, first, TOKENS // 8))
         answers = asyncio.run(load(address, timed, TOKENS))
@@ -278,21 +278,21 @@ def measure(name: str, server: Server, asked: list[Prompt]) -> tuple[list[Answer
     return answers, peak
 
 
-def report(found: dict[str, list[Figures]], rounds: int, precision: str) -> None:
+def report(measured: dict[str, list[Figures]], rounds: int, precision: str) -> None:
     """The table: medians of the rounds, and rates as shares of the first one's."""
     middle = {
-        name: Figures(*map(statistics.median, zip(*map(astuple, each), strict=True)))
-        for name, each in found.items()
+        name: Figures(*map(statistics.median, zip(*map(astuple, rounds_of), strict=True)))
+        for name, rounds_of in measured.items()
     }
     own = next(iter(middle.values())).rate
     print(f"\nMedians of {rounds} rounds, {CLIENTS} clients, {precision}.\n")
     heads = "tokens/s | of Moli's rate | first token, s | whole answer, s | as Moli's | peak MB"
     print(f"| server | {heads} |\n|---|---|---|---|---|---|---|")
-    for name, each in middle.items():
-        first = f"{each.first:.2f} / {each.late_first:.2f}"
-        whole = f"{each.whole:.2f} / {each.late_whole:.2f}"
-        rate = f"{each.rate:.1f} | {each.rate / own:.2f}"
-        print(f"| {name} | {rate} | {first} | {whole} | {each.same:.0%} | {each.peak:,.0f} |")
+    for name, median in middle.items():
+        first = f"{median.first:.2f} / {median.late_first:.2f}"
+        whole = f"{median.whole:.2f} / {median.late_whole:.2f}"
+        rate = f"{median.rate:.1f} | {median.rate / own:.2f}"
+        print(f"| {name} | {rate} | {first} | {whole} | {median.same:.0%} | {median.peak:,.0f} |")
     print("\nTimes are p50 / p95; answers are compared with Moli's, word for word.")
 
 
@@ -307,19 +307,21 @@ def main() -> None:
     from moli.models.hardware.probe import probe
 
     precision = probe().precision
-    asked = prompts(CLIENTS * (1 + args.requests))
-    wanted = tuple(each.lower() for each in args.only)
+    prompts_to_send = prompts(CLIENTS * (1 + args.requests))
+    beginnings = tuple(each.lower() for each in args.only)
     chosen = {
-        name: make() for name, make in servers(precision).items() if name.lower().startswith(wanted)
+        name: make()
+        for name, make in servers(precision).items()
+        if name.lower().startswith(beginnings)
     }
-    found: dict[str, list[Figures]] = {name: [] for name in chosen}
+    measured: dict[str, list[Figures]] = {name: [] for name in chosen}
     texts: list[str] = []
     for _, (name, server) in itertools.product(range(args.rounds), chosen.items()):
-        answers, peak = measure(name, server, asked)
+        answers, peak = measure(name, server, prompts_to_send)
         texts = texts or [each.text for each in answers]
-        found[name].append(figures(answers, texts, peak))
-        print(f"{name}: {found[name][-1].rate:.1f}", file=sys.stderr, flush=True)
-    report(found, args.rounds, precision)
+        measured[name].append(figures(answers, texts, peak))
+        print(f"{name}: {measured[name][-1].rate:.1f}", file=sys.stderr, flush=True)
+    report(measured, args.rounds, precision)
 
 
 if __name__ == "__main__":

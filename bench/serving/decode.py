@@ -1,7 +1,8 @@
-"""How fast Moli's engine writes, beside transformers' generate and PEFT's mixed adapters.
+"""Speed of generation: Moli's engine, transformers' generate and PEFT's mixed adapters.
 
 Use: python bench/serving/decode.py [--rounds 3]
-A llama shape of 135M with random weights, 16 rows, prompts of 64 tokens, 64 tokens written, greedy.
+A llama shape of 135M with random weights, 16 sequences, prompts of 64 tokens, 64
+tokens generated, greedy.
 Adapters have rank 16 on all linear layers. Prints a Markdown table for bench/RESULTS.md.
 """
 
@@ -20,13 +21,13 @@ HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
 ENVS, WORK = REPO / "bench" / ".envs", REPO / "bench" / ".work"
 MODEL, ADAPTERS = WORK / "llama-135m", WORK / "adapters"
-ROWS, PROMPT, TOKENS, REGISTERED = 16, 64, 64, 64
+SEQUENCES, PROMPT, TOKENS, ADAPTER_COUNT = 16, 64, 64, 64
 
 
 def make() -> None:
-    """The model, and adapters that are drawn at random in PEFT's layout."""
+    """Make the model, and adapters with random weights in PEFT's format."""
     subprocess.run([sys.executable, str(REPO / "bench/training/shapes.py")], check=True)
-    if ADAPTERS.is_dir() and len(list(ADAPTERS.iterdir())) == REGISTERED:
+    if ADAPTERS.is_dir() and len(list(ADAPTERS.iterdir())) == ADAPTER_COUNT:
         return
     import torch
     from peft import LoraConfig, get_peft_model
@@ -35,7 +36,7 @@ def make() -> None:
     base = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
     config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(base, config)
-    for number in range(REGISTERED):
+    for number in range(ADAPTER_COUNT):
         torch.manual_seed(number)
         with torch.no_grad():
             for name, weight in model.named_parameters():
@@ -53,8 +54,8 @@ class Numbers:
         return "x" * len(ids)
 
 
-def moli(adapters: int, registered: int, precision: str) -> float:
-    """Tokens a second of 16 rows over so many adapters, of so many registered."""
+def measure_here(adapters: int, registered: int, precision: str) -> float:
+    """Tokens a second of 16 sequences that use so many adapters, of so many registered."""
     import torch
 
     from moli.models.engine.engine import Engine
@@ -62,31 +63,31 @@ def moli(adapters: int, registered: int, precision: str) -> float:
     from moli.models.weights.lora import read_adapter
 
     runner = load_transformers_runner(str(MODEL), precision=precision)
-    engine = Engine(runner, Numbers(), max_num_seqs=ROWS, prefix_slots=0)
+    engine = Engine(runner, Numbers(), max_num_seqs=SEQUENCES, prefix_slots=0)
     names = [f"a{number:02}" for number in range(registered)]
     for name in names:
         engine.add_adapter(read_adapter(ADAPTERS / name, name, runner.dtype))
     step = max(1, registered // max(1, adapters))
-    of_row = [names[(row % adapters) * step] if adapters else "" for row in range(ROWS)]
+    adapter_of = [names[(row % adapters) * step] if adapters else "" for row in range(SEQUENCES)]
     draw = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, 1000, (ROWS, PROMPT), generator=draw).tolist()
-    written(engine, ids, of_row, 3)
-    return written(engine, ids, of_row, TOKENS + 2)
+    ids = torch.randint(5, 1000, (SEQUENCES, PROMPT), generator=draw).tolist()
+    generate(engine, ids, adapter_of, 3)
+    return generate(engine, ids, adapter_of, TOKENS + 2)
 
 
-def written(engine: Any, ids: list[list[int]], adapters: list[str], tokens: int) -> float:
-    """Tokens a second in the steps that write, all rows together."""
+def generate(engine: Any, ids: list[list[int]], adapters: list[str], tokens: int) -> float:
+    """Tokens a second in the steps after the prompts are read, all sequences together."""
     from moli.records.generation import Request, Sampling
 
-    told: list[Any] = []
-    for row, adapter in zip(ids, adapters, strict=True):
-        engine.submit(Request(row, Sampling(tokens, ignore_eos=True), adapter), told.append)
-    while len(told) < ROWS:  # until every prompt is read
+    deltas: list[Any] = []
+    for prompt, adapter in zip(ids, adapters, strict=True):
+        engine.submit(Request(prompt, Sampling(tokens, ignore_eos=True), adapter), deltas.append)
+    while len(deltas) < SEQUENCES:  # until every prompt is read
         engine.step()
-    before, begun = len(told), time.perf_counter()
+    before, begun = len(deltas), time.perf_counter()
     while engine.step():
         pass
-    return (len(told) - before) / (time.perf_counter() - begun)
+    return (len(deltas) - before) / (time.perf_counter() - begun)
 
 
 CASES = {
@@ -98,21 +99,22 @@ CASES = {
 PEERS = {"transformers, generate": 0, "PEFT, adapter_names, 8 adapters": 8}
 
 
-def of_moli(name: str, precision: str) -> float:
-    """In a process of its own."""
-    words = [sys.executable, __file__, "--moli", *map(str, CASES[name]), precision]
-    return float(subprocess.check_output(words, text=True).split()[-1])
+def measure_moli(name: str, precision: str) -> float:
+    """Tokens a second of a case of `CASES`, in a process of its own."""
+    command = [sys.executable, __file__, "--moli", *map(str, CASES[name]), precision]
+    return float(subprocess.check_output(command, text=True).split()[-1])
 
 
-def of_peer(name: str, precision: str) -> float:
+def measure_peer(name: str, precision: str) -> float:
+    """Tokens a second of a peer of `PEERS`, in its own environment."""
     out = WORK / "decode.json"
     python = ENVS / "trainer" / "bin" / "python"
-    words = [str(python), str(HERE / "peers" / "generate.py"), "--model", str(MODEL)]
-    words += ["--precision", precision, "--out", str(out)]
-    words += ["--rows", str(ROWS), "--prompt", str(PROMPT), "--tokens", str(TOKENS)]
+    command = [str(python), str(HERE / "peers" / "generate.py"), "--model", str(MODEL)]
+    command += ["--precision", precision, "--out", str(out)]
+    command += ["--rows", str(SEQUENCES), "--prompt", str(PROMPT), "--tokens", str(TOKENS)]
     if PEERS[name]:
-        words += ["--adapters", str(ADAPTERS), "--count", str(PEERS[name])]
-    subprocess.run(words, check=True, capture_output=True)
+        command += ["--adapters", str(ADAPTERS), "--count", str(PEERS[name])]
+    subprocess.run(command, check=True, capture_output=True)
     return float(json.loads(out.read_text())["tokens_per_second"])
 
 
@@ -122,7 +124,7 @@ def main() -> None:
     parser.add_argument("--moli", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.moli:
-        print(moli(int(args.moli[0]), int(args.moli[1]), args.moli[2]))
+        print(measure_here(int(args.moli[0]), int(args.moli[1]), args.moli[2]))
         return
     make()
     from moli.models.hardware.probe import probe
@@ -130,17 +132,17 @@ def main() -> None:
     precision = probe().precision
     rates: dict[str, list[float]] = {name: [] for name in (*CASES, *PEERS)}
     for _ in range(args.rounds):
-        for name, found in rates.items():
-            measure = of_moli if name in CASES else of_peer
-            found.append(measure(name, precision))
-            print(f"{name}: {found[-1]:.1f}", file=sys.stderr, flush=True)
+        for name, measured in rates.items():
+            measure = measure_moli if name in CASES else measure_peer
+            measured.append(measure(name, precision))
+            print(f"{name}: {measured[-1]:.1f}", file=sys.stderr, flush=True)
     own = statistics.median(rates["Moli"])
     print(
         f"\nMedian of {args.rounds} rounds, {precision}.\n\n| system | tokens/s | of Moli's rate |"
     )
     print("|---|---|---|")
-    for name, found in rates.items():
-        rate = statistics.median(found)
+    for name, measured in rates.items():
+        rate = statistics.median(measured)
         print(f"| {name} | {rate:.1f} | {rate / own:.2f} |")
 
 

@@ -49,7 +49,7 @@ KINDS = {  # what a client does, and how often
 
 @dataclass
 class Tally:
-    """What came of it."""
+    """Counts and times of what the clients did, and all that went wrong."""
 
     done: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -142,9 +142,11 @@ class Client:
     def _choose(self) -> tuple[str, str]:
         return self._draw.choice(self._models), self._draw.choice(PROMPTS)
 
-    def _check(self, kind: str, chosen: tuple[str, str], said: str) -> bool:
-        if said != self._known[chosen]:
-            self._tally.wrong.append(f"{kind}: {chosen} said {said!r}, not {self._known[chosen]!r}")
+    def _check(self, kind: str, chosen: tuple[str, str], text: str) -> bool:
+        if text != self._known[chosen]:
+            self._tally.wrong.append(
+                f"{kind}: {chosen} answered {text!r}, not {self._known[chosen]!r}"
+            )
         return True
 
     async def _busy(self, response: httpx.Response) -> bool:
@@ -162,20 +164,20 @@ class Client:
         return self._check("ask", chosen, answer.json()["choices"][0]["message"]["content"])
 
     async def stream(self, *, stop: int = 1 << 30, pause: float = 0.0) -> bool:
-        chosen, said, begun = self._choose(), [], time.monotonic()
-        asked = body(*chosen, stream=True)
-        async with self._client.stream("POST", "/v1/chat/completions", json=asked) as answer:
+        chosen, texts, begun = self._choose(), [], time.monotonic()
+        request = body(*chosen, stream=True)
+        async with self._client.stream("POST", "/v1/chat/completions", json=request) as answer:
             if await self._busy(answer):
                 return False
             async for line in answer.aiter_lines():
                 if line == "data: [DONE]":
-                    return self._check("stream", chosen, "".join(said))
+                    return self._check("stream", chosen, "".join(texts))
                 if line.startswith("data: "):
-                    if not said:
+                    if not texts:
                         self._tally.first.append(time.monotonic() - begun)
                     choice = json.loads(line[6:])["choices"][0]
-                    said.append(choice["delta"].get("content", ""))
-                    if len(said) >= stop:
+                    texts.append(choice["delta"].get("content", ""))
+                    if len(texts) >= stop:
                         return True
                     await asyncio.sleep(pause)
         self._tally.wrong.append(f"stream: {chosen} ended without [DONE]")
@@ -227,16 +229,16 @@ class Client:
 
 
 def alone(address: str, models: list[str]) -> dict[tuple[str, str], str]:
-    """What each model says to each prompt when nobody else asks."""
-    said = {}
+    """Answers of each model to each prompt when there are no other requests."""
+    answers = {}
     for model in models:
         for prompt in PROMPTS:
             answer = httpx.post(
                 f"{address}/v1/chat/completions", json=body(model, prompt), timeout=300
             )
             assert answer.status_code == 200, answer.text
-            said[model, prompt] = answer.json()["choices"][0]["message"]["content"]
-    return said
+            answers[model, prompt] = answer.json()["choices"][0]["message"]["content"]
+    return answers
 
 
 async def watch(server: Server, until: float) -> list[tuple[float, int, int]]:
@@ -248,10 +250,10 @@ async def watch(server: Server, until: float) -> list[tuple[float, int, int]]:
 
 
 def at_work(address: str) -> float:
-    """Answers that wait or are under way."""
+    """Number of requests that wait or are being answered."""
     text = httpx.get(f"{address}/metrics", timeout=60).text
-    wanted = ("moli_waiting ", "moli_working ")
-    return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(wanted))
+    names = ("moli_waiting ", "moli_working ")
+    return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(names))
 
 
 def kill(folder: Path, models: list[str]) -> tuple[int, int]:
@@ -267,9 +269,9 @@ def kill(folder: Path, models: list[str]) -> tuple[int, int]:
                 json=body(models[0], PROMPTS[0], max_tokens=1),
                 timeout=60,
             ).json()["id"]
-            said = {"id": made, "rating": "up"}
-            given = httpx.post(f"{server.address}/v1/feedback", json=said, timeout=60)
-            acknowledged.append((made.removeprefix("chatcmpl-"), given.json()["id"]))
+            feedback = {"id": made, "rating": "up"}
+            added = httpx.post(f"{server.address}/v1/feedback", json=feedback, timeout=60)
+            acknowledged.append((made.removeprefix("chatcmpl-"), added.json()["id"]))
             if len(acknowledged) > 50 and random.random() < 0.1:
                 server.process.send_signal(signal.SIGKILL)
     except httpx.HTTPError:
@@ -316,8 +318,8 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     report(tally, [*seen, last])
     print(f"left at work {left:.0f}; exit status {ended}; acknowledged {acknowledged}, lost {lost}")
-    for each in tally.wrong[:10]:
-        print("WRONG", each)
+    for error in tally.wrong[:10]:
+        print("WRONG", error)
     sys.exit(bool(tally.wrong or left or lost or ended))
 
 

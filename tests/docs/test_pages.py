@@ -16,7 +16,7 @@ from moli.workspace import Settings
 
 LANGUAGES = ("en", "zh")
 # Named in the pages as formats that are not read.
-REFUSED = {".doc", ".xls", ".ppt", ".msg"}
+REFUSED = {".doc", ".ppt", ".msg", ".xlsb"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 each_language = pytest.mark.parametrize("language", LANGUAGES)

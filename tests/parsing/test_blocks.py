@@ -3,15 +3,20 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moli.parsing.blocks import Blocks, tidy
+from moli.parsing.blocks import Blocks, collapse_whitespace
 from moli.records.documents import page_at
 
 texts = st.text(max_size=40)
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("page"), st.just("")),
-        st.tuples(st.sampled_from(["heading", "paragraph", "item", "row", "verbatim"]), texts),
-        st.tuples(st.just("end"), st.just("")),
+        st.tuples(st.just("begin_page"), st.just("")),
+        st.tuples(
+            st.sampled_from(
+                ["add_heading", "add_paragraph", "add_item", "add_row", "add_preformatted"]
+            ),
+            texts,
+        ),
+        st.tuples(st.just("end_group"), st.just("")),
     ),
     max_size=30,
 )
@@ -20,10 +25,10 @@ steps = st.lists(
 def build(actions: list[tuple[str, str]]) -> Blocks:
     blocks = Blocks()
     for kind, text in actions:
-        if kind in ("page", "end"):
+        if kind in ("begin_page", "end_group"):
             getattr(blocks, kind)()
-        elif kind == "row":
-            blocks.row([text, text[::-1]])
+        elif kind == "add_row":
+            blocks.add_row([text, text[::-1]])
         else:
             getattr(blocks, kind)(text)
     return blocks
@@ -31,19 +36,19 @@ def build(actions: list[tuple[str, str]]) -> Blocks:
 
 @given(steps)
 def test_headings_and_pages_point_into_the_text(actions: list[tuple[str, str]]) -> None:
-    document = build(actions).document()
+    document = build(actions).build()
     for heading in document.headings:
         assert document.text[heading.offset :].startswith(heading.text)
         before = document.text[: heading.offset]
         assert not before or before.endswith("\n\n")
     assert list(document.pages) == sorted(document.pages)
-    assert len(document.pages) == sum(kind == "page" for kind, _ in actions)
+    assert len(document.pages) == sum(kind == "begin_page" for kind, _ in actions)
     assert all(0 <= offset <= len(document.text) for offset in document.pages)
 
 
 @given(steps)
 def test_text_is_canonical(actions: list[tuple[str, str]]) -> None:
-    text = build(actions).document().text
+    text = build(actions).build().text
     assert unicodedata.is_normalized("NFC", text)
     assert not any(
         unicodedata.category(letter) in ("Cc", "Cs") for letter in text if letter != "\n"
@@ -52,32 +57,33 @@ def test_text_is_canonical(actions: list[tuple[str, str]]) -> None:
     assert text == text.strip("\n")
 
 
-@given(st.lists(texts.filter(lambda text: tidy(text) != ""), min_size=1, max_size=8))
+@given(st.lists(texts.filter(lambda text: collapse_whitespace(text) != ""), min_size=1, max_size=8))
 def test_each_page_holds_what_was_put_on_it(paragraphs: list[str]) -> None:
     blocks = Blocks()
     for paragraph in paragraphs:
-        blocks.page()
-        blocks.paragraph(paragraph)
-        blocks.page()  # An empty page between.
-    document = blocks.document()
+        blocks.begin_page()
+        blocks.add_paragraph(paragraph)
+        blocks.begin_page()  # An empty page between.
+    document = blocks.build()
     for number, paragraph in enumerate(paragraphs):
         offset = document.pages[2 * number]
-        assert document.text[offset:].startswith(tidy(paragraph))
+        assert document.text[offset:].startswith(collapse_whitespace(paragraph))
         assert page_at(document.pages, offset) == 2 * number + 1
 
 
 def test_items_and_rows_stand_on_consecutive_lines() -> None:
     blocks = Blocks()
-    blocks.item("one")
-    blocks.item("two\nlines", "2. ", 1)
-    blocks.row(["a", "", "b", ""])
-    blocks.row(["c"])
-    blocks.end()
-    blocks.row(["d"])
-    assert blocks.document().text == "- one\n  2. two\nlines\n\na |  | b\nc\n\nd"
+    blocks.add_item("one")
+    blocks.add_item("two\nlines", "2. ", 1)
+    blocks.add_row(["a", "", "b", ""])
+    blocks.add_row(["c"])
+    blocks.end_group()
+    blocks.add_row(["d"])
+    assert blocks.build().text == "- one\n  2. two\nlines\n\na |  | b\nc\n\nd"
 
 
 def test_what_carries_no_text_is_removed() -> None:
     assert (
-        tidy("so\u00adft\u200b\x00 \ufeffe\u0301\u2028\x0bnext\u00a0word ") == "soft é\nnext word"
+        collapse_whitespace("so\u00adft\u200b\x00 \ufeffe\u0301\u2028\x0bnext\u00a0word ")
+        == "soft é\nnext word"
     )

@@ -20,7 +20,7 @@ from moli.records.errors import DocumentError
 ACCURACY = {
     "captions": 0.89, "csv": 0.99, "docx": 0.98, "epub": 0.99, "html": 0.98, "image": 0.98,
     "md": 0.97, "odp": 0.89, "ods": 0.97, "odt": 0.98, "pdf": 0.97, "pptx": 0.93, "rtf": 0.99,
-    "txt": 0.88, "xlsx": 0.89,
+    "txt": 0.88, "xls": 0.94, "xlsx": 0.89,
 }  # fmt: skip
 
 

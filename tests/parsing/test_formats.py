@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from moli.parsing import SUFFIXES, Limits, detect, parse_bytes, parse_file
-from moli.parsing.limits import DEFAULT
+from moli.parsing.limits import DEFAULT_LIMITS
 from moli.records.errors import DocumentError
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
 
 
-def reason(data: bytes, name: str, limits: Limits = DEFAULT) -> str:
+def reason(data: bytes, name: str, limits: Limits = DEFAULT_LIMITS) -> str:
     with pytest.raises(DocumentError) as caught:
         parse_bytes(data, name, limits)
     assert caught.value.where == name

@@ -58,7 +58,7 @@ def test_a_scanned_page_in_a_pdf(photo: tuple[Path, str], tmp_path: Path) -> Non
 
 @needs_tesseract
 def test_chinese(tmp_path: Path) -> None:
-    if "chi_sim" not in ocr.installed():
+    if "chi_sim" not in ocr.installed_languages():
         pytest.skip("needs the Chinese language data")
     font = next(iter(Path("/usr/share/fonts").rglob("*CJK*.tt[cf]")), None)
     if font is None:
@@ -75,12 +75,12 @@ def test_chinese(tmp_path: Path) -> None:
 
 def test_without_tesseract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    ocr.installed.cache_clear()
+    ocr.installed_languages.cache_clear()
     path = tmp_path / "page.png"
     Image.linear_gradient("L").save(path)
     try:
         with pytest.raises(DocumentError, match="apt-get install tesseract-ocr") as caught:
             parse_file(path)
     finally:
-        ocr.installed.cache_clear()
+        ocr.installed_languages.cache_clear()
     assert caught.value.reason == "missing_tool"

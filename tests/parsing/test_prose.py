@@ -1,6 +1,6 @@
 import pytest
 
-from moli.parsing.pages.prose import close_up, join_lines, words
+from moli.parsing.pages.prose import join_lines, remove_spaces_in_chinese, whole_words
 
 
 @pytest.mark.parametrize(
@@ -18,18 +18,18 @@ from moli.parsing.pages.prose import close_up, join_lines, words
     ],
 )
 def test_lines_become_sentences(lines: list[str], joined: str) -> None:
-    assert join_lines(lines, words(lines)) == joined
+    assert join_lines(lines, whole_words(lines)) == joined
 
 
 def test_a_compound_of_known_words_keeps_its_hyphen() -> None:
-    known = words(["it is self made", "the locking nut"])
+    known = whole_words(["it is self made", "the locking nut"])
     assert join_lines(["a self-", "locking nut"], known) == "a self-locking nut"
     assert join_lines(["a self-", "locking nut"], known | {"selflocking"}) == "a selflocking nut"
 
 
 def test_halves_of_divided_words_are_not_words() -> None:
-    assert words(["impor-", "tant thing"]) == {"thing"}
+    assert whole_words(["impor-", "tant thing"]) == {"thing"}
 
 
 def test_recognised_chinese_closes_up() -> None:
-    assert close_up("每 个 PDF 文 件 （ 两 页 ） 。") == "每个 PDF 文件（两页）。"
+    assert remove_spaces_in_chinese("每 个 PDF 文 件 （ 两 页 ） 。") == "每个 PDF 文件（两页）。"

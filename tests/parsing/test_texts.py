@@ -8,7 +8,7 @@ from email.message import EmailMessage
 import pytest
 
 from moli.parsing import parse_bytes
-from moli.parsing.encodings import guess
+from moli.parsing.encodings import guess_encoding
 from moli.records.documents import ParsedDocument
 
 CHINESE = (
@@ -43,8 +43,13 @@ def test_encodings(text: str, encoding: str, times: int) -> None:
 
 
 def test_an_encoding_is_guessed_from_a_cut_sample() -> None:
-    assert guess((CHINESE * 3).encode("gb18030")[:-1]) == "gb18030"
-    assert guess((JAPANESE * 3).encode("cp932")[:-1]) == "cp932"
+    assert guess_encoding((CHINESE * 3).encode("gb18030")[:-1]) == "gb18030"
+    assert guess_encoding((JAPANESE * 3).encode("cp932")[:-1]) == "cp932"
+
+
+def test_curly_quotes_are_not_taken_for_an_east_asian_encoding() -> None:
+    text = "We’re in New York, and it’s late.\nThe report says “soon”, which isn’t a date."
+    assert parse_bytes(text.encode("cp1252"), "a.txt").text == text
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])

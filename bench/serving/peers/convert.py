@@ -1,7 +1,7 @@
 """Writes a Llama model as GGUF, by llama.cpp's own converter.
 
 The converter knows a tokenizer by a hash of what it makes of a certain text, and refuses one that
-was learnt here. So it is told what the hash is to tell it: that texts are split as GPT-2 does.
+was trained here. So it is told what the hash is to tell it: that texts are split as GPT-2 does.
 
 Use: python convert.py LLAMA_CPP_FOLDER MODEL_FOLDER OUT.gguf f32|bf16|q8_0
 """

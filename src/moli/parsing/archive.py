@@ -1,4 +1,4 @@
-"""Zipped formats, opened with suspicion: a bomb must be refused before it is unpacked."""
+"""Zip archives read with limits, so that an archive bomb is refused before it is unpacked."""
 
 import io
 import posixpath
@@ -18,28 +18,28 @@ RATIO_FLOOR = 32 << 20
 
 
 class Archive:
-    """The parts of a zip file by name, counted as they are unpacked."""
+    """A zip file whose parts are read by name, and whose unpacked bytes are counted and limited."""
 
     def __init__(self, data: bytes, limits: Limits) -> None:
         with _zip_errors():
             self._zip = zipfile.ZipFile(io.BytesIO(data))
-        self._left = limits.unpacked_bytes
+        self._bytes_left = limits.unpacked_bytes
         entries = self._zip.infolist()
         declared = sum(entry.file_size for entry in entries)
         ratio = declared / max(1, len(data))
         if len(entries) > MAX_ENTRIES:
-            raise _bomb(f"the archive has {len(entries):,} entries")
+            raise _bomb_error(f"the archive has {len(entries):,} entries")
         if declared > limits.unpacked_bytes or (declared > RATIO_FLOOR and ratio > MAX_RATIO):
-            raise _bomb(f"{len(data):,} bytes would unpack to {declared:,}")
+            raise _bomb_error(f"{len(data):,} bytes would unpack to {declared:,}")
         self._entries = {entry.filename.lstrip("/"): entry for entry in entries}
         # Part names are case-insensitive by the standard, and some writers rely on it.
-        self._folded = {name.lower(): entry for name, entry in self._entries.items()}
+        self._entries_by_lower_name = {name.lower(): entry for name, entry in self._entries.items()}
 
     def __contains__(self, name: str) -> bool:
-        return name.lower() in self._folded
+        return name.lower() in self._entries_by_lower_name
 
     def names(self) -> list[str]:
-        """Every part, in the order of the archive."""
+        """Names of all parts, in the order of the archive."""
         return list(self._entries)
 
     def read(self, name: str) -> bytes:
@@ -49,24 +49,24 @@ class Archive:
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """One part as a stream that never yields more than the archive has left."""
-        entry = self._folded.get(name.lower())
+        """A part as a stream, which fails once the archive has unpacked more than is allowed."""
+        entry = self._entries_by_lower_name.get(name.lower())
         if entry is None:
             raise DocumentError("broken", f"it has no part named {name}", fix=REPAIR)
         if entry.flag_bits & 1:
             raise DocumentError("encrypted", "it is encrypted", fix=DECRYPT)
         with _zip_errors(), self._zip.open(entry) as part:
-            yield cast(IO[bytes], _Counted(part, self))
+            yield cast(IO[bytes], _CountedStream(part, self))
 
-    def spend(self, amount: int) -> None:
-        """Count `amount` unpacked bytes; refuse the file once there were too many."""
-        self._left -= amount
-        if self._left < 0:
-            raise _bomb("it unpacks to more than it declares or than is allowed")
+    def count_unpacked(self, amount: int) -> None:
+        """Count `amount` unpacked bytes; raise `DocumentError` once they exceed the limit."""
+        self._bytes_left -= amount
+        if self._bytes_left < 0:
+            raise _bomb_error("it unpacks to more than it declares or than is allowed")
 
 
-class _Counted(io.RawIOBase):
-    """A stream that reports what it reads to its archive."""
+class _CountedStream(io.RawIOBase):
+    """A stream of an archive part that reports the bytes it reads to the archive."""
 
     def __init__(self, part: IO[bytes], archive: Archive) -> None:
         self._part, self._archive = part, archive
@@ -80,7 +80,7 @@ class _Counted(io.RawIOBase):
             data = self._part.read(1 << 16 if size < 0 else min(size, 1 << 16))
             if not data:
                 break
-            self._archive.spend(len(data))
+            self._archive.count_unpacked(len(data))
             pieces.append(data)
             size = size if size < 0 else size - len(data)
         return b"".join(pieces)
@@ -90,14 +90,15 @@ REPAIR = "Open it in the program that made it and save it again."
 DECRYPT = "Remove the password in the program that made it and save a copy."
 
 
-def resolve(base: str, target: str) -> str:
-    """The part that `target` names when it is written in part `base`."""
+def resolve_part(base: str, target: str) -> str:
+    """Name of the part that a path `target` in part `base` refers to."""
     if target.startswith("/"):
         return target.lstrip("/")
     return posixpath.normpath(posixpath.join(posixpath.dirname(base), target))
 
 
-def _bomb(what: str) -> DocumentError:
+def _bomb_error(what: str) -> DocumentError:
+    """The refusal of an archive that would unpack to too much, for the reason `what`."""
     return DocumentError(
         "bomb", what, fix="If the file is sound, split it into smaller ones and add those."
     )
@@ -105,6 +106,7 @@ def _bomb(what: str) -> DocumentError:
 
 @contextmanager
 def _zip_errors() -> Iterator[None]:
+    """Turn errors of the zip library into a `DocumentError`."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A document under construction: blocks go in, canonical text with exact offsets comes out."""
+"""A document under construction: blocks are added, and canonical text with offsets is built."""
 
 import re
 import unicodedata
@@ -11,7 +11,7 @@ from moli.records.errors import DocumentError
 # soft hyphen, non-characters. ZWJ and ZWNJ stay, since Persian, Indic scripts and emoji need them.
 _INVISIBLE = (0xAD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, 0xFFFE, 0xFFFF)
 _BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_CLEAN: dict[int, str | None] = {
+_REPLACEMENTS: dict[int, str | None] = {
     **dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), None),
     **dict.fromkeys((*_INVISIBLE, *_BIDI), None),
     **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
@@ -29,7 +29,7 @@ _BREAKS = re.compile(r" ?\n\s*")
 ParseContained = Callable[[bytes, str], ParsedDocument]  # content and name of a contained file
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     return None
 
 
@@ -39,35 +39,40 @@ def _refuse_contained(_data: bytes, name: str) -> ParsedDocument:
     )
 
 
-def clean(text: str) -> str:
-    """`text` in NFC without control or invisible characters; newlines and tabs stay."""
+def normalize_text(text: str) -> str:
+    """`text` in Unicode NFC without control or invisible characters; newlines and tabs stay."""
     text = text.replace("\r\n", "\n")
     if not text.isascii() or not text.isprintable():
-        text = text.translate(_CLEAN)
+        text = text.translate(_REPLACEMENTS)
     return unicodedata.normalize("NFC", text)
 
 
-def tidy(text: str) -> str:
-    """`text` cleaned, with runs of white space made one space or one newline."""
-    return _BREAKS.sub("\n", _SPACES.sub(" ", clean(text))).strip()
+def collapse_whitespace(text: str) -> str:
+    """`text` normalized, with each run of white space made one space or one newline."""
+    return _BREAKS.sub("\n", _SPACES.sub(" ", normalize_text(text))).strip()
+
+
+def _join_lines(text: str) -> str:
+    """`text` on one line, with single spaces."""
+    return " ".join(collapse_whitespace(text).split())
 
 
 class Blocks:
-    """Collects blocks in reading order and keeps the offset of every heading and page.
+    """Collects the blocks of a document in reading order, with the offsets of headings and pages.
 
     Blocks are separated by a blank line, except that items of one list and rows of one
     table follow each other on consecutive lines. NFC never composes across a newline, so
     each block is normalised alone and offsets simply add up.
 
     Args:
-        on_ocr: called before each page that is recognised optically, so that the caller can keep
-            time.
+        on_ocr: called before each page that needs OCR, so that the caller can
+            extend its time limit.
         parse_contained: parses a file that is contained in this one, such as an attachment.
     """
 
     def __init__(
         self,
-        on_ocr: Callable[[], None] = _nothing,
+        on_ocr: Callable[[], None] = _do_nothing,
         parse_contained: ParseContained = _refuse_contained,
     ) -> None:
         self.on_ocr = on_ocr
@@ -75,56 +80,56 @@ class Blocks:
         self.title = ""
         self.metadata: dict[str, str] = {}
         self._warnings: dict[str, None] = {}
-        self._pieces: list[str] = []
+        self._parts: list[str] = []
         self._length = 0
-        self._kind = ""
+        self._last_kind = ""
         self._pages: list[int] = []
         self._headings: list[Heading] = []
 
-    def page(self) -> None:
-        """Begin a page; whatever is added next stands on it."""
-        self._kind = ""
+    def begin_page(self) -> None:
+        """Begin a page, to which everything added next belongs."""
+        self._last_kind = ""
         self._pages.append(self._next_offset("page"))
 
-    def heading(self, text: str, level: int = 1) -> None:
+    def add_heading(self, text: str, level: int = 1) -> None:
         """Add a heading on one line; level 1 is the highest."""
-        line = " ".join(tidy(text).split())
+        line = _join_lines(text)
         if line:
             offset = self._add(line, "heading")
             self._headings.append(Heading(offset, max(1, min(level, 9)), line))
 
-    def paragraph(self, text: str) -> None:
+    def add_paragraph(self, text: str) -> None:
         """Add a paragraph; single line breaks inside it stay."""
-        self._add(tidy(text), "paragraph")
+        self._add(collapse_whitespace(text), "paragraph")
 
-    def item(self, text: str, marker: str = "- ", depth: int = 0) -> None:
+    def add_item(self, text: str, marker: str = "- ", depth: int = 0) -> None:
         """Add a list item, indented two spaces for each level of `depth`."""
-        line = tidy(text)
+        line = collapse_whitespace(text)
         if line:
             self._add("  " * depth + marker + line, "item")
 
-    def row(self, cells: Iterable[str]) -> None:
-        """Add a table row; an empty row only keeps the table going."""
-        texts = [" ".join(tidy(cell).split()) for cell in cells]
+    def add_row(self, cells: Iterable[str]) -> None:
+        """Add a table row; a row without text adds nothing and does not end the table."""
+        texts = [_join_lines(cell) for cell in cells]
         while texts and not texts[-1]:
             texts.pop()
         if texts:
             self._add(" | ".join(texts), "row")
 
-    def end(self) -> None:
-        """End the current list or table, so that a following one stands apart."""
-        self._kind = ""
+    def end_group(self) -> None:
+        """End the current list or table, so that a blank line separates the next one."""
+        self._last_kind = ""
 
-    def verbatim(self, text: str) -> None:
-        """Add text whose line breaks and indentation matter."""
-        lines = [line.rstrip() for line in clean(text).replace("\t", "    ").split("\n")]
+    def add_preformatted(self, text: str) -> None:
+        """Add text with its line breaks and indentation as they are."""
+        lines = [line.rstrip() for line in normalize_text(text).replace("\t", "    ").split("\n")]
         self._add(re.sub(r"\n{3,}", "\n\n", "\n".join(lines).strip("\n")), "verbatim")
 
     def warn(self, warning: str) -> None:
-        """Note something that could not be recovered; each warning is kept once."""
-        self._warnings[" ".join(tidy(warning).split())] = None
+        """Record a warning about something that could not be recovered; repeats are dropped."""
+        self._warnings[_join_lines(warning)] = None
 
-    def embed(self, document: ParsedDocument) -> None:
+    def add_document(self, document: ParsedDocument) -> None:
         """Add the text, headings and warnings of a document contained in this one."""
         if document.text:
             offset = self._add(document.text, "document")
@@ -134,31 +139,38 @@ class Blocks:
         for warning in document.warnings:
             self.warn(warning)
 
-    def document(self) -> ParsedDocument:
-        """The document as it is so far."""
+    def build(self) -> ParsedDocument:
+        """The document made of everything added so far."""
         return ParsedDocument(
-            text="".join(self._pieces),
+            text="".join(self._parts),
             pages=tuple(min(offset, self._length) for offset in self._pages),
             headings=tuple(self._headings),
-            title=" ".join(tidy(self.title).split()),
-            metadata={key: text for key, value in self.metadata.items() if (text := tidy(value))},
+            title=_join_lines(self.title),
+            metadata={
+                key: text
+                for key, value in self.metadata.items()
+                if (text := collapse_whitespace(value))
+            },
             warnings=tuple(self._warnings),
         )
 
     def _separator(self, kind: str) -> str:
-        if not self._pieces:
+        """White space between the text so far and a block of `kind`."""
+        if not self._parts:
             return ""
-        return "\n" if kind == self._kind and kind in ("item", "row") else "\n\n"
+        return "\n" if kind == self._last_kind and kind in ("item", "row") else "\n\n"
 
     def _next_offset(self, kind: str) -> int:
+        """Offset at which a block of `kind` would begin."""
         return self._length + len(self._separator(kind))
 
     def _add(self, text: str, kind: str) -> int:
+        """Append a block of `kind` and return its offset; blank text is left out."""
         if not text.strip():
             return self._length
         separator = self._separator(kind)
         offset = self._length + len(separator)
-        self._pieces += (separator, text)
+        self._parts += (separator, text)
         self._length = offset + len(text)
-        self._kind = kind
+        self._last_kind = kind
         return offset

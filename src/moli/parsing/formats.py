@@ -1,213 +1,213 @@
-"""Which format a file is in: by its content first, since names are often wrong."""
+"""The table of file formats, and the detection of a file's format.
+
+A new format is one entry of `_FORMATS`, its reader in `readers`, and a line in the documentation.
+The content of a file decides its format first, since names are often wrong.
+"""
 
 import importlib
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
 
 from moli.parsing.blocks import Blocks
-from moli.parsing.limits import DEFAULT, Limits
-from moli.records.documents import ParsedDocument
+from moli.parsing.limits import Limits
 from moli.records.errors import DocumentError
 
 
 class Reader(Protocol):
-    """Adds the document in `data` to `blocks`."""
+    """Adds the text of the file in `data` to `blocks`."""
 
     def __call__(self, data: bytes, blocks: Blocks, limits: Limits, /) -> None: ...
 
 
-# Format -> module and function that read it; modules load when a file needs them.
-_READERS = {
-    "pdf": "readers.pdf:read",
-    "image": "ocr:read",
-    "docx": "readers.word:read",
-    "pptx": "readers.slides:read",
-    "xlsx": "readers.sheets:read",
-    "csv": "readers.delimited:read",
-    "html": "readers.web:read",
-    "md": "readers.markdown:read",
-    "txt": "readers.plain:read",
-    "captions": "readers.plain:read_captions",
-    "ipynb": "readers.plain:read_notebook",
-    "eml": "readers.mail:read",
-    "epub": "readers.book:read",
-    "odt": "readers.opendocument:read",
-    "odp": "readers.opendocument:read",
-    "ods": "readers.opendocument:read",
-    "rtf": "readers.rtf:read",
-}
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """A format that can be read, and the signs by which its files are recognized.
 
-SUFFIXES: Mapping[str, str] = MappingProxyType({
-    ".pdf": "pdf",
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp"), "image"),
-    **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), "docx"),
-    **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx"), "pptx"),
-    **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), "xlsx"),
-    **dict.fromkeys((".csv", ".tsv", ".psv", ".tab"), "csv"),
-    **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
-    **dict.fromkeys((".md", ".markdown", ".mdx"), "md"),
-    **dict.fromkeys((".txt", ".text", ".log", ".rst", ".adoc", ".asciidoc", ".org", ".tex",
-                     ".json", ".jsonl", ".yaml", ".yml", ".xml"), "txt"),
-    **dict.fromkeys((".vtt", ".srt"), "captions"),
-    ".ipynb": "ipynb",
-    ".eml": "eml",
-    ".epub": "epub",
-    ".odt": "odt",
-    ".odp": "odp",
-    ".ods": "ods",
-    ".rtf": "rtf",
-})  # fmt: skip
-"""What `moli add` takes from a folder: file suffix in lower case -> format."""
+    Attributes:
+        name: the format in `SUFFIXES` and in the metadata of documents.
+        description: noun phrase for a file of this format in messages.
+        reader: module and function that read it; the module is imported when a file needs it.
+        suffixes: file suffixes in lower case, the usual one first.
+        is_text: whether its files are text, whose format only the suffix can tell for certain.
+        magic: bytes that a file begins with, any of them.
+        has_signature: whether a file (for text formats, a text file) has this format.
+        package_part: beginning of a part name found only in zip archives of this format.
+        mimetype: content of the part named `mimetype` in zip archives of this format.
+        streams: beginnings of stream names found only in compound (OLE) files of this format.
+        accepted: other formats that files under these suffixes may also have.
+    """
 
-_TEXTS = ("csv", "html", "md", "txt", "captions", "ipynb", "eml")
+    name: str
+    description: str
+    reader: str
+    suffixes: tuple[str, ...]
+    is_text: bool = False
+    magic: tuple[bytes, ...] = ()
+    has_signature: Callable[[bytes], bool] = lambda _data: False
+    package_part: str = ""
+    mimetype: str = ""
+    streams: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
 
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "image"), (b"\xff\xd8\xff", "image"), (b"GIF87a", "image"),
-    (b"GIF89a", "image"), (b"II*\0", "image"), (b"MM\0*", "image"), (b"II+\0", "image"),
-    (b"MM\0+", "image"), (b"{\\rtf", "rtf"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
+
+def _is_image(data: bytes) -> bool:
+    is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    is_bmp = data[:2] == b"BM" and len(data) > 26 and data[6:10] == b"\0\0\0\0"
+    return is_webp or is_bmp
+
+
+def _is_pdf(data: bytes) -> bool:
+    return b"%PDF-" in data[:1024]
+
+
+def _is_html(data: bytes) -> bool:
+    head = data[:4096].lstrip(_LEADING_SPACE).lower()
+    return head.startswith((b"<!doctype html", b"<html")) or b"<html" in head[:1024]
+
+
+def _is_mail(data: bytes) -> bool:
+    lines = data[:4096].lstrip(_LEADING_SPACE).lower().splitlines()[:12]
+    return sum(line.startswith(_MAIL_HEADERS) for line in lines) >= 3
+
+
+_LEADING_SPACE = b"\xef\xbb\xbf \t\r\n"
+_MAIL_HEADERS = (b"from:", b"to:", b"subject:", b"date:", b"received:", b"return-path:",
+                 b"message-id:", b"mime-version:", b"delivered-to:", b"content-type:")  # fmt: skip
+_OPENDOCUMENT = "application/vnd.oasis.opendocument."
+
+_FORMATS = (
+    FileFormat("pdf", "a PDF", "readers.pdf:read", (".pdf",), has_signature=_is_pdf),
+    FileFormat(
+        "image", "an image", "ocr:read",
+        (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp"),
+        magic=(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a",
+               b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        has_signature=_is_image,
+    ),
+    FileFormat("docx", "a Word document", "readers.word:read",
+               (".docx", ".docm", ".dotx", ".dotm"), package_part="word/"),
+    FileFormat("pptx", "a presentation", "readers.slides:read",
+               (".pptx", ".pptm", ".ppsx", ".ppsm", ".potx"), package_part="ppt/"),
+    FileFormat("xlsx", "a workbook", "readers.sheets:read",
+               (".xlsx", ".xlsm", ".xltx", ".xltm"), package_part="xl/"),
+    # Many programs save web pages, text tables or new workbooks under the old suffix.
+    FileFormat("xls", "an old workbook", "readers.old_sheets:read", (".xls", ".xlt"),
+               streams=("Workbook", "Book\0"), accepted=("xlsx", "ods", "html", "txt", "eml")),
+    FileFormat("csv", "a table in text", "readers.delimited:read",
+               (".csv", ".tsv", ".psv", ".tab"), is_text=True),
+    FileFormat("html", "a web page", "readers.web:read", (".html", ".htm", ".xhtml"),
+               is_text=True, has_signature=_is_html),
+    FileFormat("md", "Markdown", "readers.markdown:read", (".md", ".markdown", ".mdx"),
+               is_text=True),
+    FileFormat("txt", "plain text", "readers.plain:read",
+               (".txt", ".text", ".log", ".rst", ".adoc", ".asciidoc", ".org", ".tex",
+                ".json", ".jsonl", ".yaml", ".yml", ".xml"), is_text=True),
+    FileFormat("captions", "subtitles", "readers.plain:read_captions", (".vtt", ".srt"),
+               is_text=True),
+    FileFormat("ipynb", "a notebook", "readers.plain:read_notebook", (".ipynb",), is_text=True),
+    FileFormat("eml", "a mail message", "readers.mail:read", (".eml",),
+               is_text=True, has_signature=_is_mail),
+    FileFormat("epub", "a book", "readers.book:read", (".epub",),
+               package_part="META-INF/container.xml", mimetype="application/epub+zip"),
+    FileFormat("odt", "an OpenDocument text", "readers.opendocument:read", (".odt",),
+               mimetype=_OPENDOCUMENT + "text"),
+    FileFormat("odp", "an OpenDocument presentation", "readers.opendocument:read", (".odp",),
+               mimetype=_OPENDOCUMENT + "presentation"),
+    FileFormat("ods", "an OpenDocument sheet", "readers.opendocument:read", (".ods",),
+               mimetype=_OPENDOCUMENT + "spreadsheet"),
+    FileFormat("rtf", "an RTF document", "readers.rtf:read", (".rtf",), magic=(b"{\\rtf",)),
 )  # fmt: skip
 
-# Known only to be named in the message of a refusal.
-_FOREIGN = (
+_BY_NAME = {file_format.name: file_format for file_format in _FORMATS}
+
+SUFFIXES: Mapping[str, str] = MappingProxyType({
+    suffix: file_format.name for file_format in _FORMATS for suffix in file_format.suffixes
+})  # fmt: skip
+"""The files that `moli add` takes from a folder: suffix in lower case -> format."""
+
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+# Recognized only to be named in the message of a refusal.
+_OTHER_MAGIC = (
     (b"\x7fELF", "a program"), (b"MZ", "a Windows program"), (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf'\x1c", "a 7z archive"), (b"Rar!", "a RAR archive"), (b"BZh", "a bzip2 archive"),
     (b"\xfd7zXZ", "an xz archive"), (b"ID3", "an MP3 recording"), (b"OggS", "an Ogg recording"),
     (b"\xff\xfb", "an MP3 recording"), (b"%!PS", "a PostScript file"),
     (b"SQLite format 3", "an SQLite database"), (b"RIFF", "a recording"),
 )  # fmt: skip
-
-_NAMES = {
-    "pdf": "a PDF", "image": "an image", "docx": "a Word document", "pptx": "a presentation",
-    "xlsx": "a workbook", "csv": "a table in text", "html": "a web page", "md": "Markdown",
-    "txt": "plain text", "captions": "subtitles", "ipynb": "a notebook",
-    "eml": "a mail message", "epub": "a book",
-    "odt": "an OpenDocument text", "odp": "an OpenDocument presentation",
-    "ods": "an OpenDocument sheet", "rtf": "an RTF document",
-}  # fmt: skip
-
-_PACKAGES = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
-_MIMETYPES = {"application/epub+zip": "epub",
-              "application/vnd.oasis.opendocument.text": "odt",
-              "application/vnd.oasis.opendocument.presentation": "odp",
-              "application/vnd.oasis.opendocument.spreadsheet": "ods"}  # fmt: skip
-_MAIL_HEADERS = (b"from:", b"to:", b"subject:", b"date:", b"received:", b"return-path:",
-                 b"message-id:", b"mime-version:", b"delivered-to:", b"content-type:")  # fmt: skip
-
-
-def parse_file(
-    path: Path, limits: Limits = DEFAULT, *, on_ocr: Callable[[], None] | None = None
-) -> ParsedDocument:
-    """Read a file in this process.
-
-    Use `Sandbox` for files that are not trusted: here a parser that crashes or hangs takes
-    the whole process along.
-
-    Raises:
-        DocumentError: if the file cannot be read; `reason` says why.
-    """
-    try:
-        size = path.stat().st_size
-        if size > limits.file_bytes:
-            raise DocumentError(
-                "too_large",
-                f"it has {size:,} bytes; at most {limits.file_bytes:,} are read",
-                where=path.name,
-                fix="Split it into smaller files.",
-            )
-        if not path.is_file():
-            raise DocumentError(
-                "unsupported", "it is not a file", where=path.name, fix="Name a file."
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DocumentError(
-            "missing", f"it cannot be opened ({reason})", where=path.name,
-            fix="Check the path and your right to read it.",
-        ) from error  # fmt: skip
-    return parse_bytes(data, path.name, limits, on_ocr=on_ocr)
-
-
-def parse_bytes(
-    data: bytes,
-    name: str,
-    limits: Limits = DEFAULT,
-    *,
-    on_ocr: Callable[[], None] | None = None,
-) -> ParsedDocument:
-    """Read a file held in memory; `name` gives its suffix and stands in errors."""
-    try:
-        blocks = Blocks(
-            on_ocr or (lambda: None),
-            lambda inner, its_name: parse_bytes(inner, its_name, limits, on_ocr=on_ocr),
-        )
-        _reader(detect(data, name))(data, blocks, limits)
-        document = blocks.document()
-        if not document.text:
-            raise DocumentError("empty", "no text was found in it", fix="Leave this file out.")
-        return document
-    except DocumentError as error:
-        if error.where:
-            raise
-        raise DocumentError(error.reason, error.what, where=name, fix=error.fix) from error
-    except MemoryError as error:
-        raise DocumentError(
-            "memory", "it needs more memory than is allowed", where=name,
-            fix="Split it into smaller files.",
-        ) from error  # fmt: skip
+_OTHER_STREAMS = (
+    ("WordDocument", "an old Word document (.doc)"),
+    ("PowerPoint Document", "an old presentation (.ppt)"),
+    ("__substg1.0", "an Outlook message (.msg)"),
+)
+_MODERN_SUFFIX = {".doc)": "docx", ".xlsb)": "xlsx", ".ppt)": "pptx", ".msg)": "eml"}
 
 
 def detect(data: bytes, name: str) -> str:
-    """The format of a file.
+    """The format of a file, from its content `data` and its file name.
 
     Raises:
-        DocumentError: empty, unsupported, encrypted, or misnamed if the suffix promises
-            a format that the content is not in.
+        DocumentError: empty, unsupported, encrypted, or misnamed if the content is not in a
+            format that the suffix stands for.
     """
     if not data:
         raise DocumentError("empty", "it has no content", fix="Leave this file out.")
     suffix = Path(name).suffix.lower()
-    promised = SUFFIXES.get(suffix)
-    found = _by_content(data)
-    if found == promised or (promised in _TEXTS and found in _TEXTS and promised is not None):
-        return promised
-    what = _NAMES.get(found, found)
-    if promised is not None:
-        fix = f"Rename it to end in {_usual_suffix(found)}." if found in _READERS else ""
-        raise DocumentError(
-            "misnamed",
-            f"it is named {suffix} but is {what}",
-            fix=fix or f"Find the real {suffix} file, or leave this one out.",
-        )
-    if found not in _READERS:
-        raise DocumentError("unsupported", f"it is {what}, which cannot be read", fix=_advice(what))
-    return found
+    expected = _BY_NAME.get(SUFFIXES.get(suffix, ""))
+    actual = _format_by_content(data, expected)
+    file_format = _BY_NAME.get(actual)
+    if expected is None:
+        if file_format is None:
+            what = f"it is {actual}, which cannot be read"
+            raise DocumentError("unsupported", what, fix=_advice(actual))
+        return actual
+    if file_format is not None:
+        if file_format is expected or (file_format.is_text and expected.is_text):
+            return expected.name
+        if actual in expected.accepted:
+            return actual
+        fix = f"Rename it to end in {file_format.suffixes[0]}."
+    else:
+        fix = f"Find the real {suffix} file, or leave this one out."
+    what = file_format.description if file_format else actual
+    raise DocumentError("misnamed", f"it is named {suffix} but is {what}", fix=fix)
 
 
-def _by_content(data: bytes) -> str:
-    """A format, or the description of a foreign kind of file."""
-    for magic, found in _MAGIC:
-        if data.startswith(magic):
-            return _zipped(data) if found == "zip" else _compound(data) if found == "ole" else found
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image"
-    if data[:2] == b"BM" and len(data) > 26 and data[6:10] == b"\0\0\0\0":
-        return "image"
-    if b"%PDF-" in data[:1024]:
-        return "pdf"
+def load_reader(name: str) -> Reader:
+    """The reader of the format `name`, imported when it is first needed."""
+    module, _, function = _BY_NAME[name].reader.partition(":")
+    return cast(Reader, getattr(importlib.import_module(f"moli.parsing.{module}"), function))
+
+
+def _format_by_content(data: bytes, expected: FileFormat | None) -> str:
+    """The name of a format, or the description of a file that cannot be read."""
+    if data.startswith(_ZIP):
+        return _zip_format(data)
+    if data.startswith(_COMPOUND_FILE):
+        return _compound_file_format(data, expected)
+    for file_format in _FORMATS:
+        if data.startswith(file_format.magic):
+            return file_format.name
+    for file_format in _FORMATS:
+        if not file_format.is_text and file_format.has_signature(data):
+            return file_format.name
     if data[4:8] == b"ftyp":
         return "a video or recording"
-    foreign = next((what for magic, what in _FOREIGN if data.startswith(magic)), "")
+    other = next((what for magic, what in _OTHER_MAGIC if data.startswith(magic)), "")
     is_text = _is_text(data)
     # Some magic numbers are short enough to begin an honest sentence.
-    if foreign and (not is_text or foreign == "a PostScript file"):
-        return foreign
-    return _text_format(data) if is_text else "binary data"
+    if other and (not is_text or other == "a PostScript file"):
+        return other
+    if not is_text:
+        return "binary data"
+    texts = (text for text in _FORMATS if text.is_text and text.has_signature(data))
+    return next((text.name for text in texts), "txt")
 
 
 def _is_text(data: bytes) -> bool:
@@ -223,78 +223,75 @@ def _is_text(data: bytes) -> bool:
     return controls <= len(head) * 0.002
 
 
-def _text_format(data: bytes) -> str:
-    head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith((b"<!doctype html", b"<html")) or b"<html" in head[:1024]:
-        return "html"
-    lines = head.splitlines()[:12]
-    if sum(line.startswith(_MAIL_HEADERS) for line in lines) >= 3:
-        return "eml"
-    return "txt"
-
-
-def _zipped(data: bytes) -> str:
-    """The format of a zip archive, by the parts that its directory lists."""
+def _zip_format(data: bytes) -> str:
+    """The format of a zip archive, by the names of its parts; or a description."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             names = archive.namelist()
             if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
-                kind = archive.read("mimetype").decode("ascii", "replace").strip()
-                return _MIMETYPES.get(kind.removesuffix("-template"), "a zip archive")
+                mimetype = archive.read("mimetype").decode("ascii", "replace").strip()
+                return _format_by_mimetype(mimetype.removesuffix("-template"))
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):
-        # The directory of a zip archive stands at its end, which a cut file has lost.
-        return _cut_package(data)
-    for prefix, found in _PACKAGES:
-        if any(name.lower().startswith(prefix) for name in names):
-            return found
-    return "epub" if "META-INF/container.xml" in names else "a zip archive"
+        # The directory of a zip archive is at its end, which a cut file has lost.
+        return _cut_zip_format(data)
+    if "xl/workbook.bin" in names:
+        return "a binary workbook (.xlsb)"
+    for file_format in _FORMATS:
+        part = file_format.package_part.lower()
+        if part and any(name.lower().startswith(part) for name in names):
+            return file_format.name
+    return "a zip archive"
 
 
-def _cut_package(data: bytes) -> str:
-    for prefix, found in _PACKAGES:
-        if b"[Content_Types].xml" in data and prefix.encode() in data:
-            return found
+def _format_by_mimetype(mimetype: str) -> str:
+    """The format whose zip archives state `mimetype`, or a description."""
+    matches = (each.name for each in _FORMATS if each.mimetype and each.mimetype == mimetype)
+    return next(matches, "a zip archive")
+
+
+def _cut_zip_format(data: bytes) -> str:
+    """The format of a zip archive that has lost its end; or a description."""
+    for file_format in _FORMATS:
+        part = file_format.package_part
+        is_office = part and not file_format.mimetype and b"[Content_Types].xml" in data
+        if is_office and part.encode() in data:
+            return file_format.name
     mimetype = data[30:120].decode("ascii", "replace").removeprefix("mimetype")
-    matching = (name for kind, name in _MIMETYPES.items() if mimetype.startswith(kind))
-    return next(matching, "a damaged zip archive")
+    matches = (f.name for f in _FORMATS if f.mimetype and mimetype.startswith(f.mimetype))
+    return next(matches, "a damaged zip archive")
 
 
-def _compound(data: bytes) -> str:
-    """What the older container of Office holds; Office also encrypts into it."""
+def _compound_file_format(data: bytes, expected: FileFormat | None) -> str:
+    """The format of a compound file, the container of older Office files; or a description.
 
-    def holds(name: str) -> bool:
+    Raises:
+        DocumentError: encrypted, since Office puts encrypted files of any format into one.
+    """
+
+    def has_stream(name: str) -> bool:
         return name.encode("utf-16-le") in data
 
-    if holds("EncryptedPackage"):
+    if has_stream("EncryptedPackage"):
         raise DocumentError(
             "encrypted",
             "it is protected by a password",
             fix="Remove the password in Office and save a copy.",
         )
-    for stream, what in (("WordDocument", "an old Word document (.doc)"),
-                         ("Workbook", "an old workbook (.xls)"),
-                         ("PowerPoint Document", "an old presentation (.ppt)"),
-                         ("__substg1.0", "an Outlook message (.msg)")):  # fmt: skip
-        if holds(stream):
+    # A file that contains another has the streams of both; its suffix tells which is which.
+    if expected is not None and any(map(has_stream, expected.streams)):
+        return expected.name
+    for name, what in _OTHER_STREAMS:
+        if has_stream(name):
             return what
-    return "an old Office file"
+    matches = (each.name for each in _FORMATS if any(map(has_stream, each.streams)))
+    return next(matches, "an old Office file")
 
 
 def _advice(what: str) -> str:
-    modern = {".doc)": "docx", ".xls)": "xlsx", ".ppt)": "pptx", ".msg)": "eml"}
-    better = next((suffix for old, suffix in modern.items() if what.endswith(old)), "")
-    if better:
-        return f"Save it as .{better} in the program that made it."
+    """Advice on a file that cannot be read; `what` describes it."""
+    modern = (suffix for old, suffix in _MODERN_SUFFIX.items() if what.endswith(old))
+    if suffix := next(modern, ""):
+        return f"Save it as .{suffix} in the program that made it."
     if "archive" in what:
         return "Unpack it and add the files inside."
     return "Save its text in a supported format, such as .pdf, .docx, .md or .txt."
-
-
-def _usual_suffix(found: str) -> str:
-    return next(suffix for suffix, kind in SUFFIXES.items() if kind == found)
-
-
-def _reader(found: str) -> Reader:
-    module, _, function = _READERS[found].partition(":")
-    loaded = importlib.import_module(f"moli.parsing.{module}")
-    return cast(Reader, getattr(loaded, function))

@@ -1,11 +1,11 @@
-"""What one file may cost."""
+"""Limits on the size, time and memory of parsing one file."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on one file; past any of them the file is refused and the others go on.
+    """Limits for one file; a file that exceeds any of them is refused, and others are not affected.
 
     Attributes:
         file_bytes: the largest file that is opened.
@@ -22,4 +22,4 @@ class Limits:
     memory_bytes: int = 2 << 30
 
 
-DEFAULT = Limits()
+DEFAULT_LIMITS = Limits()

@@ -1,4 +1,4 @@
-"""Images of text, recognised with Tesseract."""
+"""Optical character recognition (OCR) of page images with Tesseract."""
 
 import functools
 import io
@@ -13,25 +13,32 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from moli.parsing.archive import REPAIR
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
-from moli.parsing.pages.prose import close_up, is_unspaced, join_lines, words
-from moli.parsing.processes import tied_to_this
+from moli.parsing.pages.prose import is_unspaced, join_lines, remove_spaces_in_chinese, whole_words
+from moli.parsing.processes import kill_child_with_parent
 from moli.records.errors import DocumentError
 
 _LANGUAGES = ("eng", "chi_sim")
 _MAX_PIXELS = 150_000_000
 _MAX_SIDE = 10_000
-# Below this mean confidence the page is likely upside down, sideways or too small.
-_DOUBTFUL = 70.0
-_NOISE = 25.0
-_SMALL = 1500
-# A page whose grey varies less than this is blank.
-_FAINT = 24
-_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+# Mean confidences from 0 to 100. Below this one the page may be rotated or too small.
+_CERTAIN_CONFIDENCE = 70.0
+# Below this one a paragraph is a picture taken for text.
+_MIN_PARAGRAPH_CONFIDENCE = 25.0
+_SMALL_SIDE = 1500
+# A page whose grey levels differ by less than this is blank.
+_MIN_CONTRAST = 24
+_ROTATIONS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 
 
 @dataclass(slots=True)
-class Recognised:
-    """The paragraphs of a page, each a list of lines, and how sure the engine is of them."""
+class RecognizedPage:
+    """The text recognized on a page.
+
+    Attributes:
+        paragraphs: lists of lines.
+        confidence: mean over the letters, from 0 to 100.
+        letters: number of characters in all words.
+    """
 
     paragraphs: list[list[str]] = field(default_factory=list)
     confidence: float = 0.0
@@ -39,72 +46,78 @@ class Recognised:
 
     @property
     def is_chinese(self) -> bool:
-        """Whether a good part of the letters is Chinese."""
+        """Whether more than 15 % of the letters are Chinese."""
         text = "".join(line for lines in self.paragraphs for line in lines)
         return sum(map(is_unspaced, text)) > 0.15 * self.letters
 
     @property
-    def weight(self) -> float:
-        """How much was read with how much certainty; certainty counts more."""
+    def score(self) -> float:
+        """Quality to compare attempts by: number of letters, and above all confidence."""
         return self.letters * max(0.0, self.confidence - 30.0) ** 2
 
 
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
-    """Add the text in the image `data` to `blocks`; each frame of a TIFF is a page."""
-    recogniser = Recogniser(blocks, limits)
+    """Add the text in the image file `data` to `blocks`; each frame of a TIFF is a page."""
+    recognizer = PageRecognizer(blocks, limits)
     for image in _frames(data, blocks):
-        blocks.page()
-        add_page(recogniser.recognise(image), blocks)
+        blocks.begin_page()
+        add_recognized_page(recognizer.recognize(image), blocks)
 
 
-def add_page(page: Recognised, blocks: Blocks) -> None:
-    """Add recognised paragraphs to `blocks`."""
-    vocabulary = words(line for lines in page.paragraphs for line in lines)
+def add_recognized_page(page: RecognizedPage, blocks: Blocks) -> None:
+    """Add the paragraphs of a recognized page to `blocks`."""
+    vocabulary = whole_words(line for lines in page.paragraphs for line in lines)
     for lines in page.paragraphs:
-        blocks.paragraph(close_up(join_lines(lines, vocabulary)))
+        blocks.add_paragraph(remove_spaces_in_chinese(join_lines(lines, vocabulary)))
 
 
-class Recogniser:
-    """Reads the pages of one document, in the language that its pages turn out to be in."""
+class PageRecognizer:
+    """Recognizes the pages of one document, and remembers the language that they are in."""
 
     def __init__(self, blocks: Blocks, limits: Limits) -> None:
         self._blocks, self._limits = blocks, limits
-        self._languages = languages()
+        self._languages = usable_languages()
 
-    def recognise(self, image: Image.Image, dpi: int = 0) -> Recognised:
-        """The text of one image, whichever way up it is.
+    def recognize(self, image: Image.Image, dpi: int = 0) -> RecognizedPage:
+        """The text of one image in any orientation.
 
-        The engine finds the orientation of most pages itself. Where it is in doubt, because
-        the page holds little text or is small, the other languages, orientations and twice
-        the size are tried.
+        Tesseract finds the orientation of most pages itself. Where its confidence is low, because
+        the page has little text or is small, other languages, orientations and twice the size are
+        tried, and the best attempt is returned.
+
+        Args:
+            image: a page.
+            dpi: resolution in dots per inch; 0 if unknown.
         """
         if _is_blank(image):
-            return Recognised()
-        page = self._attempt(image, dpi)
+            return RecognizedPage()
+        page = self._run_tesseract(image, dpi)
         if page.letters and page.is_chinese != self._languages.startswith("chi"):
-            # The engine reads a line in the first language that seems to fit: the order matters.
-            self._turn_languages()
-            page = self._attempt(image, dpi)
-        if page.confidence >= _DOUBTFUL and page.letters > 10:
+            # Tesseract reads a line in the first language that seems to fit: the order matters.
+            self._reverse_languages()
+            page = self._run_tesseract(image, dpi)
+        if page.confidence >= _CERTAIN_CONFIDENCE and page.letters > 10:
             return page
         candidates = [page]
-        if max(image.size) < _SMALL:
+        if max(image.size) < _SMALL_SIDE:
             larger = image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS)
-            candidates.append(self._attempt(larger, dpi * 2))
-        for turn in _TURNS:
-            if max(candidates, key=lambda page: page.weight).confidence >= _DOUBTFUL:
+            candidates.append(self._run_tesseract(larger, dpi * 2))
+        for rotation in _ROTATIONS:
+            if max(candidates, key=lambda page: page.score).confidence >= _CERTAIN_CONFIDENCE:
                 break
-            candidates.append(self._attempt(image.transpose(turn), dpi, upright=True))
-        return max(candidates, key=lambda page: page.weight)
+            candidates.append(self._run_tesseract(image.transpose(rotation), dpi, upright=True))
+        return max(candidates, key=lambda page: page.score)
 
-    def _turn_languages(self) -> None:
+    def _reverse_languages(self) -> None:
+        """Have the last language tried first."""
         self._languages = "+".join(reversed(self._languages.split("+")))
 
-    def _attempt(self, image: Image.Image, dpi: int, upright: bool = False) -> Recognised:
+    def _run_tesseract(self, image: Image.Image, dpi: int, upright: bool = False) -> RecognizedPage:
+        """Run Tesseract; if `upright`, without looking for the orientation."""
         self._blocks.on_ocr()
         buffer = io.BytesIO()
         image.convert("L").save(buffer, "PPM")
-        mode = "3" if upright or "osd" not in installed() else "1"
+        mode = "3" if upright or "osd" not in installed_languages() else "1"
         resolution = ["--dpi", str(dpi)] if dpi else []
         try:
             done = subprocess.run(
@@ -114,25 +127,26 @@ class Recogniser:
                 timeout=self._limits.page_seconds,
                 check=False,
                 env={**os.environ, "OMP_THREAD_LIMIT": "1"},
-                preexec_fn=tied_to_this(),
+                preexec_fn=kill_child_with_parent(),
             )
         except subprocess.TimeoutExpired:
             seconds = self._limits.page_seconds
             self._blocks.warn(f"a page was not recognised within {seconds:g} s")
-            return Recognised()
+            return RecognizedPage()
         if done.returncode:
             self._blocks.warn("a page could not be recognised")
-            return Recognised()
-        return _parsed(done.stdout.decode("utf-8", "replace"))
+            return RecognizedPage()
+        return _page_from_tsv(done.stdout.decode("utf-8", "replace"))
 
 
 def _is_blank(image: Image.Image) -> bool:
+    """Whether all pixels have nearly the same grey level."""
     levels = [level for level, count in enumerate(image.convert("L").histogram()) if count]
-    return levels[-1] - levels[0] < _FAINT
+    return levels[-1] - levels[0] < _MIN_CONTRAST
 
 
 def _frames(data: bytes, blocks: Blocks) -> Iterator[Image.Image]:
-    """The pages of an image file, upright as the file says; only the first of an animation."""
+    """The pages of an image file, prepared for Tesseract; of an animation only the first frame."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -143,7 +157,7 @@ def _frames(data: bytes, blocks: Blocks) -> Iterator[Image.Image]:
                 blocks.title = blocks.title or str(image.info.get(title, ""))
             frames = ImageSequence.Iterator(image) if image.format in ("TIFF", "MPO") else [image]
             for frame in frames:
-                yield _prepared(frame)
+                yield _prepare_image(frame)
                 if image.format == "MPO":
                     break
     except Image.DecompressionBombError as error:
@@ -154,8 +168,8 @@ def _frames(data: bytes, blocks: Blocks) -> Iterator[Image.Image]:
         raise DocumentError("broken", f"the image is damaged ({error})", fix=REPAIR) from error
 
 
-def _prepared(image: Image.Image) -> Image.Image:
-    """Upright, on white, in grey, and of a size that the engine takes."""
+def _prepare_image(image: Image.Image) -> Image.Image:
+    """The image upright by its EXIF data, on white, in grey, and small enough for Tesseract."""
     if image.width * image.height > _MAX_PIXELS:
         raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
     image = ImageOps.exif_transpose(image)
@@ -171,21 +185,21 @@ def _prepared(image: Image.Image) -> Image.Image:
     return image
 
 
-def _parsed(table: str) -> Recognised:
-    """Paragraphs from the engine's table of words, without what it misread pictures as."""
+def _page_from_tsv(table: str) -> RecognizedPage:
+    """A page from the table of words that Tesseract writes, without pictures misread as text."""
     paragraphs: dict[tuple[str, ...], dict[str, list[tuple[str, float]]]] = {}
     for row in table.splitlines()[1:]:
         fields = row.split("\t")
         if len(fields) == 12 and fields[0] == "5" and fields[11].strip():
             lines = paragraphs.setdefault(tuple(fields[1:4]), {})
             lines.setdefault(fields[4], []).append((fields[11], float(fields[10])))
-    page = Recognised()
+    page = RecognizedPage()
     total = 0.0
     for lines in paragraphs.values():
-        found = [word for line in lines.values() for word in line]
-        letters = sum(len(text) for text, _ in found)
-        certainty = sum(len(text) * confidence for text, confidence in found)
-        if certainty / letters >= _NOISE:
+        words = [word for line in lines.values() for word in line]
+        letters = sum(len(text) for text, _ in words)
+        certainty = sum(len(text) * confidence for text, confidence in words)
+        if certainty / letters >= _MIN_PARAGRAPH_CONFIDENCE:
             page.paragraphs.append([" ".join(text for text, _ in line) for line in lines.values()])
             page.letters += letters
             total += certainty
@@ -194,8 +208,8 @@ def _parsed(table: str) -> Recognised:
 
 
 @functools.cache
-def installed() -> frozenset[str]:
-    """The languages that Tesseract can read here.
+def installed_languages() -> frozenset[str]:
+    """Codes of the languages that Tesseract is installed with, and `osd` if it finds orientations.
 
     Raises:
         DocumentError: missing_tool, if Tesseract is not installed.
@@ -213,13 +227,17 @@ def installed() -> frozenset[str]:
     return frozenset(done.stdout.split("\n")[1:])
 
 
-def languages() -> str:
-    """The languages to read in, as the engine takes them."""
-    found = [language for language in _LANGUAGES if language in installed()]
-    if not found:
+def usable_languages() -> str:
+    """Codes of the installed languages among those read here, joined for Tesseract by `+`.
+
+    Raises:
+        DocumentError: missing_tool, if none of them is installed.
+    """
+    usable = [language for language in _LANGUAGES if language in installed_languages()]
+    if not usable:
         raise DocumentError(
             "missing_tool",
             "Tesseract has no language data for English or Chinese",
             fix="Run: apt-get install tesseract-ocr-eng tesseract-ocr-chi-sim",
         )
-    return "+".join(found)
+    return "+".join(usable)

@@ -1,4 +1,4 @@
-"""Children that die with their parent, on systems that can promise it."""
+"""Child processes that the kernel ends together with their parent (on Linux)."""
 
 import ctypes
 import functools
@@ -12,15 +12,18 @@ _PR_SET_PDEATHSIG = 1
 
 @functools.cache
 def _prctl() -> Callable[..., int] | None:
-    """Loaded before a fork, since little is safe to do between fork and exec."""
+    """The system call `prctl`, or None where there is none.
+
+    Loaded before a fork, since little is safe to do between fork and exec.
+    """
     if sys.platform != "linux":
         return None
     function: Callable[..., int] = ctypes.CDLL(None).prctl
     return function
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process as soon as the thread that started it ends."""
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process once the thread of `parent` that started it ends."""
     prctl = _prctl()
     if prctl is None:
         return
@@ -29,7 +32,7 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def tied_to_this() -> Callable[[], None]:
-    """A `preexec_fn` that ties a child to this process."""
+def kill_child_with_parent() -> Callable[[], None]:
+    """A `preexec_fn` for `subprocess` that has the child killed when this process ends."""
     _prctl()
-    return functools.partial(die_with, os.getpid())
+    return functools.partial(die_with_parent, os.getpid())

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-SIZE, PLACES = 60, 128
+VOCABULARY, MAX_MODEL_LEN = 60, 128
 
 
 class Letters:
@@ -24,12 +24,12 @@ def config(kind: str) -> Any:
     import transformers
 
     shape: dict[str, Any] = {
-        "vocab_size": SIZE,
+        "vocab_size": VOCABULARY,
         "hidden_size": 32,
         "intermediate_size": 48,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
-        "max_position_embeddings": PLACES,
+        "max_position_embeddings": MAX_MODEL_LEN,
         "eos_token_id": 0,
         "pad_token_id": 0,
         "bos_token_id": 1,
@@ -41,9 +41,9 @@ def config(kind: str) -> Any:
         return transformers.Qwen3Config(**grouped, head_dim=8)
     if kind == "mistral":  # each token sees the 8 before it
         return transformers.MistralConfig(**grouped, sliding_window=8)
-    if kind == "gpt2":  # learnt places, and layers that are no torch.nn.Linear
+    if kind == "gpt2":  # trained position embeddings, and layers that are no torch.nn.Linear
         return transformers.GPT2Config(
-            vocab_size=SIZE, n_embd=32, n_layer=2, n_head=4, n_positions=PLACES,
+            vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=MAX_MODEL_LEN,
             eos_token_id=0, bos_token_id=1,
         )  # fmt: skip
     if kind == "gpt_neox":  # biases
@@ -88,17 +88,17 @@ def adapt(base: str, folder: Path, seed: int, rank: int = 4, **options: Any) -> 
 
 
 def expected(base: str, prompts: list[list[int]], tokens: int, adapter: Path | None = None) -> Any:
-    """What transformers' (and PEFT's) own greedy decoding writes, prompt by prompt."""
+    """Token ids by transformers' (and PEFT's) own greedy decoding, prompt by prompt."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(base).eval()
     if adapter:
         model = PeftModel.from_pretrained(model, str(adapter)).eval()
-    written = []
+    generated = []
     for ids in prompts:
         whole = model.generate(
             input_ids=torch.tensor([ids]), max_new_tokens=tokens, do_sample=False, pad_token_id=0
         )
-        written.append(tuple(whole[0, len(ids) :].tolist()))
-    return written
+        generated.append(tuple(whole[0, len(ids) :].tolist()))
+    return generated

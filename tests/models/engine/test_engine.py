@@ -22,7 +22,7 @@ TOKENS = 20
 
 
 def prompts(count: int = 9) -> list[list[int]]:
-    """Of 1 to 40 tokens, some of which begin alike."""
+    """Prompts of 1 to 40 tokens, some of which begin alike."""
     draw = random.Random(0)
     common = draw.choices(range(2, 60), k=12)
     rows = [draw.choices(range(2, 60), k=draw.randint(1, 28)) for _ in range(count)]
@@ -39,15 +39,15 @@ def engine(base: str, **options: int) -> Engine:
 @pytest.mark.parametrize("kind", KINDS)
 def test_greedy_answers_are_those_of_transformers(tmp_path: Path, kind: str) -> None:
     base = write(tmp_path, kind)
-    wanted = expected(base, prompts(), TOKENS)
-    asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
+    truth = expected(base, prompts(), TOKENS)
+    requests = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
     alone = engine(base, max_num_seqs=1, prefix_slots=0)
-    assert [alone.complete([each])[0].ids for each in asked] == wanted
+    assert [alone.complete([each])[0].ids for each in requests] == truth
     # Together, more than have room at once, prompts read in pieces, and again from what is kept.
     many = engine(base, max_num_seqs=4, prefix_slots=2, max_prefill_tokens=7)
     for _ in range(2):
-        answers = many.complete(asked)
-        assert [each.ids for each in answers] == wanted
+        answers = many.complete(requests)
+        assert [each.ids for each in answers] == truth
     assert sum(each.cached_tokens for each in answers) > 0
 
 
@@ -58,23 +58,23 @@ def test_each_row_has_its_own_adapter(tmp_path: Path) -> None:
         "b": adapt(base, tmp_path / "b", 2, rank=2, use_rslora=True),
         "c": adapt(base, tmp_path / "c", 3, target_modules=["q_proj", "down_proj"]),
     }
-    wanted = {"": expected(base, prompts(), TOKENS)}
-    wanted |= {name: expected(base, prompts(), TOKENS, each) for name, each in folders.items()}
-    assert len({tuple(each) for each in wanted.values()}) == 4
-    # With 2 lanes for 3 adapters, some have to wait.
-    for lanes, rows in ((2, 4), (4, 8)):
-        mixed = engine(base, adapter_slots=lanes, max_num_seqs=rows, max_prefill_tokens=30)
+    truth = {"": expected(base, prompts(), TOKENS)}
+    truth |= {name: expected(base, prompts(), TOKENS, each) for name, each in folders.items()}
+    assert len({tuple(each) for each in truth.values()}) == 4
+    # With 2 adapter slots for 3 adapters, some have to wait.
+    for adapter_slots, rows in ((2, 4), (4, 8)):
+        mixed = engine(base, adapter_slots=adapter_slots, max_num_seqs=rows, max_prefill_tokens=30)
         for name, folder in folders.items():
             mixed.add_adapter(read_adapter(folder, name, mixed.runner.dtype))
         names = [["", "a", "b", "c"][n % 4] for n in range(len(prompts()) * 2)]
-        asked = [
+        requests = [
             Request(ids, Sampling(max_tokens=TOKENS), adapter=name)
             for ids, name in zip(prompts() * 2, names, strict=True)
         ]
-        answers = mixed.complete(asked)
+        answers = mixed.complete(requests)
         rows_of = [n % len(prompts()) for n in range(len(names))]
         assert [each.ids for each in answers] == [
-            wanted[name][row] for name, row in zip(names, rows_of, strict=True)
+            truth[name][row] for name, row in zip(names, rows_of, strict=True)
         ]
 
 
@@ -82,10 +82,10 @@ def test_an_adapter_that_changes_is_not_answered_from_what_was_read(tmp_path: Pa
     base = write(tmp_path / "base", "llama")
     one, other = adapt(base, tmp_path / "a", 1), adapt(base, tmp_path / "b", 2)
     changing = engine(base, max_num_seqs=2)
-    asked = Request(prompts()[0], Sampling(max_tokens=TOKENS), adapter="a")
+    request = Request(prompts()[0], Sampling(max_tokens=TOKENS), adapter="a")
     for folder in (one, other):
         changing.add_adapter(read_adapter(folder, "a", changing.runner.dtype))
-        answer = changing.complete([asked])[0]
+        answer = changing.complete([request])[0]
         assert answer.ids == expected(base, prompts()[:1], TOKENS, folder)[0]
 
 
@@ -99,22 +99,22 @@ def test_an_adapter_that_was_let_go_is_read_again(tmp_path: Path) -> None:
     for name, folder in folders.items():
         mixed.add_adapter(read_adapter(folder, name, torch.float32))
     assert len(mixed._adapters._in_memory) == 1
-    asked = {
+    requests = {
         name: Request(prompts()[0], Sampling(max_tokens=TOKENS), adapter=name) for name in folders
     }
     alone = {}
     for name, folder in folders.items():
         single = engine(base, max_num_seqs=1)
         single.add_adapter(read_adapter(folder, name, torch.float32))
-        [alone[name]] = single.complete([asked[name]])
-    found = mixed.complete([asked[name] for name in "abcdabcd"])
-    assert [each.ids for each in found] == [alone[name].ids for name in "abcdabcd"]
+        [alone[name]] = single.complete([requests[name]])
+    answers = mixed.complete([requests[name] for name in "abcdabcd"])
+    assert [each.ids for each in answers] == [alone[name].ids for name in "abcdabcd"]
     (folders["a"] / "adapter_model.safetensors").unlink()
-    told: list[Delta] = []
-    mixed.submit(asked["a"], told.append)
-    [answer] = mixed.complete([asked["b"]])
+    deltas: list[Delta] = []
+    mixed.submit(requests["a"], deltas.append)
+    [answer] = mixed.complete([requests["b"]])
     assert answer.ids == alone["b"].ids
-    assert [each.reason for each in told] == ["failed"]
+    assert [each.reason for each in deltas] == ["failed"]
 
 
 @pytest.mark.parametrize(
@@ -151,17 +151,17 @@ def test_what_a_row_shares_depends_on_its_space(tmp_path: Path) -> None:
 
 def test_a_cancelled_row_gives_its_slot_back_within_a_step(tmp_path: Path) -> None:
     busy = engine(write(tmp_path, "llama"), max_num_seqs=1)
-    heard: list[Delta] = []
+    deltas: list[Delta] = []
     later: list[Delta] = []
     endless = Sampling(max_tokens=60, ignore_eos=True)
-    row = busy.submit(Request(prompts()[0], endless), heard.append)
+    row = busy.submit(Request(prompts()[0], endless), deltas.append)
     busy.submit(Request(prompts()[1], Sampling(max_tokens=1)), later.append)
     for _ in range(3):
         busy.step()
-    assert len(heard) == 3 and not later
+    assert len(deltas) == 3 and not later
     row.cancel()
     busy.step()
-    assert heard[-1].reason == "cancelled" and later[-1].reason == "length"
+    assert deltas[-1].reason == "cancelled" and later[-1].reason == "length"
     assert not busy.step()
 
 
@@ -173,13 +173,13 @@ def test_adapters_take_turns(tmp_path: Path) -> None:
         fair.add_adapter(read_adapter(adapt(base, tmp_path / name, seed), name, fair.runner.dtype))
     order: list[str] = []
 
-    def hear(name: str) -> None:
+    def record(name: str) -> None:
         order.append(name)
 
     few = Sampling(max_tokens=3, ignore_eos=True)
     for _ in range(6):
-        fair.submit(Request([5, 6], few, adapter="crowd"), lambda d: d.reason and hear("crowd"))
-    fair.submit(Request([5, 6], few, adapter="one"), lambda d: d.reason and hear("one"))
+        fair.submit(Request([5, 6], few, adapter="crowd"), lambda d: d.reason and record("crowd"))
+    fair.submit(Request([5, 6], few, adapter="one"), lambda d: d.reason and record("one"))
     while fair.step():
         pass
     assert order.index("one") <= 1 and len(order) == 7
@@ -202,15 +202,15 @@ def test_logprobs_are_those_of_the_model(tmp_path: Path) -> None:
 
     base = write(tmp_path, "qwen3")
     ids = prompts()[2]
-    told = engine(base).complete([Request(ids, Sampling(max_tokens=5, logprobs=3))])[0]
+    answer = engine(base).complete([Request(ids, Sampling(max_tokens=5, logprobs=3))])[0]
     model = AutoModelForCausalLM.from_pretrained(base).eval().double()
     with torch.no_grad():
-        whole = model(torch.tensor([[*ids, *told.ids]])).logits[0].log_softmax(-1)
-    for place, token in enumerate(told.ids):
-        scores = whole[len(ids) - 1 + place]
-        assert told.logprobs[place] == pytest.approx(float(scores[token]), abs=1e-4)
+        whole = model(torch.tensor([[*ids, *answer.ids]])).logits[0].log_softmax(-1)
+    for position, token in enumerate(answer.ids):
+        scores = whole[len(ids) - 1 + position]
+        assert answer.logprobs[position] == pytest.approx(float(scores[token]), abs=1e-4)
         top = scores.topk(3)
-        assert [each.id for each in told.alternatives[place]] == top.indices.tolist()
+        assert [each.id for each in answer.alternatives[position]] == top.indices.tolist()
 
 
 def test_a_seed_gives_the_same_answer_alone_and_in_company(tmp_path: Path) -> None:
@@ -233,21 +233,21 @@ def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
 
 def test_rows_wait_for_memory_and_answer_the_same(tmp_path: Path) -> None:
     base = write(tmp_path, "llama")
-    wanted = expected(base, prompts(), TOKENS)
+    truth = expected(base, prompts(), TOKENS)
     place = engine(base).runner.kv_bytes_per_token
     assert place == 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, dimensions, float32
     tight = engine(base, max_num_seqs=8, prefix_slots=4, kv_cache_bytes=3 * 128 * place)
-    asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
+    requests = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
     most = 0
-    told: list[Delta] = []
-    rows = [tight.submit(each, told.append) for each in asked]
+    deltas: list[Delta] = []
+    rows = [tight.submit(each, deltas.append) for each in requests]
     while tight.step():
         most = max(most, tight.running_requests)
     assert most == 3
     ids = [tuple(row.token_ids[row.prompt_tokens : row.length].tolist()) for row in rows]
-    assert ids == wanted
+    assert ids == truth
     with pytest.raises(InputError, match="do not fit in the memory"):
-        engine(base, kv_cache_bytes=127 * place).submit(asked[0], told.append)
+        engine(base, kv_cache_bytes=127 * place).submit(requests[0], deltas.append)
 
 
 def test_a_long_row_has_others_wait_only_as_long_as_it_is_there() -> None:
@@ -266,7 +266,7 @@ def test_a_long_row_has_others_wait_only_as_long_as_it_is_there() -> None:
 
 
 def other_weights(base: str, folder: Path) -> dict[str, torch.Tensor]:
-    """Those of another model of the same shape, which is saved in the folder."""
+    """State dict of another model of the same shape, which is saved in the folder."""
     from transformers import AutoModelForCausalLM
 
     other = AutoModelForCausalLM.from_pretrained(base)
@@ -282,14 +282,14 @@ def other_weights(base: str, folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_weights_are_taken_between_calls(tmp_path: Path, kind: str) -> None:
-    """As reinforcement learning changes them; what was read with the old ones is not used."""
+    """Reinforcement learning changes them; nothing cached with the old ones is used."""
     base = write(tmp_path / "one", kind)
     changing = engine(base, max_num_seqs=3)
-    asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
-    assert [each.ids for each in changing.complete(asked)] == expected(base, prompts(), TOKENS)
+    requests = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
+    assert [each.ids for each in changing.complete(requests)] == expected(base, prompts(), TOKENS)
     changing.update_weights(other_weights(base, tmp_path / "other"))
-    wanted = expected(str(tmp_path / "other"), prompts(), TOKENS)
-    assert [each.ids for each in changing.complete(asked)] == wanted
+    truth = expected(str(tmp_path / "other"), prompts(), TOKENS)
+    assert [each.ids for each in changing.complete(requests)] == truth
 
 
 @pytest.mark.parametrize(
@@ -306,13 +306,13 @@ def test_weights_that_do_not_fit_change_nothing(
 ) -> None:
     base = write(tmp_path / "one", "llama")
     changing = engine(base, max_num_seqs=3)
-    asked = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
+    requests = [Request(ids, Sampling(max_tokens=TOKENS)) for ids in prompts()]
     weights = other_weights(base, tmp_path / "other") | wrong
     with pytest.raises(ModelError, match=words):
         changing.update_weights(
             {name: value for name, value in weights.items() if value is not None}
         )
-    assert [each.ids for each in changing.complete(asked)] == expected(base, prompts(), TOKENS)
+    assert [each.ids for each in changing.complete(requests)] == expected(base, prompts(), TOKENS)
 
 
 def test_rows_at_work_pass_nothing_on_when_the_weights_change(tmp_path: Path) -> None:

@@ -36,25 +36,25 @@ def starter() -> Engine:
 def answers(engine: Engine, form: OutputConstraint, tokens: int = 80) -> list[str]:
     ids = load_tokenizer("builtin:starter")("The old man said:")["input_ids"]
     drawn = [Sampling(tokens, 1.0, seed=n, constraint=form) for n in range(6)]
-    asked = [Request(ids, each) for each in (Sampling(tokens, constraint=form), *drawn)]
-    told = engine.complete([*asked, Request(ids, Sampling(5))])[:-1]
-    assert all(each.reason == "stop" for each in told)
-    return [each.text for each in told]
+    requests = [Request(ids, each) for each in (Sampling(tokens, constraint=form), *drawn)]
+    completions = engine.complete([*requests, Request(ids, Sampling(5))])[:-1]
+    assert all(each.reason == "stop" for each in completions)
+    return [each.text for each in completions]
 
 
 def test_a_schema_is_kept(starter: Engine) -> None:
     for text in answers(starter, OutputConstraint(schema=json.dumps(SCHEMA))):
-        told = json.loads(text)
-        assert set(told) == {"name", "mood", "age"}
-        assert len(told["name"]) <= 8 and told["mood"] in ("glad", "sad")
-        assert isinstance(told["age"], int) and 0 <= told["age"] <= 120
+        value = json.loads(text)
+        assert set(value) == {"name", "mood", "age"}
+        assert len(value["name"]) <= 8 and value["mood"] in ("glad", "sad")
+        assert isinstance(value["age"], int) and 0 <= value["age"] <= 120
 
 
 def test_an_expression_is_kept(starter: Engine) -> None:
     pattern = r"(Mr|Mrs) [A-Z][a-z]{2,6}, aged [1-9][0-9]?"
-    told = answers(starter, OutputConstraint(regex=pattern))
-    assert all(re.fullmatch(pattern, text) for text in told)
-    assert len(set(told)) > 1
+    texts = answers(starter, OutputConstraint(regex=pattern))
+    assert all(re.fullmatch(pattern, text) for text in texts)
+    assert len(set(texts)) > 1
 
 
 def test_a_grammar_is_kept_and_a_schema_in_it(starter: Engine) -> None:
@@ -88,6 +88,6 @@ def test_a_form_that_is_none_is_refused(starter: Engine, form: OutputConstraint)
 
 
 def test_an_answer_that_has_no_room_for_its_form_is_cut(tmp_path: Path, starter: Engine) -> None:
-    asked = Sampling(3, constraint=OutputConstraint(schema=json.dumps(SCHEMA)))
-    [told] = starter.complete([Request([5, 6], asked)])
-    assert told.reason == "length" and told.text.startswith("{")
+    sampling = Sampling(3, constraint=OutputConstraint(schema=json.dumps(SCHEMA)))
+    [answer] = starter.complete([Request([5, 6], sampling)])
+    assert answer.reason == "length" and answer.text.startswith("{")

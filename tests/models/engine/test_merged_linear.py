@@ -47,8 +47,8 @@ def test_the_layout_that_is_fastest_is_one_that_there_is() -> None:
     with torch.inference_mode():
         fastest = fastest_layout([each.layout for each in merged])
         assert fastest in available_layouts(layers[0].weight)
-        for each, layer in zip(merged, layers, strict=True):  # trying has changed nothing
-            assert torch.equal(each.output(0, x), layer(x))
+        for single, layer in zip(merged, layers, strict=True):  # trying has changed nothing
+            assert torch.equal(single.output(0, x), layer(x))
 
 
 def test_only_weights_that_lose_nothing_are_read_in_half_precision() -> None:

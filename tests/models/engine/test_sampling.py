@@ -36,9 +36,9 @@ def test_cuts_are_those_of_transformers(
         theirs.append(MinPLogitsWarper(min_p))
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     for seed in range(20):
-        scores = 3 * torch.randn(50, generator=torch.Generator().manual_seed(seed))
-        wanted = theirs(torch.zeros(1, 1, dtype=torch.long), scores[None])[0]
-        torch.testing.assert_close(warp_logits(scores, sampling), wanted)
+        logits = 3 * torch.randn(50, generator=torch.Generator().manual_seed(seed))
+        expected = theirs(torch.zeros(1, 1, dtype=torch.long), logits[None])[0]
+        torch.testing.assert_close(warp_logits(logits, sampling), expected)
 
 
 def test_the_penalty_for_repetition_is_that_of_transformers() -> None:
@@ -46,30 +46,32 @@ def test_the_penalty_for_repetition_is_that_of_transformers() -> None:
 
     ids = [3, 7, 7, 20]
     for seed in range(10):
-        scores = torch.randn(30, generator=torch.Generator().manual_seed(seed))
-        wanted = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([ids]), scores[None].clone())[0]
+        logits = torch.randn(30, generator=torch.Generator().manual_seed(seed))
+        expected = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([ids]), logits[None].clone())[
+            0
+        ]
         torch.testing.assert_close(
-            apply_penalties(scores, Sampling(repetition_penalty=1.3), 2, np.array(ids, np.int32)),
-            wanted,
+            apply_penalties(logits, Sampling(repetition_penalty=1.3), 2, np.array(ids, np.int32)),
+            expected,
         )
 
 
 def test_penalties_for_what_was_written_count_it() -> None:
-    """OpenAI's: scores - presence * (count > 0) - frequency * count, the prompt not counted."""
-    scores = torch.zeros(6)
+    """OpenAI's: logits - presence * (count > 0) - frequency * count, the prompt not counted."""
+    logits = torch.zeros(6)
     sampling = Sampling(presence_penalty=0.5, frequency_penalty=0.25)
-    found = apply_penalties(scores, sampling, 2, np.array([1, 2, 3, 3, 4], np.int32))
-    assert found.tolist() == [0, 0, 0, -1.0, -0.75, 0]
+    penalized = apply_penalties(logits, sampling, 2, np.array([1, 2, 3, 3, 4], np.int32))
+    assert penalized.tolist() == [0, 0, 0, -1.0, -0.75, 0]
 
 
 def test_draws_follow_the_probabilities() -> None:
-    scores = torch.tensor([0.0, float("-inf"), 1.0, 2.0, float("-inf")])
+    logits = torch.tensor([0.0, float("-inf"), 1.0, 2.0, float("-inf")])
     generator = torch.Generator().manual_seed(0)
     counts = [0] * 5
     for _ in range(20_000):
-        counts[draw_token(scores, generator)] += 1
-    wanted = scores.double().softmax(-1)
+        counts[draw_token(logits, generator)] += 1
+    expected = logits.double().softmax(-1)
     assert counts[1] == counts[4] == 0
-    for count, share in zip(counts, wanted.tolist(), strict=True):
+    for count, share in zip(counts, expected.tolist(), strict=True):
         deviation = (share * (1 - share) / 20_000) ** 0.5
         assert abs(count / 20_000 - share) <= 4 * deviation

@@ -57,7 +57,7 @@ class Truth:
 
     @torch.inference_mode()
     def greedy(self, ids: list[int], tokens: int = TOKENS) -> tuple[int, ...]:
-        """What follows, stop tokens or not."""
+        """The next tokens, with no end at stop tokens."""
         known = self._known.setdefault(tuple(ids), [])
         if len(known) < tokens:
             options: Any = {"max_new_tokens": tokens, "do_sample": False, "eos_token_id": None}
@@ -67,7 +67,7 @@ class Truth:
 
     @torch.inference_mode()
     def logprobs(self, ids: list[int], written: tuple[int, ...]) -> torch.Tensor:
-        """Of every token at every place of an answer, [tokens, V]."""
+        """Log probabilities of every token at every position of an answer, [tokens, V]."""
         logits = self._model(torch.tensor([[*ids, *written]])).logits[0]
         return logits[len(ids) - 1 : -1].log_softmax(-1)
 
@@ -132,7 +132,7 @@ def starter(case_of: Callable[[str], Case]) -> Case:
 
 
 def prompts(count: int = 9) -> list[list[int]]:
-    """Of 1 to 40 tokens, some of which begin alike."""
+    """Prompts of 1 to 40 tokens, some of which begin alike."""
     draw = random.Random(0)
     common = draw.choices(range(4, 8192), k=12)
     rows = [draw.choices(range(4, 8192), k=draw.randint(1, 28)) for _ in range(count)]
@@ -184,15 +184,15 @@ def test_greedy_answers_are_those_of_transformers(
     case_of: Callable[[str], Case], kind: str
 ) -> None:
     case = case_of(kind)
-    wanted = [case.truth.greedy(ids) for ids in prompts()]
-    asked = [greedy(ids) for ids in prompts()]
+    expected = [case.truth.greedy(ids) for ids in prompts()]
+    requests = [greedy(ids) for ids in prompts()]
     alone = case.engine(max_num_seqs=1, prefix_slots=0)
-    assert [alone.complete([each])[0].ids for each in asked] == wanted
+    assert [alone.complete([each])[0].ids for each in requests] == expected
     # Together, more than have room at once, prompts read in pieces, and again from what is kept.
     many = case.engine(max_num_seqs=4, prefix_slots=2, max_prefill_tokens=7)
     for _ in range(2):
-        answers = many.complete(asked)
-        assert [each.ids for each in answers] == wanted
+        answers = many.complete(requests)
+        assert [each.ids for each in answers] == expected
     # What came after the beginning of another row cannot be taken out of a state of Mamba's.
     assert (sum(each.cached_tokens for each in answers) > 0) == (kind != "mamba")
 
@@ -218,16 +218,16 @@ def test_a_long_row_among_short_ones(case_of: Callable[[str], Case], kind: str) 
     engine = case.engine(max_num_seqs=4, prefix_slots=2, max_model_len=4096)
     long = [token for row in prompts(200) for token in row][:2200]
     short = [greedy(ids, 60) for ids in prompts()[:3]]
-    told: list[list[Delta]] = [[] for _ in short]
-    for each, deltas in zip(short, told, strict=True):
-        engine.submit(each, deltas.append)
+    deltas_of: list[list[Delta]] = [[] for _ in short]
+    for request, deltas in zip(short, deltas_of, strict=True):
+        engine.submit(request, deltas.append)
     for _ in range(10):
         engine.step()
     [answer] = engine.complete([greedy(long)])
     assert answer.ids == case.truth.greedy(long)
     while engine.step():
         pass
-    assert [written(deltas) for deltas in told] == [
+    assert [written(deltas) for deltas in deltas_of] == [
         case.truth.greedy(list(each.ids), 60) for each in short
     ]
     again = engine.complete([greedy(long)])[0]
@@ -238,14 +238,16 @@ def test_rows_wait_for_memory_and_answer_the_same(starter: Case) -> None:
     place = starter.engine().runner.kv_bytes_per_token
     assert 0 <= place - 2 * 5 * 4 * 64 * 4 < 64  # keys and values, layers, heads, sizes, float32
     tight = starter.engine(max_num_seqs=8, prefix_slots=4, kv_cache_bytes=3 * 256 * place)
-    told: list[list[Delta]] = [[] for _ in prompts()]
-    for ids, deltas in zip(prompts(), told, strict=True):
+    deltas_of: list[list[Delta]] = [[] for _ in prompts()]
+    for ids, deltas in zip(prompts(), deltas_of, strict=True):
         tight.submit(greedy(ids), deltas.append)
     most = 0
     while tight.step():
         most = max(most, tight.running_requests)
     assert most == 3
-    assert [written(deltas) for deltas in told] == [starter.truth.greedy(ids) for ids in prompts()]
+    assert [written(deltas) for deltas in deltas_of] == [
+        starter.truth.greedy(ids) for ids in prompts()
+    ]
     with pytest.raises(InputError, match="do not fit in the memory"):
         starter.engine(kv_cache_bytes=255 * place).submit(greedy([5]), [].append)
 
@@ -268,8 +270,8 @@ def test_rows_that_come_and_go_harm_no_others(case_of: Callable[[str], Case]) ->
     rows: list[tuple[Any, list[int], list[Delta]]] = []
     for _ in range(60):
         ids = draw.choice(prompts()) + draw.choices(range(4, 9), k=draw.randint(0, 2))
-        told: list[Delta] = []
-        rows.append((engine.submit(greedy(ids, draw.choice((3, 20))), told.append), ids, told))
+        deltas: list[Delta] = []
+        rows.append((engine.submit(greedy(ids, draw.choice((3, 20))), deltas.append), ids, deltas))
         for _ in range(draw.randint(0, 6)):
             engine.step()
         if draw.random() < 0.3:
@@ -278,20 +280,20 @@ def test_rows_that_come_and_go_harm_no_others(case_of: Callable[[str], Case]) ->
         pass
     reasons = [row.reason for row, _, _ in rows]
     assert reasons.count("cancelled") > 5 and reasons.count("length") > 20
-    for _, ids, told in rows:
-        got = written(told)
+    for _, ids, deltas in rows:
+        got = written(deltas)
         assert got == case.truth.greedy(ids)[: len(got)]
 
 
 def test_logprobs_are_those_of_transformers(starter: Case) -> None:
     ids = load_tokenizer(STARTER)("Once there lived a")["input_ids"]
     sampling = Sampling(10, 1.5, seed=5, repetition_penalty=1.3, logprobs=3, ignore_eos=True)
-    [told] = starter.engine().complete([Request(ids, sampling)])
-    wanted = starter.truth.logprobs(ids, told.ids)
-    own = wanted[range(len(told.ids)), list(told.ids)]
-    torch.testing.assert_close(torch.tensor(told.logprobs), own, atol=1e-4, rtol=0)
-    top = wanted.topk(3)
-    assert [[each.id for each in row] for row in told.alternatives] == top.indices.tolist()
+    [answer] = starter.engine().complete([Request(ids, sampling)])
+    expected = starter.truth.logprobs(ids, answer.ids)
+    own = expected[range(len(answer.ids)), list(answer.ids)]
+    torch.testing.assert_close(torch.tensor(answer.logprobs), own, atol=1e-4, rtol=0)
+    top = expected.topk(3)
+    assert [[each.id for each in row] for row in answer.alternatives] == top.indices.tolist()
 
 
 def test_a_seed_gives_the_same_answer_alone_and_in_company(starter: Case) -> None:
@@ -330,12 +332,12 @@ def test_an_answer_has_the_form_that_was_asked_for(starter: Case) -> None:
         OutputConstraint(schema=json.dumps(schema)),
         OutputConstraint(regex="[0-9]{4}-(spring|autumn) 北京"),
     )
-    said, dated = starter.engine().complete(
+    described, dated = starter.engine().complete(
         [Request(ids, Sampling(60, constraint=f)) for f in forms]
     )
-    assert set(json.loads(said.text)) == {"sound", "often"}
+    assert set(json.loads(described.text)) == {"sound", "often"}
     assert dated.text[4:] in ("-spring 北京", "-autumn 北京")
-    assert (said.reason, dated.reason) == ("stop", "stop")
+    assert (described.reason, dated.reason) == ("stop", "stop")
 
 
 def test_adapters_and_other_weights_are_refused(
@@ -362,8 +364,8 @@ def test_a_chat_model_answers(starter: Case) -> None:
     answer = chat.complete((Message("user", TALK[0]["content"]),), max_tokens=12)
     tokenizer = load_tokenizer(STARTER)
     talk = tokenizer.apply_chat_template(TALK, tokenize=False, add_generation_prompt=True)
-    wanted = starter.truth.greedy(tokenizer(talk)["input_ids"], 12)
-    assert answer == tokenizer.decode(wanted, skip_special_tokens=True).strip()
+    expected = starter.truth.greedy(tokenizer(talk)["input_ids"], 12)
+    assert answer == tokenizer.decode(expected, skip_special_tokens=True).strip()
     assert chat.template_sha256 == load_chat(STARTER).template_sha256
 
 
@@ -415,19 +417,21 @@ def client(case_of: Callable[[str], Case], tmp_path_factory: pytest.TempPathFact
 
 
 def test_it_is_served(starter: Case, client: OpenAI) -> None:
-    asked: Any = {"model": starter.reference, "messages": TALK, "temperature": 0, "max_tokens": 20}
+    body: Any = {"model": starter.reference, "messages": TALK, "temperature": 0, "max_tokens": 20}
     assert starter.reference in [each.id for each in client.models.list()]
-    whole = client.chat.completions.create(**asked, logprobs=True)
+    whole = client.chat.completions.create(**body, logprobs=True)
     tokenizer = load_tokenizer(STARTER)
     talk = tokenizer.apply_chat_template(TALK, tokenize=False, add_generation_prompt=True)
     ids = tokenizer(talk)["input_ids"]
-    wanted = starter.truth.greedy(ids)
-    text = tokenizer.decode(wanted, skip_special_tokens=True)
+    expected = starter.truth.greedy(ids)
+    text = tokenizer.decode(expected, skip_special_tokens=True)
     assert whole.choices[0].message.content == text
     assert whole.usage and whole.usage.prompt_tokens == len(ids)
-    told = whole.choices[0].logprobs
-    assert told and told.content and "".join(each.token for each in told.content) == text
-    parts = list(client.chat.completions.create(**asked, stream=True))
+    logprobs = whole.choices[0].logprobs
+    assert (
+        logprobs and logprobs.content and "".join(each.token for each in logprobs.content) == text
+    )
+    parts = list(client.chat.completions.create(**body, stream=True))
     assert "".join(each.choices[0].delta.content or "" for each in parts) == text
 
 
@@ -436,10 +440,10 @@ def test_several_answers_of_a_form_from_a_seed(starter: Case, client: OpenAI) ->
         "type": "json_schema",
         "json_schema": {"name": "mood", "schema": {"enum": ["glad", "sad", "calm", "wild"]}},
     }
-    asked: Any = {"model": starter.reference, "messages": TALK, "n": 2, "seed": 3, "max_tokens": 30}
+    body: Any = {"model": starter.reference, "messages": TALK, "n": 2, "seed": 3, "max_tokens": 30}
     for form in ({}, {"response_format": schema}):
-        one, again = (client.chat.completions.create(**asked, **form) for _ in range(2))
-        said = [each.message.content for each in one.choices]
-        assert said == [each.message.content for each in again.choices]
-        assert len(said) == 2
-    assert all(json.loads(str(each)) in ("glad", "sad", "calm", "wild") for each in said)
+        one, again = (client.chat.completions.create(**body, **form) for _ in range(2))
+        contents = [each.message.content for each in one.choices]
+        assert contents == [each.message.content for each in again.choices]
+        assert len(contents) == 2
+    assert all(json.loads(str(each)) in ("glad", "sad", "calm", "wild") for each in contents)

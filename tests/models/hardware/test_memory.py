@@ -1,4 +1,4 @@
-"""What the process holds does not creep up when tensors are of ever other sizes."""
+"""The memory of the process does not creep up when tensors are of ever other sizes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ print(sum(each.nbytes for each in kept), _resident_bytes() - begun)
 
 
 def grown(how: str) -> float:
-    """How many times as much is held in the end as is in use."""
+    """Memory of the process in the end, as a multiple of the memory in use."""
     ran = subprocess.run(
         [sys.executable, "-c", STEPS, how], capture_output=True, text=True, check=True
     )
@@ -53,10 +53,10 @@ ensure_tight_heap()
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's heap")
 def test_a_program_starts_itself_once_more_with_a_tight_heap() -> None:
-    given = ["tune", "a b.yaml", "--json"]
+    arguments_given = ["tune", "a b.yaml", "--json"]
     environment = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
     ran = subprocess.run(
-        [sys.executable, "-c", STARTS, *given],
+        [sys.executable, "-c", STARTS, *arguments_given],
         capture_output=True,
         text=True,
         check=True,
@@ -64,5 +64,5 @@ def test_a_program_starts_itself_once_more_with_a_tight_heap() -> None:
     )
     first, second = ran.stdout.splitlines()
     process, tunables, arguments = second.split(maxsplit=2)
-    assert first == f"{process} None {given}"  # the same process, with the same arguments
-    assert "tcache_count=0" in tunables and arguments == str(given)
+    assert first == f"{process} None {arguments_given}"  # the same process, with the same arguments
+    assert "tcache_count=0" in tunables and arguments == str(arguments_given)

@@ -2,88 +2,105 @@
 
 from lxml import etree
 
-from moli.parsing.office.markup import attribute, child, local
+from moli.parsing.office.markup import attribute, child, local_name
 
 _PROPERTIES = ("Pr", "ctrlPr")
 
 
-def linear(element: etree._Element | None) -> str:
-    """An equation as text: `a/b`, `x^2`, `x_i`, `√(x+1)`."""
+def equation_text(element: etree._Element | None) -> str:
+    """An equation as text: `a/b`, `x^2`, `x_i`, `√(x+1)`; empty for None."""
     if element is None:
         return ""
-    name = local(element)
+    name = local_name(element)
     if name == "t":
         return element.text or ""
     if name.endswith(_PROPERTIES) and name != "r":
         return ""
     render = _RENDERERS.get(name)
-    return render(element) if render else "".join(linear(part) for part in element)
+    return render(element) if render else "".join(equation_text(part) for part in element)
 
 
-def _group(element: etree._Element | None) -> str:
-    """The text, in brackets if it is more than one symbol or number."""
-    text = linear(element).strip()
+def _operand(element: etree._Element | None) -> str:
+    """The text of an operand, in brackets if it is more than one symbol or number."""
+    text = equation_text(element).strip()
     return text if len(text) <= 1 or text.isalnum() else f"({text})"
 
 
 def _fraction(element: etree._Element) -> str:
-    return f"{_group(child(element, 'num'))}/{_group(child(element, 'den'))}"
+    """A fraction as `numerator/denominator`."""
+    return f"{_operand(child(element, 'num'))}/{_operand(child(element, 'den'))}"
 
 
-def _scripts(element: etree._Element) -> str:
+def _with_scripts(element: etree._Element) -> str:
+    """A base with its subscript and superscript."""
     below, above = child(element, "sub"), child(element, "sup")
-    text = linear(child(element, "e")).strip()
-    text += f"_{_group(below)}" if below is not None and linear(below).strip() else ""
-    return text + (f"^{_group(above)}" if above is not None and linear(above).strip() else "")
+    base = equation_text(child(element, "e")).strip()
+    return base + _script("_", below) + _script("^", above)
+
+
+def _script(sign: str, element: etree._Element | None) -> str:
+    """A subscript or superscript behind its sign; empty if it has no text."""
+    return f"{sign}{_operand(element)}" if equation_text(element).strip() else ""
 
 
 def _radical(element: etree._Element) -> str:
-    degree = linear(child(element, "deg")).strip()
-    body = linear(child(element, "e")).strip()
+    """A root, with its degree unless it is a square root."""
+    degree = equation_text(child(element, "deg")).strip()
+    body = equation_text(child(element, "e")).strip()
     return f"√({body})" if not degree else f"√[{degree}]({body})"
 
 
-def _operator(element: etree._Element) -> str:
+def _large_operator(element: etree._Element) -> str:
     """A sum, product or integral with its bounds."""
     sign = child(element, "naryPr", "chr")
     symbol = attribute(sign, "val") if sign is not None else "∫"
     below, above = child(element, "sub"), child(element, "sup")
-    text = symbol + (f"_{_group(below)}" if linear(below).strip() else "")
-    text += f"^{_group(above)}" if linear(above).strip() else ""
-    return f"{text} {linear(child(element, 'e'))}"
+    bounds = _script("_", below) + _script("^", above)
+    return f"{symbol}{bounds} {equation_text(child(element, 'e'))}"
 
 
 def _delimiters(element: etree._Element) -> str:
-    marks = {}
+    """An expression between brackets or bars."""
+    delimiters = {}
     for name, default in (("begChr", "("), ("sepChr", "|"), ("endChr", ")")):
-        mark = child(element, "dPr", name)
-        marks[name] = attribute(mark, "val") if mark is not None else default
-    inside = marks["sepChr"].join(linear(part) for part in element if local(part) == "e")
-    return marks["begChr"] + inside + marks["endChr"]
+        delimiter = child(element, "dPr", name)
+        delimiters[name] = attribute(delimiter, "val") if delimiter is not None else default
+    inside = delimiters["sepChr"].join(
+        equation_text(part) for part in element if local_name(part) == "e"
+    )
+    return delimiters["begChr"] + inside + delimiters["endChr"]
 
 
 def _function(element: etree._Element) -> str:
-    name, body = linear(child(element, "fName")).strip(), linear(child(element, "e")).strip()
+    """A function such as `sin` and its argument."""
+    name, body = (
+        equation_text(child(element, "fName")).strip(),
+        equation_text(child(element, "e")).strip(),
+    )
     return f"{name}{body}" if body.startswith(("(", "[", "{")) else f"{name} {body}"
 
 
-def _lines(element: etree._Element) -> str:
-    """Rows of a matrix or an aligned set of equations."""
+def _matrix_rows(element: etree._Element) -> str:
+    """The rows of a matrix or of aligned equations, separated by semicolons."""
     rows = []
     for row in element:
-        if local(row) == "mr":
-            rows.append(" ".join(linear(cell).strip() for cell in row if local(cell) == "e"))
-        elif local(row) == "e":
-            rows.append(linear(row).strip())
+        if local_name(row) == "mr":
+            rows.append(
+                " ".join(equation_text(cell).strip() for cell in row if local_name(cell) == "e")
+            )
+        elif local_name(row) == "e":
+            rows.append(equation_text(row).strip())
     return "; ".join(rows)
 
 
 def _paragraph(element: etree._Element) -> str:
-    return "\n".join(linear(part).strip() for part in element if local(part) == "oMath")
+    """The equations of a paragraph, a line each."""
+    return "\n".join(equation_text(part).strip() for part in element if local_name(part) == "oMath")
 
 
 _RENDERERS = {
-    "f": _fraction, "sSub": _scripts, "sSup": _scripts, "sSubSup": _scripts, "sPre": _scripts,
-    "rad": _radical, "nary": _operator, "d": _delimiters, "func": _function, "m": _lines,
-    "eqArr": _lines, "oMathPara": _paragraph,
+    "f": _fraction, "rad": _radical, "nary": _large_operator, "d": _delimiters, "func": _function,
+    **dict.fromkeys(("sSub", "sSup", "sSubSup", "sPre"), _with_scripts),
+    **dict.fromkeys(("m", "eqArr"), _matrix_rows),
+    "oMathPara": _paragraph,
 }  # fmt: skip

@@ -1,33 +1,33 @@
-"""The numbers and bullets of Word lists, which the file holds only as rules."""
+"""The numbers and bullets of Word lists, computed from the numbering definitions."""
 
 import re
 from collections.abc import Callable
 
 from lxml import etree
 
-from moli.parsing.office.markup import attribute, child, children
+from moli.parsing.office.markup import attribute, child, children, val
 
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"),
           (40, "xl"), (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))  # fmt: skip
 _DIGITS = "零一二三四五六七八九"
 
 
-def roman(number: int) -> str:
-    """`number` in lower-case Roman digits."""
-    digits = ""
+def roman_numeral(number: int) -> str:
+    """`number` in lower-case Roman numerals."""
+    numeral = ""
     for value, letters in _ROMAN:
-        digits += letters * (number // value)
+        numeral += letters * (number // value)
         number %= value
-    return digits
+    return numeral
 
 
-def letter(number: int) -> str:
+def repeated_letter(number: int) -> str:
     """1 -> a, 26 -> z, 27 -> aa, as Word counts."""
     return chr(ord("a") + (number - 1) % 26) * ((number - 1) // 26 + 1) if number > 0 else "0"
 
 
-def chinese(number: int) -> str:
-    """`number` in Chinese digits, up to 99."""
+def chinese_numeral(number: int) -> str:
+    """`number` in Chinese numerals if it is below 100, else in digits."""
     if not 0 < number < 100:
         return str(number)
     tens, ones = divmod(number, 10)
@@ -36,26 +36,26 @@ def chinese(number: int) -> str:
 
 
 _FORMATS: dict[str, Callable[[int], str]] = {
-    "lowerRoman": roman,
-    "upperRoman": lambda number: roman(number).upper(),
-    "lowerLetter": letter,
-    "upperLetter": lambda number: letter(number).upper(),
+    "lowerRoman": roman_numeral,
+    "upperRoman": lambda number: roman_numeral(number).upper(),
+    "lowerLetter": repeated_letter,
+    "upperLetter": lambda number: repeated_letter(number).upper(),
     "decimalZero": lambda number: f"{number:02d}",
-    "chineseCounting": chinese,
-    "chineseCountingThousand": chinese,
-    "japaneseCounting": chinese,
+    "chineseCounting": chinese_numeral,
+    "chineseCountingThousand": chinese_numeral,
+    "japaneseCounting": chinese_numeral,
     "decimalEnclosedCircle": lambda n: chr(0x245F + n) if 0 < n <= 20 else str(n),
     "decimalEnclosedCircleChinese": lambda n: chr(0x245F + n) if 0 < n <= 20 else str(n),
 }
 
 
 class Numbering:
-    """Counts list paragraphs in document order and gives each its marker."""
+    """Counts list paragraphs in document order and returns their markers."""
 
     def __init__(self, root: etree._Element | None) -> None:
         self._levels: dict[str, dict[int, etree._Element]] = {}
-        self._abstract: dict[str, str] = {}
-        self._starts: dict[tuple[str, int], int] = {}
+        self._abstract_ids: dict[str, str] = {}
+        self._restarts: dict[tuple[str, int], int] = {}
         self._counts: dict[str, dict[int, int]] = {}
         if root is None:
             return
@@ -65,42 +65,42 @@ class Numbering:
             }
         for number in children(root, "num"):
             identifier = attribute(number, "numId")
-            self._abstract[identifier] = _value(child(number, "abstractNumId"))
+            self._abstract_ids[identifier] = val(child(number, "abstractNumId"))
             for override in children(number, "lvlOverride"):
-                start = _value(child(override, "startOverride"))
+                start = val(child(override, "startOverride"))
                 if start:
                     level = _integer(attribute(override, "ilvl"))
-                    self._starts[identifier, level] = _integer(start)
+                    self._restarts[identifier, level] = _integer(start)
 
     def depth(self, properties: etree._Element) -> int:
-        """How deep a list paragraph is nested, from 0."""
-        return min(_integer(_value(child(properties, "ilvl"))), 8)
+        """Nesting depth of a list paragraph, from 0."""
+        return min(_integer(val(child(properties, "ilvl"))), 8)
 
     def marker(self, properties: etree._Element) -> str:
-        """The marker of the next paragraph of this list, such as `2.1` or `-`; or empty."""
-        identifier, depth = _value(child(properties, "numId")), self.depth(properties)
-        abstract = self._abstract.get(identifier)
+        """The marker of the next paragraph of a list, such as `2.1` or `-`; empty for none."""
+        identifier, depth = val(child(properties, "numId")), self.depth(properties)
+        abstract = self._abstract_ids.get(identifier)
         if identifier in ("", "0") or abstract is None:
             return ""
         levels = self._levels.get(abstract, {})
         level = levels.get(depth)
         if level is None:
             return "-"
-        kind = _value(child(level, "numFmt"))
+        kind = val(child(level, "numFmt"))
         if kind == "bullet":
             return "-"
         if kind == "none":
             return ""
-        self._count(identifier, abstract, depth)
-        return self._render(level, levels, self._counts[abstract])
+        self._advance(identifier, abstract, depth)
+        return self._marker_text(level, levels, self._counts[abstract])
 
-    def _count(self, identifier: str, abstract: str, depth: int) -> None:
-        """Advance the count; lists over one definition go on counting unless told to restart."""
+    def _advance(self, identifier: str, abstract: str, depth: int) -> None:
+        """Count a paragraph; lists with one definition continue its count unless they restart."""
         counts = self._counts.setdefault(abstract, {})
         levels = self._levels[abstract]
         for above in range(depth):
             counts.setdefault(above, _start(levels.get(above)))
-        restart = self._starts.pop((identifier, depth), None)
+        restart = self._restarts.pop((identifier, depth), None)
         if restart is not None or depth not in counts:
             counts[depth] = restart if restart is not None else _start(levels.get(depth))
         else:
@@ -109,28 +109,27 @@ class Numbering:
             del counts[below]
 
     @staticmethod
-    def _render(
+    def _marker_text(
         level: etree._Element, levels: dict[int, etree._Element], counts: dict[int, int]
     ) -> str:
-        pattern = _value(child(level, "lvlText"))
+        """The marker that the counts make of a level's pattern, such as `%1.%2`."""
+        pattern = val(child(level, "lvlText"))
         legal = child(level, "isLgl") is not None
 
-        def digits(found: re.Match[str]) -> str:
-            depth = int(found[1]) - 1
+        def numeral(placeholder: re.Match[str]) -> str:
+            depth = int(placeholder[1]) - 1
             number = counts.get(depth, 1)
-            kind = "" if legal else _value(child(levels.get(depth), "numFmt"))
+            kind = "" if legal else val(child(levels.get(depth), "numFmt"))
             return _FORMATS.get(kind, str)(number)
 
-        return re.sub(r"%(\d)", digits, pattern).strip()
+        return re.sub(r"%(\d)", numeral, pattern).strip()
 
 
 def _start(level: etree._Element | None) -> int:
-    return _integer(_value(child(level, "start")) or "1")
+    """The first number of a level."""
+    return _integer(val(child(level, "start")) or "1")
 
 
 def _integer(text: str) -> int:
+    """The integer in `text`; 0 if it is none."""
     return int(text) if text.lstrip("-").isdigit() else 0
-
-
-def _value(element: etree._Element | None) -> str:
-    return attribute(element, "val") if element is not None else ""

@@ -1,1 +1,1 @@
-"""From the characters of a printed page to running text."""
+"""Layout analysis of printed pages: running text from positioned characters."""

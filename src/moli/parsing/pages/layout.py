@@ -1,7 +1,7 @@
-"""From the characters of a page to its blocks in reading order.
+"""Layout analysis: the blocks of a page in reading order, from its glyphs.
 
-The order of the file is trusted, since most programs write a page as it is read, except
-where it runs line by line across columns, or comes back to what stands further up.
+The order of the file is kept, since most programs write a page in reading order, except where
+it runs line by line across columns, or goes back to something higher up on the page.
 """
 
 import heapq
@@ -12,19 +12,35 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Self
 
-from moli.parsing.pages.prose import is_unspaced, join_lines, words
-from moli.parsing.pages.segments import Glyph, Segment, merged, plain, segments, turn_of
+from moli.parsing.pages.prose import is_unspaced, join_lines, whole_words
+from moli.parsing.pages.segments import (
+    Glyph,
+    Segment,
+    lines_of_text,
+    merge_segments,
+    rotation_of,
+    segments,
+)
 
 _BULLET = re.compile(r"([•●○◦▪■□▫◆◇‣⁃✓✔➢❖\uf0b7\uf0a7\uf0d8\uf076]|[–—*·-](?=\s))\s*(?=\S)")
 _NUMBER = re.compile(r"(?:\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{2,4})[.)]|\[\d{1,3}\]|[①-⑳])\s+(?=\S)")
-_ENDS = tuple('.!?:;。！？：；…"”’')
+_SENTENCE_ENDS = tuple('.!?:;。！？：；…"”’')
 _MIN_ROWS = 4
 _MAX_ROWS = 1500
 
 
 @dataclass(slots=True)
 class Block:
-    """A paragraph, list item or table row."""
+    """A paragraph, list item or table row.
+
+    Attributes:
+        kind: a paragraph is `text`.
+        text: the whole text; the cells of a row are separated by bars.
+        size: font size in points.
+        lines: number of printed lines.
+        marker: the bullet that was taken off an item; numbers stay in the text.
+        cells: texts of a row's cells.
+    """
 
     kind: Literal["text", "item", "row"]
     text: str
@@ -34,40 +50,42 @@ class Block:
     cells: list[str] = field(default_factory=list)
 
 
-Row = list[Segment]
-Key = Callable[[str], str]
+Row = list[Segment]  # Segments on one line, from left to right.
+TitleKey = Callable[[str], str]
 
 
-def blocks(
+def page_blocks(
     glyphs: Sequence[Glyph],
     titles: frozenset[str] = frozenset(),
-    key: Key = str.casefold,
+    key: TitleKey = str.casefold,
 ) -> Iterator[Block]:
-    """The blocks of a page.
+    """The blocks of a page in reading order.
 
     Args:
-        glyphs: its characters in the order of the file.
-        titles: headings known to stand on the page, which end a paragraph before and after.
-        key: the form in which titles are compared.
+        glyphs: characters of the page in the order of the file.
+        titles: keys of headings known to be on the page; each is a paragraph by itself.
+        key: maps a line to the form in which titles are compared.
     """
-    turns = Counter(turn_of(glyph) for glyph in glyphs if glyph.size)
-    vocabulary = words(plain(glyphs))
-    for turn, _ in turns.most_common():  # Text along the margin comes after the page.
-        rows = _rows(segments(glyphs, turn))
-        cut: list[Block] = []
-        for group in _groups(_columns(_downwards(rows))):
+    rotations = Counter(rotation_of(glyph) for glyph in glyphs if glyph.size)
+    vocabulary = whole_words(lines_of_text(glyphs))
+    for rotation, _ in rotations.most_common():  # Text along the margin comes after the page.
+        rows = _rows(segments(glyphs, rotation))
+        blocks: list[Block] = []
+        for group in _group_rows(_separate_columns(_in_reading_order(rows))):
             if len(group) > 1 and all(len(row) > 1 for row in group):
-                cut += _table(group)
+                blocks += _table_rows(group)
             else:
-                cut += _paragraphs([merged(row) for row in group], vocabulary, titles, key)
-        yield from _continued(cut, vocabulary)
+                blocks += _paragraphs(
+                    [merge_segments(row) for row in group], vocabulary, titles, key
+                )
+        yield from _join_across_columns(blocks, vocabulary)
 
 
-def _continued(cut: list[Block], vocabulary: set[str]) -> Iterator[Block]:
-    """The blocks, with paragraphs that go on in the next column made whole."""
+def _join_across_columns(blocks: list[Block], vocabulary: set[str]) -> Iterator[Block]:
+    """The blocks, with each paragraph that continues in the next column joined."""
     last: Block | None = None
-    for block in cut:
-        if last is not None and _goes_on(last, block):
+    for block in blocks:
+        if last is not None and _continues_paragraph(last, block):
             last.text = join_lines([last.text, block.text], vocabulary)
             last.lines += block.lines
             continue
@@ -78,34 +96,35 @@ def _continued(cut: list[Block], vocabulary: set[str]) -> Iterator[Block]:
         yield last
 
 
-def _goes_on(last: Block, block: Block) -> bool:
+def _continues_paragraph(last: Block, block: Block) -> bool:
+    """Whether `block` is the rest of the paragraph in `last`."""
     return (
         last.kind in ("text", "item")
         and block.kind == "text"
         and last.lines > 1
         and block.text[0].islower()
-        and not last.text.endswith(_ENDS)
+        and not last.text.endswith(_SENTENCE_ENDS)
         and abs(last.size - block.size) < 0.05 * last.size
     )
 
 
-def _downwards(rows: list[Row]) -> list[Row]:
-    """`rows` in their order, except that none comes before one that stands above it.
+def _in_reading_order(rows: list[Row]) -> list[Row]:
+    """`rows` in file order, except that no row comes before one above it in its column.
 
-    Titles, headers and footers are often written before or after all else. Rows side by side
-    do not wait for each other, so columns stay as they were written.
+    Titles, headers and footers are often written before or after everything else. Rows side by
+    side are not reordered, so columns stay as they were written.
     """
     if len(rows) > _MAX_ROWS:
         return rows  # A map or a drawing, not worth time quadratic in its pieces.
-    frames = [_Frame.around(row) for row in rows]
+    boxes = [_RowBox.of_row(row) for row in rows]
     below: list[list[int]] = [[] for _ in rows]
-    for upper, frame in enumerate(frames):
-        for lower, other in enumerate(frames):
-            if frame.bottom < other.top and frame.shares_column(other):
+    for upper, box in enumerate(boxes):
+        for lower, other in enumerate(boxes):
+            if box.bottom < other.top and box.shares_column_with(other):
                 below[upper].append(lower)
     waiting = Counter(lower for lowers in below for lower in lowers)
-    turns = _turns(below)
-    ready = [(turns[index], index) for index in range(len(rows)) if not waiting[index]]
+    keys = _sort_keys(below)
+    ready = [(keys[index], index) for index in range(len(rows)) if not waiting[index]]
     heapq.heapify(ready)
     ordered: list[Row] = []
     while ready:
@@ -114,29 +133,34 @@ def _downwards(rows: list[Row]) -> list[Row]:
         for lower in below[index]:
             waiting[lower] -= 1
             if not waiting[lower]:
-                heapq.heappush(ready, (turns[lower], lower))
+                heapq.heappush(ready, (keys[lower], lower))
     return ordered
 
 
-def _turns(below: list[list[int]]) -> list[float]:
-    """Where each row belongs in the order: at its place in the file, unless misplaced there.
+def _sort_keys(below: list[list[int]]) -> list[float]:
+    """A sort key for every row: its index in the file, or another if it was written out of order.
 
-    Where a row was written after one that stands below it, the one at odds with more rows has to
-    move: a title written after all that it stands over, or a footer before the rest.
+    Where a row was written after one below it, the row in more such conflicts moves: a title
+    written after everything under it, or a footer written before the rest.
+
+    Args:
+        below: for every row, the indices of the rows below it in its column.
     """
-    odds = [(upper, lower) for upper, rows in enumerate(below) for lower in rows if lower < upper]
-    count = Counter(index for pair in odds for index in pair)
-    turns = [float(index) for index in range(len(below))]
-    for upper, lower in odds:
+    conflicts = [
+        (upper, lower) for upper, rows in enumerate(below) for lower in rows if lower < upper
+    ]
+    count = Counter(index for pair in conflicts for index in pair)
+    keys = [float(index) for index in range(len(below))]
+    for upper, lower in conflicts:
         if count[upper] > count[lower]:
-            turns[upper] = min(turns[upper], lower - 0.5)
+            keys[upper] = min(keys[upper], lower - 0.5)
         elif count[lower] > count[upper]:
-            turns[lower] = max(turns[lower], upper + 0.5)
-    return turns
+            keys[lower] = max(keys[lower], upper + 0.5)
+    return keys
 
 
-class _Frame(NamedTuple):
-    """The space that a row takes, a little less than its full height."""
+class _RowBox(NamedTuple):
+    """Bounding box of a row, a little less than its full height."""
 
     left: float
     top: float
@@ -144,7 +168,8 @@ class _Frame(NamedTuple):
     bottom: float
 
     @classmethod
-    def around(cls, row: Row) -> Self:
+    def of_row(cls, row: Row) -> Self:
+        """The box of `row`."""
         slack = 0.15 * min(part.size for part in row)
         return cls(
             row[0].left,
@@ -153,22 +178,23 @@ class _Frame(NamedTuple):
             max(part.bottom for part in row) - slack,
         )
 
-    def shares_column(self, other: "_Frame") -> bool:
-        """Whether both share a column; the caller has compared their heights."""
+    def shares_column_with(self, other: "_RowBox") -> bool:
+        """Whether both are in one column; whether they are above each other is not compared."""
         overlap = min(self.right, other.right) - max(self.left, other.left)
         return overlap > 0.5 * min(self.right - self.left, other.right - other.left)
 
 
-def _rows(found: Iterable[Segment]) -> list[Row]:
+def _rows(line_segments: Iterable[Segment]) -> list[Row]:
+    """The segments gathered into rows; segments that nearly touch are merged."""
     rows: list[Row] = []
-    for segment in found:
+    for segment in line_segments:
         if not segment.text:
             continue
         last = rows[-1][-1] if rows else None
-        if last is not None and last.beside(segment):
-            if last.distance(segment) < 0.8 * max(last.size, segment.size):
-                rows[-1][-1] = merged([last, segment])  # An index, or another font.
-            elif all(segment.distance(other) > 0 for other in rows[-1]):
+        if last is not None and last.is_on_line_of(segment):
+            if last.horizontal_gap(segment) < 0.8 * max(last.size, segment.size):
+                rows[-1][-1] = merge_segments([last, segment])  # An index, or another font.
+            elif all(segment.horizontal_gap(other) > 0 for other in rows[-1]):
                 rows[-1].append(segment)
                 rows[-1].sort(key=lambda segment: segment.left)
             else:
@@ -178,17 +204,18 @@ def _rows(found: Iterable[Segment]) -> list[Row]:
     return rows
 
 
-def _columns(rows: list[Row]) -> list[Row]:
+def _separate_columns(rows: list[Row]) -> list[Row]:
     """`rows` with columns that were written line by line across put one after the other."""
     result: list[Row] = []
     index = 0
     while index < len(rows):
-        end, gutter = _band(rows, index)
-        if end - index >= _MIN_ROWS and _is_prose(rows[index:end], gutter):
+        gutter = _find_gutter(rows, index)
+        end, center = gutter.end, gutter.center
+        if end - index >= _MIN_ROWS and _is_prose(rows[index:end], center):
             sides: tuple[list[Row], list[Row]] = ([], [])
             for row in rows[index:end]:
                 for segment in row:
-                    sides[segment.middle > gutter].append([segment])
+                    sides[segment.center > center].append([segment])
             for side in sides:
                 result += side
             index = end
@@ -198,10 +225,23 @@ def _columns(rows: list[Row]) -> list[Row]:
     return result
 
 
-def _band(rows: list[Row], start: int) -> tuple[int, float]:
-    """How far from `start` one gutter parts every row, and where it is."""
+@dataclass(frozen=True, slots=True)
+class _Gutter:
+    """The empty space between two columns.
+
+    Attributes:
+        end: index after the last row that it divides.
+        center: horizontal center.
+    """
+
+    end: int
+    center: float
+
+
+def _find_gutter(rows: list[Row], start: int) -> _Gutter:
+    """The gutter that divides the rows from `start` on; it may divide none."""
     if len(rows[start]) != 2:
-        return start, 0.0
+        return _Gutter(start, 0.0)
     low, high = rows[start][0].right, rows[start][1].left
     end = start
     for row in rows[start:]:
@@ -212,17 +252,17 @@ def _band(rows: list[Row], start: int) -> tuple[int, float]:
             elif segment.left >= (low + high) / 2 - 1:
                 new_high = min(new_high, segment.left)
             else:
-                return end, (low + high) / 2
+                return _Gutter(end, (low + high) / 2)
         if new_high - new_low < 2:
-            return end, (low + high) / 2
+            return _Gutter(end, (low + high) / 2)
         low, high, end = new_low, new_high, end + 1
-    return end, (low + high) / 2
+    return _Gutter(end, (low + high) / 2)
 
 
 def _is_prose(rows: list[Row], gutter: float) -> bool:
-    """Whether both sides hold full lines of text, as columns do and tables do not."""
+    """Whether both sides of the gutter are full lines of text, as in columns and unlike tables."""
     for right in (False, True):
-        side = [segment for row in rows for segment in row if (segment.middle > gutter) is right]
+        side = [segment for row in rows for segment in row if (segment.center > gutter) is right]
         if len(side) < _MIN_ROWS or not rows:
             return False
         wide = statistics.median(
@@ -236,11 +276,11 @@ def _is_prose(rows: list[Row], gutter: float) -> bool:
     return sum(len(row) == 2 for row in rows) >= 0.6 * len(rows)
 
 
-def _groups(rows: list[Row]) -> Iterator[list[Row]]:
-    """Runs of rows that belong together: rows of a table, or lines of a column."""
+def _group_rows(rows: list[Row]) -> Iterator[list[Row]]:
+    """Runs of rows that belong together: the rows of a table, or the lines of a column."""
     group: list[Row] = []
     for row in rows:
-        if group and not _continues(group[-1], row):
+        if group and not _belongs_to_group(group[-1], row):
             yield group
             group = []
         group.append(row)
@@ -248,85 +288,94 @@ def _groups(rows: list[Row]) -> Iterator[list[Row]]:
         yield group
 
 
-def _continues(last: Row, row: Row) -> bool:
+def _belongs_to_group(last: Row, row: Row) -> bool:
+    """Whether `row` continues the table or column that `last` is in."""
     if (len(last) > 1) is not (len(row) > 1):
         return False
     if len(row) > 1:
         gap = row[0].top - last[0].bottom
         return -row[0].size < gap < 2 * row[0].size
-    return row[0].bottom > last[0].bottom and row[0].above_or_below(last[0])
+    return row[0].bottom > last[0].bottom and row[0].shares_column_with(last[0])
 
 
-def _table(rows: list[Row]) -> Iterator[Block]:
+def _table_rows(rows: list[Row]) -> Iterator[Block]:
+    """A block for every row of a table."""
     for row in rows:
         cells = [segment.text for segment in row]
         yield Block("row", " | ".join(cells), row[0].size, cells=cells)
 
 
 def _paragraphs(
-    lines: list[Segment], vocabulary: set[str], titles: frozenset[str], key: Key
+    lines: list[Segment], vocabulary: set[str], titles: frozenset[str], key: TitleKey
 ) -> Iterator[Block]:
-    """The lines of one column cut into paragraphs and items."""
-    for run in _runs(lines):
+    """The lines of one column split into paragraphs and list items."""
+    for run in _evenly_spaced_runs(lines):
         right = max(line.right for line in run)
         paragraph: list[Segment] = []
         for line in run:
             is_title = key(line.text) in titles
-            if paragraph and (is_title or _begins(paragraph, line, right)):
-                yield _block(paragraph, vocabulary)
+            if paragraph and (is_title or _begins_paragraph(paragraph, line, right)):
+                yield _block_of(paragraph, vocabulary)
                 paragraph = []
             paragraph.append(line)
             if is_title:
-                yield _block(paragraph, vocabulary)
+                yield _block_of(paragraph, vocabulary)
                 paragraph = []
         if paragraph:
-            yield _block(paragraph, vocabulary)
+            yield _block_of(paragraph, vocabulary)
 
 
-def _runs(lines: list[Segment]) -> Iterator[list[Segment]]:
-    """Lines of one size, evenly spaced."""
+def _evenly_spaced_runs(lines: list[Segment]) -> Iterator[list[Segment]]:
+    """The lines split into runs of one font size and even spacing."""
     run: list[Segment] = []
     for line, following in zip(lines, [*lines[1:], None], strict=True):
-        if run and (not _same_size(run[-1], line) or _is_spaced(run, line, following)):
+        if run and (
+            not _has_same_size(run[-1], line) or _has_extra_space_above(run, line, following)
+        ):
             yield run
             run = []
         run.append(line)
     yield run
 
 
-def _same_size(one: Segment, other: Segment) -> bool:
+def _has_same_size(one: Segment, other: Segment) -> bool:
+    """Whether both have nearly the same font size."""
     return abs(one.size - other.size) < 0.12 * one.size
 
 
-def _is_spaced(run: list[Segment], line: Segment, following: Segment | None) -> bool:
-    """Whether more space stands above `line` than between the lines around it."""
+def _has_extra_space_above(run: list[Segment], line: Segment, following: Segment | None) -> bool:
+    """Whether the space above `line` is larger than that between the lines around it."""
     step = line.bottom - run[-1].bottom
-    around = [step]
+    pitches = [step]
     if len(run) > 1:
-        around.append(run[-1].bottom - run[-2].bottom)
-    if following is not None and _same_size(line, following):
-        around.append(following.bottom - line.bottom)
-    usual = min(pitch for pitch in around if pitch == step or pitch > 0.5 * line.size)
+        pitches.append(run[-1].bottom - run[-2].bottom)
+    if following is not None and _has_same_size(line, following):
+        pitches.append(following.bottom - line.bottom)
+    usual = min(pitch for pitch in pitches if pitch == step or pitch > 0.5 * line.size)
     return step > 2.5 * line.size or step > 1.25 * usual
 
 
-def _begins(paragraph: list[Segment], line: Segment, right: float) -> bool:
-    """Whether `line` begins a paragraph after the lines in `paragraph`."""
+def _begins_paragraph(paragraph: list[Segment], line: Segment, right: float) -> bool:
+    """Whether `line` begins a new paragraph after the lines in `paragraph`.
+
+    Args:
+        right: right edge of the column.
+    """
     last, first = paragraph[-1], paragraph[0]
     if _BULLET.match(line.text) or _NUMBER.match(line.text):
         return True
-    listed = bool(_BULLET.match(first.text) or _NUMBER.match(first.text))
-    centred = abs(line.middle - last.middle) < 0.5 * line.size
+    is_item = bool(_BULLET.match(first.text) or _NUMBER.match(first.text))
+    is_centered = abs(line.center - last.center) < 0.5 * line.size
     indent = line.left - last.left
-    if indent > 0.7 * line.size and not centred and not (listed and len(paragraph) == 1):
+    if indent > 0.7 * line.size and not is_centered and not (is_item and len(paragraph) == 1):
         return True
-    if indent < -0.7 * line.size and not centred and len(paragraph) > 1:
+    if indent < -0.7 * line.size and not is_centered and len(paragraph) > 1:
         return True
-    return _ended(last, line, right)
+    return _ends_paragraph(last, line, right)
 
 
-def _ended(last: Segment, line: Segment, right: float) -> bool:
-    """Whether `last` was left short although the first word of `line` would have fitted."""
+def _ends_paragraph(last: Segment, line: Segment, right: float) -> bool:
+    """Whether `last` ends its paragraph: the first word of `line` would have fitted on it."""
     room = right - last.right
     head = line.text.split(maxsplit=1)[0]
     if is_unspaced(line.text[0]):
@@ -334,10 +383,11 @@ def _ended(last: Segment, line: Segment, right: float) -> bool:
     needed = line.width * (len(head) + 1) / max(1, len(line.text))
     if room < 1.2 * needed + 0.3 * line.size:
         return False
-    return last.text.endswith(_ENDS) or room > 0.35 * (right - last.left)
+    return last.text.endswith(_SENTENCE_ENDS) or room > 0.35 * (right - last.left)
 
 
-def _block(lines: list[Segment], vocabulary: set[str]) -> Block:
+def _block_of(lines: list[Segment], vocabulary: set[str]) -> Block:
+    """The paragraph or list item made of `lines`."""
     text = join_lines([line.text for line in lines], vocabulary)
     size = statistics.median(line.size for line in lines)
     if bullet := _BULLET.match(text):

@@ -1,4 +1,4 @@
-"""From printed lines back to running text."""
+"""Joining printed lines into running text."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ _UNSPACED = re.compile(
 _HYPHENS = "-\u2010\u00ad\x02\ufffe"
 _DIVIDED = re.compile(r"\w+(?:[-\u2010]\s*\n\s*|[\u00ad\x02\ufffe]\s*)\w+")
 _BETWEEN_UNSPACED = re.compile(rf"(?<={_UNSPACED.pattern})[ \t]+(?={_UNSPACED.pattern})")
-_AROUND_MARKS = re.compile(r"[ \t]+(?=[。，、；：！？）」』》】])|(?<=[（「『《【])[ \t]+")
+_AROUND_PUNCTUATION = re.compile(r"[ \t]+(?=[。，、；：！？）」』》】])|(?<=[（「『《【])[ \t]+")
 
 
 def is_unspaced(character: str) -> bool:
@@ -20,22 +20,22 @@ def is_unspaced(character: str) -> bool:
     return bool(_UNSPACED.match(character))
 
 
-def words(lines: Iterable[str]) -> set[str]:
-    """The whole words that stand in `lines`, in lower case; halves of divided ones do not count."""
+def whole_words(lines: Iterable[str]) -> set[str]:
+    """The words in `lines`, in lower case, without the halves of words divided at line ends."""
     text = _DIVIDED.sub(" ", "\n".join(lines))
     return {word.lower() for word in _WORD.findall(text)}
 
 
-def close_up(text: str) -> str:
-    """`text` without the spaces that recognition puts around Chinese characters and marks."""
-    return _AROUND_MARKS.sub("", _BETWEEN_UNSPACED.sub("", text))
+def remove_spaces_in_chinese(text: str) -> str:
+    """`text` without the spaces that OCR puts around Chinese characters and punctuation."""
+    return _AROUND_PUNCTUATION.sub("", _BETWEEN_UNSPACED.sub("", text))
 
 
 def join_lines(lines: Sequence[str], vocabulary: set[str]) -> str:
-    """One paragraph from its lines.
+    """The lines of one paragraph as running text.
 
     A hyphen at the end of a line is dropped where it only divides a word: where the two
-    halves make a word of `vocabulary`, or are not both words of it.
+    halves form a word in `vocabulary`, or are not both words in it.
     """
     text = ""
     for line in lines:
@@ -51,16 +51,17 @@ def join_lines(lines: Sequence[str], vocabulary: set[str]) -> str:
     return text
 
 
-def _join_divided(head: str, tail: str, hyphen: str, vocabulary: set[str]) -> str:
-    first = re.search(r"[^\W\d_]*$", head)
-    second = _WORD.match(tail)
+def _join_divided(before: str, after: str, hyphen: str, vocabulary: set[str]) -> str:
+    """The text before and after a hyphen at a line end, joined with or without it."""
+    first = re.search(r"[^\W\d_]*$", before)
+    second = _WORD.match(after)
     left = first[0].lower() if first else ""
     right = second[0].lower() if second else ""
-    if not left or not right or not tail[0].islower():
-        return f"{head}-{tail}"  # A number, a name or a range keeps its hyphen.
+    if not left or not right or not after[0].islower():
+        return f"{before}-{after}"  # A number, a name or a range keeps its hyphen.
     if left + right in vocabulary:
-        return head + tail
-    compound = head[: len(head) - len(left)].endswith("-")
+        return before + after
+    compound = before[: len(before) - len(left)].endswith("-")
     both_known = left in vocabulary and right in vocabulary and len(left) > 2 and len(right) > 3
     soft = hyphen in "\u00ad\ufffe"
-    return f"{head}-{tail}" if (compound or both_known) and not soft else head + tail
+    return f"{before}-{after}" if (compound or both_known) and not soft else before + after

@@ -1,6 +1,6 @@
-"""From the characters of a page to stretches of text on one baseline.
+"""Segments of a page: characters that follow each other on one baseline.
 
-Coordinates grow to the right and downwards, in the direction in which the text is read.
+Segments use coordinates that grow to the right and downwards in the direction of reading.
 """
 
 import math
@@ -13,13 +13,16 @@ from itertools import pairwise
 from typing import NamedTuple
 
 _LEADERS = re.compile(r"(?:\s?[.…·]){5,}")
-# TeX sets accents as characters of their own.
+# TeX sets accents as separate characters: accent -> combining character.
 _ACCENTS = {"´": "\u0301", "`": "\u0300", "¨": "\u0308", "ˆ": "\u0302", "˜": "\u0303",
             "¸": "\u0327", "ˇ": "\u030c", "˘": "\u0306", "˚": "\u030a"}  # fmt: skip
 
 
 class Glyph(NamedTuple):
-    """A character, its box with the origin at the lower left, and the angle of its baseline."""
+    """A character with its bounding box and the angle of its baseline, in PDF coordinates.
+
+    The origin is at the lower left of the page; white space has an empty box.
+    """
 
     text: str
     left: float
@@ -30,7 +33,7 @@ class Glyph(NamedTuple):
 
     @property
     def size(self) -> float:
-        """The height of the box across the baseline; 0 for white space."""
+        """Height of the box perpendicular to the baseline; 0 for white space."""
         if self.angle and round(self.angle / (math.pi / 2)) % 2:
             return self.right - self.left
         return self.top - self.bottom
@@ -38,7 +41,7 @@ class Glyph(NamedTuple):
 
 @dataclass(slots=True)
 class Segment:
-    """Text on one baseline without a wide gap."""
+    """Text on one baseline without a wide gap, with its bounding box and font size."""
 
     text: str
     left: float
@@ -49,98 +52,104 @@ class Segment:
 
     @property
     def width(self) -> float:
+        """From left to right."""
         return self.right - self.left
 
     @property
-    def middle(self) -> float:
+    def center(self) -> float:
+        """Horizontal center."""
         return (self.left + self.right) / 2
 
-    def beside(self, other: "Segment") -> bool:
-        """Whether both stand on one line."""
+    def is_on_line_of(self, other: "Segment") -> bool:
+        """Whether both are on one line of text."""
         overlap = min(self.bottom, other.bottom) - max(self.top, other.top)
         return overlap > 0.5 * min(self.size, other.size)
 
-    def distance(self, other: "Segment") -> float:
-        """The gap between both from side to side; negative where they overlap."""
+    def horizontal_gap(self, other: "Segment") -> float:
+        """Width of the gap between both; negative where they overlap."""
         return max(other.left - self.right, self.left - other.right)
 
-    def above_or_below(self, other: "Segment") -> bool:
-        """Whether both stand in one column."""
+    def shares_column_with(self, other: "Segment") -> bool:
+        """Whether both are in one column: most of the narrower one's width is also the other's."""
         overlap = min(self.right, other.right) - max(self.left, other.left)
         return overlap > 0.5 * min(self.width, other.width)
 
 
-def plain(glyphs: Iterable[Glyph]) -> list[str]:
-    """The lines of the file's own text."""
+def lines_of_text(glyphs: Iterable[Glyph]) -> list[str]:
+    """The text of the glyphs in file order, split at its line breaks."""
     return "".join(glyph.text for glyph in glyphs).split("\n")
 
 
-def turn_of(glyph: Glyph) -> int:
-    """Quarter turns of the baseline."""
+def rotation_of(glyph: Glyph) -> int:
+    """Rotation of the baseline in quarter turns, 0 to 3."""
     return round(glyph.angle / (math.pi / 2)) % 4 if glyph.angle else 0
 
 
-def _turned(glyphs: Iterable[Glyph], turn: int) -> Iterator[tuple[str, Segment | None]]:
-    """Each character that reads in that direction, with its box as seen by the reader."""
+def _upright_boxes(glyphs: Iterable[Glyph], rotation: int) -> Iterator[tuple[str, Segment | None]]:
+    """The characters with that rotation and their boxes in reading coordinates.
+
+    White space of any rotation is included, with None for its box.
+    """
     for glyph in glyphs:
         text, x0, y0, x1, y1, _ = glyph
         if x0 == x1 and y0 == y1:
             yield text, None
-        elif turn_of(glyph) != turn:
+        elif rotation_of(glyph) != rotation:
             continue
-        elif turn == 0:
+        elif rotation == 0:
             yield text, Segment(text, x0, -y1, x1, -y0, y1 - y0)
-        elif turn == 3:
+        elif rotation == 3:
             yield text, Segment(text, y0, x0, y1, x1, x1 - x0)
-        elif turn == 2:
+        elif rotation == 2:
             yield text, Segment(text, -x1, y0, -x0, y1, y1 - y0)
         else:
             yield text, Segment(text, -y1, -x1, -y0, -x0, x1 - x0)
 
 
-def segments(glyphs: Iterable[Glyph], turn: int) -> list[Segment]:
-    """What reads in the direction `turn`, gathered until a line ends or a gap opens."""
-    found: list[Segment] = []
-    letters: list[Segment] = []
+def segments(glyphs: Iterable[Glyph], rotation: int) -> list[Segment]:
+    """The text with that rotation, split into segments where a line ends or a wide gap opens."""
+    result: list[Segment] = []
+    boxes: list[Segment] = []
     text: list[str] = []
 
-    def finish() -> None:
-        if letters:
-            found.append(_segment("".join(text), letters))
-        letters.clear()
+    def end_segment() -> None:
+        """Add what has been gathered to the result."""
+        if boxes:
+            result.append(_segment_of("".join(text), boxes))
+        boxes.clear()
         text.clear()
 
     accent: Segment | None = None
-    for character, box in _turned(glyphs, turn):
+    for character, box in _upright_boxes(glyphs, rotation):
         if box is None:
             if character in "\r\n":
-                finish()
-            elif letters:
+                end_segment()
+            elif boxes:
                 text.append(" ")
             continue
-        if letters and _parted(letters[-1], box):
-            finish()
-        if letters and character in _ACCENTS and _over(box, letters[-1]):
+        if boxes and _is_separate(boxes[-1], box):
+            end_segment()
+        if boxes and character in _ACCENTS and _is_drawn_over(box, boxes[-1]):
             text[-1] += _ACCENTS[character]
             continue
-        if accent is not None and letters and _over(accent, box):
+        if accent is not None and boxes and _is_drawn_over(accent, box):
             text.pop()
             character += _ACCENTS[accent.text]
-        if _lost_space(letters, box) and not text[-1].isspace():
+        if _has_missing_space(boxes, box) and not text[-1].isspace():
             text.append(" ")
         accent = box if character in _ACCENTS else None
-        letters.append(box)
+        boxes.append(box)
         text.append(character)
-    finish()
-    return _forwards(found)
+    end_segment()
+    return _mirror_right_to_left(result)
 
 
-def _lost_space(letters: list[Segment], box: Segment) -> bool:
-    """Whether a gap before `box`, though narrow, separates words: its neighbours have none."""
-    if len(letters) < 2 or box.left - letters[-1].right <= 0.085 * box.size:
+def _has_missing_space(boxes: list[Segment], box: Segment) -> bool:
+    """Whether a narrow gap before `box` separates words: the letters before it have none."""
+    if len(boxes) < 2 or box.left - boxes[-1].right <= 0.085 * box.size:
         return False
-    before = letters[-1].left - letters[-2].right
-    spaced = all(_is_spaced_script(part.text) for part in (*letters[-2:], box))
+    before = boxes[-1].left - boxes[-2].right
+    spaced = all(_is_spaced_script(part.text) for part in (*boxes[-2:], box))
     return spaced and before < 0.03 * box.size
 
 
@@ -148,36 +157,37 @@ def _is_spaced_script(letter: str) -> bool:
     return letter.isalpha() and letter < "\u0530"  # Latin, Greek or Cyrillic
 
 
-def _segment(text: str, letters: list[Segment]) -> Segment:
-    """One segment; its size is that of most of its letters, whatever their accents."""
+def _segment_of(text: str, boxes: list[Segment]) -> Segment:
+    """The segment of some characters; its size is the commonest among their boxes."""
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    size = Counter(round(letter.size, 1) for letter in letters).most_common(1)[0][0]
-    usual = [letter for letter in letters if abs(letter.size - size) < 0.1] or letters
+    size = Counter(round(letter.size, 1) for letter in boxes).most_common(1)[0][0]
+    usual = [letter for letter in boxes if abs(letter.size - size) < 0.1] or boxes
     return Segment(
         _LEADERS.sub(" … ", text).strip(),
-        min(letter.left for letter in letters),
+        min(letter.left for letter in boxes),
         min(letter.top for letter in usual),
-        max(letter.right for letter in letters),
+        max(letter.right for letter in boxes),
         max(letter.bottom for letter in usual),
         size or 1.0,
     )
 
 
-def _over(accent: Segment, letter: Segment) -> bool:
-    """Whether an accent with a width of its own is drawn over a letter."""
-    return letter.left - 0.5 < accent.middle < letter.right + 0.5 and letter.text.isalpha()
+def _is_drawn_over(accent: Segment, letter: Segment) -> bool:
+    """Whether a separate accent is drawn over a letter."""
+    return letter.left - 0.5 < accent.center < letter.right + 0.5 and letter.text.isalpha()
 
 
-def _parted(last: Segment, box: Segment) -> bool:
+def _is_separate(last: Segment, box: Segment) -> bool:
+    """Whether `box` is on another line than `last`, or behind a wide gap."""
     size = last.size if last.size > box.size else box.size
     if last.top == box.top and abs(box.left - last.right) < size:
         return False  # The common case, quickly.
-    gap = last.distance(box)
-    return gap > 1.2 * size or not (last.beside(box) or gap < size)
+    gap = last.horizontal_gap(box)
+    return gap > 1.2 * size or not (last.is_on_line_of(box) or gap < size)
 
 
-def _forwards(segments: list[Segment]) -> list[Segment]:
-    """The segments, mirrored if they read from right to left, so that all else need not care."""
+def _mirror_right_to_left(segments: list[Segment]) -> list[Segment]:
+    """The segments, mirrored if the script runs from right to left, so that `left` comes first."""
     letters = [letter for segment in segments for letter in segment.text if letter.isalpha()]
     backwards = sum(unicodedata.bidirectional(letter) in ("R", "AL") for letter in letters)
     if backwards > 0.5 * len(letters):
@@ -186,13 +196,13 @@ def _forwards(segments: list[Segment]) -> list[Segment]:
     return segments
 
 
-def merged(row: Sequence[Segment]) -> Segment:
-    """A row as one line; its size is that of the segment with most text."""
+def merge_segments(row: Sequence[Segment]) -> Segment:
+    """The segments of a row as one; its size is that of the segment with most text."""
     if len(row) == 1:
         return row[0]
     text = row[0].text
     for last, segment in pairwise(row):
-        apart = last.distance(segment) > 0.15 * segment.size
+        apart = last.horizontal_gap(segment) > 0.15 * segment.size
         text += f" {segment.text}" if apart else segment.text
     return Segment(
         text,

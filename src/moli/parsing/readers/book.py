@@ -1,15 +1,22 @@
-"""EPUB books: the chapters of the spine in order."""
+"""EPUB books: the chapters in the order of the spine."""
 
 import re
 from urllib.parse import unquote
 
 from lxml import etree
 
-from moli.parsing.archive import REPAIR, Archive, resolve
+from moli.parsing.archive import REPAIR, Archive, resolve_part
 from moli.parsing.blocks import Blocks
 from moli.parsing.encodings import decode
 from moli.parsing.limits import Limits
-from moli.parsing.office.markup import attribute, child, children, descendants, local, parse_xml
+from moli.parsing.office.markup import (
+    attribute,
+    child,
+    children,
+    descendants,
+    local_name,
+    parse_xml,
+)
 from moli.parsing.readers.web import read_html
 from moli.records.errors import DocumentError
 
@@ -29,9 +36,9 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
         raise DocumentError("broken", "it does not say where its contents are", fix=REPAIR)
     package = unquote(attribute(root_file, "full-path"))
     root = parse_xml(archive.read(package))
-    _metadata(child(root, "metadata"), blocks)
-    spine = _spine(root, package)
-    labels = _labels(archive, root, package)
+    _read_metadata(child(root, "metadata"), blocks)
+    spine = _spine_parts(root, package)
+    labels = _toc_labels(archive, root, package)
     for part in spine:
         if part not in archive:
             blocks.warn(f"the part {part} is missing")
@@ -40,14 +47,14 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
         declared = _XML_ENCODING.match(raw)
         html = decode(raw, declared[1].decode() if declared else "")
         if part in labels and not re.search(r"<h[1-6][\s>]", html, re.IGNORECASE):
-            blocks.heading(labels[part], 1)
+            blocks.add_heading(labels[part], 1)
         title = blocks.title or " "  # A chapter's own title is not the book's.
         blocks.title = title
         read_html(_SELF_CLOSED.sub(r"<\1\2></\1>", html), blocks)
 
 
 def _refuse_protected(archive: Archive) -> None:
-    """Raise if anything but fonts is encrypted."""
+    """Raise `DocumentError` if anything but fonts is encrypted."""
     if "META-INF/encryption.xml" not in archive:
         return
     for entry in descendants(parse_xml(archive.read("META-INF/encryption.xml")), "EncryptedData"):
@@ -60,20 +67,26 @@ def _refuse_protected(archive: Archive) -> None:
             )
 
 
-def _metadata(metadata: etree._Element | None, blocks: Blocks) -> None:
+def _read_metadata(metadata: etree._Element | None, blocks: Blocks) -> None:
+    """Take over the title and properties that the package states about the book."""
     for element in metadata if metadata is not None else ():
-        name, text = local(element), (element.text or "").strip()
+        name, text = local_name(element), (element.text or "").strip()
         if name == "title" and not blocks.title:
             blocks.title = text
         elif name in ("creator", "language", "publisher", "date") and text:
             blocks.metadata.setdefault("author" if name == "creator" else name, text)
 
 
-def _spine(root: etree._Element, package: str) -> list[str]:
-    """The parts in reading order."""
+def _spine_parts(root: etree._Element, package: str) -> list[str]:
+    """Names of the parts in reading order.
+
+    Args:
+        root: the package document.
+        package: name of its part, to which the others are relative.
+    """
     manifest = child(root, "manifest")
     items = {
-        attribute(item, "id"): resolve(package, unquote(attribute(item, "href")))
+        attribute(item, "id"): resolve_part(package, unquote(attribute(item, "href")))
         for item in (children(manifest, "item") if manifest is not None else ())
         if "html" in attribute(item, "media-type")
     }
@@ -82,11 +95,11 @@ def _spine(root: etree._Element, package: str) -> list[str]:
     return [items[name] for item in references if (name := attribute(item, "idref")) in items]
 
 
-def _labels(archive: Archive, root: etree._Element, package: str) -> dict[str, str]:
-    """What the table of contents calls each part (the first entry that points to it)."""
+def _toc_labels(archive: Archive, root: etree._Element, package: str) -> dict[str, str]:
+    """Titles of parts in the table of contents; the first entry that points to a part counts."""
     labels: dict[str, str] = {}
     for item in descendants(root, "item"):
-        part = resolve(package, unquote(attribute(item, "href")))
+        part = resolve_part(package, unquote(attribute(item, "href")))
         if attribute(item, "media-type") != "application/x-dtbncx+xml" or part not in archive:
             continue
         for point in descendants(parse_xml(archive.read(part)), "navPoint"):
@@ -94,5 +107,5 @@ def _labels(archive: Archive, root: etree._Element, package: str) -> dict[str, s
             text = child(point, "navLabel", "text")
             if content is not None and text is not None:
                 target = unquote(attribute(content, "src").partition("#")[0])
-                labels.setdefault(resolve(part, target), text.text or "")
+                labels.setdefault(resolve_part(part, target), text.text or "")
     return labels

@@ -1,4 +1,4 @@
-"""Tables as text: values between commas, tabs, semicolons or bars."""
+"""Tables as text: values separated by commas, tabs, semicolons or bars."""
 
 import csv
 import io
@@ -19,17 +19,18 @@ def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     text = decode(data, blocks=blocks).replace("\0", "")
     csv.field_size_limit(1 << 24)
     try:
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)):
-            blocks.row(row)
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=_guess_delimiter(text)):
+            blocks.add_row(row)
     except csv.Error as error:
         raise DocumentError("broken", f"its rows cannot be read ({error})", fix=REPAIR) from error
 
 
-def _delimiter(text: str) -> str:
+def _guess_delimiter(text: str) -> str:
     """The delimiter that gives most rows the same number of cells, and more than one."""
     sample = "".join(text.splitlines(keepends=True)[: _SAMPLE_ROWS * 4])
 
     def agreement(delimiter: str) -> tuple[float, int]:
+        """Share of rows with the commonest number of cells, and that number; zeros if it is 1."""
         rows = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
         try:
             widths = Counter(len(row) for row in rows if row)

@@ -1,4 +1,4 @@
-"""Markdown, read as the page that it renders to."""
+"""Markdown, read as the web page that it renders to."""
 
 import re
 
@@ -19,7 +19,7 @@ def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
 
 
 def read_markdown(text: str, blocks: Blocks) -> None:
-    """Add Markdown given as text; front matter goes to the metadata."""
+    """Add Markdown text; its front matter goes to the title and metadata."""
     if front := _FRONT_MATTER.match(text):
         fields = dict(_FIELD.findall(front[1]))
         blocks.title = blocks.title or fields.pop("title", "")

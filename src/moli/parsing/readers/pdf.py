@@ -1,4 +1,4 @@
-"""PDF: text where there is a layer of it, recognition where a page is only a picture."""
+"""PDF: the text layer of every page, or OCR where a page is only a picture."""
 
 import ctypes
 import functools
@@ -11,9 +11,9 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
 from moli.parsing.archive import DECRYPT, REPAIR
-from moli.parsing.blocks import Blocks, clean
+from moli.parsing.blocks import Blocks, normalize_text
 from moli.parsing.limits import Limits
-from moli.parsing.ocr import Recognised, Recogniser, add_page
+from moli.parsing.ocr import PageRecognizer, RecognizedPage, add_recognized_page
 from moli.parsing.pages import layout
 from moli.parsing.pages.layout import Block
 from moli.parsing.pages.segments import Glyph
@@ -21,8 +21,8 @@ from moli.records.errors import DocumentError
 
 _DPI = 300
 _MAX_RENDER_SIDE = 6000
-# A page with fewer letters than this and a picture over half of it is taken for a scan.
-_FEW_LETTERS = 40
+# With fewer letters than this, a picture over a fifth of the page makes it a scan.
+_MIN_LETTERS = 40
 _SAMPLE_PAGES = 12
 _METADATA = {"Author": "author", "Subject": "subject", "Keywords": "keywords",
              "CreationDate": "created", "ModDate": "modified"}  # fmt: skip
@@ -34,13 +34,14 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     """Add the document in `data` to `blocks`, a page at a time."""
     document = _open(data)
     try:
-        _metadata(document, blocks)
-        _Reader(document, blocks, limits).read()
+        _read_metadata(document, blocks)
+        _PageReader(document, blocks, limits).read()
     finally:
         document.close()
 
 
 def _open(data: bytes) -> pdfium.PdfDocument:
+    """The document in `data`, which the caller must close."""
     try:
         document = pdfium.PdfDocument(data)
         if len(document) == 0:
@@ -55,12 +56,12 @@ def _open(data: bytes) -> pdfium.PdfDocument:
 
 
 @contextmanager
-def _page(document: pdfium.PdfDocument, index: int) -> Iterator[pdfium.PdfPage]:
-    """A page that is closed at once: a long document must not gather in memory."""
+def _open_page(document: pdfium.PdfDocument, index: int) -> Iterator[pdfium.PdfPage]:
+    """A page with its form fields filled in; it is closed afterwards to keep memory low."""
     page = document[index]
     try:
-        if _has_fields(page) and raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) == 1:
-            # What was filled in is now part of the page, but only once it is loaded again.
+        if _has_form_fields(page) and raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) == 1:
+            # Filled-in values are now part of the page, but only once it is loaded again.
             page.close()
             page = document[index]
         yield page
@@ -68,7 +69,8 @@ def _page(document: pdfium.PdfDocument, index: int) -> Iterator[pdfium.PdfPage]:
         page.close()
 
 
-def _has_fields(page: pdfium.PdfPage) -> bool:
+def _has_form_fields(page: pdfium.PdfPage) -> bool:
+    """Whether the page has form fields or free text annotations."""
     for number in range(min(raw.FPDFPage_GetAnnotCount(page), 1000)):
         annotation = raw.FPDFPage_GetAnnot(page, number)
         kind = raw.FPDFAnnot_GetSubtype(annotation)
@@ -78,7 +80,8 @@ def _has_fields(page: pdfium.PdfPage) -> bool:
     return False
 
 
-def _metadata(document: pdfium.PdfDocument, blocks: Blocks) -> None:
+def _read_metadata(document: pdfium.PdfDocument, blocks: Blocks) -> None:
+    """Take over the title and properties that the document states about itself."""
     stated = document.get_metadata_dict(skip_empty=True)
     blocks.title = stated.get("Title", "")
     for key, name in _METADATA.items():
@@ -88,8 +91,8 @@ def _metadata(document: pdfium.PdfDocument, blocks: Blocks) -> None:
         blocks.metadata[name] = value
 
 
-class _Outline:
-    """The bookmarks: which titles stand on which page, and their level."""
+class _Bookmarks:
+    """The bookmarks of a document: titles and their levels by page."""
 
     def __init__(self, document: pdfium.PdfDocument) -> None:
         self._pages: dict[int, dict[str, int]] = {}
@@ -97,7 +100,7 @@ class _Outline:
             for bookmark in document.get_toc(max_depth=8):
                 destination = bookmark.get_dest()
                 index = destination.get_index() if destination is not None else None
-                title = _key(clean(bookmark.get_title()))
+                title = _title_key(normalize_text(bookmark.get_title()))
                 if index is not None and title:
                     self._pages.setdefault(index, {}).setdefault(title, bookmark.level + 1)
         except pdfium.PdfiumError:
@@ -106,17 +109,18 @@ class _Outline:
     def __bool__(self) -> bool:
         return bool(self._pages)
 
-    def on(self, index: int) -> dict[str, int]:
-        """Title -> level on a page; titles are compared by their letters and digits."""
+    def on_page(self, index: int) -> dict[str, int]:
+        """The levels of the bookmarks that point to a page, by the keys of their titles."""
         return self._pages.get(index, {})
 
 
-def _key(text: str) -> str:
+def _title_key(text: str) -> str:
+    """The letters and digits of `text`, case-folded, by which titles are compared."""
     return "".join(_LETTERS.findall(text)).casefold()
 
 
 def _glyphs(page: pdfium.PdfPage) -> list[Glyph]:
-    """The characters of the text layer with their boxes, in the order of the file."""
+    """The characters of the text layer with their boxes, in file order."""
     text = page.get_textpage()
     try:
         box, handle = raw.FS_RECTF(), text.raw
@@ -136,21 +140,22 @@ def _glyphs(page: pdfium.PdfPage) -> list[Glyph]:
         text.close()
 
 
-class _Reader:
+class _PageReader:
     """Adds the pages of one document to `blocks`."""
 
     def __init__(self, document: pdfium.PdfDocument, blocks: Blocks, limits: Limits) -> None:
         self._document, self._blocks, self._limits = document, blocks, limits
-        self._outline = _Outline(document)
-        self._body = 0.0 if self._outline else _body_size(document)
+        self._bookmarks = _Bookmarks(document)
+        self._body_size = 0.0 if self._bookmarks else _body_size_of(document)
 
     def read(self) -> None:
+        """Add all pages; one that cannot be read becomes a warning."""
         missing: DocumentError | None = None
         for index in range(len(self._document)):
-            self._blocks.page()
+            self._blocks.begin_page()
             try:
-                with _page(self._document, index) as page:
-                    self._page(page, self._outline.on(index))
+                with _open_page(self._document, index) as page:
+                    self._add_page(page, self._bookmarks.on_page(index))
             except pdfium.PdfiumError:
                 self._blocks.warn(f"page {index + 1} could not be read")
             except DocumentError as error:
@@ -158,53 +163,57 @@ class _Reader:
                     raise
                 missing = error
                 self._blocks.warn(f"page {index + 1} is a scan and was left out: {error.what}")
-        if missing is not None and not self._blocks.document().text:
+        if missing is not None and not self._blocks.build().text:
             raise missing
 
-    def _page(self, page: pdfium.PdfPage, titles: dict[str, int]) -> None:
+    def _add_page(self, page: pdfium.PdfPage, titles: dict[str, int]) -> None:
+        """Add one page; `titles` are the levels of its headings by title."""
         glyphs = _glyphs(page)
-        found = list(layout.blocks(glyphs, frozenset(titles), _key))
+        text_blocks = list(layout.page_blocks(glyphs, frozenset(titles), _title_key))
         if _is_scan(page, glyphs):
-            recognised = self._recognised(page)
-            # A picture may say less than the few words of text beside it.
-            if recognised.letters >= sum(len(block.text) for block in found) // 2:
-                add_page(recognised, self._blocks)
+            recognized = self._recognize(page)
+            # A picture may hold less text than the few words of text layer on the same page.
+            if recognized.letters >= sum(len(block.text) for block in text_blocks) // 2:
+                add_recognized_page(recognized, self._blocks)
                 return
         last = ("", "")
-        for block in found:
+        for block in text_blocks:
             if (block.kind, block.marker) != last:
-                self._blocks.end()
+                self._blocks.end_group()
             last = (block.kind, block.marker)
-            self._add(block, titles)
+            self._add_block(block, titles)
 
-    def _recognised(self, page: pdfium.PdfPage) -> Recognised:
+    def _recognize(self, page: pdfium.PdfPage) -> RecognizedPage:
+        """The page rendered as an image and recognized."""
         scale = min(_DPI / 72, _MAX_RENDER_SIDE / max(page.get_size()))
         bitmap = page.render(scale=scale, grayscale=True)
         try:
-            return self._recogniser.recognise(bitmap.to_pil(), dpi=round(scale * 72))
+            return self._recognizer.recognize(bitmap.to_pil(), dpi=round(scale * 72))
         finally:
             bitmap.close()
 
     @functools.cached_property
-    def _recogniser(self) -> Recogniser:
-        return Recogniser(self._blocks, self._limits)
+    def _recognizer(self) -> PageRecognizer:
+        """Created when the first scanned page needs it."""
+        return PageRecognizer(self._blocks, self._limits)
 
-    def _add(self, block: Block, titles: dict[str, int]) -> None:
-        level = titles.get(_key(block.text), 0)
-        if not level and self._body:
-            level = _level(block, self._body)
+    def _add_block(self, block: Block, titles: dict[str, int]) -> None:
+        """Add a paragraph, item or row, as a heading if it is one."""
+        level = titles.get(_title_key(block.text), 0)
+        if not level and self._body_size:
+            level = _heading_level(block, self._body_size)
         if block.kind == "row":
-            self._blocks.row(block.cells)
+            self._blocks.add_row(block.cells)
         elif level:
-            self._blocks.heading(block.text, level)
+            self._blocks.add_heading(block.text, level)
         elif block.kind == "item":
-            self._blocks.item(block.text, block.marker)
+            self._blocks.add_item(block.text, block.marker)
         else:
-            self._blocks.paragraph(block.text)
+            self._blocks.add_paragraph(block.text)
 
 
-def _level(block: Block, body: float) -> int:
-    """The heading level that a size suggests: short, and clearly larger than the text."""
+def _heading_level(block: Block, body: float) -> int:
+    """The heading level of a short block clearly larger than the body text; 0 if it is none."""
     ratio = block.size / body
     if block.kind != "text" or ratio < 1.15 or block.lines > 3 or len(block.text) > 160:
         return 0
@@ -213,13 +222,13 @@ def _level(block: Block, body: float) -> int:
     return 1 if ratio >= 1.6 else 2 if ratio >= 1.3 else 3
 
 
-def _body_size(document: pdfium.PdfDocument) -> float:
-    """The commonest size of letters over some pages of the document."""
+def _body_size_of(document: pdfium.PdfDocument) -> float:
+    """The commonest font size on a sample of pages; 0 if they have no text."""
     sizes: Counter[float] = Counter()
     step = max(1, len(document) // _SAMPLE_PAGES)
     for index in range(0, len(document), step):
         try:
-            with _page(document, index) as page:
+            with _open_page(document, index) as page:
                 sizes.update(round(glyph.size, 1) for glyph in _glyphs(page) if glyph.size)
         except pdfium.PdfiumError:
             continue
@@ -227,7 +236,7 @@ def _body_size(document: pdfium.PdfDocument) -> float:
 
 
 def _is_scan(page: pdfium.PdfPage, glyphs: list[Glyph]) -> bool:
-    """Whether the text layer is missing or useless."""
+    """Whether the text layer is missing or useless, so that the page needs OCR."""
     letters = [glyph.text for glyph in glyphs if glyph.size]
     unreadable = sum(
         "\ue000" <= text <= "\uf8ff" or text in ("\ufffd", "\0") or "\x03" <= text < " "
@@ -235,16 +244,16 @@ def _is_scan(page: pdfium.PdfPage, glyphs: list[Glyph]) -> bool:
     )
     if letters and unreadable > 0.3 * len(letters):
         return True
-    if len(letters) >= _FEW_LETTERS * 5:
+    if len(letters) >= _MIN_LETTERS * 5:
         return False
-    covered = _picture_share(page)
-    if len(letters) >= _FEW_LETTERS:
+    covered = _share_covered_by_pictures(page)
+    if len(letters) >= _MIN_LETTERS:
         return covered > 0.85
-    return covered > 0.2 or (not letters and _has_shapes(page))
+    return covered > 0.2 or (not letters and _has_many_shapes(page))
 
 
-def _picture_share(page: pdfium.PdfPage) -> float:
-    """The part of the page that pictures cover, at most 1."""
+def _share_covered_by_pictures(page: pdfium.PdfPage) -> float:
+    """Share of the page that pictures cover, at most 1."""
     width, height = page.get_size()
     covered = 0.0
     for image in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
@@ -253,6 +262,6 @@ def _picture_share(page: pdfium.PdfPage) -> float:
     return float(min(1.0, covered / max(1.0, width * height)))
 
 
-def _has_shapes(page: pdfium.PdfPage) -> bool:
-    """Whether much is drawn: letters may have been turned into outlines."""
+def _has_many_shapes(page: pdfium.PdfPage) -> bool:
+    """Whether the page has many drawn objects, which may be letters turned into outlines."""
     return bool(raw.FPDFPage_CountObjects(page) > 20)

@@ -1,10 +1,10 @@
-"""Plain text, subtitles, and notebooks, whose cells are text in JSON."""
+"""Plain text, subtitles and notebooks."""
 
 import json
 import re
 
 from moli.parsing.archive import REPAIR
-from moli.parsing.blocks import Blocks, clean
+from moli.parsing.blocks import Blocks, normalize_text
 from moli.parsing.encodings import decode
 from moli.parsing.limits import Limits
 from moli.records.errors import DocumentError
@@ -20,35 +20,36 @@ def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
 
 
 def read_text(text: str, blocks: Blocks) -> None:
-    """Add text as it is: its lines and indentation may mean something."""
-    for block in _BLANK_LINES.split(clean(text)):
-        blocks.verbatim(block)
+    """Add text with its line breaks and indentation as they are."""
+    for block in _BLANK_LINES.split(normalize_text(text)):
+        blocks.add_preformatted(block)
 
 
 def read_captions(data: bytes, blocks: Blocks, _limits: Limits) -> None:
-    """Add the words of subtitles (WebVTT, SubRip) to `blocks`, without their times."""
-    for cue in _BLANK_LINES.split(clean(decode(data, blocks=blocks))):
+    """Add the text of the subtitles (WebVTT, SubRip) in `data` to `blocks`, without times."""
+    for cue in _BLANK_LINES.split(normalize_text(decode(data, blocks=blocks))):
         lines = cue.strip().split("\n")
         timed = next((n for n, line in enumerate(lines) if "-->" in line), None)
         if timed is not None:
-            blocks.paragraph(_TAGS.sub("", _VOICE.sub(r"\1: ", "\n".join(lines[timed + 1 :]))))
+            blocks.add_paragraph(_TAGS.sub("", _VOICE.sub(r"\1: ", "\n".join(lines[timed + 1 :]))))
 
 
 def read_notebook(data: bytes, blocks: Blocks, _limits: Limits) -> None:
-    """Add the Markdown and code cells of a notebook to `blocks`; outputs are left out."""
+    """Add the Markdown and code cells of the notebook in `data` to `blocks`, without outputs."""
     from moli.parsing.readers.markdown import read_markdown
 
     try:
         cells = json.loads(decode(data))["cells"]
-        texts = [(str(cell["cell_type"]), _joined(cell["source"])) for cell in cells]
+        texts = [(str(cell["cell_type"]), _source_text(cell["source"])) for cell in cells]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DocumentError("broken", "it is not a notebook of version 4", fix=REPAIR) from error
     for kind, text in texts:
         if kind == "markdown":
             read_markdown(text, blocks)
         else:
-            blocks.verbatim(text)
+            blocks.add_preformatted(text)
 
 
-def _joined(source: object) -> str:
+def _source_text(source: object) -> str:
+    """The text of a notebook cell, which is a string or a list of lines."""
     return "".join(str(line) for line in source) if isinstance(source, list) else str(source)

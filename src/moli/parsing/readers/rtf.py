@@ -8,12 +8,14 @@ from moli.parsing.limits import Limits
 _TOKEN = re.compile(
     rb"\\([a-zA-Z]+)(-?\d+)? ?|\\'([0-9a-fA-F]{2})|\\([^a-zA-Z])|([{}])|[\r\n]+|([^\\{}\r\n]+)"
 )
-# Groups that hold settings rather than text.
-_SILENT = {"fonttbl", "colortbl", "stylesheet", "info", "pict", "object", "header", "footer",
-           "headerl", "headerr", "headerf", "footerl", "footerr", "footerf", "themedata",
-           "colorschememapping", "latentstyles", "datastore", "listtable", "listoverridetable",
-           "rsidtbl", "generator", "fldinst", "xmlnstbl", "filetbl", "revtbl", "pgptbl",
-           "listtext", "pntext", "shppict", "nonshppict", "bkmkstart", "bkmkend"}  # fmt: skip
+# Control words that begin groups of settings rather than text.
+_SETTINGS_GROUPS = {
+    "fonttbl", "colortbl", "stylesheet", "info", "pict", "object", "header", "footer",
+    "headerl", "headerr", "headerf", "footerl", "footerr", "footerf", "themedata",
+    "colorschememapping", "latentstyles", "datastore", "listtable", "listoverridetable",
+    "rsidtbl", "generator", "fldinst", "xmlnstbl", "filetbl", "revtbl", "pgptbl",
+    "listtext", "pntext", "shppict", "nonshppict", "bkmkstart", "bkmkend",
+}  # fmt: skip
 _SYMBOLS = {
     "tab": " ",
     "line": "\n",
@@ -27,110 +29,113 @@ _SYMBOLS = {
     "enspace": " ",
     "emspace": " ",
 }
-_PAGES = {936: "gb18030", 950: "cp950", 932: "cp932", 949: "cp949", 65001: "utf-8"}
+_CODE_PAGES = {936: "gb18030", 950: "cp950", 932: "cp932", 949: "cp949", 65001: "utf-8"}
 
 
 def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     """Add the document in `data` to `blocks`."""
-    reader = _Reader(blocks)
-    for found in _TOKEN.finditer(data):
-        reader.token(found)
-    reader.paragraph()
+    reader = _TokenReader(blocks)
+    for token in _TOKEN.finditer(data):
+        reader.handle_token(token)
+    reader.end_paragraph()
 
 
-class _Reader:
-    """Follows groups, skipping the silent ones, and gathers paragraphs and table rows."""
+class _TokenReader:
+    """Adds paragraphs and table rows to `blocks`, and passes over groups that hold settings."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
         self._groups: list[tuple[bool, int]] = []
-        self._silent, self._fallback = False, 1
-        self._skip = 0
-        self._page = "cp1252"
+        self._in_settings, self._fallback_length = False, 1
+        self._bytes_to_skip = 0
+        self._encoding = "cp1252"
         self._bytes = bytearray()
         self._text: list[str] = []
         self._cells: list[str] = []
         self._in_table = False
 
-    def token(self, found: re.Match[bytes]) -> None:
-        """Take the next word, symbol, brace or run of text."""
-        word, number, code, symbol, brace, text = found.groups()
+    def handle_token(self, token: re.Match[bytes]) -> None:
+        """Process the next control word, symbol, brace or run of text."""
+        word, number, code, symbol, brace, text = token.groups()
         if brace:
-            self._brace(brace)
+            self._handle_brace(brace)
         elif word:
-            self._word(word.decode(), int(number) if number else None)
+            self._handle_control_word(word.decode(), int(number) if number else None)
         elif symbol == b"*":
-            self._silent = True
-        elif self._skip and (code or text or symbol):
-            # What stands in for a Unicode character in programs that do not know it.
-            taken = min(self._skip, len(text) if text else 1)
-            self._skip -= taken
+            self._in_settings = True
+        elif self._bytes_to_skip and (code or text or symbol):
+            # The replacement of a Unicode character for programs that do not know it.
+            taken = min(self._bytes_to_skip, len(text) if text else 1)
+            self._bytes_to_skip -= taken
             if text:
-                self._put(text[taken:])
+                self._add_bytes(text[taken:])
         elif code:
-            self._put(bytes([int(code, 16)]))
+            self._add_bytes(bytes([int(code, 16)]))
         elif text:
-            self._put(text)
+            self._add_bytes(text)
         elif symbol:
-            self._put({b"~": b" ", b"_": b"-", b"-": b""}.get(symbol, symbol))
+            self._add_bytes({b"~": b" ", b"_": b"-", b"-": b""}.get(symbol, symbol))
 
-    def _brace(self, brace: bytes) -> None:
-        self._settle()
-        self._skip = 0
+    def _handle_brace(self, brace: bytes) -> None:
+        """Begin or end a group, which has its own settings."""
+        self._decode_bytes()
+        self._bytes_to_skip = 0
         if brace == b"{":
-            self._groups.append((self._silent, self._fallback))
+            self._groups.append((self._in_settings, self._fallback_length))
         elif self._groups:
-            self._silent, self._fallback = self._groups.pop()
+            self._in_settings, self._fallback_length = self._groups.pop()
 
-    def _word(self, word: str, number: int | None) -> None:
-        if word in _SILENT:
-            self._silent = True
+    def _handle_control_word(self, word: str, number: int | None) -> None:
+        """Process a control word such as `par`, with its number if it has one."""
+        if word in _SETTINGS_GROUPS:
+            self._in_settings = True
         elif word == "ansicpg" and number is not None:
-            self._page = _PAGES.get(number, f"cp{number}")
+            self._encoding = _CODE_PAGES.get(number, f"cp{number}")
         elif word == "uc" and number is not None:
-            self._fallback = number
-        elif self._silent:
+            self._fallback_length = number
+        elif self._in_settings:
             return
         elif word == "u" and number is not None:
-            self._settle()
+            self._decode_bytes()
             self._text.append(chr(number % 0x10000))
-            self._skip = self._fallback
+            self._bytes_to_skip = self._fallback_length
         elif word in _SYMBOLS:
-            self._settle()
+            self._decode_bytes()
             self._text.append(_SYMBOLS[word])
         elif word in ("par", "sect", "page"):
-            self.paragraph()
+            self.end_paragraph()
         elif word == "intbl":
             self._in_table = True
         elif word == "pard":
             self._in_table = False
         elif word == "cell":
-            self._settle()
+            self._decode_bytes()
             self._cells.append("".join(self._text))
             self._text.clear()
         elif word == "row":
-            self._blocks.row(self._cells)
+            self._blocks.add_row(self._cells)
             self._cells.clear()
 
-    def _put(self, text: bytes) -> None:
-        if not self._silent:
+    def _add_bytes(self, text: bytes) -> None:
+        """Gather encoded text, unless the group holds settings."""
+        if not self._in_settings:
             self._bytes += text
 
-    def _settle(self) -> None:
-        """Decode the bytes so far: a character of two bytes may come in two pieces."""
+    def _decode_bytes(self) -> None:
+        """Decode the bytes gathered so far; a character of two bytes may come in two pieces."""
         if self._bytes:
             try:
-                self._text.append(self._bytes.decode(self._page, "replace"))
+                self._text.append(self._bytes.decode(self._encoding, "replace"))
             except LookupError:
                 self._text.append(self._bytes.decode("cp1252", "replace"))
             self._bytes.clear()
 
-    def paragraph(self) -> None:
-        """End a paragraph; in a table cell it only ends a line."""
-        self._settle()
+    def end_paragraph(self) -> None:
+        """Add the gathered text as a paragraph; in a table cell only end a line."""
+        self._decode_bytes()
         if self._in_table:
             self._text.append(" ")
             return
         text = "".join(self._text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         self._text.clear()
-        self._blocks.paragraph(text)
+        self._blocks.add_paragraph(text)

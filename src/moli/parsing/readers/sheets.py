@@ -1,49 +1,58 @@
-"""Excel workbooks: each sheet is a page, each row a line, values as they were last saved."""
+"""Excel workbooks (.xlsx): each sheet is a page, each row a line, with the values last saved."""
 
 import datetime
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 from lxml import etree
 
 from moli.parsing.archive import Archive
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
-from moli.parsing.office.charts import add_title
+from moli.parsing.office.charts import add_chart_title
 from moli.parsing.office.markup import (
+    NO_RELATIONSHIP,
+    add_core_properties,
     attribute,
     child,
     children,
-    core_properties,
     descendants,
-    local,
+    local_name,
+    main_part,
     parse_xml,
     refuse_entities,
     relation_id,
-    relations,
+    relationships,
     xml_error,
 )
+from moli.parsing.office.spreadsheet import (
+    EPOCH_1900,
+    EPOCH_1904,
+    NumberFormat,
+    Row,
+    Rows,
+    add_sheet_name,
+    add_tables,
+    format_number,
+    number_format,
+    repeat_merged,
+)
 
-_DATE_FORMATS = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
-_PERCENT_FORMATS = {9: 0, 10: 2}
-# What is left of a number format once quoted text, colours and escapes are gone.
-_DECORATION = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.|_.')
-_CELL = re.compile(r"([A-Z]{1,3})(\d+)$")
-_MAX_SPAN = 1000
-_DEFAULT_NAME = re.compile(r"(sheet|工作表|feuil|tabelle|hoja|シート)\s*\d*$", re.IGNORECASE)
+# Built-in formats, which files name by number only.
+_DATES = dict.fromkeys((*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)), "yyyy-mm-dd")
+_BUILT_IN_FORMATS = {**_DATES, 9: "0%", 10: "0.00%", 46: "[h]:mm:ss"}
+_CELL_REFERENCE = re.compile(r"([A-Z]{1,3})(\d+)$")
 
 
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     """Add the workbook in `data` to `blocks`."""
     archive = Archive(data, limits)
-    blocks.title, blocks.metadata = core_properties(archive)
-    parts = [part for kind, part in relations(archive, "").values() if kind == "officeDocument"]
-    main = parts[0] if parts else "xl/workbook.xml"
+    add_core_properties(archive, blocks)
+    main = main_part(archive, "xl/workbook.xml")
     root = parse_xml(archive.read(main))
-    targets = relations(archive, main)
-    named = dict(targets.values())
+    targets = relationships(archive, main)
+    named = {target.kind: target.part for target in targets.values()}
     book = _Workbook(
         strings=_shared_strings(archive, named.get("sharedStrings", "")),
         formats=_formats(archive, named.get("styles", "")),
@@ -51,34 +60,34 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     )
     sheets = child(root, "sheets")
     for sheet in children(sheets, "sheet") if sheets is not None else ():
-        blocks.page()
+        blocks.begin_page()
         name = attribute(sheet, "name")
-        _, part = targets.get(relation_id(sheet), ("", ""))
+        part = targets.get(relation_id(sheet), NO_RELATIONSHIP).part
         if attribute(sheet, "state") not in ("", "visible"):
             blocks.warn("hidden sheets are included")
-        if not _DEFAULT_NAME.match(name):
-            blocks.heading(name, 1)
+        add_sheet_name(name, blocks)
         if part in archive:
-            _sheet(archive, part, book, blocks)
+            _add_sheet(archive, part, book, blocks)
 
 
 @dataclass(frozen=True, slots=True)
 class _Workbook:
-    """What cells refer to: shared strings, the kind of each style, the day that counts as 0."""
+    """Data that cells refer to: shared strings, number formats by cell style, the date of day 0."""
 
     strings: list[str]
-    formats: list[tuple[str, int]]
+    formats: list[NumberFormat]
     epoch: datetime.datetime
 
 
 def _epoch(root: etree._Element) -> datetime.datetime:
+    """The date from which the workbook counts days."""
     properties = child(root, "workbookPr")
     since_1904 = properties is not None and attribute(properties, "date1904") in ("1", "true")
-    return datetime.datetime(1904, 1, 1) if since_1904 else datetime.datetime(1899, 12, 30)
+    return EPOCH_1904 if since_1904 else EPOCH_1900
 
 
 def _elements(archive: Archive, part: str, *names: str) -> Iterator[etree._Element]:
-    """The elements of those names, one at a time, so that a large sheet is never whole."""
+    """The elements with those names, one at a time, so that a large sheet needs little memory."""
     with archive.open(part) as stream:
         try:
             for _, element in etree.iterparse(
@@ -96,55 +105,43 @@ def _elements(archive: Archive, part: str, *names: str) -> Iterator[etree._Eleme
 
 
 def _shared_strings(archive: Archive, part: str) -> list[str]:
+    """The texts that cells refer to by index; none if the part is missing."""
     return [_rich_text(item) for item in _elements(archive, part, "si")] if part in archive else []
 
 
 def _rich_text(element: etree._Element) -> str:
     """The text of all runs, without phonetic guides."""
-    return "".join(
-        text.text or "" for text in descendants(element, "t") if local(text.getparent()) != "rPh"
-    )
+    runs = (run for run in descendants(element, "t") if local_name(run.getparent()) != "rPh")
+    return "".join(run.text or "" for run in runs)
 
 
-def _formats(archive: Archive, part: str) -> list[tuple[str, int]]:
-    """For each cell style its kind (number, date, percent) and its decimals."""
+def _formats(archive: Archive, part: str) -> list[NumberFormat]:
+    """The number format of every cell style; none if the part is missing."""
     if part not in archive:
         return []
     root = parse_xml(archive.read(part))
-    codes = {
+    codes = _BUILT_IN_FORMATS | {
         int(attribute(code, "numFmtId") or 0): attribute(code, "formatCode")
         for code in descendants(root, "numFmt")
     }
     styles = child(root, "cellXfs")
     return [
-        _kind(int(attribute(style, "numFmtId") or 0), codes)
+        number_format(codes.get(int(attribute(style, "numFmtId") or 0), ""))
         for style in (children(styles, "xf") if styles is not None else ())
     ]
 
 
-def _kind(identifier: int, codes: dict[int, str]) -> tuple[str, int]:
-    code = _DECORATION.sub("", codes.get(identifier, "").partition(";")[0]).lower()
-    if identifier in _PERCENT_FORMATS:
-        return "percent", _PERCENT_FORMATS[identifier]
-    if "%" in code:
-        return "percent", len(code.partition("%")[0].partition(".")[2])
-    if identifier in codes:
-        is_date = "general" not in code and bool(set("ymdhs") & set(code))
-        return ("date" if is_date else "number"), 0
-    return ("date" if identifier in _DATE_FORMATS else "number"), 0
-
-
-def _sheet(archive: Archive, part: str, book: _Workbook, blocks: Blocks) -> None:
-    """Add the rows of a sheet, then what is attached to it."""
-    rows: dict[int, dict[int, str]] = {}
+def _add_sheet(archive: Archive, part: str, book: _Workbook, blocks: Blocks) -> None:
+    """Add the tables of a sheet, then its comments, text boxes and charts."""
+    rows: Rows = {}
     without_value = 0
     for element in _elements(archive, part, "row", "mergeCell"):
-        if local(element) == "mergeCell":
-            _repeat(attribute(element, "ref"), rows)
+        if local_name(element) == "mergeCell":
+            _repeat_merged(attribute(element, "ref"), rows)
             continue
-        cells: dict[int, str] = {}
+        cells: Row = {}
         for position, cell in enumerate(children(element, "c")):
-            text = _cell(cell, book)
+            text = _cell_text(cell, book)
             if text.strip():
                 cells[_column(attribute(cell, "r"), position)] = text
             elif child(cell, "f") is not None and attribute(cell, "t") != "str":
@@ -153,87 +150,31 @@ def _sheet(archive: Archive, part: str, book: _Workbook, blocks: Blocks) -> None
         rows[int(number) if number.isdigit() else max(rows, default=0) + 1] = cells
     if without_value:
         blocks.warn(f"{without_value} formulas have no saved value; save the file in Excel first")
-    for region in _regions(rows):
-        _table(region, blocks)
-    _attached(archive, part, blocks)
+    add_tables(rows, blocks)
+    _add_attachments(archive, part, blocks)
 
 
-Region = list[dict[int, str]]
-
-
-def _repeat(reference: str, rows: dict[int, dict[int, str]]) -> None:
-    """Repeat a cell that spans rows in those that hold more, so that each can stand alone."""
+def _repeat_merged(reference: str, rows: Rows) -> None:
+    """Copy a merged range such as `A1:B3` into the rows below that it spans."""
     first, _, last = reference.partition(":")
-    top, bottom = _CELL.match(first), _CELL.match(last)
-    if not top or not bottom or int(bottom[2]) - int(top[2]) > _MAX_SPAN:
-        return
-    column = _column(first, 0)
-    text = rows.get(int(top[2]), {}).get(column, "")
-    for number in range(int(top[2]) + 1, int(bottom[2]) + 1):
-        if text and rows.get(number):
-            rows[number][column] = text
+    top, bottom = _CELL_REFERENCE.match(first), _CELL_REFERENCE.match(last)
+    if top and bottom:
+        repeat_merged(rows, int(top[2]), int(bottom[2]), _column(first, 0))
 
 
-def _regions(rows: dict[int, dict[int, str]]) -> Iterator[Region]:
-    """Tables parted by empty rows, and those side by side parted by empty columns."""
-    region: Region = []
-    previous = 0
-    for number, cells in rows.items():
-        if region and (not cells or number > previous + 1):
-            yield from _side_by_side(region)
-            region = []
-        if cells:
-            region.append(cells)
-        previous = number
-    if region:
-        yield from _side_by_side(region)
-
-
-def _side_by_side(region: Region) -> Iterator[Region]:
-    columns = sorted({column for cells in region for column in cells})
-    gaps = [right for left, right in pairwise(columns) if right > left + 1]
-    parts = []
-    for start, end in zip([columns[0], *gaps], [*gaps, columns[-1] + 1], strict=True):
-        part = [
-            {column: text for column, text in cells.items() if start <= column < end}
-            for cells in region
-        ]
-        parts.append([cells for cells in part if cells])
-    if len(parts) > 1 and all(_is_dense(part) for part in parts):
-        yield from parts
-    else:
-        yield region  # A form, whose labels and values stand apart.
-
-
-def _is_dense(region: Region) -> bool:
-    """Whether cells fill a rectangle of at least two by two."""
-    columns = {column for cells in region for column in cells}
-    filled = sum(len(cells) for cells in region)
-    return min(len(region), len(columns)) > 1 and filled > 0.8 * len(region) * len(columns)
-
-
-def _table(region: Region, blocks: Blocks) -> None:
-    columns = sorted({column for cells in region for column in cells})
-    blocks.end()
-    for cells in region:
-        if len(cells) == 1:
-            blocks.row(cells.values())  # A title or a note, not a row of the table.
-        else:
-            blocks.row(cells.get(column, "") for column in columns)
-    blocks.end()
-
-
-def _column(reference: str, position: int) -> int:
-    found = _CELL.match(reference)
-    if not found:
-        return position
+def _column(reference: str, default: int) -> int:
+    """The column of a cell reference such as `B3`, from 0; `default` if it is not one."""
+    match = _CELL_REFERENCE.match(reference)
+    if not match:
+        return default
     number = 0
-    for letter in found[1]:
+    for letter in match[1]:
         number = number * 26 + ord(letter) - ord("A") + 1
     return number - 1
 
 
-def _cell(cell: etree._Element, book: _Workbook) -> str:
+def _cell_text(cell: etree._Element, book: _Workbook) -> str:
+    """A cell as it is shown; empty if it has no value."""
     kind = attribute(cell, "t")
     if kind == "inlineStr":
         inline = child(cell, "is")
@@ -247,55 +188,35 @@ def _cell(cell: etree._Element, book: _Workbook) -> str:
     if kind in ("str", "e", "d") or not text:
         return text
     style = attribute(cell, "s")
-    position = int(style) if style.isdigit() else 0
-    shown, decimals = book.formats[position] if position < len(book.formats) else ("number", 0)
-    return _number(text, shown, decimals, book.epoch)
-
-
-def _number(text: str, kind: str, decimals: int, epoch: datetime.datetime) -> str:
-    """A number as Excel shows it: at most 15 digits, as a percentage, or as a date."""
+    index = int(style) if style.isdigit() else 0
+    shown = book.formats[index] if index < len(book.formats) else NumberFormat()
     try:
-        number = float(text)
-        if kind == "date" and 0 <= number < 2_958_466:
-            return _date(number, epoch)
+        return format_number(float(text), shown, book.epoch)
     except ValueError:
         return text
-    if kind == "percent":
-        return f"{number * 100:.{decimals}f}%"
-    short = f"{number:.15g}"
-    return (
-        str(int(number)) if "e" in short and abs(number) < 1e21 and number == int(number) else short
-    )
 
 
-def _date(number: float, epoch: datetime.datetime) -> str:
-    moment = epoch + datetime.timedelta(seconds=round(number * 86_400))
-    if number < 1:
-        return moment.strftime("%H:%M:%S")
-    midnight = moment.hour == moment.minute == moment.second == 0
-    return moment.strftime("%Y-%m-%d") if midnight else moment.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _attached(archive: Archive, part: str, blocks: Blocks) -> None:
-    """Comments, text boxes and charts of a sheet."""
-    for kind, target in relations(archive, part).values():
-        if target not in archive:
+def _add_attachments(archive: Archive, part: str, blocks: Blocks) -> None:
+    """Add the comments, text boxes and chart titles of a sheet."""
+    for target in relationships(archive, part).values():
+        if target.part not in archive:
             continue
-        if kind == "comments":
-            for comment in descendants(parse_xml(archive.read(target)), "comment"):
+        if target.kind == "comments":
+            for comment in descendants(parse_xml(archive.read(target.part)), "comment"):
                 # Excel puts a notice to older versions before the text of a thread.
                 _, _, thread = _rich_text(comment).rpartition("\nComment:\n")
                 text = " ".join(thread.split())
-                blocks.paragraph(f"[Comment at {attribute(comment, 'ref')}: {text}]")
-        elif kind == "drawing":
-            _drawing(archive, target, blocks)
+                blocks.add_paragraph(f"[Comment at {attribute(comment, 'ref')}: {text}]")
+        elif target.kind == "drawing":
+            _add_drawing(archive, target.part, blocks)
 
 
-def _drawing(archive: Archive, part: str, blocks: Blocks) -> None:
+def _add_drawing(archive: Archive, part: str, blocks: Blocks) -> None:
+    """Add the text boxes of a drawing and the titles of its charts."""
     root = parse_xml(archive.read(part))
     for body in descendants(root, "txBody"):
         for paragraph in children(body, "p"):
-            blocks.paragraph(_rich_text(paragraph))
-    for kind, target in relations(archive, part).values():
-        if kind == "chart" and target in archive:
-            add_title(parse_xml(archive.read(target)), blocks)
+            blocks.add_paragraph(_rich_text(paragraph))
+    for target in relationships(archive, part).values():
+        if target.kind == "chart" and target.part in archive:
+            add_chart_title(parse_xml(archive.read(target.part)), blocks)

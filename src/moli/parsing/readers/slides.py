@@ -1,4 +1,4 @@
-"""PowerPoint presentations: each slide is a page, its notes and comments follow it."""
+"""PowerPoint presentations (.pptx): each slide is a page, with its notes and comments after it."""
 
 from collections.abc import Iterator
 
@@ -8,126 +8,134 @@ from moli.parsing.archive import REPAIR, Archive
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
 from moli.parsing.office.charts import add_chart
-from moli.parsing.office.equations import linear
+from moli.parsing.office.equations import equation_text
 from moli.parsing.office.markup import (
+    NO_RELATIONSHIP,
+    Relationship,
+    add_core_properties,
     attribute,
     child,
     children,
-    core_properties,
     descendants,
-    local,
+    local_name,
+    main_part,
     parse_xml,
     relation_id,
-    relations,
+    relationships,
 )
 from moli.records.errors import DocumentError
 
 _TITLES = ("title", "ctrTitle")
-# Placeholders that repeat on every slide or hold fields.
-_FURNITURE = ("sldNum", "dt", "ftr", "hdr", "sldImg")
+# Placeholder types that repeat on every slide or hold fields.
+_REPEATED_PLACEHOLDERS = ("sldNum", "dt", "ftr", "hdr", "sldImg")
 
 
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     """Add the presentation in `data` to `blocks`."""
     archive = Archive(data, limits)
-    blocks.title, blocks.metadata = core_properties(archive)
-    parts = [part for kind, part in relations(archive, "").values() if kind == "officeDocument"]
-    main = parts[0] if parts else "ppt/presentation.xml"
+    add_core_properties(archive, blocks)
+    main = main_part(archive, "ppt/presentation.xml")
     slides = child(parse_xml(archive.read(main)), "sldIdLst")
-    targets = relations(archive, main)
+    targets = relationships(archive, main)
     for number, entry in enumerate(slides if slides is not None else (), start=1):
-        blocks.page()
-        _, part = targets.get(relation_id(entry), ("", ""))
+        blocks.begin_page()
+        part = targets.get(relation_id(entry), NO_RELATIONSHIP).part
         try:
-            _slide(archive, part, blocks)
+            _add_slide(archive, part, blocks)
         except DocumentError as error:
             if error.reason != "broken":
                 raise
             blocks.warn(f"slide {number} could not be read: {error.what}")
 
 
-def _slide(archive: Archive, part: str, blocks: Blocks) -> None:
+def _add_slide(archive: Archive, part: str, blocks: Blocks) -> None:
+    """Add the shapes of a slide, then its notes and comments."""
     root = parse_xml(archive.read(part))
     tree = child(root, "cSld", "spTree")
     if tree is None:
         raise DocumentError("broken", "a slide has no shapes", fix=REPAIR)
     if attribute(root, "show") == "0":
         blocks.warn("hidden slides are included")
-    targets = relations(archive, part)
-    for shape in _shapes(tree):
-        _shape(shape, archive, targets, blocks)
-    for kind, target in targets.values():
-        if target not in archive:
+    targets = relationships(archive, part)
+    for shape in _shapes_in_order(tree):
+        _add_shape(shape, archive, targets, blocks)
+    for target in targets.values():
+        if target.part not in archive:
             continue
-        if kind == "notesSlide":
-            _notes(parse_xml(archive.read(target)), blocks)
-        elif kind == "comments":
-            _comments(parse_xml(archive.read(target)), archive, blocks)
+        if target.kind == "notesSlide":
+            _add_notes(parse_xml(archive.read(target.part)), blocks)
+        elif target.kind == "comments":
+            _add_comments(parse_xml(archive.read(target.part)), archive, blocks)
 
 
-def _shapes(tree: etree._Element) -> Iterator[etree._Element]:
-    """The shapes of a slide, groups opened, the title first."""
-    shapes = list(_flatten(tree))
-    shapes.sort(key=lambda shape: _placeholder(shape) not in _TITLES)
+def _shapes_in_order(tree: etree._Element) -> Iterator[etree._Element]:
+    """The shapes of a slide, also those in groups, with the title first."""
+    shapes = list(_ungrouped_shapes(tree))
+    shapes.sort(key=lambda shape: _placeholder_type(shape) not in _TITLES)
     yield from shapes
 
 
-def _flatten(tree: etree._Element) -> Iterator[etree._Element]:
+def _ungrouped_shapes(tree: etree._Element) -> Iterator[etree._Element]:
+    """The shapes in a shape tree, also those inside groups."""
     for element in tree:
-        name = local(element)
+        name = local_name(element)
         if name in ("grpSp", "AlternateContent", "Choice"):
-            yield from _flatten(element)
+            yield from _ungrouped_shapes(element)
         elif name in ("sp", "graphicFrame", "cxnSp"):
             yield element
 
 
-def _placeholder(shape: etree._Element) -> str:
-    mark = next(descendants(shape, "ph"), None)
-    return "" if mark is None else attribute(mark, "type") or "body"
+def _placeholder_type(shape: etree._Element) -> str:
+    """The type of placeholder that a shape fills, such as `title`; empty if it fills none."""
+    placeholder = next(descendants(shape, "ph"), None)
+    return "" if placeholder is None else attribute(placeholder, "type") or "body"
 
 
-def _shape(
+def _add_shape(
     shape: etree._Element,
     archive: Archive,
-    targets: dict[str, tuple[str, str]],
+    targets: dict[str, Relationship],
     blocks: Blocks,
 ) -> None:
-    kind = _placeholder(shape)
-    if kind in _FURNITURE:
+    """Add a shape; `targets` are the parts that the slide refers to."""
+    kind = _placeholder_type(shape)
+    if kind in _REPEATED_PLACEHOLDERS:
         return
-    blocks.end()
-    if local(shape) == "graphicFrame":
-        _frame(shape, archive, targets, blocks)
+    blocks.end_group()
+    if local_name(shape) == "graphicFrame":
+        _add_graphic_frame(shape, archive, targets, blocks)
         return
     body = child(shape, "txBody")
     if body is None:
         return
     if kind in _TITLES:
-        text = " ".join(_paragraph(paragraph) for paragraph in children(body, "p"))
-        blocks.heading(text, 1)
+        text = " ".join(_paragraph_text(paragraph) for paragraph in children(body, "p"))
+        blocks.add_heading(text, 1)
         return
-    _body(body, kind, blocks)
+    _add_text_frame(body, kind, blocks)
 
 
-def _body(body: etree._Element, kind: str, blocks: Blocks) -> None:
-    """Paragraphs of a text frame; a body placeholder is bulleted unless it says otherwise."""
-    paragraphs = [(p, text) for p in children(body, "p") if (text := _paragraph(p)).strip()]
+def _add_text_frame(body: etree._Element, kind: str, blocks: Blocks) -> None:
+    """Add the paragraphs of a text frame; those of a body placeholder are list items by default."""
+    paragraphs = [(p, text) for p in children(body, "p") if (text := _paragraph_text(p)).strip()]
     for paragraph, text in paragraphs:
         properties = child(paragraph, "pPr")
         level = attribute(properties, "lvl") if properties is not None else ""
         depth = int(level) if level.isdigit() else 0
-        bulleted = any(child(properties, name) is not None for name in ("buChar", "buAutoNum"))
-        plain = child(properties, "buNone") is not None
-        if bulleted or (kind in ("body", "obj") and len(paragraphs) > 1 and not plain) or depth:
-            blocks.item(text.replace("\n", " "), depth=depth)
+        is_item = any(child(properties, name) is not None for name in ("buChar", "buAutoNum"))
+        if kind in ("body", "obj") and len(paragraphs) > 1:
+            is_item = is_item or child(properties, "buNone") is None
+        if is_item or depth:
+            blocks.add_item(text.replace("\n", " "), depth=depth)
         else:
-            blocks.paragraph(text)
+            blocks.add_paragraph(text)
 
 
-def _paragraph(paragraph: etree._Element) -> str:
+def _paragraph_text(paragraph: etree._Element) -> str:
+    """The text of a paragraph, with line breaks and equations."""
     pieces = []
     for part in paragraph:
-        name = local(part)
+        name = local_name(part)
         if name in ("r", "fld"):
             text = child(part, "t")
             pieces.append((text.text or "") if text is not None else "")
@@ -135,50 +143,50 @@ def _paragraph(paragraph: etree._Element) -> str:
             pieces.append("\n")
         elif name in ("m", "AlternateContent"):
             math = next(descendants(part, "oMath"), None)
-            pieces.append(linear(math))
+            pieces.append(equation_text(math))
     return "".join(pieces)
 
 
-def _frame(
+def _add_graphic_frame(
     frame: etree._Element,
     archive: Archive,
-    targets: dict[str, tuple[str, str]],
+    targets: dict[str, Relationship],
     blocks: Blocks,
 ) -> None:
-    """A table, chart or diagram."""
+    """Add the table, chart or diagram in a graphic frame."""
     for table in descendants(frame, "tbl"):
         above: list[str] = []
         for row in children(table, "tr"):
             cells = list(children(row, "tc"))
             above = [
-                _cell(cell, above[n] if n < len(above) else "") for n, cell in enumerate(cells)
+                _cell_text(cell, above[n] if n < len(above) else "") for n, cell in enumerate(cells)
             ]
-            blocks.row(above)
-        blocks.end()
+            blocks.add_row(above)
+        blocks.end_group()
     for chart in descendants(frame, "chart"):
-        _, part = targets.get(relation_id(chart), ("", ""))
+        part = targets.get(relation_id(chart), NO_RELATIONSHIP).part
         if part in archive:
             add_chart(parse_xml(archive.read(part)), blocks)
     for diagram in descendants(frame, "relIds"):
-        _, part = targets.get(attribute(diagram, "dm"), ("", ""))
+        part = targets.get(attribute(diagram, "dm"), NO_RELATIONSHIP).part
         if part in archive:
             for body in descendants(parse_xml(archive.read(part)), "t"):
                 for paragraph in children(body, "p"):
-                    blocks.item(_paragraph(paragraph))
-            blocks.end()
+                    blocks.add_item(_paragraph_text(paragraph))
+            blocks.end_group()
 
 
-def _cell(cell: etree._Element, above: str) -> str:
-    """The text of a cell; one that spans rows is repeated, so that each row can stand alone."""
+def _cell_text(cell: etree._Element, above: str) -> str:
+    """The text of a cell; `above`, the text of the cell above it, if both are merged."""
     if attribute(cell, "vMerge") in ("1", "true"):
         return above
     body = child(cell, "txBody")
     paragraphs = children(body, "p") if body is not None else ()
-    return " ".join(_paragraph(paragraph) for paragraph in paragraphs)
+    return " ".join(_paragraph_text(paragraph) for paragraph in paragraphs)
 
 
-def _comments(root: etree._Element, archive: Archive, blocks: Blocks) -> None:
-    """Comments and replies, in the older and the newer form."""
+def _add_comments(root: etree._Element, archive: Archive, blocks: Blocks) -> None:
+    """Add comments and replies, in the older and the newer form."""
     authors: dict[str, str] = {}
     for part in ("ppt/commentAuthors.xml", "ppt/authors.xml"):
         if part in archive:
@@ -188,20 +196,21 @@ def _comments(root: etree._Element, archive: Archive, blocks: Blocks) -> None:
         pieces = [child(comment, "text"), *descendants(_own_body(comment), "t")]
         text = "".join(piece.text or "" for piece in pieces if piece is not None)
         author_name = authors.get(attribute(comment, "authorId"), "")
-        blocks.paragraph(
+        blocks.add_paragraph(
             f"[Comment by {author_name}: {text}]" if author_name else f"[Comment: {text}]"
         )
 
 
 def _own_body(comment: etree._Element) -> etree._Element:
-    """The text frame of a comment, not those of its replies; an empty element if it has none."""
+    """The text frame of a comment itself, not of its replies; an empty element if it has none."""
     body = child(comment, "txBody")
     return body if body is not None else etree.Element("none")
 
 
-def _notes(root: etree._Element, blocks: Blocks) -> None:
+def _add_notes(root: etree._Element, blocks: Blocks) -> None:
+    """Add the speaker notes of a slide."""
     for shape in descendants(root, "sp"):
         body = child(shape, "txBody")
-        if body is not None and _placeholder(shape) not in _FURNITURE:
+        if body is not None and _placeholder_type(shape) not in _REPEATED_PLACEHOLDERS:
             for paragraph in children(body, "p"):
-                blocks.paragraph(_paragraph(paragraph))
+                blocks.add_paragraph(_paragraph_text(paragraph))

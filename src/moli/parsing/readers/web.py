@@ -1,4 +1,4 @@
-"""HTML: the text a reader sees, with headings, lists and tables. Nothing is ever fetched."""
+"""HTML: the visible text with headings, lists and tables; nothing is ever fetched."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -9,16 +9,20 @@ from moli.parsing.blocks import Blocks
 from moli.parsing.encodings import decode
 from moli.parsing.limits import Limits
 
-# Never prose: code for machines, controls, menus.
-_DROPPED = {"script", "style", "template", "noscript", "svg", "nav", "iframe", "object", "canvas",
-            "audio", "video", "select", "datalist", "head", "annotation", "annotation-xml", "rp",
-            "dialog", "-comment"}  # fmt: skip
-_BLOCKS = {"address", "article", "aside", "blockquote", "body", "center", "dd", "details", "div",
-           "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup",
-           "hr", "html", "legend", "main", "ol", "p", "section", "summary", "ul", "menu",
-           "caption", "td", "th", "tr", "tbody", "thead", "tfoot", "li", "table",
-           "pre", "optgroup"}  # fmt: skip
-_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+# Elements that hold no prose: code, controls, menus.
+_IGNORED_TAGS = {
+    "script", "style", "template", "noscript", "svg", "nav", "iframe", "object", "canvas",
+    "audio", "video", "select", "datalist", "head", "annotation", "annotation-xml", "rp",
+    "dialog", "-comment",
+}  # fmt: skip
+_BLOCK_TAGS = {
+    "address", "article", "aside", "blockquote", "body", "center", "dd", "details", "div",
+    "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup",
+    "hr", "html", "legend", "main", "ol", "p", "section", "summary", "ul", "menu",
+    "caption", "td", "th", "tr", "tbody", "thead", "tfoot", "li", "table",
+    "pre", "optgroup",
+}  # fmt: skip
+_HEADING_LEVELS = {f"h{level}": level for level in range(1, 7)}
 _MENU_ROLES = {"navigation", "menu", "menubar", "toolbar", "tablist", "search"}
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _MAX_SPAN = 100
@@ -43,140 +47,148 @@ def read_html(html: str, blocks: Blocks) -> None:
         if meta is not None and key not in blocks.metadata:
             blocks.metadata[key] = meta.attributes.get("content") or ""
     if tree.body is not None:
-        _Walker(blocks).walk(tree.body)
-    blocks.end()
+        _PageWalker(blocks).walk(tree.body)
+    blocks.end_group()
 
 
-class _List:
-    """An open list: how to mark its next item."""
+class _OpenList:
+    """A list whose items are being read, with the number of its next item."""
 
     def __init__(self, node: LexborNode) -> None:
         start = node.attributes.get("start") or "1"
         self.ordered = node.tag == "ol"
         self.next = int(start) if start.lstrip("-").isdigit() else 1
 
-    def marker(self) -> str:
+    def next_marker(self) -> str:
+        """The marker of the next item, such as `3. ` or `- `."""
         self.next += 1
         return f"{self.next - 1}. " if self.ordered else "- "
 
 
-class _Walker:
-    """Turns a tree into blocks. Text gathers until a block begins or ends, then is written.
+class _PageWalker:
+    """Adds the elements of a page to `blocks`; text is gathered until a block begins or ends.
 
-    The walk keeps no call stack, so that no depth of nesting can exhaust it.
+    Nothing here is recursive, so that no depth of nesting can exhaust the call stack.
     """
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
         self._text: list[str] = []
-        self._lists: list[_List] = []
+        self._lists: list[_OpenList] = []
         self._marker = ""
-        self._items = 0
-        self._heading = 0
-        self._pre = 0
+        self._item_depth = 0
+        self._heading_level = 0
+        self._preformatted_depth = 0
 
     def walk(self, top: LexborNode) -> None:
         """Add everything below `top`."""
-        for node, entering in _events(top, self._skip):
+        for node, entering in _walk(top, self._skips_children):
             tag = node.tag or ""
             if tag == "-text":
-                self._write(node.text_content or "")
+                self._add_text(node.text_content or "")
             elif not entering:
-                self._leave(tag)
-            elif tag == "table" and not _is_layout(node):
-                self._table(node)
+                self._leave_element(tag)
+            elif tag == "table" and not _is_layout_table(node):
+                self._add_table(node)
             else:
-                self._enter(node, tag)
-        self._flush()
+                self._enter_element(node, tag)
+        self._flush_text()
 
-    def _skip(self, node: LexborNode) -> bool:
-        """Whether the walk goes past `node` without entering it."""
-        return _is_dropped(node) or (node.tag == "table" and not _is_layout(node))
+    def _skips_children(self, node: LexborNode) -> bool:
+        """Whether a node is ignored, or a table that is added as a whole."""
+        return _is_ignored(node) or (node.tag == "table" and not _is_layout_table(node))
 
-    def _write(self, text: str) -> None:
-        self._text.append(text if self._pre else _SPACES.sub(" ", text))
+    def _add_text(self, text: str) -> None:
+        """Gather text of the current block."""
+        self._text.append(text if self._preformatted_depth else _SPACES.sub(" ", text))
 
-    def _enter(self, node: LexborNode, tag: str) -> None:
-        if tag in _HEADINGS:
-            self._flush()
-            self._heading = _HEADINGS[tag]
+    def _enter_element(self, node: LexborNode, tag: str) -> None:
+        """Handle the start of an element."""
+        if tag in _HEADING_LEVELS:
+            self._flush_text()
+            self._heading_level = _HEADING_LEVELS[tag]
         elif tag == "br":
             self._text.append("\n")
         elif tag == "math" and node.attributes.get("alttext"):
-            self._write(f" {node.attributes['alttext']} ")
+            self._add_text(f" {node.attributes['alttext']} ")
         elif tag == "input" and node.attributes.get("type") == "checkbox":
             self._text.append("☒ " if "checked" in node.attributes else "☐ ")
-        elif tag in _BLOCKS:
-            self._flush()
+        elif tag in _BLOCK_TAGS:
+            self._flush_text()
             if tag in ("ul", "ol", "menu"):
                 if not self._lists:
-                    self._blocks.end()
-                self._lists.append(_List(node))
+                    self._blocks.end_group()
+                self._lists.append(_OpenList(node))
             elif tag == "li":
-                self._items += 1
-                self._marker = self._lists[-1].marker() if self._lists else "- "
+                self._item_depth += 1
+                self._marker = self._lists[-1].next_marker() if self._lists else "- "
             elif tag == "pre":
-                self._pre += 1
+                self._preformatted_depth += 1
 
-    def _leave(self, tag: str) -> None:
-        if tag in _HEADINGS:
-            self._flush()
-            self._heading = 0
-        elif tag in _BLOCKS:
-            self._flush()
+    def _leave_element(self, tag: str) -> None:
+        """Handle the end of an element."""
+        if tag in _HEADING_LEVELS:
+            self._flush_text()
+            self._heading_level = 0
+        elif tag in _BLOCK_TAGS:
+            self._flush_text()
             if tag in ("ul", "ol", "menu") and self._lists:
                 self._lists.pop()
                 if not self._lists:
-                    self._blocks.end()
+                    self._blocks.end_group()
             elif tag == "li":
-                self._items -= 1
+                self._item_depth -= 1
                 self._marker = ""
             elif tag == "pre":
-                self._pre -= 1
+                self._preformatted_depth -= 1
 
-    def _flush(self) -> None:
+    def _flush_text(self) -> None:
+        """Add the gathered text as a block of the current kind."""
         text = "".join(self._text)
         self._text.clear()
         if not text.strip():
             return
-        if self._heading:
-            self._blocks.heading(text, self._heading)
-        elif self._pre:
-            self._blocks.verbatim(text)
-        elif self._items > 0:
+        if self._heading_level:
+            self._blocks.add_heading(text, self._heading_level)
+        elif self._preformatted_depth:
+            self._blocks.add_preformatted(text)
+        elif self._item_depth > 0:
             depth = max(0, len(self._lists) - 1)
             if self._marker:
-                self._blocks.item(text, self._marker, depth)
+                self._blocks.add_item(text, self._marker, depth)
             else:
-                self._blocks.item(text, "", depth + 1)
+                self._blocks.add_item(text, "", depth + 1)
             self._marker = ""
         else:
-            self._blocks.paragraph(text)
+            self._blocks.add_paragraph(text)
 
-    def _table(self, table: LexborNode) -> None:
-        self._flush()
-        self._blocks.end()
+    def _add_table(self, table: LexborNode) -> None:
+        """Add a data table with its caption."""
+        self._flush_text()
+        self._blocks.end_group()
         spans: dict[int, tuple[int, str]] = {}
-        for node in _below(table, ("caption", "tr")):
+        for node in _outermost(table, ("caption", "tr")):
             if node.tag == "caption":
-                self._blocks.paragraph(_flat(node))
+                self._blocks.add_paragraph(_text_on_one_line(node))
             else:
-                cells = _row(node, spans)
-                self._blocks.row(
+                cells = _row_texts(node, spans)
+                self._blocks.add_row(
                     cells.get(column, "") for column in range(max(cells, default=-1) + 1)
                 )
-        self._blocks.end()
+        self._blocks.end_group()
 
 
-def _row(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, str]:
-    """Column -> text; a cell that spans rows is repeated, so that each can stand alone.
+def _row_texts(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, str]:
+    """The texts of a row by column; a cell that spans rows repeats its text in all of them.
 
-    `spans` holds how many more rows such cells cover, and their text, by column.
+    Args:
+        row: the `tr` element.
+        spans: number of rows that such cells still span and their text, by column; updated.
     """
     cells = {column: text for column, (_, text) in spans.items()}
-    for column, (left, text) in list(spans.items()):
-        spans[column] = (left - 1, text)
-        if left <= 1:
+    for column, (remaining, text) in list(spans.items()):
+        spans[column] = (remaining - 1, text)
+        if remaining <= 1:
             del spans[column]
     column = 0
     for cell in row.iter():
@@ -184,7 +196,7 @@ def _row(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, str]:
             continue
         while column in cells:
             column += 1
-        cells[column] = _flat(cell)
+        cells[column] = _text_on_one_line(cell)
         if (rows := _span(cell, "rowspan")) > 1:
             spans[column] = (rows - 1, cells[column])
         column += _span(cell, "colspan")
@@ -192,32 +204,29 @@ def _row(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, str]:
 
 
 def _span(cell: LexborNode, name: str) -> int:
+    """Number of rows or columns that a cell spans, from its attribute `name`."""
     value = cell.attributes.get(name) or ""
     return min(int(value), _MAX_SPAN) if value.isdigit() and int(value) else 1
 
 
-def _never(_node: LexborNode) -> bool:
-    return False
-
-
-def _events(
-    top: LexborNode, skip: Callable[[LexborNode], bool] = _never
+def _walk(
+    top: LexborNode, skips_children: Callable[[LexborNode], bool] = lambda _node: False
 ) -> Iterator[tuple[LexborNode, bool]]:
-    """Every node below `top` on entering and on leaving it; text and skipped ones appear once.
+    """Depth-first walk: nodes below `top`, with True on entering and False on leaving them.
 
-    A skipped node that is dropped does not appear at all.
+    Text, and nodes whose children are skipped, appear once; ignored nodes do not appear.
     """
     node = top.child
     depth = 1
     while node is not None and depth:
-        dropped = _is_dropped(node)
-        if not dropped:
+        ignored = _is_ignored(node)
+        if not ignored:
             yield node, True
-        below = None if dropped or skip(node) else node.child
+        below = None if ignored or skips_children(node) else node.child
         if below is not None:
             node, depth = below, depth + 1
             continue
-        if not dropped and node.tag != "-text" and not skip(node):
+        if not ignored and node.tag != "-text" and not skips_children(node):
             yield node, False
         while node is not None and node.next is None:
             node, depth = node.parent, depth - 1
@@ -227,18 +236,19 @@ def _events(
         node = node.next if node is not None else None
 
 
-def _below(top: LexborNode, tags: tuple[str, ...]) -> Iterator[LexborNode]:
-    """The descendants with one of `tags`, not looking inside those found."""
-    for node, entering in _events(top, lambda node: node.tag in tags):
+def _outermost(top: LexborNode, tags: tuple[str, ...]) -> Iterator[LexborNode]:
+    """The descendants with one of `tags` that are not inside another such descendant."""
+    for node, entering in _walk(top, lambda node: node.tag in tags):
         if entering and node.tag in tags:
             yield node
 
 
-def _is_dropped(node: LexborNode) -> bool:
+def _is_ignored(node: LexborNode) -> bool:
+    """Whether an element is hidden or holds no prose."""
     tag = node.tag or ""
     if tag == "-text":
         return False
-    if tag in _DROPPED:
+    if tag in _IGNORED_TAGS:
         return True
     attributes = node.attributes
     if not attributes:
@@ -250,26 +260,26 @@ def _is_dropped(node: LexborNode) -> bool:
     )
 
 
-def _is_layout(table: LexborNode) -> bool:
-    """Whether a table only arranges a page: it says so, or holds another table or headings."""
+def _is_layout_table(table: LexborNode) -> bool:
+    """Whether a table only arranges a page: by its role, a table inside it, or having one cell."""
     if table.attributes.get("role") in ("presentation", "none"):
         return True
-    rows = 0
-    for node, entering in _events(table):
+    cells = 0
+    for node, entering in _walk(table):
         if entering and node.tag == "table":
             return True
-        rows += entering and node.tag in ("td", "th")
-    return rows == 1
+        cells += entering and node.tag in ("td", "th")
+    return cells == 1
 
 
-def _flat(top: LexborNode) -> str:
-    """The text below `top` on one line."""
+def _text_on_one_line(top: LexborNode) -> str:
+    """The text inside `top` on one line."""
     pieces: list[str] = []
-    for node, entering in _events(top):
+    for node, entering in _walk(top):
         tag = node.tag or ""
         if tag == "-text":
             pieces.append(node.text_content or "")
-        elif tag in _BLOCKS or tag in _HEADINGS or tag == "br":
+        elif tag in _BLOCK_TAGS or tag in _HEADING_LEVELS or tag == "br":
             pieces.append(" ")
         elif entering and tag == "math" and node.attributes.get("alttext"):
             pieces.append(f" {node.attributes['alttext']} ")

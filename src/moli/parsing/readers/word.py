@@ -9,24 +9,28 @@ from moli.parsing.archive import Archive
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
 from moli.parsing.office.charts import add_chart
-from moli.parsing.office.equations import linear
+from moli.parsing.office.equations import equation_text
 from moli.parsing.office.markup import (
+    NO_RELATIONSHIP,
+    add_core_properties,
     attribute,
     child,
     children,
-    core_properties,
     descendants,
-    local,
+    local_name,
+    main_part,
     parse_xml,
-    relations,
+    relationships,
+    val,
 )
 from moli.parsing.office.numbering import Numbering
 from moli.records.errors import DocumentError
 
 _HEADING = re.compile(r"(?:heading|标题|überschrift|titre)\s*(\d)$", re.IGNORECASE)
 # Containers whose content belongs to the text around them.
-_TRANSPARENT = {"hyperlink", "smartTag", "ins", "moveTo", "fldSimple", "sdt", "sdtContent",
+_INLINE_CONTAINERS = {"hyperlink", "smartTag", "ins", "moveTo", "fldSimple", "sdt", "sdtContent",
                 "customXml", "dir", "bdo", "r", "ruby", "rubyBase"}  # fmt: skip
+_CONTROLS = ("sdt", "sdtContent")
 _CHARACTERS = {"tab": " ", "ptab": " ", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _CHECKBOXES = {"2612": "☒", "2610": "☐", "F0FE": "☒", "F0A8": "☐", "F0FC": "✓"}
 
@@ -34,16 +38,15 @@ _CHECKBOXES = {"2612": "☒", "2610": "☐", "F0FE": "☒", "F0A8": "☐", "F0FC
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     """Add the document in `data` to `blocks`."""
     archive = Archive(data, limits)
-    parts = [part for kind, part in relations(archive, "").values() if kind == "officeDocument"]
-    main = parts[0] if parts else "word/document.xml"
-    blocks.title, blocks.metadata = core_properties(archive)
+    main = main_part(archive, "word/document.xml")
+    add_core_properties(archive, blocks)
     body = child(parse_xml(archive.read(main)), "body")
     if body is not None:
-        _Reader(archive, main, blocks).blocks_of(body)
+        _DocumentReader(archive, main, blocks).add_content(body)
 
 
-class _Style:
-    """What a paragraph style says about structure, with what it inherits."""
+class _ParagraphStyles:
+    """The heading levels and numberings that paragraph styles define or inherit."""
 
     def __init__(self, root: etree._Element | None) -> None:
         self._styles: dict[str, etree._Element] = {}
@@ -54,55 +57,56 @@ class _Style:
             if attribute(style, "type") == "paragraph" and attribute(style, "default") == "1":
                 self.default = identifier
 
-    def chain(self, identifier: str) -> Iterator[etree._Element]:
-        """The style and those it is based on, nearest first."""
+    def with_ancestors(self, identifier: str) -> Iterator[etree._Element]:
+        """The style and the styles that it is based on, nearest first."""
         seen: set[str] = set()
         while identifier in self._styles and identifier not in seen:
             seen.add(identifier)
             yield self._styles[identifier]
-            identifier = _value(child(self._styles[identifier], "basedOn"))
+            identifier = val(child(self._styles[identifier], "basedOn"))
 
-    def level(self, identifier: str) -> int:
-        """The heading level of a style, or 0."""
-        for style in self.chain(identifier):
-            name = _value(child(style, "name"))
-            if found := _HEADING.match(name.strip()):
-                return int(found[1])
+    def heading_level(self, identifier: str) -> int:
+        """The heading level of a style; 0 if it is not for headings."""
+        for style in self.with_ancestors(identifier):
+            name = val(child(style, "name"))
+            if match := _HEADING.match(name.strip()):
+                return int(match[1])
             if name.lower() in ("title", "标题"):
                 return 1
-            outline = _value(child(style, "pPr", "outlineLvl"))
+            outline = val(child(style, "pPr", "outlineLvl"))
             if outline:
                 return int(outline) + 1 if outline.isdigit() and int(outline) < 9 else 0
         return 0
 
     def numbering(self, identifier: str) -> etree._Element | None:
-        """The numbering that a style brings along."""
-        for style in self.chain(identifier):
-            found = child(style, "pPr", "numPr")
-            if found is not None:
-                return found
+        """The numbering properties of a style; None if it has none."""
+        for style in self.with_ancestors(identifier):
+            properties = child(style, "pPr", "numPr")
+            if properties is not None:
+                return properties
         return None
 
 
-class _Reader:
-    """Walks one document part; notes are written after the paragraph that refers to them."""
+class _DocumentReader:
+    """Adds the main part to `blocks`, with notes after the paragraphs that refer to them."""
 
     def __init__(self, archive: Archive, main: str, blocks: Blocks) -> None:
         self._blocks = blocks
-        targets = relations(archive, main)
-        self._parts = dict(targets.values())
-        self._targets = {identifier: part for identifier, (_, part) in targets.items()}
+        targets = relationships(archive, main)
+        self._part_names = {target.kind: target.part for target in targets.values()}
+        self._targets = targets
         self._archive = archive
-        self._styles = _Style(self._part("styles"))
-        self._numbering = Numbering(self._part("numbering"))
+        self._styles = _ParagraphStyles(self._parse_part("styles"))
+        self._numbering = Numbering(self._parse_part("numbering"))
         self._notes = {
             kind: {attribute(note, "id"): note for note in children(root, kind)}
             for kind in ("footnote", "endnote", "comment")
-            if (root := self._part(kind + "s")) is not None
+            if (root := self._parse_part(kind + "s")) is not None
         }
 
-    def _part(self, kind: str) -> etree._Element | None:
-        name = self._parts.get(kind, "")
+    def _parse_part(self, kind: str) -> etree._Element | None:
+        """The root of the part with that kind of relationship; None if missing or damaged."""
+        name = self._part_names.get(kind, "")
         if name not in self._archive:
             return None
         try:
@@ -113,54 +117,61 @@ class _Reader:
             self._blocks.warn(f"its {kind} could not be read")
             return None
 
-    def blocks_of(self, container: etree._Element) -> None:
+    def add_content(self, container: etree._Element) -> None:
         """Add everything in a body, cell, text box or content control."""
         for element in container:
-            name = local(element)
+            name = local_name(element)
             if name == "p":
-                self._paragraph(element)
+                self._add_paragraph(element)
             elif name == "tbl":
-                self._table(element)
+                self._add_table(element)
             elif name in ("sdt", "sdtContent", "customXml", "ins", "moveTo"):
-                self.blocks_of(element)
+                self.add_content(element)
             elif name in ("oMathPara", "oMath"):
-                self._blocks.paragraph(linear(element))
+                self._blocks.add_paragraph(equation_text(element))
 
-    def _paragraph(self, paragraph: etree._Element) -> None:
-        extras: list[etree._Element] = []
-        text = "".join(_inline(paragraph, extras))
+    def _add_paragraph(self, paragraph: etree._Element) -> None:
+        """Add a paragraph as heading, list item or text, then the text boxes and notes in it."""
+        attached: list[etree._Element] = []
+        text = "".join(_inline_text(paragraph, attached))
         properties = child(paragraph, "pPr")
-        level, number = self._structure(properties)
+        level, number = self._heading_level(properties), self._numbering_of(properties)
         if not text.strip():
-            level = 0
+            pass  # Only its text boxes and notes are added.
         elif level:
             marker = self._numbering.marker(number) if number is not None else ""
-            self._blocks.heading(f"{marker} {text}" if marker not in ("", "-") else text, level)
+            self._blocks.add_heading(f"{marker} {text}" if marker not in ("", "-") else text, level)
         elif number is not None and (marker := self._numbering.marker(number)):
-            self._blocks.item(text, marker + " ", self._numbering.depth(number))
+            self._blocks.add_item(text, marker + " ", self._numbering.depth(number))
         else:
-            self._blocks.paragraph(text)
-        for extra in extras:
-            self._extra(extra)
+            self._blocks.add_paragraph(text)
+        for element in attached:
+            self._add_attached(element)
 
-    def _structure(self, properties: etree._Element | None) -> tuple[int, etree._Element | None]:
-        """The heading level (0: none) and the numbering of a paragraph."""
-        style = _value(child(properties, "pStyle")) or self._styles.default
-        outline = _value(child(properties, "outlineLvl"))
-        level = self._styles.level(style)
+    def _heading_level(self, properties: etree._Element | None) -> int:
+        """The heading level of a paragraph with these properties; 0 if it is no heading."""
+        outline = val(child(properties, "outlineLvl"))
         if outline.isdigit():
-            level = int(outline) + 1 if int(outline) < 9 else 0
-        number = child(properties, "numPr")
-        return level, number if number is not None else self._styles.numbering(style)
+            return int(outline) + 1 if int(outline) < 9 else 0
+        return self._styles.heading_level(self._style(properties))
 
-    def _extra(self, element: etree._Element) -> None:
-        """A text box, or the note or comment that a reference points to."""
-        name = local(element)
+    def _numbering_of(self, properties: etree._Element | None) -> etree._Element | None:
+        """The numbering properties of a paragraph with these properties; None if not numbered."""
+        number = child(properties, "numPr")
+        return number if number is not None else self._styles.numbering(self._style(properties))
+
+    def _style(self, properties: etree._Element | None) -> str:
+        """Identifier of the style of a paragraph with these properties."""
+        return val(child(properties, "pStyle")) or self._styles.default
+
+    def _add_attached(self, element: etree._Element) -> None:
+        """Add a text box, a chart, or the note or comment that a reference points to."""
+        name = local_name(element)
         if name == "txbxContent":
-            self.blocks_of(element)
+            self.add_content(element)
             return
         if name == "chart":
-            target = self._targets.get(attribute(element, "id"), "")
+            target = self._targets.get(attribute(element, "id"), NO_RELATIONSHIP).part
             if target in self._archive:
                 add_chart(parse_xml(self._archive.read(target)), self._blocks)
             return
@@ -168,131 +179,129 @@ class _Reader:
         note = self._notes.get(kind, {}).get(attribute(element, "id"))
         if note is None:
             return
-        text = self._flat(note)
+        text = self._text_on_one_line(note)
         if kind == "comment":
             author = attribute(note, "author")
             text = f"[Comment by {author}: {text}]" if author else f"[Comment: {text}]"
-        self._blocks.paragraph(text)
+        self._blocks.add_paragraph(text)
 
-    def _flat(self, container: etree._Element) -> str:
-        """The text of a note or cell on one line, nested tables left out."""
+    def _text_on_one_line(self, container: etree._Element) -> str:
+        """The text of a note or cell on one line, without nested tables."""
         texts = []
         for element in container:
-            name = local(element)
+            name = local_name(element)
             if name == "p":
-                extras: list[etree._Element] = []
-                text = "".join(_inline(element, extras))
-                _, number = self._structure(child(element, "pPr"))
+                attached: list[etree._Element] = []
+                text = "".join(_inline_text(element, attached))
+                number = self._numbering_of(child(element, "pPr"))
                 if number is not None and text.strip():
                     text = f"{self._numbering.marker(number)} {text}"
-                texts += [text, *(self._flat(box) for box in extras if local(box) == "txbxContent")]
+                boxes = (box for box in attached if local_name(box) == "txbxContent")
+                texts += [text, *map(self._text_on_one_line, boxes)]
             elif name in ("sdt", "sdtContent", "customXml", "ins", "moveTo"):
-                texts.append(self._flat(element))
+                texts.append(self._text_on_one_line(element))
         return " ".join(text for text in texts if text.strip())
 
-    def _table(self, table: etree._Element) -> None:
-        rows = [list(_cells(row)) for row in _rows(table)]
+    def _add_table(self, table: etree._Element) -> None:
+        """Add a table, with the tables inside its cells after their rows."""
+        rows = [
+            list(_unwrapped(row, "tc", (*_CONTROLS, "customXml")))
+            for row in _unwrapped(table, "tr", (*_CONTROLS, "customXml", "ins"))
+        ]
         if sum(len(row) for row in rows) == 1:
             # A single cell is a frame around text, not a table.
-            self._blocks.end()
-            self.blocks_of(rows[0][0])
+            self._blocks.end_group()
+            self.add_content(rows[0][0])
             return
-        self._blocks.end()
+        self._blocks.end_group()
         above: dict[int, str] = {}
         for row in rows:
-            above = dict(self._row(row, above))
-            self._blocks.row(above.get(column, "") for column in range(max(above, default=-1) + 1))
+            above = self._row_texts(row, above)
+            self._blocks.add_row(
+                above.get(column, "") for column in range(max(above, default=-1) + 1)
+            )
             for cell in row:
-                for nested in _tables(cell):
-                    self._table(nested)
-        self._blocks.end()
+                for nested in _unwrapped(cell, "tbl", _CONTROLS):
+                    self._add_table(nested)
+        self._blocks.end_group()
 
-    def _row(self, row: list[etree._Element], above: dict[int, str]) -> Iterator[tuple[int, str]]:
-        """Column -> text; a cell that spans rows is repeated, so that each can stand alone."""
+    def _row_texts(self, row: list[etree._Element], above: dict[int, str]) -> dict[int, str]:
+        """The texts of a row by column; a cell merged with the one above it repeats its text.
+
+        Args:
+            row: cells of the row.
+            above: texts of the row above, by column.
+        """
+        texts: dict[int, str] = {}
         column = 0
         for cell in row:
             merge = child(cell, "tcPr", "vMerge")
-            continued = merge is not None and attribute(merge, "val") != "restart"
-            yield column, above.get(column, "") if continued else self._flat(cell)
-            span = _value(child(cell, "tcPr", "gridSpan"))
+            is_continued = merge is not None and attribute(merge, "val") != "restart"
+            texts[column] = above.get(column, "") if is_continued else self._text_on_one_line(cell)
+            span = val(child(cell, "tcPr", "gridSpan"))
             column += int(span) if span.isdigit() and 0 < int(span) < 64 else 1
+        return texts
 
 
-def _rows(table: etree._Element) -> Iterator[etree._Element]:
-    for element in table:
-        name = local(element)
-        if name == "tr":
+def _unwrapped(
+    container: etree._Element, name: str, wrappers: tuple[str, ...]
+) -> Iterator[etree._Element]:
+    """The elements `name` that are children of a container, or inside `wrappers` in it."""
+    for element in container:
+        if local_name(element) == name:
             yield element
-        elif name in ("sdt", "sdtContent", "customXml", "ins"):
-            yield from _rows(element)
+        elif local_name(element) in wrappers:
+            yield from _unwrapped(element, name, wrappers)
 
 
-def _cells(row: etree._Element) -> Iterator[etree._Element]:
-    for element in row:
-        name = local(element)
-        if name == "tc":
-            yield element
-        elif name in ("sdt", "sdtContent", "customXml"):
-            yield from _cells(element)
+def _inline_text(element: etree._Element, attached: list[etree._Element]) -> Iterator[str]:
+    """The pieces of text in a paragraph or run.
 
-
-def _tables(cell: etree._Element) -> Iterator[etree._Element]:
-    for element in cell:
-        name = local(element)
-        if name == "tbl":
-            yield element
-        elif name in ("sdt", "sdtContent"):
-            yield from _tables(element)
-
-
-def _value(element: etree._Element | None) -> str:
-    return attribute(element, "val") if element is not None else ""
-
-
-def _inline(element: etree._Element, extras: list[etree._Element]) -> Iterator[str]:
-    """The text inside a paragraph or run; text boxes and references go to `extras`."""
-    if local(element) == "r" and _hidden(element):
+    Text boxes, charts and references to notes are appended to `attached`.
+    """
+    if local_name(element) == "r" and _is_hidden(element):
         return
     for part in element:
-        name = local(part)
+        name = local_name(part)
         if name == "t":
             yield part.text or ""
         elif name in _CHARACTERS:
             yield _CHARACTERS[name] if attribute(part, "type") != "page" else " "
-        elif name in _TRANSPARENT:
-            yield from _inline(part, extras)
+        elif name in _INLINE_CONTAINERS:
+            yield from _inline_text(part, attached)
         elif name == "sym":
             code = attribute(part, "char").upper()
             yield _CHECKBOXES.get(code, "•" if code == "F0B7" else "")
         elif name in ("oMath", "oMathPara"):
-            yield f" {linear(part)} "
+            yield f" {equation_text(part)} "
         elif name == "AlternateContent":
-            yield from _alternative(part, extras)
+            yield from _first_rendering(part, attached)
         elif name in ("drawing", "pict", "object"):
-            extras += _boxes(part)
-            extras += descendants(part, "chart")
+            attached += _text_boxes(part)
+            attached += descendants(part, "chart")
         elif name in ("footnoteReference", "endnoteReference", "commentReference"):
-            extras.append(part)
+            attached.append(part)
 
 
-def _hidden(run: etree._Element) -> bool:
+def _is_hidden(run: etree._Element) -> bool:
+    """Whether a run is formatted as hidden text."""
     vanish = child(run, "rPr", "vanish")
     return vanish is not None and attribute(vanish, "val") not in ("0", "false", "off")
 
 
-def _alternative(element: etree._Element, extras: list[etree._Element]) -> Iterator[str]:
-    """One of the renderings of the same content: the first that has any."""
+def _first_rendering(element: etree._Element, attached: list[etree._Element]) -> Iterator[str]:
+    """The first rendering that is not empty, among alternatives for the same content."""
     for rendering in element:
         inner: list[etree._Element] = []
-        texts = list(_inline(rendering, inner))
+        texts = list(_inline_text(rendering, inner))
         if inner or any(text.strip() for text in texts):
-            extras += inner
+            attached += inner
             yield from texts
             return
 
 
-def _boxes(drawing: etree._Element) -> Iterator[etree._Element]:
-    """The outermost text boxes of a drawing, each once."""
+def _text_boxes(drawing: etree._Element) -> Iterator[etree._Element]:
+    """The outermost text boxes of a drawing, without their renderings for older programs."""
     fallback = {box for part in descendants(drawing, "Fallback")
                 for box in descendants(part, "txbxContent")}  # fmt: skip
     outer: set[etree._Element] = set()

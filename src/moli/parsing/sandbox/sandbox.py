@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
 
-from moli.parsing.limits import DEFAULT, Limits
-from moli.parsing.sandbox import wire
+from moli.parsing.limits import DEFAULT_LIMITS, Limits
+from moli.parsing.sandbox import messages
 from moli.records.documents import ParsedDocument
 from moli.records.errors import DocumentError
 
@@ -30,7 +30,7 @@ class Sandbox:
             document = sandbox.parse(Path("report.pdf"))
     """
 
-    def __init__(self, limits: Limits = DEFAULT) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.limits = limits
         self._worker: subprocess.Popen[bytes] | None = None
 
@@ -65,27 +65,28 @@ class Sandbox:
         """
         request = {"path": str(path.absolute()), "limits": dataclasses.asdict(self.limits)}
         try:
-            message = self._ask(request, path.name)
+            message = self._request(request, path.name)
             if message.get("error", {}).get("reason") == "memory":
                 self.close()  # A process that ran out once may stay fragmented.
-                raise _memory(path.name)
-            return wire.result(message)
+                raise _memory_error(path.name)
+            return messages.document_in(message)
         except BaseException as error:
             if not isinstance(error, DocumentError):
                 self.close()  # Interrupted: an answer left in the pipe would be the next file's.
             raise
 
-    def _ask(self, request: wire.Message, name: str) -> wire.Message:
-        worker = self._running()
+    def _request(self, request: messages.Message, name: str) -> messages.Message:
+        """Send a request to the child and return its last reply; `name` is used in errors."""
+        worker = self._running_worker()
         stdin, stdout = cast(IO[bytes], worker.stdin), cast(IO[bytes], worker.stdout)
         try:
-            wire.send(stdin, request)
+            messages.send(stdin, request)
         except BrokenPipeError:
-            raise self._crashed(name) from None
+            raise self._crash_error(name) from None
         deadline = time.monotonic() + self.limits.seconds
         while True:
-            ready, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
+            readable, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
                 self.close()
                 raise DocumentError(
                     "timeout",
@@ -93,22 +94,23 @@ class Sandbox:
                     where=name,
                     fix="Split it into smaller files.",
                 )
-            message = wire.receive(stdout)
+            message = messages.receive(stdout)
             if message is None:
-                raise self._crashed(name)
+                raise self._crash_error(name)
             if "ocr" not in message:
                 return message
             deadline += self.limits.page_seconds
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running_worker(self) -> subprocess.Popen[bytes]:
+        """The child, started if there is none."""
         if self._worker is not None and self._worker.poll() is not None:
             self.close()
         if self._worker is None:
-            self._worker = _starter().submit(_start).result()
+            self._worker = _starter_thread().submit(_start_worker).result()
         return self._worker
 
-    def _crashed(self, name: str) -> DocumentError:
-        """What the end of the child says about the file that it was reading."""
+    def _crash_error(self, name: str) -> DocumentError:
+        """The error that the end of the child means for the file that it was reading."""
         worker = cast("subprocess.Popen[bytes]", self._worker)
         peak = 0
         with contextlib.suppress(ChildProcessError):
@@ -119,7 +121,7 @@ class Sandbox:
         self.close()
         # Libraries in C end the process when memory runs out; so does the kernel.
         if code == -signal.SIGKILL or (code and peak > self.limits.memory_bytes // 2):
-            return _memory(name)
+            return _memory_error(name)
         cause = signal.Signals(-code).name if code and code < 0 else f"exit status {code}"
         return DocumentError(
             "broken",
@@ -129,7 +131,8 @@ class Sandbox:
         )
 
 
-def _memory(name: str) -> DocumentError:
+def _memory_error(name: str) -> DocumentError:
+    """The refusal of the file `name` for lack of memory."""
     return DocumentError(
         "memory", "it needs more memory than is allowed", where=name,
         fix="Split it into smaller files.",
@@ -137,7 +140,7 @@ def _memory(name: str) -> DocumentError:
 
 
 @functools.cache
-def _starter() -> ThreadPoolExecutor:
+def _starter_thread() -> ThreadPoolExecutor:
     """The thread that starts every child.
 
     The kernel ties a child to the thread that started it, not to the process; a thread of
@@ -146,7 +149,8 @@ def _starter() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="parse-sandbox")
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start_worker() -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own."""
     package = str(Path(__file__).resolve().parents[3])
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([package, inherited] if inherited else [package])

@@ -1,4 +1,4 @@
-"""The process that parses: reads requests from stdin, answers on stdout, forgets everything.
+"""The process that parses: requests come on stdin, replies go to stdout, and nothing is kept.
 
 Started by `Sandbox` as `python -m moli.parsing.sandbox.worker PARENT`. It dies with its
 parent, and an alarm ends it even while a parser hangs and nobody is left to end it.
@@ -11,41 +11,42 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from moli.parsing.formats import parse_file
 from moli.parsing.limits import Limits
-from moli.parsing.processes import die_with
-from moli.parsing.sandbox.wire import Message, document_message, error_message, receive, send
+from moli.parsing.parse import parse_file
+from moli.parsing.processes import die_with_parent
+from moli.parsing.sandbox.messages import Message, document_message, error_message, receive, send
 from moli.records.errors import DocumentError
 
-# The sandbox keeps time; the alarm is for when the sandbox is gone.
-_GRACE = 10
+# The sandbox enforces the time limit; the alarm is for when the sandbox has ended.
+_GRACE_SECONDS = 10
 
 
 def main() -> None:
     """Answer requests until stdin ends."""
-    die_with(int(sys.argv[1]))
+    die_with_parent(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     # Whatever a library prints must not end up between the messages.
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    bounded = False
+    is_memory_limited = False
     while (request := receive(requests)) is not None:
         limits = Limits(**request["limits"])
-        if not bounded:
-            _bound_memory(limits.memory_bytes)
-            bounded = True
-        send(replies, _answer(Path(request["path"]), limits, replies))
+        if not is_memory_limited:
+            _limit_memory(limits.memory_bytes)
+            is_memory_limited = True
+        send(replies, _reply_to(Path(request["path"]), limits, replies))
         signal.alarm(0)
 
 
-def _answer(path: Path, limits: Limits, replies: IO[bytes]) -> Message:
-    left = limits.seconds + _GRACE
-    signal.setitimer(signal.ITIMER_REAL, left)
+def _reply_to(path: Path, limits: Limits, replies: IO[bytes]) -> Message:
+    """The reply to a request: the document or the error; OCR of pages is announced before."""
+    signal.setitimer(signal.ITIMER_REAL, limits.seconds + _GRACE_SECONDS)
 
     def on_ocr() -> None:
-        now, _ = signal.getitimer(signal.ITIMER_REAL)
-        signal.setitimer(signal.ITIMER_REAL, now + limits.page_seconds)
+        """Extend the alarm, and tell the sandbox to extend its time limit."""
+        remaining, _ = signal.getitimer(signal.ITIMER_REAL)
+        signal.setitimer(signal.ITIMER_REAL, remaining + limits.page_seconds)
         send(replies, {"ocr": 1})
 
     try:
@@ -60,7 +61,8 @@ def _answer(path: Path, limits: Limits, replies: IO[bytes]) -> Message:
         return error_message(DocumentError("broken", what[:500], where=path.name, fix=fix))
 
 
-def _bound_memory(limit: int) -> None:
+def _limit_memory(limit: int) -> None:
+    """Limit the address space of this process, where the system can."""
     try:
         import resource
     except ImportError:  # Windows

@@ -169,7 +169,9 @@ def test_what_a_server_would_read_otherwise_is_told() -> None:
     other = "a server would parse different calls from an answer than it makes"
     plain = "it has no place for tools; they are described in plain text, as a server does"
     talk = Conversation(TALK, (SCHEMA,))
-    assert task_of(QWEN).template_problems([talk]) == task_of(LLAMA3).contract([talk]) == []
+    assert (
+        task_of(QWEN).template_problems([talk]) == task_of(LLAMA3).template_problems([talk]) == []
+    )
     assert task_of(DEFAULT_CHAT_TEMPLATE).template_problems([talk]) == [plain]
     written = Message("assistant", '{"name": "look", "parameters": {"city": "Oslo"}}')
     as_text = Conversation((TALK[0], written), (SCHEMA,))

@@ -22,10 +22,10 @@ def send(stream: IO[bytes], message: Message) -> None:
 
 def receive(stream: IO[bytes]) -> Message | None:
     """The next message, or None once the other side has gone."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
+    header = stream.read(_LENGTH.size)
+    if len(header) < _LENGTH.size:
         return None
-    (length,) = _LENGTH.unpack(head)
+    (length,) = _LENGTH.unpack(header)
     body = stream.read(length)
     if len(body) < length:
         return None
@@ -52,8 +52,8 @@ def error_message(error: DocumentError) -> Message:
     }}  # fmt: skip
 
 
-def result(message: Message) -> ParsedDocument:
-    """The document in a message; the error in it is raised."""
+def document_in(message: Message) -> ParsedDocument:
+    """The document in a message; an error in it is raised."""
     if "error" in message:
         error = message["error"]
         raise DocumentError(error["reason"], error["what"], where=error["where"], fix=error["fix"])

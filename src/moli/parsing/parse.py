@@ -1,0 +1,79 @@
+"""Parsing a file in this process: the format is detected, and its reader builds the document."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from moli.parsing.blocks import Blocks
+from moli.parsing.formats import detect, load_reader
+from moli.parsing.limits import DEFAULT_LIMITS, Limits
+from moli.records.documents import ParsedDocument
+from moli.records.errors import DocumentError
+
+
+def parse_file(
+    path: Path, limits: Limits = DEFAULT_LIMITS, *, on_ocr: Callable[[], None] | None = None
+) -> ParsedDocument:
+    """Parse a file in this process.
+
+    Use `Sandbox` for files that are not trusted: here a parser that crashes or hangs takes
+    the whole process along.
+
+    Args:
+        path: the file.
+        limits: only the sizes apply here; time and memory are limited by a `Sandbox`.
+        on_ocr: called before each page that needs OCR.
+
+    Raises:
+        DocumentError: if the file cannot be read; `reason` says why.
+    """
+    try:
+        size = path.stat().st_size
+        if size > limits.file_bytes:
+            raise DocumentError(
+                "too_large",
+                f"it has {size:,} bytes; at most {limits.file_bytes:,} are read",
+                where=path.name,
+                fix="Split it into smaller files.",
+            )
+        if not path.is_file():
+            raise DocumentError(
+                "unsupported", "it is not a file", where=path.name, fix="Name a file."
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DocumentError(
+            "missing", f"it cannot be opened ({reason})", where=path.name,
+            fix="Check the path and your right to read it.",
+        ) from error  # fmt: skip
+    return parse_bytes(data, path.name, limits, on_ocr=on_ocr)
+
+
+def parse_bytes(
+    data: bytes,
+    name: str,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    on_ocr: Callable[[], None] | None = None,
+) -> ParsedDocument:
+    """Parse a file held in memory; `name` provides its suffix and is used in errors."""
+    try:
+        blocks = Blocks(
+            on_ocr or (lambda: None),
+            lambda content, its_name: parse_bytes(content, its_name, limits, on_ocr=on_ocr),
+        )
+        read = load_reader(detect(data, name))
+        read(data, blocks, limits)
+        document = blocks.build()
+        if not document.text:
+            raise DocumentError("empty", "no text was found in it", fix="Leave this file out.")
+        return document
+    except DocumentError as error:
+        if error.where:
+            raise
+        raise DocumentError(error.reason, error.what, where=name, fix=error.fix) from error
+    except MemoryError as error:
+        raise DocumentError(
+            "memory", "it needs more memory than is allowed", where=name,
+            fix="Split it into smaller files.",
+        ) from error  # fmt: skip

@@ -1,0 +1,85 @@
+"""Workbooks of Excel 97 and older (.xls): each sheet is a page, with the values last saved."""
+
+import io
+import struct
+
+import xlrd
+from xlrd.compdoc import CompDocError
+
+from moli.parsing.archive import DECRYPT, REPAIR
+from moli.parsing.blocks import Blocks
+from moli.parsing.limits import Limits
+from moli.parsing.office.spreadsheet import (
+    EPOCH_1900,
+    EPOCH_1904,
+    NumberFormat,
+    Row,
+    Rows,
+    add_sheet_name,
+    add_tables,
+    format_number,
+    number_format,
+    repeat_merged,
+)
+from moli.records.errors import DocumentError
+
+# Errors of the library on damaged files, which it checks little.
+_DAMAGED = (xlrd.XLRDError, CompDocError, struct.error, AssertionError, LookupError,
+            ValueError, TypeError, OverflowError)  # fmt: skip
+
+
+def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
+    """Add the workbook in `data` to `blocks`."""
+    try:
+        book = xlrd.open_workbook(
+            file_contents=data, formatting_info=True, ragged_rows=True, logfile=io.StringIO()
+        )
+        reader = _BookReader(book, blocks)
+        for sheet in book.sheets():
+            reader.add_sheet(sheet)
+    except _DAMAGED as error:
+        if "encrypted" in str(error):
+            raise DocumentError(
+                "encrypted", "it is protected by a password", fix=DECRYPT
+            ) from error
+        raise DocumentError("broken", f"it is damaged ({error})", fix=REPAIR) from error
+
+
+class _BookReader:
+    """Adds the sheets of one workbook to `blocks`."""
+
+    def __init__(self, book: xlrd.Book, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self._epoch = EPOCH_1904 if book.datemode else EPOCH_1900
+        self._formats: list[NumberFormat] = [
+            number_format(book.format_map[style.format_key].format_str) for style in book.xf_list
+        ]
+
+    def add_sheet(self, sheet: xlrd.sheet.Sheet) -> None:
+        """Add a sheet as a page: its tables, then its comments."""
+        self._blocks.begin_page()
+        if sheet.visibility:
+            self._blocks.warn("hidden sheets are included")
+        add_sheet_name(sheet.name, self._blocks)
+        rows: Rows = {number: self._row_texts(sheet.row(number)) for number in range(sheet.nrows)}
+        for top, below, column, _ in sheet.merged_cells:
+            repeat_merged(rows, top, below - 1, column)
+        add_tables(rows, self._blocks)
+        for (row, column), note in sorted(sheet.cell_note_map.items()):
+            text = " ".join(note.text.split())
+            self._blocks.add_paragraph(f"[Comment at {xlrd.cellname(row, column)}: {text}]")
+
+    def _row_texts(self, cells: list[xlrd.sheet.Cell]) -> Row:
+        """The texts of the cells that are not empty, by column."""
+        texts = ((column, self._cell_text(cell)) for column, cell in enumerate(cells))
+        return {column: text for column, text in texts if text.strip()}
+
+    def _cell_text(self, cell: xlrd.sheet.Cell) -> str:
+        """A cell as it is shown; empty if it has no value."""
+        if cell.ctype == xlrd.XL_CELL_BOOLEAN:
+            return "TRUE" if cell.value else "FALSE"
+        if cell.ctype == xlrd.XL_CELL_ERROR:
+            return str(xlrd.error_text_from_code[cell.value])
+        if cell.ctype in (xlrd.XL_CELL_NUMBER, xlrd.XL_CELL_DATE):
+            return format_number(cell.value, self._formats[cell.xf_index], self._epoch)
+        return str(cell.value)
