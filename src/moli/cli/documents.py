@@ -95,7 +95,7 @@ def remove(
 
 
 def _select(documents: list[Document], targets: list[str], *, missing: bool) -> list[Document]:
-    """The documents that match a target, and with `missing` those whose file is gone.
+    """The documents that match a target, and with `missing` also those whose file is gone.
 
     Raises:
         NotFoundError: no document matches a target.

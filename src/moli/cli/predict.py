@@ -101,7 +101,7 @@ def predict(
             terminal = make_console()
             for example, answer in zip(examples, answers, strict=False):
                 terminal.print(f"{_format_answer(answer)}\t{_summarize(example)}")
-        _print_end(len(rows), progress, dataset.malformed)
+        _print_statistics(len(rows), progress, dataset.malformed)
     if len(rows) < len(examples):
         typer.echo(f"Interrupted: {len(examples) - len(rows):,} rows are not answered.", err=True)
         raise typer.Exit(INTERRUPTED)
@@ -116,10 +116,11 @@ def _check_options(file: Path | None, text: str | None, out: Path | None) -> Non
     if out and out.suffix not in (".jsonl", ".csv"):
         raise typer.BadParameter("its name must end in .jsonl or .csv", param_hint="--out")
     if out and not out.parent.is_dir():  # checked before the work rather than after it
-        raise _cannot_write(out, "there is no such folder")
+        raise _write_error(out, "there is no such folder")
 
 
-def _print_end(count: int, progress: Progress, malformed: Sequence[MalformedRow]) -> None:
+def _print_statistics(count: int, progress: Progress, malformed: Sequence[MalformedRow]) -> None:
+    """Print the number of answers, the time, and the rows that could not be read."""
     seconds, rate = progress.seconds, progress.rate
     typer.echo(f"{count:,} answers in {seconds:.1f} s, {rate:,.0f} tokens/s", err=True)
     for row in malformed:
@@ -209,12 +210,13 @@ def _print_answer(answer: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _format_answer(answer: Mapping[str, Any]) -> str:
-    """An answer in a line, without the usual reason for its end."""
+    """An answer in a line; a finish reason is included unless it is "stop"."""
     values = [value for name, value in answer.items() if (name, value) != (_FINISH_REASON, "stop")]
     return "\t".join(map(_format_value, values)) or "-"
 
 
 def _format_value(value: Any) -> str:
+    """A field of an answer on one line."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
@@ -244,12 +246,13 @@ def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             for row in rows:
-                writer.writerow({key: _to_cell(value) for key, value in row.items()})
+                writer.writerow({key: _to_csv_cell(value) for key, value in row.items()})
     except OSError as error:
-        raise _cannot_write(path, error.strerror or str(error)) from error
+        raise _write_error(path, error.strerror or str(error)) from error
 
 
-def _cannot_write(path: Path, reason: str) -> MoliError:
+def _write_error(path: Path, reason: str) -> MoliError:
+    """An error for a file that cannot be written."""
     return WorkspaceError(
         f"cannot be written ({reason})",
         where=str(path),
@@ -257,5 +260,5 @@ def _cannot_write(path: Path, reason: str) -> MoliError:
     )
 
 
-def _to_cell(value: Any) -> Any:
+def _to_csv_cell(value: Any) -> Any:
     return value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)

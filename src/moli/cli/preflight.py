@@ -38,7 +38,7 @@ def print_report(report: Preflight, out: Console) -> None:
         out.print(f"  {verdict.server:<18} {verdict.loads}: {verdict.reason}")
     errors = sum(each.severity == "error" for each in report.findings)
     warnings = sum(each.severity == "warning" for each in report.findings)
-    counts = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    counts = f"{_pluralize(errors, 'error')}, {_pluralize(warnings, 'warning')}"
     end = "nothing was trained." if report.ok else "this recipe cannot be trained."
     out.print(f"{counts}; {end}", style="bold")
 
@@ -172,5 +172,5 @@ def _print_title(title: str, out: Console) -> None:
     out.print(title, style="bold")
 
 
-def _count(number: int, noun: str) -> str:
+def _pluralize(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -78,6 +78,7 @@ def show(
 
 
 def _print_runs(*, as_json: bool, workspace: Path | None) -> None:
+    """Print all runs, as a table or as JSON."""
     from moli.training.runs import list_runs
 
     with open_workspace(workspace) as opened:

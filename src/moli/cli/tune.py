@@ -186,6 +186,7 @@ def _print_summary(result: Result) -> None:
 
 
 def _why_no_metrics(facts: dict[str, Any]) -> str:
+    """The reason why a run without metrics has none."""
     return "no held-out example fits" if facts.get("held_out") else "nothing is held out"
 
 

@@ -1,4 +1,4 @@
-"""The elements of the page, and their behaviour when someone asks a question."""
+"""The elements of the page, and their behavior when someone asks a question."""
 
 from __future__ import annotations
 
@@ -157,6 +157,7 @@ class AskPage:
     # Showing
 
     async def _show_answer(self, trace: Trace, seconds: float) -> None:
+        """Show an answer with its sources, and open the first of them."""
         citations = _number_citations(trace.sentences)
         self._source.forget_buttons()
         self._result.clear()
@@ -181,6 +182,7 @@ class AskPage:
             await self._source.open(DocumentLocation.of_citation(next(iter(citations))))
 
     def _add_sentence(self, sentence: Sentence, citations: dict[Citation, int]) -> None:
+        """Add a sentence with its citations, or a warning if it is not supported."""
         split = _split_last_word(sentence.text)
         with add_container("p", "sentence" if sentence.supported else "sentence unsupported"):
             add_text("span", split.beginning, "words")
@@ -225,6 +227,7 @@ class AskPage:
                 self._add_source_row(location, str(number), citation.quote)
 
     def _add_nearest_passages(self, trace: Trace) -> None:
+        """List the passages that search returned for a question without an answer."""
         add_text("h2", self._texts.nearest_passages)
         if not trace.passages:
             add_text("p", self._texts.no_passages, "quiet")
@@ -249,6 +252,7 @@ class AskPage:
             self._source.add_button(location, row)
 
     def _open_handler(self, location: DocumentLocation) -> Callable[[], Awaitable[None]]:
+        """A click handler that opens a location in the panel."""
         return lambda: self._source.open(location, scroll_to=True)
 
 
@@ -267,7 +271,7 @@ class _SplitSentence:
 
 
 def _split_last_word(text: str) -> _SplitSentence:
-    """Cut off the last word, or of a very long one its end."""
+    """Split a sentence before its last word, or within it if it is very long."""
     word = text.split()[-1] if text.split() else ""
     cut = len(text.rstrip()) - min(len(word), _LONGEST_WORD)
     return _SplitSentence(text[:cut], text[cut:].rstrip())

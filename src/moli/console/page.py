@@ -27,7 +27,7 @@ _RESPONSE_TIMEOUT = 30.0  # seconds: a large library takes time to list its docu
 _RECONNECT_TIMEOUT = 600.0  # seconds for which a browser's page is kept without connection
 
 
-def mount(app: FastAPI, examples: Sequence[str] = ()) -> None:
+def mount_page(app: FastAPI, examples: Sequence[str] = ()) -> None:
     """Add the page to the API's app, at '/'. One app in a process can have it.
 
     Args:

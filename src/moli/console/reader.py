@@ -23,7 +23,7 @@ class LibraryReader:
         """The whole text of a document.
 
         Raises:
-            NotFoundError: it does not exist, or they may not see it.
+            NotFoundError: it does not exist, or the caller may not see it.
         """
         return self._library.text(document_id, self._visible)
 
@@ -41,6 +41,6 @@ class LibraryReader:
         """The trace of an earlier answer.
 
         Raises:
-            NotFoundError: it does not exist, or they may not see it.
+            NotFoundError: it does not exist, or the caller may not see it.
         """
         return self._library.trace(trace_id, self._visible, self._caller.tenant)

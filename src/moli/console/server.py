@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import uvicorn
 
-from moli.console.page import mount
+from moli.console.page import mount_page
 from moli.records.errors import WorkspaceError
 from moli.serving.app import create_app
 from moli.serving.request_log import add_log_handler
@@ -41,7 +41,7 @@ def serve(
     with contextlib.closing(_listen(host, port)) as listener:
         add_log_handler(logging.StreamHandler())
         app = create_app(workspace, host=host)
-        mount(app, examples)
+        mount_page(app, examples)
         config = uvicorn.Config(
             app,
             log_level="warning",

@@ -29,13 +29,13 @@ _PAGE = """<!doctype html>
 
 
 @router.get(SIGN_IN)
-def page(request: Request) -> HTMLResponse:
+def show_form(request: Request) -> HTMLResponse:
     """Ask for a key."""
     return _render(_translation(request))
 
 
 @router.post(SIGN_IN)
-async def enter(request: Request, key: Annotated[str, Form(max_length=1000)]) -> Response:
+async def sign_in(request: Request, key: Annotated[str, Form(max_length=1000)]) -> Response:
     """Keep a valid key in a cookie that no script can read and no other site can send."""
     authenticator: Authenticator = request.app.state.authenticator
     secret = key.strip()

@@ -90,7 +90,7 @@ class Authenticator:
                 self._keys, self._refreshed_at = keys, time.monotonic()
 
     def authenticate(self, secret: str) -> Caller | None:
-        """The caller with this secret, by the keys last read; None if they are not let in."""
+        """The caller with this secret, by the keys last read; None if access is denied."""
         key = self._keys.get(hash_secret(secret)) if secret else None
         if key:
             return Caller(key.name, key.scope == "admin", key.tenant, frozenset(key.groups))
@@ -145,7 +145,7 @@ class AccessMiddleware:
         authenticator = self._authenticator
         if not authenticator.is_fresh:  # the store is read, so not in the event loop
             await run_in_threadpool(authenticator.refresh)
-        caller = authenticator.authenticate(_secret_in(Headers(scope=scope)))
+        caller = authenticator.authenticate(_read_secret(Headers(scope=scope)))
         if caller is None:
             await _unauthenticated_response(scope)(scope, receive, send)
             return
@@ -174,8 +174,8 @@ def check_has_key(keys: KeyStore, host: str) -> None:
         )
 
 
-def _secret_in(headers: Headers) -> str:
-    """The key's secret from the Authorization header or the cookie; "" if there is none."""
+def _read_secret(headers: Headers) -> str:
+    """Secret of the key in the Authorization header or the cookie; "" if there is none."""
     kind, _, secret = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return secret.strip()

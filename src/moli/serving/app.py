@@ -31,7 +31,7 @@ from moli.serving import (
 from moli.serving.access import AccessMiddleware, Authenticator, RateLimiter, check_has_key
 from moli.serving.audio import TranscriptionService
 from moli.serving.concurrency import ConcurrencyLimit
-from moli.serving.dependencies import TheCaller
+from moli.serving.dependencies import CallerDependency
 from moli.serving.encoders import Encoders
 from moli.serving.errors import add_error_handlers
 from moli.serving.generation_service import GenerationService
@@ -52,7 +52,7 @@ async def health() -> dict[str, str]:
 
 
 @router.get("/metrics")
-def metrics(request: Request, caller: TheCaller) -> Response:
+def metrics(request: Request, caller: CallerDependency) -> Response:
     """Metrics for Prometheus, for admins."""
     if not caller.admin:
         raise AccessError("only an admin may read the metrics", fix="Use an admin key.")

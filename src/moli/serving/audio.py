@@ -29,6 +29,7 @@ _RETRY_SECONDS = 30  # after which a full queue is worth another try
 
 
 def _refuse_streaming(stream: bool) -> bool:
+    """Refuse a request for a stream."""
     if stream:
         raise ValueError("transcriptions are not streamed; leave it out")
     return stream
@@ -50,6 +51,7 @@ class TranscriptionRequest(Body):
 
     @model_validator(mode="after")
     def _check_granularities(self) -> TranscriptionRequest:
+        """Refuse timestamps in a format that has none."""
         if self.timestamp_granularities and self.response_format != "verbose_json":
             raise ValueError("timestamp_granularities[] needs response_format verbose_json")
         return self
@@ -76,7 +78,7 @@ class TranscriptionService:
             BusyError: too many files wait.
             InputError, ModelError: for the reasons that `SpeechRecognizer.transcribe` has.
         """
-        speech = self._get_speech_model(request.model)
+        speech = self._find_model(request.model)
         if self._pending > self._max_waiting:  # one of them is being transcribed
             raise BusyError(
                 _RETRY_SECONDS,
@@ -96,7 +98,12 @@ class TranscriptionService:
         finally:
             self._pending -= 1
 
-    def _get_speech_model(self, name: str) -> SpeechRecognizer:
+    def _find_model(self, name: str) -> SpeechRecognizer:
+        """The model with a name; "" for the one in the settings.
+
+        Raises:
+            NotFoundError: there is none, or it has another name.
+        """
         if self._speech is None:
             raise NotFoundError(
                 "no speech model is set",

@@ -19,7 +19,7 @@ from moli.serving.generation import GenerationRequest
 
 
 def _check_storable(text: str) -> str:
-    # JSON can write half of a surrogate pair and a null character; a database can store neither.
+    """Refuse half of a surrogate pair and a null character: JSON has them, databases do not."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("contains a character that cannot be stored")
     return text
@@ -39,7 +39,7 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_nulls(cls, values: Any) -> Any:
-        """Null means the same as leaving a field out, as clients expect."""
+        """Drop fields that are null, which means the same as leaving them out."""
         if not isinstance(values, dict):
             return values
         return {name: value for name, value in values.items() if value is not None}

@@ -22,7 +22,7 @@ router = APIRouter()
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
+class _ObjectNames:
     """Names in the objects of one of the two APIs.
 
     Attributes:
@@ -36,8 +36,8 @@ class _Names:
     id_prefix: str
 
 
-_CHAT = _Names("chat.completion", "chat.completion.chunk", "chatcmpl-")
-_TEXT = _Names("text_completion", "text_completion", "cmpl-")
+_CHAT = _ObjectNames("chat.completion", "chat.completion.chunk", "chatcmpl-")
+_TEXT = _ObjectNames("text_completion", "text_completion", "cmpl-")
 
 
 @router.post("/v1/chat/completions")
@@ -53,7 +53,10 @@ async def completions(body: CompletionRequest, request: Request) -> Any:
 
 
 async def _respond(
-    body: CompletionBody, generation_request: GenerationRequest, request: Request, names: _Names
+    body: CompletionBody,
+    generation_request: GenerationRequest,
+    request: Request,
+    names: _ObjectNames,
 ) -> Any:
     """Generate, and return the answers as one object or as a stream."""
     service: GenerationService = request.app.state.generation_service
@@ -74,7 +77,7 @@ async def _respond(
 
 
 async def _events(
-    body: CompletionBody, generation: ActiveGeneration, head: dict[str, Any], names: _Names
+    body: CompletionBody, generation: ActiveGeneration, head: dict[str, Any], names: _ObjectNames
 ) -> AsyncIterator[str]:
     """Server-sent events, the last of which is [DONE]."""
     head = {**head, "object": names.chunk}
@@ -89,12 +92,12 @@ async def _events(
 
 
 def _choice_object(
-    generation: ActiveGeneration, index: int, deltas: Sequence[ChoiceDelta], names: _Names
+    generation: ActiveGeneration, index: int, deltas: Sequence[ChoiceDelta], names: _ObjectNames
 ) -> dict[str, Any]:
     """A complete answer."""
     text = "".join(each.text for each in deltas)
     calls = [_tool_call_object(call) for each in deltas for call in each.calls]
-    choice = {"index": index, "finish_reason": _finish_reason(deltas[-1], called=bool(calls))}
+    choice = {"index": index, "finish_reason": _finish_reason(deltas[-1], has_calls=bool(calls))}
     if names is _TEXT:
         return {**choice, "text": text, "logprobs": _text_logprobs(generation, deltas)}
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
@@ -104,13 +107,16 @@ def _choice_object(
 
 
 def _chunk_choice(
-    generation: ActiveGeneration, delta: ChoiceDelta, names: _Names, calls_sent: dict[int, int]
+    generation: ActiveGeneration,
+    delta: ChoiceDelta,
+    names: _ObjectNames,
+    calls_sent: dict[int, int],
 ) -> dict[str, Any]:
     """New part of an answer, for an event; its tool calls are added to `calls_sent`."""
     is_first = delta.index not in calls_sent
     before = calls_sent.get(delta.index, 0)
     calls_sent[delta.index] = before + len(delta.calls)
-    reason = _finish_reason(delta, called=calls_sent[delta.index] > 0)
+    reason = _finish_reason(delta, has_calls=calls_sent[delta.index] > 0)
     choice = {"index": delta.index, "finish_reason": reason}
     if names is _TEXT:
         return {**choice, "text": delta.text, "logprobs": _text_logprobs(generation, [delta])}
@@ -128,15 +134,15 @@ def _tool_call_object(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
-def _finish_reason(delta: ChoiceDelta, *, called: bool) -> str | None:
+def _finish_reason(delta: ChoiceDelta, *, has_calls: bool) -> str | None:
     """OpenAI's `finish_reason`; None if the answer goes on.
 
     Args:
-        called: whether the answer has tool calls.
+        has_calls: whether the answer has tool calls.
     """
     if not delta.reason:
         return None
-    if called and delta.reason == "stop":
+    if has_calls and delta.reason == "stop":
         return "tool_calls"
     return "stop" if delta.reason == "cancelled" else str(delta.reason)
 

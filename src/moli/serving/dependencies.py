@@ -12,22 +12,23 @@ from moli.serving.library import Library
 from moli.workspace.filter import Filter
 
 
-def _library(request: Request) -> Library:
+def _get_library(request: Request) -> Library:
     library: Library = request.app.state.library
     return library
 
 
-def _caller(request: Request) -> Caller:
+def _get_caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 
 
-TheLibrary = Annotated[Library, Depends(_library)]
-TheCaller = Annotated[Caller, Depends(_caller)]
+LibraryDependency = Annotated[Library, Depends(_get_library)]
+CallerDependency = Annotated[Caller, Depends(_get_caller)]
 
 
-def _visible(caller: TheCaller, groups: QueryGroups = None) -> Filter:
+def _get_visible_filter(caller: CallerDependency, groups: QueryGroups = None) -> Filter:
+    """Filter for the documents that the caller may see as a member of the query's groups."""
     return caller.document_filter(groups)
 
 
-VisibleDocuments = Annotated[Filter, Depends(_visible)]  # narrowed by the query's `groups`
+VisibleFilter = Annotated[Filter, Depends(_get_visible_filter)]

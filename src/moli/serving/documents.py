@@ -11,7 +11,7 @@ from pydantic import Field
 from moli.records.answers import Answer, Hit
 from moli.records.documents import Document
 from moli.serving.bodies import Body, ShortText, StorableText
-from moli.serving.dependencies import TheCaller, TheLibrary, VisibleDocuments
+from moli.serving.dependencies import CallerDependency, LibraryDependency, VisibleFilter
 
 router = APIRouter()
 
@@ -25,6 +25,8 @@ Groups = Annotated[
 
 
 class _DocumentsRequest(Body):
+    """Fields that limit a request to some documents."""
+
     groups: Groups = None
     where: Annotated[
         dict[ShortText, ShortText],
@@ -64,7 +66,9 @@ DocumentId = Annotated[int, Path(ge=1, lt=1 << 63)]
 
 
 @router.post("/v1/ask")
-def ask(body: AskRequest, library: TheLibrary, caller: TheCaller, request: Request) -> Answer:
+def ask(
+    body: AskRequest, library: LibraryDependency, caller: CallerDependency, request: Request
+) -> Answer:
     """Answer a question from the documents."""
     visible = caller.document_filter(body.groups, body.where)
     with request.app.state.ask_limit.slot():
@@ -72,21 +76,23 @@ def ask(body: AskRequest, library: TheLibrary, caller: TheCaller, request: Reque
 
 
 @router.post("/v1/search")
-def search(body: SearchRequest, library: TheLibrary, caller: TheCaller) -> SearchResponse:
+def search(
+    body: SearchRequest, library: LibraryDependency, caller: CallerDependency
+) -> SearchResponse:
     """Find passages."""
     visible = caller.document_filter(body.groups, body.where)
     return SearchResponse(library.search(body.query, body.limit, visible))
 
 
 @router.get("/v1/documents")
-def documents(library: TheLibrary, visible: VisibleDocuments) -> list[Document]:
+def documents(library: LibraryDependency, visible: VisibleFilter) -> list[Document]:
     """List the documents."""
     return library.documents(visible)
 
 
 @router.get("/v1/documents/{document_id}")
 def document(
-    document_id: DocumentId, library: TheLibrary, visible: VisibleDocuments
+    document_id: DocumentId, library: LibraryDependency, visible: VisibleFilter
 ) -> DocumentResponse:
     """Read a document."""
     listing = library.document(document_id, visible)
@@ -94,6 +100,6 @@ def document(
 
 
 @router.get("/v1/status")
-def status(library: TheLibrary, visible: VisibleDocuments) -> dict[str, Any]:
+def status(library: LibraryDependency, visible: VisibleFilter) -> dict[str, Any]:
     """Show how the server is set up."""
     return library.status(visible)

@@ -23,6 +23,7 @@ router = APIRouter()
 
 
 def _to_list(value: Any) -> Any:
+    """Put a single text into a list, and refuse token ids."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, list) and value and isinstance(value[0], int | list):
@@ -51,7 +52,7 @@ def embeddings(body: EmbeddingsRequest, request: Request) -> JSONResponse:
     """Make vectors of texts."""
     encoders: Encoders = request.app.state.encoders
     encoded = encoders.encode(body.model, body.input)
-    vectors = _truncate(encoded.vectors, body.dimensions)
+    vectors = _truncate_vectors(encoded.vectors, body.dimensions)
     values = _encode_base64(vectors) if body.encoding_format == "base64" else vectors.tolist()
     whole = {
         "object": "list",
@@ -65,7 +66,7 @@ def embeddings(body: EmbeddingsRequest, request: Request) -> JSONResponse:
     return JSONResponse(whole, headers=HEADERS)
 
 
-def _truncate(vectors: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
+def _truncate_vectors(vectors: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
     """Unit vectors of the first dimensions (Matryoshka: Kusupati et al. 2022), None for all.
 
     Raises:

@@ -40,6 +40,7 @@ class FeedbackRequest(Body):
 
     @model_validator(mode="after")
     def _check_not_empty(self) -> FeedbackRequest:
+        """Refuse feedback without a rating, comment or correction."""
         if not (self.rating or self.comment or self.correction):
             raise ValueError("give a rating, a comment or a correction")
         return self

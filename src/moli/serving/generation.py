@@ -1,4 +1,4 @@
-"""Generation under way: the deltas that a backend's thread reports, as an asynchronous stream."""
+"""Generation in progress: the deltas that a backend's thread reports, as an asynchronous stream."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ChoiceDelta:
 
     @property
     def reason(self) -> FinishReason | str:
-        """FinishReason why the answer ends here; "" if it goes on."""
+        """Reason why the answer ends here; "" if it goes on."""
         return self.delta.reason
 
 
@@ -191,6 +191,7 @@ class ActiveGeneration:
         return self._choices
 
     async def _complete(self) -> None:
+        """Call `on_complete`, unless an answer was cancelled."""
         self.timings_ms["last"] = self._elapsed_ms()
         if all(each.reason != "cancelled" for each in self._running):  # else nobody received it
             await run_in_threadpool(self._on_complete, self)
@@ -199,6 +200,7 @@ class ActiveGeneration:
         return round((time.perf_counter() - self._started) * 1000, 3)
 
     def _tool_call_parser(self) -> ToolCallParser | None:
+        """A new parser for one answer; None if the request has no tools."""
         if not self.request.tools:
             return None
         return ToolCallParser(detect_format(self.served.template), self.request.tools)

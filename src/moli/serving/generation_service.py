@@ -125,6 +125,7 @@ class GenerationService:
     # Shadows
 
     def _start_shadow(self, generation: ActiveGeneration, caller: Caller) -> None:
+        """Generate a shadow's answer in the background. Called in the event loop."""
         task = asyncio.create_task(self._generate_shadow(generation, caller))
         self._shadow_tasks.add(task)
         task.add_done_callback(self._shadow_tasks.discard)

@@ -119,6 +119,7 @@ class Library:
         return replace(trace, groups=_shared_groups(trace.groups, visible))
 
     def _is_trace_visible(self, trace: Trace, visible: Filter) -> bool:
+        """Whether the reader may see all documents that a trace quotes."""
         quoted = {each.document_id for each in trace.passages}
         quoted |= {each.document_id for part in trace.sentences for each in part.citations}
         if not quoted:
@@ -139,9 +140,10 @@ class Library:
 
 
 def _hide_other_groups(document: Document, visible: Filter) -> Document:
+    """The document without those of its groups that the reader is not in."""
     return replace(document, groups=_shared_groups(document.groups, visible))
 
 
 def _shared_groups(groups: Sequence[str], visible: Filter) -> tuple[str, ...]:
-    """The groups that the reader is in too."""
+    """Members of `groups` that the reader is in too."""
     return tuple(each for each in groups if each in visible.groups)

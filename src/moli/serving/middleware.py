@@ -85,6 +85,7 @@ class SecurityMiddleware:
         return None
 
     def _is_own_host(self, host: str) -> bool:
+        """Whether a Host header names this server."""
         try:
             name = (urlsplit(f"//{host}").hostname or "").lower()
         except ValueError:

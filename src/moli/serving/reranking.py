@@ -32,6 +32,7 @@ class RerankDocument(Body):
 
 
 def _to_document(value: Any) -> Any:
+    """A document given as a plain text, in the form of an object."""
     return {"text": value} if isinstance(value, str) else value
 
 

@@ -143,6 +143,7 @@ def _response_object(
 
 
 def _status_fields(reason: FinishReason | str) -> dict[str, Any]:
+    """The fields `status` and `incomplete_details`; a reason of "" means in progress."""
     statuses = {"": "in_progress", "length": "incomplete", "failed": "failed"}
     details = {"reason": "max_output_tokens"} if reason == "length" else None
     return {"status": statuses.get(reason, "completed"), "incomplete_details": details}
@@ -255,6 +256,7 @@ class _EventBuilder:
             yield from self._message_end_events()
 
     def _next_message_id(self) -> str:
+        """The id of a message that is the next output item."""
         return _message_id(self._exchange_id, len(self.output))
 
     def _part_location(self) -> dict[str, Any]:
