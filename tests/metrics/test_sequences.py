@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moli.metrics.sequences import edit_distance, error_rate, exact_share
+from moli.metrics.classification import accuracy
+from moli.metrics.sequences import edit_distance, error_rate
 from moli.records.errors import InputError
 
 TOKENS = st.lists(st.integers(0, 3), max_size=9).map(tuple)
@@ -62,8 +63,8 @@ def test_the_error_rate_is_all_edits_over_all_tokens() -> None:
 
 
 def test_the_exact_share_counts_whole_sequences() -> None:
-    assert exact_share([[1, 2], [3], []], [[1, 2], [3, 4], []]) == pytest.approx(2 / 3)
-    assert exact_share(["a"], ["A"]) == 0.0
+    assert accuracy([[1, 2], [3], []], [[1, 2], [3, 4], []]) == pytest.approx(2 / 3)
+    assert accuracy(["a"], ["A"]) == 0.0
 
 
 def test_what_cannot_be_scored_is_told() -> None:
@@ -72,4 +73,4 @@ def test_what_cannot_be_scored_is_told() -> None:
     with pytest.raises(InputError, match="2 predictions for 1 references"):
         error_rate([[1]], [[1], [2]])
     with pytest.raises(InputError, match="too few"):
-        exact_share([], [])
+        accuracy([], [])

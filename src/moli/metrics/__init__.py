@@ -1,1 +1,1 @@
-"""Pure functions that score results."""
+"""Metrics: pure functions of predictions and references."""

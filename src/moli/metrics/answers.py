@@ -1,4 +1,4 @@
-"""Scores of short answers against references, from 0 to 1; the best reference counts.
+"""Metrics of short answers, from 0 to 1: the highest score against any of the references.
 
 English is scored as by SQuAD v1.1's official script (Rajpurkar et al. 2016), Chinese in the way
 of CMRC 2018's (Cui et al. 2019). Both print percentages.
@@ -15,15 +15,15 @@ from moli.records.errors import InputError
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-# The marks that CMRC leaves out. Others, such as the full stop and %, stay and count as units.
-_CHINESE_MARKS = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+# Punctuation that CMRC ignores. Other marks, such as the full stop and %, count as units.
+_CHINESE_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 _IDEOGRAPH = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 # An ideograph; a word or a number, such as 3.5 or 1,000; any other mark.
 _UNIT = re.compile(rf"[{_IDEOGRAPH}]|[^\W_{_IDEOGRAPH}]+(?:(?<=\d)[.,]\d+)*|\S")
 
 
 def normalize(text: str) -> str:
-    """Lower case, without ASCII punctuation or articles, with single spaces, as in SQuAD v1.1.
+    """The text in lower case without ASCII punctuation, articles and extra spaces, as in SQuAD v1.1.
 
     Punctuation is removed before the articles, so that "the-end" becomes "theend".
     """
@@ -31,10 +31,10 @@ def normalize(text: str) -> str:
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> float:
-    """1 if the prediction is, once normalised, one of the references; else 0.
+    """1 if the normalized prediction equals one of the normalized references; else 0.
 
     Raises:
-        InputError: there is no reference; all scores below raise it too.
+        InputError: there is no reference; all functions below raise it too.
     """
 
     def score(reference: str) -> float:
@@ -44,23 +44,24 @@ def exact_match(prediction: str, references: Sequence[str]) -> float:
 
 
 def f1(prediction: str, references: Sequence[str]) -> float:
-    """F1 of the words that prediction and reference share, counted with repeats.
+    """F1 of the words that prediction and reference share, counted with repetitions.
 
-    0 where no word is shared, also if both are empty once normalised, as in version 1.1.
+    0 if no word is shared, even if both are empty after normalization, as in version 1.1.
     """
 
     def score(reference: str) -> float:
-        given, wanted = normalize(prediction).split(), normalize(reference).split()
-        return _f1((Counter(given) & Counter(wanted)).total(), len(given), len(wanted))
+        predicted, expected = normalize(prediction).split(), normalize(reference).split()
+        shared = (Counter(predicted) & Counter(expected)).total()
+        return _f1(shared, len(predicted), len(expected))
 
     return _best(score, references)
 
 
 def chinese_exact_match(prediction: str, references: Sequence[str]) -> float:
-    """1 if the prediction is one of the references, case and CMRC's punctuation aside; else 0."""
+    """1 if the prediction equals a reference apart from case and CMRC's punctuation; else 0."""
 
     def score(reference: str) -> float:
-        return float(_without_marks(prediction) == _without_marks(reference))
+        return float(_without_punctuation(prediction) == _without_punctuation(reference))
 
     return _best(score, references)
 
@@ -73,34 +74,35 @@ def chinese_f1(prediction: str, references: Sequence[str]) -> float:
     """
 
     def score(reference: str) -> float:
-        given, wanted = chinese_units(prediction), chinese_units(reference)
-        return _f1(_longest_run(given, wanted), len(given), len(wanted))
+        predicted, expected = chinese_units(prediction), chinese_units(reference)
+        return _f1(_longest_run(predicted, expected), len(predicted), len(expected))
 
     return _best(score, references)
 
 
 def chinese_units(text: str) -> list[str]:
-    """What `chinese_f1` counts: ideographs one by one, other words whole, punctuation left out."""
-    return _UNIT.findall(_without_marks(text))
+    """The units that `chinese_f1` counts: single ideographs and words of other scripts."""
+    return _UNIT.findall(_without_punctuation(text))
 
 
-def _without_marks(text: str) -> str:
-    return text.lower().strip().translate(_CHINESE_MARKS)
+def _without_punctuation(text: str) -> str:
+    return text.lower().strip().translate(_CHINESE_PUNCTUATION)
 
 
 def _best(score: Callable[[str], float], references: Sequence[str]) -> float:
+    """The highest score of any reference."""
     if not references:
         raise InputError("an answer has no reference", fix="Give one or more.")
     return max(map(score, references))
 
 
-def _f1(shared: int, given: int, wanted: int) -> float:
-    """Harmonic mean of shared / given and shared / wanted."""
-    return 2 * shared / (given + wanted) if shared else 0.0
+def _f1(shared: int, predicted: int, expected: int) -> float:
+    """F1 from counts: the harmonic mean of shared / predicted and shared / expected."""
+    return 2 * shared / (predicted + expected) if shared else 0.0
 
 
 def _longest_run(first: Sequence[str], second: Sequence[str]) -> int:
-    """Length of the longest contiguous run of units that both have."""
+    """Length of the longest run of units that both sequences contain."""
     longest = 0
     above = [0] * (len(second) + 1)  # [j + 1]: length of the shared run that ends at second[j]
     for unit in first:

@@ -1,7 +1,7 @@
-"""Scores of predicted classes. `expected` and `predicted` correspond one to one.
+"""Metrics of classification. `expected` and `predicted` correspond one to one.
 
-A class that was never predicted has precision 0, one that never occurs has recall 0, and F1 is 0
-where both are: the convention of scikit-learn's `zero_division=0`.
+A class that is never predicted has precision 0, a class that never occurs has recall 0, and F1 is 0
+if both are: the convention of scikit-learn's `zero_division=0`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moli.metrics.pairs import check_pairs
+from moli.metrics.checks import check_predictions
 from moli.records.errors import InputError
 
 Label = str | int
@@ -20,7 +20,7 @@ Label = str | int
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """Scores of one class, or a mean over classes. `support` counts its examples."""
+    """Scores of one class, or means over classes; `support` is the number of examples."""
 
     label: str
     precision: float
@@ -31,7 +31,7 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True)
 class ClassificationReport:
-    """How well classes were predicted. `macro` weighs classes equally, `weighted` by support."""
+    """Scores of all classes, with means; `macro` weighs classes equally, `weighted` by support."""
 
     classes: tuple[ClassScore, ...]
     accuracy: float
@@ -39,7 +39,7 @@ class ClassificationReport:
     weighted: ClassScore
 
     def text(self, digits: int = 2) -> str:
-        """A table for people, laid out as scikit-learn's `classification_report`."""
+        """A table in the layout of scikit-learn's `classification_report`."""
         rows = (*self.classes, self.macro, self.weighted)
         width = max(len(row.label) for row in rows)
         heads = ("precision", "recall", "f1-score", "support")
@@ -59,28 +59,28 @@ class ClassificationReport:
         return self.text()
 
 
-def accuracy(expected: Sequence[Label], predicted: Sequence[Label]) -> float:
-    """Share of predictions that are right.
+def accuracy(expected: Sequence[object], predicted: Sequence[object]) -> float:
+    """Share of predictions that equal their reference.
 
     Raises:
-        InputError: there are none, or not as many as references; all scores below raise it too.
+        InputError: there are none, or not as many as references; all functions below raise it too.
     """
-    check_pairs(expected, predicted)
+    check_predictions(expected, predicted)
     return sum(a == b for a, b in zip(expected, predicted, strict=True)) / len(expected)
 
 
 def confusion_matrix(
     expected: Sequence[Label], predicted: Sequence[Label], labels: Sequence[Label] = ()
 ) -> NDArray[np.int64]:
-    """Counts [classes, classes]: row, the class that was expected; column, the one predicted.
+    """Number of examples by expected class (rows) and predicted class (columns).
 
     Args:
-        labels: the classes in the order wanted; by default those that occur, sorted.
+        labels: the order of the classes; by default all that occur, sorted.
 
     Raises:
-        InputError: a class occurs that is not among `labels`.
+        InputError: a class is not among `labels`.
     """
-    check_pairs(expected, predicted)
+    check_predictions(expected, predicted)
     number = {label: n for n, label in enumerate(labels or _labels(expected, predicted))}
     try:
         rows = [number[label] for label in expected]
@@ -100,38 +100,43 @@ def classification_report(
     """Precision, recall, F1 and support of each class, and their means; see `confusion_matrix`."""
     names = labels or _labels(expected, predicted)
     counts = confusion_matrix(expected, predicted, names)
-    right = np.diag(counts).astype(np.float64)
-    support, chosen = counts.sum(axis=1), counts.sum(axis=0)
+    correct = np.diag(counts).astype(np.float64)
+    support, predictions = counts.sum(axis=1), counts.sum(axis=0)
     scores = np.stack(  # [3, classes]: precision, recall, F1
-        [_share(right, chosen), _share(right, support), _share(2 * right, support + chosen)]
+        [
+            _share(correct, predictions),
+            _share(correct, support),
+            _share(2 * correct, support + predictions),
+        ]
     )
     total = int(support.sum())
     return ClassificationReport(
         classes=tuple(
             _score(str(name), scores[:, n], int(support[n])) for n, name in enumerate(names)
         ),
-        accuracy=float(right.sum() / total),
+        accuracy=float(correct.sum() / total),
         macro=_score("macro avg", scores.mean(axis=1), total),
         weighted=_score("weighted avg", scores @ (support / total), total),
     )
 
 
 def macro_f1(expected: Sequence[Label], predicted: Sequence[Label]) -> float:
-    """Mean F1 of the classes that occur on either side; rare classes count like common ones."""
+    """Mean F1 of all expected or predicted classes; rare classes count like common ones."""
     return classification_report(expected, predicted).macro.f1
 
 
 def weighted_f1(expected: Sequence[Label], predicted: Sequence[Label]) -> float:
-    """Mean F1 of the classes, each weighed by how often it was expected."""
+    """Mean F1 of the classes, weighted by their support."""
     return classification_report(expected, predicted).weighted.f1
 
 
 def _labels(expected: Sequence[Label], predicted: Sequence[Label]) -> list[Label]:
+    """All classes that occur, sorted; numbers before texts."""
     return sorted({*expected, *predicted}, key=lambda label: (isinstance(label, str), label))
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    """part / whole, and 0 where the whole is 0."""
+    """Elementwise part / whole; 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 

@@ -1,4 +1,4 @@
-"""How well a language model predicts text, from its summed negative log-likelihood in nats."""
+"""Metrics of language models, computed from the summed negative log-likelihood in nats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from moli.records.errors import InputError
 
 
 def perplexity(nats: float, tokens: int) -> float:
-    """exp of the mean nats per token. It depends on the tokenizer: compare models that share one.
+    """The exponential of the mean loss per token; comparable for models with the same tokenizer only.
 
     Raises:
         InputError: there are no tokens.
@@ -22,7 +22,7 @@ def perplexity(nats: float, tokens: int) -> float:
 
 
 def bits_per_byte(nats: float, size: int) -> float:
-    """Bits that the model needs per byte of text; comparable across tokenizers.
+    """Mean loss per byte of text, in bits; comparable across tokenizers.
 
     Args:
         size: bytes of the scored text in UTF-8.

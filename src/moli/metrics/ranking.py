@@ -1,4 +1,4 @@
-"""Scores of ranked lists. `ranked` is best first and without repeats; `relevant` maps to grades."""
+"""Metrics of ranked lists. `ranked` is best first and without repetitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ Key = TypeVar("Key", bound=Hashable)
 
 def ndcg(ranked: Sequence[Key], relevant: Mapping[Key, float], depth: int = 10) -> float:
     """Normalised discounted cumulative gain with linear gain (Järvelin & Kekäläinen 2002), as in
-    trec_eval and BEIR; 0 when nothing is relevant."""
+    trec_eval and BEIR; 0 if nothing is relevant.
+
+    Args:
+        relevant: relevant items to their grades.
+    """
     gained = sum(
         relevant.get(item, 0.0) / math.log2(rank + 1) for rank, item in enumerate(ranked[:depth], 1)
     )
@@ -21,10 +25,10 @@ def ndcg(ranked: Sequence[Key], relevant: Mapping[Key, float], depth: int = 10) 
 
 
 def recall(ranked: Sequence[Key], relevant: Collection[Key], depth: int) -> float:
-    """Share of the relevant items among the first `depth`; 0 when nothing is relevant."""
+    """Share of the relevant items that are among the first `depth`; 0 if nothing is relevant."""
     return len(set(ranked[:depth]) & set(relevant)) / len(relevant) if relevant else 0.0
 
 
 def reciprocal_rank(ranked: Sequence[Key], relevant: Collection[Key], depth: int = 10) -> float:
-    """1 / rank of the first relevant item among the first `depth`, else 0."""
+    """1 / rank of the first relevant item; 0 if none is among the first `depth`."""
     return next((1 / rank for rank, item in enumerate(ranked[:depth], 1) if item in relevant), 0.0)

@@ -1,4 +1,4 @@
-"""Scores of generated sequences, as token ids or words, each against its reference."""
+"""Metrics of generated sequences of token ids or words, each with one reference."""
 
 from __future__ import annotations
 
@@ -6,20 +6,10 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from moli.metrics.pairs import check_pairs
+from moli.metrics.checks import check_predictions
 from moli.records.errors import InputError
 
 Tokens = Sequence[Hashable]
-
-
-def exact_share(expected: Sequence[object], predicted: Sequence[object]) -> float:
-    """Share of the predictions that equal their reference.
-
-    Raises:
-        InputError: there are none, or not as many as references; `error_rate` raises it too.
-    """
-    check_pairs(expected, predicted)
-    return sum(a == b for a, b in zip(expected, predicted, strict=True)) / len(expected)
 
 
 def edit_distance(first: Tokens, second: Tokens) -> int:
@@ -35,20 +25,21 @@ def edit_distance(first: Tokens, second: Tokens) -> int:
     for token in rows:
         row = above + 1  # a deletion
         row[1:] = np.minimum(row[1:], above[:-1] + (columns != token))
-        # Insertions run along the row: each place takes the best of all before it, plus 1 a step.
+        # Insertions run along the row: a cell takes the best of all before it, plus 1 a step.
         above = np.minimum.accumulate(row - steps) + steps
     return int(above[-1])
 
 
 def error_rate(expected: Sequence[Tokens], predicted: Sequence[Tokens]) -> float:
-    """Edits that the predictions need per token of the references, as in word error rate.
+    """Edit distance to the references per token of the references, as in word error rate.
 
-    All edits over all tokens, not a mean of rates; above 1 if the predictions are far too long.
+    Total edits over total tokens, not a mean of rates; above 1 if predictions are far too long.
 
     Raises:
-        InputError: the references have no tokens.
+        InputError: there are no predictions, not as many as references, or the references have no
+            tokens.
     """
-    check_pairs(expected, predicted)
+    check_predictions(expected, predicted)
     tokens = sum(map(len, expected))
     if not tokens:
         raise InputError("the references are all empty", fix="Give references with tokens.")

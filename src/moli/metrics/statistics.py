@@ -1,4 +1,4 @@
-"""Whether a difference is more than chance."""
+"""Significance of differences, and confidence intervals."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Interval = tuple[float, float]
 def paired_p_value(
     first: Sequence[float], second: Sequence[float], *, rounds: int = 10_000, seed: int = 0
 ) -> float:
-    """One-sided p-value of "the mean of `first` exceeds that of `second`" on paired scores.
+    """One-sided p-value of the hypothesis that the mean of `first` exceeds that of `second`.
 
-    A sign-flip permutation test (Fisher 1935): under the null hypothesis each difference is as
-    likely to have either sign. The smallest value it can give is 1 / (rounds + 1).
+    A sign-flip permutation test on paired scores (Fisher 1935): under the null hypothesis each
+    difference is as likely to have either sign. The smallest value it can give is 1 / (rounds + 1).
     """
     difference = np.asarray(first, float) - np.asarray(second, float)
     difference = difference[difference != 0]
@@ -33,10 +33,10 @@ def paired_p_value(
 
 
 def wilson_interval(successes: float, trials: int, level: float = 0.95) -> Interval:
-    """Interval for the probability of success, from how many of `trials` succeeded (Wilson 1927).
+    """Confidence interval for a probability of success (Wilson 1927).
 
     Unlike the interval around the share itself, it stays within 0 and 1, and is informative even
-    where all trials succeeded or none did.
+    if all trials succeeded or none did.
 
     Raises:
         InputError: there are no trials.
@@ -58,15 +58,15 @@ def bootstrap_interval(
     rounds: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """An interval for a statistic of examples: percentiles of its values on samples of them drawn
-    with replacement (Efron 1979).
+    """Confidence interval for a statistic: percentiles of its values on samples of the examples,
+    drawn with replacement (Efron 1979).
 
     Args:
-        statistic: its value on the examples with these indices.
-        count: how many examples there are.
+        statistic: a function from indices of examples to the statistic's value on them.
+        count: number of examples.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no examples.
     """
     if count < 1:
         raise InputError("nothing was counted", fix="Give one example or more.")

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from moli.metrics.sequences import exact_share
+from moli.metrics.classification import accuracy
 from moli.models.weights.hashes import ModelHashes, hash_text
 from moli.models.weights.json_files import read_json
 from moli.models.weights.truncation import TruncatedText, Truncator
@@ -212,7 +212,7 @@ class Seq2Seq(TransformerTask):
         expected = [example.target.strip() for example in examples if isinstance(example, Pair)]
         correct = sum(answer.correct_tokens for answer in answers)
         return {
-            "exact_match": exact_share(expected, [answer.text for answer in answers]),
+            "exact_match": accuracy(expected, [answer.text for answer in answers]),
             "token_accuracy": correct / sum(answer.target_tokens for answer in answers),
         }
 
