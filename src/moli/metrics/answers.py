@@ -23,7 +23,7 @@ _UNIT = re.compile(rf"[{_IDEOGRAPH}]|[^\W_{_IDEOGRAPH}]+(?:(?<=\d)[.,]\d+)*|\S")
 
 
 def normalize(text: str) -> str:
-    """The text in lower case without ASCII punctuation, articles and extra spaces, as in SQuAD v1.1.
+    """Lower-case text without ASCII punctuation, articles and extra spaces, as in SQuAD v1.1.
 
     Punctuation is removed before the articles, so that "the-end" becomes "theend".
     """

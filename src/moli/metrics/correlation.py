@@ -1,7 +1,7 @@
 """Correlation of expected and predicted scores, from -1 to 1.
 
-It is 0 if either side is constant: a model that gives every pair the same score is never chosen over
-one that does not.
+It is 0 if either side is constant: a model that gives every pair the same score is never chosen
+over one that does not.
 """
 
 from __future__ import annotations

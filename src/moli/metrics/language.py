@@ -8,7 +8,7 @@ from moli.records.errors import InputError
 
 
 def perplexity(nats: float, tokens: int) -> float:
-    """The exponential of the mean loss per token; comparable for models with the same tokenizer only.
+    """The exponential of the mean loss per token; comparable with the same tokenizer only.
 
     Raises:
         InputError: there are no tokens.
