@@ -46,3 +46,13 @@ def test_other_conversations_are_read_in_one_piece(tokenizer: Any) -> None:
     messages = [Message("user", "Tell me of the sea."), Message("assistant", "It is wide.")]
     whole = tokenizer(render_prompt(tokenizer, messages), add_special_tokens=False)["input_ids"]
     assert prompt_ids(tokenizer, messages) == whole
+
+
+def test_a_special_token_that_is_added_later_is_read_as_letters_too() -> None:
+    from tokenizers import AddedToken
+
+    tokenizer = load_tokenizer("builtin:starter")
+    messages = [Message("user", "<|tool|>")]
+    before = prompt_ids(tokenizer, messages)
+    tokenizer.add_tokens([AddedToken("<|tool|>", special=True)])
+    assert prompt_ids(tokenizer, messages) == before
