@@ -179,7 +179,7 @@ def test_two_kinds_of_example_are_refused(base: str) -> None:
         ([Match("w1", "w2")], 8),
     ],
 )
-def test_matches_that_nothing_is_told_from_are_refused(
+def test_matches_without_any_negative_are_refused(
     base: str, matches: list[Match], batch: int
 ) -> None:
     task = Embedding(recipe_of(task="embedding", base=base, data="unread.jsonl", batch=batch))
@@ -232,7 +232,7 @@ def _is_read_by_others(folder: Path, texts: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_scores_are_learnt_in_bfloat16_and_kept_in_float32(base: str, tmp_path: Path) -> None:
+def test_scores_are_trained_in_bfloat16_and_kept_in_float32(base: str, tmp_path: Path) -> None:
     """Pairs of texts whose score is the share of words that they have in common."""
     draw = random.Random(1)
     rows = []

@@ -211,7 +211,7 @@ def test_a_run_that_goes_on_ends_in_the_same_weights(data: Path, tmp_path: Path)
         assert torch.equal(each, whole[name]), name
 
 
-def test_an_unreadable_image_is_told_of_before_training(data: Path, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_reported_before_training(data: Path, tmp_path: Path) -> None:
     (tmp_path / "images" / "7.png").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"images/7\.png: not a readable image"):
         run_to_end(_new(data), tmp_path / "run")

@@ -65,7 +65,7 @@ def supervised_words(task: Any, example: Any) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("name", ["chatml", "brackets"])
-def test_answers_and_their_ends_are_learnt_and_nothing_else(name: str, tmp_path: Path) -> None:
+def test_answers_and_their_ends_are_supervised_and_nothing_else(name: str, tmp_path: Path) -> None:
     task = task_of(tmp_path, TEMPLATES[name])
     assert supervised_words(task, Conversation(TALK)) == [
         ["w4", "w5", "[SEP]", "w7", "w8", "w9", "[SEP]"]
@@ -98,7 +98,7 @@ def test_where_a_template_never_ends_a_turn_the_last_one_is_ended(tmp_path: Path
     ]
 
 
-def test_where_history_is_rewritten_each_answer_is_learnt_as_it_would_be_served(
+def test_where_history_is_rewritten_each_answer_is_trained_as_it_would_be_served(
     tmp_path: Path,
 ) -> None:
     task = task_of(tmp_path, TEMPLATES["forgetful"])
@@ -121,7 +121,7 @@ def test_a_template_that_does_not_continue_its_prompt_is_refused(tmp_path: Path)
         supervised_words(task, Conversation(TALK))
 
 
-def test_a_template_that_refuses_is_told(tmp_path: Path) -> None:
+def test_a_template_that_refuses_is_reported(tmp_path: Path) -> None:
     task = task_of(tmp_path, "{{ raise_exception('no system turns') }}")
     with pytest.raises(InputError, match="no system turns"):
         supervised_words(task, Conversation(TALK))
@@ -161,7 +161,7 @@ def test_the_mask_is_that_of_the_templates_own_marks(tmp_path: Path) -> None:
     assert task.template_problems([Conversation(TALK)]) == []
 
 
-def test_of_a_pair_the_target_is_learnt_and_of_a_text_all(tmp_path: Path) -> None:
+def test_of_a_pair_the_target_is_supervised_and_of_a_text_all(tmp_path: Path) -> None:
     task = task_of(tmp_path, TEMPLATES["chatml"])
     assert supervised_words(task, Pair("w1 w2", "w3")) == [["w3", "[SEP]"]]
     # The first token has none before it, so its mark counts for nothing.
@@ -170,7 +170,7 @@ def test_of_a_pair_the_target_is_learnt_and_of_a_text_all(tmp_path: Path) -> Non
     assert sample.sequences[0][-1] == task.tokenizer.eos_token_id
 
 
-def test_what_is_too_long_is_cut_and_said_to_be(tmp_path: Path) -> None:
+def test_long_examples_are_truncated_and_their_lost_tokens_counted(tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", "llama")
     task = make_task(
         make_recipe({"task": "instruction", "base": base, "data": "unused.jsonl", "max_length": 8})
@@ -183,7 +183,7 @@ def test_what_is_too_long_is_cut_and_said_to_be(tmp_path: Path) -> None:
     assert dropped == []  # nothing of its answer would be left
 
 
-def test_a_turn_that_answers_nobody_is_read_and_not_learnt(tmp_path: Path) -> None:
+def test_a_turn_that_answers_nobody_is_read_and_not_supervised(tmp_path: Path) -> None:
     task = task_of(tmp_path, TEMPLATES["chatml"])
     opened = Conversation((Message("assistant", "w1 w2"), *TALK[1:3]))
     ((sample,),) = task.samples([opened], training=True)
@@ -194,7 +194,7 @@ def test_a_turn_that_answers_nobody_is_read_and_not_learnt(tmp_path: Path) -> No
     assert task.template_problems([alone, opened]) == []
 
 
-def test_a_completion_of_nothing_is_learnt_as_a_text_with_its_end(tmp_path: Path) -> None:
+def test_a_completion_of_nothing_is_trained_as_a_text_with_its_end(tmp_path: Path) -> None:
     task = task_of(tmp_path, TEMPLATES["chatml"])
     ((sample,), (text,)) = task.samples([Pair(" ", "w1 w2"), Text("w1 w2")], training=True)
     assert sample.sequences[0].tolist() == text.sequences[0].tolist()

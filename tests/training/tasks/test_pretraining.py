@@ -26,7 +26,7 @@ SHAPE = {"hidden": 32, "layers": 2, "heads": 4, "vocabulary": 400}
 
 
 @given(st.integers(2, 300), st.integers(8, 64), st.booleans())
-def test_every_token_is_learnt_once_and_from_what_is_before_it(
+def test_every_token_is_supervised_once_and_predicted_from_those_before(
     count: int, length: int, judging: bool
 ) -> None:
     ids = np.arange(count, dtype=np.int32)
@@ -118,7 +118,7 @@ def test_a_model_from_nothing_learns_a_text_by_heart(optimizer: str, tmp_path: P
     assert metrics["bits_per_byte"] < 0.6  # each sentence is there forty times
 
 
-def test_no_piece_is_longer_than_was_asked_for() -> None:
+def test_no_piece_is_longer_than_the_maximum() -> None:
     task = made(max_length=32)
     for training in (True, False):
         groups = task.samples([Text(each) for each in TEXTS], training=training)

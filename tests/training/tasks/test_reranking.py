@@ -113,7 +113,7 @@ def test_packing_is_proven(base: str) -> None:
     assert proof.holds, proof.reason
 
 
-def test_the_longer_text_is_cut_and_told_of(base: str) -> None:
+def test_the_longer_text_is_truncated_and_its_lost_tokens_counted(base: str) -> None:
     task = Reranking(recipe_of(task="reranking", base=base, data="unread", max_length=12))
     examples = [Match("w1 w2", " ".join(["w3"] * 20), ("w4",))]
     task.prepare(examples)
@@ -204,7 +204,7 @@ def test_the_scale_of_scores_is_kept(base: str, tmp_path: Path, method: str) -> 
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)
 
 
-def test_a_match_without_negatives_is_not_judged(base: str) -> None:
+def test_a_match_without_negatives_is_not_evaluated(base: str) -> None:
     task, _ = _prepared(base, _matches(8))
     assert task.samples([Match("w1", "w2")], training=False) == [[]]
     with pytest.raises(InputError, match="no query has negatives"):

@@ -133,7 +133,7 @@ def test_a_reader_learns_to_find_the_number(tmp_path: Path) -> None:
     assert session.loop.evaluate()[0]["exact_match"] > 0.9
 
 
-def test_a_text_without_an_answer_is_judged_by_whether_one_is_given() -> None:
+def test_a_text_without_an_answer_is_scored_by_whether_one_is_given() -> None:
     task = task_of()
     examples = [span("Who?", "Anna Huber"), Span("Who paid?", TEXT, (), ())]
     task.prepare(examples[:1])
@@ -144,7 +144,7 @@ def test_a_text_without_an_answer_is_judged_by_whether_one_is_given() -> None:
     assert task.metrics(["Huber", "Vienna"], examples)["exact_match"] == 0.0
 
 
-def test_no_answer_is_told_where_every_window_says_so_and_it_was_learnt() -> None:
+def test_no_answer_is_given_where_every_window_says_so_and_training_had_some() -> None:
     task = task_of()
     actual = [AnswerSpan(-2.0, 0, 3, -1.0), AnswerSpan(-3.0, 4, 8, -0.5)]
     example = Span("Who?", TEXT, (), ())

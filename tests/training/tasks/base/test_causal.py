@@ -143,7 +143,7 @@ def test_logits_that_are_more_than_the_heads_are_the_models_own(tmp_path: Path, 
         *((write, method, False) for write in WRITERS for method in ("prefix", "prompt")),
     ],
 )
-def test_only_what_is_learnt_reaches_the_head(
+def test_only_supervised_tokens_reach_the_head(
     tmp_path: Path, write: Any, method: str, packed: bool
 ) -> None:
     base = small_models.write_model(tmp_path / "base", "llama")
@@ -166,7 +166,7 @@ def test_only_what_is_learnt_reaches_the_head(
 
 
 @pytest.mark.parametrize("method", ["prefix", "prompt"])
-def test_a_learnt_prompt_is_before_the_rows(tmp_path: Path, method: str) -> None:
+def test_a_trained_prompt_is_before_the_rows(tmp_path: Path, method: str) -> None:
     base = small_models.write_model(tmp_path / "base", "llama")
     data = small_models.write_conversations(tmp_path / "data.jsonl")
     task = make_task(recipe_of(task="instruction", base=base, data=data, method=method))

@@ -84,7 +84,7 @@ def read(folder: Path, row: dict[str, Any]) -> Conversation:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_what_is_learnt_follows_the_servers_prompt_and_is_read_as_it_was_made(
+def test_supervised_tokens_follow_the_servers_prompt_and_are_parsed_as_they_were_made(
     tmp_path: Path, name: str
 ) -> None:
     task = task_of(TEMPLATES[name])
@@ -165,7 +165,7 @@ def test_a_template_need_not_take_answers_where_there_are_none() -> None:
     assert supervised == call + task.tokenizer.eos_token
 
 
-def test_what_a_server_would_read_otherwise_is_told() -> None:
+def test_calls_that_a_server_would_misread_are_reported() -> None:
     other = "a server would parse different calls from an answer than it makes"
     plain = "it has no place for tools; they are described in plain text, as a server does"
     talk = Conversation(TALK, (SCHEMA,))
