@@ -86,6 +86,7 @@ def chinese_units(text: str) -> list[str]:
 
 
 def _without_punctuation(text: str) -> str:
+    """The text in lower case without the punctuation that CMRC ignores."""
     return text.lower().strip().translate(_CHINESE_PUNCTUATION)
 
 

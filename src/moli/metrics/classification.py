@@ -146,5 +146,6 @@ def _score(label: str, scores: NDArray[np.float64], support: int) -> ClassScore:
 
 
 def _line(row: ClassScore, width: int, digits: int) -> str:
+    """A row of the table."""
     scores = "".join(f" {each:>9.{digits}f}" for each in (row.precision, row.recall, row.f1))
     return f"{row.label:>{width}} {scores} {row.support:>9}"

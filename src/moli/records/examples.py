@@ -87,11 +87,13 @@ class Conversation(Example):
 
     @property
     def model_input(self) -> str:
+        """The tools, and all turns but the last."""
         turns = (f"{each.role}: {_message_text(each)}" for each in self.messages[:-1])
         return "\n".join((*map(_tool_text, self.tools), *turns))
 
     @property
     def expected_output(self) -> str:
+        """The last turn."""
         return _message_text(self.messages[-1])
 
     @property
@@ -113,6 +115,7 @@ class Text(Example):
 
     @property
     def expected_output(self) -> str:
+        """No text: every token is both input and target."""
         return ""
 
 
@@ -173,10 +176,12 @@ class Span(Example):
 
     @property
     def model_input(self) -> str:
+        """The question and the context."""
         return f"{self.question}\n{self.context}"
 
     @property
     def expected_output(self) -> str:
+        """The answers, one a line."""
         return "\n".join(self.answers)
 
     @property
@@ -200,10 +205,12 @@ class Scored(Example):
 
     @property
     def model_input(self) -> str:
+        """Both texts."""
         return f"{self.first}\n{self.second}"
 
     @property
     def expected_output(self) -> str:
+        """The score as text."""
         return repr(self.score)
 
     @property
@@ -221,10 +228,12 @@ class Match(Example):
 
     @property
     def model_input(self) -> str:
+        """The query and its positive."""
         return f"{self.query}\n{self.positive}"
 
     @property
     def expected_output(self) -> str:
+        """The negatives, so that only matches with equal negatives count as repetitions."""
         return "\n".join(self.negatives)
 
     @property
@@ -268,6 +277,7 @@ class LabelledImage(Example):
 
     @property
     def identity(self) -> Hashable:
+        """The hash of the image and the class; the file's name does not matter."""
         return self.model_input, self.label
 
     @property
@@ -303,6 +313,7 @@ class MalformedRow:
 
 
 def _message_text(message: Message) -> str:
+    """The message's content and its tool calls."""
     calls = (f"{each.name} {each.arguments}" for each in message.calls)
     return "\n".join((message.content, *calls))
 

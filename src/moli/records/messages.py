@@ -9,6 +9,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 
 def _reject_constant(constant: str) -> Any:
+    """Raise an error for NaN and Infinity, which JSON does not have."""
     raise ValueError(f"{constant} is not JSON")
 
 
@@ -16,6 +17,7 @@ STRICT_JSON = json.JSONDecoder(parse_constant=_reject_constant)  # Python accept
 
 
 def _no_parameters() -> dict[str, Any]:
+    """The JSON schema of a tool without parameters."""
     return {"type": "object", "properties": {}}
 
 

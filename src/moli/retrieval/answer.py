@@ -122,6 +122,7 @@ def _cited(sentence: QuotedSentence, documents: Mapping[int, Document]) -> Sente
 
 
 def _citation(quote: Quote, documents: Mapping[int, Document]) -> Citation:
+    """The citation of a quote, with its page and its headings."""
     hit, start, end = quote.hit, quote.start, quote.end
     document = documents[hit.document_id]
     return Citation(

@@ -68,6 +68,7 @@ class DenseIndex:
         return True
 
     def _files(self) -> list[Path]:
+        """Saved files of the index."""
         return list(self._folder.glob("*.usearch"))
 
     def __len__(self) -> int:

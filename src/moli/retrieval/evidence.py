@@ -157,6 +157,7 @@ def sentence_features(
     total = sum(idf.values()) or 1.0
 
     def coverage(terms: set[str]) -> float:
+        """Share of the question's IDF weight that is in these terms."""
         return sum(weight for term, weight in idf.items() if term in terms) / total
 
     texts = [hits[span.hit].text[span.start : span.end] for span in spans]

@@ -61,6 +61,7 @@ class Indexes:
             self._erase()
 
     def _erase(self) -> None:
+        """Erase both indexes."""
         with self._lock, self._workspace.lock("lexical"):
             self.lexical.clear()
             self.dense.clear()

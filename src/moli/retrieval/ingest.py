@@ -110,6 +110,7 @@ class Ingester:
             remaining = iter(paths)
 
             def outcomes() -> Iterator[SourceDocument | FileReport]:
+                """Parsed documents and reports, in the order of the paths."""
                 while True:
                     while len(pending) < 2 * pool.size and (path := next(remaining, None)):
                         pending.append((path, pool.submit(path, stored)))
@@ -235,6 +236,7 @@ class _ParserPool:
         return self._pool.submit(self._parse, path, stored)
 
     def _parse(self, path: Path, stored: Mapping[str, StoredVersion]) -> SourceDocument | None:
+        """Parse a file in the sandbox of this thread, unless its content is stored already."""
         try:
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -34,6 +34,7 @@ class LexicalIndex:
         self._open()
 
     def _open(self) -> None:
+        """Load the index; a damaged one is erased and created anew."""
         try:
             self._load()
         except ValueError:  # damaged, or written with another schema: it is only derived
@@ -115,6 +116,7 @@ class LexicalIndex:
         self._open()
 
     def _erase(self) -> None:
+        """Delete the index's files."""
         # Renamed first: an open index notices a deletion, and its lock file would interfere.
         name = self._folder.name
         self._folder.rename(self._folder.with_name(f"{name}.{os.getpid()}.erased"))

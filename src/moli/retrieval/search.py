@@ -125,5 +125,6 @@ class Retriever:
         return dict(list(shown.items())[:DEPTH])
 
     def _only_visible(self, scores: dict[int, float], visible: Filter) -> dict[int, float]:
+        """The scores of passages that exist and match the filter."""
         ids = self._passages.visible_ids(list(scores), visible)
         return {passage_id: score for passage_id, score in scores.items() if passage_id in ids}

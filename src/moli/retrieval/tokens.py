@@ -68,6 +68,7 @@ def key_terms(text: str) -> list[str]:
 
 
 def _terms(text: str) -> Iterator[str]:
+    """Index terms of a text that is normalized already."""
     for match in _RUN.finditer(text):
         run = match.group()
         if match.lastgroup == "cjk":
@@ -77,6 +78,7 @@ def _terms(text: str) -> Iterator[str]:
 
 
 def _chinese_terms(run: str) -> Iterator[str]:
+    """Characters, bigrams and words of a run of Chinese."""
     yield from run
     yield from (run[i : i + 2] for i in range(len(run) - 1))
     # A word of two characters counts twice: as a bigram, and because it is a word.
@@ -85,6 +87,7 @@ def _chinese_terms(run: str) -> Iterator[str]:
 
 @functools.lru_cache(maxsize=200_000)
 def _stem(word: str) -> str:
+    """The stem of an English word."""
     return str(_stemmer.stemWord(word))
 
 

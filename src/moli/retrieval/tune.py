@@ -171,6 +171,7 @@ def tune_fusion(
 def _tune_language(
     retriever: Retriever, language: Language, queries: Sequence[LabelledQuery]
 ) -> FusionTuning:
+    """Evaluate all fusions on queries of one language, and select one."""
     everything = Filter(everything=True)
     both = Fusion("minmax", 0.5)
     results = [retriever.candidates(query.query, everything, both) for query in queries]
@@ -178,6 +179,7 @@ def _tune_language(
     sources = retriever.sources(ids)
 
     def scores(fusion: Fusion) -> list[float]:
+        """Reciprocal rank of each query's source."""
         return [
             reciprocal_rank(_ranked_sources(result, fusion, sources), {query.source}, _DEPTH)
             for result, query in zip(results, queries, strict=True)

@@ -69,6 +69,7 @@ class Workspace:
 
     @cached_property
     def database(self) -> Database:
+        """The store of record, migrated to this version's schema on first use."""
         self.folder.mkdir(exist_ok=True)
         embedded = URL.create("sqlite", database=str(self.folder / "moli.db"))
         database = Database(self.settings.database or embedded)
@@ -110,6 +111,7 @@ class Workspace:
 
     @cached_property
     def models(self) -> ModelStore:
+        """Adapters and models that were made here."""
         return ModelStore(self.database, self.folder / "adapters")
 
     @property
@@ -120,6 +122,7 @@ class Workspace:
         return path
 
     def clear_cache(self) -> None:
+        """Delete all derived files."""
         shutil.rmtree(self.folder / "cache", ignore_errors=True)
 
     @contextmanager
@@ -142,6 +145,7 @@ class Workspace:
             ) from None
 
     def close(self) -> None:
+        """Close the database, if it was used."""
         if "database" in self.__dict__:
             self.database.close()
 

@@ -122,6 +122,7 @@ def _order_sets(path: Path) -> None:
 
 
 def _digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

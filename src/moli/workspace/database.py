@@ -132,6 +132,7 @@ class Database:
                 autocommit.exec_driver_sql("VACUUM")
 
     def close(self) -> None:
+        """Close all connections."""
         self.engine.dispose()
 
 
@@ -143,6 +144,7 @@ def _with_driver(url: str | sa.URL) -> sa.URL:
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
+    """Set up each new connection to SQLite."""
     # The driver's own transaction control is turned off: `_begin_sqlite` begins transactions.
     connection.isolation_level = None
     for pragma in (
@@ -156,6 +158,7 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
+    """Begin a transaction in SQLite."""
     # A writer takes its lock at once: upgrading a read transaction later could fail as busy.
     write = connection.get_execution_options().get("write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -187,6 +187,7 @@ def _ids(connection: sa.Connection, sources: Sequence[str]) -> dict[str, int]:
 
 
 def _sources(connection: sa.Connection, document_ids: Sequence[int]) -> list[str]:
+    """Sources of the documents with these ids."""
     table = schema.documents
     return [
         source
@@ -297,6 +298,7 @@ def _attribute_row(document_id: int, key: str, value: str, *, from_user: bool) -
 
 
 def _passage_rows(document_id: int, new: NewDocument, first: int) -> list[dict[str, object]]:
+    """Rows for the chunks of a document, with ids from `first` on."""
     return [
         {
             "id": number,
@@ -311,6 +313,7 @@ def _passage_rows(document_id: int, new: NewDocument, first: int) -> list[dict[s
 
 
 def _change_row(kind: str, document_id: int, first: int, last: int) -> dict[str, object]:
+    """A row of the change log for passages from `first` to `last`."""
     return {
         "kind": kind,
         "document_id": document_id,
@@ -342,6 +345,7 @@ def _delete(connection: sa.Connection, document_id: int) -> Removal:
 
 
 def _documents(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Document]:
+    """The documents that match a condition, in order of source."""
     table, access = schema.documents, schema.access
     rows = connection.execute(sa.select(table).where(condition).order_by(table.c.source)).all()
     groups: dict[int, list[str]] = {}

@@ -237,10 +237,12 @@ class ModelStore:
         return target
 
     def _current_aliases(self) -> dict[str, str]:
+        """Aliases to the hashes they point at now."""
         with self._database.read() as connection:
             return current_aliases(connection)
 
     def _stored_model(self, content: str, alias: str, current: Mapping[str, str]) -> StoredModel:
+        """The model with this hash, named after `alias` or else its first alias."""
         target = self._folder_of(content)
         aliases = aliases_of(content, current)
         alias = alias or next(iter(aliases), "")
@@ -258,6 +260,7 @@ class ModelStore:
 
 
 def _unknown_model(reference: str, names: Iterable[str]) -> NotFoundError:
+    """The error for a reference that matches nothing, with similar names."""
     near = difflib.get_close_matches(reference, list(dict.fromkeys(names)), n=3, cutoff=0.5)
     question = f"Did you mean {' or '.join(near)}? " if near else ""
     return NotFoundError(f"no model is called '{reference}'", fix=question + _HINT)

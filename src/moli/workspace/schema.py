@@ -31,6 +31,7 @@ class CleanText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, _dialect: object) -> str | None:
+        """The text with characters replaced that a database cannot store."""
         return None if value is None else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
 
 
@@ -40,7 +41,8 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
-def _document(primary_key: bool = False, index: bool = False) -> Column[int]:
+def _document_id(primary_key: bool = False, index: bool = False) -> Column[int]:
+    """A column with the id of a document, deleted with it."""
     return Column(
         "document_id",
         _Id,
@@ -75,7 +77,7 @@ documents = Table(
 access = Table(
     "access",
     metadata,
-    _document(primary_key=True),
+    _document_id(primary_key=True),
     Column("group", CleanText, primary_key=True),
     Index("ix_access_group", "group", "document_id"),
 )
@@ -83,7 +85,7 @@ access = Table(
 attributes = Table(
     "attributes",
     metadata,
-    _document(primary_key=True),
+    _document_id(primary_key=True),
     Column("key", CleanText, primary_key=True),
     Column("value", CleanText, primary_key=True),
     # Whether a user gave it, instead of the file; then it is kept when the file changes.
@@ -96,7 +98,7 @@ passages = Table(
     "passages",
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=False),
-    _document(index=True),
+    _document_id(index=True),
     Column("start", BigInteger, nullable=False),
     Column("end", BigInteger, nullable=False),
     Column("heading", CleanText, nullable=False),

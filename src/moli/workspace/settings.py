@@ -86,6 +86,7 @@ class Settings(BaseSettings):
         env_settings: PydanticBaseSettingsSource,
         **_others: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Sources of settings, the first having precedence: arguments, environment, file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
@@ -128,6 +129,8 @@ def load_settings(root: Path) -> Settings:
     _check_known(variables, "environment", _PREFIX)
 
     class FileSettings(Settings):
+        """Settings with the workspace's file as a source."""
+
         model_config = SettingsConfigDict(toml_file=path)
 
     try:

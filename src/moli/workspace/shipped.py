@@ -41,4 +41,5 @@ def shipped_names() -> tuple[str, ...]:
 
 
 def _folder() -> Path:
+    """The folder of the models that ship."""
     return Path(str(files("moli"))) / "shipped"

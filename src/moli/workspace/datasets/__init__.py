@@ -95,6 +95,7 @@ def _read_examples(
     rows: Sequence[Row | MalformedRow],
     read: Callable[[Row], Example | MalformedRow],
 ) -> Dataset:
+    """Read each row that is not malformed already."""
     folder = path if path.is_dir() else path.parent
     examples: list[LocatedExample] = []
     malformed: list[MalformedRow] = []

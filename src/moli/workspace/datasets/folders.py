@@ -73,6 +73,7 @@ def _split_of(path: Path) -> str:
 
 
 def _several_splits(folder: Path, splits: Mapping[str, Sequence[Path]]) -> InputError:
+    """The error for a folder with files of several splits, which names a path for each."""
     names = sorted(splits, key=_SPLITS.index)
     paths = [_path_of_split(folder, name, splits) for name in names]
     if None in paths[:2]:

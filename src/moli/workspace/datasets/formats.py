@@ -126,6 +126,7 @@ def _read_scored(values: Values) -> Scored:
 
 
 def _number(values: Values, column: str) -> float:
+    """The finite number in a column, which may be written as text."""
     try:
         number = float(values[column])
     except (TypeError, ValueError):
@@ -190,6 +191,7 @@ MATCH = DatasetFormat(
 
 
 def _read_pair(values: Values) -> Pair:
+    """A source, which may be blank, and a target."""
     return Pair(text_of(values, "source", empty=True), text_of(values, "target"))
 
 
@@ -204,6 +206,7 @@ PAIR = DatasetFormat(
 
 
 def _read_image(values: Values) -> LabelledImage:
+    """An image file, by its path, and its class."""
     return LabelledImage(Path(text_of(values, "image")), _label(values))
 
 

@@ -73,6 +73,7 @@ def read_lines(path: Path, column: str) -> Rows:
 
 
 def _read_folder(folder: Path) -> Rows:
+    """Rows of all data files, with names of classes that `datasets` numbers."""
     for path in data_files(folder):
         names = _class_names(_features_of_folder(path.parent))
         for row in read_rows(path):
@@ -136,6 +137,7 @@ def _decoded(path: Path) -> str:
 
 
 def _read_text(path: Path, text: str, suffix: str) -> Rows:
+    """Rows of a text in the format that its suffix tells."""
     if suffix in (".csv", ".tsv"):
         return _read_csv(path, text, "\t" if suffix == ".tsv" else "")
     if suffix == ".json" and not _is_jsonl(text):
@@ -205,6 +207,7 @@ def _row(where: str, value: Any, problem: str) -> Row | MalformedRow:
 
 
 def _read_csv(path: Path, text: str, delimiter: str) -> Rows:
+    """Rows of a table; `delimiter` is "" if it is to be detected from the header."""
     csv.field_size_limit(sys.maxsize)
     header = text.partition("\n")[0]
     delimiter = delimiter or max(",;\t", key=header.count)
@@ -234,6 +237,7 @@ def _read_csv(path: Path, text: str, delimiter: str) -> Rows:
 
 
 def _read_arrow(path: Path, suffix: str) -> Rows:
+    """Rows of a Parquet or Arrow file."""
     import pyarrow as pa
     import pyarrow.ipc
     import pyarrow.parquet
