@@ -51,4 +51,4 @@ def test_a_function_is_called_and_its_result_given_back(tmp_path: Path) -> None:
     call = re.search(r'^call weather\(\{"city": ?"(\w+)"\}\) -> (.*)$', printed, re.MULTILINE)
     weather = {"Oslo": "rain, 4 °C", "Rome": "sun, 19 °C", "Cairo": "sun, 31 °C"}
     assert call and weather[call[1]] == call[2]
-    assert re.search(r"^answer: \S", printed, re.MULTILINE)
+    assert re.search(r"^answer:\s*\S", printed, re.MULTILINE)
