@@ -23,7 +23,7 @@ DATA = HERE / ".data"
 
 
 def measure(peer: str, name: str, mode: str, *, sample: bool) -> dict[str, object]:
-    """One peer on one set: its summary with its scores on the queries it was asked."""
+    """Run one peer on one set: its summary, with its scores on the queries that were sent."""
     folder = DATA / name
     out = DATA / "results" / f"{name}-{peer}-{mode}.json"
     runner = HERE / "peers" / peer / "run.py"
@@ -38,6 +38,7 @@ def measure(peer: str, name: str, mode: str, *, sample: bool) -> dict[str, objec
 
 
 def python_of(peer: str) -> str:
+    """The Python interpreter of a peer's environment, which is set up if needed."""
     if peer == "moli":
         return sys.executable
     python = HERE / ".envs" / peer / "bin" / "python"
@@ -46,14 +47,15 @@ def python_of(peer: str) -> str:
     return str(python)
 
 
-def row(name: str, each: dict[str, object]) -> str:
-    times: dict[str, float] = each["query_ms"]  # type: ignore[assignment]
+def row(name: str, summary: dict[str, object]) -> str:
+    """A row of the table, from one peer's summary on one set."""
+    times: dict[str, float] = summary["query_ms"]  # type: ignore[assignment]
     scores = " | ".join(
-        f"{each[key]:.4f}" for key in ("recall@1", "recall@5", "recall@20", "ndcg@10")
+        f"{summary[key]:.4f}" for key in ("recall@1", "recall@5", "recall@20", "ndcg@10")
     )
     return (
-        f"| {name} | {each['peer']} {each['version']} | {each['mode']} | {each['index_rate']} "
-        f"| {times['p50']} | {times['p95']} | {scores} | {each['peak_rss_mb']} |"
+        f"| {name} | {summary['peer']} {summary['version']} | {summary['mode']} "
+        f"| {summary['index_rate']} | {times['p50']} | {times['p95']} | {scores} | {summary['peak_rss_mb']} |"
     )
 
 

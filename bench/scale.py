@@ -61,6 +61,7 @@ def sources(count: int) -> Iterator[SourceDocument]:
 
 
 def measure(count: int, folder: Path) -> str:
+    """A row of the table, measured in a workspace with `count` passages."""
     encoder = ClusteredEncoder()
     with Workspace.init(folder) as workspace:
         begun = time.perf_counter()

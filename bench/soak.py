@@ -26,7 +26,7 @@ from pathlib import Path
 
 FIXTURES = Path(__file__).parents[2] / "shared" / "data" / "documents" / "fixtures.tar.gz"
 
-# What a user's process does, with every report printed the moment it is given.
+# The program of a user's process, which prints every report at once.
 INGEST = """
 import sys
 from pathlib import Path
@@ -82,13 +82,14 @@ def ingest(workspace: Path, documents: Path, kill_after: float | None) -> set[st
 
 
 def rows(workspace: Path, query: str) -> list[tuple[object, ...]]:
+    """Rows of a query to the workspace's database."""
     with sqlite3.connect(workspace / ".moli" / "moli.db") as connection:
         return connection.execute(query).fetchall()
 
 
 def problems(disturbed: Path, peaceful: Path) -> list[str]:
-    """How the disturbed workspace differs from what it should be."""
-    found = [
+    """Differences between the disturbed workspace and the undisturbed one."""
+    result = [
         f"{name} differ"
         for name, query in CONTENT.items()
         if rows(disturbed, query) != rows(peaceful, query)
@@ -96,13 +97,13 @@ def problems(disturbed: Path, peaceful: Path) -> list[str]:
     for table, condition in ORPHANS.items():
         [(count,)] = rows(disturbed, f"SELECT count(*) FROM {table} WHERE {condition}")
         if count:
-            found.append(f"{count} orphans in {table}")
-    found += [f"left behind: {path}" for path in disturbed.rglob("*.partial")]
-    return found + index_problems(disturbed)
+            result.append(f"{count} orphans in {table}")
+    result += [f"left behind: {path}" for path in disturbed.rglob("*.partial")]
+    return result + index_problems(disturbed)
 
 
 def index_problems(workspace: Path) -> list[str]:
-    """Passages of the store that an index lacks, or that it has beyond them."""
+    """Indexes that have fewer or more passages than the store."""
     from moli.models.encoders.load import load_encoder
     from moli.retrieval.indexes import Indexes
     from moli.workspace import Workspace
@@ -111,9 +112,9 @@ def index_problems(workspace: Path) -> list[str]:
         status = Indexes(opened, load_encoder(opened.settings.encoder)).status()
         held = opened.documents.counts()["passages"]
     return [
-        f"{name} index holds {each['passages']} of {held} passages, {each['behind']} behind"
-        for name, each in status.items()
-        if each != {"passages": held, "behind": 0}
+        f"{name} index holds {state['passages']} of {held} passages, {state['behind']} behind"
+        for name, state in status.items()
+        if state != {"passages": held, "behind": 0}
     ]
 
 
@@ -130,6 +131,7 @@ def strays() -> int:
 
 
 def soak(documents: Path, kills: int, seed: int) -> list[str]:
+    """Ingest documents with and without kills, and return all differences."""
     generator = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         peaceful, disturbed = Path(name, "peaceful"), Path(name, "disturbed")
@@ -139,13 +141,13 @@ def soak(documents: Path, kills: int, seed: int) -> list[str]:
         stored = ingest(peaceful, documents, None)
         whole = time.monotonic() - begun
         print(f"undisturbed: {len(stored)} documents in {whole:.1f} s", flush=True)
-        found: list[str] = []
+        result: list[str] = []
         acknowledged: set[str] = set()
         for kill in range(kills):
             # Each run goes on where the last was killed, so short runs meet every part of the work.
             acknowledged |= ingest(disturbed, documents, generator.uniform(0.5, whole / 10))
             held = {source for (source,) in rows(disturbed, "SELECT source FROM documents")}
-            found += [f"kill {kill}: lost {source}" for source in acknowledged - held]
+            result += [f"kill {kill}: lost {source}" for source in acknowledged - held]
             print(f"kill {kill + 1}: {len(held)} documents stored", flush=True)
             if len(held) == len(stored):
                 # All is in: begin again, so that later kills meet an ingestion at work as well.
@@ -153,7 +155,9 @@ def soak(documents: Path, kills: int, seed: int) -> list[str]:
                 acknowledged = set()
         ingest(disturbed, documents, None)
         left = strays()
-        return found + problems(disturbed, peaceful) + ([f"{left} stray processes"] if left else [])
+        return (
+            result + problems(disturbed, peaceful) + ([f"{left} stray processes"] if left else [])
+        )
 
 
 def environment() -> dict[str, str]:
@@ -172,9 +176,9 @@ def main() -> None:
             documents = Path(name)
             with tarfile.open(FIXTURES) as archive:
                 archive.extractall(documents, filter="data")
-        found = soak(documents, args.kills, args.seed)
-    print("\n".join(found) or f"{args.kills} kills, no difference")
-    sys.exit(bool(found))
+        result = soak(documents, args.kills, args.seed)
+    print("\n".join(result) or f"{args.kills} kills, no difference")
+    sys.exit(bool(result))
 
 
 if __name__ == "__main__":

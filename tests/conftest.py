@@ -58,9 +58,9 @@ def offline() -> None:
 
 @pytest.fixture(autouse=True)
 def dialled(offline: None, request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """What a test tried to reach. It must be nothing, even where the code bore the refusal.
+    """Attempts of a test to reach the network. There must be none, even if the code handles errors.
 
-    A test that means to dial out takes this list and empties it.
+    A test that connects on purpose takes this list and empties it.
     """
     _attempts.clear()
     yield _attempts

@@ -1,4 +1,4 @@
-"""What many tests are made from: small documents, traces, and Python run in another process."""
+"""Samples for tests: small documents, traces, and Python run in another process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def new_document(source: str, *parts: str, **fields: Any) -> NewDocument:
 def hit_of(
     text: str, source: str = "a", *, document_id: int = 1, passage_id: int = 1, **fields: Any
 ) -> Hit:
-    """A hit that holds `text`, at the start of its document unless told otherwise."""
+    """A hit with this text, by default at the start of its document."""
     defaults: dict[str, Any] = {
         "title": "",
         "heading": "",
@@ -149,10 +149,10 @@ def orphans(database: Database) -> dict[str, int]:
 
 
 def bytes_with(folder: Path, words: str) -> list[Path]:
-    """Files below `folder` whose raw bytes hold `words`, in whatever case."""
-    wanted = words.lower().encode()
+    """Files below `folder` whose raw bytes contain `words`, in whatever case."""
+    expected = words.lower().encode()
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return [path for path in files if wanted in path.read_bytes().lower()]
+    return [path for path in files if expected in path.read_bytes().lower()]
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
@@ -168,7 +168,7 @@ def python(code: str, *arguments: object) -> list[str]:
 
 
 def run_python(code: str, *arguments: object, **environment: str) -> str:
-    """What `code` prints in a process of its own; the test fails if it does."""
+    """The output of `code` in a process of its own; the test fails if the process does."""
     done = subprocess.run(
         python(code, *arguments),
         env=clean_environment(**environment),
@@ -181,7 +181,7 @@ def run_python(code: str, *arguments: object, **environment: str) -> str:
 
 
 def run_together(code: str, argument_lists: Sequence[Sequence[object]]) -> list[str]:
-    """What `code` prints in processes that run at once, one for each list of arguments."""
+    """The outputs of `code` in processes that run at once, one for each list of arguments."""
     processes = [
         subprocess.Popen(
             python(code, *arguments),

@@ -38,9 +38,9 @@ def test_a_function_over_its_budget_is_found(tmp_path: Path) -> None:
         sys.path.pop(0)
     long = tmp_path / "long.py"
     long.write_text("def long(a, b, c, d, e, f, g, h):\n" + "    a = 1\n" * 41)
-    found = "\n".join(overruns(long))
-    assert "long has 41 lines" in found
-    assert "long has 8 parameters" in found
+    result = "\n".join(overruns(long))
+    assert "long has 41 lines" in result
+    assert "long has 8 parameters" in result
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -97,8 +97,8 @@ def test_the_whole_way_from_file_to_answer_needs_no_network(tmp_path: Path) -> N
     ):
         done = run(*moli, *arguments)
         assert done.returncode == 0, done.stderr
-    asked = run(*moli, "ask", "-w", str(tmp_path), "How long are backups kept?", "--json")
-    assert '"Backups are kept for 35 days."' in asked.stdout, asked.stdout + asked.stderr
+    answer = run(*moli, "ask", "-w", str(tmp_path), "How long are backups kept?", "--json")
+    assert '"Backups are kept for 35 days."' in answer.stdout, answer.stdout + answer.stderr
 
 
 def test_the_encoder_reports_nothing_to_anyone() -> None:

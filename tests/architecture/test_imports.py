@@ -67,7 +67,7 @@ def test_the_watch_sees_what_it_is_there_for(tmp_path: object) -> None:
 
 
 def test_a_server_is_ready_before_what_runs_language_models_is_imported() -> None:
-    """Those take longer to import than all else at its start."""
+    """Libraries of language models take longer to import than all else at its start."""
     program = """
         import json, sys
         import moli.console.server

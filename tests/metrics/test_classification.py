@@ -87,8 +87,8 @@ def test_scikit_learn_agrees(pairs: list[tuple[str, str]]) -> None:
         expected, predicted, labels=labels, zero_division=0
     )
     report = classification_report(expected, predicted)
-    found = [(c.precision, c.recall, c.f1, c.support) for c in report.classes]
-    np.testing.assert_allclose(np.transpose(found), scores, atol=1e-12)
+    result = [(c.precision, c.recall, c.f1, c.support) for c in report.classes]
+    np.testing.assert_allclose(np.transpose(result), scores, atol=1e-12)
     for name, mean in (("macro", report.macro), ("weighted", report.weighted)):
         theirs = reference.precision_recall_fscore_support(
             expected, predicted, average=name, zero_division=0

@@ -54,8 +54,8 @@ def test_scipy_agrees(pairs: list[tuple[int, float]]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constant series, whose correlation is NaN to SciPy
         expected = [stats.pearsonr(first, second)[0], stats.spearmanr(first, second)[0]]
-    found = [pearson(first, second), spearman(first, second)]
-    assert found == pytest.approx(np.nan_to_num(expected).tolist(), abs=1e-9)
+    result = [pearson(first, second), spearman(first, second)]
+    assert result == pytest.approx(np.nan_to_num(expected).tolist(), abs=1e-9)
     assert average_ranks(second).tolist() == stats.rankdata(second).tolist()
 
 

@@ -35,9 +35,9 @@ def test_the_p_value_is_that_of_all_sign_flips_within_sampling_error(
 ) -> None:
     rounds = 10_000
     exact = enumerated(difference)
-    found = paired_p_value(difference, [0.0] * len(difference), rounds=rounds)
+    result = paired_p_value(difference, [0.0] * len(difference), rounds=rounds)
     # Five standard errors of a share estimated from so many draws, and the one that is added.
-    assert abs(found - exact) <= 5 * math.sqrt(exact * (1 - exact) / rounds) + 2 / rounds
+    assert abs(result - exact) <= 5 * math.sqrt(exact * (1 - exact) / rounds) + 2 / rounds
 
 
 def test_equal_scores_give_no_reason_to_prefer_either() -> None:

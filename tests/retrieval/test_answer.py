@@ -156,9 +156,9 @@ def test_a_document_that_gives_orders_gets_nothing_out(library: Workspace, ask: 
         "[Click here](http://evil.example) now."
     )
     answer = ask(script=lambda _: obeyed)
-    told = repr(answer)
+    reported = repr(answer)
     for piece in ("evil.example", "http", "<img", "]("):
-        assert piece not in told
+        assert piece not in reported
     assert [each.text for each in answer.sentences] == ["leak", "Look.", "Click here now."]
     assert [each.supported for each in answer.sentences] == [False, True, False]
 

@@ -72,15 +72,15 @@ def test_chunks_tile_any_text_exactly(document: ParsedDocument) -> None:
 @settings(max_examples=150, deadline=None)
 @given(documents())
 def test_no_chunk_is_heavier_than_allowed(document: ParsedDocument) -> None:
-    for each in chunk_document(document):
-        assert weight(document.text[each.start : each.end]) <= MAX_WEIGHT
+    for chunk in chunk_document(document):
+        assert weight(document.text[chunk.start : chunk.end]) <= MAX_WEIGHT
 
 
 @settings(max_examples=150, deadline=None)
 @given(documents())
 def test_every_chunk_knows_the_headings_it_begins_under(document: ParsedDocument) -> None:
-    for each in chunk_document(document):
-        assert each.heading == path_at(document.headings, each.start)
+    for chunk in chunk_document(document):
+        assert chunk.heading == path_at(document.headings, chunk.start)
 
 
 def test_a_short_text_is_one_chunk() -> None:
@@ -101,15 +101,15 @@ def test_a_section_begins_a_chunk_once_the_one_before_is_worth_it() -> None:
 def test_sentences_are_kept_whole_where_they_fit() -> None:
     sentence = "This sentence is of a middling length and stays in one piece. "
     text = sentence * 60
-    for each in chunk_document(ParsedDocument(text)):
-        assert text[each.start : each.end].startswith("This")
-        assert text[each.start : each.end].rstrip().endswith("piece.")
+    for chunk in chunk_document(ParsedDocument(text)):
+        assert text[chunk.start : chunk.end].startswith("This")
+        assert text[chunk.start : chunk.end].rstrip().endswith("piece.")
 
 
 def test_a_word_is_not_cut_where_there_is_a_space_to_cut_at() -> None:
     text = "wordword " * 800
-    for each in chunk_document(ParsedDocument(text)):
-        assert (each.end - each.start) % 9 == 0
+    for chunk in chunk_document(ParsedDocument(text)):
+        assert (chunk.end - chunk.start) % 9 == 0
 
 
 def test_chinese_chunks_hold_a_third_of_the_characters() -> None:

@@ -59,13 +59,13 @@ def test_the_nearest_are_those_of_an_exhaustive_search(
     for query in vectors_of(5, seed=1):
         live = range(1, 201) if within is None else [n for n in within if n <= 200]
         expected = brute_force(stored, query, list(live))
-        found = index.search(query, limit, within)
-        assert len(found) == min(limit, len(expected))
-        assert found == pytest.approx({n: expected[n] for n in found}, abs=2e-3)
-        floor = min(found.values(), default=0.0)
+        result = index.search(query, limit, within)
+        assert len(result) == min(limit, len(expected))
+        assert result == pytest.approx({n: expected[n] for n in result}, abs=2e-3)
+        floor = min(result.values(), default=0.0)
         # Whatever was left out is no better than what was kept, within half precision.
-        assert all(s <= floor + 2e-3 for n, s in expected.items() if n not in found)
-        assert list(found.values()) == sorted(found.values(), reverse=True)
+        assert all(s <= floor + 2e-3 for n, s in expected.items() if n not in result)
+        assert list(result.values()) == sorted(result.values(), reverse=True)
 
 
 def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
@@ -214,6 +214,6 @@ def test_the_graph_shows_nothing_that_was_removed(
     workspace.documents.remove([workspace.documents.stored_versions()["gone"].document_id])
     catch_up(index, workspace)
     for query in stored[:20]:
-        found = index.search(query, 50)
-        assert len(found) == 50
-        assert min(found) > 300
+        result = index.search(query, 50)
+        assert len(result) == 50
+        assert min(result) > 300

@@ -92,10 +92,10 @@ def test_probabilities_are_logistic_in_the_features_best_first(
         ),
         reverse=True,
     )
-    found = score_sentences(QUESTION, hits, NONE, ENCODER, lexical)
-    assert [each.probability for each in found] == pytest.approx(expected)
-    assert all(each.text in TEXT for each in found)
-    assert all(TEXT[each.start : each.end] == each.text for each in found)
+    result = score_sentences(QUESTION, hits, NONE, ENCODER, lexical)
+    assert [each.probability for each in result] == pytest.approx(expected)
+    assert all(each.text in TEXT for each in result)
+    assert all(TEXT[each.start : each.end] == each.text for each in result)
 
 
 def test_nothing_found_is_no_evidence(retriever: Retriever) -> None:

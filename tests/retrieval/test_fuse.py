@@ -23,15 +23,15 @@ def test_minmax_maps_the_lowest_to_0_and_the_highest_to_1() -> None:
 
 def test_zscore_counts_standard_deviations_above_the_lowest() -> None:
     # mean 5, variance (9 + 1 + 1 + 9) / 4 = 5
-    found = zscore({1: 2.0, 2: 4.0, 3: 6.0, 4: 8.0})
-    assert found == pytest.approx({n: 2 * (n - 1) / 5**0.5 for n in (1, 2, 3, 4)})
+    result = zscore({1: 2.0, 2: 4.0, 3: 6.0, 4: 8.0})
+    assert result == pytest.approx({n: 2 * (n - 1) / 5**0.5 for n in (1, 2, 3, 4)})
     assert zscore({7: 3.0}) == {7: 1.0}
     assert zscore({}) == {}
 
 
 def test_reciprocal_rank_is_one_over_sixty_and_the_rank() -> None:
-    found = reciprocal_rank({5: 0.1, 9: 0.9, 2: 0.5})
-    assert found == pytest.approx({9: 1 / 61, 2: 1 / 62, 5: 1 / 63})
+    result = reciprocal_rank({5: 0.1, 9: 0.9, 2: 0.5})
+    assert result == pytest.approx({9: 1 / 61, 2: 1 / 62, 5: 1 / 63})
 
 
 def test_equal_scores_are_ranked_by_passage_number() -> None:
@@ -41,15 +41,15 @@ def test_equal_scores_are_ranked_by_passage_number() -> None:
 
 def test_both_sides_are_added_by_their_weight() -> None:
     lexical, dense = {1: 10.0, 2: 5.0, 3: 0.0}, {2: 0.9, 3: 0.7, 4: 0.5}
-    found = fuse(lexical, dense, Fusion("minmax", 0.75))
+    result = fuse(lexical, dense, Fusion("minmax", 0.75))
     # 1: .75; 2: .75 * .5 + .25; 3: .25 * .5; 4: 0
-    assert [number for number, _ in found] == [1, 2, 3, 4]
-    assert [score for _, score in found] == pytest.approx([0.75, 0.625, 0.125, 0.0])
+    assert [number for number, _ in result] == [1, 2, 3, 4]
+    assert [score for _, score in result] == pytest.approx([0.75, 0.625, 0.125, 0.0])
 
 
 def test_rrf_adds_the_weighted_reciprocal_ranks() -> None:
-    found = dict(fuse({1: 9.0, 2: 1.0}, {2: 0.9, 3: 0.1}, Fusion("rrf", 0.5)))
-    assert found == pytest.approx({1: 0.5 / 61, 2: 0.5 / 62 + 0.5 / 61, 3: 0.5 / 62})
+    result = dict(fuse({1: 9.0, 2: 1.0}, {2: 0.9, 3: 0.1}, Fusion("rrf", 0.5)))
+    assert result == pytest.approx({1: 0.5 / 61, 2: 0.5 / 62 + 0.5 / 61, 3: 0.5 / 62})
 
 
 @pytest.mark.parametrize(("weight", "kept"), [(1.0, {1, 2}), (0.0, {2, 3})])

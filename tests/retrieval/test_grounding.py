@@ -195,5 +195,5 @@ def test_the_prompt_fences_the_passages_with_a_mark_they_cannot_hold() -> None:
 
 def test_passages_are_numbered_from_one_in_their_order() -> None:
     request = grounding_prompt("?", HITS).messages()[-1].content
-    places = [request.index(f"[{n}] {hit.text[:9]}") for n, hit in enumerate(HITS, 1)]
-    assert places == sorted(places)
+    positions = [request.index(f"[{n}] {hit.text[:9]}") for n, hit in enumerate(HITS, 1)]
+    assert positions == sorted(positions)

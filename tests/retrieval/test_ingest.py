@@ -39,8 +39,8 @@ def folder(tmp_path: Path) -> Path:
 def add(workspace: Workspace, *paths: Path | str, **options: Any) -> list[FileReport]:
     """Reports on everything below `paths`, as `moli add` makes them."""
     labels = options.pop("labels", None)
-    found, missing = discover([str(path) for path in paths])
-    return [*missing, *Ingester(workspace, ENCODER).add_files(found, labels, **options)]
+    result, missing = discover([str(path) for path in paths])
+    return [*missing, *Ingester(workspace, ENCODER).add_files(result, labels, **options)]
 
 
 def outcomes(reports: list[FileReport]) -> dict[str, str]:
@@ -214,8 +214,8 @@ def test_labels_and_groups_go_with_every_document(workspace: Workspace, folder: 
     (folder / "a.txt").write_text("Words.")
     add(workspace, folder, labels=DocumentLabels(("hr", "it"), {"team": "support"}))
     assert workspace.documents.list(Filter()) == []
-    found = workspace.documents.list(Filter(frozenset({"it"}), {"team": "support"}))
-    assert found[0].groups == ("hr", "it")
+    result = workspace.documents.list(Filter(frozenset({"it"}), {"team": "support"}))
+    assert result[0].groups == ("hr", "it")
     assert workspace.documents.list(Filter(frozenset({"it"}), {"team": "other"})) == []
 
 
@@ -276,8 +276,8 @@ def test_a_folder_gives_its_files_of_known_kinds_but_not_the_hidden_ones(folder:
         (folder / inner).mkdir()
         (folder / inner / "d.txt").touch()
     (folder / "dangling.txt").symlink_to(folder / "nowhere")
-    found, missing = discover([str(folder)])
-    assert [str(path.relative_to(folder)) for path in found] == [
+    result, missing = discover([str(folder)])
+    assert [str(path.relative_to(folder)) for path in result] == [
         "UPPER.TXT",
         "a.md",
         "b.txt",
@@ -291,23 +291,23 @@ def test_a_pattern_gives_what_it_matches_and_a_file_that_is_called_so(folder: Pa
     (folder / "deep" / "er").mkdir(parents=True)
     for name in ("a.txt", "deep/b.txt", "deep/er/c.txt", "report[1].txt"):
         (folder / name).touch()
-    found, _ = discover([f"{folder}/**/*.txt"])
-    assert {path.name for path in found} == {"a.txt", "b.txt", "c.txt", "report[1].txt"}
+    result, _ = discover([f"{folder}/**/*.txt"])
+    assert {path.name for path in result} == {"a.txt", "b.txt", "c.txt", "report[1].txt"}
     assert [path.name for path in discover([f"{folder}/report[1].txt"])[0]] == ["report[1].txt"]
-    found, missing = discover([f"{folder}/*.pdf"])
-    assert (found, [report.reason for report in missing]) == ([], ["missing"])
+    result, missing = discover([f"{folder}/*.pdf"])
+    assert (result, [report.reason for report in missing]) == ([], ["missing"])
 
 
 @pytest.mark.parametrize("path", ["~nobody-by-that-name/x.txt", "a" * 300])
 def test_a_path_that_cannot_be_is_reported_like_a_missing_one(path: str) -> None:
-    found, missing = discover([path])
-    assert (found, [report.reason for report in missing]) == ([], ["missing"])
+    result, missing = discover([path])
+    assert (result, [report.reason for report in missing]) == ([], ["missing"])
 
 
 def test_a_pipe_is_reported_and_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe.txt")
-    found, others = discover([str(folder / "pipe.txt"), str(folder)])
-    assert (found, [report.reason for report in others]) == ([], ["unsupported"])
+    result, others = discover([str(folder / "pipe.txt"), str(folder)])
+    assert (result, [report.reason for report in others]) == ([], ["unsupported"])
 
 
 def test_passages_of_a_new_encoder_are_encoded_once(workspace: Workspace) -> None:
@@ -403,15 +403,15 @@ def content(workspace: Workspace) -> dict[str, Any]:
 
 def children_of(pid: int) -> list[int]:
     """Processes that name `pid` as the one they work for."""
-    found = []
+    result = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
         if b"moli.parsing.sandbox.worker" in words and str(pid).encode() in words:
-            found.append(int(path.parent.name))
-    return found
+            result.append(int(path.parent.name))
+    return result
 
 
 @pytest.mark.slow

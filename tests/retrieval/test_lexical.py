@@ -77,9 +77,9 @@ def catch_up(index: LexicalIndex, workspace: Workspace) -> None:
 @pytest.mark.parametrize("query", QUERIES)
 def test_scores_are_those_of_bm25(index: LexicalIndex, query: str) -> None:
     expected = naive_bm25(query, TEXTS)
-    found = index.search(query, 100)
-    assert found == pytest.approx(expected, rel=1e-5)
-    assert list(found.values()) == sorted(found.values(), reverse=True)
+    result = index.search(query, 100)
+    assert result == pytest.approx(expected, rel=1e-5)
+    assert list(result.values()) == sorted(result.values(), reverse=True)
 
 
 def test_the_limit_keeps_the_best(index: LexicalIndex) -> None:
@@ -100,8 +100,8 @@ def test_within_some_passages_the_scores_are_the_same(
     index: LexicalIndex, within: Sequence[int]
 ) -> None:
     everything = index.search("pump water filter", 100)
-    found = index.search("pump water filter", 100, within)
-    assert found == pytest.approx({n: s for n, s in everything.items() if n in within})
+    result = index.search("pump water filter", 100, within)
+    assert result == pytest.approx({n: s for n, s in everything.items() if n in within})
 
 
 def test_what_is_removed_is_found_no_more(index: LexicalIndex, workspace: Workspace) -> None:

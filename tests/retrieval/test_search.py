@@ -141,8 +141,8 @@ def test_the_best_by_meaning_are_those_of_an_exhaustive_search(
     searched: Retriever, depth: int, visible: Filter, query: str
 ) -> None:
     allowed = sorted(expected_texts(LIBRARY, visible))
-    wanted = ENCODER.encode([query])[0]
-    cosines = dict(zip(allowed, ENCODER.encode([t for _, t in allowed]) @ wanted, strict=True))
+    expected = ENCODER.encode([query])[0]
+    cosines = dict(zip(allowed, ENCODER.encode([t for _, t in allowed]) @ expected, strict=True))
     hits = searched.search(query, depth, visible, DENSE)
     assert len(hits) == min(depth, len(allowed))
     assert {key: cosines[key] for key in texts_of(hits)} == pytest.approx(
@@ -190,7 +190,7 @@ def test_by_default_a_search_sees_what_is_open_to_everyone(searched: Retriever) 
 def before_and_after_hiding(
     workspace: Workspace, retriever: Retriever, fusion: Fusion
 ) -> tuple[list[Hit], list[Hit]]:
-    """What a reader finds before and after thirty documents arrive that they may not see."""
+    """A reader's hits before and after thirty documents are added that they may not see."""
     ingest(workspace, {f"open{n}": f"The {w} number {n}." for n, w in enumerate(WORDS * 3)})
     before = retriever.search("pump valve", 8, fusion=fusion)
     ingest(workspace, {f"hidden{n}": f"The pump valve {n}." for n in range(30)}, "hr")
@@ -306,11 +306,11 @@ class LibraryMachine(RuleBasedStateMachine):
     @rule(visible=FILTERS, query=QUERIES, fusion=st.sampled_from(FUSIONS))
     def search(self, visible: Filter, query: str, fusion: Fusion) -> None:
         allowed = expected_texts(self.kept, visible)
-        found = texts_of(self.retriever.search(query, 400, visible, fusion))
-        assert set(found) <= allowed
-        assert len(found) == len(set(found))
+        result = texts_of(self.retriever.search(query, 400, visible, fusion))
+        assert set(result) <= allowed
+        assert len(result) == len(set(result))
         if fusion.weight < 1:
-            assert len(found) >= min(self.path[0], len(allowed))
+            assert len(result) >= min(self.path[0], len(allowed))
 
     @invariant()
     def the_store_holds_what_the_model_holds(self) -> None:

@@ -136,12 +136,12 @@ def test_made_up_queries_are_part_of_a_sentence_of_their_document(workspace: Wor
     assert len(queries) == 8
     assert queries == synthetic_queries(workspace.passages, limit=4)
     assert queries != synthetic_queries(workspace.passages, limit=4, seed=1)
-    for each in queries:
-        assert each.synthetic
-        words = each.query.split()
-        assert 0 < len(each.query) < len(texts[each.source])
-        if each.source.startswith("en"):
-            remaining = iter(texts[each.source].split())
+    for query in queries:
+        assert query.synthetic
+        words = query.query.split()
+        assert 0 < len(query.query) < len(texts[query.source])
+        if query.source.startswith("en"):
+            remaining = iter(texts[query.source].split())
             assert all(word in remaining for word in words)  # in their order
 
 

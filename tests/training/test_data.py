@@ -43,8 +43,8 @@ def test_one_picture_under_two_names_is_the_same_example(tmp_path: Path) -> None
     for name, shown in (("a", b"sea"), ("b", b"sea"), ("c", b"hill"), ("d", b"sky")):
         (tmp_path / name).write_bytes(shown)
     a, b, c, d = (LabelledImage(tmp_path / name, "x") for name in "abcd")
-    found = repetitions(located([a, b, c]), located([LabelledImage(d.path, "y")]))
-    assert found.exact == (("a.jsonl:0", "a.jsonl:1"),)
+    result = repetitions(located([a, b, c]), located([LabelledImage(d.path, "y")]))
+    assert result.exact == (("a.jsonl:0", "a.jsonl:1"),)
     rows = [{"image": each, "label": "xy"[each == "d"]} for each in "abcd"]
     train, held_out = tmp_path / "train.jsonl", tmp_path / "held.jsonl"
     train.write_text("".join(json.dumps(each) + "\n" for each in rows[1:]))

@@ -23,7 +23,7 @@ def url(tmp_path: Path) -> str:
 
 
 def differences(database: Database) -> list[object]:
-    """What separates the migrated schema from the one in `schema`."""
+    """Differences between the migrated schema and the one in `schema`."""
     with database.read() as connection:
         options = {"compare_type": True, "compare_server_default": True}
         context = MigrationContext.configure(connection, opts=options)

@@ -164,7 +164,11 @@ def test_links_are_stored_as_what_they_lead_to(store: ModelStore, tmp_path: Path
 def test_what_is_no_model_is_refused_and_leaves_nothing(
     workspace: Workspace, store: ModelStore, adapter: Path, tmp_path: Path, kind: str
 ) -> None:
-    places = {"absent": tmp_path / "absent", "empty": tmp_path / "empty", "file": tmp_path / "file"}
+    paths = {
+        "absent": tmp_path / "absent",
+        "empty": tmp_path / "empty",
+        "file": tmp_path / "file",
+    }
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     if kind == "unprintable":
@@ -172,7 +176,7 @@ def test_what_is_no_model_is_refused_and_leaves_nothing(
     if kind == "broken":
         (adapter / "adapter_config.json").write_text("[]")
     with pytest.raises(InputError):
-        store.add(places.get(kind, adapter), manifest_of(), "support")
+        store.add(paths.get(kind, adapter), manifest_of(), "support")
     assert store.list() == []
     assert not (workspace.folder / "adapters").exists() or folders(workspace) == []
 
@@ -239,9 +243,9 @@ def test_processes_that_add_the_same_at_once_leave_one(
                 print(workspace.models.add(own, manifest_of(), f"m{n}").hash)
     """
     begin = time.time() + 3
-    told = run_together(code, [[workspace.root, tmp_path / str(p), begin] for p in range(3)])
-    assert len(set(told)) == 1
-    assert folders(workspace) == sorted(told[0].split())
+    reported = run_together(code, [[workspace.root, tmp_path / str(p), begin] for p in range(3)])
+    assert len(set(reported)) == 1
+    assert folders(workspace) == sorted(reported[0].split())
     assert [store.verify(each) for each in store.list()] == [()] * 5
     assert all(len(store.history(f"m{n}")) == 1 for n in range(5))
 
@@ -258,8 +262,8 @@ def test_a_file_that_was_tampered_with_is_told(store: ModelStore, adapter: Path)
     weights.write_text("weightz")  # of the same length
     (added.folder / "README.md").unlink()
     (added.folder / "extra.json").touch()
-    found = {(each.file, each.what) for each in store.verify(added)}
-    assert found == {(WEIGHTS, "changed"), ("README.md", "missing"), ("extra.json", "added")}
+    result = {(each.file, each.what) for each in store.verify(added)}
+    assert result == {(WEIGHTS, "changed"), ("README.md", "missing"), ("extra.json", "added")}
 
 
 def test_a_file_and_its_hash_that_were_both_changed_are_told(

@@ -1,4 +1,4 @@
-"""What a removal leaves of a document's words: nothing, down to the bytes on disk."""
+"""A removal leaves nothing of a document's words, down to the bytes on disk."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_a_trace_of_an_older_version_is_redacted_with_its_document(workspace: Wo
 def test_what_a_model_said_without_a_quote_goes_with_the_document(workspace: Workspace) -> None:
     number = put(workspace, "a", f"The code is {WORD}.")
     trace = trace_of("aa", hit_of(f"The code is {WORD}.", document_id=number))
-    said = Sentence(f"The secret code is {WORD}.", supported=False)
-    workspace.traces.add(replace(trace, sentences=(*trace.sentences, said)))
+    message = Sentence(f"The secret code is {WORD}.", supported=False)
+    workspace.traces.add(replace(trace, sentences=(*trace.sentences, message)))
     workspace.documents.remove([number])
     assert WORD not in repr(workspace.traces.get("aa"))
 

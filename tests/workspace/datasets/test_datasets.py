@@ -189,9 +189,9 @@ def test_an_image_is_found_beside_the_data_that_name_it(tmp_path: Path) -> None:
     for part in ("train", "test"):
         (tmp_path / part).mkdir()
         (tmp_path / part / "rows.jsonl").write_text(lines([{"image": "1.png", "label": "cat"}]))
-        found = examples(tmp_path / part / "rows.jsonl")
-        assert found == examples(tmp_path / part)
-        assert found == [LabelledImage(tmp_path / part / "1.png", "cat")]
+        result = examples(tmp_path / part / "rows.jsonl")
+        assert result == examples(tmp_path / part)
+        assert result == [LabelledImage(tmp_path / part / "1.png", "cat")]
 
 
 def test_columns_of_other_names_are_told(tmp_path: Path) -> None:
@@ -235,9 +235,9 @@ def test_a_column_of_another_name_is_read_by_no_other(tmp_path: Path) -> None:
     assert [each.what for each in read.malformed] == ["'body' is missing"] * 2
     turns = {"messages": TURNS}
     path.write_text(lines([turns | {"about": "Be kind."}, turns | {"system": "not this"}]))
-    told, untold = examples(path, columns={"system": "about"})
-    assert told == Conversation((Message("system", "Be kind."), USER, ANSWER))
-    assert untold == Conversation((USER, ANSWER))
+    reported, unreported = examples(path, columns={"system": "about"})
+    assert reported == Conversation((Message("system", "Be kind."), USER, ANSWER))
+    assert unreported == Conversation((USER, ANSWER))
 
 
 def test_classes_go_by_the_names_that_datasets_has_written(tmp_path: Path) -> None:

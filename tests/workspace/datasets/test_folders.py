@@ -28,8 +28,8 @@ def write(path: Path, text: str | None = None) -> None:
 
 
 def read(folder: Path) -> list[str]:
-    found = [each.example for each in read_dataset(folder).examples]
-    return [each.text for each in found if isinstance(each, Text)]
+    result = [each.example for each in read_dataset(folder).examples]
+    return [each.text for each in result if isinstance(each, Text)]
 
 
 def refused(folder: Path) -> InputError:

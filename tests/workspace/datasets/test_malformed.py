@@ -79,14 +79,14 @@ ROWS = [
 
 @pytest.mark.parametrize(("name", "text", "line", "said"), ROWS, ids=[row[0] for row in ROWS])
 def test_a_malformed_row_is_told_and_the_rest_is_read(
-    tmp_path: Path, name: str, text: str, line: int, said: str
+    tmp_path: Path, name: str, text: str, line: int, message: str
 ) -> None:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     dataset = read_dataset(path)
     (malformed,) = dataset.malformed
     assert malformed.where == f"{path}:{line}"
-    assert said in str(malformed)
+    assert message in str(malformed)
     assert malformed.fix.endswith(".")
     assert len(dataset.examples) >= 1
 
@@ -125,12 +125,12 @@ NAMED = [
 
 @pytest.mark.parametrize(("good", "bad", "columns", "said"), NAMED)
 def test_a_column_is_told_of_by_the_name_that_the_data_have(
-    tmp_path: Path, good: str, bad: str, columns: dict[str, str], said: str
+    tmp_path: Path, good: str, bad: str, columns: dict[str, str], message: str
 ) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(f"{good.strip()}\n{bad.strip()}\n")
     (malformed,) = read_dataset(path, columns=columns).malformed
-    assert said in str(malformed)
+    assert message in str(malformed)
 
 
 # Files that cannot be read at all: what is said, and the line if there is one.
@@ -156,10 +156,10 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    data, said = FILES[name]
+    data, message = FILES[name]
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         read_dataset(path)
     assert str(path) in str(caught.value)
     assert caught.value.fix.endswith(".")

@@ -29,7 +29,7 @@ READ = (Tool("look", "Look up the weather.", SCHEMA), Tool("now", "Tell the time
 
 
 def call(name: str, arguments: Any, number: int = 0) -> dict[str, Any]:
-    """As OpenAI's API has it."""
+    """A call in the format of OpenAI's API."""
     function = {"name": name, "arguments": arguments}
     return {"id": f"c{number}", "type": "function", "function": function}
 
@@ -67,7 +67,7 @@ def only(read: Dataset) -> Conversation:
     return located.example
 
 
-def told(read: Conversation) -> list[Any]:
+def turns_of(read: Conversation) -> list[Any]:
     """Turns with calls by name and arguments, and answers by the number of the call."""
     calls = [each for message in read.messages for each in message.calls]
     assert len({each.id for each in calls}) == len(calls)
@@ -157,7 +157,7 @@ def test_calls_are_read_however_they_are_written(
     read = only(dataset(tmp_path, row))
     assert read.tools == READ
     if expected is not None:
-        assert told(read) == expected
+        assert turns_of(read) == expected
 
 
 def test_what_is_said_beside_a_call_is_kept(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_what_is_said_beside_a_call_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_parquet_has_the_keys_of_all_structs_in_each(tmp_path: Path, as_json: bool) -> None:
-    """Where tools and arguments are structs, each has null for what only others have."""
+    """Tools and arguments that are structs have null for keys that only others have."""
     rows: list[dict[str, Any]] = [
         {"messages": [*asked(call("look", OSLO)), gave("dry"), SAID], "tools": TOOLS},
         {"messages": asked(call("look", TURIN)), "tools": TOOLS},
@@ -187,12 +187,12 @@ def test_parquet_has_the_keys_of_all_structs_in_each(tmp_path: Path, as_json: bo
     first, second = (each.example for each in read.examples)
     assert isinstance(first, Conversation) and isinstance(second, Conversation)
     assert first.tools == second.tools == READ
-    assert told(first) == ["Rain?", [("look", OSLO)], (0, "dry"), "Dry."]
-    assert told(second) == ["Rain?", [("look", TURIN)]]
+    assert turns_of(first) == ["Rain?", [("look", OSLO)], (0, "dry"), "Dry."]
+    assert turns_of(second) == ["Rain?", [("look", TURIN)]]
 
 
 def shared(*turns: tuple[str, str]) -> dict[str, Any]:
-    """As LLaMA-Factory's data sets have it."""
+    """A row in the format of LLaMA-Factory's data sets."""
     said = [{"from": role, "value": text} for role, text in turns]
     return {"conversations": said, "tools": json.dumps([LOOK, NOW])}
 
@@ -229,11 +229,11 @@ TWO_CALLS = json.dumps([{"name": "look", "arguments": each} for each in (OSLO, T
 def test_llama_factorys_shape(tmp_path: Path, row: dict[str, Any], expected: list[Any]) -> None:
     read = only(dataset(tmp_path, row))
     assert read.tools == READ
-    assert told(read) == expected
+    assert turns_of(read) == expected
 
 
 def test_calls_in_the_assistants_words_are_words(tmp_path: Path) -> None:
-    """As in Hermes's data, where the system's words tell of the tools as well."""
+    """Hermes's data have it so, and the system message describes the tools as well."""
     row = shared(
         ("system", f"<tools>{json.dumps(LOOK)}</tools>"), ("human", "Rain?"),
         ("gpt", "<tool_call>\n{'name': 'look'}\n</tool_call>"), ("tool", "dry"), ("gpt", "Dry."),
@@ -250,8 +250,8 @@ def row_of(*turns: dict[str, Any], tools: Any = TOOLS) -> dict[str, Any]:
     return {"messages": list(turns), "tools": tools}
 
 
-def arguments(given: Any) -> dict[str, Any]:
-    return row_of(*asked(call("look", given)))
+def arguments(values: Any) -> dict[str, Any]:
+    return row_of(*asked(call("look", values)))
 
 
 def offering(**function: Any) -> dict[str, Any]:
