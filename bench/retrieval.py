@@ -55,7 +55,8 @@ def row(name: str, summary: dict[str, object]) -> str:
     )
     return (
         f"| {name} | {summary['peer']} {summary['version']} | {summary['mode']} "
-        f"| {summary['index_rate']} | {times['p50']} | {times['p95']} | {scores} | {summary['peak_rss_mb']} |"
+        f"| {summary['index_rate']} | {times['p50']} | {times['p95']} "
+        f"| {scores} | {summary['peak_rss_mb']} |"
     )
 
 
