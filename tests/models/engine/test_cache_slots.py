@@ -53,7 +53,7 @@ def test_a_slot_holds_what_its_row_has_read(plan: list[Step]) -> None:
             keys = cache.layer(0, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))[0]
             assert keys[slot, 0, :shared, 0].tolist() == ids[:shared]
             fill(cache, slot, ids)
-            slots.record(slot, np.array(ids, np.int32))
+            slots.record_tokens(slot, np.array(ids, np.int32))
             read.add((namespace, tuple(ids)))
         elif kind == "release" and number < len(rows):
             last = slots.free(number)
@@ -75,7 +75,7 @@ def test_what_was_read_last_is_kept_longest() -> None:
     def shared_by(*ids: int) -> int:
         allocation = slots.allocate("space", np.array(ids, np.int32))
         slot, shared = allocation.slot, allocation.cached_tokens
-        slots.record(slot, np.array(ids, np.int32))
+        slots.record_tokens(slot, np.array(ids, np.int32))
         slots.free(slot)
         return shared
 

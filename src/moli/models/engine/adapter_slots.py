@@ -45,8 +45,8 @@ class AdapterSlots:
         if adapter.name in self._names:
             self._runner.load_adapter(self._names.index(adapter.name), adapter)
 
-    def slot_for(self, name: str, in_use: Set[int]) -> int | None:
-        """The slot of an adapter, which is loaded into one if need be.
+    def acquire_slot(self, name: str, in_use: Set[int]) -> int | None:
+        """The slot of an adapter, after it was loaded into one if need be.
 
         Args:
             name: a registered adapter's name; "" for no adapter.

@@ -41,7 +41,7 @@ class AttentionMetadata:
     _decode_of_slot: torch.Tensor | None = None
 
     def decode_of_slot(self) -> torch.Tensor:
-        """Number of the decode token in each cache slot, [slots]; 0 for a slot that has none."""
+        """Index of the decode token of each cache slot's sequence, [slots]; 0 if it has none."""
         if self._decode_of_slot is None:
             slots = self.slots[: self.num_decodes]
             self._decode_of_slot = slots.new_zeros(int(slots.max()) + 1)

@@ -83,8 +83,8 @@ class CacheSlots:
         self.in_use += 1
         return Allocation(slot, shared)
 
-    def record(self, slot: int, token_ids: NDArray[np.int32]) -> None:
-        """Note the tokens that a running sequence's slot holds after the next pass."""
+    def record_tokens(self, slot: int, token_ids: NDArray[np.int32]) -> None:
+        """Record the tokens that a running sequence's slot holds after the next pass."""
         contents = self._contents[slot]
         assert contents is not None  # noqa: S101 - it was allocated
         contents.token_ids = token_ids

@@ -48,6 +48,7 @@ class Detokenizer:
         return text[len(known) :]
 
     def _decode(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens, without special ones and with all spaces."""
         return str(
             self._tokenizer.decode(
                 token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False

@@ -172,7 +172,7 @@ class Engine:
             logits: next-token logits, [sequences, vocabulary].
         """
         likeliest = logits.argmax(-1).tolist()
-        requested = [n for n, each in enumerate(sequences) if _wants_logprobs(each)]
+        requested = [n for n, each in enumerate(sequences) if _needs_logprobs(each)]
         log_sums = dict(zip(requested, logits[requested].logsumexp(-1).tolist(), strict=True))
         for number, (sequence, best) in enumerate(zip(sequences, likeliest, strict=True)):
             try:
@@ -181,13 +181,13 @@ class Engine:
                 sequence.finish("failed")
                 continue
             sequence.append(token_id)
-            delta = self._delta(sequence, token_id)
+            delta = self._make_delta(sequence, token_id)
             if number in log_sums:
                 delta = _with_logprobs(delta, sequence, logits[number], log_sums[number])
             sequence.on_delta(delta)
             sequence.reason = delta.reason or None
 
-    def _delta(self, sequence: Sequence, token_id: int) -> Delta:
+    def _make_delta(self, sequence: Sequence, token_id: int) -> Delta:
         """The text that a new token adds to an answer, and whether it ends the answer."""
         detokenizer = sequence.detokenizer
         is_stop_token = (
@@ -220,7 +220,7 @@ def _generator(sampling: Sampling) -> torch.Generator:
     return generator
 
 
-def _wants_logprobs(sequence: Sequence) -> bool:
+def _needs_logprobs(sequence: Sequence) -> bool:
     return sequence.request.sampling.logprobs is not None
 
 

@@ -77,7 +77,7 @@ class Scheduler:
             self._waiting.append(self._inbox.popleft())
         self._finish_cancelled()
         self._admit_waiting()
-        return self._next_chunks()
+        return self._schedule_chunks()
 
     def free_finished(self) -> None:
         """Free the cache slots of running sequences that have ended."""
@@ -113,10 +113,10 @@ class Scheduler:
         """Start waiting sequences, first those whose adapter has the fewest running ones."""
         if not self._running and self._cache.has_fewer_slots:
             self.forget_prefixes()  # a long sequence is gone: many fit again
-        running_of = Counter(each.request.adapter for each in self._running)
-        while len(self._running) < self._max_num_seqs and (sequence := self._next(running_of)):
+        running_per_adapter = Counter(each.request.adapter for each in self._running)
+        while sequence := self._next_admissible(running_per_adapter):
             self._waiting.remove(sequence)
-            running_of[sequence.request.adapter] += 1
+            running_per_adapter[sequence.request.adapter] += 1
             self._slots.reserve(sequence.max_length)
             namespace = (sequence.request.adapter, sequence.request.cache_namespace)
             token_ids = sequence.token_ids[: sequence.length]
@@ -125,20 +125,26 @@ class Scheduler:
             sequence.cached_tokens = sequence.computed_tokens = allocation.cached_tokens
             self._running.append(sequence)
 
-    def _next(self, running_of: Mapping[str, int]) -> Sequence | None:
+    def _next_admissible(self, running_per_adapter: Mapping[str, int]) -> Sequence | None:
         """The waiting sequence to start: it fits, and its adapter has a slot or can get one.
 
         One that does not fit holds up those after it, or it might wait forever.
 
         Args:
-            running_of: number of running sequences of each adapter.
+            running_per_adapter: number of running sequences by the name of their adapter.
         """
+        if len(self._running) == self._max_num_seqs:
+            return None
+
+        def running(sequence: Sequence) -> int:
+            return running_per_adapter[sequence.request.adapter]
+
         in_use = {each.adapter_slot for each in self._running}
-        for sequence in sorted(self._waiting, key=lambda each: running_of[each.request.adapter]):
+        for sequence in sorted(self._waiting, key=running):
             if len(self._running) >= self._cache.slots_for(sequence.max_length):
                 return None
             try:
-                adapter_slot = self._adapters.slot_for(sequence.request.adapter, in_use)
+                adapter_slot = self._adapters.acquire_slot(sequence.request.adapter, in_use)
             except ModelError as error:
                 _log.warning("an adapter is gone: %s", error)
                 self._waiting.remove(sequence)
@@ -149,7 +155,7 @@ class Scheduler:
                 return sequence
         return None
 
-    def _next_chunks(self) -> Schedule:
+    def _schedule_chunks(self) -> Schedule:
         """The next tokens of the running sequences: all decodes, and prompts within the limit."""
         single: list[tuple[Sequence, ScheduledChunk]] = []
         longer: list[tuple[Sequence, ScheduledChunk]] = []
@@ -160,17 +166,18 @@ class Scheduler:
                 count = min(count, budget)
                 budget -= count
             if count:
-                (single if count == 1 else longer).append((sequence, self._chunk(sequence, count)))
+                chunk = self._take_chunk(sequence, count)
+                (single if count == 1 else longer).append((sequence, chunk))
         # By adapter, so that tokens of one adapter lie together; those without one come last.
         single.sort(key=lambda pair: (pair[1].adapter_slot < 0, pair[1].adapter_slot))
         pairs = single + longer
         return Schedule([sequence for sequence, _ in pairs], [chunk for _, chunk in pairs])
 
-    def _chunk(self, sequence: Sequence, count: int) -> ScheduledChunk:
-        """The next `count` tokens of a sequence, which are computed from now on."""
+    def _take_chunk(self, sequence: Sequence, count: int) -> ScheduledChunk:
+        """The next `count` tokens of a sequence, counted as computed from now on."""
         start, end = sequence.computed_tokens, sequence.computed_tokens + count
         sequence.computed_tokens = end
-        self._slots.record(sequence.cache_slot, sequence.token_ids[:end])
+        self._slots.record_tokens(sequence.cache_slot, sequence.token_ids[:end])
         return ScheduledChunk(
             sequence.token_ids[start:end].tolist(),
             sequence.cache_slot,

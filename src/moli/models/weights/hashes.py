@@ -14,7 +14,7 @@ from moli.records.hashing import hash_file
 
 @dataclass(frozen=True, slots=True)
 class ModelHashes:
-    """The content of a model.
+    """Hashes that identify a model by its content.
 
     Attributes:
         base: SHA-256 of the weights; "" if there are none yet.
