@@ -91,13 +91,13 @@ def test_a_model_is_checked_trained_evaluated_and_asked(home: Path) -> None:
 
 
 def test_a_recipe_is_a_file_or_values_or_both(home: Path) -> None:
-    from moli.api import _recipe
+    from moli.api import _read_recipe
 
     (home / "recipes").mkdir()
     file = home / "recipes" / "sorter.yaml"
     file.write_text("task: classification\ndata: rows.jsonl\nepochs: 3\n")
-    assert _recipe(str(file), {}).data == home / "recipes" / "rows.jsonl"
-    changed = _recipe(file, {"data": Path("rows.jsonl"), "epochs": 2})
+    assert _read_recipe(str(file), {}).data == home / "recipes" / "rows.jsonl"
+    changed = _read_recipe(file, {"data": Path("rows.jsonl"), "epochs": 2})
     assert (changed.data, changed.epochs) == (home / "rows.jsonl", 2)
     with pytest.raises(moli.MoliError, match="'task' is missing"):
         moli.check()

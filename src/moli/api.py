@@ -58,11 +58,11 @@ def add(
     from moli.retrieval.indexes import Indexes
     from moli.retrieval.ingest import DocumentLabels, Ingester, discover
 
-    with _open(workspace) as opened:
-        encoder = _encoder(opened.settings.encoder)
+    with _open_workspace(workspace) as opened:
+        encoder = _load_encoder(opened.settings.encoder)
         files, left_out = discover([str(path) for path in paths])
-        noted = DocumentLabels(None if groups is None else _names(groups), labels or {})
-        reports = list(Ingester(opened, encoder).add_files(files, noted, force=force))
+        document_labels = DocumentLabels(_group_names(groups), labels or {})
+        reports = list(Ingester(opened, encoder).add_files(files, document_labels, force=force))
         indexes = Indexes(opened, encoder)
         indexes.catch_up(timeout=60)
         indexes.save()
@@ -85,9 +85,9 @@ def search(
     """
     from moli.retrieval.search import Retriever
 
-    with _open(workspace) as opened:
-        retriever = Retriever(opened, _encoder(opened.settings.encoder))
-        return retriever.search(query, limit, _visible(opened, groups, where))
+    with _open_workspace(workspace) as opened:
+        retriever = Retriever(opened, _load_encoder(opened.settings.encoder))
+        return retriever.search(query, limit, _document_filter(opened, groups, where))
 
 
 def ask(
@@ -112,12 +112,13 @@ def ask(
     from moli.retrieval.answer import Answerer
     from moli.retrieval.search import Retriever
 
-    with _open(workspace) as opened:
+    with _open_workspace(workspace) as opened:
         settings = opened.settings
         reference = settings.model if model is None else model
-        chat = _chat(reference, settings.timeout_seconds) if reference else None
-        retriever = Retriever(opened, _encoder(settings.encoder))
-        return Answerer(opened, retriever, chat).ask(question, _visible(opened, groups, where))
+        chat = _load_chat(reference, settings.timeout_seconds) if reference else None
+        retriever = Retriever(opened, _load_encoder(settings.encoder))
+        visible = _document_filter(opened, groups, where)
+        return Answerer(opened, retriever, chat).ask(question, visible)
 
 
 def check(recipe: Path | str | None = None, **values: Any) -> Preflight:
@@ -132,7 +133,7 @@ def check(recipe: Path | str | None = None, **values: Any) -> Preflight:
     """
     from moli.training.checks.preflight import preflight
 
-    return preflight(_recipe(recipe, values))
+    return preflight(_read_recipe(recipe, values))
 
 
 def tune(
@@ -155,8 +156,8 @@ def tune(
     """
     from moli.training.run import tune
 
-    with _open(workspace) as opened:
-        return tune(_recipe(recipe, values), opened, hear=[on_event] if on_event else [])
+    with _open_workspace(workspace) as opened:
+        return tune(_read_recipe(recipe, values), opened, hear=[on_event] if on_event else [])
 
 
 def predict(
@@ -178,7 +179,7 @@ def predict(
     """
     from moli.training.trained.predict import loaded, predict, read_text
 
-    with _open(workspace) as opened:
+    with _open_workspace(workspace) as opened:
         stored = opened.models.get(model)
     with loaded(stored) as trained:
         texts = [row if isinstance(row, str) else json.dumps(row) for row in rows]
@@ -196,7 +197,7 @@ def evaluate(model: str, data: Path | str, *, workspace: AnyWorkspace = None) ->
     from moli.training.trained.load import load_trained
     from moli.training.trained.predict import evaluate_on
 
-    with _open(workspace) as opened:
+    with _open_workspace(workspace) as opened:
         stored = opened.models.get(model)
     return evaluate_on(load_trained(stored), Path(data))
 
@@ -220,14 +221,14 @@ def serve(
     """
     from moli.console.server import serve
 
-    with _open(workspace) as opened:
+    with _open_workspace(workspace) as opened:
         settings = opened.settings
         port = settings.port if port is None else port
         serve(opened, host or settings.host, port, on_ready, settings.examples)
 
 
 @contextmanager
-def _open(workspace: AnyWorkspace) -> Iterator[Workspace]:
+def _open_workspace(workspace: AnyWorkspace) -> Iterator[Workspace]:
     """The workspace, opened for the length of a call unless it is open already."""
     from moli.workspace import Workspace
 
@@ -238,22 +239,22 @@ def _open(workspace: AnyWorkspace) -> Iterator[Workspace]:
             yield opened
 
 
-def _visible(
+def _document_filter(
     workspace: Workspace, groups: Sequence[str] | None, where: Mapping[str, str] | None
 ) -> Filter:
     """The documents that a call may see; none if `groups` is empty."""
     from moli.workspace.filter import Filter
 
-    names = workspace.settings.groups if groups is None else _names(groups)
-    return Filter(frozenset(names), where or {})
+    names = _group_names(groups)
+    return Filter(frozenset(workspace.settings.groups if names is None else names), where or {})
 
 
-def _names(groups: Sequence[str]) -> Sequence[str]:
-    """Names of groups; a single one may be a plain string."""
+def _group_names(groups: Sequence[str] | None) -> Sequence[str] | None:
+    """Names of groups, of which a single one may be given as a plain string."""
     return (groups,) if isinstance(groups, str) else groups
 
 
-def _recipe(path: Path | str | None, values: Mapping[str, Any]) -> Recipe:
+def _read_recipe(path: Path | str | None, values: Mapping[str, Any]) -> Recipe:
     """The recipe in a file with some values changed, or of the values alone."""
     from moli.training.recipes.recipe import make_recipe, read_recipe
 
@@ -264,7 +265,7 @@ def _recipe(path: Path | str | None, values: Mapping[str, Any]) -> Recipe:
 
 
 @cache
-def _encoder(reference: str) -> Encoder:
+def _load_encoder(reference: str) -> Encoder:
     """The encoder of a reference, loaded once per process."""
     from moli.models.encoders.load import load_encoder
 
@@ -272,7 +273,7 @@ def _encoder(reference: str) -> Encoder:
 
 
 @cache
-def _chat(reference: str, timeout: float) -> ChatModel:
+def _load_chat(reference: str, timeout: float) -> ChatModel:
     """The language model of a reference, loaded once per process."""
     from moli.models.chat.load import load_chat
 
