@@ -77,7 +77,7 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "text", "line", "said"), ROWS, ids=[row[0] for row in ROWS])
+@pytest.mark.parametrize(("name", "text", "line", "message"), ROWS, ids=[row[0] for row in ROWS])
 def test_a_malformed_row_is_told_and_the_rest_is_read(
     tmp_path: Path, name: str, text: str, line: int, message: str
 ) -> None:
@@ -123,7 +123,7 @@ NAMED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("good", "bad", "columns", "said"), NAMED)
+@pytest.mark.parametrize(("good", "bad", "columns", "message"), NAMED)
 def test_a_column_is_told_of_by_the_name_that_the_data_have(
     tmp_path: Path, good: str, bad: str, columns: dict[str, str], message: str
 ) -> None:
