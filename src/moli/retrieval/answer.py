@@ -71,7 +71,7 @@ class Answerer:
             evidence = score_sentences(question, hits, headings, self._retriever.encoder, lexical)
         with timer.time("answer"):
             quoted, prompt_sha256 = self._answer_sentences(question, hits, evidence, tenant)
-            sentences = tuple(_cited(sentence, documents) for sentence in quoted)
+            sentences = tuple(_with_citations(sentence, documents) for sentence in quoted)
         language = language_of(question)
         trace = Trace(
             id=uuid.uuid4().hex,
@@ -101,7 +101,7 @@ class Answerer:
         if self._chat is None:
             if not evidence or evidence[0].probability < self._settings.confidence:
                 return [], ""
-            return [_quoted(sentence) for sentence in _best_sentences(evidence)], ""
+            return [_as_own_quote(sentence) for sentence in _best_sentences(evidence)], ""
         if not hits:
             return [], ""
         prompt = grounding_prompt(question, hits)
@@ -109,13 +109,13 @@ class Answerer:
         return parse_answer(text, hits), prompt.sha256
 
 
-def _quoted(sentence: ScoredSentence) -> QuotedSentence:
+def _as_own_quote(sentence: ScoredSentence) -> QuotedSentence:
     """The sentence as its own quote."""
     quote = Quote(sentence.hit, sentence.start, sentence.end)
     return QuotedSentence(sentence.text, (quote,), supported=True)
 
 
-def _cited(sentence: QuotedSentence, documents: Mapping[int, Document]) -> Sentence:
+def _with_citations(sentence: QuotedSentence, documents: Mapping[int, Document]) -> Sentence:
     """The sentence with citations for its quotes."""
     citations = tuple(_citation(quote, documents) for quote in sentence.quotes)
     return Sentence(sentence.text, sentence.supported, citations)

@@ -41,13 +41,14 @@ class DenseIndex:
         self._encoder = encoder
         self.applied = 0
         self._saved = 0
-        self._index = self._empty()
+        self._index = self._new_index()
         for path in sorted(self._files(), key=_change_number, reverse=True):
             if self._load(path):
                 self.applied = self._saved = _change_number(path)
                 break
 
-    def _empty(self) -> Index:
+    def _new_index(self) -> Index:
+        """An empty index."""
         return Index(
             ndim=self._encoder.dimensions,
             metric="ip",
@@ -57,7 +58,7 @@ class DenseIndex:
 
     def _load(self, path: Path) -> bool:
         """Load a file, and return False if it is damaged or was just removed."""
-        index = self._empty()
+        index = self._new_index()
         try:
             index.load(str(path))
         except (RuntimeError, OSError, ValueError):
@@ -141,7 +142,7 @@ class DenseIndex:
         """Erase the index and its files; the next `apply` starts with an empty one."""
         for path in self._files():
             path.unlink(missing_ok=True)
-        self._index = self._empty()
+        self._index = self._new_index()
         self.applied = self._saved = 0
 
 

@@ -54,7 +54,7 @@ def alias_history(connection: sa.Connection) -> list[AliasTarget]:
 def current_targets(rows: Sequence[AliasTarget]) -> dict[str, str]:
     """Aliases to the hashes they point at now, from their whole history."""
     newest = {row.alias: row.hash for row in rows}
-    return {alias: content for alias, content in newest.items() if content}
+    return {alias: content_hash for alias, content_hash in newest.items() if content_hash}
 
 
 def current_aliases(connection: sa.Connection) -> dict[str, str]:
@@ -62,14 +62,14 @@ def current_aliases(connection: sa.Connection) -> dict[str, str]:
     return current_targets(alias_history(connection))
 
 
-def aliases_of(content: str, current: Mapping[str, str]) -> tuple[str, ...]:
+def aliases_of(content_hash: str, current: Mapping[str, str]) -> tuple[str, ...]:
     """The aliases that set_alias at a model, sorted."""
-    return tuple(sorted(alias for alias, hash_ in current.items() if hash_ == content))
+    return tuple(sorted(alias for alias, hash_ in current.items() if hash_ == content_hash))
 
 
-def set_alias(connection: sa.Connection, alias: str, content: str) -> None:
-    """Point an alias at a model (at nothing if `content` is empty), unless it already does."""
-    if current_aliases(connection).get(alias) == content:
+def set_alias(connection: sa.Connection, alias: str, content_hash: str) -> None:
+    """Point an alias at a model (at nothing if `content_hash` is empty), unless it already does."""
+    if current_aliases(connection).get(alias) == content_hash:
         return
-    row = {"name": alias, "hash": content, "set_at": time.time()}
+    row = {"name": alias, "hash": content_hash, "set_at": time.time()}
     connection.execute(sa.insert(schema.aliases).values(**row))

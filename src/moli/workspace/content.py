@@ -156,23 +156,25 @@ def read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
 
 
 def read_stored_model(
-    folder: Path, name: str, content: str = "", aliases: tuple[str, ...] = ()
+    folder: Path, name: str, content_hash: str = "", aliases: tuple[str, ...] = ()
 ) -> StoredModel:
     """The model in a folder.
 
     Args:
-        content: the model's hash; "" computes it from the manifest's list of files.
+        content_hash: the model's hash; "" computes it from the manifest's list of files.
 
     Raises:
         WorkspaceError: the manifest is missing or cannot be read.
     """
     manifest, digests = read_manifest(folder)
     size = sum(path.stat().st_size for path in files_of(folder).values())
-    return StoredModel(name, content or _content_hash(digests), folder, manifest, aliases, size)
+    return StoredModel(
+        name, content_hash or _content_hash(digests), folder, manifest, aliases, size
+    )
 
 
-def differences_of(folder: Path, content: str) -> tuple[Difference, ...]:
-    """Differences between the files in a folder and those that the hash `content` stands for."""
+def differences_of(folder: Path, content_hash: str) -> tuple[Difference, ...]:
+    """Differences between a folder's files and those of the model with this hash."""
     current = {name: _digest(path) for name, path in files_of(folder).items()}
     try:
         digests = read_manifest(folder)[1]
@@ -185,7 +187,7 @@ def differences_of(folder: Path, content: str) -> tuple[Difference, ...]:
         if current.get(name) != digest
     ]
     differences += [Difference(name, "added") for name in current if name not in digests]
-    if _content_hash(digests) != content:  # the list itself was changed
+    if _content_hash(digests) != content_hash:  # the list itself was changed
         differences.append(Difference(MANIFEST, "changed"))
     return tuple(differences)
 

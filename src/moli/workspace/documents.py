@@ -77,11 +77,11 @@ class DocumentStore:
         """
         documents = list({document.source: document for document in new}.values())
         with self._database.write() as connection:
-            older = _ids(connection, [document.source for document in documents])
-            inherited = {source: _inherited(connection, id_) for source, id_ in older.items()}
+            older = _ids_of(connection, [document.source for document in documents])
+            inherited = {source: _user_labels_of(connection, id_) for source, id_ in older.items()}
             for document_id in older.values():
-                _delete(connection, document_id)
-            _insert(connection, documents, inherited)
+                _delete_document(connection, document_id)
+            _insert_documents(connection, documents, inherited)
         return set(older)
 
     def relabel(
@@ -89,7 +89,7 @@ class DocumentStore:
     ) -> None:
         """Set a stored document's access groups, unless `groups` is None, and add attributes."""
         with self._database.write() as connection:
-            document_id = _ids(connection, [source]).get(source)
+            document_id = _ids_of(connection, [source]).get(source)
             if document_id is None:
                 return
             if groups is not None:
@@ -107,8 +107,8 @@ class DocumentStore:
     def remove(self, document_ids: Sequence[int]) -> Removal:
         """Remove documents with everything derived from them, and redact their traces."""
         with self._database.write() as connection:
-            traces = redact(connection, _sources(connection, document_ids))
-            removals = [_delete(connection, document_id) for document_id in document_ids]
+            traces = redact(connection, _sources_of(connection, document_ids))
+            removals = [_delete_document(connection, document_id) for document_id in document_ids]
         return Removal(
             sum(each.documents for each in removals),
             sum(each.passages for each in removals),
@@ -138,7 +138,7 @@ class DocumentStore:
         if ids is not None:
             condition = condition & schema.documents.c.id.in_(ids)
         with self._database.read() as connection:
-            return _documents(connection, condition)
+            return _select_documents(connection, condition)
 
     def get(self, document_id: int, visible: Filter | None = None) -> Document:
         """One document.
@@ -176,7 +176,7 @@ class DocumentStore:
             }
 
 
-def _ids(connection: sa.Connection, sources: Sequence[str]) -> dict[str, int]:
+def _ids_of(connection: sa.Connection, sources: Sequence[str]) -> dict[str, int]:
     """Ids of the documents with these sources, by source; without sources that are not stored."""
     table = schema.documents
     ids: dict[str, int] = {}
@@ -186,7 +186,7 @@ def _ids(connection: sa.Connection, sources: Sequence[str]) -> dict[str, int]:
     return ids
 
 
-def _sources(connection: sa.Connection, document_ids: Sequence[int]) -> list[str]:
+def _sources_of(connection: sa.Connection, document_ids: Sequence[int]) -> list[str]:
     """Sources of the documents with these ids."""
     table = schema.documents
     return [
@@ -204,7 +204,7 @@ class _UserLabels:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-def _insert(
+def _insert_documents(
     connection: sa.Connection,
     documents: Sequence[NewDocument],
     inherited: Mapping[str, _UserLabels],
@@ -269,7 +269,7 @@ def _document_row(new: NewDocument) -> dict[str, object]:
     }
 
 
-def _inherited(connection: sa.Connection, document_id: int) -> _UserLabels:
+def _user_labels_of(connection: sa.Connection, document_id: int) -> _UserLabels:
     """The labels that the next version of a document inherits."""
     access, table = schema.access, schema.attributes
     groups = sa.select(access.c.group).where(access.c.document_id == document_id)
@@ -322,7 +322,7 @@ def _change_row(kind: str, document_id: int, first: int, last: int) -> dict[str,
     }
 
 
-def _delete(connection: sa.Connection, document_id: int) -> Removal:
+def _delete_document(connection: sa.Connection, document_id: int) -> Removal:
     """Delete a document with its passages and vectors, and log the change."""
     passages, vectors = schema.passages, schema.vectors
     first, last, count = connection.execute(
@@ -344,7 +344,9 @@ def _delete(connection: sa.Connection, document_id: int) -> Removal:
     return Removal(document_count, count, vector_count, traces=0)
 
 
-def _documents(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Document]:
+def _select_documents(
+    connection: sa.Connection, condition: sa.ColumnElement[bool]
+) -> list[Document]:
     """The documents that match a condition, in order of source."""
     table, access = schema.documents, schema.access
     rows = connection.execute(sa.select(table).where(condition).order_by(table.c.source)).all()

@@ -73,8 +73,8 @@ class ModelStore:
         self._remove_leftovers()
         draft = self._folder / f".new-{uuid.uuid4().hex}"
         try:
-            content = write_draft(folder, draft, manifest)
-            self._install(draft, content, alias)
+            content_hash = write_draft(folder, draft, manifest)
+            self._install(draft, content_hash, alias)
         except OSError as error:
             raise WorkspaceError(
                 f"the model cannot be stored ({error})",
@@ -83,7 +83,7 @@ class ModelStore:
             ) from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        return self._stored_model(content, alias, self._current_aliases())
+        return self._stored_model(content_hash, alias, self._current_aliases())
 
     def point(self, alias: str, reference: str) -> StoredModel:
         """Point an alias at a stored model; the previous target stays in its history.
@@ -93,11 +93,11 @@ class ModelStore:
             NotFoundError: no model matches the reference.
         """
         check_alias(alias)
-        content, _ = self._resolve(reference)
+        content_hash, _ = self._resolve(reference)
         with self._database.write() as connection:
-            self._folder_of(content)  # it may have been removed meanwhile
-            set_alias(connection, alias, content)
-        return self._stored_model(content, alias, self._current_aliases())
+            self._folder_of(content_hash)  # it may have been removed meanwhile
+            set_alias(connection, alias, content_hash)
+        return self._stored_model(content_hash, alias, self._current_aliases())
 
     def retire(self, alias: str) -> None:
         """Make an alias point at nothing; its history stays.
@@ -118,18 +118,18 @@ class ModelStore:
             InputError: an alias points at the model, or the reference is ambiguous.
             NotFoundError: no model matches the reference.
         """
-        content, _ = self._resolve(reference)
+        content_hash, _ = self._resolve(reference)
         with self._database.write() as connection:
-            aliases = aliases_of(content, current_aliases(connection))
+            aliases = aliases_of(content_hash, current_aliases(connection))
             if aliases:
                 raise InputError(
-                    f"{content[:SHORT_HASH]} is in use as {' and '.join(aliases)}",
+                    f"{content_hash[:SHORT_HASH]} is in use as {' and '.join(aliases)}",
                     fix=f"Point the alias elsewhere first: moli models alias {aliases[0]} HASH "
                     "(or --retire).",
                 )
-            self._folder_of(content).rename(self._folder / f".gone-{uuid.uuid4().hex}")
+            self._folder_of(content_hash).rename(self._folder / f".gone-{uuid.uuid4().hex}")
         self._remove_leftovers()
-        return content
+        return content_hash
 
     # Reading
 
@@ -149,13 +149,15 @@ class ModelStore:
         """
         if is_shipped(reference):
             return shipped(reference)
-        content, alias = self._resolve(reference)
-        return self._stored_model(content, alias, self._current_aliases())
+        content_hash, alias = self._resolve(reference)
+        return self._stored_model(content_hash, alias, self._current_aliases())
 
     def list(self) -> list[StoredModel]:
         """All models in the store, the newest first; models that ship are not among them."""
         current = self._current_aliases()
-        models = [self._stored_model(content, "", current) for content in self._stored_hashes()]
+        models = [
+            self._stored_model(content_hash, "", current) for content_hash in self._stored_hashes()
+        ]
         return sorted(models, key=lambda model: (-model.manifest.created_at, model.hash))
 
     def history(self, alias: str) -> tuple[AliasTarget, ...]:
@@ -177,10 +179,10 @@ class ModelStore:
 
     # Internals
 
-    def _install(self, draft: Path, content: str, alias: str) -> None:
+    def _install(self, draft: Path, content_hash: str, alias: str) -> None:
         """Move a draft to its place, unless the same content is stored there already."""
-        target = self._folder / content
-        damaged = target.exists() and bool(differences_of(target, content))
+        target = self._folder / content_hash
+        damaged = target.exists() and bool(differences_of(target, content_hash))
         with self._database.write() as connection:
             if damaged and target.exists():
                 target.rename(self._folder / f".gone-{uuid.uuid4().hex}")
@@ -188,15 +190,15 @@ class ModelStore:
                 draft.rename(target)
                 sync(self._folder)
             if alias:
-                set_alias(connection, alias, content)
+                set_alias(connection, alias, content_hash)
 
     def _resolve(self, reference: str) -> tuple[str, str]:
         """The hash of the model that a reference names, and the alias in the reference or ""."""
         with self._database.read() as connection:
             rows = alias_history(connection)
         current = current_targets(rows)
-        contents = self._stored_hashes()
-        if reference in contents:
+        hashes = self._stored_hashes()
+        if reference in hashes:
             return reference, ""
         if reference in current:
             self._folder_of(current[reference])
@@ -204,9 +206,9 @@ class ModelStore:
         alias, _, prefix = reference.rpartition("@")
         earlier = {row.hash for row in rows if row.alias == alias}
         matches = [
-            content
-            for content in contents
-            if content.startswith(prefix) and (content in earlier or not alias)
+            content_hash
+            for content_hash in hashes
+            if content_hash.startswith(prefix) and (content_hash in earlier or not alias)
         ]
         if not _HASH_PREFIX.fullmatch(prefix) or not matches:
             names = (f"{row.alias}@{row.hash[:SHORT_HASH]}" for row in rows if row.hash)
@@ -225,12 +227,12 @@ class ModelStore:
         names = (each.name for each in self._folder.iterdir() if each.is_dir())
         return tuple(sorted(name for name in names if _HASH.fullmatch(name)))
 
-    def _folder_of(self, content: str) -> Path:
+    def _folder_of(self, content_hash: str) -> Path:
         """The folder of a model, which must exist."""
-        target = self._folder / content
+        target = self._folder / content_hash
         if not target.is_dir():
             raise NotFoundError(
-                f"the model {content[:SHORT_HASH]} is not on this disk",
+                f"the model {content_hash[:SHORT_HASH]} is not on this disk",
                 where=str(self._folder),
                 fix="Train or copy it again, or take another; 'moli models list' shows them.",
             )
@@ -241,13 +243,15 @@ class ModelStore:
         with self._database.read() as connection:
             return current_aliases(connection)
 
-    def _stored_model(self, content: str, alias: str, current: Mapping[str, str]) -> StoredModel:
+    def _stored_model(
+        self, content_hash: str, alias: str, current: Mapping[str, str]
+    ) -> StoredModel:
         """The model with this hash, named after `alias` or else its first alias."""
-        target = self._folder_of(content)
-        aliases = aliases_of(content, current)
+        target = self._folder_of(content_hash)
+        aliases = aliases_of(content_hash, current)
         alias = alias or next(iter(aliases), "")
-        name = f"{alias}@{content[:SHORT_HASH]}" if alias else content[:SHORT_HASH]
-        return read_stored_model(target, name, content, aliases)
+        name = f"{alias}@{content_hash[:SHORT_HASH]}" if alias else content_hash[:SHORT_HASH]
+        return read_stored_model(target, name, content_hash, aliases)
 
     def _remove_leftovers(self) -> None:
         """Make the store's folder if needed, and delete what removals and crashes left in it."""

@@ -160,6 +160,7 @@ def _passage_query() -> sa.Select[tuple[object, ...]]:
 
 
 def _passage(row: sa.Row[tuple[object, ...]]) -> Passage:
+    """A passage from a row of `_passage_query`."""
     return Passage(
         id=row.id,
         document_id=row.document_id,

@@ -43,7 +43,7 @@ def read_rows(path: Path) -> Rows:
         if suffix in (".parquet", ".arrow"):
             yield from _read_arrow(path, suffix)
         else:
-            yield from _read_text(path, _decoded(path), suffix)
+            yield from _read_text(path, _read_utf8(path), suffix)
     except FileNotFoundError as error:
         raise InputError("no such file", where=str(path), fix="Check the path.") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -62,7 +62,7 @@ def read_lines(path: Path, column: str) -> Rows:
         InputError: the file cannot be read.
     """
     try:
-        text = _decoded(path)
+        text = _read_utf8(path)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})", where=str(path), fix="Check the path."
@@ -119,7 +119,7 @@ def _with_class_names(row: Row, names: dict[str, list[str]]) -> Row | MalformedR
     return Row(row.where, values)
 
 
-def _decoded(path: Path) -> str:
+def _read_utf8(path: Path) -> str:
     """The text of a UTF-8 file, which may be compressed."""
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         data = file.read()
@@ -155,7 +155,7 @@ def _read_jsonl(path: Path, text: str) -> Rows:
     # Not splitlines(): JSON lets U+2028 and its like stand in a text.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield _row(f"{path}:{number}", *_parse_json(line))
+            yield _to_row(f"{path}:{number}", *_parse_json(line))
 
 
 def _read_json(path: Path, text: str) -> Rows:
@@ -167,7 +167,7 @@ def _read_json(path: Path, text: str) -> Rows:
         yield MalformedRow(str(path), what, "Write [{...}, ...], or one object a line.")
         return
     for number, row in enumerate(value, 1):
-        yield _row(f"{path} row {number}", row, "")
+        yield _to_row(f"{path} row {number}", row, "")
 
 
 def _rows_in_object(value: dict[str, Any]) -> Any:
@@ -196,7 +196,7 @@ def _parse_json(text: str) -> tuple[Any, str]:
         return None, "unreadable JSON (nested too deeply)"
 
 
-def _row(where: str, value: Any, problem: str) -> Row | MalformedRow:
+def _to_row(where: str, value: Any, problem: str) -> Row | MalformedRow:
     """A row from a JSON value; malformed if that is no object, or has a problem already."""
     if problem:
         return MalformedRow(where, problem, "Correct it.")
