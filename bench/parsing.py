@@ -1,6 +1,7 @@
-"""How much of each file's text the parsers recover, against texts made by others.
+"""Accuracy of the parsers on real files, against texts that others recovered from them.
 
     make bench-parsing    (or: python bench/parsing.py [FIXTURES] [--json] [--only pdf])
+    python bench/parsing.py --encodings    (guesses of encodings, on the same texts re-encoded)
 
 Four collections of files are paired with the text expected of them. Accuracy is
 1 - edit distance / length on text reduced to its words, so that white space and punctuation
@@ -9,6 +10,7 @@ reading order shows in accuracy only.
 """
 
 import argparse
+import contextlib
 import json
 import re
 import sys
@@ -16,18 +18,20 @@ import tarfile
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from charset_normalizer import from_bytes
 from rapidfuzz.distance import Indel
 
 from moli.parsing import SUFFIXES, Sandbox
+from moli.parsing.encodings import guess_encoding
 from moli.records.documents import ParsedDocument
 from moli.records.errors import DocumentError
 
 FIXTURES = Path(__file__).parents[2] / "shared" / "data" / "documents" / "fixtures.tar.gz"
-# Expectations that are not the text of the file, each with the reason.
+# Files whose expected text is not the text of the file, with the reason.
 UNREASONABLE = {
     "docling/tests/data/html/sources/hyperlink_03.html": "is the menu of a site",
     "docling/tests/data/ocr/sources/nemotron_multipage.pdf": "expects turned pages garbled",
@@ -45,13 +49,13 @@ _TAG = re.compile(r"</?(?:br|b|i|u|sub|sup|p|div|span|table|t[rdh]|a)\b[^>]*>")
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+\-.!|<>$&~])")
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&amp;": "&", "&quot;": '"'}
 _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$", re.MULTILINE)
-_DEFAULT_SHEET = re.compile(r"^## (?:Sheet|Slide)\s?\d*$", re.MULTILINE)
-_UNIT = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W_]+")
+_DEFAULT_NAME = re.compile(r"^## (?:Sheet|Slide)\s?\d*$", re.MULTILINE)
+_WORD = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How one file compares with what was expected of it."""
+    """Accuracy of the text of one file, compared with the expected text."""
 
     file: str
     format: str
@@ -70,10 +74,10 @@ class Failure:
     message: str
 
 
-def plain(markdown: str) -> str:
+def without_markdown(markdown: str) -> str:
     """Markdown without its syntax."""
-    text = _TABLE_ROW.sub(_without_repeats, _COMMENT.sub("", markdown))
-    text = _DEFAULT_SHEET.sub("", text)
+    text = _TABLE_ROW.sub(_without_repeated_cells, _COMMENT.sub("", markdown))
+    text = _DEFAULT_NAME.sub("", text)
     text = _LINK.sub(r"\1", _IMAGE.sub("", text))
     text = _TAG.sub(" ", _RULE.sub("", text))
     for entity, character in _ENTITIES.items():
@@ -81,35 +85,35 @@ def plain(markdown: str) -> str:
     return _ESCAPE.sub(r"\1", text)
 
 
-def _without_repeats(row: re.Match[str]) -> str:
-    """A table row in which a cell over several columns stands once, not once for each."""
+def _without_repeated_cells(row: re.Match[str]) -> str:
+    """A table row in which a cell that spans several columns occurs once."""
     cells = [cell.strip() for cell in row[0].strip().strip("|").split("|")]
     kept = [cell for n, cell in enumerate(cells) if n == 0 or cell != cells[n - 1] or not cell]
     return " | ".join(kept)
 
 
-def units(text: str) -> list[str]:
-    """Words, and single characters of scripts without spaces."""
-    return _UNIT.findall(text.casefold())
+def words_of(text: str) -> list[str]:
+    """Words in lower case, and single characters of scripts without spaces."""
+    return _WORD.findall(text.casefold())
 
 
-def compare(found: str, expected: str) -> tuple[float, float, float]:
-    """Character accuracy, and recall and precision of words."""
-    ours, theirs = units(found), units(expected)
+def compare(text: str, expected: str) -> tuple[float, float, float]:
+    """Character accuracy, and recall and precision of words, of a parsed text."""
+    ours, theirs = words_of(text), words_of(expected)
     accuracy = Indel.normalized_similarity(" ".join(ours), " ".join(theirs))
     common = (Counter(ours) & Counter(theirs)).total()
     return accuracy, common / max(1, len(theirs)), common / max(1, len(ours))
 
 
-def pairs(root: Path) -> Iterator[tuple[Path, str]]:
-    """Each file with the text expected of it."""
-    yield from _docling(root / "docling/tests/data")
-    yield from _textract(root / "textract/tests")
+def files_with_expected_text(root: Path) -> Iterator[tuple[Path, str]]:
+    """All files with the texts expected of them."""
+    yield from _docling_files(root / "docling/tests/data")
+    yield from _textract_files(root / "textract/tests")
     tests = root / "markitdown/packages/markitdown/tests/test_files"
     for expected in sorted((tests / "expected_outputs").glob("*.md")):
         source = tests / f"{expected.stem}.pdf"
         if source.exists():
-            yield source, plain(expected.read_text())
+            yield source, without_markdown(expected.read_text())
     pictures = root / "tesseract_test/testing"
     for name in ("8071_093.3B", "8087_054.3B", "eurotext", "phototest"):
         source, expected = pictures / f"{name}.tif", pictures / f"{name}.txt"
@@ -121,20 +125,20 @@ def pairs(root: Path) -> Iterator[tuple[Path, str]]:
             yield source, (pictures / "phototest.gold.txt").read_text()
 
 
-def _docling(data: Path) -> Iterator[tuple[Path, str]]:
+def _docling_files(data: Path) -> Iterator[tuple[Path, str]]:
     for source in sorted(data.glob("*/sources/*")):
         truth = source.parents[1] / "groundtruth"
-        found = [truth / f"{source.name}.md", truth / f"{source.stem}.md"]
+        candidates = [truth / f"{source.name}.md", truth / f"{source.stem}.md"]
         if source.parent.parent.name == "ocr":
             # The texts expected of the turned pages are as garbled as what they were made with.
             upright = source.stem.partition("_rotated")[0]
-            found = [truth / "nemotron_ocr/full_page" / f"{upright}.nemotron_ocr.full_page.md"]
-        expected = next((path for path in found if path.exists()), None)
+            candidates = [truth / "nemotron_ocr/full_page" / f"{upright}.nemotron_ocr.full_page.md"]
+        expected = next((path for path in candidates if path.exists()), None)
         if expected is not None and source.suffix.lower() in SUFFIXES:
-            yield source, plain(expected.read_text())
+            yield source, without_markdown(expected.read_text())
 
 
-def _textract(tests: Path) -> Iterator[tuple[Path, str]]:
+def _textract_files(tests: Path) -> Iterator[tuple[Path, str]]:
     for source in sorted(tests.glob("*/*")):
         expected = source.with_suffix(".txt")
         if source.suffix.lower() in SUFFIXES and source.suffix != ".txt" and expected.exists():
@@ -142,14 +146,14 @@ def _textract(tests: Path) -> Iterator[tuple[Path, str]]:
 
 
 def measure(
-    root: Path, parse: Callable[[Path], ParsedDocument], included: Callable[[str], bool]
+    root: Path, parse: Callable[[Path], ParsedDocument], is_included: Callable[[str], bool]
 ) -> tuple[list[Score], list[Failure]]:
-    """Parse every file that has an expected text and is `included` by its name."""
+    """Parse every file that has an expected text and has a name for which `is_included` is true."""
     scores: list[Score] = []
     failures: list[Failure] = []
-    for source, expected in pairs(root):
+    for source, expected in files_with_expected_text(root):
         name = source.relative_to(root).as_posix()
-        if not expected.strip() or not included(name):
+        if not expected.strip() or not is_included(name):
             continue
         started = time.perf_counter()
         try:
@@ -193,6 +197,53 @@ def report(scores: list[Score], failures: list[Failure], worst: int = 25) -> str
     return "\n".join(lines)
 
 
+# Encodings that a text is put into, by a character that shows its script; the first that occurs.
+_SCRIPTS = (
+    ("[\u3041-\u30fe]", ("cp932", "euc_jp")), ("[\uac00-\ud7af]", ("cp949",)),
+    ("[\u4e00-\u9fff]", ("gb18030", "cp950")), ("[\u0400-\u04ff]", ("cp1251", "koi8_r")),
+    ("[^\\x00-\x7f]", ("cp1252",)),
+)  # fmt: skip
+
+
+def encoded_texts(texts: Iterable[str]) -> Iterator[tuple[str, str, bytes]]:
+    """Beginnings of texts, in the older encodings of their scripts that have all their characters.
+
+    Yields:
+        text, encoding and encoded text; none that are valid UTF-8.
+    """
+    for text in dict.fromkeys(text[:length] for text in texts for length in (200, 2000)):
+        names = next((names for script, names in _SCRIPTS if re.search(script, text)), ())
+        for name in names:
+            with contextlib.suppress(UnicodeEncodeError):
+                data = text.encode(name)
+                if data.decode("utf-8", "replace") != text:
+                    yield text, name, data
+
+
+def compare_guesses(root: Path, parse: Callable[[Path], ParsedDocument]) -> str:
+    """A table of encodings: numbers of texts, and of those that each guesser decodes rightly."""
+    texts = []
+    for source in sorted(root.rglob("*")):
+        if source.is_file() and SUFFIXES.get(source.suffix.lower(), "image") != "image":
+            with contextlib.suppress(DocumentError):
+                texts.append(parse(source).text)
+    right: dict[str, Counter[str]] = defaultdict(Counter)
+    for text, name, data in encoded_texts(texts):
+        match = from_bytes(data).best()
+        guesses = {"moli": guess_encoding(data), "charset-normalizer": "cp1252"}
+        if match is not None:
+            guesses["charset-normalizer"] = match.encoding
+        right[name]["texts"] += 1
+        right[name].update(
+            k for k, guess in guesses.items() if data.decode(guess, "replace") == text
+        )
+    columns = ("texts", "moli", "charset-normalizer")
+    lines = [f"{'encoding':9}" + "".join(f" {column:>18}" for column in columns)]
+    for name, counts in sorted(right.items()):
+        lines.append(f"{name:9}" + "".join(f" {counts[column]:18}" for column in columns))
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -205,6 +256,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="print every score as JSON")
     parser.add_argument("--only", default="", help="a format, or a part of file names")
+    parser.add_argument("--encodings", action="store_true", help="compare guesses of encodings")
     parser.add_argument("--worst", type=int, default=25, help="how many of the worst to list")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -214,11 +266,14 @@ def main() -> None:
                 archive.extractall(folder, filter="data")
             root = Path(folder)
 
-        def included(name: str) -> bool:
+        def is_included(name: str) -> bool:
             return options.only in name or options.only == SUFFIXES[Path(name).suffix.lower()]
 
         with Sandbox() as sandbox:
-            scores, failures = measure(root, sandbox.parse, included)
+            if options.encodings:
+                print(compare_guesses(root, sandbox.parse))
+                return
+            scores, failures = measure(root, sandbox.parse, is_included)
     if options.json:
         values = {"scores": [asdict(score) for score in scores],
                   "failures": [asdict(failure) for failure in failures]}  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is refused, and why."""
+"""Files that are refused, and the reasons."""
 
 import io
 import zipfile
@@ -155,6 +155,6 @@ def test_real_files_cut_in_half_are_broken(fixtures: Path) -> None:
 
 
 def test_every_suffix_has_a_reader() -> None:
-    for suffix, found in SUFFIXES.items():
+    for suffix, name in SUFFIXES.items():
         assert suffix == suffix.lower()
-        assert found.isalpha()
+        assert name.isalpha()

@@ -21,8 +21,8 @@ def photo(fixtures: Path) -> tuple[Path, str]:
     return folder / "phototest.tif", (folder / "phototest.gold.txt").read_text()
 
 
-def likeness(found: str, expected: str) -> float:
-    return Indel.normalized_similarity(" ".join(found.split()), " ".join(expected.split()))
+def similarity(text: str, expected: str) -> float:
+    return Indel.normalized_similarity(" ".join(text.split()), " ".join(expected.split()))
 
 
 @needs_tesseract
@@ -31,7 +31,7 @@ def test_an_image_any_way_up(photo: tuple[Path, str], turn: int) -> None:
     path, expected = photo
     buffer = io.BytesIO()
     Image.open(path).convert("L").rotate(turn, expand=True).save(buffer, "PNG")
-    assert likeness(parse_bytes(buffer.getvalue(), "a.png").text, expected) > 0.99
+    assert similarity(parse_bytes(buffer.getvalue(), "a.png").text, expected) > 0.99
 
 
 @needs_tesseract
@@ -53,7 +53,7 @@ def test_a_scanned_page_in_a_pdf(photo: tuple[Path, str], tmp_path: Path) -> Non
     assert not pdfium.PdfDocument(path)[0].get_textpage().count_chars()
     document = parse_file(path)
     assert document.pages == (0,)
-    assert likeness(document.text, photo[1]) > 0.99
+    assert similarity(document.text, photo[1]) > 0.99
 
 
 @needs_tesseract
@@ -70,7 +70,7 @@ def test_chinese(tmp_path: Path) -> None:
     ImageDraw.Draw(image).text((60, 100), text, font=ImageFont.truetype(str(font), 72))
     path = tmp_path / "chinese.png"
     image.save(path)
-    assert likeness(parse_file(path).text, text) > 0.9
+    assert similarity(parse_file(path).text, text) > 0.9
 
 
 def test_without_tesseract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,9 +104,9 @@ def test_word_numbers_headings_as_word_does(tmp_path: Path) -> None:
         ))  # fmt: skip
     path = tmp_path / "made.docx"
     made.save(str(path))
-    found = [heading.text for heading in parse_file(path).headings]
-    assert found[0] == "第一章 总则" and found[3] == "第二章 附则"
-    assert [text.split()[1] for text in found] == ["总则", "目的", "范围", "附则", "解释"]
+    headings = [heading.text for heading in parse_file(path).headings]
+    assert headings[0] == "第一章 总则" and headings[3] == "第二章 附则"
+    assert [text.split()[1] for text in headings] == ["总则", "目的", "范围", "附则", "解释"]
 
 
 def test_presentation(tmp_path: Path) -> None:
@@ -174,6 +174,16 @@ def test_workbook(tmp_path: Path) -> None:
     ]
     assert [heading.text for heading in document.headings] == ["Prices", "Empty"]
     assert len(document.pages) == 3
+
+
+def test_elapsed_time_may_exceed_a_day(tmp_path: Path) -> None:
+    made = openpyxl.Workbook()
+    made.active.append([datetime.timedelta(hours=30, minutes=15)] * 3)
+    for cell, code in zip("ABC", ("[h]:mm", "[h]:mm:ss", "[mm]:ss"), strict=True):
+        made.active[f"{cell}1"].number_format = code
+    path = tmp_path / "made.xlsx"
+    made.save(path)
+    assert parse_file(path).text == "30:15 | 30:15:00 | 1815:00"
 
 
 def test_a_formula_without_a_value_is_mentioned(tmp_path: Path) -> None:

@@ -112,10 +112,10 @@ def test_bookmarks_become_headings() -> None:
     document = parse_bytes(
         write_pdf([page, page], bookmarks=[("1 Scope", 0), ("1.1 Terms", 1)]), "a"
     )
-    found = [(heading.text, heading.level) for heading in document.headings]
-    assert found == [("1 Scope", 1), ("1.1 Terms", 1)]
-    places = [page_at(document.pages, heading.offset) for heading in document.headings]
-    assert places == [1, 2]
+    headings = [(heading.text, heading.level) for heading in document.headings]
+    assert headings == [("1 Scope", 1), ("1.1 Terms", 1)]
+    pages = [page_at(document.pages, heading.offset) for heading in document.headings]
+    assert pages == [1, 2]
     assert all(document.text[h.offset :].startswith(h.text + "\n\n") for h in document.headings)
 
 

@@ -58,8 +58,8 @@ def test_tables_as_text(delimiter: str) -> None:
     text = (
         "\r\n".join(delimiter.join(row) for row in rows) + '\r\n"q""q"' + delimiter + '"two\nlines"'
     )
-    found = parse(text, "a.csv").text.split("\n")
-    assert found == [" | ".join(rows[0]), " | ".join(rows[1]), 'q"q | two lines']
+    rows_read = parse(text, "a.csv").text.split("\n")
+    assert rows_read == [" | ".join(rows[0]), " | ".join(rows[1]), 'q"q | two lines']
 
 
 def test_web_page() -> None:

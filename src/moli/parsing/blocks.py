@@ -65,8 +65,8 @@ class Blocks:
     each block is normalised alone and offsets simply add up.
 
     Args:
-        on_ocr: called before each page that needs OCR, so that the caller can
-            extend its time limit.
+        on_ocr: called before each page that needs OCR, so that the caller can extend its time
+            limit.
         parse_contained: parses a file that is contained in this one, such as an attachment.
     """
 

@@ -53,10 +53,12 @@ class Numbering:
     """Counts list paragraphs in document order and returns their markers."""
 
     def __init__(self, root: etree._Element | None) -> None:
+        # By abstract definition and depth: the rules of a level, and the last number given.
         self._levels: dict[str, dict[int, etree._Element]] = {}
+        self._counts: dict[str, dict[int, int]] = {}
+        # By list: its abstract definition, and numbers to restart with, by depth.
         self._abstract_ids: dict[str, str] = {}
         self._restarts: dict[tuple[str, int], int] = {}
-        self._counts: dict[str, dict[int, int]] = {}
         if root is None:
             return
         for abstract in children(root, "abstractNum"):
