@@ -234,9 +234,8 @@ def compare_guesses(root: Path, parse: Callable[[Path], ParsedDocument]) -> str:
         if match is not None:
             guesses["charset-normalizer"] = match.encoding
         right[name]["texts"] += 1
-        right[name].update(
-            k for k, guess in guesses.items() if data.decode(guess, "replace") == text
-        )
+        for guesser, guess in guesses.items():
+            right[name][guesser] += data.decode(guess, "replace") == text
     columns = ("texts", "moli", "charset-normalizer")
     lines = [f"{'encoding':9}" + "".join(f" {column:>18}" for column in columns)]
     for name, counts in sorted(right.items()):
