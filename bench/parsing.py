@@ -201,7 +201,7 @@ def report(scores: list[Score], failures: list[Failure], worst: int = 25) -> str
 _SCRIPTS = (
     ("[\u3041-\u30fe]", ("cp932", "euc_jp")), ("[\uac00-\ud7af]", ("cp949",)),
     ("[\u4e00-\u9fff]", ("gb18030", "cp950")), ("[\u0400-\u04ff]", ("cp1251", "koi8_r")),
-    ("[^\\x00-\x7f]", ("cp1252",)),
+    (r"[^\x00-\x7f]", ("cp1252",)),
 )  # fmt: skip
 
 
