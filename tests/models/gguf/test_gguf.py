@@ -228,7 +228,7 @@ def test_a_long_row_among_short_ones(case_of: Callable[[str], Case], kind: str) 
     while engine.step():
         pass
     assert [written(deltas) for deltas in deltas_of] == [
-        case.truth.greedy(list(each.ids), 60) for each in short
+        case.truth.greedy(list(request.ids), 60) for request in short
     ]
     again = engine.complete([greedy(long)])[0]
     assert again.ids == answer.ids
