@@ -40,7 +40,7 @@ WATCH = """
 # These are run, by alembic and by the sandbox, and never imported.
 SCRIPTS = {"moli.workspace.migrations.env", "moli.parsing.sandbox.worker"}
 MODULES = [
-    each.name for each in pkgutil.walk_packages(moli.__path__, "moli.") if each.name not in SCRIPTS
+    info.name for info in pkgutil.walk_packages(moli.__path__, "moli.") if info.name not in SCRIPTS
 ]
 ROOMS = sorted({".".join(name.split(".")[:2]) for name in MODULES})
 

@@ -48,9 +48,9 @@ def assert_citations_hold(workspace: Workspace, answer: Answer) -> None:
     """Every quote is what the document says where the citation says it is."""
     for sentence in answer.sentences:
         assert sentence.citations or not sentence.supported
-        for each in sentence.citations:
-            text = workspace.documents.text(each.document_id)
-            assert text[each.start : each.end] == each.quote != ""
+        for citation in sentence.citations:
+            text = workspace.documents.text(citation.document_id)
+            assert text[citation.start : citation.end] == citation.quote != ""
 
 
 # Quotes alone

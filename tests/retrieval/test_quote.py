@@ -59,7 +59,7 @@ def cut(text: str, data: st.DataObject) -> str:
     return text[start:end]
 
 
-def found(text: str, quote: str) -> str | None:
+def quoted(text: str, quote: str) -> str | None:
     place = find_quote(text, quote)
     return None if place is None else text[slice(*place)]
 
@@ -86,7 +86,7 @@ def test_space_around_a_quote_is_not_part_of_it() -> None:
     ],
 )
 def test_marks_and_spaces_may_differ_in_kind(text: str, quote: str, place: str) -> None:
-    assert found(text, quote) == place
+    assert quoted(text, quote) == place
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_quote_does_not_end_inside_a_word_or_number(text: str, quote: str) -> 
 
 
 def test_chinese_is_quoted_from_any_character_to_any_other() -> None:
-    assert found("充满电需要两小时。", "电需要两") == "电需要两"
+    assert quoted("充满电需要两小时。", "电需要两") == "电需要两"
 
 
 @given(WORDS, st.data())
@@ -131,7 +131,7 @@ def test_any_part_of_a_text_is_found_at_a_place_that_says_the_same(
     text: str, data: st.DataObject
 ) -> None:
     quote = cut(text, data)
-    place = found(text, quote)
+    place = quoted(text, quote)
     assert place is not None
     assert normalised(place) == normalised(quote)
 
@@ -151,7 +151,7 @@ def test_any_part_with_plain_marks_and_other_spacing_is_found(
     assume(normalised(quote))
     # A word of invisible marks alone leaves its spaces beside each other, on one side only.
     assume(all(normalised(word) for word in words[first : last + 1]))
-    place = found(text, normalised(quote))
+    place = quoted(text, normalised(quote))
     assert place is not None
     assert normalised(place) == normalised(quote)
 

@@ -96,9 +96,7 @@ def test_data_to_learn_from_still_need_every_column(tmp_path: Path) -> None:
 def test_lines_of_a_text_file_are_rows(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     path.write_bytes("\ufeffone\r\n\r\n  two \n".encode())
-    result = [
-        (each.where, each.values) for each in read_lines(path, "text") if isinstance(each, Row)
-    ]
+    result = [(row.where, row.values) for row in read_lines(path, "text") if isinstance(row, Row)]
     assert result == [(f"{path}:1", {"text": "one"}), (f"{path}:3", {"text": "two"})]
     with pytest.raises(InputError, match="cannot be read"):
         list(read_lines(tmp_path / "none.txt", "text"))

@@ -34,22 +34,22 @@ def call(name: str, arguments: Any, number: int = 0) -> dict[str, Any]:
     return {"id": f"c{number}", "type": "function", "function": function}
 
 
-def asked(*calls: dict[str, Any]) -> list[dict[str, Any]]:
+def turns_with(*calls: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"role": "user", "content": "Rain?"},
         {"role": "assistant", "content": None, "tool_calls": list(calls)},
     ]
 
 
-def gave(text: str, number: int = 0) -> dict[str, Any]:
+def result(text: str, number: int = 0) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": f"c{number}", "content": text}
 
 
 SAID = {"role": "assistant", "content": "Dry."}
 TWO = [
-    *asked(call("look", json.dumps(OSLO)), call("look", json.dumps(TURIN), 1)),
-    gave("wet", 1),
-    gave("dry"),
+    *turns_with(call("look", json.dumps(OSLO)), call("look", json.dumps(TURIN), 1)),
+    result("wet", 1),
+    result("dry"),
     SAID,
 ]
 
@@ -73,13 +73,13 @@ def turns_of(read: Conversation) -> list[Any]:
     assert len({each.id for each in calls}) == len(calls)
     ids = [each.id for each in calls]
     turns: list[Any] = []
-    for each in read.messages:
-        if each.role == "tool":
-            turns.append((ids.index(each.call_id), each.content))
-        elif each.calls:
-            turns.append([(one.name, json.loads(one.arguments)) for one in each.calls])
+    for message in read.messages:
+        if message.role == "tool":
+            turns.append((ids.index(message.call_id), message.content))
+        elif message.calls:
+            turns.append([(each.name, json.loads(each.arguments)) for each in message.calls])
         else:
-            turns.append(each.content)
+            turns.append(message.content)
     return turns
 
 
@@ -89,9 +89,9 @@ TOLD = ["Rain?", [("look", OSLO), ("look", TURIN)], (1, "wet"), (0, "dry"), "Dry
 def test_openais_shape_is_read_to_the_records_that_requests_are(tmp_path: Path) -> None:
     first, second = ToolCall("c0", "look", json.dumps(OSLO)), ToolCall("c1", "look", '{"city":"x"}')
     turns = [
-        *asked(call("look", json.dumps(OSLO)), call("look", '{"city":"x"}', 1)),
-        gave("wet", 1),
-        gave("dry"),
+        *turns_with(call("look", json.dumps(OSLO)), call("look", '{"city":"x"}', 1)),
+        result("wet", 1),
+        result("dry"),
         SAID,
     ]
     read = only(dataset(tmp_path, {"messages": turns, "tools": TOOLS}))
@@ -112,9 +112,9 @@ def without(turns: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
 
 def in_order(change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
     """The two answers in the order of their calls, each call changed."""
-    asks, calls, wet, dry, said = TWO
-    return [asks, calls | {"tool_calls": [change(each) for each in calls["tool_calls"]]},
-            dry | {"content": "wet"}, wet | {"content": "dry"}, said]  # fmt: skip
+    question, calls, wet, dry, answer = TWO
+    return [question, calls | {"tool_calls": [change(each) for each in calls["tool_calls"]]},
+            dry | {"content": "wet"}, wet | {"content": "dry"}, answer]  # fmt: skip
 
 
 IN_ORDER = [TOLD[0], TOLD[1], (0, "wet"), (1, "dry"), TOLD[4]]
@@ -130,8 +130,8 @@ IN_ORDER = [TOLD[0], TOLD[1], (0, "wet"), (1, "dry"), TOLD[4]]
             {key: value for key, value in each.items() if value is not None} for each in TWO
         ], "tools": TOOLS}, TOLD),
         # Arguments as values, calls without ids or wrapping: then the order says which is answered.
-        ({"messages": in_order(lambda each: call("look", json.loads(each["function"]["arguments"]),
-                                                 int(each["id"][1:]))), "tools": TOOLS}, IN_ORDER),
+        ({"messages": in_order(lambda old: call("look", json.loads(old["function"]["arguments"]),
+                                                int(old["id"][1:]))), "tools": TOOLS}, IN_ORDER),
         ({"messages": without(in_order(lambda each: each["function"]), "tool_call_id"),
           "tools": TOOLS}, IN_ORDER),
         ({"messages": [
@@ -147,7 +147,7 @@ IN_ORDER = [TOLD[0], TOLD[1], (0, "wet"), (1, "dry"), TOLD[4]]
             {"role": "tool", "name": "look", "content": "dry"},
         ], "tools": TOOLS}, ["Rain?", [("look", OSLO), ("now", {})], (1, "9:00"), (0, "dry")]),
         # A conversation may end with calls, and ids may be used again.
-        ({"messages": [*asked(call("now", "{}")), gave("9:00"), *asked(call("look", OSLO))],
+        ({"messages": [*turns_with(call("now", "{}")), result("9:00"), *turns_with(call("look", OSLO))],
           "tools": TOOLS}, None),
     ],
 )  # fmt: skip
@@ -161,7 +161,7 @@ def test_calls_are_read_however_they_are_written(
 
 
 def test_what_is_said_beside_a_call_is_kept(tmp_path: Path) -> None:
-    turns = asked(call("now", "{}"))
+    turns = turns_with(call("now", "{}"))
     turns[1]["content"] = "Let me see."
     read = only(dataset(tmp_path, {"messages": turns, "tools": TOOLS}))
     assert read.messages[1] == Message("assistant", "Let me see.", (ToolCall("c0", "now", "{}"),))
@@ -171,15 +171,16 @@ def test_what_is_said_beside_a_call_is_kept(tmp_path: Path) -> None:
 def test_parquet_has_the_keys_of_all_structs_in_each(tmp_path: Path, as_json: bool) -> None:
     """Tools and arguments that are structs have null for keys that only others have."""
     rows: list[dict[str, Any]] = [
-        {"messages": [*asked(call("look", OSLO)), gave("dry"), SAID], "tools": TOOLS},
-        {"messages": asked(call("look", TURIN)), "tools": TOOLS},
+        {"messages": [*turns_with(call("look", OSLO)), result("dry"), SAID], "tools": TOOLS},
+        {"messages": turns_with(call("look", TURIN)), "tools": TOOLS},
     ]
     if as_json:
         rows = json.loads(json.dumps(rows))
         for row in rows:
             row["tools"] = json.dumps(row["tools"])
-            for each in row["messages"][1]["tool_calls"]:
-                each["function"]["arguments"] = json.dumps(each["function"]["arguments"])
+            for tool_call in row["messages"][1]["tool_calls"]:
+                function = tool_call["function"]
+                function["arguments"] = json.dumps(function["arguments"])
     path = tmp_path / "rows.parquet"
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
     read = read_dataset(path)
@@ -193,8 +194,8 @@ def test_parquet_has_the_keys_of_all_structs_in_each(tmp_path: Path, as_json: bo
 
 def shared(*turns: tuple[str, str]) -> dict[str, Any]:
     """A row in the format of LLaMA-Factory's data sets."""
-    said = [{"from": role, "value": text} for role, text in turns]
-    return {"conversations": said, "tools": json.dumps([LOOK, NOW])}
+    values = [{"from": role, "value": text} for role, text in turns]
+    return {"conversations": values, "tools": json.dumps([LOOK, NOW])}
 
 
 ONE_CALL = json.dumps({"name": "look", "arguments": OSLO})
@@ -251,7 +252,7 @@ def row_of(*turns: dict[str, Any], tools: Any = TOOLS) -> dict[str, Any]:
 
 
 def arguments(values: Any) -> dict[str, Any]:
-    return row_of(*asked(call("look", values)))
+    return row_of(*turns_with(call("look", values)))
 
 
 def offering(**function: Any) -> dict[str, Any]:
@@ -259,18 +260,18 @@ def offering(**function: Any) -> dict[str, Any]:
 
 
 NO_JSON = "'messages[1]' calls \"look\" with arguments that are not a JSON object. Write {"
-# What is wrong with the second row, and what is said of it.
+# The second row, which is wrong, and a part of the message about it.
 WRONG = {
     "unknown": (
-        row_of(*asked(call("loook", OSLO))),
+        row_of(*turns_with(call("loook", OSLO))),
         "'messages[1]' calls \"loook\", which is not offered. Call it \"look\", or add it",
     ),
     "foreign": (
-        row_of(*asked(call("send", OSLO))),
+        row_of(*turns_with(call("send", OSLO))),
         "'messages[1]' calls \"send\", which is not offered. The row offers: look, now. Add it.",
     ),
-    "nothing offered": (row_of(*asked(call("look", OSLO)), tools=None), "The row offers no tools."),
-    "empty offer": (row_of(*asked(call("look", OSLO)), tools="[]"), "The row offers no tools."),
+    "nothing offered": (row_of(*turns_with(call("look", OSLO)), tools=None), "The row offers no tools."),
+    "empty offer": (row_of(*turns_with(call("look", OSLO)), tools="[]"), "The row offers no tools."),
     "no object": (arguments("[]"), NO_JSON),
     "no json": (arguments("{city: Oslo}"), NO_JSON),
     "no arguments": (arguments(None), NO_JSON),
@@ -285,39 +286,40 @@ WRONG = {
         "'messages[1]' calls \"look\" without \"city\", which is required. Add it to the arguments",
     ),
     "second call": (
-        row_of(*asked(call("look", OSLO), call("look", {}, 1))),
+        row_of(*turns_with(call("look", OSLO), call("look", {}, 1))),
         'calls "look" without "city"',
     ),
-    "same ids": (row_of(*asked(call("now", {}), call("now", {}))), "two calls with the same id"),
-    "no name": (row_of(*asked({"id": "c0", "function": {}})), "does not name a function"),
-    "a text": (row_of(*asked() [:1], {"role": "assistant", "tool_calls": "look()"}),
+    "same ids": (row_of(*turns_with(call("now", {}), call("now", {}))), "two calls with the same id"),
+    "no name": (row_of(*turns_with({"id": "c0", "function": {}})), "does not name a function"),
+    "a text": (row_of(*turns_with() [:1], {"role": "assistant", "tool_calls": "look()"}),
                "has calls that are not JSON objects"),
-    "no call": (row_of(TWO[0], SAID, gave("dry"), SAID),
+    "no call": (row_of(TWO[0], SAID, result("dry"), SAID),
                 "'messages[2]' answers \"c0\", which is not a pending call"),
-    "no call in words": (row_of(TWO[0], gave("dry") | {"tool_call_id": None}, SAID),
+    "no call in words": (row_of(TWO[0], result("dry") | {"tool_call_id": None}, SAID),
                          "'messages[1]' answers no call. Add the call"),
-    "other call": (row_of(*asked(call("now", {})), gave("dry", 1), SAID),
+    "other call": (row_of(*turns_with(call("now", {})), result("dry", 1), SAID),
                    "'messages[2]' answers \"c1\""),
-    "other name": (row_of(*asked(call("now", {})), {"role": "tool", "name": "look",
+    "other name": (row_of(*turns_with(call("now", {})), {"role": "tool", "name": "look",
                                                     "content": "dry"}, SAID),
                    "'messages[2]' answers \"look\""),
-    "twice": (row_of(*asked(call("now", {})), gave("a"), gave("b"), SAID),
+    "twice": (row_of(*turns_with(call("now", {})), result("a"), result("b"), SAID),
               "'messages[3]' answers \"c0\", which is not a pending call"),
     "no answer": (
-        row_of(*asked(call("now", {})), *asked(call("now", {}))),
+        row_of(*turns_with(call("now", {})), *turns_with(call("now", {}))),
         "the call to \"now\" has no result before 'messages[2]'. Add the tool's result",
     ),
     "one answer": (row_of(*TWO[:3], SAID), "the call to \"look\" has no result"),
-    "said instead": (row_of(*asked(call("now", {})), SAID), "the call to \"now\" has no result"),
-    "user": (row_of(asked(call("now", {}))[1] | {"role": "user"}, SAID),
+    "said instead": (row_of(*turns_with(call("now", {})), SAID), "the call to \"now\" has no result"),
+    "user": (row_of(turns_with(call("now", {}))[1] | {"role": "user"}, SAID),
              "'messages[0]' has tool calls, but the role user"),
     "null": (row_of(TWO[0], {"role": "assistant", "content": None, "tool_calls": []}),
              "'messages[1]' has no text in 'content'"),
     "missing": (row_of(TWO[0], {"role": "assistant", "tool_calls": None}),
                 "'messages[1]' lacks 'role' or 'content'"),
-    "tool's object": (row_of(*asked(call("now", {})), gave("") | {"content": {"hour": 9}}, SAID),
+    "tool's object": (row_of(*turns_with(call("now", {})),
+                             result("") | {"content": {"hour": 9}}, SAID),
                       "'messages[2]' has no text in 'content'"),
-    "role": (row_of(*asked(call("now", {})), gave("9") | {"role": "tools"}, SAID),
+    "role": (row_of(*turns_with(call("now", {})), result("9") | {"role": "tools"}, SAID),
              "'messages[2]' has the role \"tools\"; expected one of system, developer, user"),
     "tools as text": (row_of(TWO[0], SAID, tools="look, now"), "'tools' is not a list of tools"),
     "one tool": (row_of(TWO[0], SAID, tools=LOOK), "'tools' is not a list of tools"),
@@ -337,14 +339,14 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_row_that_errs_is_told_and_the_rest_is_read(tmp_path: Path, name: str) -> None:
-    row, said = WRONG[name]
+    row, message = WRONG[name]
     good = {"messages": TWO, "tools": TOOLS} if "messages" in row else shared(
         ("human", "Rain?"), ("gpt", "Dry.")
     )  # fmt: skip
     read = dataset(tmp_path, good, row)
     (malformed,) = read.malformed
     assert malformed.where == f"{tmp_path / 'rows.jsonl'}:2"
-    assert said in str(malformed)
+    assert message in str(malformed)
     assert malformed.fix.endswith(".")
     assert len(read.examples) == 1
 
