@@ -34,7 +34,7 @@ def call(name: str, arguments: Any, number: int = 0) -> dict[str, Any]:
     return {"id": f"c{number}", "type": "function", "function": function}
 
 
-def turns_with(*calls: dict[str, Any]) -> list[dict[str, Any]]:
+def calling(*calls: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"role": "user", "content": "Rain?"},
         {"role": "assistant", "content": None, "tool_calls": list(calls)},
@@ -47,7 +47,7 @@ def result(text: str, number: int = 0) -> dict[str, Any]:
 
 SAID = {"role": "assistant", "content": "Dry."}
 TWO = [
-    *turns_with(call("look", json.dumps(OSLO)), call("look", json.dumps(TURIN), 1)),
+    *calling(call("look", json.dumps(OSLO)), call("look", json.dumps(TURIN), 1)),
     result("wet", 1),
     result("dry"),
     SAID,
@@ -89,7 +89,7 @@ TOLD = ["Rain?", [("look", OSLO), ("look", TURIN)], (1, "wet"), (0, "dry"), "Dry
 def test_openais_shape_is_read_to_the_records_that_requests_are(tmp_path: Path) -> None:
     first, second = ToolCall("c0", "look", json.dumps(OSLO)), ToolCall("c1", "look", '{"city":"x"}')
     turns = [
-        *turns_with(call("look", json.dumps(OSLO)), call("look", '{"city":"x"}', 1)),
+        *calling(call("look", json.dumps(OSLO)), call("look", '{"city":"x"}', 1)),
         result("wet", 1),
         result("dry"),
         SAID,
@@ -147,7 +147,7 @@ IN_ORDER = [TOLD[0], TOLD[1], (0, "wet"), (1, "dry"), TOLD[4]]
             {"role": "tool", "name": "look", "content": "dry"},
         ], "tools": TOOLS}, ["Rain?", [("look", OSLO), ("now", {})], (1, "9:00"), (0, "dry")]),
         # A conversation may end with calls, and ids may be used again.
-        ({"messages": [*turns_with(call("now", "{}")), result("9:00"), *turns_with(call("look", OSLO))],
+        ({"messages": [*calling(call("now", "{}")), result("9:00"), *calling(call("look", OSLO))],
           "tools": TOOLS}, None),
     ],
 )  # fmt: skip
@@ -161,7 +161,7 @@ def test_calls_are_read_however_they_are_written(
 
 
 def test_what_is_said_beside_a_call_is_kept(tmp_path: Path) -> None:
-    turns = turns_with(call("now", "{}"))
+    turns = calling(call("now", "{}"))
     turns[1]["content"] = "Let me see."
     read = only(dataset(tmp_path, {"messages": turns, "tools": TOOLS}))
     assert read.messages[1] == Message("assistant", "Let me see.", (ToolCall("c0", "now", "{}"),))
@@ -171,8 +171,8 @@ def test_what_is_said_beside_a_call_is_kept(tmp_path: Path) -> None:
 def test_parquet_has_the_keys_of_all_structs_in_each(tmp_path: Path, as_json: bool) -> None:
     """Tools and arguments that are structs have null for keys that only others have."""
     rows: list[dict[str, Any]] = [
-        {"messages": [*turns_with(call("look", OSLO)), result("dry"), SAID], "tools": TOOLS},
-        {"messages": turns_with(call("look", TURIN)), "tools": TOOLS},
+        {"messages": [*calling(call("look", OSLO)), result("dry"), SAID], "tools": TOOLS},
+        {"messages": calling(call("look", TURIN)), "tools": TOOLS},
     ]
     if as_json:
         rows = json.loads(json.dumps(rows))
@@ -252,7 +252,7 @@ def row_of(*turns: dict[str, Any], tools: Any = TOOLS) -> dict[str, Any]:
 
 
 def arguments(values: Any) -> dict[str, Any]:
-    return row_of(*turns_with(call("look", values)))
+    return row_of(*calling(call("look", values)))
 
 
 def offering(**function: Any) -> dict[str, Any]:
@@ -263,15 +263,15 @@ NO_JSON = "'messages[1]' calls \"look\" with arguments that are not a JSON objec
 # The second row, which is wrong, and a part of the message about it.
 WRONG = {
     "unknown": (
-        row_of(*turns_with(call("loook", OSLO))),
+        row_of(*calling(call("loook", OSLO))),
         "'messages[1]' calls \"loook\", which is not offered. Call it \"look\", or add it",
     ),
     "foreign": (
-        row_of(*turns_with(call("send", OSLO))),
+        row_of(*calling(call("send", OSLO))),
         "'messages[1]' calls \"send\", which is not offered. The row offers: look, now. Add it.",
     ),
-    "nothing offered": (row_of(*turns_with(call("look", OSLO)), tools=None), "The row offers no tools."),
-    "empty offer": (row_of(*turns_with(call("look", OSLO)), tools="[]"), "The row offers no tools."),
+    "nothing offered": (row_of(*calling(call("look", OSLO)), tools=None), "The row offers no tools."),
+    "empty offer": (row_of(*calling(call("look", OSLO)), tools="[]"), "The row offers no tools."),
     "no object": (arguments("[]"), NO_JSON),
     "no json": (arguments("{city: Oslo}"), NO_JSON),
     "no arguments": (arguments(None), NO_JSON),
@@ -286,41 +286,41 @@ WRONG = {
         "'messages[1]' calls \"look\" without \"city\", which is required. Add it to the arguments",
     ),
     "second call": (
-        row_of(*turns_with(call("look", OSLO), call("look", {}, 1))),
+        row_of(*calling(call("look", OSLO), call("look", {}, 1))),
         'calls "look" without "city"',
     ),
-    "same ids": (row_of(*turns_with(call("now", {}), call("now", {}))), "two calls with the same id"),
-    "no name": (row_of(*turns_with({"id": "c0", "function": {}})), "does not name a function"),
-    "a text": (row_of(*turns_with() [:1], {"role": "assistant", "tool_calls": "look()"}),
+    "same ids": (row_of(*calling(call("now", {}), call("now", {}))), "two calls with the same id"),
+    "no name": (row_of(*calling({"id": "c0", "function": {}})), "does not name a function"),
+    "a text": (row_of(*calling() [:1], {"role": "assistant", "tool_calls": "look()"}),
                "has calls that are not JSON objects"),
     "no call": (row_of(TWO[0], SAID, result("dry"), SAID),
                 "'messages[2]' answers \"c0\", which is not a pending call"),
     "no call in words": (row_of(TWO[0], result("dry") | {"tool_call_id": None}, SAID),
                          "'messages[1]' answers no call. Add the call"),
-    "other call": (row_of(*turns_with(call("now", {})), result("dry", 1), SAID),
+    "other call": (row_of(*calling(call("now", {})), result("dry", 1), SAID),
                    "'messages[2]' answers \"c1\""),
-    "other name": (row_of(*turns_with(call("now", {})), {"role": "tool", "name": "look",
+    "other name": (row_of(*calling(call("now", {})), {"role": "tool", "name": "look",
                                                     "content": "dry"}, SAID),
                    "'messages[2]' answers \"look\""),
-    "twice": (row_of(*turns_with(call("now", {})), result("a"), result("b"), SAID),
+    "twice": (row_of(*calling(call("now", {})), result("a"), result("b"), SAID),
               "'messages[3]' answers \"c0\", which is not a pending call"),
     "no answer": (
-        row_of(*turns_with(call("now", {})), *turns_with(call("now", {}))),
+        row_of(*calling(call("now", {})), *calling(call("now", {}))),
         "the call to \"now\" has no result before 'messages[2]'. Add the tool's result",
     ),
     "one answer": (row_of(*TWO[:3], SAID), "the call to \"look\" has no result"),
-    "said instead": (row_of(*turns_with(call("now", {})), SAID),
+    "said instead": (row_of(*calling(call("now", {})), SAID),
                      "the call to \"now\" has no result"),
-    "user": (row_of(turns_with(call("now", {}))[1] | {"role": "user"}, SAID),
+    "user": (row_of(calling(call("now", {}))[1] | {"role": "user"}, SAID),
              "'messages[0]' has tool calls, but the role user"),
     "null": (row_of(TWO[0], {"role": "assistant", "content": None, "tool_calls": []}),
              "'messages[1]' has no text in 'content'"),
     "missing": (row_of(TWO[0], {"role": "assistant", "tool_calls": None}),
                 "'messages[1]' lacks 'role' or 'content'"),
-    "tool's object": (row_of(*turns_with(call("now", {})),
+    "tool's object": (row_of(*calling(call("now", {})),
                              result("") | {"content": {"hour": 9}}, SAID),
                       "'messages[2]' has no text in 'content'"),
-    "role": (row_of(*turns_with(call("now", {})), result("9") | {"role": "tools"}, SAID),
+    "role": (row_of(*calling(call("now", {})), result("9") | {"role": "tools"}, SAID),
              "'messages[2]' has the role \"tools\"; expected one of system, developer, user"),
     "tools as text": (row_of(TWO[0], SAID, tools="look, now"), "'tools' is not a list of tools"),
     "one tool": (row_of(TWO[0], SAID, tools=LOOK), "'tools' is not a list of tools"),
