@@ -48,7 +48,7 @@ def main() -> None:
         }
     )
     with Workspace.init(options.folder) as workspace:
-        result = tune(recipe, workspace, hear=[print_evaluation])
+        result = tune(recipe, workspace, listeners=[print_evaluation])
         trained = load_trained(workspace.models.get(result.model))
         export(workspace.models.get(result.model), model)
 

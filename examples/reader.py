@@ -37,7 +37,7 @@ def main() -> None:
         count = select_rows(options.train, data)
         print(f"{count:,} rows have an answer that stands in one place only")
         changes = {"data": data} | ({"epochs": options.epochs} if options.epochs else {})
-        result = tune(read_recipe(RECIPE, changes), workspace, hear=[print_evaluation])
+        result = tune(read_recipe(RECIPE, changes), workspace, listeners=[print_evaluation])
         reader = load_trained(workspace.models.get(result.model))
 
     dev = evaluate_on(reader, options.dev)

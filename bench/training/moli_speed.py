@@ -47,23 +47,23 @@ def taken(
     """One pass, and what was decided for it."""
     from moli.records.training import StepTaken
     from moli.training.recipes.recipe import make_recipe
-    from moli.training.setup.prepared import Session
+    from moli.training.setup.prepared import prepare
 
     folder.mkdir()
     data = folder / "data.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     losses: list[float] = []
 
-    def hear(event: object) -> None:
+    def on_event(event: object) -> None:
         if isinstance(event, StepTaken):
             losses.append(event.loss)
 
-    session = Session.open(make_recipe(values | {"data": data}), folder, hear)
-    session.loop.run()
-    progress, recipe = session.loop.progress, session.settled.recipe
+    prepared = prepare(make_recipe(values | {"data": data}), folder, on_event)
+    prepared.loop.run()
+    progress, recipe = prepared.loop.progress, prepared.resolved.recipe
     settings = {
         name: getattr(recipe, name) for name in ("method", "batch", "precision", "learning_rate")
-    } | {"max_tokens": session.settled.max_tokens, "packed": session.settled.packed}
+    } | {"max_tokens": prepared.resolved.max_tokens, "packed": prepared.resolved.packed}
     return measure.Pass(progress.seconds, progress.tokens, losses), settings
 
 

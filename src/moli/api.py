@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from moli.records.training import Event
     from moli.training.checks.report import Preflight
     from moli.training.recipes.recipe import Recipe
-    from moli.training.run import Result
+    from moli.training.run import RunResult
     from moli.training.trained.predict import Evaluation
     from moli.workspace import Workspace
     from moli.workspace.filter import Filter
@@ -142,7 +142,7 @@ def tune(
     workspace: AnyWorkspace = None,
     on_event: Callable[[Event], None] | None = None,
     **values: Any,
-) -> Result:
+) -> RunResult:
     """Train a model from a recipe, and store it in the workspace.
 
     Args:
@@ -157,7 +157,7 @@ def tune(
     from moli.training.run import tune
 
     with _open_workspace(workspace) as opened:
-        return tune(_read_recipe(recipe, values), opened, hear=[on_event] if on_event else [])
+        return tune(_read_recipe(recipe, values), opened, listeners=[on_event] if on_event else [])
 
 
 def predict(
@@ -177,11 +177,11 @@ def predict(
         NotFoundError: there is no such model.
         InputError: the model needs columns that a row lacks.
     """
-    from moli.training.trained.predict import loaded, predict, read_text
+    from moli.training.trained.predict import loaded_model, predict, read_text
 
     with _open_workspace(workspace) as opened:
         stored = opened.models.get(model)
-    with loaded(stored) as trained:
+    with loaded_model(stored) as trained:
         texts = [row if isinstance(row, str) else json.dumps(row) for row in rows]
         examples = [read_text(trained, text) for text in texts]
         return predict(trained, examples, max_tokens=max_tokens)

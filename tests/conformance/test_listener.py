@@ -15,7 +15,7 @@ from training.listeners.runs import evaluated, run, started, taken
 
 from moli.records.training import Event, RunEnded
 from moli.training.listeners import Listener, Listeners
-from moli.training.listeners.curves import Curves
+from moli.training.listeners.event_log import EventLog
 from moli.training.listeners.progress import ProgressLine
 from moli.training.listeners.report import Report
 from moli.training.listeners.trackers import make_trackers
@@ -47,11 +47,11 @@ def _tracker(name: str) -> Listener:
 
 LISTENERS: dict[str, Callable[[], Listener]] = {
     "recording": Recording,
-    "curves": Curves,
+    "curves": EventLog,
     "report": Report,
     "progress on a terminal": lambda: _terminal(80),
     "progress in a file": lambda: _terminal(None),
-    "several": lambda: Listeners([Recording(), Curves(), Report(), _terminal(80)]),
+    "several": lambda: Listeners([Recording(), EventLog(), Report(), _terminal(80)]),
     "tensorboard": lambda: _tracker("tensorboard"),
     "mlflow": lambda: _tracker("mlflow"),
     "wandb": lambda: _tracker("wandb"),

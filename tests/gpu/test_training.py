@@ -12,7 +12,7 @@ from training.processes import Runner, Story, assert_same
 
 from moli.records.examples import Conversation
 from moli.records.messages import Message
-from moli.training.trained.generate import load_writer
+from moli.training.trained.generate import load_generator
 from moli.training.trained.load import load_trained
 from moli.workspace import Workspace
 
@@ -72,6 +72,6 @@ def test_a_base_in_four_bits_is_trained_and_answers(train: Runner) -> None:
     trained = load_trained(stored)
     assert torch.uint8 in {each.dtype for each in trained.model.parameters()}  # two weights a byte
     asked = Conversation((Message("user", "w1 w2 w3 w4"),))
-    with closing(load_writer(stored)) as writer:  # over the whole base
+    with closing(load_generator(stored)) as writer:  # over the whole base
         (answer,) = writer.answers([asked], max_tokens=5)
     assert answer["finish_reason"] in ("stop", "length")

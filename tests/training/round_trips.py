@@ -12,7 +12,7 @@ import torch
 from moli.records.examples import Example
 from moli.training import inference, methods
 from moli.training.recipes.recipe import Recipe, make_recipe
-from moli.training.setup.prepared import Session
+from moli.training.setup.prepared import PreparedRun, prepare
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
 
@@ -27,23 +27,23 @@ def recipe_of(**values: Any) -> Recipe:
     return make_recipe({"precision": "fp32", "held_out": 0.2, **values})
 
 
-def run_to_end(recipe: Recipe, folder: Path) -> tuple[Session, list[float]]:
+def run_to_end(recipe: Recipe, folder: Path) -> tuple[PreparedRun, list[float]]:
     """A run that has come to its end, and the loss of each step."""
     losses: list[float] = []
     folder.mkdir()
-    session = Session.open(
+    prepared = prepare(
         recipe, folder, lambda event: losses.append(event.loss) if hasattr(event, "loss") else None
     )
-    assert session.loop.run() == "finished"
-    return session, losses
+    assert prepared.loop.run() == "finished"
+    return prepared, losses
 
 
-def save_and_restore(session: Session, folder: Path) -> tuple[Task, torch.nn.Module]:
+def save_and_restore(prepared: PreparedRun, folder: Path) -> tuple[Task, torch.nn.Module]:
     """A new task, and the model that it restores from the files that a run writes."""
     folder.mkdir()
-    recipe = session.settled.recipe
-    methods.save_weights(session.model, recipe, folder)
-    session.task.save(session.model, folder)
+    recipe = prepared.resolved.recipe
+    methods.save_weights(prepared.model, recipe, folder)
+    prepared.task.save(prepared.model, folder)
     task = make_task(recipe)
     return task, task.restore(folder, torch.float32)
 
@@ -56,5 +56,5 @@ def predicted_rows(
     return [task.to_row(each) for each in inference.answers_of_examples(task, result, examples)[0]]
 
 
-def held_out_examples(session: Session) -> list[Example]:
-    return [each.example for each in session.data.held_out]
+def held_out_examples(prepared: PreparedRun) -> list[Example]:
+    return [each.example for each in prepared.data.examples.held_out]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from moli.records.examples import Example, Labelled, LabelledImage, LocatedExample, Match, Span
-from moli.training.checks.inspection import repetitions
+from moli.training.checks.inspection import find_repetitions
 from moli.training.data import read_data, split
 from moli.training.recipes.recipe import make_recipe
 
@@ -43,7 +43,7 @@ def test_one_picture_under_two_names_is_the_same_example(tmp_path: Path) -> None
     for name, shown in (("a", b"sea"), ("b", b"sea"), ("c", b"hill"), ("d", b"sky")):
         (tmp_path / name).write_bytes(shown)
     a, b, c, d = (LabelledImage(tmp_path / name, "x") for name in "abcd")
-    result = repetitions(located([a, b, c]), located([LabelledImage(d.path, "y")]))
+    result = find_repetitions(located([a, b, c]), located([LabelledImage(d.path, "y")]))
     assert result.exact == (("a.jsonl:0", "a.jsonl:1"),)
     rows = [{"image": each, "label": "xy"[each == "d"]} for each in "abcd"]
     train, held_out = tmp_path / "train.jsonl", tmp_path / "held.jsonl"

@@ -182,7 +182,7 @@ def look(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Look:
         found = preflight(make_recipe({"task": task, "data": data, "base": base} | values))
         assert not found.ok
         return [
-            (each.places[0], each.what, each.fix)
+            (each.locations[0], each.what, each.fix)
             for each in found.findings
             if each.severity == "error"
         ]

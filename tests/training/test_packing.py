@@ -13,7 +13,7 @@ from moli.training.data import examples_of, read_data
 from moli.training.kernels import attention
 from moli.training.packing import PackingCheck, check_packing
 from moli.training.recipes.recipe import make_recipe
-from moli.training.setup.prepared import build
+from moli.training.setup.prepared import build_model
 from moli.training.tasks import make_task
 
 
@@ -33,7 +33,7 @@ def proof(folder: Path, task: str, precision: torch.dtype = torch.float32) -> Pa
     examples = examples_of(read_data(recipe, made.example_types).train)
     made.prepare(examples)
     torch.manual_seed(0)
-    model = build(made, recipe)
+    model = build_model(made, recipe)
     samples = [each for group in made.samples(examples, training=True) for each in group]
     before = {name: each.clone() for name, each in model.state_dict().items()}
     actual = check_packing(made, model, samples, precision)

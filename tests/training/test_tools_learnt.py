@@ -88,7 +88,7 @@ def test_calls_are_learnt_and_served(
     }
     found = preflight(make_recipe(values))
     assert [each.what for each in found.findings if each.severity != "note"] == []
-    learnt = [each.text for mask in found.masks for each in mask.parts[0] if each.learnt]
+    learnt = [each.text for mask in found.masks for each in mask.parts[0] if each.supervised]
     assert any(each.startswith('<tool_call>\n{"name": ') for each in learnt)
     assert not any("description" in each or "tool_response" in each for each in learnt)
 

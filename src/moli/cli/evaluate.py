@@ -33,7 +33,7 @@ def evaluate(
     with open_workspace(workspace) as opened:
         trained = load_trained(opened.models.get(model))
     with progress_bar("Evaluating", quiet=as_json) as on_progress:
-        evaluation = evaluate_on(trained, file, hear=on_progress)
+        evaluation = evaluate_on(trained, file, on_progress=on_progress)
     if as_json:
         print_json({"model": trained.name, **asdict(evaluation)})
         return

@@ -92,9 +92,15 @@ def print_json(value: Any) -> None:
 
 
 def _to_json_value(value: Any) -> Any:
-    """A record as a mapping of its fields, or a path as text."""
+    """A record as a mapping of its fields, or a path as text.
+
+    A field whose name in JSON differs has that name in its metadata.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        fields = dataclasses.fields(value)
+        return {
+            field.metadata.get("json", field.name): getattr(value, field.name) for field in fields
+        }
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -26,8 +26,8 @@ from moli.records.errors import MoliError, WorkspaceError
 if TYPE_CHECKING:
     from moli.records.examples import Example, MalformedRow
     from moli.training.inference import OnProgress, Progress
-    from moli.training.trained.generate import Writer
-    from moli.training.trained.load import Trained
+    from moli.training.trained.generate import AnswerGenerator
+    from moli.training.trained.load import TrainedModel
 
 # Rows that are answered together, and lost together when interrupted.
 _GENERATION_BLOCK, _BLOCK = 128, 2048
@@ -76,7 +76,7 @@ def predict(
 
     with open_workspace(workspace) as opened:
         stored = opened.models.get(model)
-    with inference.loaded(stored) as trained:
+    with inference.loaded_model(stored) as trained:
         if text is not None:
             example = inference.read_text(trained, text)
             answer = inference.predict(trained, [example], max_tokens=max_tokens)[0]
@@ -136,7 +136,11 @@ class _Predictions:
 
 
 def _predict_in_blocks(
-    trained: Trained | Writer, examples: Sequence[Example], max_tokens: int, *, quiet: bool
+    trained: TrainedModel | AnswerGenerator,
+    examples: Sequence[Example],
+    max_tokens: int,
+    *,
+    quiet: bool,
 ) -> _Predictions:
     """Answer examples block by block, until done or interrupted."""
     from moli.training.inference import Progress
@@ -161,7 +165,9 @@ def _predict_in_blocks(
                 progress = Progress(share, tokens, time.perf_counter() - started)
                 show(progress)
 
-            answers += inference.predict(trained, block, max_tokens=max_tokens, hear=on_progress)
+            answers += inference.predict(
+                trained, block, max_tokens=max_tokens, on_progress=on_progress
+            )
     return _Predictions(answers, progress)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from moli.training.checks.inspection import Lengths
-    from moli.training.checks.masks import Masked, Piece
+    from moli.training.checks.masks import MaskedSample, TokenSpan
     from moli.training.checks.report import Finding, Preflight
 
 _MAX_PLACES, _MAX_LABELS = 3, 12  # listed
@@ -47,10 +47,10 @@ def _print_finding(finding: Finding, out: Console) -> None:
     from rich.text import Text
 
     out.print(Text.assemble((f"{finding.severity}: ", _STYLES[finding.severity]), finding.what))
-    for place in finding.places[:_MAX_PLACES]:
+    for place in finding.locations[:_MAX_PLACES]:
         out.print(f"  {place}")
-    if len(finding.places) > _MAX_PLACES:
-        out.print(f"  and {len(finding.places) - _MAX_PLACES:,} more, which --json lists")
+    if len(finding.locations) > _MAX_PLACES:
+        out.print(f"  and {len(finding.locations) - _MAX_PLACES:,} more, which --json lists")
     if finding.fix:
         out.print(f"  {finding.fix}")
 
@@ -59,8 +59,8 @@ def _print_data(report: Preflight, out: Console) -> None:
     """Print numbers of rows, of repetitions and of supervised tokens, and the labels."""
     rows, supervision, repeated = report.rows, report.supervision, report.repetitions
     _print_title("data", out)
-    some = rows.judged is not None and rows.judged < rows.held_out
-    drawn = f" ({rows.judged:,} of them evaluated on)" if some else ""
+    some = rows.evaluated is not None and rows.evaluated < rows.held_out
+    drawn = f" ({rows.evaluated:,} of them evaluated on)" if some else ""
     out.print(
         f"  {rows.kept:,} training examples, {rows.held_out:,} held out{drawn}; "
         f"{len(rows.malformed):,} malformed, {len(rows.cut):,} truncated, "
@@ -72,12 +72,13 @@ def _print_data(report: Preflight, out: Console) -> None:
     out.print(f"  duplicates: {', '.join(duplicates)}; {leaked}")
     if supervision and supervision.unit == "tokens":
         out.print(
-            f"  learnt: {supervision.learnt:,} of {supervision.tokens:,} tokens "
+            f"  learnt: {supervision.supervised:,} of {supervision.tokens:,} tokens "
             f"({supervision.share:.0%}); the rest is context"
         )
     elif supervision:
         out.print(
-            f"  learnt: {supervision.learnt:,} {supervision.unit}, {supervision.tokens:,} tokens"
+            f"  learnt: {supervision.supervised:,} {supervision.unit}, "
+            f"{supervision.tokens:,} tokens"
         )
     if supervision and supervision.unended is not None:
         ends = rows.kept - len(supervision.unended)
@@ -107,7 +108,7 @@ def _print_lengths(lengths: Lengths, out: Console) -> None:
         out.print(f"  up to {limit:>7,} {count:>8,}  {bar}{over}")
 
 
-def _print_sample(sample: Masked, out: Console) -> None:
+def _print_sample(sample: MaskedSample, out: Console) -> None:
     """Print a sample's text, with the supervised tokens distinguished."""
     out.print(f"  {sample.where}")
     colored = out.is_terminal and not out.no_color
@@ -115,21 +116,21 @@ def _print_sample(sample: Masked, out: Console) -> None:
         out.print(_format_tokens(part, colored=colored))
 
 
-def _format_tokens(pieces: Sequence[Piece], *, colored: bool) -> Text:
+def _format_tokens(pieces: Sequence[TokenSpan], *, colored: bool) -> Text:
     """Tokens in colors, or with brackets around the supervised ones."""
     from rich.text import Text
 
     text = Text("  ")
     for number, piece in enumerate(pieces):
-        before = number > 0 and pieces[number - 1].learnt
-        after = number + 1 < len(pieces) and pieces[number + 1].learnt
+        before = number > 0 and pieces[number - 1].supervised
+        after = number + 1 < len(pieces) and pieces[number + 1].supervised
         tokens = _printable(piece.text)
         if not colored:
-            opening = "[[" if piece.learnt and not before else ""
-            closing = "]]" if piece.learnt and not after else ""
+            opening = "[[" if piece.supervised and not before else ""
+            closing = "]]" if piece.supervised and not after else ""
             text.append(f"{opening}{tokens}{closing}")
         else:
-            style = "green" if piece.learnt else "dim"
+            style = "green" if piece.supervised else "dim"
             text.append(tokens, f"{style} underline" if piece.special else style)
         if len(text) > _MAX_CHARACTERS:
             text.append(" ...")
@@ -144,7 +145,7 @@ def _printable(text: str) -> str:
 
 
 def _print_cost(report: Preflight, out: Console) -> None:
-    from moli.training.listeners.figures import duration
+    from moli.training.listeners.formatting import format_duration
 
     estimate, packing = report.estimate, report.packing
     if estimate is None:
@@ -157,9 +158,10 @@ def _print_cost(report: Preflight, out: Console) -> None:
         f"{recipe['batch']} examples, learning rate {recipe['learning_rate']:g}"
     )
     out.print(
-        f"  about {duration(estimate.seconds)} of training and {duration(estimate.evaluating)} of "
-        f"evaluation, {estimate.memory_mb:,} MB of memory ({estimate.tokens_per_second:,.0f} "
-        f"tokens/s in {estimate.steps} trial steps)"
+        f"  about {format_duration(estimate.seconds)} of training and "
+        f"{format_duration(estimate.evaluating)} of evaluation, "
+        f"{estimate.memory_mb:,} MB of memory ({estimate.tokens_per_second:,.0f} tokens/s in "
+        f"{estimate.steps} trial steps)"
     )
     if packing and packing.holds:
         out.print(

@@ -48,7 +48,7 @@ def show(
 
     Example: moli runs show 20260131-093000-a1b2
     """
-    from moli.training.listeners.figures import flat
+    from moli.training.listeners.formatting import flatten_values
     from moli.training.runs import find_run
 
     with open_workspace(workspace) as opened:
@@ -71,7 +71,7 @@ def show(
         out.print(f"{name:<8} {value or '-'}")
     for title, values in (("facts", details.facts), ("recipe", details.recipe)):
         out.print(title)
-        for name, value in flat(values).items():
+        for name, value in flatten_values(values).items():
             out.print(f"  {name} {value}")
     if details.status not in COMPLETE:
         out.print(f"Resume with: moli tune --resume {details.id}")

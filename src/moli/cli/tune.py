@@ -22,7 +22,7 @@ from moli.records.errors import InputError
 
 if TYPE_CHECKING:
     from moli.training.recipes.recipe import Recipe
-    from moli.training.run import Result
+    from moli.training.run import RunResult
     from moli.workspace import Workspace
 
 
@@ -133,17 +133,17 @@ def _train(workspace: Workspace, recipe_or_run: Recipe | str, *, as_json: bool) 
     if isinstance(recipe_or_run, str):
         from moli.training.runs import find_run
 
-        result = resume(find_run(workspace, recipe_or_run).id, workspace, hear=listeners)
+        result = resume(find_run(workspace, recipe_or_run).id, workspace, listeners=listeners)
     else:
-        result = tune(recipe_or_run, workspace, hear=listeners, rehearse=True)
+        result = tune(recipe_or_run, workspace, listeners=listeners, estimate=True)
     _print_result(result, as_json=as_json)
 
 
-def _print_result(result: Result, *, as_json: bool) -> None:
+def _print_result(result: RunResult, *, as_json: bool) -> None:
     """Print a run's result, and how to resume it if it was interrupted."""
-    from moli.training.loop.distributed import join
+    from moli.training.loop.distributed import join_processes
 
-    if join().rank:  # only the first process prints it
+    if join_processes().rank:  # only the first process prints it
         pass
     elif as_json:
         print_json({"result": result})
@@ -153,9 +153,9 @@ def _print_result(result: Result, *, as_json: bool) -> None:
         raise typer.Exit(INTERRUPTED)
 
 
-def _print_summary(result: Result) -> None:
+def _print_summary(result: RunResult) -> None:
     """Print the new model with its metrics, or how to resume the run if it was interrupted."""
-    from moli.training.listeners.figures import duration, figure
+    from moli.training.listeners.formatting import format_duration, format_value
     from moli.training.listeners.report import PAGE
 
     out, facts = make_console(), result.facts
@@ -165,7 +165,9 @@ def _print_summary(result: Result) -> None:
         return
     out.print(result.model, style="bold")
     main_metric_first = main_first(facts["metrics"])
-    metrics = ", ".join(f"{name} {figure(value)}" for name, value in main_metric_first.items())
+    metrics = ", ".join(
+        f"{name} {format_value(value)}" for name, value in main_metric_first.items()
+    )
     rates = (
         f"{facts['examples_per_second']:,} examples/s, {facts['tokens_per_second']:,} tokens/s, "
         f"{facts['peak_memory_mb']:,} MB at most"
@@ -175,7 +177,7 @@ def _print_summary(result: Result) -> None:
     rows = {
         "metrics": metrics or f"none: {_why_no_metrics(facts)}",
         "best": f"at step {facts['best_step']:,} of {facts['step']:,}" if metrics else "",
-        "time": f"{duration(facts['seconds'])} of training{_compare_with_estimate(facts)}",
+        "time": f"{format_duration(facts['seconds'])} of training{_compare_with_estimate(facts)}",
         "rates": rates,
         "rows": f"{', '.join(notes)}; 'moli tune --check' lists them" if notes else "",
         "report": str(result.folder / PAGE),

@@ -24,7 +24,7 @@ from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
 if TYPE_CHECKING:
-    from moli.training.trained.load import Trained
+    from moli.training.trained.load import TrainedModel
 
 MAX_LOADED = 4  # trained models in memory at once
 _EMBEDDING, _RERANKING = "embedding", "reranking"
@@ -87,7 +87,7 @@ class Encoders:
     def __init__(self, workspace: Workspace, encoder: Encoder) -> None:
         self._store = workspace.models
         self._encoder = encoder
-        self._loaded: OrderedDict[str, Trained] = OrderedDict()  # by hash, last used last
+        self._loaded: OrderedDict[str, TrainedModel] = OrderedDict()  # by hash, last used last
         # One thread at a time: the check whether samples may be packed changes a model for a
         # moment, and a single forward pass takes all cores anyway.
         self._lock = threading.Lock()
@@ -166,13 +166,13 @@ class Encoders:
             trained = self._load(stored)
             groups = trained.task.samples(examples, training=False)
             samples = [each for group in groups for each in group]
-            packed = trained.pack(samples)
+            packed = trained.should_pack(samples)
             task, model = trained.task, trained.model
             outcome = inference.run_inference(task, model, groups, packed=packed, with_losses=False)
         rows = [row for answers in outcome.answers for row in answers]
         return _ModelOutput(np.concatenate(rows), sum(each.size for each in samples))
 
-    def _load(self, stored: StoredModel) -> Trained:
+    def _load(self, stored: StoredModel) -> TrainedModel:
         """Load a trained model, unless it is in memory."""
         from moli.training.trained.load import load_trained
 

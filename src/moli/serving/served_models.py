@@ -19,7 +19,7 @@ from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
 from moli.serving.request_log import log
 from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.task_table import GENERATIVE_TASKS
-from moli.training.trained.load import check_contract, recipe_of
+from moli.training.trained.load import check_compatibility, recipe_of
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -186,7 +186,7 @@ class ServedModels:
     def _verify(self, stored: StoredModel, *, weights: bool) -> None:
         """Check that a model has not changed since it was stored; each content is checked once."""
         if stored.hash not in self._verified:
-            check_contract(stored, recipe_of(stored), weights=weights)
+            check_compatibility(stored, recipe_of(stored), weights=weights)
             self._verified.add(stored.hash)
 
 

@@ -8,39 +8,39 @@ from typing import Any
 
 from moli.records.errors import InputError, MoliError
 from moli.training.recipes.recipe import Recipe
-from moli.training.run import Result, begin, resume
+from moli.training.run import RunResult, begin, resume
 from moli.workspace import Workspace
 
-_RESTARTS = 3  # after a machine was lost; each continues from the last checkpoint
+_RESTARTS = 3  # if a machine is lost; each one continues from the last checkpoint
 
 
-def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int = 0) -> Result:
+def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int = 0) -> RunResult:
     """Train a recipe in several processes of a Ray cluster.
 
     Args:
         root: the workspace's folder. Every machine must see it, the data and the base.
-        address: the cluster's, e.g. `10.0.0.1:6379`, or "local" for one started for the run.
-        workers: processes, each with a GPU where the cluster has enough of them; by default, one
-            for each GPU, or for each machine where there is none.
+        address: the cluster's address, e.g. `10.0.0.1:6379`; "local" starts one for the run.
+        workers: processes, each with a GPU if the cluster has enough of them; by default, one
+            for each GPU, or for each machine if there is none.
 
     Raises:
         InputError: Ray is missing, the cluster does not answer or is too small.
-        MoliError: what the run itself raises.
+        MoliError: the run itself failed.
     """
     _import_ray()
     import ray
 
-    mine = not ray.is_initialized()
-    if mine:
+    starts_ray = not ray.is_initialized()
+    if starts_ray:
         _connect(address)
     try:
-        workers = workers or _all_workers()
-        gpus = _gpus(workers)
+        workers = workers or _default_workers()
+        use_gpu = _has_gpu_for_each(workers)
         with Workspace.open(root) as workspace:
             folder = begin(recipe, workspace)
-        return _fit(root.absolute(), folder, workers, gpus)
+        return _fit(root.absolute(), folder, workers, use_gpu=use_gpu)
     finally:
-        if mine:
+        if starts_ray:
             ray.shutdown()
 
 
@@ -69,40 +69,50 @@ def _connect(address: str) -> None:
         ) from error
 
 
-def _all_workers() -> int:
-    """One for each GPU of the cluster, or for each machine where there is none."""
+def _default_workers() -> int:
+    """One worker for each GPU of the cluster, or for each machine if there is none."""
     import ray
 
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return int(there.get("GPU", 0)) or len(ray.nodes())  # type: ignore[no-untyped-call]
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(resources.get("GPU", 0)) or len(ray.nodes())  # type: ignore[no-untyped-call]
 
 
-def _gpus(workers: int) -> bool:
-    """Whether there is a GPU for each process."""
+def _has_gpu_for_each(workers: int) -> bool:
+    """Whether there is a GPU for each process.
+
+    Raises:
+        InputError: there is not even a CPU for each.
+    """
     import ray
 
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    if there.get("GPU", 0) >= workers:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    if resources.get("GPU", 0) >= workers:
         return True
-    if there.get("CPU", 0) < workers:
+    if resources.get("CPU", 0) < workers:
         raise InputError(
-            f"{workers} workers need as many CPUs, but the cluster has {there.get('CPU', 0):g}",
+            f"{workers} workers need as many CPUs, but the cluster has {resources.get('CPU', 0):g}",
             where="Ray",
             fix="Ask for fewer, or add machines with 'ray start --address'.",
         )
     return False
 
 
-def _fit(root: Path, folder: Path, workers: int, gpus: bool) -> Result:
+def _fit(root: Path, folder: Path, workers: int, *, use_gpu: bool) -> RunResult:
+    """Run the workers until the run in the folder has ended.
+
+    Raises:
+        InputError: the run failed for a reason of the cluster.
+        MoliError: the run failed for a reason of its own.
+    """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-    work: Any = _work
+    worker: Any = _resume_in_worker
     trainer = TorchTrainer(
-        work,
+        worker,
         train_loop_config={"root": str(root), "run": folder.name},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
         run_config=RunConfig(
             name="ray",
             storage_path=str(folder.absolute()),
@@ -113,19 +123,19 @@ def _fit(root: Path, folder: Path, workers: int, gpus: bool) -> Result:
         finished: Any = trainer.fit()
     except TrainingFailedError as error:
         failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
-        for each in failures:
-            if isinstance(each, MoliError):
-                raise each from error
+        for failure in failures:
+            if isinstance(failure, MoliError):
+                raise failure from error
         raise InputError(
             f"the run failed on the cluster ({str(error).splitlines()[-1]})",
             where=folder.name,
             fix="The cluster's logs say more; the run can be resumed from its last checkpoint.",
         ) from error
-    result: Result = finished.return_value
+    result: RunResult = finished.return_value
     return result
 
 
-def _work(config: dict[str, Any]) -> Result:
-    """What each process does: resume the run; its beginning is like any other place in it."""
+def _resume_in_worker(config: dict[str, Any]) -> RunResult:
+    """Resume the run in one of its processes; a new run is simply resumed from step 0."""
     with Workspace.open(Path(config["root"])) as workspace:
         return resume(config["run"], workspace)

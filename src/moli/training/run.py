@@ -17,26 +17,27 @@ from typing import TYPE_CHECKING, Any
 from moli.models.weights.json_files import write_json
 from moli.records.errors import InputError, MoliError, NotFoundError
 from moli.records.training import COMPLETE, Event, RunEnded, RunStarted
-from moli.training.listeners.curves import FILE as EVENTS
-from moli.training.loop.checkpoint import remove
+from moli.training.listeners import Listener
+from moli.training.listeners.event_log import EVENTS
+from moli.training.loop.checkpoint import remove_checkpoints
 from moli.training.recipes.recipe import Recipe, make_recipe
-from moli.training.recipes.run_folder import ASKED, ESTIMATE
+from moli.training.recipes.run_folder import ESTIMATE, REQUESTED
 from moli.training.runs import read_run
 from moli.workspace import Workspace
 
 if TYPE_CHECKING:
-    from moli.training.setup.prepared import Session
-
-Hear = Callable[[Event], None]
+    from moli.training.loop.world import World
+    from moli.training.setup.prepared import PreparedRun
+    from moli.workspace.content import StoredModel
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class RunResult:
     """A run's result.
 
     Attributes:
-        model: its name in the workspace, such as `support@3f9c1a2b`; empty if interrupted.
-        facts: metrics, rates, peak memory, proof of packing and so on.
+        model: name of the model in the workspace, such as `support@3f9c1a2b`; empty if interrupted.
+        facts: metrics, rates, peak memory, the packing check and so on.
     """
 
     run: str
@@ -47,33 +48,38 @@ class Result:
 
 
 def tune(
-    recipe: Recipe, workspace: Workspace, *, hear: Sequence[Hear] = (), rehearse: bool = False
-) -> Result:
+    recipe: Recipe,
+    workspace: Workspace,
+    *,
+    listeners: Sequence[Listener] = (),
+    estimate: bool = False,
+) -> RunResult:
     """Train a recipe and store the result in the workspace.
 
     Every run writes its events and its report to its folder, and reports to the recipe's trackers.
 
     Args:
-        hear: each is called with every event of the run, after those.
-        rehearse: take a few steps first to estimate time and memory; they are undone.
+        listeners: receive every event of the run, after those.
+        estimate: take a few steps first to estimate time and memory; they are undone.
 
     Raises:
         InputError: the data or a value of the recipe cannot be used.
         ModelError: the base cannot be loaded.
     """
-    from moli.training.loop.distributed import join
+    from moli.training.loop.distributed import join_processes
 
-    folder = join().on_rank_zero(lambda: begin(recipe, workspace))
+    folder = join_processes().on_rank_zero(lambda: begin(recipe, workspace))
     try:
-        return resume(folder.name, workspace, hear=hear, rehearse=rehearse)
+        return resume(folder.name, workspace, listeners=listeners, estimate=estimate)
     except MoliError:
-        if join().rank == 0 and not (folder / EVENTS).exists():  # there is nothing to resume
+        # Without events there is nothing to resume.
+        if join_processes().rank == 0 and not (folder / EVENTS).exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
 def begin(recipe: Recipe, workspace: Workspace) -> Path:
-    """The folder of a new run, from which `resume` starts it."""
+    """Make the folder of a new run, which `resume` starts."""
     run = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     folder = workspace.folder / "runs" / run
     folder.mkdir(parents=True)
@@ -85,85 +91,139 @@ def begin(recipe: Recipe, workspace: Workspace) -> Path:
     if recipe.base and Path(recipe.base).is_dir():
         paths["base"] = str(Path(recipe.base).absolute())
     absolute = recipe.model_copy(update=paths)
-    write_json(folder / ASKED, absolute.model_dump(mode="json"))
+    write_json(folder / REQUESTED, absolute.model_dump(mode="json"))
     return folder
 
 
 def resume(
-    run: str, workspace: Workspace, *, hear: Sequence[Hear] = (), rehearse: bool = False
-) -> Result:
-    """Resume a run from its last checkpoint; `hear` and `rehearse` are as for `tune`.
+    run: str,
+    workspace: Workspace,
+    *,
+    listeners: Sequence[Listener] = (),
+    estimate: bool = False,
+) -> RunResult:
+    """Resume a run from its last checkpoint; `listeners` and `estimate` are as for `tune`.
 
     Raises:
         NotFoundError: there is no such run.
-        InputError: what it learns from has changed since, or the run is complete.
+        InputError: the data or the base has changed since, or the run is complete.
     """
     folder = workspace.folder / "runs" / run
-    if not run or not (folder / ASKED).is_file():
+    if not run or not (folder / REQUESTED).is_file():
         raise NotFoundError("no such run", where=run or "run", fix="See 'moli runs'.")
     if read_run(folder).status in COMPLETE:
         raise InputError("the run is complete", where=run, fix="Start a new one to train further.")
-    asked = json.loads((folder / ASKED).read_text(encoding="utf-8"))
-    recipe = make_recipe(asked, where=str(folder / ASKED))
-    return _run(recipe, workspace, folder, hear, rehearse=rehearse)
+    values = json.loads((folder / REQUESTED).read_text(encoding="utf-8"))
+    recipe = make_recipe(values, where=str(folder / REQUESTED))
+    return _run(recipe, workspace, folder, listeners, estimate=estimate)
 
 
 def _run(
-    recipe: Recipe, workspace: Workspace, folder: Path, hear: Sequence[Hear], *, rehearse: bool
-) -> Result:
-    from moli.training.loop.distributed import join
-    from moli.training.setup.prepared import Session
+    recipe: Recipe,
+    workspace: Workspace,
+    folder: Path,
+    listeners: Sequence[Listener],
+    *,
+    estimate: bool,
+) -> RunResult:
+    from moli.training.loop.distributed import join_processes
+    from moli.training.setup.prepared import prepare
 
-    world = join()
-    tell = _told(recipe, hear) if world.rank == 0 else _untold
-    session = Session.open(recipe, folder, tell, world)
-    estimate = _estimate(session, folder, rehearse=rehearse and world.size == 1)
-    session.facts |= {"estimate": estimate} if estimate else {}
-    loop = session.loop
-    settled = session.settled.recipe.model_dump(mode="json")
+    world = join_processes()
+    on_event = _all_listeners(recipe, listeners) if world.rank == 0 else _ignore
+    prepared = prepare(recipe, folder, on_event, world)
+    facts = prepared.facts()
+    if expected := _estimate(prepared, folder, estimate=estimate and world.size == 1):
+        facts["estimate"] = expected
+    loop = prepared.loop
+    resolved = prepared.resolved.recipe.model_dump(mode="json")
     step, steps = loop.progress.step, loop.schedule.steps
-    tell(RunStarted(folder.name, str(folder), settled, session.facts, step, steps))
+    on_event(RunStarted(folder.name, str(folder), resolved, facts, step, steps))
     try:
         status = loop.run()
-        model = session.store(workspace).name if status != "interrupted" else ""
+        model = _store(prepared, workspace, world).name if status != "interrupted" else ""
     except BaseException as error:
-        told = {"error": str(error).strip() or type(error).__name__}
+        reason = {"error": str(error).strip() or type(error).__name__}
         interrupted = isinstance(error, KeyboardInterrupt)
-        tell(RunEnded("interrupted" if interrupted else "failed", loop.progress.step, told))
+        on_event(RunEnded("interrupted" if interrupted else "failed", loop.progress.step, reason))
         raise
-    facts = session.facts | session.outcome() | {"model": model}
-    tell(RunEnded(status, loop.progress.step, facts))
+    metrics = {"metrics": loop.progress.metrics} if status != "interrupted" else {}
+    facts = facts | metrics | _outcome(prepared, expected) | {"model": model}
+    on_event(RunEnded(status, loop.progress.step, facts))
     if status != "interrupted":
-        world.on_rank_zero(lambda: remove(folder))
-    return Result(folder.name, folder, status, model, facts)
+        world.on_rank_zero(lambda: remove_checkpoints(folder))
+    return RunResult(folder.name, folder, status, model, facts)
 
 
-def _told(recipe: Recipe, hear: Sequence[Hear]) -> Hear:
-    """All who hear of a run: its files first."""
+def _all_listeners(recipe: Recipe, listeners: Sequence[Listener]) -> Callable[[Event], None]:
+    """A run's event log, report and trackers, then the given listeners, as one."""
     from moli.training.listeners import Listeners
-    from moli.training.listeners.curves import Curves
+    from moli.training.listeners.event_log import EventLog
     from moli.training.listeners.report import Report
     from moli.training.listeners.trackers import make_trackers
 
-    others: Any = hear
-    return Listeners([Curves(), Report(), *make_trackers(recipe.trackers), *others])
+    return Listeners([EventLog(), Report(), *make_trackers(recipe.trackers), *listeners])
 
 
-def _untold(event: Event) -> None:
-    """What the other processes do with an event, which the first one tells."""
+def _ignore(event: Event) -> None:
+    """Drop an event: the first process reports it."""
 
 
-def _estimate(session: Session, folder: Path, *, rehearse: bool) -> dict[str, Any] | None:
-    """What the run was expected to take when it began; found now if it begins."""
-    from moli.training.setup.estimates import rehearse as rehearsed
-    from moli.training.setup.estimates import restored_after
+def _estimate(prepared: PreparedRun, folder: Path, *, estimate: bool) -> dict[str, Any] | None:
+    """The estimate made when the run began, or made now if it begins; None without one."""
+    from moli.training.setup.estimates import estimate_cost, restored_after
 
     path = folder / ESTIMATE
     if not path.exists():
-        if session.loop.progress.step or not rehearse:
+        if prepared.loop.progress.step or not estimate:
             return None
-        with restored_after(session.loop):
-            found = asdict(rehearsed(session))
-        write_json(path, found)
-    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return kept
+        with restored_after(prepared.loop):
+            values = asdict(estimate_cost(prepared))
+        write_json(path, values)
+    saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return saved
+
+
+def _outcome(prepared: PreparedRun, expected: dict[str, Any] | None) -> dict[str, Any]:
+    """Rates, memory and the best step at the end of a run, and their ratio to the estimate."""
+    from moli.training.setup.memory import peak_memory_mb
+
+    progress = prepared.loop.progress
+    seconds = max(progress.seconds, 1e-9)
+    outcome = {
+        "step": progress.step,
+        "best_step": progress.best_step,
+        "seconds": round(progress.seconds, 3),
+        "examples_per_second": round(progress.examples / seconds, 2),
+        "tokens_per_second": round(progress.tokens / seconds, 1),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    if not expected or not progress.step:
+        return outcome
+    expected_seconds = expected["seconds"] * progress.step / prepared.loop.schedule.steps
+    ratios = {
+        "seconds": progress.seconds / max(expected_seconds, 1e-9),
+        "memory": peak_memory_mb() / max(expected["memory_mb"], 1),
+    }
+    rounded = {name: round(ratio, 3) for name, ratio in ratios.items()}
+    return outcome | {"against_estimate": rounded}
+
+
+def _store(prepared: PreparedRun, workspace: Workspace, world: World) -> StoredModel:
+    """Gather the trained weights from all processes, and store them in the workspace."""
+    from moli.models.hardware.probe import DTYPES
+    from moli.training.trained.store import store_model
+
+    recipe = prepared.resolved.recipe
+    world.gather_model(prepared.model, DTYPES[str(recipe.precision)])
+    return world.on_rank_zero(
+        lambda: store_model(
+            prepared.model,
+            prepared.task,
+            recipe,
+            workspace,
+            draft=prepared.loop.folder / "model",
+            dataset_hash=prepared.data.examples.digest,
+            metrics=prepared.loop.progress.metrics,
+        )
+    )

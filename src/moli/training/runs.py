@@ -1,4 +1,4 @@
-"""What the files in their folders tell about runs."""
+"""The runs of a workspace, read from the files in their folders."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from moli.records.errors import NotFoundError
-from moli.training.listeners.curves import FILE
+from moli.training.listeners.event_log import EVENTS
 from moli.training.listeners.report import PAGE
-from moli.training.recipes.run_folder import ASKED, SETTLED
+from moli.training.recipes.run_folder import REQUESTED, RESOLVED
 from moli.workspace import Workspace
 
-# Steps are most of a run's events, and of them only the last one is looked at.
-_STEP = '{"event": "step"'
+# Most of a run's events are steps; only the last step is parsed.
+_STEP_PREFIX = '{"event": "step"'
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A run, as its files describe it.
+class RunSummary:
+    """A run as its files describe it.
 
     Attributes:
         status: `finished`, `stopped_early`, `interrupted`, `failed`, or `unfinished`: still
             running, or killed.
-        step, steps: optimiser steps taken, and those there will be in all.
-        metrics: of the best evaluation so far.
-        model: its name in the workspace; empty until there is one.
+        step, steps: optimizer steps taken, and those there will be in all.
+        metrics: metrics of the best evaluation so far.
+        model: name of the model in the workspace; empty until there is one.
         begun: local time in ISO format.
-        report: the report's path; empty before there is one.
-        facts: what was known at its start, and at its end if it has ended.
+        report: path of the report; empty before there is one.
+        facts: numbers known at its start, and at its end if it has ended.
     """
 
     id: str
@@ -50,78 +50,81 @@ class Run:
     facts: Mapping[str, Any]
 
 
-def list_runs(workspace: Workspace) -> list[Run]:
+def list_runs(workspace: Workspace) -> list[RunSummary]:
     """All runs of a workspace, newest first."""
-    folders = (workspace.folder / "runs").glob(f"*/{ASKED}")
-    return [read_run(each.parent) for each in sorted(folders, reverse=True)]
+    files = (workspace.folder / "runs").glob(f"*/{REQUESTED}")
+    return [read_run(file.parent) for file in sorted(files, reverse=True)]
 
 
-def find_run(workspace: Workspace, run: str) -> Run:
-    """A run by its id, or by the end of it.
+def find_run(workspace: Workspace, run: str) -> RunSummary:
+    """A run by its id, or by the end of its id.
 
     Raises:
         NotFoundError: there is none, or there are several.
     """
-    found = [each for each in (workspace.folder / "runs").glob("*") if (each / ASKED).is_file()]
-    named = [each for each in found if each.name == run]
-    named = named or [each for each in found if run and each.name.endswith(run)]
-    if len(named) != 1:
-        what = f"{len(named)} run ids end with this" if named else "no such run"
-        raise NotFoundError(what, where=run or "run", fix="See 'moli runs'.")
-    return read_run(named[0])
+    folders = [each.parent for each in (workspace.folder / "runs").glob(f"*/{REQUESTED}")]
+    matches = [folder for folder in folders if folder.name == run]
+    matches = matches or [folder for folder in folders if run and folder.name.endswith(run)]
+    if len(matches) != 1:
+        problem = f"{len(matches)} run ids end with this" if matches else "no such run"
+        raise NotFoundError(problem, where=run or "run", fix="See 'moli runs'.")
+    return read_run(matches[0])
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> RunSummary:
     """The run in a folder."""
-    asked = _json(folder / ASKED)
-    recipe = _json(folder / SETTLED).get("recipe") or asked
-    events = list(_events(folder / FILE))
-    started = _last(events, "started")
-    ended = _last(events, "ended") if events and _newest(events) == "ended" else {}
-    judged = [each for each in events if each["event"] == "evaluated" and each.get("best")]
+    requested = _read_object(folder / REQUESTED)
+    recipe = _read_object(folder / RESOLVED).get("recipe") or requested
+    events = list(_read_events(folder / EVENTS))
+    started = _last_event(events, "started")
+    ended = _last_event(events, "ended") if _has_ended(events) else {}
+    best = [event for event in events if event["event"] == "evaluated" and event.get("best")]
     result = ended.get("result") or {}
     report = folder / PAGE
-    return Run(
+    return RunSummary(
         id=folder.name,
         folder=str(folder),
         task=str(recipe.get("task", "")),
         base=str(recipe.get("base", "")),
         status=str(ended.get("status", "unfinished")),
-        step=max((int(each.get("step", 0)) for each in events), default=0),
+        step=max((int(event.get("step", 0)) for event in events), default=0),
         steps=int(started.get("steps", 0)),
-        metrics=judged[-1].get("metrics", {}) if judged else {},
+        metrics=best[-1].get("metrics", {}) if best else {},
         model=str(result.get("model", "")),
-        begun=_begun(folder),
+        begun=_begin_time(folder),
         report=str(report) if report.is_file() else "",
         recipe=recipe,
         facts={**(started.get("facts") or {}), **result},
     )
 
 
-def _newest(events: list[dict[str, Any]]) -> str:
-    """Which came last: the run's beginning, or its end."""
-    return next((e["event"] for e in reversed(events) if e["event"] in ("started", "ended")), "")
+def _has_ended(events: list[dict[str, Any]]) -> bool:
+    """Whether a run has ended and was not resumed after that."""
+    ends = [event["event"] for event in events if event["event"] in ("started", "ended")]
+    return ends[-1:] == ["ended"]
 
 
-def _last(events: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    return next((each for each in reversed(events) if each["event"] == kind), {})
+def _last_event(events: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """The last event of a kind; empty if there is none."""
+    return next((event for event in reversed(events) if event["event"] == kind), {})
 
 
-def _events(path: Path) -> Iterator[dict[str, Any]]:
-    """All events but steps, and the last step; what cannot be read is passed over."""
+def _read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """All events but steps, and the last step; lines that cannot be read are passed over."""
     if not path.is_file():
         return
     step = ""
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
-            if line.startswith(_STEP):
+            if line.startswith(_STEP_PREFIX):
                 step = line
             else:
-                yield from _event(line)
-    yield from _event(step)
+                yield from _parse_event(line)
+    yield from _parse_event(step)
 
 
-def _event(line: str) -> Iterator[dict[str, Any]]:
+def _parse_event(line: str) -> Iterator[dict[str, Any]]:
+    """The event of a line, or nothing if the line cannot be read."""
     try:
         event = json.loads(line)
     except ValueError:
@@ -130,7 +133,8 @@ def _event(line: str) -> Iterator[dict[str, Any]]:
         yield event
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty if the file has none or cannot be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -138,8 +142,8 @@ def _json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _begun(folder: Path) -> str:
-    """When the folder was made, which its name tells."""
+def _begin_time(folder: Path) -> str:
+    """The local time at which a run's folder was made, which its name begins with."""
     moment = re.match(r"\d{8}-\d{6}", folder.name)
     if moment is None:
         return ""

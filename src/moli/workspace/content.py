@@ -29,7 +29,7 @@ from moli.records.models import Manifest
 
 MANIFEST = "manifest.json"
 SHORT_HASH = 8  # characters of a hash in a model's name
-_ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_CONFIG = "adapter_config.json"
 _MANIFEST_TYPE = TypeAdapter(Manifest)
 _DIGESTS_TYPE = TypeAdapter(dict[str, str])
 # PEFT keeps these as sets and writes them in an order that differs from process to process.
@@ -71,9 +71,9 @@ def check_folder(folder: Path) -> None:
     Raises:
         InputError: it contains neither, or a file's name is not printable.
     """
-    if not (folder / _ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():
+    if not (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():
         raise InputError(
-            f"neither an adapter ({_ADAPTER_CONFIG}) nor a model (config.json)",
+            f"neither an adapter ({ADAPTER_CONFIG}) nor a model (config.json)",
             where=str(folder),
             fix="Give the folder that save_pretrained wrote.",
         )
@@ -97,8 +97,8 @@ def write_draft(folder: Path, draft: Path, manifest: Manifest) -> str:
     for name, path in files_of(folder).items():
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, draft / name)
-    if (draft / _ADAPTER_CONFIG).is_file():
-        _order_sets(draft / _ADAPTER_CONFIG)
+    if (draft / ADAPTER_CONFIG).is_file():
+        _order_sets(draft / ADAPTER_CONFIG)
     digests = {name: _digest(path) for name, path in files_of(draft).items()}
     values = {**_MANIFEST_TYPE.dump_python(manifest, mode="json"), "files": digests}
     text = json.dumps(values, ensure_ascii=False, indent=2)
@@ -115,10 +115,15 @@ def _order_sets(path: Path) -> None:
         sets = {key: sorted(values[key]) for key in _UNORDERED if isinstance(values.get(key), list)}
     except (ValueError, AttributeError, TypeError) as error:
         raise InputError(
-            f"not an adapter configuration ({error})", where=_ADAPTER_CONFIG, fix="Save it again."
+            f"not an adapter configuration ({error})", where=ADAPTER_CONFIG, fix="Save it again."
         ) from error
     if any(values[key] != ordered for key, ordered in sets.items()):
-        path.write_text(json.dumps(values | sets, indent=2, sort_keys=True), encoding="utf-8")
+        write_adapter_config(path, values | sets)
+
+
+def write_adapter_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Write an adapter's configuration in the layout of PEFT, with sorted keys."""
+    path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _digest(path: Path) -> str:

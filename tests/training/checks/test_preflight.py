@@ -17,10 +17,15 @@ from moli.cli.preflight import print_report
 from moli.records.examples import Conversation, Example, Labelled, LocatedExample, Pair
 from moli.records.messages import Message, Tool, ToolCall
 from moli.training.batching.samples import Sample
-from moli.training.checks.inspection import bare, labels_of, lengths_of, repetitions
+from moli.training.checks.inspection import (
+    count_labels,
+    find_repetitions,
+    measure_lengths,
+    normalize_text,
+)
 from moli.training.checks.preflight import preflight
 from moli.training.checks.report import Preflight
-from moli.training.checks.servers import AdapterSummary, verdicts
+from moli.training.checks.servers import AdapterSummary, check_servers
 from moli.training.recipes.recipe import make_recipe
 
 
@@ -34,11 +39,11 @@ def located(examples: Sequence[Example], name: str = "a") -> list[LocatedExample
      ("Straße", "STRASSE")],
 )  # fmt: skip
 def test_texts_that_read_alike_are_alike(one: str, other: str) -> None:
-    assert bare(one) == bare(other)
+    assert normalize_text(one) == normalize_text(other)
 
 
 def test_texts_of_signs_alone_are_not_all_alike() -> None:
-    assert bare("?!") != bare("...")
+    assert normalize_text("?!") != normalize_text("...")
 
 
 def test_repetitions_are_found_and_placed() -> None:
@@ -50,7 +55,7 @@ def test_repetitions_are_found_and_placed() -> None:
         Labelled("a play", "y"),
         Labelled("An opera.", "y"),
     ]
-    found = repetitions(located(train), located([Labelled("an opera!", "x")], "b"))
+    found = find_repetitions(located(train), located([Labelled("an opera!", "x")], "b"))
     assert found.exact == (("a:1", "a:2"),)
     assert found.near == (("a:1", "a:3"),)
     assert found.contradicting == (("a:4", "a:5"),)
@@ -60,7 +65,7 @@ def test_repetitions_are_found_and_placed() -> None:
 def test_an_answer_more_is_no_repetition() -> None:
     asked = Message("user", "Say something.")
     said = [Conversation((asked, Message("assistant", each))) for each in ("one", "two")]
-    found = repetitions(located([*said, Pair("a", "b"), Pair("a", "c")]), [])
+    found = find_repetitions(located([*said, Pair("a", "b"), Pair("a", "c")]), [])
     assert (found.exact, found.near, found.contradicting) == ((), (), ())
 
 
@@ -71,7 +76,8 @@ def test_calls_and_tools_tell_conversations_apart() -> None:
 
     tool, other = Tool("look"), Tool("look", parameters={"type": "object"})
     train = [talk("Oslo", tool), talk("Turin", tool), talk("Oslo", other), talk("Oslo", tool)]
-    found = repetitions(located([*train, talk("oslo", tool)]), located([talk("Rome", other)], "b"))
+    held_out = located([talk("Rome", other)], "b")
+    found = find_repetitions(located([*train, talk("oslo", tool)]), held_out)
     assert found.exact == (("a:1", "a:4"),)
     assert found.near == (("a:1", "a:5"),)
     assert found.leaked == (("a:3", "b:1"),)
@@ -79,7 +85,7 @@ def test_calls_and_tools_tell_conversations_apart() -> None:
 
 def test_labels_are_counted_the_most_frequent_first() -> None:
     examples = [Labelled("t", each) for each in "abbbcc"]
-    assert list(labels_of(located(examples)).items()) == [("b", 3), ("c", 2), ("a", 1)]
+    assert list(count_labels(located(examples)).items()) == [("b", 3), ("c", 2), ("a", 1)]
 
 
 def test_lengths_are_those_before_the_cut() -> None:
@@ -88,7 +94,7 @@ def test_lengths_are_those_before_the_cut() -> None:
         Sample((np.zeros(min(each, 10), np.int32),), 0, truncated_tokens=max(0, each - 10))
         for each in range(1, 21)
     ]
-    found = lengths_of(samples, 10)
+    found = measure_lengths(samples, 10)
     assert (found.longest, found.most, found.median) == (20, 10, 10)
     assert found.percentile95 == round(1 + 0.95 * 19)
     assert found.bins == dict.fromkeys(range(2, 21, 2), 2)
@@ -96,7 +102,8 @@ def test_lengths_are_those_before_the_cut() -> None:
 
 def test_lengths_are_counted_up_to_whole_numbers_of_tokens() -> None:
     def bins(*sizes: int, most: int = 0) -> dict[int, int]:
-        return lengths_of([Sample((np.zeros(each, np.int32),), 0) for each in sizes], most).bins
+        samples = [Sample((np.zeros(each, np.int32),), 0) for each in sizes]
+        return measure_lengths(samples, most).bins
 
     assert bins(3, 3, 1) == {1: 1, 2: 0, 3: 2}
     found = bins(1, 9, 10, 100)
@@ -106,11 +113,11 @@ def test_lengths_are_counted_up_to_whole_numbers_of_tokens() -> None:
     assert {10: 2, 12: 1}.items() <= bins(10, 10, 12, 24, most=10).items()
 
 
-PLAIN = AdapterSummary("lora", 16, writes=True)
+PLAIN = AdapterSummary("lora", 16, generates=True)
 
 
 def loads(weights: AdapterSummary) -> list[str]:
-    return [each.loads for each in verdicts(weights)]
+    return [each.loads for each in check_servers(weights)]
 
 
 @pytest.mark.parametrize(
@@ -121,11 +128,11 @@ def loads(weights: AdapterSummary) -> list[str]:
         (replace(PLAIN, rank=513), ["no", "yes", "with a setting", "no"]),
         (replace(PLAIN, method="rslora"), ["yes", "no", "no", "no"]),
         (replace(PLAIN, method="dora"), ["no"] * 4),
-        (replace(PLAIN, heads=("score",)), ["no"] * 4),
-        (replace(PLAIN, odd=("conv",)), ["no"] * 4),
+        (replace(PLAIN, full_layers=("score",)), ["no"] * 4),
+        (replace(PLAIN, other_layers=("conv",)), ["no"] * 4),
         (replace(PLAIN, method="adapter"), ["no"] * 4),
         (replace(PLAIN, method="prefix"), ["no"] * 4),
-        (replace(PLAIN, writes=False), ["no"] * 4),
+        (replace(PLAIN, generates=False), ["no"] * 4),
         (replace(PLAIN, method="full"), ["yes", "yes", "with a setting", "yes"]),
     ],
 )
@@ -135,7 +142,7 @@ def test_servers_are_told_apart(weights: AdapterSummary, expected: list[str]) ->
 
 @pytest.mark.parametrize(("rank", "room"), [(17, 32), (33, 64), (200, 256), (300, 320), (400, 512)])
 def test_the_rank_to_ask_vllm_for_is_the_next_that_it_knows(rank: int, room: int) -> None:
-    assert f"--max-lora-rank {room} " in verdicts(replace(PLAIN, rank=rank))[0].reason
+    assert f"--max-lora-rank {room} " in check_servers(replace(PLAIN, rank=rank))[0].reason
 
 
 def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
@@ -256,12 +263,12 @@ def test_the_answer_and_its_end_are_learnt(conversed: Preflight) -> None:
     assert len(conversed.masks) == 2
     for sample in conversed.masks:
         *read, said, end = sample.parts[0]
-        assert not any(each.learnt for each in read)
+        assert not any(each.supervised for each in read)
         # Answers repeat the last words of their questions.
         question = next(each.text for each in read if not each.special)
-        assert said.learnt
+        assert said.supervised
         assert question.endswith(said.text.strip())
-        assert (end.text.strip(), end.learnt, end.special) == ("[SEP]", True, True)
+        assert (end.text.strip(), end.supervised, end.special) == ("[SEP]", True, True)
 
 
 @pytest.mark.slow

@@ -143,9 +143,9 @@ import sys
 from pathlib import Path
 from training.listeners.runs import run
 from moli.training.listeners import Listeners
-from moli.training.listeners.curves import Curves
+from moli.training.listeners.event_log import EventLog
 from moli.training.listeners.progress import ProgressLine
-tell = Listeners([ProgressLine(), Curves()])
+tell = Listeners([ProgressLine(), EventLog()])
 for event in run(Path(sys.argv[1]), steps=3000):
     tell(event)
 print("trained")

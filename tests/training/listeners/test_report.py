@@ -15,8 +15,8 @@ from PIL import Image
 from training.listeners.runs import evaluated, run, started, taken
 
 from moli.records.training import Event, RunEnded
-from moli.training.listeners.charts import panels_of, png, svg
-from moli.training.listeners.curves import Curves
+from moli.training.listeners.charts import make_panels, render_png, render_svg
+from moli.training.listeners.event_log import EventLog
 from moli.training.listeners.report import Report, write_report
 
 ATTACK = "<script>alert('1')</script>\"><img src=x onerror=alert(1)>&amp;"
@@ -46,7 +46,7 @@ class Page(HTMLParser):
 
 
 def reported(folder: Path, *events: Event) -> Page:
-    curves = Curves()
+    curves = EventLog()
     for event in events:
         curves(event)
     return Page(write_report(folder))
@@ -152,7 +152,7 @@ def test_many_evaluations_keep_the_best_and_the_last(tmp_path: Path) -> None:
 
 def test_a_report_is_written_on_evaluations_and_at_the_end(tmp_path: Path) -> None:
     now = [0.0]
-    curves, report = Curves(), Report(clock=lambda: now[0])
+    curves, report = EventLog(), Report(clock=lambda: now[0])
     path = tmp_path / "report.html"
     written = []
     for event in run(tmp_path):
@@ -166,7 +166,7 @@ def test_a_report_is_written_on_evaluations_and_at_the_end(tmp_path: Path) -> No
 
 def test_reports_take_a_twentieth_of_the_time_at_most(tmp_path: Path) -> None:
     ticks = iter([0.0, 0.0, 1.0, 1.0, 19.9, 20.0, 20.0, 20.5, 20.5])
-    curves, report = Curves(), Report(clock=lambda: next(ticks))
+    curves, report = EventLog(), Report(clock=lambda: next(ticks))
     written = []
     for event in [started(tmp_path), evaluated(1), evaluated(2), evaluated(3)]:
         curves(event)
@@ -179,14 +179,14 @@ def test_reports_take_a_twentieth_of_the_time_at_most(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 5000])
 def test_the_picture_is_one_and_each_drawing_is_xml(tmp_path: Path, steps: int) -> None:
-    panels = panels_of(list(run(tmp_path, steps=steps, every=max(steps // 4, 1))))
-    with Image.open(io.BytesIO(png(panels, "Läuft 训练 $5"))) as picture:
+    panels = make_panels(list(run(tmp_path, steps=steps, every=max(steps // 4, 1))))
+    with Image.open(io.BytesIO(render_png(panels, "Läuft 训练 $5"))) as picture:
         picture.load()
         assert picture.format == "PNG"
         assert picture.width == 1440
         assert len(picture.convert("RGB").getcolors(1 << 20) or ()) > 10
     for panel in panels:
-        drawn = svg(panel, width=5)
+        drawn = render_svg(panel, width=5)
         assert len(drawn) < 150_000
         assert etree.fromstring(drawn).get("viewBox") == "0 0 360 180"
         assert not re.search(r"#[0-9a-f]{6}\b", drawn)  # every colour is the page's
@@ -194,12 +194,12 @@ def test_the_picture_is_one_and_each_drawing_is_xml(tmp_path: Path, steps: int) 
 
 def test_a_run_whose_loss_is_never_a_number_is_drawn(tmp_path: Path) -> None:
     events = [started(tmp_path), *(taken(n, loss=math.nan) for n in range(1, 9))]
-    assert png(panels_of(events), "x").startswith(b"\x89PNG")
+    assert render_png(make_panels(events), "x").startswith(b"\x89PNG")
 
 
 def test_drawing_leaves_no_setting_behind(tmp_path: Path) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context({"font.size": 17.0}):
-        svg(panels_of(list(run(tmp_path)))[0], width=5)
+        render_svg(make_panels(list(run(tmp_path)))[0], width=5)
         assert mpl.rcParams["font.size"] == 17.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from training.processes import Runner, Story, assert_same, weights_of
 
-from moli.training.loop.distributed import divided
+from moli.training.loop.distributed import split_micro_batches
 from moli.workspace import Workspace
 
 needs_ray = pytest.mark.skipif(
@@ -29,11 +29,11 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
 
 def test_micro_batches_are_split_until_each_process_has_as_many() -> None:
     rows = [(9, 8, 7, 6, 5), (4, 3), (2,)]
-    assert divided(tuple(rows), 1) == rows
-    assert divided(tuple(rows), 2) == [(9, 7, 5), (8, 6), (4, 3), (2,)]
+    assert split_micro_batches(tuple(rows), 1) == rows
+    assert split_micro_batches(tuple(rows), 2) == [(9, 7, 5), (8, 6), (4, 3), (2,)]
     # No row is lost or taken twice, whatever the number, and no more parts are made than rows.
     for parts in range(1, 12):
-        split = divided(tuple(rows), parts)
+        split = split_micro_batches(tuple(rows), parts)
         assert sorted(sum(split, ())) == [2, 3, 4, 5, 6, 7, 8, 9]
         assert len(split) % parts == 0 or len(split) == 8
 
@@ -106,7 +106,8 @@ def test_dropout_is_repeated_after_an_interruption(train: Runner) -> None:
 @pytest.mark.slow
 def test_each_process_draws_other_numbers_and_always_the_same() -> None:
     program = (
-        "import torch; from moli.training.loop.distributed import join; world = join();"
+        "import torch; from moli.training.loop.distributed import join_processes;"
+        "world = join_processes();"
         "world.reseed(1, 5); drawn = float(torch.rand(())); world.reseed(1, 5);"
         "assert drawn == float(torch.rand(()));"
         "world.reseed(1, 6); assert drawn != float(torch.rand(()));"

@@ -16,10 +16,10 @@ from moli.records.errors import InputError, ModelError
 from moli.records.examples import Labelled
 from moli.records.training import Evaluated, Event, StepTaken
 from moli.training.loop import checkpoint
-from moli.training.loop.checkpoint import TrainingState
+from moli.training.loop.checkpoint import TrainingProgress
 from moli.training.recipes.recipe import make_recipe
 from moli.training.run import tune
-from moli.training.setup.prepared import Session
+from moli.training.setup.prepared import PreparedRun, prepare
 from moli.workspace import Workspace
 
 
@@ -63,28 +63,28 @@ class Killed(Exception):  # noqa: N818
     """In the place of a lost process: nothing is put in order on the way out."""
 
 
-def weights_of(session: Session) -> dict[str, torch.Tensor]:
-    return {name: each.clone() for name, each in session.loop.weights.state_dict().items()}
+def weights_of(prepared: PreparedRun) -> dict[str, torch.Tensor]:
+    return {name: each.clone() for name, each in prepared.loop.weights.state_dict().items()}
 
 
 def run(asked: Any, folder: Path, kill_at: int = 0) -> tuple[dict[str, torch.Tensor], list[Event]]:
     folder.mkdir(exist_ok=True)
     heard: list[Event] = []
 
-    def hear(event: Event) -> None:
+    def on_event(event: Event) -> None:
         heard.append(event)
         if kill_at and isinstance(event, StepTaken) and event.step == kill_at:
             raise Killed
 
-    session = Session.open(asked, folder, hear)
-    session.loop.schedule = type(session.loop.schedule)(
-        session.loop.schedule.steps,
-        session.loop.schedule.evaluate_every,
+    prepared = prepare(asked, folder, on_event)
+    prepared.loop.schedule = type(prepared.loop.schedule)(
+        prepared.loop.schedule.steps,
+        prepared.loop.schedule.evaluate_every,
         asked.patience,
         save_every=3,
     )
-    session.loop.run()
-    return weights_of(session), heard
+    prepared.loop.run()
+    return weights_of(prepared), heard
 
 
 @pytest.mark.parametrize(
@@ -168,20 +168,20 @@ def test_patience_ends_a_run_and_the_best_weights_are_kept(tmp_path: Path) -> No
     )
     (tmp_path / "run").mkdir()
     heard: list[Event] = []
-    session = Session.open(asked, tmp_path / "run", heard.append)
-    status = session.loop.run()
+    prepared = prepare(asked, tmp_path / "run", heard.append)
+    status = prepared.loop.run()
     judged = [each for each in heard if isinstance(each, Evaluated)]
     assert status == "stopped_early"
     assert [each.best for each in judged[-2:]] == [False, False]
     best = [each for each in judged if each.best][-1]
-    assert session.loop.evaluate is not None
-    assert session.loop.evaluate()[0] == pytest.approx(best.metrics, rel=1e-6)
+    assert prepared.loop.evaluate is not None
+    assert prepared.loop.evaluate().metrics == pytest.approx(best.metrics, rel=1e-6)
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     (tmp_path / checkpoint.CHECKPOINT).write_bytes(b"not tensors")
     with pytest.raises(Exception, match="the checkpoint cannot be read") as told:
-        checkpoint.load(tmp_path)
+        checkpoint.load_checkpoint(tmp_path)
     assert "start again" in str(told.value)
 
 
@@ -189,7 +189,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = {"w": torch.ones(3)}
-    checkpoint.save(tmp_path, checkpoint.TrainingState(step=1), one, {})
+    checkpoint.save_checkpoint(tmp_path, checkpoint.TrainingProgress(step=1), one, {})
 
     def torn(tensors: Any, path: Path, *_: Any) -> None:
         Path(path).write_bytes(b"half")
@@ -197,11 +197,11 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
 
     monkeypatch.setattr(checkpoint, "save_file", torn)
     with pytest.raises(OSError, match="disk full"):
-        checkpoint.save(tmp_path, checkpoint.TrainingState(step=2), {"w": torch.zeros(3)}, {})
-    found = checkpoint.load(tmp_path)
+        checkpoint.save_checkpoint(tmp_path, TrainingProgress(step=2), {"w": torch.zeros(3)}, {})
+    found = checkpoint.load_checkpoint(tmp_path)
     assert found is not None
-    assert found[0].step == 1
-    assert torch.equal(found[1]["w"], one["w"])
+    assert found.progress.step == 1
+    assert torch.equal(found.weights["w"], one["w"])
 
 
 def test_a_finished_run_keeps_its_report_and_no_weights(tmp_path: Path) -> None:
@@ -214,28 +214,28 @@ def test_a_finished_run_keeps_its_report_and_no_weights(tmp_path: Path) -> None:
 
 
 def test_the_best_weights_of_a_checkpoint_outlive_better_ones_that_are_lost(tmp_path: Path) -> None:
-    best = [checkpoint.best_of(tmp_path, step) for step in (10, 20, 30)]
+    best = [checkpoint.best_weights_path(tmp_path, step) for step in (10, 20, 30)]
     state = {"w": torch.ones(1)}
     for path in best[:2]:
-        checkpoint.write(path, state, {})
-    checkpoint.save(tmp_path, TrainingState(step=25, best_step=20), state, {})
-    checkpoint.write(best[2], state, {})
+        checkpoint.write_tensors(path, state, {})
+    checkpoint.save_checkpoint(tmp_path, TrainingProgress(step=25, best_step=20), state, {})
+    checkpoint.write_tensors(best[2], state, {})
     assert [path.exists() for path in best] == [False, True, True]
-    found = checkpoint.load(tmp_path)
-    assert found and checkpoint.best_of(tmp_path, found[0].best_step) == best[1]
-    checkpoint.remove(tmp_path)
+    found = checkpoint.load_checkpoint(tmp_path)
+    assert found and checkpoint.best_weights_path(tmp_path, found.progress.best_step) == best[1]
+    checkpoint.remove_checkpoints(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_diverges_is_stopped_and_told(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    session = Session.open(recipe(tmp_path), folder, lambda _: None)
+    prepared = prepare(recipe(tmp_path), folder, lambda _: None)
     with torch.no_grad():
-        session.loop.weights.masters[0][:] = float("nan")
-    session.loop.weights.copy_to_model()
+        prepared.loop.weights.masters[0][:] = float("nan")
+    prepared.loop.weights.copy_to_model()
     with pytest.raises(ModelError, match=r"gradient of step 1 is not a number.*learning_rate"):
-        session.loop.run()
+        prepared.loop.run()
 
 
 def test_of_many_held_out_examples_some_are_drawn(
@@ -246,16 +246,20 @@ def test_of_many_held_out_examples_some_are_drawn(
     rows = sorted(data.read_text().splitlines()[30:], key=lambda row: json.loads(row)["label"])
     data.write_text("".join(f"{each}\n" for each in rows))
     asked = recipe(tmp_path, held_out=data)
-    monkeypatch.setattr("moli.training.setup.prepared._EVALUATION_TOKENS", 500)
+    monkeypatch.setattr("moli.training.setup.evaluation._MAX_TOKENS", 500)
     (tmp_path / "run").mkdir()
-    session = Session.open(asked, tmp_path / "run", lambda _: None)
-    drawn = [each for each, _ in session.judged if isinstance(each, Labelled)]
-    assert len(drawn) == session.facts["judged"]
+    prepared = prepare(asked, tmp_path / "run", lambda _: None)
+    drawn = [
+        each.example
+        for each in prepared.data.evaluation_examples
+        if isinstance(each.example, Labelled)
+    ]
+    assert len(drawn) == prepared.facts()["judged"]
     assert 15 < len(drawn) < 60
     assert 0.2 < sum(each.label == "a" for each in drawn) / len(drawn) < 0.8
-    read = sum(sample.size for _, group in session.judged for sample in group)
+    read = sum(sample.size for each in prepared.data.evaluation_examples for sample in each.samples)
     assert 400 < read <= 500
-    metrics = session.loop.evaluate()[0] if session.loop.evaluate else {}
+    metrics = prepared.loop.evaluate().metrics if prepared.loop.evaluate else {}
     assert metrics["accuracy"] >= 0
 
 
@@ -267,7 +271,7 @@ def test_examples_of_which_nothing_is_learnt_are_refused(tmp_path: Path) -> None
     asked = recipe(tmp_path, "instruction", max_length=8)
     data.write_text("".join(json.dumps(each) + "\n" for each in rows))
     with pytest.raises(InputError, match=r"nothing in the examples can be learnt.*max_length"):
-        Session.open(asked, tmp_path / "run", lambda _: None)
+        prepare(asked, tmp_path / "run", lambda _: None)
 
 
 def test_too_few_scored_pairs_to_judge_by_are_told_before_training(tmp_path: Path) -> None:
@@ -276,7 +280,7 @@ def test_too_few_scored_pairs_to_judge_by_are_told_before_training(tmp_path: Pat
     rows = [{"text1": WORDS[n], "text2": WORDS[n + 1], "score": n % 3} for n in range(20)]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
     with pytest.raises(InputError, match="1 held-out example is too few for spearman"):
-        Session.open(asked, tmp_path / "run", lambda _: None)
+        prepare(asked, tmp_path / "run", lambda _: None)
 
 
 @pytest.mark.parametrize("changed", ["data", "base", "template"])

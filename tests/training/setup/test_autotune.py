@@ -21,12 +21,12 @@ RATES = {
 
 
 def chosen(monkeypatch: pytest.MonkeyPatch, batching: Batching, **slow: float) -> Batching:
-    def rate(_loss: Any, _samples: Any, tried: Batching) -> tuple[float, float]:
+    def timing(_loss: Any, _samples: Any, tried: Batching) -> autotune.Timing:
         torch.rand(3)
         assert tried.max_tokens is not None
-        return RATES[tried.max_tokens, tried.packed], slow.get("seconds", 0.1)
+        return autotune.Timing(RATES[tried.max_tokens, tried.packed], slow.get("seconds", 0.1))
 
-    monkeypatch.setattr(autotune, "_rate", rate)
+    monkeypatch.setattr(autotune, "_time", timing)
     loss: Any = None
     return autotune.fastest(loss, [], batching)
 

@@ -31,7 +31,10 @@ def test_a_rehearsal_leaves_no_trace_but_its_estimate(workspace: Workspace, tmp_
         }
     )
     heard: dict[bool, list[Event]] = {False: [], True: []}
-    results = [tune(recipe, workspace, hear=[heard[r].append], rehearse=r) for r in (False, True)]
+    results = [
+        tune(recipe, workspace, listeners=[heard[each].append], estimate=each)
+        for each in (False, True)
+    ]
     losses = [
         [each.loss for each in events if isinstance(each, StepTaken)] for events in heard.values()
     ]
@@ -66,7 +69,7 @@ def test_a_failing_run_says_so_in_its_files(
     monkeypatch.setattr("moli.training.optimization.optimizers.Optimizers.step", broken)
     heard: list[Event] = []
     with pytest.raises(ZeroDivisionError):
-        tune(recipe, workspace, hear=[heard.append])
+        tune(recipe, workspace, listeners=[heard.append])
     assert isinstance(heard[0], RunStarted)
     assert isinstance(heard[-1], RunEnded)
     assert heard[-1].status == "failed"

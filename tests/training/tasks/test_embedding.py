@@ -206,15 +206,15 @@ def test_it_learns_what_belongs_together(
         batch=32,
         learning_rate=3e-3,
     )
-    session, losses = run_to_end(recipe, tmp_path / "run")
-    assert session.loop.batching.packed
+    prepared, losses = run_to_end(recipe, tmp_path / "run")
+    assert prepared.loop.batching.packed
     assert losses[-1] < losses[0] / 2
-    assert session.loop.progress.best is not None and session.loop.progress.best > reached
+    assert prepared.loop.progress.best is not None and prepared.loop.progress.best > reached
 
-    task, model = save_and_restore(session, tmp_path / "model")
-    examples = held_out_examples(session)
+    task, model = save_and_restore(prepared, tmp_path / "model")
+    examples = held_out_examples(prepared)
     before, after = (
-        predicted_rows(*each, examples) for each in ((session.task, session.model), (task, model))
+        predicted_rows(*each, examples) for each in ((prepared.task, prepared.model), (task, model))
     )
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one["cosines"], other["cosines"], atol=1e-5)
@@ -253,12 +253,12 @@ def test_scores_are_trained_in_bfloat16_and_kept_in_float32(base: str, tmp_path:
         learning_rate=1e-3,
         precision="bf16",
     )
-    session, _ = run_to_end(recipe, tmp_path / "run")
-    assert session.loop.progress.best is not None and session.loop.progress.best > 0.8
-    task, model = save_and_restore(session, tmp_path / "model")
-    actual = predicted_rows(task, model, held_out_examples(session)[:3])
+    prepared, _ = run_to_end(recipe, tmp_path / "run")
+    assert prepared.loop.progress.best is not None and prepared.loop.progress.best > 0.8
+    task, model = save_and_restore(prepared, tmp_path / "model")
+    actual = predicted_rows(task, model, held_out_examples(prepared)[:3])
     encoder = BertEncoder(tmp_path / "model", name="ours", precision="f32")
-    for each, answer in zip(held_out_examples(session)[:3], actual, strict=True):
+    for each, answer in zip(held_out_examples(prepared)[:3], actual, strict=True):
         assert isinstance(each, Scored)
         first, second = encoder.encode([each.first, each.second])
         assert answer["cosines"] == [pytest.approx(float(first @ second), abs=1e-5)]

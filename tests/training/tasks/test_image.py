@@ -23,7 +23,7 @@ from moli.records.examples import LabelledImage
 from moli.records.training import Event, StepTaken
 from moli.training.optimization.optimizers import MasterWeights
 from moli.training.recipes.recipe import Recipe
-from moli.training.setup.prepared import Session
+from moli.training.setup.prepared import prepare
 from moli.training.tasks.image import ImageClassification
 
 _SHAPE = {"hidden": 8, "layers": 1, "image": 16, "channels": 1}
@@ -92,13 +92,13 @@ def data(tmp_path: Path) -> Path:
 
 def test_a_new_network_learns_and_comes_back_from_its_files(data: Path, tmp_path: Path) -> None:
     recipe = _new(data, epochs=6, batch=16, learning_rate=5e-3)
-    session, losses = run_to_end(recipe, tmp_path / "run")
+    prepared, losses = run_to_end(recipe, tmp_path / "run")
     assert losses[-1] < losses[0] / 2
-    assert session.loop.progress.best is not None and session.loop.progress.best > 0.9
-    task, model = save_and_restore(session, tmp_path / "model")
-    examples = held_out_examples(session)
+    assert prepared.loop.progress.best is not None and prepared.loop.progress.best > 0.9
+    task, model = save_and_restore(prepared, tmp_path / "model")
+    examples = held_out_examples(prepared)
     before, after = (
-        predicted_rows(*each, examples) for each in ((session.task, session.model), (task, model))
+        predicted_rows(*each, examples) for each in ((prepared.task, prepared.model), (task, model))
     )
     for one, other in zip(before, after, strict=True):
         assert one["label"] == other["label"]
@@ -108,16 +108,16 @@ def test_a_new_network_learns_and_comes_back_from_its_files(data: Path, tmp_path
 def test_other_programs_load_a_new_network(data: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForImageClassification
 
-    session, _ = run_to_end(_new(data, batch=16), tmp_path / "run")
-    save_and_restore(session, tmp_path / "model")
+    prepared, _ = run_to_end(_new(data, batch=16), tmp_path / "run")
+    save_and_restore(prepared, tmp_path / "model")
     theirs = AutoModelForImageClassification.from_pretrained(tmp_path / "model").eval()
     assert theirs.config.id2label == {0: "lies", 1: "stands"}
-    task = session.task
+    task = prepared.task
     assert isinstance(task, ImageClassification)
-    [sample] = task.samples(held_out_examples(session)[:1], training=False)[0]
+    [sample] = task.samples(held_out_examples(prepared)[:1], training=False)[0]
     with torch.inference_mode():
         expected = theirs(task.image_cache.load([sample.target.path])).logits
-        actual = task.forward(session.model.eval(), [sample])
+        actual = task.forward(prepared.model.eval(), [sample])
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
@@ -135,13 +135,13 @@ def test_an_adapter_learns_and_comes_back_from_its_files(
         batch=16,
         learning_rate=5e-3,
     )
-    session, _ = run_to_end(recipe, tmp_path / "run")
-    targets = {name.split(".")[-1] for name, _ in session.model.named_modules()}
+    prepared, _ = run_to_end(recipe, tmp_path / "run")
+    targets = {name.split(".")[-1] for name, _ in prepared.model.named_modules()}
     assert "lora_A" in targets
-    task, model = save_and_restore(session, tmp_path / "model")
-    examples = held_out_examples(session)
+    task, model = save_and_restore(prepared, tmp_path / "model")
+    examples = held_out_examples(prepared)
     before, after = (
-        predicted_rows(*each, examples) for each in ((session.task, session.model), (task, model))
+        predicted_rows(*each, examples) for each in ((prepared.task, prepared.model), (task, model))
     )
     for one, other in zip(before, after, strict=True):
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
@@ -193,8 +193,8 @@ def test_frozen_statistics_and_those_of_one_image_do_not_move(data: Path, tmp_pa
 def test_a_run_that_goes_on_ends_in_the_same_weights(data: Path, tmp_path: Path) -> None:
     """Statistics, the order of images and their random moves are those of a run in one go."""
     recipe = _new(data, epochs=2, batch=16)
-    session, _ = run_to_end(recipe, tmp_path / "whole")
-    whole = {name: each.clone() for name, each in session.model.state_dict().items()}
+    prepared, _ = run_to_end(recipe, tmp_path / "whole")
+    whole = {name: each.clone() for name, each in prepared.model.state_dict().items()}
 
     (tmp_path / "parts").mkdir()
 
@@ -202,9 +202,9 @@ def test_a_run_that_goes_on_ends_in_the_same_weights(data: Path, tmp_path: Path)
         if isinstance(event, StepTaken) and event.step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    first = Session.open(recipe, tmp_path / "parts", stop)
+    first = prepare(recipe, tmp_path / "parts", stop)
     assert first.loop.run() == "interrupted"
-    second = Session.open(recipe, tmp_path / "parts", lambda event: None)
+    second = prepare(recipe, tmp_path / "parts", lambda event: None)
     assert second.loop.progress.step == 5
     assert second.loop.run() == "finished"
     for name, each in second.model.state_dict().items():

@@ -102,7 +102,7 @@ def test_the_length_of_tokens_is_that_of_the_text() -> None:
 def test_a_model_from_nothing_learns_a_text_by_heart(optimizer: str, tmp_path: Path) -> None:
     import json
 
-    from moli.training.setup.prepared import Session
+    from moli.training.setup.prepared import prepare
 
     data = tmp_path / "texts.jsonl"
     data.write_text("".join(json.dumps({"text": each}) + "\n" for each in TEXTS))
@@ -110,11 +110,11 @@ def test_a_model_from_nothing_learns_a_text_by_heart(optimizer: str, tmp_path: P
         update={"data": data, "held_out": data, "epochs": 12.0, "batch": 8}
     )
     recipe = recipe.model_copy(update={"held_out": 0.0})
-    session = Session.open(recipe, tmp_path, lambda _: None)
-    session.loop.run()
+    prepared = prepare(recipe, tmp_path, lambda _: None)
+    prepared.loop.run()
     examples = [Text(each) for each in TEXTS]
-    groups = session.task.samples(examples, training=False)
-    metrics = inference.evaluate(session.task, session.model, examples, groups)
+    groups = prepared.task.samples(examples, training=False)
+    metrics = inference.evaluate(prepared.task, prepared.model, examples, groups)
     assert metrics["bits_per_byte"] < 0.6  # each sentence is there forty times
 
 

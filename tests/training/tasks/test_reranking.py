@@ -167,13 +167,13 @@ def test_it_learns_to_choose(base: str, tmp_path: Path, method: str, reached: fl
         batch=16,
         learning_rate=3e-3,
     )
-    session, _ = run_to_end(recipe, tmp_path / "run")
-    assert session.loop.batching.packed
-    assert session.loop.progress.best is not None and session.loop.progress.best > reached
-    task, model = save_and_restore(session, tmp_path / "model")
-    examples = held_out_examples(session)
+    prepared, _ = run_to_end(recipe, tmp_path / "run")
+    assert prepared.loop.batching.packed
+    assert prepared.loop.progress.best is not None and prepared.loop.progress.best > reached
+    task, model = save_and_restore(prepared, tmp_path / "model")
+    examples = held_out_examples(prepared)
     before, after = (
-        predicted_rows(*each, examples) for each in ((session.task, session.model), (task, model))
+        predicted_rows(*each, examples) for each in ((prepared.task, prepared.model), (task, model))
     )
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one["scores"], other["scores"], atol=1e-4)
@@ -193,11 +193,11 @@ def test_the_scale_of_scores_is_kept(base: str, tmp_path: Path, method: str) -> 
         method=method,
         batch=16,
     )
-    session, _ = run_to_end(recipe, tmp_path / "run")
-    task, model = save_and_restore(session, tmp_path / "model")
-    examples = held_out_examples(session)
+    prepared, _ = run_to_end(recipe, tmp_path / "run")
+    task, model = save_and_restore(prepared, tmp_path / "model")
+    examples = held_out_examples(prepared)
     before, after = (
-        predicted_rows(*each, examples) for each in ((session.task, session.model), (task, model))
+        predicted_rows(*each, examples) for each in ((prepared.task, prepared.model), (task, model))
     )
     assert all(1 < each["score"] < 3 for each in before)
     for one, other in zip(before, after, strict=True):

@@ -136,14 +136,14 @@ def test_a_small_t5_learns_and_comes_back_from_its_files(tmp_path: Path) -> None
         batch=32,
         learning_rate=1e-2,
     )
-    session, losses = run_to_end(recipe, tmp_path / "run")
+    prepared, losses = run_to_end(recipe, tmp_path / "run")
     assert losses[-1] < losses[0] / 3
-    task, model = save_and_restore(session, tmp_path / "model")
+    task, model = save_and_restore(prepared, tmp_path / "model")
     assert isinstance(task, Seq2Seq)
     assert task.max_new_tokens == 6  # four letters, the end, and one too many
-    examples = held_out_examples(session)
+    examples = held_out_examples(prepared)
     assert predicted_rows(task, model, examples) == predicted_rows(
-        session.task, session.model, examples
+        prepared.task, prepared.model, examples
     )
 
 
@@ -159,8 +159,8 @@ def test_letters_are_put_in_order(tmp_path: Path) -> None:
         batch=64,
         learning_rate=1e-3,
     )
-    session, _ = run_to_end(recipe, tmp_path / "run")
-    assert session.loop.progress.best is not None and session.loop.progress.best >= 0.95
+    prepared, _ = run_to_end(recipe, tmp_path / "run")
+    assert prepared.loop.progress.best is not None and prepared.loop.progress.best >= 0.95
 
 
 def test_an_adapter_comes_back_from_its_files(tmp_path: Path) -> None:
@@ -176,12 +176,12 @@ def test_an_adapter_comes_back_from_its_files(tmp_path: Path) -> None:
         batch=32,
         learning_rate=1e-2,
     )
-    session, losses = run_to_end(recipe, tmp_path / "run")
+    prepared, losses = run_to_end(recipe, tmp_path / "run")
     assert losses[-1] < losses[0]
-    task, model = save_and_restore(session, tmp_path / "model")
-    examples = held_out_examples(session)
+    task, model = save_and_restore(prepared, tmp_path / "model")
+    examples = held_out_examples(prepared)
     assert predicted_rows(task, model, examples) == predicted_rows(
-        session.task, session.model, examples
+        prepared.task, prepared.model, examples
     )
 
 
@@ -204,10 +204,10 @@ def test_bottlenecks_go_into_a_t5(tmp_path: Path) -> None:
     recipe = recipe_of(
         task="seq2seq", base=str(base), data=data, method="adapter", rank=4, epochs=2
     )
-    session, losses = run_to_end(recipe, tmp_path / "run")
+    prepared, losses = run_to_end(recipe, tmp_path / "run")
     assert losses[-1] < losses[0]
-    again, read = save_and_restore(session, tmp_path / "kept")
-    examples = held_out_examples(session)
+    again, read = save_and_restore(prepared, tmp_path / "kept")
+    examples = held_out_examples(prepared)
     assert predicted_rows(again, read, examples) == predicted_rows(
-        session.task, session.model, examples
+        prepared.task, prepared.model, examples
     )

@@ -96,7 +96,7 @@ def test_a_reader_learns_to_find_the_number(tmp_path: Path) -> None:
     import json
     import random
 
-    from moli.training.setup.prepared import Session
+    from moli.training.setup.prepared import prepare
 
     draw = random.Random(0)
     words = ["lamp", "river", "garden", "stone", "winter", "bridge", "letter", "engine"]
@@ -127,10 +127,10 @@ def test_a_reader_learns_to_find_the_number(tmp_path: Path) -> None:
             "dropout": 0.0,
         }
     )
-    session = Session.open(recipe, tmp_path, lambda _: None)
-    session.loop.run()
-    assert session.loop.evaluate is not None
-    assert session.loop.evaluate()[0]["exact_match"] > 0.9
+    prepared = prepare(recipe, tmp_path, lambda _: None)
+    prepared.loop.run()
+    assert prepared.loop.evaluate is not None
+    assert prepared.loop.evaluate().metrics["exact_match"] > 0.9
 
 
 def test_a_text_without_an_answer_is_scored_by_whether_one_is_given() -> None:

@@ -17,7 +17,7 @@ from moli.records.examples import Conversation, Text
 from moli.records.messages import Message
 from moli.training.inference import Progress
 from moli.training.trained.load import load_trained
-from moli.training.trained.predict import loaded, predict, read_text, read_unanswered
+from moli.training.trained.predict import loaded_model, predict, read_text, read_unanswered
 from moli.workspace.content import StoredModel
 from moli.workspace.shipped import shipped
 
@@ -93,11 +93,11 @@ def test_answers_are_those_of_transformers(root: Path, stored: StoredModel) -> N
     rows = root / "asked.jsonl"
     rows.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in given))
     heard: list[Progress] = []
-    with loaded(stored) as writer:
+    with loaded_model(stored) as writer:
         read = read_unanswered(writer, rows)
         assert len(read.examples) == len(given) and not read.malformed
         examples = [each.example for each in read.examples]
-        told = predict(writer, examples, max_tokens=8, hear=heard.append)
+        told = predict(writer, examples, max_tokens=8, on_progress=heard.append)
         # One that has its answer is asked the same.
         again = predict(
             writer,
@@ -120,8 +120,8 @@ def test_what_the_engine_does_not_run_writes_too(root: Path, method: str) -> Non
     given = [talk[:-1] for talk in talks(root)[:3]]
     examples = [Conversation((*turns_of(talk), Message("assistant", "?"))) for talk in given]
     heard: list[Progress] = []
-    with loaded(kept) as writer:
-        told = predict(writer, examples, max_tokens=6, hear=heard.append)
+    with loaded_model(kept) as writer:
+        told = predict(writer, examples, max_tokens=6, on_progress=heard.append)
     # PEFT knows nothing of bottlenecks: they are asked for each token by itself.
     wanted = [
         token_by_token(kept, example, 6)
@@ -147,7 +147,7 @@ def test_other_shapes_of_rows_are_asked_too(root: Path, stored: StoredModel) -> 
             for each in ([{"role": "user", "content": words}], [{"role": "user"}], [])
         )
     )
-    with loaded(stored) as writer:
+    with loaded_model(stored) as writer:
         wanted = predict(writer, [read_text(writer, words)], max_tokens=6)
         for name in ("pairs.csv", "lines.txt", "alpaca.jsonl", "sharegpt.jsonl"):
             [found] = read_unanswered(writer, root / name).examples
@@ -168,7 +168,7 @@ def test_a_text_is_gone_on_with() -> None:
 
     stored = shipped("builtin:starter")
     text = "It was a dark and stormy night, and"
-    with loaded(stored) as writer:
+    with loaded_model(stored) as writer:
         assert read_text(writer, text) == Text(text)
         [told] = predict(writer, [Text(text)], max_tokens=16)
     tokenizer = AutoTokenizer.from_pretrained(stored.folder)

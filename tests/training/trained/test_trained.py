@@ -110,7 +110,7 @@ def test_packed_answers_are_those_of_single_texts(
     alone = [predict(trained, [each])[0] for each in examples]
     assert trained.packed is None
     heard: list[Progress] = []
-    together = predict(trained, examples, hear=heard.append)
+    together = predict(trained, examples, on_progress=heard.append)
     assert trained.packed
     for one, other in zip(alone, together, strict=True):
         assert one["label"] == other["label"]

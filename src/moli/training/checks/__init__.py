@@ -1,1 +1,1 @@
-"""What is looked at before the first step."""
+"""Checks of a run before its first step: its data, its masks, its cost and its servers."""

@@ -1,4 +1,4 @@
-"""What a person should know about a run before it starts, in words."""
+"""Findings: problems of a run that a person should know before it starts, in words."""
 
 from __future__ import annotations
 
@@ -7,79 +7,81 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from moli.records.examples import LocatedExample, MalformedRow
-from moli.training.checks.inspection import Repetitions, labels_of
+from moli.training.checks.inspection import Repetitions, count_labels
 from moli.training.checks.report import Finding, Preflight, Severity
 from moli.training.data import TrainingData
 from moli.training.setup.memory import total_memory_mb
 
-# Examples of a label below which it is rare, how many times another's are uneven, and the share of
-# examples that may be repetitions before it is more than a note.
-_FEW, _UNEVEN, _MANY = 5, 20, 0.01
+_RARE = 5  # a label with fewer examples is rare
+_IMBALANCED = 20  # times that the most common label may be as frequent as the rarest
+_REPEATED = 0.01  # share of examples that may be repetitions before it is more than a note
 
 
-def findings_of(found: Preflight, data: TrainingData, *, packs: bool) -> Iterator[Finding]:
-    """All findings except the errors.
+def find_problems(report: Preflight, data: TrainingData, *, packs: bool) -> Iterator[Finding]:
+    """All findings of a report except the errors.
 
     Args:
         packs: whether the task's examples are meant to be packed.
     """
-    yield from of_malformed(found.rows.malformed, "warning")
-    yield from _of_rows(found)
-    yield from _of_repetitions(found.repetitions, found.rows.kept)
-    yield from _of_labels(found.labels, data.held_out)
-    yield from _of_memory(found)
-    for problem in found.contract or ():
+    yield from find_malformed(report.rows.malformed, "warning")
+    yield from _find_row_problems(report)
+    yield from _find_repetitions(report.repetitions, report.rows.kept)
+    yield from _find_label_problems(report.labels, data.held_out)
+    yield from _find_memory_problem(report)
+    for problem in report.contract or ():
         yield Finding(
             "warning",
             f"the chat template: {problem}",
             "Look at the tokens shown below, or set another template with 'template: FILE'.",
         )
-    if found.packing and packs and not found.packing.holds and found.packing.reason:
+    if report.packing and packs and not report.packing.holds and report.packing.reason:
         yield Finding(
             "note",
-            f"examples are padded, not packed ({found.packing.reason})",
+            f"examples are padded, not packed ({report.packing.reason})",
             "The result is the same, but training takes longer.",
         )
 
 
-def _of_memory(found: Preflight) -> Iterator[Finding]:
-    there = total_memory_mb()
-    if found.estimate and found.estimate.memory_mb > 0.9 * there:
+def _find_memory_problem(report: Preflight) -> Iterator[Finding]:
+    total = total_memory_mb()
+    if report.estimate and report.estimate.memory_mb > 0.9 * total:
         yield Finding(
             "warning",
-            f"{found.estimate.memory_mb:,} MB of memory are needed, but the machine has {there:,}",
+            f"{report.estimate.memory_mb:,} MB of memory are needed, but the machine has {total:,}",
             "Use method: lora, a smaller batch, or a smaller max_length.",
         )
 
 
-def of_malformed(malformed: Sequence[MalformedRow], severity: Severity) -> Iterator[Finding]:
+def find_malformed(malformed: Sequence[MalformedRow], severity: Severity) -> Iterator[Finding]:
     """One finding for each kind of fault, in the words of the first row that has it."""
     kinds: dict[str, list[MalformedRow]] = defaultdict(list)
-    for each in malformed:
-        kinds[re.sub(r"\"[^\"]*\"|\d+", "", each.what)].append(each)
-    for same in kinds.values():
-        rows = "1 row is" if len(same) == 1 else f"{len(same):,} rows are"
-        what = f"{rows} malformed: {same[0].what}"
-        yield Finding(severity, what, same[0].fix, tuple(each.where for each in same))
+    for row in malformed:
+        kinds[re.sub(r"\"[^\"]*\"|\d+", "", row.what)].append(row)
+    for rows in kinds.values():
+        count = "1 row is" if len(rows) == 1 else f"{len(rows):,} rows are"
+        what = f"{count} malformed: {rows[0].what}"
+        yield Finding(severity, what, rows[0].fix, tuple(row.where for row in rows))
 
 
-def _of_rows(found: Preflight) -> Iterator[Finding]:
-    rows, supervision, lengths = found.rows, found.supervision, found.lengths
+def _find_row_problems(report: Preflight) -> Iterator[Finding]:
+    """Findings on truncated, dropped and unended examples, and on missing evaluations."""
+    rows, supervision, lengths = report.rows, report.supervision, report.lengths
     if rows.cut and lengths:
-        tokens = sum(each.tokens for each in rows.cut)
+        tokens = sum(example.tokens for example in rows.cut)
         yield Finding(
             "warning",
-            f"{_examples(len(rows.cut))} too long: {tokens:,} tokens are cut off",
+            f"{_count_examples(len(rows.cut))} too long: {tokens:,} tokens are cut off",
             f"Raise max_length ({lengths.most:,}; the longest has {lengths.longest:,} tokens), or "
             "split the examples.",
-            tuple(each.where for each in rows.cut),
+            tuple(example.where for example in rows.cut),
         )
     reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for each in rows.dropped:
-        reasons[each.what, each.fix].append(each.where)
-    for (what, fix), places in reasons.items():
-        yield Finding("warning", f"{_examples(len(places))} dropped: {what}", fix, tuple(places))
-    if rows.held_out and rows.judged == 0:
+    for dropped in rows.dropped:
+        reasons[dropped.what, dropped.fix].append(dropped.where)
+    for (what, fix), locations in reasons.items():
+        what = f"{_count_examples(len(locations))} dropped: {what}"
+        yield Finding("warning", what, fix, tuple(locations))
+    if rows.held_out and rows.evaluated == 0:
         yield Finding(
             "warning",
             "no held-out example can be evaluated, so the last weights are kept, not the best",
@@ -88,60 +90,66 @@ def _of_rows(found: Preflight) -> Iterator[Finding]:
     if supervision and supervision.unended:
         yield Finding(
             "warning",
-            f"{_examples(len(supervision.unended))} without a learnt end, so the model does not "
-            "learn to stop from them",
+            f"{_count_examples(len(supervision.unended))} without a learnt end, so the model does "
+            "not learn to stop from them",
             "They are truncated, or the template does not end a turn: raise max_length, or use "
             "another template.",
             supervision.unended,
         )
 
 
-def _of_repetitions(found: Repetitions, kept: int) -> Iterator[Finding]:
+def _find_repetitions(repetitions: Repetitions, kept: int) -> Iterator[Finding]:
+    """Findings on repeated examples; `kept` is the number of training examples."""
     for groups, what, fix in (
-        (found.exact, "duplicated", "Keep one of each, unless the repetition is intended."),
-        (found.near, "the same apart from case, spaces and punctuation", "Keep one of each."),
+        (repetitions.exact, "duplicated", "Keep one of each, unless the repetition is intended."),
+        (repetitions.near, "the same apart from case, spaces and punctuation", "Keep one of each."),
     ):
-        more = sum(len(each) - 1 for each in groups)
-        if more:
-            severity: Severity = "warning" if more > _MANY * kept else "note"
-            yield Finding(severity, f"{_examples(more)} {what}", fix, _joined(groups))
-    if found.contradicting:
+        count = sum(len(locations) - 1 for locations in groups)
+        if count:
+            severity: Severity = "warning" if count > _REPEATED * kept else "note"
+            yield Finding(
+                severity, f"{_count_examples(count)} {what}", fix, _join_locations(groups)
+            )
+    if repetitions.contradicting:
         yield Finding(
             "warning",
-            f"texts with conflicting answers: {len(found.contradicting):,}",
+            f"texts with conflicting answers: {len(repetitions.contradicting):,}",
             "Keep one answer for each.",
-            _joined(found.contradicting),
+            _join_locations(repetitions.contradicting),
         )
-    if found.leaked:
+    if repetitions.leaked:
         yield Finding(
             "warning",
-            f"{_examples(len(found.leaked))} also held out, apart from case, spaces and "
-            "punctuation; metrics will be inflated",
+            f"{_count_examples(len(repetitions.leaked))} also held out, apart from case, spaces "
+            "and punctuation; metrics will be inflated",
             "Remove them from the training data or from the held-out data.",
-            _joined(found.leaked),
+            _join_locations(repetitions.leaked),
         )
 
 
-def _of_labels(labels: Mapping[str, int], held_out: Sequence[LocatedExample]) -> Iterator[Finding]:
+def _find_label_problems(
+    labels: Mapping[str, int], held_out: Sequence[LocatedExample]
+) -> Iterator[Finding]:
+    """Findings on rare, imbalanced and unknown labels."""
     if not labels:
         return
-    rare = [f"'{name}' ({count})" for name, count in labels.items() if count < _FEW]
+    rare = [f"'{name}' ({count})" for name, count in labels.items() if count < _RARE]
     most, least = max(labels.values()), min(labels.values())
     if rare:
         yield Finding(
             "warning",
-            f"{len(rare)} labels have fewer than {_FEW} examples: {', '.join(rare[:10])}",
+            f"{len(rare)} labels have fewer than {_RARE} examples: {', '.join(rare[:10])}",
             "Add examples of them, or merge them with other labels.",
         )
-    elif most > _UNEVEN * least:
+    elif most > _IMBALANCED * least:
         yield Finding(
             "note",
             f"labels are imbalanced: {most:,} examples of the most common, {least:,} of the rarest",
             "Judge by macro_f1, not by accuracy.",
         )
-    unknown = [each for each in held_out if not labels_of([each]).keys() <= labels.keys()]
+    unknown = [each for each in held_out if not count_labels([each]).keys() <= labels.keys()]
     if unknown:
-        names = ", ".join(sorted(labels_of(unknown).keys() - labels.keys())[:10])
+        names = ", ".join(sorted(count_labels(unknown).keys() - labels.keys())[:10])
         yield Finding(
             "warning",
             f"held-out examples have labels that are not in the training data: {names}",
@@ -150,9 +158,11 @@ def _of_labels(labels: Mapping[str, int], held_out: Sequence[LocatedExample]) ->
         )
 
 
-def _joined(groups: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    return tuple(" = ".join(each) for each in groups)
+def _join_locations(groups: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """One text for each group of locations."""
+    return tuple(" = ".join(locations) for locations in groups)
 
 
-def _examples(count: int) -> str:
+def _count_examples(count: int) -> str:
+    """The beginning of a sentence about so many examples."""
     return "1 example is" if count == 1 else f"{count:,} examples are"

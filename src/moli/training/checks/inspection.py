@@ -1,4 +1,4 @@
-"""What is found in examples before training: repetitions, contradictions, leaks, lengths."""
+"""Statistics of examples before training: repetitions, contradictions, leaks, labels, lengths."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from moli.records.examples import Example, LocatedExample
 from moli.training.batching.samples import Sample
 
 _BINS = 12
-Places = tuple[str, ...]
+Locations = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Repetitions:
-    """Where repeated examples are. Each group is in order of place.
+    """Locations of repeated examples. The locations in a group are in the order of the data.
 
     Attributes:
         exact: groups of equal examples.
@@ -28,19 +28,19 @@ class Repetitions:
             spaces and punctuation. Equal ones are not here: they were removed.
     """
 
-    exact: tuple[Places, ...] = ()
-    near: tuple[Places, ...] = ()
-    contradicting: tuple[Places, ...] = ()
+    exact: tuple[Locations, ...] = ()
+    near: tuple[Locations, ...] = ()
+    contradicting: tuple[Locations, ...] = ()
     leaked: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of samples before truncation.
+    """Lengths of samples in tokens, before truncation.
 
     Attributes:
         most: the maximum length; 0 if there is no limit.
-        bins: how many are in each of equally wide ranges, by its largest length.
+        bins: number of samples in ranges of equal width, by the largest length of the range.
     """
 
     median: int
@@ -50,65 +50,68 @@ class Lengths:
     bins: dict[int, int]
 
 
-def repetitions(train: Sequence[LocatedExample], held_out: Sequence[LocatedExample]) -> Repetitions:
+def find_repetitions(
+    train: Sequence[LocatedExample], held_out: Sequence[LocatedExample]
+) -> Repetitions:
     """All repetitions among training examples, and between them and held-out ones."""
-    equal: dict[object, list[str]] = defaultdict(list)
-    alike: dict[tuple[str, str], dict[object, str]] = defaultdict(dict)
-    asked: dict[str, dict[str, str]] = defaultdict(dict)
-    held: dict[str, str] = {}
-    for each in held_out:
-        held.setdefault(_input(each.example), each.where)
+    by_identity: dict[object, list[str]] = defaultdict(list)
+    by_text: dict[tuple[str, str], dict[object, str]] = defaultdict(dict)
+    outputs_by_input: dict[str, dict[str, str]] = defaultdict(dict)
+    held_out_inputs: dict[str, str] = {}
+    for located in held_out:
+        held_out_inputs.setdefault(_normalized_input(located.example), located.where)
     leaked = []
-    for each in train:
-        given, wanted = _input(each.example), bare(each.example.expected_output)
-        same = each.example.identity
-        equal[same].append(each.where)
-        alike[given, wanted].setdefault(same, each.where)
-        if each.example.has_one_target:
-            asked[given].setdefault(wanted, each.where)
-        if given in held:
-            leaked.append((each.where, held[given]))
+    for located in train:
+        example, where = located.example, located.where
+        text, output = _normalized_input(example), normalize_text(example.expected_output)
+        by_identity[example.identity].append(where)
+        by_text[text, output].setdefault(example.identity, where)
+        if example.has_one_target:
+            outputs_by_input[text].setdefault(output, where)
+        if text in held_out_inputs:
+            leaked.append((where, held_out_inputs[text]))
     return Repetitions(
-        _groups(equal.values()),
-        _groups(each.values() for each in alike.values()),
-        _groups(each.values() for each in asked.values()),
+        _repeated(by_identity.values()),
+        _repeated(locations.values() for locations in by_text.values()),
+        _repeated(locations.values() for locations in outputs_by_input.values()),
         tuple(leaked),
     )
 
 
-def _groups(found: Iterable[Iterable[str]]) -> tuple[Places, ...]:
-    listed = (tuple(each) for each in found)
-    return tuple(each for each in listed if len(each) > 1)
+def _repeated(groups: Iterable[Iterable[str]]) -> tuple[Locations, ...]:
+    """The groups with more than one location."""
+    return tuple(locations for locations in map(tuple, groups) if len(locations) > 1)
 
 
-def _input(example: Example) -> str:
-    return bare(example.model_input) if example.input_is_text else example.model_input
+def _normalized_input(example: Example) -> str:
+    """An example's input to compare: a text normalized, a hash as it is."""
+    return normalize_text(example.model_input) if example.input_is_text else example.model_input
 
 
-def bare(text: str) -> str:
-    """A text without what makes no difference to a reader: case, width, spaces, punctuation.
+def normalize_text(text: str) -> str:
+    """A text without differences that a reader overlooks: case, width, spaces, punctuation.
 
-    A text of nothing else stays as it is.
+    A text of punctuation alone stays as it is.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(filter(str.isalnum, folded)) or text
 
 
-def labels_of(located: Sequence[LocatedExample]) -> Mapping[str, int]:
-    """How many examples each label has, the most frequent first; nothing where there are none."""
+def count_labels(located: Sequence[LocatedExample]) -> Mapping[str, int]:
+    """Number of examples of each label, the most frequent first; empty for tasks without labels."""
     labels = Counter(each.example.class_label for each in located)
     return {label: count for label, count in labels.most_common() if label is not None}
 
 
-def lengths_of(samples: Sequence[Sample], most: int) -> Lengths:
-    """How long samples are, each by the longest of its parts."""
+def measure_lengths(samples: Sequence[Sample], max_length: int) -> Lengths:
+    """Lengths of samples; a sample of several sequences is as long as the longest of them."""
     sizes = np.array(
         [max(map(len, each.sequences), default=0) + each.truncated_tokens for each in samples]
     )
     median, percentile95 = np.percentile(sizes, [50, 95])
     longest = int(sizes.max())
     width = max(1, -(-longest // _BINS))
-    limits = sorted({*range(width, longest, width), longest, min(most or longest, longest)})
+    limits = sorted({*range(width, longest, width), longest, min(max_length or longest, longest)})
     counts = np.bincount(np.searchsorted(limits, sizes), minlength=len(limits))
     bins = dict(zip(limits, counts.tolist(), strict=True))
-    return Lengths(round(float(median)), round(float(percentile95)), longest, most, bins)
+    return Lengths(round(float(median)), round(float(percentile95)), longest, max_length, bins)

@@ -1,9 +1,9 @@
-"""Which tokens of a sample are learnt, as text to look at."""
+"""The tokens of a sample as text, with those that are supervised marked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -14,71 +14,84 @@ from moli.training.batching.samples import Sample, Tokens
 from moli.training.recipes.task_table import TASKS
 from moli.training.tasks.base.task import Task
 
+# Tokens that end a turn in families of models where another token ends a text.
+_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|eom_id|>")
+
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Neighbouring tokens of one kind: learnt or only read, special or words."""
+class TokenSpan:
+    """Neighboring tokens of one kind as text.
+
+    Attributes:
+        supervised: whether the tokens count in the loss.
+        special: whether they are special tokens.
+    """
 
     text: str
-    learnt: bool
+    supervised: bool = field(metadata={"json": "learnt"})
     special: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Masked:
-    """A sample's tokens in pieces, for each of its sequences, and the place of its example."""
+class MaskedSample:
+    """A sample's tokens, in spans.
+
+    Attributes:
+        where: location of the sample's example.
+        parts: the spans of each token sequence.
+    """
 
     where: str
-    parts: tuple[tuple[Piece, ...], ...]
+    parts: tuple[tuple[TokenSpan, ...], ...]
 
 
-def masked(task: Task, sample: Sample, where: str) -> Masked | None:
-    """A sample to look at; None where its task does not learn tokens."""
-    learnt, tokenizer = task.supervised_tokens(sample), task.tokenizer
-    if learnt is None or tokenizer is None:
+def mask_sample(task: Task, sample: Sample, where: str) -> MaskedSample | None:
+    """A sample's tokens in spans; None if its task does not supervise tokens."""
+    masks, tokenizer = task.supervised_tokens(sample), task.tokenizer
+    if masks is None or tokenizer is None:
         return None
-    parts = zip(sample.sequences, learnt, strict=True)
-    return Masked(where, tuple(_pieces(tokenizer, ids, marks) for ids, marks in parts))
+    parts = zip(sample.sequences, masks, strict=True)
+    return MaskedSample(where, tuple(_split_spans(tokenizer, ids, mask) for ids, mask in parts))
 
 
-def _pieces(tokenizer: Any, ids: Tokens, learnt: NDArray[np.bool_]) -> tuple[Piece, ...]:
+def _split_spans(tokenizer: Any, ids: Tokens, mask: NDArray[np.bool_]) -> tuple[TokenSpan, ...]:
+    """Tokens in spans of one kind; `mask` is true where a token is supervised."""
     special = set(tokenizer.all_special_ids)
-    kinds = [(bool(mark), int(each) in special) for each, mark in zip(ids, learnt, strict=True)]
-    pieces = []
-    for (mark, is_special), run in groupby(range(len(kinds)), key=kinds.__getitem__):
-        text = tokenizer.decode([int(ids[place]) for place in run], skip_special_tokens=False)
-        pieces.append(Piece(text, mark, is_special))
-    return tuple(pieces)
+    kinds = [(bool(on), int(token) in special) for token, on in zip(ids, mask, strict=True)]
+    spans = []
+    for (supervised, is_special), run in groupby(range(len(kinds)), key=kinds.__getitem__):
+        text = tokenizer.decode([int(ids[number]) for number in run], skip_special_tokens=False)
+        spans.append(TokenSpan(text, supervised, is_special))
+    return tuple(spans)
 
 
-def unended(task: Task, groups: Sequence[Sequence[Sample]]) -> list[int] | None:
-    """The numbers of the groups of which a sample's last learnt token is not one that ends a text.
+def groups_without_end(task: Task, groups: Sequence[Sequence[Sample]]) -> list[int] | None:
+    """Numbers of the groups with a sample whose last supervised token does not end a text.
 
-    None where a task does not teach a model to end: it learns no tokens, or texts without ends.
+    None if a task does not teach a model to end: it supervises no tokens, or texts without ends.
     """
-    stops = _stops(task)
-    if not TASKS[task.recipe.task].ends_with_stop_token or not stops:
+    stop_ids = _stop_token_ids(task)
+    if not TASKS[task.recipe.task].ends_with_stop_token or not stop_ids:
         return None
-    found = []
-    for number, group in enumerate(groups):
-        for sample in group:
-            learnt = task.supervised_tokens(sample)
-            places = np.flatnonzero(learnt[-1]) if learnt else np.zeros(0, int)
-            if len(places) and int(sample.sequences[-1][places[-1]]) not in stops:
-                found.append(number)
-                break
-    return found
+    return [
+        number
+        for number, group in enumerate(groups)
+        if any(_lacks_end(task, sample, stop_ids) for sample in group)
+    ]
 
 
-def _stops(task: Task) -> set[int]:
-    """Ids that end what a model says: the tokenizer's, and those that its turns end with."""
+def _lacks_end(task: Task, sample: Sample, stop_ids: set[int]) -> bool:
+    """Whether a sample's last supervised token is not a stop token; false without such tokens."""
+    masks = task.supervised_tokens(sample)
+    supervised = np.flatnonzero(masks[-1]) if masks else np.zeros(0, int)
+    return len(supervised) > 0 and int(sample.sequences[-1][supervised[-1]]) not in stop_ids
+
+
+def _stop_token_ids(task: Task) -> set[int]:
+    """Ids of the tokens that end an answer: the tokenizer's, and known ends of turns."""
     tokenizer = task.tokenizer
     if tokenizer is None:
         return set()
-    ends = (tokenizer.eos_token_id, *(tokenizer.convert_tokens_to_ids(each) for each in _TURNS))
+    turns = (tokenizer.convert_tokens_to_ids(token) for token in _END_OF_TURN)
     known = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
-    return {each for each in ends if each is not None and each in known}
-
-
-# What families end a turn with, where that is not what ends a text.
-_TURNS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|eom_id|>")
+    return {each for each in (tokenizer.eos_token_id, *turns) if each is not None and each in known}

@@ -10,169 +10,173 @@ from tempfile import TemporaryDirectory
 from moli.records.errors import InputError, MoliError
 from moli.records.examples import MalformedRow
 from moli.records.training import Event
-from moli.training.checks import masks, servers
-from moli.training.checks.findings import findings_of, of_malformed
-from moli.training.checks.inspection import labels_of, lengths_of, repetitions
-from moli.training.checks.masks import Masked
-from moli.training.checks.report import Cut, Finding, Preflight, Rows, Supervision
-from moli.training.checks.servers import verdicts
+from moli.training.checks.findings import find_malformed, find_problems
+from moli.training.checks.inspection import count_labels, find_repetitions, measure_lengths
+from moli.training.checks.masks import MaskedSample, groups_without_end, mask_sample
+from moli.training.checks.report import (
+    Finding,
+    Preflight,
+    RowReport,
+    Supervision,
+    TruncatedExample,
+)
+from moli.training.checks.servers import check_servers, summarize_adapter
 from moli.training.data import TrainingData, examples_of, read_data
-from moli.training.packing import PackingCheck
 from moli.training.recipes.recipe import Recipe
-from moli.training.setup.estimates import rehearse
-from moli.training.setup.prepared import Session
+from moli.training.setup.estimates import estimate_cost
+from moli.training.setup.prepared import PreparedRun, RunData, prepare
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
 from moli.workspace.datasets import read_dataset
 
-_CONTRACTS, _SHOWN_MASKS = 200, 2
+_TEMPLATE_EXAMPLES, _MASKED_SAMPLES = 200, 2
 
 
 def preflight(recipe: Recipe) -> Preflight:
     """Read the data, build the model, verify its packing and take a few steps; store nothing.
 
-    What prevents a run is a finding, not an exception.
+    An error that prevents a run is a finding, not an exception.
     """
     try:
         with TemporaryDirectory(prefix="moli-check-") as folder:
-            return _passed(Session.open(recipe, Path(folder), _unheard))
+            return _report_run(prepare(recipe, Path(folder), _ignore))
     except MoliError as error:
-        return _refused(recipe, error)
+        return _report_error(recipe, error)
 
 
-def _unheard(event: Event) -> None:
-    """What happens in a check is nobody's concern."""
+def _ignore(event: Event) -> None:
+    """Drop an event: nobody follows the steps of a check."""
 
 
-def _passed(session: Session) -> Preflight:
-    task, data, samples = session.task, session.data, session.loop.samples
-    recipe = session.settled.recipe
-    rows = _rows(session)
+def _report_run(prepared: PreparedRun) -> Preflight:
+    """The report of a run that can be made."""
+    recipe, data = prepared.resolved.recipe, prepared.data
+    task, examples, samples = data.task, data.examples, data.samples
     supervision = Supervision(
         task.supervised_unit,
-        sum(each.supervised for each in samples),
-        sum(each.size for each in samples),
-        _unended(session),
+        sum(sample.supervised for sample in samples),
+        sum(sample.size for sample in samples),
+        _locations_without_end(data),
     )
-    lengths = lengths_of(samples, task.max_length) if samples[0].sequences else None
-    found = Preflight(
+    report = Preflight(
         recipe=recipe.model_dump(mode="json"),
         findings=(),
-        rows=rows,
+        rows=_report_rows(data),
         supervision=supervision,
-        repetitions=repetitions(data.train, data.held_out),
-        labels=labels_of(data.train),
-        lengths=lengths,
-        masks=_masks(session),
-        packing=PackingCheck(**session.facts["packing"]),
-        contract=_contract(session),
-        estimate=rehearse(session),
-        servers=tuple(verdicts(servers.summary_of(recipe, session.model))),
+        repetitions=find_repetitions(examples.train, examples.held_out),
+        labels=count_labels(examples.train),
+        lengths=measure_lengths(samples, task.max_length) if samples[0].sequences else None,
+        masks=_mask_typical_samples(data),
+        packing=prepared.packing,
+        contract=_template_problems(data),
+        estimate=estimate_cost(prepared),
+        servers=tuple(check_servers(summarize_adapter(recipe, prepared.model))),
     )
-    return _with(found, findings_of(found, data, packs=task.supports_packing))
+    return _add_findings(report, find_problems(report, examples, packs=task.supports_packing))
 
 
-def _with(found: Preflight, findings: Iterator[Finding]) -> Preflight:
+def _add_findings(report: Preflight, findings: Iterator[Finding]) -> Preflight:
+    """The report with findings, errors first."""
     order = ("error", "warning", "note")
-    ranked = sorted(findings, key=lambda each: order.index(each.severity))
-    return replace(found, findings=tuple(ranked))
+    ranked = sorted(findings, key=lambda finding: order.index(finding.severity))
+    return replace(report, findings=tuple(ranked))
 
 
-def _rows(session: Session) -> Rows:
-    data = session.data
-    cut, dropped = [], []
-    for each, group in zip(data.train, session.groups, strict=True):
-        if lost := sum(sample.truncated_tokens for sample in group):
-            cut.append(Cut(each.where, lost))
+def _report_rows(data: RunData) -> RowReport:
+    examples = data.examples
+    truncated, dropped = [], []
+    for located, group in zip(examples.train, data.groups, strict=True):
+        where = located.where
+        if tokens := sum(sample.truncated_tokens for sample in group):
+            truncated.append(TruncatedExample(where, tokens))
         if not group:
-            dropped.append(
-                MalformedRow(
-                    each.where, "nothing in it can be learnt", "Complete it, or remove it."
-                )
-            )
-    dropped += [
-        MalformedRow(
-            f"{each.where} = {each.held_out_where}", "also held out", "Remove one of the two."
-        )
-        for each in data.removed
-    ]
-    return Rows(
-        kept=sum(map(bool, session.groups)),
-        held_out=len(data.held_out),
-        judged=len(session.judged),
-        malformed=data.malformed,
-        cut=tuple(cut),
+            problem = "nothing in it can be learnt"
+            dropped.append(MalformedRow(where, problem, "Complete it, or remove it."))
+    for removed in examples.removed:
+        where = f"{removed.where} = {removed.held_out_where}"
+        dropped.append(MalformedRow(where, "also held out", "Remove one of the two."))
+    return RowReport(
+        kept=sum(map(bool, data.groups)),
+        held_out=len(examples.held_out),
+        evaluated=len(data.evaluation_examples),
+        malformed=examples.malformed,
+        cut=tuple(truncated),
         dropped=tuple(dropped),
     )
 
 
-def _unended(session: Session) -> tuple[str, ...] | None:
-    numbers = masks.unended(session.task, session.groups)
+def _locations_without_end(data: RunData) -> tuple[str, ...] | None:
+    """Locations of the examples that do not teach a model to end; None if the task never does."""
+    numbers = groups_without_end(data.task, data.groups)
     if numbers is None:
         return None
-    return tuple(session.data.train[number].where for number in numbers)
+    return tuple(data.examples.train[number].where for number in numbers)
 
 
-def _masks(session: Session) -> tuple[Masked, ...]:
-    """Two samples of a usual length."""
-    told = [
-        (sample, each.where)
-        for each, group in zip(session.data.train, session.groups, strict=True)
+def _mask_typical_samples(data: RunData) -> tuple[MaskedSample, ...]:
+    """Two samples of a usual length with their supervised tokens marked."""
+    pairs = [
+        (sample, located.where)
+        for located, group in zip(data.examples.train, data.groups, strict=True)
         for sample in group[:1]
     ]
-    told.sort(key=lambda each: each[0].size)
-    middle = told[len(told) // 3 :: max(1, len(told) // 3)][:_SHOWN_MASKS]
-    shown = (masks.masked(session.task, sample, where) for sample, where in middle)
-    return tuple(each for each in shown if each)
+    pairs.sort(key=lambda pair: pair[0].size)
+    third = len(pairs) // 3
+    typical = pairs[third :: max(1, third)][:_MASKED_SAMPLES]
+    masked = (mask_sample(data.task, sample, where) for sample, where in typical)
+    return tuple(sample for sample in masked if sample)
 
 
-def _contract(session: Session) -> tuple[str, ...] | None:
-    """How the text that is trained on differs from what is served; None if that is not told."""
-    problems = session.task.template_problems(examples_of(session.data.train[:_CONTRACTS]))
+def _template_problems(data: RunData) -> tuple[str, ...] | None:
+    """Differences between the text that is trained on and the text that is served.
+
+    None for tasks without a chat template.
+    """
+    examples = examples_of(data.examples.train[:_TEMPLATE_EXAMPLES])
+    problems = data.task.template_problems(examples)
     return None if problems is None else tuple(problems)
 
 
-def _refused(recipe: Recipe, error: MoliError) -> Preflight:
-    """What can be told of the data of a run that cannot be made."""
-    where = (error.where,) if error.where else ()
-    refusal = Finding("error", error.what, error.fix, where)
+def _report_error(recipe: Recipe, error: MoliError) -> Preflight:
+    """The report of a run that cannot be made, with all that its data shows."""
+    refusal = Finding("error", error.what, error.fix, (error.where,) if error.where else ())
     task = make_task(recipe)
-    asked = recipe.model_dump(mode="json")
-    told = tuple(verdicts(servers.summary_of(recipe))) if recipe.method else ()
+    values = recipe.model_dump(mode="json")
+    servers = tuple(check_servers(summarize_adapter(recipe))) if recipe.method else ()
     try:
         data = read_data(recipe, task.example_types)
     except MoliError:
-        malformed = _malformed(recipe)
-        errors = tuple(of_malformed(malformed, "error")) or (refusal,)
-        return Preflight(asked, errors, Rows(malformed=malformed), servers=told)
-    if error.where == "template" and (places := _unwritten(task, data)):
+        malformed = _read_malformed(recipe)
+        errors = tuple(find_malformed(malformed, "error")) or (refusal,)
+        return Preflight(values, errors, RowReport(malformed=malformed), servers=servers)
+    if error.where == "template" and (locations := _unusable_locations(task, data)):
         fix = "Change these rows, or set another template with 'template: FILE'."
-        refusal = replace(refusal, places=places, fix=fix)
-    rows = Rows(len(data.train), len(data.held_out), malformed=data.malformed)
-    found = Preflight(
-        asked,
+        refusal = replace(refusal, locations=locations, fix=fix)
+    rows = RowReport(len(data.train), len(data.held_out), malformed=data.malformed)
+    report = Preflight(
+        values,
         (),
         rows,
-        repetitions=repetitions(data.train, data.held_out),
-        labels=labels_of(data.train),
-        servers=told,
+        repetitions=find_repetitions(data.train, data.held_out),
+        labels=count_labels(data.train),
+        servers=servers,
     )
-    return _with(found, iter([refusal, *findings_of(found, data, packs=False)]))
+    return _add_findings(report, iter([refusal, *find_problems(report, data, packs=False)]))
 
 
-def _unwritten(task: Task, data: TrainingData) -> tuple[str, ...]:
-    """The rows that a chat template refuses, where it is rows that it does."""
+def _unusable_locations(task: Task, data: TrainingData) -> tuple[str, ...]:
+    """Locations of the rows that the chat template refuses; empty if it refuses none."""
     rows = (*data.train, *data.held_out)
     return tuple(rows[number].where for number in task.unusable_examples(examples_of(rows)))
 
 
-def _malformed(recipe: Recipe) -> tuple[MalformedRow, ...]:
-    """All malformed rows of data that as a whole are refused."""
-    found: list[MalformedRow] = []
+def _read_malformed(recipe: Recipe) -> tuple[MalformedRow, ...]:
+    """All malformed rows of data that is refused as a whole."""
+    malformed: list[MalformedRow] = []
     for path in (recipe.data, recipe.held_out):
         if isinstance(path, Path):
             try:
-                found += read_dataset(path, columns=recipe.columns).malformed
+                malformed += read_dataset(path, columns=recipe.columns).malformed
             except InputError:
-                continue  # which is what the run was refused for
-    return tuple(found)
+                continue  # it is the error that the run was refused for
+    return tuple(malformed)

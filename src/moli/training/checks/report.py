@@ -1,4 +1,4 @@
-"""What is found of a run before its first step."""
+"""The report of a check: findings, and numbers on data, masks, cost and servers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from moli.records.examples import MalformedRow
 from moli.training.checks.inspection import Lengths, Repetitions
-from moli.training.checks.masks import Masked
-from moli.training.checks.servers import Verdict
+from moli.training.checks.masks import MaskedSample
+from moli.training.checks.servers import ServerSupport
 from moli.training.packing import PackingCheck
 from moli.training.setup.estimates import Estimate
 
@@ -22,83 +22,89 @@ class Finding:
 
     Attributes:
         severity: an "error" prevents the run.
-        places: all that it concerns, as `file:line`.
+        locations: the rows that it concerns, as `file:line`.
     """
 
     severity: Severity
     what: str
     fix: str
-    places: tuple[str, ...] = ()
+    locations: tuple[str, ...] = field(default=(), metadata={"json": "places"})
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """An example that is too long, and how many of its tokens are cut off."""
+class TruncatedExample:
+    """An example that is too long, and the number of its tokens that are cut off."""
 
     where: str
     tokens: int
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """What becomes of the rows of a data set.
+class RowReport:
+    """The rows of a data set by what becomes of them.
 
     Attributes:
-        kept: training examples.
-        judged: those of the held-out examples that evaluations in training take; None where that
-            is not known.
+        kept: number of training examples.
+        held_out: number of held-out examples.
+        evaluated: number of held-out examples that evaluations in training use; None if not known.
         malformed: rows that are not examples.
-        dropped: examples from which nothing is learnt, and why.
+        cut: training examples that are truncated.
+        dropped: examples that are not trained on, and why.
     """
 
     kept: int = 0
     held_out: int = 0
-    judged: int | None = None
+    evaluated: int | None = field(default=None, metadata={"json": "judged"})
     malformed: tuple[MalformedRow, ...] = ()
-    cut: tuple[Cut, ...] = ()
+    cut: tuple[TruncatedExample, ...] = ()
     dropped: tuple[MalformedRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """What is learnt of what is read.
+    """Numbers of items that count in the loss, and of tokens that are read.
 
     Attributes:
-        unit: what is counted, such as "tokens" or "examples".
-        learnt, tokens: supervised items, and tokens in all.
-        unended: examples whose last learnt token does not end the answer; None where a task
-            teaches no ends.
+        unit: the kind of item, such as "tokens" or "examples".
+        supervised: number of items that count in the loss.
+        tokens: number of tokens in all.
+        unended: locations of examples whose last supervised token does not end the answer; None if
+            the task teaches no ends.
     """
 
     unit: str
-    learnt: int
+    supervised: int = field(metadata={"json": "learnt"})
     tokens: int
     unended: tuple[str, ...] | None = None
 
     @property
     def share(self) -> float:
-        """Of the tokens that are supervised; 1 where it is not tokens that are."""
-        return self.learnt / max(self.tokens, 1) if self.unit == "tokens" else 1.0
+        """Share of tokens that count in the loss; 1.0 for tasks without token labels."""
+        return self.supervised / max(self.tokens, 1) if self.unit == "tokens" else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found. What could not be looked at, because of an error, is None or empty."""
+    """The report of a check. Parts that an error kept from being checked are None or empty.
+
+    Attributes:
+        contract: problems of the chat template; None for tasks without one.
+    """
 
     recipe: Mapping[str, Any]
     findings: tuple[Finding, ...]
-    rows: Rows = field(default_factory=Rows)
+    rows: RowReport = field(default_factory=RowReport)
     supervision: Supervision | None = None
     repetitions: Repetitions = field(default_factory=Repetitions)
     labels: Mapping[str, int] = field(default_factory=dict)
     lengths: Lengths | None = None
-    masks: tuple[Masked, ...] = ()
+    masks: tuple[MaskedSample, ...] = ()
     packing: PackingCheck | None = None
     contract: tuple[str, ...] | None = None
     estimate: Estimate | None = None
-    servers: tuple[Verdict, ...] = ()
+    servers: tuple[ServerSupport, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether the run can be made."""
-        return not any(each.severity == "error" for each in self.findings)
+        return not any(finding.severity == "error" for finding in self.findings)

@@ -1,4 +1,4 @@
-"""What follows a training run: its curves, its report, its progress line, its trackers.
+"""Listeners of a training run: its event log, its report, its progress line, its trackers.
 
 Each receives every event and decides for itself what to do with it. None can stop the run.
 """
@@ -12,8 +12,8 @@ from typing import Protocol
 from moli.records.errors import MoliError
 from moli.records.training import Event
 
-# What a disk, a server or a figure that cannot be drawn may raise. Anything else is a defect of
-# the listener and is let through, so that it gets mended.
+# Errors that a disk, a server or a curve that cannot be drawn may raise. Anything else is a defect
+# of the listener and is let through, so that it gets mended.
 _FAILURES = (OSError, RuntimeError, ValueError, ArithmeticError, MoliError)
 
 
@@ -25,13 +25,13 @@ class Listener(Protocol):
     before it was cut off without an end.
     """
 
-    def __call__(self, event: Event) -> None: ...
+    def __call__(self, event: Event, /) -> None: ...
 
 
 class Listeners:
     """Several listeners as one. A listener that fails is dropped, with one warning.
 
-    They are called in the order given: `Curves` comes before `Report`, which reads what it wrote.
+    They are called in their order: `EventLog` comes before `Report`, which reads what it wrote.
     """
 
     def __init__(self, listeners: Iterable[Listener]) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from moli.metrics.main import main_metric
 from moli.records.training import Evaluated, Event, RunEnded, RunStarted, StepTaken
-from moli.training.listeners.figures import ExponentialMean, Pace, duration, figure
+from moli.training.listeners.formatting import format_duration, format_value
+from moli.training.listeners.statistics import ExponentialMean, RecentRates
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a name must not work the terminal
 _PERCENTS = (1, 2, 5, *range(10, 101, 10))
-_SILENCE = 30.0  # seconds after which a plain line is due, whatever was done in them
-_REDRAWN = 0.1  # seconds
-_BAR = (10, 36)  # columns, at least and at most
-_ENDS = {
+_MAX_SILENCE = 30.0  # seconds after which a plain line is due, whatever was done in them
+_REDRAW_SECONDS = 0.1
+_MIN_BAR, _MAX_BAR = 10, 36  # columns
+_STATUS_TEXTS = {
     "finished": "finished",
     "stopped_early": "stopped early (no more improvement)",
     "interrupted": "interrupted (can be resumed)",
@@ -33,11 +34,11 @@ _ENDS = {
 
 
 class ProgressLine:
-    """A line that is redrawn where there is a terminal, else a plain line now and then:
-    at 1, 2, 5, 10, 20, ... 100% and after each 30 seconds.
+    """A line that is redrawn on a terminal, else a plain line now and then.
 
-    Rates and the time left are those of the last steps, the loss is an exponential mean, and an
-    evaluation shows its first metric that is not the loss.
+    Plain lines come at 1, 2, 5, 10, 20, ... 100% and after each 30 seconds. Rates and the time left
+    are computed from the last steps, the loss is an exponential mean, and an evaluation shows its
+    first metric that is not the loss.
     """
 
     def __init__(
@@ -45,80 +46,85 @@ class ProgressLine:
     ) -> None:
         self._console, self._clock = console, clock
         self._live: Live | None = None
-        self._state: _State | None = None
-        self._spoken = (-math.inf, 0.0)  # when, and the percentage then
+        self._status: _RunStatus | None = None
+        self._last_time, self._last_percent = -math.inf, 0.0  # of the last line
 
     def __call__(self, event: Event) -> None:
         try:
-            self._tell(event)
+            self._handle(event)
         except OSError:  # nobody reads any more; what else is written must not end here too
             with suppress(OSError):
                 self._close()
-            self._state = None
+            self._status = None
             raise
 
-    def _tell(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         if isinstance(event, RunStarted):
-            self._begin(event)
-        elif self._state is not None:
-            self._state.hear(event)
+            self._show_start(event)
+        elif self._status is not None:
+            self._status.update(event)
             if isinstance(event, StepTaken):
-                self._show(self._state)
+                self._show_step(self._status)
             elif isinstance(event, Evaluated):
-                self._judged(self._state, event)
+                self._show_evaluation(self._status, event)
             elif isinstance(event, RunEnded):
-                self._end(self._state, event)
+                self._show_end(self._status, event)
 
-    def _begin(self, event: RunStarted) -> None:
+    def _show_start(self, event: RunStarted) -> None:
         from rich.live import Live
 
         self._close()
         if self._console is None:
-            self._console = _terminal()
-        self._state = _State(event)
-        done = 100 * event.step / event.steps if event.steps else 100.0
-        self._spoken = (self._clock(), done)
+            self._console = _stderr_console()
+        self._status = _RunStatus(event)
+        self._last_time = self._clock()
+        self._last_percent = 100 * event.step / event.steps if event.steps else 100.0
         if self._console.is_terminal and not self._console.is_dumb_terminal:
-            # What is printed to a pipe meanwhile is a result, and not to be moved to here.
-            both = sys.stdout.isatty()
-            self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=both)
+            # Text that is printed to a pipe meanwhile is a result, and must stay there.
+            redirect = sys.stdout.isatty()
+            self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=redirect)
             self._live.start()
         elif event.step:
-            self._say(f"resumed after step {event.step:,} of {event.steps:,}")
+            self._print(f"resumed after step {event.step:,} of {event.steps:,}")
         else:
-            self._say(f"training for {event.steps:,} steps")
+            self._print(f"training for {event.steps:,} steps")
 
-    def _show(self, state: _State) -> None:
+    def _show_step(self, status: _RunStatus) -> None:
         now = self._clock()
-        then, before = self._spoken
+        elapsed, before = now - self._last_time, self._last_percent
         if self._live is not None:
-            if now - then >= _REDRAWN or state.step == state.steps:
-                self._spoken = (now, before)
-                self._live.update(state.drawn(self._live.console.width), refresh=True)
+            if elapsed >= _REDRAW_SECONDS or status.step == status.steps:
+                self._last_time = now
+                self._redraw(self._live, status)
             return
-        done = 100 * state.step / state.steps
-        if now - then >= _SILENCE or any(before < each <= done for each in _PERCENTS):
-            self._spoken = (now, done)
-            self._say(", ".join((f"step {state.count} ({done:.0f}%)", *state.told())))
+        percent = 100 * status.step / status.steps
+        if elapsed >= _MAX_SILENCE or any(before < each <= percent for each in _PERCENTS):
+            self._last_time, self._last_percent = now, percent
+            self._print(", ".join((f"step {status.count} ({percent:.0f}%)", *status.texts())))
 
-    def _judged(self, state: _State, event: Evaluated) -> None:
+    def _show_evaluation(self, status: _RunStatus, event: Evaluated) -> None:
         if self._live is not None:
-            self._live.update(state.drawn(self._live.console.width), refresh=True)
+            self._redraw(self._live, status)
             return
-        metrics = ", ".join(f"{name} {figure(value)}" for name, value in event.metrics.items())
+        metrics = ", ".join(f"{name} {format_value(each)}" for name, each in event.metrics.items())
         best = ", the best so far" if event.best else ""
-        self._say(f"evaluated at step {event.step:,}: {metrics}{best}")
+        self._print(f"evaluated at step {event.step:,}: {metrics}{best}")
 
-    def _end(self, state: _State, event: RunEnded) -> None:
+    def _show_end(self, status: _RunStatus, event: RunEnded) -> None:
         if self._live is not None:
-            self._live.update(state.drawn(self._live.console.width), refresh=True)
+            self._redraw(self._live, status)
         self._close()
-        took = duration(state.seconds)
-        self._say(f"{_ENDS[event.status]} after step {event.step:,} of {state.steps:,}, in {took}")
+        took = format_duration(status.seconds)
+        text = _STATUS_TEXTS[event.status]
+        self._print(f"{text} after step {event.step:,} of {status.steps:,}, in {took}")
 
-    def _say(self, words: str) -> None:
-        if self._console is not None and self._state is not None:
-            self._console.print(f"{self._state.name}: {_clean(words)}", soft_wrap=True)
+    def _redraw(self, live: Live, status: _RunStatus) -> None:
+        live.update(status.draw(live.console.width), refresh=True)
+
+    def _print(self, text: str) -> None:
+        """Print a line that begins with the run's name."""
+        if self._console is not None and self._status is not None:
+            self._console.print(f"{self._status.name}: {_remove_controls(text)}", soft_wrap=True)
 
     def _close(self) -> None:
         if self._live is not None:
@@ -126,91 +132,102 @@ class ProgressLine:
             live.stop()
 
 
-class _State:
-    """What the line shows."""
+class _RunStatus:
+    """The state of a run, from its events so far.
+
+    Attributes:
+        name: the run's id without control characters.
+        step, steps: steps taken, and those there will be in all.
+    """
 
     def __init__(self, started: RunStarted) -> None:
-        self.name = _clean(started.run)
+        self.name = _remove_controls(started.run)
         self.step, self.steps = started.step, started.steps
-        self._begun = started.step
-        self._pace, self._mean = Pace(started.steps), ExponentialMean()
-        self._loss = self._training = self._evaluating = 0.0
-        self._judged = ""
+        self._first_step = started.step
+        self._rates, self._mean_loss = RecentRates(started.steps), ExponentialMean()
+        self._loss = self._training_seconds = self._evaluation_seconds = 0.0
+        self._evaluation = ""
 
-    def hear(self, event: Event) -> None:
+    def update(self, event: Event) -> None:
         if isinstance(event, StepTaken):
-            self.step, self._loss, self._training = event.step, event.loss, event.seconds
-            self._pace.add(event)
-            self._mean.add(event.loss)
+            self.step, self._loss, self._training_seconds = event.step, event.loss, event.seconds
+            self._rates.add(event)
+            self._mean_loss.add(event.loss)
         elif isinstance(event, Evaluated):
-            self._evaluating += event.seconds
+            self._evaluation_seconds += event.seconds
             name = main_metric(event.metrics)
-            shown = "held-out loss" if name == "loss" else _clean(name)
-            self._judged = f"{shown} {figure(event.metrics[name])}" if event.metrics else ""
+            label = "held-out loss" if name == "loss" else _remove_controls(name)
+            value = format_value(event.metrics[name]) if event.metrics else ""
+            self._evaluation = f"{label} {value}" if event.metrics else ""
 
     @property
     def count(self) -> str:
+        """The numbers of steps as text, such as "10/200"."""
         return f"{self.step:,}/{self.steps:,}"
 
     @property
     def seconds(self) -> float:
-        """Since the beginning; of the evaluations before a resumption nothing is known."""
-        return self._training + self._evaluating
+        """Time since the beginning, without evaluations before the run was resumed."""
+        return self._training_seconds + self._evaluation_seconds
 
     @property
-    def left(self) -> float:
-        """Seconds: steps as fast as the last ones, and evaluations in the share that they had."""
-        evaluating = self._evaluating / max(self.step - self._begun, 1)
-        return self._pace.seconds_left + (self.steps - self.step) * evaluating
+    def seconds_left(self) -> float:
+        """Time left if steps are as fast as the last ones, and evaluations take the same share."""
+        evaluation = self._evaluation_seconds / max(self.step - self._first_step, 1)
+        return self._rates.seconds_left + (self.steps - self.step) * evaluation
 
-    def told(self) -> list[str]:
-        """Figures in words, those without which one can best do last."""
-        # The mean bears a loss that is no number; a person must see it.
-        loss = self._mean.value if math.isfinite(self._loss) else self._loss
-        told = [f"loss {figure(loss)}"]
-        if self.step < self.steps and math.isfinite(self.left):
-            told.append(f"{duration(self.left)} left of {duration(self.seconds + self.left)}")
-        if self._judged:
-            told.append(self._judged)
+    def texts(self) -> list[str]:
+        """Loss, time left, evaluation and rates as texts, the least important last."""
+        # The mean leaves out a loss that is no number; a person must see it.
+        loss = self._mean_loss.value if math.isfinite(self._loss) else self._loss
+        texts = [f"loss {format_value(loss)}"]
+        left = self.seconds_left
+        if self.step < self.steps and math.isfinite(left):
+            total = format_duration(self.seconds + left)
+            texts.append(f"{format_duration(left)} left of {total}")
+        if self._evaluation:
+            texts.append(self._evaluation)
         for rate, unit in (
-            (self._pace.tokens_per_second, "tokens/s"),
-            (self._pace.examples_per_second, "examples/s"),
+            (self._rates.tokens_per_second, "tokens/s"),
+            (self._rates.examples_per_second, "examples/s"),
         ):
             if math.isfinite(rate):
-                told.append(f"{rate:,.0f} {unit}" if rate >= 100 else f"{rate:.3g} {unit}")
-        return told
+                texts.append(f"{rate:,.0f} {unit}" if rate >= 100 else f"{rate:.3g} {unit}")
+        return texts
 
-    def drawn(self, width: int) -> Table:
-        """The line for a terminal of `width` columns; what finds no room is left out."""
+    def draw(self, width: int) -> Table:
+        """The line for a terminal of `width` columns; texts without room are left out."""
         from rich.cells import cell_len
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
-        told = self.told() if self.step > self._begun else ["starting"]
-        parts = [self.count, *told]
+        parts = [self.count, *(self.texts() if self.step > self._first_step else ["starting"])]
         gap = 2
 
-        def room(named: bool) -> int:
-            used = sum(cell_len(each) + gap for each in parts)
-            return width - used - (cell_len(self.name) + gap if named else 0) - 1
+        def bar_width(with_name: bool) -> int:
+            used = sum(cell_len(part) + gap for part in parts)
+            return width - used - (cell_len(self.name) + gap if with_name else 0) - 1
 
-        named = True
-        while room(named) < _BAR[0] and (named or len(parts) > 1):
-            if named and len(parts) <= 3:
-                named = False
+        with_name = True
+        while bar_width(with_name) < _MIN_BAR and (with_name or len(parts) > 1):
+            if with_name and len(parts) <= 3:
+                with_name = False
             else:
                 parts.pop()
         line = Table.grid(padding=(0, gap, 0, 0))
-        bar = ProgressBar(self.steps, self.step, width=max(min(room(named), _BAR[1]), 4))
+        columns = max(min(bar_width(with_name), _MAX_BAR), 4)
+        bar = ProgressBar(self.steps, self.step, width=columns)
         texts = [
-            Text(each, no_wrap=True, style="" if n else "bold") for n, each in enumerate(parts)
+            Text(part, no_wrap=True, style="" if number else "bold")
+            for number, part in enumerate(parts)
         ]
-        line.add_row(*([Text(self.name, no_wrap=True)] if named else []), bar, *texts)
+        line.add_row(*([Text(self.name, no_wrap=True)] if with_name else []), bar, *texts)
         return line
 
 
-def _terminal() -> Console:
+def _stderr_console() -> Console:
+    """A console on standard error that raises BrokenPipeError if nobody reads it."""
     from rich.console import Console
 
     class Terminal(Console):
@@ -220,5 +237,5 @@ def _terminal() -> Console:
     return Terminal(stderr=True, highlight=False, markup=False)
 
 
-def _clean(words: str) -> str:
-    return _CONTROL.sub(" ", words)
+def _remove_controls(text: str) -> str:
+    return _CONTROL.sub(" ", text)

@@ -15,9 +15,10 @@ from typing import Any
 
 from moli.metrics.main import main_metric
 from moli.records.training import Evaluated, Event, RunEnded, RunStarted, StepTaken
-from moli.training.listeners.charts import Panel, panels_of, png, svg
-from moli.training.listeners.curves import read_events
-from moli.training.listeners.figures import ExponentialMean, duration, figure, flat
+from moli.training.listeners.charts import Panel, make_panels, render_png, render_svg
+from moli.training.listeners.event_log import read_events
+from moli.training.listeners.formatting import flatten_values, format_duration, format_value
+from moli.training.listeners.statistics import ExponentialMean
 
 PAGE, PICTURE = "report.html", "curves.png"
 STATUS = {
@@ -27,14 +28,14 @@ STATUS = {
     "interrupted": "Interrupted",
     "failed": "Failed",
 }
-_ROWS = 60  # of evaluations shown; of more, those evenly spread, the best and the last
-_SHARE = 19.0  # of the time that a report took, before another is written
-# Nothing is fetched, whatever the page is made to hold.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_MAX_EVALUATIONS = 60  # shown; of more, some evenly spread, the best and the last
+_PAUSE = 19.0  # times that a report took, before another is written
+# Nothing is fetched, whatever text the page holds.
+_CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 class Report:
-    """Writes the report on every evaluation and at the end. `Curves` must get events first.
+    """Writes the report on every evaluation and at the end. `EventLog` must get events first.
 
     It takes at most a twentieth of a run's time: if evaluations follow one another too fast for
     that, some go unreported until the next.
@@ -43,45 +44,51 @@ class Report:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._folder: Path | None = None
-        self._due = -math.inf
+        self._due_at = -math.inf
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunStarted):
-            self._folder, self._due = Path(event.folder), -math.inf
+            self._folder, self._due_at = Path(event.folder), -math.inf
         elif self._folder is not None and (
             isinstance(event, RunEnded)
-            or (isinstance(event, Evaluated) and self._clock() >= self._due)
+            or (isinstance(event, Evaluated) and self._clock() >= self._due_at)
         ):
             begun = self._clock()
             write_report(self._folder)
-            self._due = self._clock() + _SHARE * (self._clock() - begun)
+            self._due_at = self._clock() + _PAUSE * (self._clock() - begun)
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """What the files of a run tell."""
+class _RunFiles:
+    """The content of a run's files.
+
+    Attributes:
+        recipe: the text of `recipe.yaml`; empty if there is none.
+        environment: the content of `environment.json`.
+        warnings: problems with the files.
+    """
 
     events: Sequence[Event]
     recipe: str
     environment: Mapping[str, Any]
-    notes: Sequence[str]
+    warnings: Sequence[str]
 
     @property
     def started(self) -> RunStarted | None:
         return next((each for each in reversed(self.events) if isinstance(each, RunStarted)), None)
 
     @property
-    def taken(self) -> list[StepTaken]:
+    def steps(self) -> list[StepTaken]:
         return [each for each in self.events if isinstance(each, StepTaken)]
 
     @property
-    def judged(self) -> list[Evaluated]:
+    def evaluations(self) -> list[Evaluated]:
         """Evaluations, the last one at each step."""
         return list({e.step: e for e in self.events if isinstance(e, Evaluated)}.values())
 
     @property
     def ended(self) -> RunEnded | None:
-        """Its end, unless it was taken up again after that."""
+        """The run's end; None if it has not ended, or was resumed after that."""
         last = [each for each in self.events if isinstance(each, RunStarted | RunEnded)][-1:]
         return last[0] if last and isinstance(last[0], RunEnded) else None
 
@@ -91,82 +98,83 @@ class _Run:
 
     @property
     def best(self) -> Evaluated | None:
-        return next((each for each in reversed(self.judged) if each.best), None)
+        return next((each for each in reversed(self.evaluations) if each.best), None)
 
 
 def write_report(folder: Path) -> Path:
-    """Write the report of the run in `folder` from what is there; gives the page's path.
+    """Write the report of the run in `folder` from its files, and return the page's path.
 
     Raises:
         InputError: the events cannot be read.
         OSError: the folder cannot be written to.
     """
-    run = _read(folder)
-    panels = panels_of(run.events) if find_spec("matplotlib") else []
+    run = _read_files(folder)
+    panels = make_panels(run.events) if find_spec("matplotlib") else []
     name = run.started.run if run.started else folder.name
     if panels:
-        _replace(folder / PICTURE, png(panels, name))
-    _replace(folder / PAGE, _page(name, run, panels).encode("utf-8", "replace"))
+        _write_atomically(folder / PICTURE, render_png(panels, name))
+    page = _page_html(name, run, panels)
+    _write_atomically(folder / PAGE, page.encode("utf-8", "replace"))
     return folder / PAGE
 
 
-def _read(folder: Path) -> _Run:
-    notes = []
+def _read_files(folder: Path) -> _RunFiles:
+    warnings = []
     if find_spec("matplotlib") is None:
-        notes.append("The curves are not drawn. Run: pip install matplotlib")
+        warnings.append("The curves are not drawn. Run: pip install matplotlib")
     try:
         environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         environment = {}
     except ValueError as error:
         environment = {}
-        notes.append(f"environment.json cannot be read ({error}).")
+        warnings.append(f"environment.json cannot be read ({error}).")
     try:
         recipe = (folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         recipe = ""
     if not isinstance(environment, Mapping):
         environment = {"environment": environment}
-    return _Run(read_events(folder), recipe, environment, notes)
+    return _RunFiles(read_events(folder), recipe, environment, warnings)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _write_atomically(path: Path, content: bytes) -> None:
     """Write a file as a whole, so that nobody sees half of it."""
     partial = path.with_name(f"{path.name}.partial")
     partial.write_bytes(content)
     partial.replace(path)
 
 
-def _page(name: str, run: _Run, panels: Sequence[Panel]) -> str:
+def _page_html(name: str, run: _RunFiles, panels: Sequence[Panel]) -> str:
     style = (files("moli.training.listeners") / "report.css").read_text(encoding="utf-8")
     status = STATUS[run.status]
     pill = f'<span class="status {run.status}">{escape(status)}</span>'
     parts = [
         f"<header><h1>{escape(name)}</h1>{pill}</header>",
         f'<p class="quiet">{escape(_subtitle(run))}</p>',
-        _figures(run),
-        _warnings(run),
-        _curves(panels),
-        _evaluations(run),
-        _both(
-            _table("Result", run.ended.result if run.ended else {}),
-            _table("Facts", run.started.facts if run.started else {}),
+        _summary_html(run),
+        _warnings_html(run),
+        _curves_html(panels),
+        _evaluations_html(run),
+        _columns_html(
+            _table_html("Result", run.ended.result if run.ended else {}),
+            _table_html("Facts", run.started.facts if run.started else {}),
         ),
-        _both(_recipe(run), _table("Environment", run.environment)),
+        _columns_html(_recipe_html(run), _table_html("Environment", run.environment)),
         f"<footer>Written by Moli on {time.strftime('%Y-%m-%d at %H:%M')}.</footer>",
     ]
     body = "\n".join(part for part in parts if part)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_CONTENT_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(name)}: {escape(status.lower())}</title>\n<style>\n{style}</style>\n"
         f"</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
-def _subtitle(run: _Run) -> str:
-    """What was trained, in a line."""
+def _subtitle(run: _RunFiles) -> str:
+    """The task, the method and the base in a line."""
     recipe = run.started.recipe if run.started else {}
     known = [str(recipe[key]) for key in ("task", "method", "base") if recipe.get(key)]
     if run.started is None:
@@ -174,105 +182,116 @@ def _subtitle(run: _Run) -> str:
     return ", ".join(known) or run.started.folder
 
 
-def _figures(run: _Run) -> str:
-    """The few figures that one looks for first."""
-    if run.started is None or not run.taken:
+def _summary_html(run: _RunFiles) -> str:
+    """The few numbers that one looks for first."""
+    steps = run.steps
+    if run.started is None or not steps:
         return ""
     mean = ExponentialMean()
-    for each in run.taken:
-        mean.add(each.loss)
-    last = run.taken[-1]
-    shown = {
+    for step in steps:
+        mean.add(step.loss)
+    last = steps[-1]
+    values = {
         "Step": f"{last.step:,} of {run.started.steps:,}",
-        "Training loss, mean": figure(mean.value),
+        "Training loss, mean": format_value(mean.value),
     }
     if run.best:
         where = f"at step {run.best.step:,}"
         names = dict.fromkeys((main_metric(run.best.metrics), "loss"))
-        shown |= {
-            f"Best {'held-out loss' if name == 'loss' else name}, {where}": figure(
+        values |= {
+            f"Best {'held-out loss' if name == 'loss' else name}, {where}": format_value(
                 run.best.metrics[name]
             )
             for name in names
             if name in run.best.metrics
         }
-    shown["Time in training"] = duration(last.seconds)
+    values["Time in training"] = format_duration(last.seconds)
     if last.seconds > 0:
-        shown["Tokens per second"] = f"{last.tokens / last.seconds:,.0f}"
-        shown["Examples per second"] = figure(round(last.examples / last.seconds, 1))
+        values["Tokens per second"] = f"{last.tokens / last.seconds:,.0f}"
+        values["Examples per second"] = format_value(round(last.examples / last.seconds, 1))
     cells = (
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in shown.items()
+        for name, value in values.items()
     )
     return f'<dl class="figures">{"".join(cells)}</dl>'
 
 
-def _warnings(run: _Run) -> str:
-    told: list[str] = []
-    broken = [each.step for each in run.taken if not math.isfinite(each.loss)]
-    if broken:
-        told.append(
-            f"The loss was not a finite number at {len(broken):,} of {len(run.taken):,} steps, "
-            f"first at step {broken[0]:,}."
+def _warnings_html(run: _RunFiles) -> str:
+    warnings = list(run.warnings)
+    infinite = [step.step for step in run.steps if not math.isfinite(step.loss)]
+    if infinite:
+        warnings.insert(
+            0,
+            f"The loss was not a finite number at {len(infinite):,} of {len(run.steps):,} steps, "
+            f"first at step {infinite[0]:,}.",
         )
-    items = "".join(f"<li>{escape(each)}</li>" for each in (*told, *run.notes))
+    items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
     return f'<ul class="warnings">{items}</ul>' if items else ""
 
 
-def _curves(panels: Sequence[Panel]) -> str:
-    drawn = []
+def _curves_html(panels: Sequence[Panel]) -> str:
+    figures = []
     for number, panel in enumerate(panels):
-        wide = number == 0 or (number == len(panels) - 1 and number % 2)
-        shape = svg(panel, width=9.6 if wide else 4.7)
+        is_wide = number == 0 or (number == len(panels) - 1 and number % 2)
+        svg = render_svg(panel, width=9.6 if is_wide else 4.7)
         label = f'<svg role="img" aria-label="{escape(panel.title)}"'
-        shape = shape.replace("<svg", label, 1)
-        drawn.append(f'<figure class="{"wide" if wide else "half"}">{shape}</figure>')
-    return f'<h2>Curves</h2>\n<div class="curves">{"".join(drawn)}</div>' if drawn else ""
+        svg = svg.replace("<svg", label, 1)
+        figures.append(f'<figure class="{"wide" if is_wide else "half"}">{svg}</figure>')
+    return f'<h2>Curves</h2>\n<div class="curves">{"".join(figures)}</div>' if figures else ""
 
 
-def _evaluations(run: _Run) -> str:
-    judged = run.judged
-    if not judged:
+def _evaluations_html(run: _RunFiles) -> str:
+    evaluations, best = run.evaluations, run.best
+    if not evaluations:
         return ""
-    every = math.ceil(len(judged) / _ROWS)
-    shown = [e for n, e in enumerate(judged, 1) if n % every == 0 or e in (run.best, judged[-1])]
-    names = list(dict.fromkeys(name for each in judged for name in each.metrics))
-    heads = "".join(f"<th>{escape(each)}</th>" for each in ("step", *names, "took", ""))
-    rows = []
-    for each in shown:
-        best = each is run.best
-        values = [_aligned(each.metrics[name]) if name in each.metrics else "" for name in names]
-        cells = (figure(each.step), *values, duration(each.seconds), "best" if best else "")
-        row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        rows.append(f'<tr class="{"best" if best else "other"}">{row}</tr>')
-    left = len(judged) - len(shown)
+    every = math.ceil(len(evaluations) / _MAX_EVALUATIONS)
+    shown = [
+        evaluation
+        for number, evaluation in enumerate(evaluations, 1)
+        if number % every == 0 or evaluation in (best, evaluations[-1])
+    ]
+    names = list(dict.fromkeys(name for each in evaluations for name in each.metrics))
+    heads = "".join(f"<th>{escape(name)}</th>" for name in ("step", *names, "took", ""))
+    rows = "".join(_evaluation_row(each, names, is_best=each is best) for each in shown)
+    left = len(evaluations) - len(shown)
     more = f'<p class="quiet">{left:,} more are in events.jsonl.</p>' if left else ""
     return (
         f'<h2>Evaluations</h2>\n<div class="sheet evaluations"><table><thead><tr>{heads}</tr>'
-        f"</thead><tbody>{''.join(rows)}</tbody></table></div>{more}"
+        f"</thead><tbody>{rows}</tbody></table></div>{more}"
     )
 
 
-def _aligned(value: float) -> str:
-    """As `figure`, with the zeros that make a column of figures even."""
-    return f"{value:#.4g}" if 1e-3 <= abs(value) < 1000 else figure(value)
+def _evaluation_row(evaluation: Evaluated, names: Sequence[str], *, is_best: bool) -> str:
+    """A row of the table of evaluations, with an empty cell for a metric that it lacks."""
+    metrics = evaluation.metrics
+    values = [_format_metric(metrics[name]) if name in metrics else "" for name in names]
+    step, took = format_value(evaluation.step), format_duration(evaluation.seconds)
+    cells = (step, *values, took, "best" if is_best else "")
+    row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    return f'<tr class="{"best" if is_best else "other"}">{row}</tr>'
 
 
-def _recipe(run: _Run) -> str:
+def _format_metric(value: float) -> str:
+    """A metric as text, with trailing zeros so that a column of metrics is even."""
+    return f"{value:#.4g}" if 1e-3 <= abs(value) < 1000 else format_value(value)
+
+
+def _recipe_html(run: _RunFiles) -> str:
     if run.recipe:
         return f'<h2>Recipe</h2>\n<div class="sheet"><pre>{escape(run.recipe.strip())}</pre></div>'
-    return _table("Recipe", run.started.recipe if run.started else {})
+    return _table_html("Recipe", run.started.recipe if run.started else {})
 
 
-def _table(title: str, values: Mapping[str, Any]) -> str:
+def _table_html(title: str, values: Mapping[str, Any]) -> str:
     rows = "".join(
         f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(value)}</td></tr>"
-        for name, value in flat(values).items()
+        for name, value in flatten_values(values).items()
     )
     return f'<h2>{title}</h2>\n<div class="sheet"><table>{rows}</table></div>' if rows else ""
 
 
-def _both(left: str, right: str) -> str:
+def _columns_html(left: str, right: str) -> str:
+    """Two parts side by side; one alone if the other is empty."""
     if not (left and right):
         return left + right
     return f'<div class="columns"><section>{left}</section><section>{right}</section></div>'

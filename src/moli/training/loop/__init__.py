@@ -1,1 +1,1 @@
-"""The one training loop: batches, steps, optimisers, checkpoints, one process or several."""
+"""The one training loop: steps, checkpoints, one process or several."""

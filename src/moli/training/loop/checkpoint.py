@@ -15,18 +15,17 @@ from safetensors.torch import save_file
 
 from moli.records.errors import InputError
 
-Tensors = dict[str, torch.Tensor]
 CHECKPOINT, _BEST = "checkpoint.safetensors", "best-*.safetensors"
 
 
 @dataclass(slots=True)
-class TrainingState:
-    """How far a run has got. Sums include the sessions before it was resumed.
+class TrainingProgress:
+    """Steps, sums and the best evaluation of a run so far, over all its resumptions.
 
     Attributes:
-        best: the best evaluation's score, larger is better; None before the first.
-        metrics: of that evaluation.
-        stale: evaluations since then.
+        best: the best evaluation's score, larger is better; None before the first evaluation.
+        metrics: metrics of the best evaluation.
+        stale: number of evaluations since the best one.
     """
 
     step: int = 0
@@ -40,41 +39,50 @@ class TrainingState:
     stale: int = 0
 
 
-def save(
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint's content: progress, and the tensors of weights and optimizers by name."""
+
+    progress: TrainingProgress
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+
+
+def save_checkpoint(
     folder: Path,
-    progress: TrainingState,
+    progress: TrainingProgress,
     weights: Mapping[str, torch.Tensor],
     optimizer: Mapping[str, torch.Tensor],
 ) -> None:
     """Replace the folder's checkpoint. The random state is saved too."""
-    tensors = {f"weights/{name}": each for name, each in weights.items()}
-    tensors |= {f"optimizer/{name}": each for name, each in optimizer.items()}
+    tensors = {f"weights/{name}": tensor for name, tensor in weights.items()}
+    tensors |= {f"optimizer/{name}": tensor for name, tensor in optimizer.items()}
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    write(folder / CHECKPOINT, tensors, {"progress": json.dumps(asdict(progress))})
+    write_tensors(folder / CHECKPOINT, tensors, {"progress": json.dumps(asdict(progress))})
     for path in folder.glob(_BEST):  # from here on, only the best that this checkpoint knows
-        if path != best_of(folder, progress.best_step):
+        if path != best_weights_path(folder, progress.best_step):
             path.unlink()
 
 
-def best_of(folder: Path, step: int) -> Path:
-    """Where the weights of the best evaluation so far are kept.
+def best_weights_path(folder: Path, step: int) -> Path:
+    """The file with the weights of the best evaluation so far, which was made after `step`.
 
-    The file is named by its step: a run that resumes from an earlier checkpoint finds what was the
-    best then.
+    The step is in its name: a run that resumes from an earlier checkpoint finds the weights that
+    were the best at that time.
     """
     return folder / _BEST.replace("*", str(step))
 
 
-def remove(folder: Path) -> None:
-    """Remove the checkpoints."""
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoint and all best weights from a run's folder."""
     for path in (folder / CHECKPOINT, *folder.glob(_BEST)):
         path.unlink(missing_ok=True)
 
 
-def load(folder: Path) -> tuple[TrainingState, Tensors, Tensors] | None:
-    """Progress, weights and optimiser of the folder's checkpoint, the random state set; or None.
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """Load the folder's checkpoint and set the random state from it; None if there is none.
 
     Raises:
         InputError: the file is damaged.
@@ -87,7 +95,7 @@ def load(folder: Path) -> tuple[TrainingState, Tensors, Tensors] | None:
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            progress = TrainingState(**json.loads(file.metadata()["progress"]))
+            progress = TrainingProgress(**json.loads(file.metadata()["progress"]))
     except (SafetensorError, KeyError, TypeError, OSError) as error:
         raise InputError(
             f"the checkpoint cannot be read ({error})",
@@ -97,20 +105,27 @@ def load(folder: Path) -> tuple[TrainingState, Tensors, Tensors] | None:
     torch.set_rng_state(tensors["random/cpu"])
     if "random/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random/cuda"])
-    return progress, _below(tensors, "weights/"), _below(tensors, "optimizer/")
+    return Checkpoint(
+        progress, _strip_prefix(tensors, "weights/"), _strip_prefix(tensors, "optimizer/")
+    )
 
 
-def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def _strip_prefix(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors whose names have the prefix, by their names without it."""
     return {
-        name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
     }
 
 
-def write(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors to a file that gets its name only once all of it is on disk."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
+) -> None:
+    """Write tensors to a safetensors file that gets its name only once all of it is on disk."""
     partial = path.with_suffix(".partial")
-    contiguous = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
-    save_file(contiguous, partial, {name: str(value) for name, value in facts.items()})
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, partial, {name: str(value) for name, value in metadata.items()})
     with partial.open("rb+") as file:
         os.fsync(file.fileno())
     partial.replace(path)

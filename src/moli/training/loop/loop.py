@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,19 +24,26 @@ from moli.training.batching.samples import (
     steps_in_epoch,
 )
 from moli.training.loop import checkpoint
-from moli.training.loop.checkpoint import TrainingState
-from moli.training.loop.stepping import StepLoss
-from moli.training.loop.world import Alone, World
+from moli.training.loop.checkpoint import TrainingProgress
+from moli.training.loop.step_loss import StepLoss
+from moli.training.loop.world import SingleProcess, World
 from moli.training.optimization.optimizers import MasterWeights, Optimizers, learning_rate_factor
 
-_CLIP = 1.0
+_MAX_GRADIENT_NORM = 1.0
 Status = Literal["finished", "stopped_early", "interrupted"]
-Evaluate = Callable[[], tuple[dict[str, float], float]]
+# The samples of a step, divided into those that are computed at once.
+StepSamples = Sequence[Sequence[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When things happen, in steps, except for saving, which does not affect training."""
+    """Numbers of steps: in all, between evaluations, between checkpoints.
+
+    Attributes:
+        patience: evaluations without improvement after which training stops; 0: it never does.
+        save_seconds: time between checkpoints if `save_every` is 0.
+        save_every: steps between checkpoints; neither affects what is trained.
+    """
 
     steps: int
     evaluate_every: int
@@ -45,14 +52,28 @@ class Schedule:
     save_every: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """Metrics on held-out examples, and the score by which the best weights are chosen.
+
+    Attributes:
+        score: a number of which larger is better.
+    """
+
+    metrics: dict[str, float]
+    score: float
+
+
 @dataclass(slots=True)
 class Loop:
-    """One run.
+    """A run's weights, optimizers and progress, and the steps that change them.
 
     Attributes:
         loss: the summed loss of samples; it is called as a module, so that it may be sharded.
-        evaluate: metrics of the current model and the score to maximise; None without examples.
-        hear: receives each step and evaluation.
+        samples: the training samples that `run` goes through by default.
+        batching: the division of those samples into steps, and whether samples are packed.
+        on_event: receives each step and evaluation.
+        evaluate: evaluates the current model; None without held-out examples.
     """
 
     loss: StepLoss
@@ -63,59 +84,51 @@ class Loop:
     schedule: Schedule
     seed: int
     folder: Path
-    hear: Callable[[Event], None]
-    evaluate: Evaluate | None = None
-    world: World = field(default_factory=Alone)
-    progress: TrainingState = field(default_factory=TrainingState)
+    on_event: Callable[[Event], None]
+    evaluate: Callable[[], EvaluationResult] | None = None
+    world: World = field(default_factory=SingleProcess)
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
     heap: Heap = field(default_factory=Heap)
 
-    def run(self) -> Status:
-        """Run to the end, or until interrupted or patience runs out; then load the best weights."""
+    def run(self, steps: Iterable[StepSamples] | None = None) -> Status:
+        """Train until the end, an interruption or lost patience; then load the best weights.
+
+        Args:
+            steps: the samples of each step that is left, which an algorithm may make as it goes,
+                with the weights as they are then; by default `samples`, epoch by epoch.
+        """
         status: Status = "finished"
-        saved = time.perf_counter()
-        with _interruptible() as interrupted:
-            for step in self._remaining():
-                self.hear(self.take(step))
-                if self.evaluate and self._is_due() and self._judge_stale(self.evaluate):
-                    status = "stopped_early"
-                    break
+        saved_at = time.perf_counter()
+        with _stop_signals() as is_interrupted:
+            for step_samples in self._remaining_steps() if steps is None else steps:
+                self.on_event(self.take_step(step_samples))
+                if self.evaluate and self._is_evaluation_due():
+                    self._keep_if_best(self.evaluate)
+                    if 0 < self.schedule.patience <= self.progress.stale:
+                        status = "stopped_early"
+                        break
                 now = time.perf_counter()
-                stopping = self.world.sum(interrupted()) > 0
-                if stopping or self._saving_is_due(now - saved):
+                stopping = self.world.sum(is_interrupted()) > 0
+                if stopping or self._is_saving_due(now - saved_at):
                     self.save()
-                    saved = now
+                    saved_at = now
                 if stopping:
                     return "interrupted"
         if self.evaluate and self.progress.best is not None:
-            self.weights.load_state_dict(self._best())
+            self.weights.load_state_dict(self._load_best_weights())
         return status
 
-    def _remaining(self) -> Iterator[Step]:
-        """The steps that are left, epoch by epoch."""
-        sizes = [each.size for each in self.samples]
-        each_epoch = steps_in_epoch(len(sizes), self.batching.batch)
-        while self.progress.step < self.schedule.steps:
-            epoch, done = divmod(self.progress.step, each_epoch)
-            for step in plan_epoch(sizes, self.batching, self.seed, epoch)[done:]:
-                if self.progress.step >= self.schedule.steps:
-                    return
-                yield step
+    def samples_of(self, step: Step) -> StepSamples:
+        """The samples of a planned step, which has only their numbers."""
+        return [[self.samples[number] for number in micro_batch] for micro_batch in step]
 
-    def take(self, step: Step) -> StepTaken:
-        """Sum the gradients of a step over its parts, and update the weights."""
+    def take_step(self, step_samples: StepSamples) -> StepTaken:
+        """Sum the gradients of samples over their micro-batches, and update the weights."""
         begun = time.perf_counter()
-        chosen = [self.samples[row] for micro in step for row in micro]
-        supervised = sum(each.supervised for each in chosen)
-        summed = 0.0
-        self.world.reseed(self.seed, self.progress.step)
-        for micro, weight in self.world.micro_batches(step, split=self.loss.task.can_split_steps):
-            rows = [self.samples[row] for row in micro]
-            loss = self.loss(rows, packed=self.batching.packed) * weight
-            # FSDP averages over processes what is to be summed.
-            (loss * (self.world.size / supervised)).backward()
-            self.weights.accumulate()
-            summed += float(loss.detach())
-        norm = self.weights.clip_gradients(_CLIP)
+        samples = [sample for micro_batch in step_samples for sample in micro_batch]
+        supervised = sum(sample.supervised for sample in samples)
+        loss = self._backward(step_samples, supervised)
+        norm = self.weights.clip_gradients(_MAX_GRADIENT_NORM)
         progress = self.progress
         if not math.isfinite(norm):
             raise ModelError(
@@ -128,13 +141,13 @@ class Loop:
         self.weights.zero_grad()
         self.heap.trim()
         progress.step += 1
-        progress.examples += len(chosen)
-        progress.tokens += sum(each.size for each in chosen)
+        progress.examples += len(samples)
+        progress.tokens += sum(sample.size for sample in samples)
         progress.supervised += supervised
         progress.seconds += time.perf_counter() - begun
         return StepTaken(
             step=progress.step,
-            loss=self.world.sum(summed) / supervised,
+            loss=self.world.sum(loss) / supervised,
             learning_rate=rate,
             gradient_norm=norm,
             examples=progress.examples,
@@ -143,37 +156,62 @@ class Loop:
             seconds=progress.seconds,
         )
 
-    def _is_due(self) -> bool:
-        """Whether it is time for an evaluation."""
+    def _backward(self, step_samples: StepSamples, supervised: int) -> float:
+        """Accumulate the gradients of this process's micro-batches; their summed loss."""
+        summed = 0.0
+        self.world.reseed(self.seed, self.progress.step)
+        can_split = self.loss.can_split_steps
+        for micro_batch in self.world.micro_batches(step_samples, split=can_split):
+            samples = list(micro_batch.samples)
+            loss = self.loss(samples, packed=self.batching.packed) * micro_batch.weight
+            # FSDP averages over processes what is to be summed.
+            (loss * (self.world.size / supervised)).backward()
+            self.weights.accumulate()
+            summed += float(loss.detach())
+        return summed
+
+    def _remaining_steps(self) -> Iterator[StepSamples]:
+        """The samples of each step that is left, epoch by epoch."""
+        sizes = [sample.size for sample in self.samples]
+        epoch_steps = steps_in_epoch(len(sizes), self.batching.batch)
+        while self.progress.step < self.schedule.steps:
+            epoch, done = divmod(self.progress.step, epoch_steps)
+            for step in plan_epoch(sizes, self.batching, self.seed, epoch)[done:]:
+                if self.progress.step >= self.schedule.steps:
+                    return
+                yield self.samples_of(step)
+
+    def _is_evaluation_due(self) -> bool:
         step, every = self.progress.step, self.schedule.evaluate_every
         return step % every == 0 or step == self.schedule.steps
 
-    def _judge_stale(self, evaluate: Evaluate) -> bool:
-        """Evaluate, keep the weights if they are the best so far; whether patience has run out."""
+    def _keep_if_best(self, evaluate: Callable[[], EvaluationResult]) -> None:
+        """Evaluate the current weights, and save them if they are the best so far."""
         begun = time.perf_counter()
-        judged = evaluate()
-        metrics, score = self.world.on_rank_zero(lambda: judged)
+        own_result = evaluate()
+        result = self.world.on_rank_zero(lambda: own_result)
         progress = self.progress
-        best = progress.best is None or score > progress.best
-        if best:
-            progress.best, progress.best_step, progress.stale = score, progress.step, 0
-            progress.metrics = metrics
+        is_best = progress.best is None or result.score > progress.best
+        if is_best:
+            progress.best, progress.best_step, progress.stale = result.score, progress.step, 0
+            progress.metrics = result.metrics
             state = self.world.gather_state(self.weights.state_dict())
             if self.world.rank == 0:
-                checkpoint.write(checkpoint.best_of(self.folder, progress.step), state, {})
+                path = checkpoint.best_weights_path(self.folder, progress.step)
+                checkpoint.write_tensors(path, state, {})
         else:
             progress.stale += 1
         seconds = time.perf_counter() - begun
-        self.hear(Evaluated(progress.step, metrics, best, seconds))
-        return 0 < self.schedule.patience <= progress.stale
+        self.on_event(Evaluated(progress.step, result.metrics, is_best, seconds))
 
-    def _best(self) -> dict[str, torch.Tensor]:
+    def _load_best_weights(self) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
 
-        self.world.wait()  # for the first one, which writes it
-        return load_file(checkpoint.best_of(self.folder, self.progress.best_step))
+        self.world.barrier()  # the first process writes the file
+        return load_file(checkpoint.best_weights_path(self.folder, self.progress.best_step))
 
-    def _saving_is_due(self, seconds: float) -> bool:
+    def _is_saving_due(self, seconds: float) -> bool:
+        """Whether it is time for a checkpoint, so many seconds after the last one."""
         every = self.schedule.save_every
         if every:
             return self.progress.step % every == 0
@@ -184,32 +222,37 @@ class Loop:
         weights = self.world.gather_state(self.weights.state_dict())
         optimizer = self.world.gather_state(self.optimizers.state_dict())
         if self.world.rank == 0:
-            checkpoint.save(self.folder, self.progress, weights, optimizer)
+            checkpoint.save_checkpoint(self.folder, self.progress, weights, optimizer)
 
     def resume(self) -> None:
         """Continue from the folder's checkpoint, if there is one."""
-        if found := checkpoint.load(self.folder):
-            self.progress, weights, optimizer = found
-            self.weights.load_state_dict(weights)
-            self.optimizers.load_state_dict(optimizer)
+        if saved := checkpoint.load_checkpoint(self.folder):
+            self.progress = saved.progress
+            self.weights.load_state_dict(saved.weights)
+            self.optimizers.load_state_dict(saved.optimizer)
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask for a stop after the step; a second one is obeyed at once."""
-    asked: list[int] = []
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop, which the yielded call reports.
 
-    def ask(number: int, _frame: Any) -> None:
-        if asked:
+    A second signal interrupts at once.
+    """
+    received: list[int] = []
+
+    def on_signal(number: int, _frame: Any) -> None:
+        if received:
             raise KeyboardInterrupt
-        asked.append(number)
+        received.append(number)
 
     try:
-        before = {each: signal.signal(each, ask) for each in (signal.SIGINT, signal.SIGTERM)}
+        before = {
+            number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        }
     except ValueError:  # only the main thread may do this; elsewhere nothing interrupts
         before = {}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
 
-from moli.training.batching.samples import MicroBatch, Step
+from moli.training.batching.samples import Sample
 from moli.training.optimization.optimizers import MasterWeights
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class WeightedMicroBatch:
+    """Samples that a process computes at once.
+
+    Attributes:
+        weight: factor of their loss: 1, or 0 if the process only takes part in a pass without
+            samples of its own.
+    """
+
+    samples: Sequence[Sample]
+    weight: float
+
+
 class World(Protocol):
-    """The processes that train together."""
+    """The processes that train together.
+
+    Attributes:
+        rank: number of this process, from 0.
+        size: number of processes.
+    """
 
     rank: int
     size: int
 
-    def micro_batches(self, step: Step, *, split: bool) -> list[tuple[MicroBatch, float]]:
-        """This process's parts of a step, each with its weight; as many as every other has."""
+    def micro_batches(
+        self, step: Sequence[Sequence[Sample]], *, split: bool
+    ) -> list[WeightedMicroBatch]:
+        """This process's micro-batches of a step, as many as every other process gets.
+
+        Args:
+            step: the micro-batches of all processes.
+            split: whether they may be split further.
+        """
         ...
 
     def sum(self, value: float) -> float:
@@ -28,41 +54,50 @@ class World(Protocol):
         ...
 
     def on_rank_zero(self, call: Callable[[], T]) -> T:
-        """What a call returns in the first process, sent to all; so is a Moli error."""
+        """Make a call in the first process only; its result, or its Moli error, is sent to all."""
         ...
 
-    def wait(self) -> None:
-        """Until all processes have come here."""
+    def barrier(self) -> None:
+        """Wait until all processes have come to this call."""
         ...
 
     def reseed(self, seed: int, step: int) -> None:
-        """Have each process draw other numbers, but the same ones whenever it takes this step."""
+        """Seed this process's random numbers: other ones in each process, the same in each try."""
         ...
 
     def shard(self, loss: torch.nn.Module, dtype: torch.dtype) -> MasterWeights:
-        """Shard the module's `model` over the processes; returns what is trained of it."""
+        """Shard the module's `model` over the processes, and return its trained weights.
+
+        Args:
+            dtype: precision of the computation.
+        """
         ...
 
-    def unsharded(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:
-        """Call what runs the module's model by another way than the module."""
+    def call_unsharded(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:
+        """Make a call that uses the module's model directly, while its weights are gathered."""
         ...
 
     def gather_state(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """A state with each tensor whole, wherever its parts are; only the first process has it."""
+        """A state with whole tensors in the first process; empty in all others."""
         ...
 
     def gather_model(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
-        """Make the first process's model whole again; no process can train it any more."""
+        """Make the first process's model whole, in `dtype`; no process can train it any more."""
         ...
 
 
-class Alone:
-    """A single process."""
+class SingleProcess:
+    """A world of one process."""
 
     rank, size = 0, 1
 
-    def micro_batches(self, step: Step, *, split: bool) -> list[tuple[MicroBatch, float]]:  # noqa: ARG002
-        return [(micro, 1.0) for micro in step]
+    def micro_batches(
+        self,
+        step: Sequence[Sequence[Sample]],
+        *,
+        split: bool,  # noqa: ARG002
+    ) -> list[WeightedMicroBatch]:
+        return [WeightedMicroBatch(samples, 1.0) for samples in step]
 
     def sum(self, value: float) -> float:
         return value
@@ -70,20 +105,20 @@ class Alone:
     def on_rank_zero(self, call: Callable[[], T]) -> T:
         return call()
 
-    def wait(self) -> None:
-        """There is nobody to wait for."""
+    def barrier(self) -> None:
+        """Return at once: there is no other process to wait for."""
 
     def reseed(self, seed: int, step: int) -> None:
-        """Its one generator runs on, and a checkpoint has its state."""
+        """Leave the one generator as it is: a checkpoint has its state."""
 
     def shard(self, loss: torch.nn.Module, dtype: torch.dtype) -> MasterWeights:
         return MasterWeights(loss.get_submodule("model"), dtype)
 
-    def unsharded(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:  # noqa: ARG002
+    def call_unsharded(self, loss: torch.nn.Module, call: Callable[[], T]) -> T:  # noqa: ARG002
         return call()
 
     def gather_state(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return state
 
     def gather_model(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
-        """It is whole."""
+        """Leave the model as it is: it is whole."""

@@ -18,7 +18,7 @@ _PATHS = ("data", "held_out", "template")
 
 
 class Recipe(BaseModel):
-    """What to train, on what, and how. A value of None or "" is derived when the run begins."""
+    """A recipe for a training run. A value of None or "" is derived when the run begins."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""The files that a run keeps in its folder, but for those that its listeners write."""
+"""The files that a run keeps in its folder, apart from its checkpoints and its listeners' files."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from moli.models.weights.json_files import write_json
 from moli.records.errors import InputError
 
-ASKED = "asked.json"  # the recipe as it was given
-SETTLED = "settled.json"  # with all that it left open decided
-ESTIMATE = "estimate.json"  # of time and memory
-HASHES = "hashes.json"  # of what the run learns from
+REQUESTED = "asked.json"  # the recipe as it was given
+RESOLVED = "settled.json"  # the resolved recipe
+ESTIMATE = "estimate.json"  # the expected time and memory
+HASHES = "hashes.json"  # hashes of the data, the base and the template
 
 
 def check_unchanged(folder: Path, hashes: Mapping[str, str]) -> None:
     """Refuse to resume a run whose data, base or template has changed.
 
     Args:
-        hashes: of each, by its name; written down when the run starts.
+        hashes: the hash of each by its name; they are written down when the run starts.
 
     Raises:
-        InputError: they differ.
+        InputError: a hash differs from the one at the start.
     """
     path = folder / HASHES
     if not path.exists():

@@ -1,1 +1,1 @@
-"""A run made ready: what the recipe leaves open is decided, the model built, its cost estimated."""
+"""A run prepared: its recipe resolved, its data, model and loop, and estimates of its cost."""

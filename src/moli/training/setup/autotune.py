@@ -1,27 +1,36 @@
-"""Which way of batching samples is fastest here, tried with the run's model and samples."""
+"""The fastest batching of samples on this machine, tried with the run's model and samples."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from moli.training.batching.samples import Batching, Sample, plan_epoch
-from moli.training.loop.stepping import StepLoss
+from moli.training.loop.step_loss import StepLoss
 
 _MAX_TOKENS = (1024, 2048, 4096, 8192, 16384)
-# A larger part needs more memory, so it must be clearly faster.
+# A larger micro-batch needs more memory, so it must be clearly faster.
 _GAIN = 1.03
-# Longer than this and the trial itself would cost more than it gains.
+# If a micro-batch takes longer, the trial itself costs more than it gains.
 _SECONDS = 4.0
 # Tokens of a run below which nothing is tried.
 WORTH = 200_000
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Tokens per second forwards and backwards, and the seconds of one micro-batch."""
+
+    rate: float
+    seconds: float
+
+
 def fastest(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Batching:
-    """The same step, its parts and their layout chosen by time; `batching` bounds both.
+    """The same steps with micro-batches and packing chosen by time; `batching` bounds both.
 
     Gradients and the random state are as they were afterwards.
     """
@@ -30,37 +39,40 @@ def fastest(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Ba
     with torch.random.fork_rng():
         best, rate = smallest, 0.0
         for packed in (True, False) if batching.packed else (False,):
-            found = _rate(loss, samples, dataclasses.replace(smallest, packed=packed))
-            if found[0] > rate * _GAIN:
-                best, rate = dataclasses.replace(best, packed=packed), found[0]
+            timing = _time(loss, samples, dataclasses.replace(smallest, packed=packed))
+            if timing.rate > rate * _GAIN:
+                best, rate = dataclasses.replace(best, packed=packed), timing.rate
         for max_tokens in _MAX_TOKENS[1:]:
             if max_tokens > limit:
                 break
             wider = dataclasses.replace(best, max_tokens=max_tokens)
-            found = _rate(loss, samples, wider)
-            if found[0] <= rate * _GAIN:
+            timing = _time(loss, samples, wider)
+            if timing.rate <= rate * _GAIN:
                 break
-            best, rate = wider, found[0]
-            if found[1] > _SECONDS:
+            best, rate = wider, timing.rate
+            if timing.seconds > _SECONDS:
                 break
         return best
 
 
-def _rate(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> tuple[float, float]:
-    """Tokens per second forwards and backwards, and the seconds of one part."""
+def _time(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Timing:
+    """Time the largest micro-batch that a batching makes of some samples."""
     some = samples[:512]
-    sizes = [each.size for each in some]
-    whole = dataclasses.replace(batching, batch=len(some))
-    micros = [micro for step in plan_epoch(sizes, whole, 0, 0) for micro in step]
-    part = [some[row] for row in max(micros, key=lambda micro: sum(sizes[r] for r in micro))]
-    taken = []
+    sizes = [sample.size for sample in some]
+    one_step = dataclasses.replace(batching, batch=len(some))
+    micro_batches = [
+        micro_batch for step in plan_epoch(sizes, one_step, 0, 0) for micro_batch in step
+    ]
+    largest = max(micro_batches, key=lambda numbers: sum(sizes[number] for number in numbers))
+    micro_batch = [some[number] for number in largest]
+    times = []
     for _ in range(3):  # the first finds nothing ready and is not counted
         begun = time.perf_counter()
-        loss(part, packed=batching.packed).backward()
-        taken.append(time.perf_counter() - begun)
+        loss(micro_batch, packed=batching.packed).backward()
+        times.append(time.perf_counter() - begun)
         for parameter in loss.parameters():
             parameter.grad = None
-        if taken[-1] > _SECONDS:
+        if times[-1] > _SECONDS:
             break
-    seconds = min(taken[1:] or taken)
-    return sum(each.size for each in part) / seconds, seconds
+    seconds = min(times[1:] or times)
+    return Timing(sum(sample.size for sample in micro_batch) / seconds, seconds)

@@ -1,4 +1,4 @@
-"""What a run was made with, written to its folder for people and for its report."""
+"""A run's recipe, libraries and machine, written to its folder for people and its report."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
 _PACKAGES = ("moli", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 
 
-def write(folder: Path, recipe: Recipe, machine: Machine) -> None:
+def write_environment(folder: Path, recipe: Recipe, machine: Machine) -> None:
     """Write `recipe.yaml`, with every value that was left open, and `environment.json`."""
     import yaml
 
     values = recipe.model_dump(mode="json")
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     (folder / RECIPE).write_text(text, encoding="utf-8")
-    write_json(folder / ENVIRONMENT, describe(machine))
+    write_json(folder / ENVIRONMENT, describe_environment(machine))
 
 
-def describe(machine: Machine) -> dict[str, Any]:
-    """The versions of the libraries, and the machine."""
-    found = asdict(machine)
-    gflops = {name: round(value, 1) for name, value in found.pop("gflops").items()}
-    memory = found.pop("memory") >> 20
+def describe_environment(machine: Machine) -> dict[str, Any]:
+    """The versions of the libraries, and the machine's properties."""
+    properties = asdict(machine)
+    gflops = {name: round(value, 1) for name, value in properties.pop("gflops").items()}
+    memory = properties.pop("memory") >> 20
     return {
         "versions": {"python": platform.python_version(), **_versions(_PACKAGES)},
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "machine": {**found, "gflops": gflops, "free_memory_mb": memory},
+        "machine": {**properties, "gflops": gflops, "free_memory_mb": memory},
     }
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in packages:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions

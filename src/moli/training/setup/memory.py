@@ -1,4 +1,4 @@
-"""Memory: what a run takes, and what there is; the GPU's where there is one, else main memory."""
+"""Memory that a run takes, of the GPU if there is one, else main memory."""
 
 from __future__ import annotations
 
@@ -11,66 +11,66 @@ import torch
 from moli.models.hardware.memory import Heap, total_memory
 from moli.models.hardware.probe import free_memory
 from moli.training.batching.samples import Sample
-from moli.training.loop.stepping import StepLoss
+from moli.training.loop.step_loss import StepLoss
 from moli.training.optimization.optimizers import count_parameters
 
-# Of what is free, for all that a part of a step keeps for its backward pass: the rest is for what
-# is in use for a moment, and for gaps.
+# Share of the free memory for all that a micro-batch keeps for its backward pass: the rest is for
+# what is in use for a moment, and for gaps.
 _SHARE = 0.6
 _TRAINED = 12  # bytes for each trained number: its gradient and the two moments of AdamW
-_TRIED = 512  # samples of which the largest is tried
+_CANDIDATES = 512  # samples of which the largest is tried
 
 
 def peak_memory_mb() -> int:
     """The most that this process held at once."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved() >> 20
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac, else in KiB
-    return most >> (20 if sys.platform == "darwin" else 10)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac, else in KiB
+    return peak >> (20 if sys.platform == "darwin" else 10)
 
 
 def expected_memory_mb(heap: Heap) -> int:
-    """What this process may come to hold if it goes on to need no more than so far."""
+    """The most that this process may come to hold if it goes on to need no more than so far."""
     peak = peak_memory_mb()
     return peak if torch.cuda.is_available() else round(peak * heap.growth)
 
 
 def total_memory_mb() -> int:
-    """All that there is."""
+    """All memory of the GPU if there is one, else all main memory."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_properties(0).total_memory >> 20
     return total_memory() >> 20
 
 
 def tokens_that_fit(loss: StepLoss, samples: Sequence[Sample], *, packed: bool) -> int:
-    """How many may be computed at once with the memory that is free, at least a large sample.
+    """Number of tokens that free memory has room for at once, at least those of a large sample.
 
     A forward pass of one sample shows what is kept for a token. It is a large sample, as what
     attention keeps for a token grows with its text.
     """
-    largest = max(samples[:_TRIED], key=lambda each: each.size)
+    largest = max(samples[:_CANDIDATES], key=lambda sample: sample.size)
     free = free_memory()
     free -= _TRAINED * count_parameters(each for each in loss.parameters() if each.requires_grad)
     size = max(largest.size, 1)
-    by_token = max(_kept(loss, largest, packed=packed), 1) / size
-    return max(size, int(_SHARE * free / by_token))
+    bytes_per_token = max(_saved_bytes(loss, largest, packed=packed), 1) / size
+    return max(size, int(_SHARE * free / bytes_per_token))
 
 
-def _kept(loss: StepLoss, sample: Sample, *, packed: bool) -> int:
+def _saved_bytes(loss: StepLoss, sample: Sample, *, packed: bool) -> int:
     """Bytes that a forward pass keeps for the backward pass, besides the weights."""
     weights = {each.untyped_storage().data_ptr() for each in loss.parameters()}
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def record(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor.detach()  # itself would refer to what keeps it, and never be freed
 
     loss.eval()  # so that nothing is drawn, and no running mean is moved
     try:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
             loss([sample], packed=packed)
     finally:
         loss.train()
-    return sum(kept.values())
+    return sum(saved.values())

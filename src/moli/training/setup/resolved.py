@@ -1,4 +1,4 @@
-"""What a recipe leaves open, settled by the task, the model's size and what the machine can do."""
+"""A recipe whose open values are resolved by its task, the model's size and the machine."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 
 from moli.models.hardware.probe import Machine
 from moli.models.weights.json_files import write_json
+from moli.training.batching.samples import Batching
 from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_table import TASKS
 
-# Of full tuning at a width of 768, the classic recipe's; the best rate falls with the width (Yang
-# et al. 2022), and an adapter's is about ten times that of full tuning.
+# The classic recipe's rate for full training at a width of 768. The best rate falls with the width
+# (Yang et al. 2022), and an adapter's is about ten times that of full training.
 _RATE, _WIDTH, _ADAPTER = 5e-5, 768, 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """A run's decisions, which a resumed run takes over as they are.
+class ResolvedRecipe:
+    """A recipe without open values, which a resumed run takes over unchanged.
 
     Attributes:
-        recipe: with no value left open.
-        max_tokens: that are computed at once.
-        threads: of torch.
-        packed: whether samples lie end to end; None before that has been tried.
+        max_tokens: tokens that are computed at once.
+        threads: threads of torch.
+        packed: whether samples are packed; None before that has been tried.
     """
 
     recipe: Recipe
@@ -34,12 +34,17 @@ class Settled:
     threads: int
     packed: bool | None = None
 
+    def batching(self, *, packed: bool, split: bool) -> Batching:
+        """The division of samples into steps, and of steps into micro-batches if `split`."""
+        max_tokens = self.max_tokens if split else None
+        return Batching(int(self.recipe.batch or 1), max_tokens, packed)
 
-def settle(recipe: Recipe, machine: Machine, width: int) -> Settled:
-    """Decide what is open.
+
+def resolve_recipe(recipe: Recipe, machine: Machine, width: int) -> ResolvedRecipe:
+    """Derive every value that a recipe leaves open.
 
     Args:
-        width: of the base model's hidden states; 0 for a new model.
+        width: width of the base model's hidden states; 0 for a new model.
     """
     spec, new = TASKS[recipe.task], recipe.base == "new"
     method = recipe.method or spec.method
@@ -47,7 +52,7 @@ def settle(recipe: Recipe, machine: Machine, width: int) -> Settled:
     if rate is None:
         rate = spec.new_learning_rate if new else _RATE * _WIDTH / max(width, 64)
         rate *= _ADAPTER if METHODS[method].is_adapter else 1.0
-    settled = recipe.model_copy(
+    resolved = recipe.model_copy(
         update={
             "method": method,
             "learning_rate": float(f"{rate:.2g}"),
@@ -56,7 +61,7 @@ def settle(recipe: Recipe, machine: Machine, width: int) -> Settled:
             "precision": recipe.precision or machine.precision,
         }
     )
-    return Settled(settled, _max_tokens(machine), machine.threads)
+    return ResolvedRecipe(resolved, _max_tokens(machine), machine.threads)
 
 
 def _max_tokens(machine: Machine) -> int:
@@ -66,13 +71,13 @@ def _max_tokens(machine: Machine) -> int:
     return 4096 if machine.memory > 4 << 30 else 1024
 
 
-def write(path: Path, settled: Settled) -> None:
-    """Save a run's decisions for when it is resumed."""
-    values = {**dataclasses.asdict(settled), "recipe": settled.recipe.model_dump(mode="json")}
+def write_resolved(path: Path, resolved: ResolvedRecipe) -> None:
+    """Save a resolved recipe for when its run is resumed."""
+    values = {**dataclasses.asdict(resolved), "recipe": resolved.recipe.model_dump(mode="json")}
     write_json(path, values)
 
 
-def read(path: Path) -> Settled:
-    """The decisions that were saved."""
+def read_resolved(path: Path) -> ResolvedRecipe:
+    """Read a resolved recipe that was saved."""
     values = json.loads(path.read_text(encoding="utf-8"))
-    return Settled(**{**values, "recipe": Recipe(**values["recipe"])})
+    return ResolvedRecipe(**{**values, "recipe": Recipe(**values["recipe"])})

@@ -1,1 +1,1 @@
-"""Trained models: loaded, evaluated, asked and exported."""
+"""Trained models: stored, loaded, evaluated, used to answer, and exported."""

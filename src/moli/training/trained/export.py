@@ -6,7 +6,6 @@ probes, and the merged one is loaded by plain transformers from the folder that 
 
 from __future__ import annotations
 
-import json
 import shutil
 import uuid
 from dataclasses import dataclass
@@ -23,25 +22,32 @@ from moli.training.methods import method_of
 from moli.training.recipes.recipe import Recipe
 from moli.training.tasks import make_task
 from moli.training.tasks.base.wrapped_models import evaluation_mode, unwrapped_model
-from moli.training.trained.load import check_contract, recipe_of
-from moli.workspace.content import MANIFEST, StoredModel, files_of
+from moli.training.trained.load import check_compatibility, recipe_of
+from moli.workspace.content import (
+    ADAPTER_CONFIG,
+    MANIFEST,
+    StoredModel,
+    files_of,
+    write_adapter_config,
+)
 
-_CONFIG = "adapter_config.json"
-# Of the largest output: two orders of summation in float32 differ by far less.
-TOLERANCE = 1e-4
-_LENGTHS = (3, 9, 17, 30)  # of the probes, in tokens
+# Largest difference of outputs, as a share of the largest output: two orders of summation in
+# float32 differ by far less.
+_TOLERANCE = 1e-4
+_PROBE_LENGTHS = (3, 9, 17, 30)  # tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How close a merged model is to the unmerged adapter.
+    """Differences between a merged model's outputs and those of the unmerged adapter.
 
     Attributes:
         exact: largest difference of an output after merging, both in float32.
-        written: the same for the model as it was written and read again, in its own precision.
-        largest: of all outputs, by size.
+        written: largest difference after the merged model was written, in its own precision, and
+            read again.
+        largest: largest output by absolute value.
         agreement: share of the positions at which both have the same largest output.
-        precision: that the merged model was written in.
+        precision: precision that the merged model was written in.
     """
 
     exact: float
@@ -52,15 +58,19 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """What was written, and how close a merged model is; None if nothing was merged."""
+class ExportResult:
+    """The folder and the files that were written.
+
+    Attributes:
+        parity: comparison of a merged model with the adapter; None if nothing was merged.
+    """
 
     folder: Path
     files: tuple[str, ...]
     parity: Parity | None
 
 
-def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> Exported:
+def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> ExportResult:
     """Write a stored model to a new folder, either completely or not at all.
 
     Args:
@@ -76,9 +86,9 @@ def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> Exporte
     recipe = recipe_of(stored)
     method = method_of(recipe)
     merging = merge and method.is_adapter
-    if merging and (why := method.merge_obstacle):
+    if merging and (obstacle := method.merge_obstacle):
         raise InputError(
-            f"method '{recipe.method}' cannot be merged: {why}",
+            f"method '{recipe.method}' cannot be merged: {obstacle}",
             where=stored.name,
             fix="Export it without --merge.",
         )
@@ -87,7 +97,7 @@ def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> Exporte
         draft.mkdir(parents=True)
         parity = _merge(stored, recipe, draft) if merging else None
         if not merging:
-            _copy(stored, recipe, draft)
+            _copy_files(stored, recipe, draft)
         if folder.exists():
             folder.rmdir()
         draft.rename(folder)
@@ -99,30 +109,30 @@ def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> Exporte
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return Exported(folder, tuple(files_of(folder)), parity)
+    return ExportResult(folder, tuple(files_of(folder)), parity)
 
 
-def _copy(stored: StoredModel, recipe: Recipe, draft: Path) -> None:
-    """The model's files; an adapter names its base so that other programs find it."""
+def _copy_files(stored: StoredModel, recipe: Recipe, draft: Path) -> None:
+    """Copy the model's files; an adapter names its base so that other programs find it."""
     for name, path in {**files_of(stored.folder), MANIFEST: stored.folder / MANIFEST}.items():
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, draft / name)
-    config = read_json(draft / _CONFIG)
+    config = read_json(draft / ADAPTER_CONFIG)
     if config is not None:
         config["base_model_name_or_path"] = folder_of(recipe.base)
-        (draft / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+        write_adapter_config(draft / ADAPTER_CONFIG, config)
 
 
-def _over_whole_base(recipe: Recipe) -> Recipe:
-    """The recipe with its base as it is, also where it was trained over one in 4 bits."""
+def _with_unquantized_base(recipe: Recipe) -> Recipe:
+    """The recipe with its base in full precision, also if it was trained over 4 bits."""
     quantized = method_of(recipe).quantizes_base
     return recipe.model_copy(update={"method": "lora"}) if quantized else recipe
 
 
 def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
     """Merge in float32, write in the base's precision, and compare what is read again."""
-    check_contract(stored, recipe)
-    task = make_task(_over_whole_base(recipe))
+    check_compatibility(stored, recipe)
+    task = make_task(_with_unquantized_base(recipe))
     task.load_state(stored.folder)
     if task.export_caveat:
         raise InputError(
@@ -132,28 +142,28 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
             "not a sentence encoder.",
         )
     adapted: Any = task.restore(stored.folder, torch.float32)
-    probes = _probes(unwrapped_model(adapted))
+    probes = _make_probes(unwrapped_model(adapted))
     expected = _outputs(adapted, probes)
     merged = adapted.merge_and_unload()
     exact = float((_outputs(merged, probes) - expected).abs().max())
     largest = float(expected.abs().max())
-    precision = _precision(recipe.base)
-    kind = type(merged)
+    precision = _weights_dtype(recipe.base)
+    model_class = type(merged)
     merged.to(precision).save_pretrained(draft)
     task.save(merged, draft)
     del adapted, merged
     # Embeddings are written in float32, whatever the base has.
-    read = kind.from_pretrained(draft, dtype="auto", attn_implementation="sdpa")
-    found = _outputs(read, probes)
+    read = model_class.from_pretrained(draft, dtype="auto", attn_implementation="sdpa")
+    outputs = _outputs(read, probes)
     parity = Parity(
         exact=exact,
-        written=float((found - expected).abs().max()),
+        written=float((outputs - expected).abs().max()),
         largest=largest,
-        agreement=float((found.argmax(-1) == expected.argmax(-1)).float().mean()),
+        agreement=float((outputs.argmax(-1) == expected.argmax(-1)).float().mean()),
         precision=str(read.dtype).removeprefix("torch."),
     )
     off = parity.written if read.dtype == torch.float32 == precision else parity.exact
-    if not max(off, exact) <= TOLERANCE * largest:  # nor if it is no number
+    if not max(off, exact) <= _TOLERANCE * largest:  # nor if it is no number
         raise ModelError(
             f"the merged model's outputs differ from the unmerged adapter's: one is off by "
             f"{max(off, exact):.2g}",
@@ -163,47 +173,47 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
     return parity
 
 
-def _precision(base: str) -> torch.dtype:
-    """What the base's weights are kept in."""
-    kept = load_config(base).dtype
-    return kept if isinstance(kept, torch.dtype) else torch.float32
+def _weights_dtype(base: str) -> torch.dtype:
+    """The precision of the base's files; float32 if its configuration has none."""
+    dtype = load_config(base).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
-def _probes(model: Any) -> dict[str, torch.Tensor]:
-    """Rows of random tokens of several lengths, padded; random pixels where a model sees images."""
+def _make_probes(model: Any) -> dict[str, torch.Tensor]:
+    """Rows of random tokens of several lengths, padded; random pixels for a model of images."""
     draw = np.random.default_rng(0)
     config = model.config
     if model.main_input_name == "pixel_values":
         size = getattr(config, "image_size", 32) or 32
         sides = (size, size) if isinstance(size, int) else tuple(size)
-        shape = (len(_LENGTHS), getattr(config, "num_channels", 3), *sides)
+        shape = (len(_PROBE_LENGTHS), getattr(config, "num_channels", 3), *sides)
         return {"pixel_values": torch.from_numpy(draw.standard_normal(shape, np.float32))}
-    ids = draw.integers(0, config.vocab_size, (len(_LENGTHS), max(_LENGTHS)))
-    mask = np.arange(max(_LENGTHS))[None] < np.array(_LENGTHS)[:, None]
+    ids = draw.integers(0, config.vocab_size, (len(_PROBE_LENGTHS), max(_PROBE_LENGTHS)))
+    mask = np.arange(max(_PROBE_LENGTHS))[None] < np.array(_PROBE_LENGTHS)[:, None]
     pad = config.pad_token_id or 0
     ids[mask & (ids == pad)] = (pad + 1) % config.vocab_size
     rows = torch.from_numpy(np.where(mask, ids, pad))
     probes = {"input_ids": rows, "attention_mask": torch.from_numpy(mask.astype(np.int64))}
     if config.is_encoder_decoder:
-        probes["decoder_input_ids"] = rows[:, : min(_LENGTHS) + 2]
+        probes["decoder_input_ids"] = rows[:, : min(_PROBE_LENGTHS) + 2]
     return probes
 
 
 def _outputs(model: Any, probes: dict[str, torch.Tensor]) -> torch.Tensor:
-    """What a model makes of the probes, without the places that are padding: [places, outputs]."""
+    """A model's outputs for the probes, without padded positions: [positions, outputs]."""
     inner = unwrapped_model(model)
     inputs = {
-        name: each.to(inner.device, inner.dtype if each.is_floating_point() else each.dtype)
-        for name, each in probes.items()
+        name: probe.to(inner.device, inner.dtype if probe.is_floating_point() else probe.dtype)
+        for name, probe in probes.items()
     }
     with evaluation_mode(model):
         output = inner(**inputs)
     if "start_logits" in output:
-        made = torch.stack([output.start_logits, output.end_logits], -1)
+        outputs = torch.stack([output.start_logits, output.end_logits], -1)
     else:
-        made = output.logits if "logits" in output else output.last_hidden_state
-    made = made.float().cpu()
+        outputs = output.logits if "logits" in output else output.last_hidden_state
+    outputs = outputs.float().cpu()
     mask = probes.get("attention_mask")
-    if made.dim() == 3 and mask is not None and mask.shape == made.shape[:2]:
-        return made[mask.bool()]
-    return made.flatten(0, -2)
+    if outputs.dim() == 3 and mask is not None and mask.shape == outputs.shape[:2]:
+        return outputs[mask.bool()]
+    return outputs.flatten(0, -2)

@@ -1,15 +1,16 @@
-"""A trained language model's answers to rows: many at once, on the engine that serves it.
+"""A trained language model's answers to examples: many at once, on the engine that serves it.
 
-writer = load_writer(workspace.models.get("support"))
-writer.answers([Pair("Where is my parcel?", "?")])    # [{"answer": "On its way.", ...}]
+generator = load_generator(workspace.models.get("support"))
+generator.answer([Pair("Where is my parcel?", "?")])    # [{"answer": "On its way.", ...}]
 """
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 
@@ -22,145 +23,175 @@ from moli.training.inference import OnProgress, Progress
 from moli.training.recipes.method_table import METHODS
 from moli.training.tasks import make_task
 from moli.training.tasks.base.causal import CausalTask
-from moli.training.trained.load import Trained, check_contract, load_trained, recipe_of
+from moli.training.trained.load import check_compatibility, load_trained, recipe_of
 from moli.workspace.content import StoredModel
 
-_Written = tuple[str, str]  # a text, and why it ended: "stop" or "length"
+
+@dataclass(frozen=True, slots=True)
+class GeneratedAnswer:
+    """A text that a model has generated.
+
+    Attributes:
+        finish_reason: "stop" or "length".
+    """
+
+    text: str
+    finish_reason: str
 
 
-class Writer(ABC):
-    """A language model at work.
+class OnTokens(Protocol):
+    """Receives the number of tokens that were generated, and whether an answer ended with them."""
+
+    def __call__(self, tokens: int, *, ended: bool) -> None: ...
+
+
+class AnswerGenerator(ABC):
+    """A language model that answers examples of its task.
 
     Attributes:
         name: the name it was requested by in the workspace.
-        places: tokens of a prompt and its answer at most.
+        max_model_len: largest number of tokens of a prompt and its answer.
     """
 
-    def __init__(self, task: CausalTask, name: str, places: int) -> None:
-        self.task, self.name, self.places = task, name, places
+    def __init__(self, task: CausalTask, name: str, max_model_len: int) -> None:
+        self.task, self.name, self.max_model_len = task, name, max_model_len
 
-    def answers(
-        self, examples: Sequence[Example], *, max_tokens: int = 512, hear: OnProgress | None = None
+    def answer(
+        self,
+        examples: Sequence[Example],
+        *,
+        max_tokens: int = 512,
+        on_progress: OnProgress | None = None,
     ) -> list[dict[str, Any]]:
         """The greedy answer to each example, and whether the model or the limit ended it.
 
         A prompt that is too long keeps its end; `cut` counts the tokens dropped.
         """
-        most = answer_limit(self.places, max_tokens)
-        room = self.places - most
-        prompts = [self.task.prompt_tokens(each) for each in examples]
-        done = written = 0
+        max_tokens = answer_limit(self.max_model_len, max_tokens)
+        max_prompt = self.max_model_len - max_tokens
+        prompts = [self.task.prompt_tokens(example) for example in examples]
+        finished = generated = 0
         begun = time.perf_counter()
 
-        def count(tokens: int, *, ended: bool) -> None:
-            nonlocal done, written
-            done += ended
-            written += tokens
-            if hear:
-                hear(Progress(done / len(prompts), written, time.perf_counter() - begun))
+        def on_tokens(tokens: int, *, ended: bool) -> None:
+            nonlocal finished, generated
+            finished += ended
+            generated += tokens
+            if on_progress:
+                seconds = time.perf_counter() - begun
+                on_progress(Progress(finished / len(prompts), generated, seconds))
 
-        told = self._write([ids[-room:] for ids in prompts], most, count)
+        texts = self._generate([ids[-max_prompt:] for ids in prompts], max_tokens, on_tokens)
         return [
-            {"answer": text.strip(), "finish_reason": reason}
-            | ({"cut": len(ids) - room} if len(ids) > room else {})
-            for ids, (text, reason) in zip(prompts, told, strict=True)
+            {"answer": answer.text.strip(), "finish_reason": answer.finish_reason}
+            | ({"cut": len(ids) - max_prompt} if len(ids) > max_prompt else {})
+            for ids, answer in zip(prompts, texts, strict=True)
         ]
 
     @abstractmethod
-    def _write(
-        self, prompts: Sequence[list[int]], most: int, count: Callable[..., None]
-    ) -> list[_Written]:
-        """What follows each prompt, in at most so many tokens; `count` is told of all there are."""
+    def _generate(
+        self, prompts: Sequence[list[int]], max_tokens: int, on_tokens: OnTokens
+    ) -> list[GeneratedAnswer]:
+        """Generate at most so many tokens after each prompt."""
 
     @abstractmethod
     def close(self) -> None:
         """Stop, and release the model."""
 
 
-class EngineWriter(Writer):
-    """On the serving engine, many prompts at once.
+class EngineGenerator(AnswerGenerator):
+    """Generates on the serving engine, for many prompts at once.
 
     Args:
-        adapter: the name that the base knows it by; "" for a whole model.
+        adapter: name of the adapter in the base's backend; "" for a whole model.
     """
 
     def __init__(self, task: CausalTask, name: str, base: LoadedModel, adapter: str) -> None:
         super().__init__(task, name, base.max_model_len)
         self._base, self._adapter = base, adapter
 
-    def _write(
-        self, prompts: Sequence[list[int]], most: int, count: Callable[..., None]
-    ) -> list[_Written]:
-        sampling = Sampling(most)
+    def _generate(
+        self, prompts: Sequence[list[int]], max_tokens: int, on_tokens: OnTokens
+    ) -> list[GeneratedAnswer]:
+        sampling = Sampling(max_tokens)
         requests = [Request(ids, sampling, self._adapter) for ids in prompts]
 
-        def hear(delta: Delta) -> None:
-            count(len(delta.ids), ended=bool(delta.reason))
+        def on_delta(delta: Delta) -> None:
+            on_tokens(len(delta.ids), ended=bool(delta.reason))
 
-        return [
-            (found.text, found.reason) for found in complete(self._base.backend, requests, hear)
-        ]
+        completions = complete(self._base.backend, requests, on_delta)
+        return [GeneratedAnswer(each.text, each.reason) for each in completions]
 
     def close(self) -> None:
         self._base.backend.close()
 
 
-class ModelWriter(Writer):
-    """By transformers and PEFT, for what the engine does not run: DoRA, bottlenecks, prompts."""
+class TransformersGenerator(AnswerGenerator):
+    """Generates with transformers and PEFT, for methods that the engine does not run.
 
-    def __init__(self, task: CausalTask, name: str, trained: Trained, places: int) -> None:
-        super().__init__(task, name, places)
-        self._model: Any = trained.model
+    These are DoRA, bottlenecks and prompts. It takes one prompt at a time.
+    """
 
-    def _write(
-        self, prompts: Sequence[list[int]], most: int, count: Callable[..., None]
-    ) -> list[_Written]:
-        given = getattr(self._model.generation_config, "eos_token_id", None)
-        stops = {self.task.tokenizer.eos_token_id, *(given if isinstance(given, list) else [given])}
-        stops.discard(None)
-        told: list[_Written] = []
+    def __init__(self, task: CausalTask, name: str, model: Any, max_model_len: int) -> None:
+        super().__init__(task, name, max_model_len)
+        self._model = model
+
+    def _generate(
+        self, prompts: Sequence[list[int]], max_tokens: int, on_tokens: OnTokens
+    ) -> list[GeneratedAnswer]:
+        stop_token_ids = self._stop_token_ids()
+        texts: list[GeneratedAnswer] = []
         for ids in prompts:
-            read = torch.tensor([ids], device=self._model.device)
+            prompt = torch.tensor([ids], device=self._model.device)
             with torch.inference_mode():
-                found = self._model.generate(
-                    input_ids=read,
-                    attention_mask=torch.ones_like(read),
-                    max_new_tokens=most,
+                output = self._model.generate(
+                    input_ids=prompt,
+                    attention_mask=torch.ones_like(prompt),
+                    max_new_tokens=max_tokens,
                     do_sample=False,
-                    eos_token_id=sorted(stops),
-                    pad_token_id=min(stops),
+                    eos_token_id=sorted(stop_token_ids),
+                    pad_token_id=min(stop_token_ids),
                 )
-            new = found[0, len(ids) :].tolist()
+            new = output[0, len(ids) :].tolist()
             text = self.task.tokenizer.decode(new, skip_special_tokens=True)
-            told.append((text, "stop" if new and new[-1] in stops else "length"))
-            count(len(new), ended=True)
-        return told
+            stopped = bool(new) and new[-1] in stop_token_ids
+            texts.append(GeneratedAnswer(text, "stop" if stopped else "length"))
+            on_tokens(len(new), ended=True)
+        return texts
+
+    def _stop_token_ids(self) -> set[int]:
+        """Ids that end an answer: the tokenizer's, and those of the model's configuration."""
+        configured = getattr(self._model.generation_config, "eos_token_id", None)
+        ids = configured if isinstance(configured, list) else [configured]
+        return {self.task.tokenizer.eos_token_id, *ids} - {None}
 
     def close(self) -> None:
-        """Nothing of it is at work between two calls."""
+        """Nothing to release."""
 
 
-def load_writer(stored: StoredModel) -> Writer:
-    """A stored language model, ready to write.
+def load_generator(stored: StoredModel) -> AnswerGenerator:
+    """Load a stored language model to generate answers.
 
     Raises:
         ModelError: it has changed since it was stored.
     """
     method = METHODS[stored.manifest.method]
-    if not method.runs_on_engine:  # transformers writes, a prompt at a time
+    if not method.runs_on_engine:
         trained = load_trained(stored)
-        task, recipe = trained.task, trained.task.recipe
-        assert isinstance(task, CausalTask)  # noqa: S101 - what is in GENERATIVE_TASKS is
+        recipe = trained.task.recipe
+        assert isinstance(trained.task, CausalTask)  # noqa: S101 - tasks in GENERATIVE_TASKS are
         virtual_tokens = recipe.rank if method.adds_virtual_tokens else 0
-        places = max_model_len_of(recipe.base, task.tokenizer) - virtual_tokens
-        return ModelWriter(task, stored.name, trained, places)
+        positions = max_model_len_of(recipe.base, trained.task.tokenizer)
+        return TransformersGenerator(
+            trained.task, stored.name, trained.model, positions - virtual_tokens
+        )
     recipe = recipe_of(stored)
-    check_contract(stored, recipe)
-    made = make_task(recipe)
-    assert isinstance(made, CausalTask)  # noqa: S101 - what is in GENERATIVE_TASKS is
-    made.tokenizer = load_tokenizer(str(stored.folder))
+    check_compatibility(stored, recipe)
+    task = make_task(recipe)
+    assert isinstance(task, CausalTask)  # noqa: S101 - tasks in GENERATIVE_TASKS are
+    task.tokenizer = load_tokenizer(str(stored.folder))
     base = load_base_model(recipe.base, adapter_slots=1)
     adapter = stored.hash if method.is_adapter else ""
     if adapter:
         base.backend.add_adapter(adapter, stored.folder)
-    return EngineWriter(made, stored.name, base, adapter)
+    return EngineGenerator(task, stored.name, base, adapter)

@@ -1,4 +1,4 @@
-"""A trained model put to work: its base and adapter, or a whole model, as it was when evaluated.
+"""A trained model loaded to answer: its base and adapter, or a whole model, as it was evaluated.
 
 trained = load_trained(workspace.models.get("support"))
 """
@@ -26,13 +26,13 @@ from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
 from moli.workspace.content import StoredModel, read_manifest
 
-# Samples below which it is not worth while to prove that they may be packed.
-_FEW = 16
+# With fewer samples it is not worth while to check that they may be packed.
+_MIN_SAMPLES = 16
 
 
 @dataclass(slots=True)
-class Trained:
-    """A model that answers, and its task.
+class TrainedModel:
+    """A trained model and its task.
 
     Attributes:
         name: the name it was requested by in the workspace.
@@ -44,36 +44,35 @@ class Trained:
     name: str = ""
     packed: bool | None = None
 
-    def pack(self, samples: Sequence[Sample]) -> bool:
+    def should_pack(self, samples: Sequence[Sample]) -> bool:
         """Whether to pack samples: verified once, on these, to change nothing.
 
         A few samples are not worth the check, and are padded.
         """
-        able = can_pack(self.task)
-        if able and self.packed is None and len(samples) >= _FEW:
+        if can_pack(self.task) and self.packed is None and len(samples) >= _MIN_SAMPLES:
             self.packed = check_packing(self.task, self.model, samples).holds
         return bool(self.packed)
 
 
-def load_trained(stored: StoredModel, *, precision: str | None = None) -> Trained:
-    """A stored model, ready to answer.
+def load_trained(stored: StoredModel, *, precision: str | None = None) -> TrainedModel:
+    """Load a stored model to answer examples.
 
     Args:
-        precision: "bf16" or "fp32"; by default what it was trained in, if this machine is good at
-            that.
+        precision: "bf16" or "fp32"; by default the precision of its training, if this machine is
+            fast with that.
 
     Raises:
-        ModelError: its base or its own folder has changed; see `check_contract`.
+        ModelError: its base or its own folder has changed; see `check_compatibility`.
     """
     recipe = recipe_of(stored)
-    check_contract(stored, recipe)
+    check_compatibility(stored, recipe)
     task = make_task(recipe)
     if not precision:
         precision = "bf16" if recipe.precision == "bf16" == probe().precision else "fp32"
     with transformers_lock:
         model = task.restore(stored.folder, DTYPES[precision])
     model = methods.prepare_for_device(model).requires_grad_(False)
-    return Trained(task, model.eval(), stored.name)
+    return TrainedModel(task, model.eval(), stored.name)
 
 
 def recipe_of(stored: StoredModel) -> Recipe:
@@ -84,59 +83,62 @@ def recipe_of(stored: StoredModel) -> Recipe:
     return recipe
 
 
-def check_contract(stored: StoredModel, recipe: Recipe, *, weights: bool = True) -> None:
+def check_compatibility(stored: StoredModel, recipe: Recipe, *, weights: bool = True) -> None:
     """Check that a model has the base, tokenizer and chat template that it was trained with.
 
-    Of its own folder all but the weights are hashed; `moli models verify` hashes these as well.
+    All files in its own folder but the weights are hashed; `moli models verify` hashes these too.
 
     Args:
-        weights: whether the base's are on this machine, and not on a server that has them.
+        weights: whether the base's weights are on this machine, not on a server that has them.
 
     Raises:
         ModelError: the base, its tokenizer or a file of the model has changed since, or is gone.
     """
-    made = stored.manifest
-    if changed := _changed(stored.folder):
+    manifest = stored.manifest
+    if changed := _changed_files(stored.folder):
         raise ModelError(
             f"it has been changed since it was stored ({', '.join(changed)})",
             where=stored.name,
             fix=f"Remove it and train it again; see 'moli models verify {stored.name}'.",
         )
-    has_tokenizer = bool(made.tokenizer_hash)
-    if has_tokenizer and hash_template(load_tokenizer(str(stored.folder))) != made.template_hash:
+    has_tokenizer = bool(manifest.tokenizer_hash)
+    own_tokenizer = load_tokenizer(str(stored.folder)) if has_tokenizer else None
+    if has_tokenizer and hash_template(own_tokenizer) != manifest.template_hash:
         raise ModelError(
             "its chat template is not the one it was trained with",
             where=stored.name,
             fix="Retrain it: its prompts would no longer match what it was trained on.",
         )
-    if not METHODS[made.method].is_adapter:
+    if not METHODS[manifest.method].is_adapter:
         return
-    found = hash_weights(folder_of(recipe.base)) if weights else made.base_hash
-    if made.base_hash and not found:
+    base_hash = hash_weights(folder_of(recipe.base)) if weights else manifest.base_hash
+    if manifest.base_hash and not base_hash:
         raise ModelError(
             f"its base {recipe.base} is not on this machine",
             where=stored.name,
-            fix=f"Put it back: {_known(stored)}.",
+            fix=f"Put it back: {_format_hashes(stored)}.",
         )
-    differing = ["weights"] if found != made.base_hash else []
-    if made.tokenizer_hash and hash_tokenizer(load_tokenizer(recipe.base)) != made.tokenizer_hash:
+    differing = ["weights"] if base_hash != manifest.base_hash else []
+    if has_tokenizer and hash_tokenizer(load_tokenizer(recipe.base)) != manifest.tokenizer_hash:
         differing.append("tokenizer")
     if differing:
         raise ModelError(
             f"it was trained on a different {recipe.base}: "
             f"the {' and the '.join(differing)} differ",
             where=stored.name,
-            fix=f"Put that one back ({_known(stored)}), or retrain on the current one.",
+            fix=f"Put that one back ({_format_hashes(stored)}), or retrain on the current one.",
         )
 
 
-def _known(stored: StoredModel) -> str:
-    made = stored.manifest
-    return f"weights {made.base_hash[:12] or '-'}, tokenizer {made.tokenizer_hash[:12] or '-'}"
+def _format_hashes(stored: StoredModel) -> str:
+    """The first digits of the hashes of the base that a model was trained on."""
+    manifest = stored.manifest
+    base, tokenizer = manifest.base_hash[:12] or "-", manifest.tokenizer_hash[:12] or "-"
+    return f"weights {base}, tokenizer {tokenizer}"
 
 
-def _changed(folder: Path) -> list[str]:
-    """Files of a model, but for weights, that are not what they were when it was stored."""
+def _changed_files(folder: Path) -> list[str]:
+    """Names of the files, other than weights, that have changed since the model was stored."""
     changed = []
     for name, digest in read_manifest(folder)[1].items():
         path = folder / name

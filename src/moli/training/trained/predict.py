@@ -1,6 +1,6 @@
 """A trained model's answers, and how good they are.
 
-with loaded(workspace.models.get("support")) as trained:
+with loaded_model(workspace.models.get("support")) as trained:
     predict(trained, [Labelled("It came broken.", "?")])    # [{"label": "complaint", ...}]
 """
 
@@ -25,14 +25,15 @@ from moli.metrics.classification import (
 from moli.metrics.main import main_metric
 from moli.metrics.statistics import Interval, bootstrap_interval, wilson_interval
 from moli.records.errors import InputError
-from moli.records.examples import Example, Labelled, LabelledImage, MalformedRow
+from moli.records.examples import Example, MalformedRow
 from moli.training import inference
 from moli.training.batching.samples import Sample
 from moli.training.data import check_dataset, examples_of
 from moli.training.inference import InferenceResult, OnProgress, Progress, answers_of_examples
 from moli.training.recipes.task_table import GENERATIVE_TASKS
-from moli.training.trained.generate import Writer, load_writer
-from moli.training.trained.load import Trained, load_trained
+from moli.training.tasks.base.task import Task
+from moli.training.trained.generate import AnswerGenerator, load_generator
+from moli.training.trained.load import TrainedModel, load_trained
 from moli.workspace.content import StoredModel
 from moli.workspace.datasets import (
     Dataset,
@@ -54,15 +55,15 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How well a model answers a data set.
+    """Metrics of a model on a data set.
 
     Attributes:
-        metric: the main one of `metrics`.
-        interval: the 95 % confidence interval of that one over examples of the same kind: by
-            Wilson where it is a share of the examples, otherwise by bootstrap.
+        metric: name of the main metric.
+        interval: 95 % confidence interval of the main metric over examples of the same kind: by
+            Wilson if it is a share of the examples, otherwise by bootstrap.
         malformed: rows that were left out.
-        cut: examples that were truncated.
-        report, confusion: of classes; None for other tasks.
+        cut: number of examples that were truncated.
+        report, confusion: report and confusion matrix of classes; None for other tasks.
     """
 
     metrics: dict[str, float]
@@ -79,8 +80,8 @@ class Evaluation:
 
 
 @contextmanager
-def loaded(stored: StoredModel) -> Iterator[Trained | Writer]:
-    """A stored model, ready to answer rows; one that generates text runs on the engine.
+def loaded_model(stored: StoredModel) -> Iterator[TrainedModel | AnswerGenerator]:
+    """Load a stored model to answer examples; one that generates text runs on the engine.
 
     Raises:
         ModelError: it or its base has changed.
@@ -88,12 +89,12 @@ def loaded(stored: StoredModel) -> Iterator[Trained | Writer]:
     if stored.manifest.task not in GENERATIVE_TASKS:
         yield load_trained(stored)
         return
-    with closing(load_writer(stored)) as writer:
-        yield writer
+    with closing(load_generator(stored)) as generator:
+        yield generator
 
 
-def read_unanswered(trained: Trained | Writer, path: Path) -> Dataset:
-    """Rows of a file to be answered, in which answers may be missing.
+def read_unanswered(trained: TrainedModel | AnswerGenerator, path: Path) -> Dataset:
+    """Read rows to be answered from a file, in which answers may be missing.
 
     It may be any file that data sets are read from, or a text file with one text per line.
 
@@ -108,8 +109,8 @@ def read_unanswered(trained: Trained | Writer, path: Path) -> Dataset:
     return read_questions(rows, trained.task.prediction_formats, path=path, columns=columns)
 
 
-def read_text(trained: Trained | Writer, text: str) -> Example:
-    """One text to be answered; a JSON object is taken for a row with its columns.
+def read_text(trained: TrainedModel | AnswerGenerator, text: str) -> Example:
+    """An example from one text to be answered; a JSON object is taken for a row with its columns.
 
     Raises:
         InputError: the model needs more than a text.
@@ -123,40 +124,42 @@ def read_text(trained: Trained | Writer, text: str) -> Example:
     row = row if isinstance(row, dict) else {_text_column(trained, "--text"): text}
     task = trained.task
     rows = [Row("--text", row)]
-    found = read_questions(
+    dataset = read_questions(
         rows, task.prediction_formats, path=Path("--text"), columns=task.recipe.columns
     )
-    if found.malformed:
-        wrong = found.malformed[0]
-        raise InputError(wrong.what, where=wrong.where, fix=wrong.fix)
-    return found.examples[0].example
+    if dataset.malformed:
+        problem = dataset.malformed[0]
+        raise InputError(problem.what, where=problem.where, fix=problem.fix)
+    return dataset.examples[0].example
 
 
 def predict(
-    trained: Trained | Writer,
+    trained: TrainedModel | AnswerGenerator,
     examples: Sequence[Example],
     *,
     max_tokens: int = 512,
-    hear: OnProgress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[dict[str, Any]]:
     """An answer for each example, as its task reports it; empty where an example has no samples.
 
     Args:
         max_tokens: maximum tokens in a generated answer.
-        hear: called with its progress.
+        on_progress: called after each part of the work.
     """
-    if isinstance(trained, Writer):
-        return trained.answers(examples, max_tokens=max_tokens, hear=hear)
+    if isinstance(trained, AnswerGenerator):
+        return trained.answer(examples, max_tokens=max_tokens, on_progress=on_progress)
     task = trained.task
     groups = task.samples(examples, training=False)
-    outcome = _run(trained, groups, judged=False, hear=hear)
+    result = _run(trained, groups, with_losses=False, on_progress=on_progress)
     return [
         task.to_row(task.aggregate(answers, example)) if answers else {}
-        for answers, example in zip(outcome.answers, examples, strict=True)
+        for answers, example in zip(result.answers, examples, strict=True)
     ]
 
 
-def evaluate_on(trained: Trained, path: Path, *, hear: OnProgress | None = None) -> Evaluation:
+def evaluate_on(
+    trained: TrainedModel, path: Path, *, on_progress: OnProgress | None = None
+) -> Evaluation:
     """The model's metrics on the examples of a file or a folder.
 
     Raises:
@@ -170,17 +173,17 @@ def evaluate_on(trained: Trained, path: Path, *, hear: OnProgress | None = None)
     if not any(groups):
         raise InputError("no example can be evaluated", where=str(path), fix="Add examples.")
     begun = time.perf_counter()
-    outcome = _run(trained, groups, judged=True, hear=hear)
+    result = _run(trained, groups, with_losses=True, on_progress=on_progress)
     seconds = time.perf_counter() - begun
-    answers, answered = answers_of_examples(task, outcome, examples)
-    metrics = {"loss": outcome.loss, **task.metrics(answers, answered)}
+    answers, answered = answers_of_examples(task, result, examples)
+    metrics = {"loss": result.loss, **task.metrics(answers, answered)}
     metric = task.metric if task.metric in metrics else main_metric(metrics)
     tokens = sum(each.size for group in groups for each in group)
-    report, confusion = _classes(trained, answers, answered)
+    report, confusion = _class_report(trained, answers, answered)
     return Evaluation(
         metrics=metrics,
         metric=metric,
-        interval=_interval(trained, metric, outcome, answers, answered),
+        interval=_confidence_interval(task, metric, result, answers, answered),
         examples=len(answered),
         malformed=dataset.malformed,
         cut=sum(any(each.truncated_tokens for each in group) for group in groups),
@@ -193,63 +196,74 @@ def evaluate_on(trained: Trained, path: Path, *, hear: OnProgress | None = None)
 
 
 def _run(
-    trained: Trained, groups: Sequence[Sequence[Sample]], *, judged: bool, hear: OnProgress | None
+    trained: TrainedModel,
+    groups: Sequence[Sequence[Sample]],
+    *,
+    with_losses: bool,
+    on_progress: OnProgress | None,
 ) -> InferenceResult:
-    flat = [each for group in groups for each in group]
-    total, done, begun = sum(each.size for each in flat), 0, time.perf_counter()
+    """Answer the samples of each example, packed if that changes nothing."""
+    samples = [sample for group in groups for sample in group]
+    total, done, begun = sum(sample.size for sample in samples), 0, time.perf_counter()
 
-    def tell(tokens: int) -> None:
+    def on_tokens(tokens: int) -> None:
         nonlocal done
         done += tokens
-        if hear:
-            hear(Progress(done / max(1, total), done, time.perf_counter() - begun))
+        if on_progress:
+            on_progress(Progress(done / max(1, total), done, time.perf_counter() - begun))
 
-    packed = trained.pack(flat)
+    packed = trained.should_pack(samples)
     task, model = trained.task, trained.model
     return inference.run_inference(
-        task, model, groups, packed=packed, with_losses=judged, on_tokens=tell
+        task, model, groups, packed=packed, with_losses=with_losses, on_tokens=on_tokens
     )
 
 
-def _interval(
-    trained: Trained,
+def _confidence_interval(
+    task: Task,
     metric: str,
-    outcome: InferenceResult,
+    result: InferenceResult,
     answers: Sequence[Any],
     examples: Sequence[Example],
 ) -> Interval:
-    task = trained.task
-    if metric == "loss":  # of all that is supervised, so examples weigh as much as they have of it
-        losses, supervised = outcome.losses, outcome.supervised
+    """The 95 % confidence interval of a metric over examples."""
+    if metric == "loss":  # a mean over supervised items, by whose number examples are weighted
+        losses, supervised = result.losses, result.supervised
         return bootstrap_interval(
             lambda rows: float(losses[rows].sum() / max(1, supervised[rows].sum())), len(losses)
         )
     scores = np.array(task.example_scores(answers, examples))
     if not len(scores):
 
-        def judged(rows: NDArray[np.int64]) -> float:
+        def metric_of(rows: NDArray[np.int64]) -> float:
             return task.metrics([answers[n] for n in rows], [examples[n] for n in rows])[metric]
 
-        return bootstrap_interval(judged, len(answers))
+        return bootstrap_interval(metric_of, len(answers))
     if set(scores) <= {0.0, 1.0}:
         return wilson_interval(float(scores.sum()), len(scores))
     return bootstrap_interval(lambda rows: float(scores[rows].mean()), len(scores))
 
 
-def _classes(
-    trained: Trained, answers: Sequence[Any], examples: Sequence[Example]
+def _class_report(
+    trained: TrainedModel, answers: Sequence[Any], examples: Sequence[Example]
 ) -> tuple[ClassificationReport | None, Confusion | None]:
-    wanted = [each.label for each in examples if isinstance(each, Labelled | LabelledImage)]
-    if not wanted:
+    """The report and the confusion matrix of classes; None for examples without classes."""
+    expected = [each.class_label for each in examples if each.class_label is not None]
+    if not expected:
         return None, None
-    said = [trained.task.to_row(each)["label"] for each in answers]
-    labels = sorted({*wanted, *said, *getattr(trained.task, "labels", ())})
-    counts = confusion_matrix(wanted, said, labels)
+    predicted = [trained.task.to_row(answer)["label"] for answer in answers]
+    labels = sorted({*expected, *predicted, *getattr(trained.task, "labels", ())})
+    counts = confusion_matrix(expected, predicted, labels)
     confusion = Confusion(tuple(labels), tuple(map(tuple, counts.tolist())))
-    return classification_report(wanted, said, labels), confusion
+    return classification_report(expected, predicted, labels), confusion
 
 
-def _text_column(trained: Trained | Writer, where: str) -> str:
+def _text_column(trained: TrainedModel | AnswerGenerator, where: str) -> str:
+    """The column that a plain text fills.
+
+    Raises:
+        InputError: the task needs more than a text.
+    """
     task = trained.task
     if task.text_column:
         return task.text_column

@@ -14,7 +14,7 @@ from training.round_trips import recipe_of
 from moli.training import methods
 from moli.training.batching.samples import Sample
 from moli.training.packing import check_packing
-from moli.training.setup.prepared import build
+from moli.training.setup.prepared import build_model
 from moli.training.tasks import make_task
 from moli.training.tasks.base.wrapped_models import unwrapped_model
 
@@ -108,7 +108,7 @@ def test_scores_that_torch_cannot_compute_are_the_models_own(
     samples = samples_of(task, data)
     if alike:
         samples = [samples[0]] * 3
-    model = build(task, task.recipe).eval()
+    model = build_model(task, task.recipe).eval()
     truth = AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager").eval()
     with torch.inference_mode():
         actual = task.losses(task.forward(model, samples), samples)
@@ -126,7 +126,7 @@ def test_logits_that_are_more_than_the_heads_are_the_models_own(tmp_path: Path, 
     data = small_models.write_conversations(tmp_path / "data.jsonl")
     task = make_task(recipe_of(task="instruction", base=base, data=data, method="full"))
     samples = samples_of(task, data)
-    model = build(task, task.recipe).eval()
+    model = build_model(task, task.recipe).eval()
     truth = AutoModelForCausalLM.from_pretrained(base).eval()
     proof = check_packing(task, model, samples)
     with torch.inference_mode():

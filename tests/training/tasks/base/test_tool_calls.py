@@ -239,4 +239,4 @@ def test_rows_that_a_template_refuses_are_named(tmp_path: Path) -> None:
     assert not actual.ok
     [error] = [each for each in actual.findings if each.severity == "error"]
     assert "one call a turn" in error.what
-    assert error.places == (f"{data}:2",)
+    assert error.locations == (f"{data}:2",)

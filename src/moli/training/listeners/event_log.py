@@ -9,12 +9,12 @@ import os
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from moli.records.errors import InputError
 from moli.records.training import Evaluated, Event, RunEnded, RunStarted, StepTaken
 
-FILE = "events.jsonl"
+EVENTS = "events.jsonl"
 _KINDS: Mapping[str, type[Event]] = {
     "started": RunStarted,
     "step": StepTaken,
@@ -26,13 +26,18 @@ _INTEGERS = {"step", "steps", "examples", "tokens", "supervised"}
 _FLOATS = {"loss", "learning_rate", "gradient_norm", "seconds"}
 
 
-class Curves:
+class EventLog:
     """Appends each event to `events.jsonl` in the run's folder.
 
     A line has left the process when the listener returns, so a kill loses at most the line that
-    was being written. When a run is resumed, what was written after the step it resumes from is
-    removed first: a step that is taken again is in the file once.
+    was being written. When a run is resumed, lines from after the step it resumes from are removed
+    first: a step that is taken again is in the file once.
+
+    Attributes:
+        name: the listener's name in warnings.
     """
+
+    name: ClassVar[str] = "Curves"
 
     def __init__(self) -> None:
         self._file: BinaryIO | None = None
@@ -40,12 +45,12 @@ class Curves:
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._close()
-            path = Path(event.folder) / FILE
+            path = Path(event.folder) / EVENTS
             path.parent.mkdir(parents=True, exist_ok=True)
-            _keep_until(path, event.step)
+            _remove_events_after(path, event.step)
             self._file = path.open("ab")
         if self._file is not None:
-            self._file.write(_line(event))
+            self._file.write(_format_line(event))
             self._file.flush()
         if isinstance(event, RunEnded):
             self._close()
@@ -64,74 +69,82 @@ def read_events(folder: Path) -> list[Event]:
     Raises:
         InputError: another line is not an event; the message has its number.
     """
-    path = folder / FILE
-    found = []
-    for number, line in enumerate(_lines(path), 1):
+    path = folder / EVENTS
+    events = []
+    for number, line in enumerate(_complete_lines(path), 1):
         try:
-            found.append(_event(line))
+            events.append(_parse_line(line))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"not an event of a run ({type(error).__name__}: {error})",
                 where=f"{path}:{number}",
                 fix="Remove this line; its step is then missing from the curves.",
             ) from error
-    return found
+    return events
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """Lines that were written to their end."""
+def _complete_lines(path: Path) -> Iterator[bytes]:
+    """Lines of a file that end with a line break; none if there is no file."""
     if path.exists():
         with path.open("rb") as file:
             yield from (line for line in file if line.endswith(b"\n"))
 
 
-def _keep_until(path: Path, step: int) -> None:
-    """Leave in the file what happened up to `step`; nothing if the run begins anew."""
-    partial = path.with_name(f"{FILE}.partial")
+def _remove_events_after(path: Path, step: int) -> None:
+    """Leave the events up to `step` in the file; none if the run begins anew."""
+    partial = path.with_name(f"{EVENTS}.partial")
     with partial.open("wb") as file:
-        file.writelines(line for line in _lines(path) if step and _happened_by(line, step))
+        lines = _complete_lines(path)
+        file.writelines(line for line in lines if step and _is_event_until(line, step))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
 
 
-def _happened_by(line: bytes, step: int) -> bool:
+def _is_event_until(line: bytes, step: int) -> bool:
+    """Whether a line has an event that happened up to `step`."""
     try:
-        event = _event(line)
+        event = _parse_line(line)
     except (ValueError, KeyError, TypeError, AttributeError):
         return False  # a line that a loss of power has damaged
     # An attempt that began at this very step has left nothing behind but that it began.
     return event.step < step if isinstance(event, RunStarted) else event.step <= step
 
 
-def _line(event: Event) -> bytes:
-    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
-    row = {"event": _NAMES[type(event)]} | plain(fields)
+def _format_line(event: Event) -> bytes:
+    fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    row = {"event": _NAMES[type(event)]} | to_json_value(fields)
     # A lone surrogate, which UTF-8 cannot hold, becomes the escape that JSON has for it.
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _event(line: bytes) -> Event:
+def _parse_line(line: bytes) -> Event:
     row = json.loads(line)
     kind = _KINDS[row["event"]]
     return kind(
-        **{each.name: _read(each.name, row[each.name]) for each in dataclasses.fields(kind)}
+        **{
+            field.name: _parse_field(field.name, row[field.name])
+            for field in dataclasses.fields(kind)
+        }
     )
 
 
-def _read(name: str, value: Any) -> Any:
+def _parse_field(name: str, value: Any) -> Any:
+    """A field's value, numbers in the type that the field has."""
     if name in _INTEGERS:
         return int(value)
     if name in _FLOATS:
         return float(value)
     if name == "metrics":
-        return {key: float(each) for key, each in value.items()}
+        return {key: float(metric) for key, metric in value.items()}
     return value
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it. What is not finite becomes 'nan', 'inf' or '-inf', which
-    `float` reads and every JSON reader accepts; what JSON does not know becomes its text.
+def to_json_value(value: Any) -> Any:
+    """A value in the types of JSON.
+
+    A number that is not finite becomes 'nan', 'inf' or '-inf', which `float` reads and every JSON
+    reader accepts; a value of a type that JSON does not have becomes its text.
     """
     if value is None or isinstance(value, bool | str):
         return value
@@ -140,7 +153,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Real):
         return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
+        return {str(key): to_json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [to_json_value(item) for item in value]
     return str(value)

@@ -18,11 +18,11 @@ from training.listeners.runs import evaluated, run, started, taken
 
 from moli.records.errors import InputError
 from moli.records.training import Event, RunEnded, RunStarted, StepTaken
-from moli.training.listeners.curves import Curves, read_events
+from moli.training.listeners.event_log import EventLog, read_events
 
 
 def heard(*events: Event) -> None:
-    curves = Curves()
+    curves = EventLog()
     for event in events:
         curves(event)
 
@@ -61,7 +61,7 @@ def test_what_json_does_not_know_is_written_as_what_it_is(tmp_path: Path) -> Non
 
 
 def test_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
-    curves = Curves()
+    curves = EventLog()
     for event in list(run(tmp_path))[:31]:  # cut off after step 28, without an end
         curves(event)
     assert steps(tmp_path)[-1] == 28
@@ -117,8 +117,8 @@ def test_a_killed_process_has_written_all_that_it_told(tmp_path: Path) -> None:
         import sys, time
         from pathlib import Path
         from training.listeners.runs import run
-        from moli.training.listeners.curves import Curves
-        curves = Curves()
+        from moli.training.listeners.event_log import EventLog
+        curves = EventLog()
         for event in run(Path(sys.argv[1]), steps=10**6):
             curves(event)
             print(event.step, flush=True)
@@ -138,7 +138,7 @@ def test_a_killed_process_has_written_all_that_it_told(tmp_path: Path) -> None:
 
 
 def test_one_curves_serves_one_run_after_another(tmp_path: Path) -> None:
-    curves = Curves()
+    curves = EventLog()
     for name in ("a", "b"):
         for event in run(tmp_path / name):
             curves(event)

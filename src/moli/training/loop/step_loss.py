@@ -1,4 +1,4 @@
-"""What a step differentiates: a task's loss as a module around the model."""
+"""The loss that a training step differentiates: a task's loss as a module around the model."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ class StepLoss(torch.nn.Module):
         self.task = task
         self.model = model
 
+    @property
+    def can_split_steps(self) -> bool:
+        """Whether a step's loss is the sum of its micro-batches' losses."""
+        return self.task.can_split_steps
+
     def forward(self, samples: list[Sample], *, packed: bool) -> torch.Tensor:
+        """The loss summed over all supervised items of the samples, a scalar in float32."""
         outputs = self.task.forward(self.model, samples, packed=packed)
         return self.task.losses(outputs, samples).sum()

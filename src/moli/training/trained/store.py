@@ -1,0 +1,58 @@
+"""A model that was just trained, stored in the workspace with its manifest."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from moli.records.models import Manifest
+from moli.training import methods
+from moli.training.recipes.recipe import Recipe
+from moli.training.tasks.base.task import Task
+from moli.workspace import Workspace
+from moli.workspace.content import StoredModel
+
+
+def store_model(
+    model: torch.nn.Module,
+    task: Task,
+    recipe: Recipe,
+    workspace: Workspace,
+    *,
+    draft: Path,
+    dataset_hash: str,
+    metrics: Mapping[str, float],
+) -> StoredModel:
+    """Store a trained model under the alias that its recipe names.
+
+    Args:
+        recipe: the resolved recipe.
+        draft: a folder for the files until they are stored; it is removed again.
+        metrics: metrics of the best evaluation.
+    """
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    methods.save_weights(model, recipe, draft)
+    task.save(model, draft)
+    hashes = task.base_hashes()
+    manifest = Manifest(
+        task=recipe.task,
+        method=str(recipe.method),
+        base=recipe.base,
+        base_hash=hashes.base,
+        tokenizer_hash=hashes.tokenizer,
+        template_hash=hashes.template,
+        stop_tokens=hashes.stop_tokens,
+        dataset_hash=dataset_hash,
+        parent="",
+        recipe=recipe.model_dump(mode="json"),
+        metrics=metrics,
+        created_at=time.time(),
+    )
+    stored = workspace.models.add(draft, manifest, alias=recipe.name)
+    shutil.rmtree(draft)
+    return stored
