@@ -6,10 +6,10 @@ import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TypeVar
 
-Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item", bound=Hashable)
 
 
-def ndcg(ranked: Sequence[Key], relevant: Mapping[Key, float], depth: int = 10) -> float:
+def ndcg(ranked: Sequence[Item], relevant: Mapping[Item, float], depth: int = 10) -> float:
     """Normalised discounted cumulative gain with linear gain (Järvelin & Kekäläinen 2002), as in
     trec_eval and BEIR; 0 if nothing is relevant.
 
@@ -24,11 +24,11 @@ def ndcg(ranked: Sequence[Key], relevant: Mapping[Key, float], depth: int = 10) 
     return gained / best if best else 0.0
 
 
-def recall(ranked: Sequence[Key], relevant: Collection[Key], depth: int) -> float:
+def recall(ranked: Sequence[Item], relevant: Collection[Item], depth: int) -> float:
     """Share of the relevant items that are among the first `depth`; 0 if nothing is relevant."""
     return len(set(ranked[:depth]) & set(relevant)) / len(relevant) if relevant else 0.0
 
 
-def reciprocal_rank(ranked: Sequence[Key], relevant: Collection[Key], depth: int = 10) -> float:
+def reciprocal_rank(ranked: Sequence[Item], relevant: Collection[Item], depth: int = 10) -> float:
     """1 / rank of the first relevant item; 0 if none is among the first `depth`."""
     return next((1 / rank for rank, item in enumerate(ranked[:depth], 1) if item in relevant), 0.0)
