@@ -38,9 +38,9 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
 
     with Workspace.open(Path(request["workspace"])) as workspace:
         if request["run"]:
-            result = resume(request["run"], workspace, hear=[on_event])
+            result = resume(request["run"], workspace, listeners=[on_event])
         else:
-            result = tune(make_recipe(request["recipe"]), workspace, hear=[on_event])
+            result = tune(make_recipe(request["recipe"]), workspace, listeners=[on_event])
         stored = workspace.models.get(result.model) if is_first and result.model else None
     return story | {
         "run": result.run,
