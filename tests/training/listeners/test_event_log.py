@@ -22,9 +22,9 @@ from moli.training.listeners.event_log import EventLog, read_events
 
 
 def heard(*events: Event) -> None:
-    curves = EventLog()
+    log = EventLog()
     for event in events:
-        curves(event)
+        log(event)
 
 
 def steps(folder: Path) -> list[int]:
@@ -61,9 +61,9 @@ def test_what_json_does_not_know_is_written_as_what_it_is(tmp_path: Path) -> Non
 
 
 def test_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
-    curves = EventLog()
+    log = EventLog()
     for event in list(run(tmp_path))[:31]:  # cut off after step 28, without an end
-        curves(event)
+        log(event)
     assert steps(tmp_path)[-1] == 28
     heard(*run(tmp_path, step=20))
     heard(*run(tmp_path, step=20))
@@ -118,9 +118,9 @@ def test_a_killed_process_has_written_all_that_it_told(tmp_path: Path) -> None:
         from pathlib import Path
         from training.listeners.runs import run
         from moli.training.listeners.event_log import EventLog
-        curves = EventLog()
+        log = EventLog()
         for event in run(Path(sys.argv[1]), steps=10**6):
-            curves(event)
+            log(event)
             print(event.step, flush=True)
     """
     code = "\n".join(line[8:] for line in code.splitlines())
@@ -138,10 +138,10 @@ def test_a_killed_process_has_written_all_that_it_told(tmp_path: Path) -> None:
 
 
 def test_one_curves_serves_one_run_after_another(tmp_path: Path) -> None:
-    curves = EventLog()
+    log = EventLog()
     for name in ("a", "b"):
         for event in run(tmp_path / name):
-            curves(event)
+            log(event)
     first, second = (read_events(tmp_path / name) for name in "ab")
     assert isinstance(first[0], RunStarted)
     assert [replace(first[0], folder=str(tmp_path / "b")), *first[1:]] == second

@@ -28,7 +28,7 @@ class Screen:
         )  # fmt: skip
         self.progress = ProgressLine(self.console, lambda: self.now)
 
-    def hear(self, *events: Event, wait: float = 0.0) -> None:
+    def receive(self, *events: Event, wait: float = 0.0) -> None:
         for event in events:
             self.progress(event)
             self.now += wait
@@ -46,7 +46,7 @@ class Screen:
 
 def test_plain_lines_come_at_their_percentages(tmp_path: Path) -> None:
     screen = Screen()
-    screen.hear(*run(tmp_path, steps=1000, every=10_000))
+    screen.receive(*run(tmp_path, steps=1000, every=10_000))
     told = [int(found[1]) for line in screen.lines if (found := re.search(r"\((\d+)%\)", line))]
     assert told == [1, 2, 5, *range(10, 101, 10)]
     assert screen.lines[0] == "support: training for 1,000 steps"
@@ -55,13 +55,13 @@ def test_plain_lines_come_at_their_percentages(tmp_path: Path) -> None:
 
 def test_a_plain_line_comes_after_thirty_seconds(tmp_path: Path) -> None:
     screen = Screen()
-    screen.hear(started(tmp_path, steps=10**6), *(taken(n) for n in range(1, 11)), wait=10.0)
+    screen.receive(started(tmp_path, steps=10**6), *(taken(n) for n in range(1, 11)), wait=10.0)
     assert [re.search(r"step (\d+)/", line)[1] for line in screen.lines[1:]] == ["3", "6", "9"]  # type: ignore[index]
 
 
 def test_the_figures_are_those_of_the_steps(tmp_path: Path) -> None:
     screen = Screen()
-    screen.hear(
+    screen.receive(
         started(tmp_path, steps=100),
         *(taken(n, loss=1.25) for n in range(1, 51)),
         evaluated(50, f1=0.875, loss=9.0),
@@ -77,21 +77,21 @@ def test_the_figures_are_those_of_the_steps(tmp_path: Path) -> None:
 
 def test_a_resumed_run_says_so_and_goes_on_from_there(tmp_path: Path) -> None:
     screen = Screen()
-    screen.hear(*run(tmp_path, step=20, every=100))
+    screen.receive(*run(tmp_path, step=20, every=100))
     assert screen.lines[0] == "support: resumed after step 20 of 40"
     assert "step 24/40 (60%)" in screen.lines[1]
 
 
 def test_a_loss_that_is_no_number_is_seen(tmp_path: Path) -> None:
     screen = Screen()
-    screen.hear(started(tmp_path, steps=2), taken(1), taken(2, loss=math.nan))
+    screen.receive(started(tmp_path, steps=2), taken(1), taken(2, loss=math.nan))
     assert "loss not a number" in screen.lines[-1]
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped_early", "interrupted", "failed"])
 def test_each_end_is_told(tmp_path: Path, status: str) -> None:
     screen = Screen()
-    screen.hear(started(tmp_path), RunEnded(status, 7, {}))  # type: ignore[arg-type]
+    screen.receive(started(tmp_path), RunEnded(status, 7, {}))  # type: ignore[arg-type]
     assert status.split("_")[0] in screen.lines[-1]
     assert "after step 7 of 40" in screen.lines[-1]
 
@@ -99,7 +99,7 @@ def test_each_end_is_told(tmp_path: Path, status: str) -> None:
 @pytest.mark.parametrize("width", [200, 100, 80, 60, 40, 20])
 def test_the_live_line_is_one_line_at_any_width(tmp_path: Path, width: int) -> None:
     screen = Screen(width)
-    screen.hear(*run(tmp_path, steps=100, every=10), wait=0.5)
+    screen.receive(*run(tmp_path, steps=100, every=10), wait=0.5)
     *live, last = screen.drawn
     assert len(live) > 50
     assert all(len(each) <= width for each in live)
@@ -113,15 +113,15 @@ def test_the_live_line_is_one_line_at_any_width(tmp_path: Path, width: int) -> N
 
 def test_the_live_line_is_redrawn_ten_times_a_second_at_most(tmp_path: Path) -> None:
     screen = Screen(100)
-    screen.hear(started(tmp_path, steps=10**6), *(taken(n) for n in range(1, 1001)), wait=0.01)
+    screen.receive(started(tmp_path, steps=10**6), *(taken(n) for n in range(1, 1001)), wait=0.01)
     assert 90 <= len(screen.drawn) <= 110
-    screen.hear(RunEnded("failed", 1000, {}))
+    screen.receive(RunEnded("failed", 1000, {}))
 
 
 def test_the_terminal_is_given_back(tmp_path: Path) -> None:
     before = sys.stdout, sys.stderr
     screen = Screen(80)
-    screen.hear(*run(tmp_path))
+    screen.receive(*run(tmp_path))
     assert (sys.stdout, sys.stderr) == before
     assert screen.out.getvalue().rindex("\x1b[?25h") > screen.out.getvalue().rindex("\x1b[?25l")
 
@@ -129,8 +129,10 @@ def test_the_terminal_is_given_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [None, 100])
 def test_a_name_cannot_work_the_terminal(tmp_path: Path, width: int | None) -> None:
     screen = Screen(width)
-    screen.hear(started(tmp_path, run="a\x1b]0;title\x07[bold]b"), taken(1, seconds=1.0), wait=1.0)
-    screen.hear(evaluated(1, **{"\x1b[2Jf1": 0.5}), RunEnded("finished", 1, {}))
+    screen.receive(
+        started(tmp_path, run="a\x1b]0;title\x07[bold]b"), taken(1, seconds=1.0), wait=1.0
+    )
+    screen.receive(evaluated(1, **{"\x1b[2Jf1": 0.5}), RunEnded("finished", 1, {}))
     assert "\x1b]0" not in screen.out.getvalue()
     assert "\x07" not in screen.out.getvalue()
     assert "\x1b[2Jf1" not in screen.out.getvalue()

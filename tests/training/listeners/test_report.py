@@ -46,9 +46,9 @@ class Page(HTMLParser):
 
 
 def reported(folder: Path, *events: Event) -> Page:
-    curves = EventLog()
+    log = EventLog()
     for event in events:
-        curves(event)
+        log(event)
     return Page(write_report(folder))
 
 
@@ -152,11 +152,11 @@ def test_many_evaluations_keep_the_best_and_the_last(tmp_path: Path) -> None:
 
 def test_a_report_is_written_on_evaluations_and_at_the_end(tmp_path: Path) -> None:
     now = [0.0]
-    curves, report = EventLog(), Report(clock=lambda: now[0])
+    log, report = EventLog(), Report(clock=lambda: now[0])
     path = tmp_path / "report.html"
     written = []
     for event in run(tmp_path):
-        curves(event)
+        log(event)
         report(event)
         if path.exists():
             written.append(event.step)
@@ -166,10 +166,10 @@ def test_a_report_is_written_on_evaluations_and_at_the_end(tmp_path: Path) -> No
 
 def test_reports_take_a_twentieth_of_the_time_at_most(tmp_path: Path) -> None:
     ticks = iter([0.0, 0.0, 1.0, 1.0, 19.9, 20.0, 20.0, 20.5, 20.5])
-    curves, report = EventLog(), Report(clock=lambda: next(ticks))
+    log, report = EventLog(), Report(clock=lambda: next(ticks))
     written = []
     for event in [started(tmp_path), evaluated(1), evaluated(2), evaluated(3)]:
-        curves(event)
+        log(event)
         report(event)
         if (tmp_path / "report.html").exists():
             written.append(event.step)

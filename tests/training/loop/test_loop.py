@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from training.stored_models import write_spans
 from moli.records.errors import InputError, ModelError
 from moli.records.examples import Labelled
 from moli.records.training import Evaluated, Event, StepTaken
+from moli.training.batching.samples import plan_epoch
 from moli.training.loop import checkpoint
 from moli.training.loop.checkpoint import TrainingProgress
+from moli.training.loop.loop import StepSamples
 from moli.training.recipes.recipe import make_recipe
 from moli.training.run import tune
 from moli.training.setup.prepared import PreparedRun, prepare
@@ -67,24 +70,26 @@ def weights_of(prepared: PreparedRun) -> dict[str, torch.Tensor]:
     return {name: each.clone() for name, each in prepared.loop.weights.state_dict().items()}
 
 
-def run(asked: Any, folder: Path, kill_at: int = 0) -> tuple[dict[str, torch.Tensor], list[Event]]:
+def run(
+    requested: Any, folder: Path, kill_at: int = 0
+) -> tuple[dict[str, torch.Tensor], list[Event]]:
     folder.mkdir(exist_ok=True)
-    heard: list[Event] = []
+    events: list[Event] = []
 
     def on_event(event: Event) -> None:
-        heard.append(event)
+        events.append(event)
         if kill_at and isinstance(event, StepTaken) and event.step == kill_at:
             raise Killed
 
-    prepared = prepare(asked, folder, on_event)
+    prepared = prepare(requested, folder, on_event)
     prepared.loop.schedule = type(prepared.loop.schedule)(
         prepared.loop.schedule.steps,
         prepared.loop.schedule.evaluate_every,
-        asked.patience,
+        requested.patience,
         save_every=3,
     )
     prepared.loop.run()
-    return weights_of(prepared), heard
+    return weights_of(prepared), events
 
 
 @pytest.mark.parametrize(
@@ -103,17 +108,37 @@ def run(asked: Any, folder: Path, kill_at: int = 0) -> tuple[dict[str, torch.Ten
 def test_a_killed_run_resumes_to_the_same_weights_to_the_last_bit(
     task: str, values: dict[str, Any], tmp_path: Path
 ) -> None:
-    asked = recipe(tmp_path, task, **values)
-    whole, _ = run(asked, tmp_path / "whole")
+    requested = recipe(tmp_path, task, **values)
+    whole, _ = run(requested, tmp_path / "whole")
     for kill_at in (1, 4, 9):
         folder = tmp_path / f"killed{kill_at}"
         with pytest.raises(Killed):
-            run(asked, folder, kill_at)
-        resumed, heard = run(asked, folder)
-        assert heard[0].step <= kill_at + 1  # from the last checkpoint, not beyond it
+            run(requested, folder, kill_at)
+        resumed, events = run(requested, folder)
+        assert events[0].step <= kill_at + 1  # from the last checkpoint, not beyond it
         assert resumed.keys() == whole.keys()
         for name in whole:
             assert torch.equal(resumed[name], whole[name]), (kill_at, name)
+
+
+def test_an_algorithm_may_make_the_samples_of_each_step_as_it_goes(tmp_path: Path) -> None:
+    requested = recipe(tmp_path, method="full")
+    whole, _ = run(requested, tmp_path / "whole")
+    (tmp_path / "own").mkdir()
+    prepared = prepare(requested, tmp_path / "own", lambda _: None)
+    loop, seen = prepared.loop, []
+    sizes = [sample.size for sample in loop.samples]
+
+    def make_steps() -> Iterator[StepSamples]:
+        for epoch in range(2):
+            for step in plan_epoch(sizes, loop.batching, loop.seed, epoch):
+                seen.append(loop.progress.step)  # the weights are those of the steps before
+                yield loop.samples_of(step)
+
+    assert loop.run(make_steps()) == "finished"
+    assert seen == list(range(loop.schedule.steps))
+    trained = weights_of(prepared)
+    assert all(torch.equal(trained[name], whole[name]) for name in whole)
 
 
 @pytest.mark.parametrize("task", ["classification", "instruction"])
@@ -121,14 +146,14 @@ def test_how_a_step_is_divided_changes_nothing(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Answers differ in length, so an average of averages would give another loss."""
-    asked = recipe(tmp_path, task, method="full", held_out=0.0)
+    requested = recipe(tmp_path, task, method="full", held_out=0.0)
     losses = {}
     for max_tokens in (1, 60, 100_000):
         monkeypatch.setattr(
             "moli.training.setup.resolved._max_tokens", lambda *_, most=max_tokens: most
         )
-        _, heard = run(asked, tmp_path / str(max_tokens))
-        losses[max_tokens] = [each.loss for each in heard if isinstance(each, StepTaken)]
+        _, events = run(requested, tmp_path / str(max_tokens))
+        losses[max_tokens] = [each.loss for each in events if isinstance(each, StepTaken)]
     assert len(losses[1]) == 16
     assert losses[1] == pytest.approx(losses[100_000], rel=1e-5)
     assert losses[60] == pytest.approx(losses[100_000], rel=1e-5)
@@ -139,18 +164,18 @@ def test_the_loss_is_the_mean_over_supervised_tokens_as_transformers_computes_it
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    asked = recipe(tmp_path, "instruction", method="full", held_out=0.0, batch=30, epochs=1)
-    (first,) = [e for e in run(asked, tmp_path / "run")[1] if isinstance(e, StepTaken)]
-    model = AutoModelForCausalLM.from_pretrained(asked.base).eval()
-    tokenizer = AutoTokenizer.from_pretrained(asked.base)
+    requested = recipe(tmp_path, "instruction", method="full", held_out=0.0, batch=30, epochs=1)
+    (first,) = [e for e in run(requested, tmp_path / "run")[1] if isinstance(e, StepTaken)]
+    model = AutoModelForCausalLM.from_pretrained(requested.base).eval()
+    tokenizer = AutoTokenizer.from_pretrained(requested.base)
     nats = tokens = 0.0
 
     for line in (tmp_path / "data.jsonl").read_text().splitlines():
         turns = json.loads(line)["messages"]
-        asked_text = tokenizer.apply_chat_template(
+        prompt_text = tokenizer.apply_chat_template(
             turns[:-1], tokenize=False, add_generation_prompt=True
         )
-        prompt = tokenizer(asked_text, add_special_tokens=False)["input_ids"]
+        prompt = tokenizer(prompt_text, add_special_tokens=False)["input_ids"]
         answer = tokenizer(turns[-1]["content"], add_special_tokens=False)["input_ids"]
         ids = torch.tensor([[*prompt, *answer, tokenizer.eos_token_id]])
         labels = ids.clone()
@@ -163,17 +188,17 @@ def test_the_loss_is_the_mean_over_supervised_tokens_as_transformers_computes_it
 
 
 def test_patience_ends_a_run_and_the_best_weights_are_kept(tmp_path: Path) -> None:
-    asked = recipe(
+    requested = recipe(
         tmp_path, "classification", method="full", epochs=50, learning_rate=0.05, patience=2
     )
     (tmp_path / "run").mkdir()
-    heard: list[Event] = []
-    prepared = prepare(asked, tmp_path / "run", heard.append)
+    events: list[Event] = []
+    prepared = prepare(requested, tmp_path / "run", events.append)
     status = prepared.loop.run()
-    judged = [each for each in heard if isinstance(each, Evaluated)]
+    evaluations = [each for each in events if isinstance(each, Evaluated)]
     assert status == "stopped_early"
-    assert [each.best for each in judged[-2:]] == [False, False]
-    best = [each for each in judged if each.best][-1]
+    assert [each.best for each in evaluations[-2:]] == [False, False]
+    best = [each for each in evaluations if each.best][-1]
     assert prepared.loop.evaluate is not None
     assert prepared.loop.evaluate().metrics == pytest.approx(best.metrics, rel=1e-6)
 
@@ -205,9 +230,9 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
 
 
 def test_a_finished_run_keeps_its_report_and_no_weights(tmp_path: Path) -> None:
-    asked = recipe(tmp_path)
+    requested = recipe(tmp_path)
     with Workspace.init(tmp_path / "home") as workspace:
-        result = tune(asked, workspace)
+        result = tune(requested, workspace)
         assert not list(result.folder.glob("*.safetensors"))
         assert (result.folder / "events.jsonl").is_file()
         assert workspace.models.get(result.model).manifest.metrics == result.facts["metrics"]
@@ -245,10 +270,10 @@ def test_of_many_held_out_examples_some_are_drawn(
     data = write_labelled(tmp_path / "held.jsonl", 200)
     rows = sorted(data.read_text().splitlines()[30:], key=lambda row: json.loads(row)["label"])
     data.write_text("".join(f"{each}\n" for each in rows))
-    asked = recipe(tmp_path, held_out=data)
+    requested = recipe(tmp_path, held_out=data)
     monkeypatch.setattr("moli.training.setup.evaluation._MAX_TOKENS", 500)
     (tmp_path / "run").mkdir()
-    prepared = prepare(asked, tmp_path / "run", lambda _: None)
+    prepared = prepare(requested, tmp_path / "run", lambda _: None)
     drawn = [
         each.example
         for each in prepared.data.evaluation_examples
@@ -268,19 +293,19 @@ def test_examples_of_which_nothing_is_learnt_are_refused(tmp_path: Path) -> None
     asking, answer = ({"role": each, "content": " ".join(WORDS)} for each in ("user", "assistant"))
     rows = [{"messages": [asking, answer]}] * 3
     data = tmp_path / "data.jsonl"
-    asked = recipe(tmp_path, "instruction", max_length=8)
+    requested = recipe(tmp_path, "instruction", max_length=8)
     data.write_text("".join(json.dumps(each) + "\n" for each in rows))
     with pytest.raises(InputError, match=r"nothing in the examples can be learnt.*max_length"):
-        prepare(asked, tmp_path / "run", lambda _: None)
+        prepare(requested, tmp_path / "run", lambda _: None)
 
 
 def test_too_few_scored_pairs_to_judge_by_are_told_before_training(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    asked = recipe(tmp_path, "embedding", held_out=0.05)
+    requested = recipe(tmp_path, "embedding", held_out=0.05)
     rows = [{"text1": WORDS[n], "text2": WORDS[n + 1], "score": n % 3} for n in range(20)]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
     with pytest.raises(InputError, match="1 held-out example is too few for spearman"):
-        prepare(asked, tmp_path / "run", lambda _: None)
+        prepare(requested, tmp_path / "run", lambda _: None)
 
 
 @pytest.mark.parametrize("changed", ["data", "base", "template"])
@@ -290,9 +315,9 @@ def test_a_run_whose_ground_has_changed_is_not_resumed(tmp_path: Path, changed: 
         "{% for m in messages %}{{ m.role }} {{ m.content }} {{ eos_token }} {% endfor %}"
         "{% if add_generation_prompt %}assistant {% endif %}"
     )
-    asked = recipe(tmp_path, "instruction", method="lora", template=template)
+    requested = recipe(tmp_path, "instruction", method="lora", template=template)
     with pytest.raises(Killed):
-        run(asked, tmp_path / "run", kill_at=4)
+        run(requested, tmp_path / "run", kill_at=4)
     if changed == "data":
         write_conversations(tmp_path / "data.jsonl", 31)
     elif changed == "template":
@@ -302,4 +327,4 @@ def test_a_run_whose_ground_has_changed_is_not_resumed(tmp_path: Path, changed: 
         tensors = load_file(file)
         save_file({name: each * 2 for name, each in tensors.items()}, file, {"format": "pt"})
     with pytest.raises(InputError, match=f"changed since the run started: {changed}"):
-        run(asked, tmp_path / "run")
+        run(requested, tmp_path / "run")
