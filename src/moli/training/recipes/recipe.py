@@ -64,11 +64,11 @@ class Recipe(BaseModel):
 
 
 def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe from a YAML file; relative paths in it are relative to it.
+    """Read a recipe from a YAML file; relative paths in it start from its folder.
 
     Args:
-        changes: values that override the file's; relative paths among them are relative
-            to the current folder.
+        changes: values that override the file's; relative paths among them start from the
+            current folder.
 
     Raises:
         InputError: the file cannot be read, a key is unknown or a value cannot be used.
@@ -92,11 +92,13 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
             where=str(path),
             fix="Write 'task: ...' and 'data: ...', one key per line.",
         )
-    return make_recipe(values | _from_here(changes or {}), where=str(path), folder=path.parent)
+    return make_recipe(
+        values | _with_absolute_paths(changes or {}), where=str(path), folder=path.parent
+    )
 
 
-def _from_here(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with their paths made absolute."""
+def _with_absolute_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with their paths made absolute, relative to the current folder."""
     return {
         key: str(Path(value).absolute())
         if isinstance(value, str) and (key in _PATHS or (key == "base" and Path(value).is_dir()))
@@ -108,11 +110,11 @@ def _from_here(changes: Mapping[str, Any]) -> dict[str, Any]:
 def make_recipe(
     values: Mapping[str, Any], *, where: str = "recipe", folder: Path | None = None
 ) -> Recipe:
-    """A recipe from its values.
+    """Make a recipe from its values.
 
     Args:
-        where: the place that errors name.
-        folder: what relative paths are relative to; by default, the current folder.
+        where: the file or option that errors name.
+        folder: the folder that relative paths start from; by default the current folder.
 
     Raises:
         InputError: a key is unknown (the nearest known one is named) or a value cannot be used.
@@ -121,16 +123,18 @@ def make_recipe(
     values = {"base": spec.base if spec else "", **values}
     for key in values:
         if key not in Recipe.model_fields:
-            raise InputError(f"unknown key '{key}'", where=where, fix=_nearest(str(key)))
+            raise InputError(f"unknown key '{key}'", where=where, fix=_suggest_key(str(key)))
     try:
         recipe = Recipe(**values)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
         if first["type"] == "missing":
-            raise InputError(f"'{key}' is missing", where=where, fix=_meaning(key)) from error
+            raise InputError(f"'{key}' is missing", where=where, fix=_describe_key(key)) from error
         raise InputError(
-            f"'{key}' is {first['input']!r}: {first['msg'].lower()}", where=where, fix=_meaning(key)
+            f"'{key}' is {first['input']!r}: {first['msg'].lower()}",
+            where=where,
+            fix=_describe_key(key),
         ) from error
     if recipe.name:
         check_alias(recipe.name)
@@ -144,10 +148,12 @@ def make_recipe(
     return recipe.model_copy(update=paths | ({"base": str(base)} if is_folder else {}))
 
 
-def _nearest(key: str) -> str:
+def _suggest_key(key: str) -> str:
+    """A hint with the known key that is most like an unknown one, or with all keys."""
     near = difflib.get_close_matches(key, Recipe.model_fields, n=1, cutoff=0.5)
     return f"Did you mean '{near[0]}'?" if near else f"Keys: {', '.join(Recipe.model_fields)}."
 
 
-def _meaning(key: str) -> str:
+def _describe_key(key: str) -> str:
+    """A hint with a key's description."""
     return f"{key}: {Recipe.model_fields[key].description}."
