@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A run's result.
+    """The result of a training run.
 
     Attributes:
+        run: id of the run.
+        status: "finished", "stopped_early" or "interrupted".
         model: name of the model in the workspace, such as `support@3f9c1a2b`; empty if interrupted.
         facts: metrics, rates, peak memory, the packing check and so on.
     """
@@ -126,6 +128,7 @@ def _run(
     *,
     estimate: bool,
 ) -> RunResult:
+    """Prepare the run in a folder, train it to its end, and store its model."""
     from moli.training.loop.distributed import join_processes
     from moli.training.setup.prepared import prepare
 

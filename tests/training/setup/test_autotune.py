@@ -26,9 +26,9 @@ def chosen(monkeypatch: pytest.MonkeyPatch, batching: Batching, **slow: float) -
         assert tried.max_tokens is not None
         return autotune.Timing(RATES[tried.max_tokens, tried.packed], slow.get("seconds", 0.1))
 
-    monkeypatch.setattr(autotune, "_time", timing)
+    monkeypatch.setattr(autotune, "_time_batching", timing)
     loss: Any = None
-    return autotune.fastest(loss, [], batching)
+    return autotune.fastest_batching(loss, [], batching)
 
 
 def test_it_grows_as_long_as_that_pays(monkeypatch: pytest.MonkeyPatch) -> None:

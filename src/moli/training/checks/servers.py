@@ -90,10 +90,10 @@ def check_servers(summary: AdapterSummary) -> list[ServerSupport]:
     return [
         _check_server(name, rule, summary)
         for name, rule in (
-            ("vLLM", _vllm),
-            ("SGLang", _sglang),
-            ("llama.cpp", _llama_cpp),
-            ("transformers serve", _transformers),
+            ("vLLM", _check_vllm),
+            ("SGLang", _check_sglang),
+            ("llama.cpp", _check_llama_cpp),
+            ("transformers serve", _check_transformers),
         )
     ]
 
@@ -132,7 +132,7 @@ def _lora_problem(summary: AdapterSummary) -> str:
     return ""
 
 
-def _vllm(summary: AdapterSummary) -> tuple[Loads, str]:
+def _check_vllm(summary: AdapterSummary) -> tuple[Loads, str]:
     if not summary.spec.is_adapter:
         return "yes", "vllm serve FOLDER, if it supports the architecture"
     if problem := _lora_problem(summary):
@@ -145,7 +145,7 @@ def _vllm(summary: AdapterSummary) -> tuple[Loads, str]:
     return "yes", "--enable-lora --lora-modules NAME=FOLDER"
 
 
-def _sglang(summary: AdapterSummary) -> tuple[Loads, str]:
+def _check_sglang(summary: AdapterSummary) -> tuple[Loads, str]:
     if not summary.spec.is_adapter:
         return "yes", "--model-path FOLDER, if it supports the architecture"
     if problem := _lora_problem(summary):
@@ -156,7 +156,7 @@ def _sglang(summary: AdapterSummary) -> tuple[Loads, str]:
     return "yes", "--enable-lora --lora-paths NAME=FOLDER"
 
 
-def _llama_cpp(summary: AdapterSummary) -> tuple[Loads, str]:
+def _check_llama_cpp(summary: AdapterSummary) -> tuple[Loads, str]:
     if not summary.spec.is_adapter:
         return "with a setting", "convert it with convert_hf_to_gguf.py FOLDER"
     if problem := _lora_problem(summary):
@@ -167,7 +167,7 @@ def _llama_cpp(summary: AdapterSummary) -> tuple[Loads, str]:
     return "with a setting", "convert_lora_to_gguf.py --base BASE FOLDER, then --lora FILE"
 
 
-def _transformers(summary: AdapterSummary) -> tuple[Loads, str]:
+def _check_transformers(summary: AdapterSummary) -> tuple[Loads, str]:
     if not summary.spec.is_adapter:
         return "yes", "transformers serve, with the folder as the model"
     # transformers/cli/serving/model_manager.py reads the folder's config.json, which an adapter

@@ -14,11 +14,11 @@ from moli.training.loop.step_loss import StepLoss
 
 _MAX_TOKENS = (1024, 2048, 4096, 8192, 16384)
 # A larger micro-batch needs more memory, so it must be clearly faster.
-_GAIN = 1.03
+_MIN_GAIN = 1.03
 # If a micro-batch takes longer, the trial itself costs more than it gains.
-_SECONDS = 4.0
+_MAX_SECONDS = 4.0
 # Tokens of a run below which nothing is tried.
-WORTH = 200_000
+MIN_RUN_TOKENS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Timing:
     seconds: float
 
 
-def fastest(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Batching:
+def fastest_batching(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Batching:
     """The same steps with micro-batches and packing chosen by time; `batching` bounds both.
 
     Gradients and the random state are as they were afterwards.
@@ -39,23 +39,23 @@ def fastest(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Ba
     with torch.random.fork_rng():
         best, rate = smallest, 0.0
         for packed in (True, False) if batching.packed else (False,):
-            timing = _time(loss, samples, dataclasses.replace(smallest, packed=packed))
-            if timing.rate > rate * _GAIN:
+            timing = _time_batching(loss, samples, dataclasses.replace(smallest, packed=packed))
+            if timing.rate > rate * _MIN_GAIN:
                 best, rate = dataclasses.replace(best, packed=packed), timing.rate
         for max_tokens in _MAX_TOKENS[1:]:
             if max_tokens > limit:
                 break
             wider = dataclasses.replace(best, max_tokens=max_tokens)
-            timing = _time(loss, samples, wider)
-            if timing.rate <= rate * _GAIN:
+            timing = _time_batching(loss, samples, wider)
+            if timing.rate <= rate * _MIN_GAIN:
                 break
             best, rate = wider, timing.rate
-            if timing.seconds > _SECONDS:
+            if timing.seconds > _MAX_SECONDS:
                 break
         return best
 
 
-def _time(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Timing:
+def _time_batching(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Timing:
     """Time the largest micro-batch that a batching makes of some samples."""
     some = samples[:512]
     sizes = [sample.size for sample in some]
@@ -72,7 +72,7 @@ def _time(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Timi
         times.append(time.perf_counter() - begun)
         for parameter in loss.parameters():
             parameter.grad = None
-        if times[-1] > _SECONDS:
+        if times[-1] > _MAX_SECONDS:
             break
     seconds = min(times[1:] or times)
     return Timing(sum(sample.size for sample in micro_batch) / seconds, seconds)

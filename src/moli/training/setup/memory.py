@@ -16,8 +16,8 @@ from moli.training.optimization.optimizers import count_parameters
 
 # Share of the free memory for all that a micro-batch keeps for its backward pass: the rest is for
 # what is in use for a moment, and for gaps.
-_SHARE = 0.6
-_TRAINED = 12  # bytes for each trained number: its gradient and the two moments of AdamW
+_SAVED_SHARE = 0.6
+_BYTES_PER_TRAINED = 12  # bytes for each trained number: its gradient and the two moments of AdamW
 _CANDIDATES = 512  # samples of which the largest is tried
 
 
@@ -50,10 +50,12 @@ def tokens_that_fit(loss: StepLoss, samples: Sequence[Sample], *, packed: bool) 
     """
     largest = max(samples[:_CANDIDATES], key=lambda sample: sample.size)
     free = free_memory()
-    free -= _TRAINED * count_parameters(each for each in loss.parameters() if each.requires_grad)
+    free -= _BYTES_PER_TRAINED * count_parameters(
+        each for each in loss.parameters() if each.requires_grad
+    )
     size = max(largest.size, 1)
     bytes_per_token = max(_saved_bytes(loss, largest, packed=packed), 1) / size
-    return max(size, int(_SHARE * free / bytes_per_token))
+    return max(size, int(_SAVED_SHARE * free / bytes_per_token))
 
 
 def _saved_bytes(loss: StepLoss, sample: Sample, *, packed: bool) -> int:

@@ -48,7 +48,7 @@ class RunData:
 
     Attributes:
         task: the recipe's task, prepared with the training examples.
-        examples: training and held-out examples with their places.
+        examples: training and held-out examples with their locations.
         groups: the samples of each training example.
         samples: all training samples.
         evaluation_examples: the held-out examples that evaluations use.
@@ -204,7 +204,7 @@ def plan_batches_once(
     packing: PackingCheck,
     world: World,
 ) -> ResolvedRecipe:
-    """The recipe with packing and tokens at once resolved, by trial where that is worth its time.
+    """The recipe with packing and tokens at once resolved, by trial if that is worth its time.
 
     What was resolved when the run began is kept.
     """
@@ -213,13 +213,13 @@ def plan_batches_once(
     batching = resolved.batching(packed=packing.holds, split=loss.can_split_steps)
     tokens = sum(sample.size for sample in samples)
     is_worth_trying = (
-        tokens * resolved.recipe.epochs > autotune.WORTH and not torch.cuda.is_available()
+        tokens * resolved.recipe.epochs > autotune.MIN_RUN_TOKENS and not torch.cuda.is_available()
     )
     if batching.max_tokens and world.size == 1:
         fitting = tokens_that_fit(loss, samples, packed=batching.packed)
         batching = dataclasses.replace(batching, max_tokens=min(batching.max_tokens, fitting))
         if is_worth_trying:
-            batching = autotune.fastest(loss, samples, batching)
+            batching = autotune.fastest_batching(loss, samples, batching)
     max_tokens = batching.max_tokens or resolved.max_tokens
     resolved = dataclasses.replace(resolved, max_tokens=max_tokens, packed=batching.packed)
     write_resolved(folder / RESOLVED, resolved)

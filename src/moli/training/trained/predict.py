@@ -150,7 +150,7 @@ def predict(
         return trained.answer(examples, max_tokens=max_tokens, on_progress=on_progress)
     task = trained.task
     groups = task.samples(examples, training=False)
-    result = _run(trained, groups, with_losses=False, on_progress=on_progress)
+    result = _answer_groups(trained, groups, with_losses=False, on_progress=on_progress)
     return [
         task.to_row(task.aggregate(answers, example)) if answers else {}
         for answers, example in zip(result.answers, examples, strict=True)
@@ -173,7 +173,7 @@ def evaluate_on(
     if not any(groups):
         raise InputError("no example can be evaluated", where=str(path), fix="Add examples.")
     begun = time.perf_counter()
-    result = _run(trained, groups, with_losses=True, on_progress=on_progress)
+    result = _answer_groups(trained, groups, with_losses=True, on_progress=on_progress)
     seconds = time.perf_counter() - begun
     answers, answered = answers_of_examples(task, result, examples)
     metrics = {"loss": result.loss, **task.metrics(answers, answered)}
@@ -195,7 +195,7 @@ def evaluate_on(
     )
 
 
-def _run(
+def _answer_groups(
     trained: TrainedModel,
     groups: Sequence[Sequence[Sample]],
     *,
