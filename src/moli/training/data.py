@@ -37,7 +37,7 @@ class TrainingData:
     """The examples that a run is trained on and those that it is evaluated on.
 
     Attributes:
-        malformed: rows of both parts that are no examples.
+        malformed: rows of the training and the held-out data that could not be read as examples.
         digest: SHA-256 of the data files and of the images that they refer to.
         removed: training examples that were also held out.
     """
@@ -85,7 +85,11 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
 def _without_duplicates(
     train: Sequence[LocatedExample], held_out: Sequence[LocatedExample]
 ) -> tuple[tuple[LocatedExample, ...], tuple[RemovedExample, ...]]:
-    """Split training examples into those to keep and those that are held out as well."""
+    """Take those examples out of the training part that are in the held-out part as well.
+
+    Returns:
+        The training examples that are left, and those that were removed.
+    """
     held_out_where = {located.example.identity: located.where for located in held_out}
     keyed = [(located.example.identity, located) for located in train]
     kept = tuple(located for key, located in keyed if key not in held_out_where)
@@ -102,7 +106,11 @@ def split(
 ) -> tuple[tuple[LocatedExample, ...], tuple[LocatedExample, ...]]:
     """Split examples into a training part and a held-out part with about `share` of them.
 
-    All examples of one subject are on the same side, and duplicates are held out only once.
+    Examples with the same `subject`, such as the same question, are all in the same part. Of equal
+    examples in the held-out part, only one is kept.
+
+    Returns:
+        The training part and the held-out part.
 
     Raises:
         InputError: the share is not at least 0 and below 1.
@@ -163,11 +171,15 @@ def check_dataset(
 
 
 def _data_files(path: Path) -> list[Path]:
+    """The files of a data set: the file itself, or all files in a folder and its subfolders."""
     return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
 
 
 def _digest(files: Sequence[Path]) -> str:
-    """SHA-256 of all files that can be read; a missing image is reported when it is needed."""
+    """SHA-256 of the contents of all files that can be read.
+
+    A missing image is left out: the error is reported when the image is needed.
+    """
     return hash_files(path for path in files if os.access(path, os.R_OK))
 
 

@@ -112,7 +112,11 @@ def evaluate(
     *,
     packed: bool = False,
 ) -> dict[str, float]:
-    """The task's metrics and the loss on examples, of each of which the samples are given."""
+    """The task's metrics and the loss on examples.
+
+    Args:
+        groups: for each example its samples.
+    """
     result = run_inference(task, model, groups, packed=packed)
     metrics = task.metrics(*answers_of_examples(task, result, examples))
     return {"loss": result.loss, **metrics}

@@ -120,7 +120,7 @@ def _obstacle(task: Task, model: torch.nn.Module, probes: Sequence[Sample]) -> s
 
 
 def _fits_in_float32(model: torch.nn.Module) -> bool:
-    """Whether to check in float32: not large models, nor 4-bit weights, which are not converted."""
+    """Whether to check in float32: False for large models and for those with 4-bit weights."""
     is_floating = all(each.is_floating_point() for each in model.parameters())
     return is_floating and count_parameters(model.parameters()) <= _MOST_FLOAT32_PARAMETERS
 
@@ -174,13 +174,13 @@ def _choose_probes(samples: Sequence[Sample]) -> list[Sample]:
 def _losses(
     task: Task, model: torch.nn.Module, samples: list[Sample], *, packed: bool
 ) -> torch.Tensor:
-    """The losses of samples, or numbers in their place that depend on no other sample."""
+    """Loss of each sample, or a checksum if losses depend on other samples: [samples]."""
     return task.output_checksums(task.forward(model, samples, packed=packed), samples)
 
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Add up sums in one order; a GPU by default does so in any, as threads come."""
+    """Have sums added up in a fixed order; a GPU by default adds in the order of its threads."""
     mode = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode("warn")
     try:

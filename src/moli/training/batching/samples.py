@@ -1,4 +1,4 @@
-"""Samples, and how they make up steps: the order of the data, planned before it is used.
+"""Samples, and the plan of an epoch: in which order and which steps its samples are computed.
 
 The plan of an epoch is a pure function of the samples' sizes, the seed and the epoch's number. So
 a run that resumes from a checkpoint needs only the number of its step to see the same batches.
@@ -40,6 +40,7 @@ class Sample:
 
     @property
     def size(self) -> int:
+        """The cost of computing the sample, in tokens."""
         return sum(map(len, self.sequences)) + self.image_patches
 
 
@@ -66,7 +67,11 @@ class Batching:
 
 
 def plan_epoch(sizes: Sequence[int], batching: Batching, seed: int, epoch: int) -> list[Step]:
-    """The steps of one epoch; every sample is in exactly one of them."""
+    """The steps of one epoch; every sample is in exactly one of them.
+
+    Args:
+        sizes: size of each sample.
+    """
     if not len(sizes):
         return []
     order = np.random.default_rng((seed, epoch)).permutation(len(sizes))
@@ -84,7 +89,13 @@ def steps_in_epoch(samples: int, batch: int) -> int:
 def _sorted_by_size_locally(
     order: NDArray[np.int64], sizes: Sequence[int], batching: Batching, seed: int, epoch: int
 ) -> NDArray[np.int64]:
-    """The same samples, sorted by size within about fifty steps; these steps are then shuffled."""
+    """Reorder samples so that those of one step have about the same size.
+
+    They are sorted by size within regions of about fifty steps; then the steps are shuffled.
+
+    Args:
+        order: indices of the samples.
+    """
     size = np.asarray(sizes)
     region = batching.batch * _SORTED_STEPS
     steps: list[NDArray[np.int64]] = []
@@ -99,7 +110,7 @@ def _sorted_by_size_locally(
 
 
 def _split_step(samples: list[int], sizes: Sequence[int], batching: Batching) -> Step:
-    """Split a step's samples into micro-batches within the limit, or of one sample beyond it."""
+    """Split a step's samples into micro-batches within the limit; a larger sample has its own."""
     limit = math.inf if batching.max_tokens is None else batching.max_tokens
     largest_first = sorted(samples, key=lambda index: -sizes[index])
     split = _split_evenly if batching.packed else _split_by_size
@@ -107,9 +118,13 @@ def _split_step(samples: list[int], sizes: Sequence[int], batching: Batching) ->
 
 
 def _split_evenly(samples: list[int], sizes: Sequence[int], limit: float) -> list[list[int]]:
-    """Few parts of about equal size: a small one is slow, a large one takes memory.
+    """Split samples into few micro-batches of about equal size.
 
     A sample goes to the part that is the smallest so far, the largest sample first (Graham 1969).
+
+    Args:
+        samples: indices of the samples, the largest first.
+        limit: maximum size of a part; a larger sample is a part by itself.
     """
     fitting = [index for index in samples if sizes[index] <= limit]
     too_large = [[index] for index in samples if sizes[index] > limit]
@@ -127,7 +142,12 @@ def _split_evenly(samples: list[int], sizes: Sequence[int], limit: float) -> lis
 
 
 def _split_by_size(samples: list[int], sizes: Sequence[int], limit: float) -> list[list[int]]:
-    """Parts of samples that are neighbors by size; all count as long as the longest of the part."""
+    """Split samples into micro-batches of similar sizes, which are padded to the largest.
+
+    Args:
+        samples: indices of the samples, the largest first.
+        limit: maximum size of a part with its padding.
+    """
     parts: list[list[int]] = []
     for index in samples:
         if parts and sizes[parts[-1][0]] * (len(parts[-1]) + 1) <= limit:

@@ -78,10 +78,13 @@ def segment_attention(
 
 
 def _segments(query: torch.Tensor, options: Mapping[str, Any]) -> tuple[torch.Tensor | None, int]:
-    """Cumulative lengths of the segments, None where each row is one, and the greatest length.
+    """The borders of the segments and the length of the longest one.
 
-    The latter is an option of its own, since reading it from the former would be to wait for a GPU
-    in each layer.
+    The length is an option of its own, since to compute it from the borders would mean to wait for
+    the GPU in each layer.
+
+    Returns:
+        Indices where segments begin and end, None if each row is one segment; and the length.
     """
     cu_seqlens, max_seqlen = options.get("cu_seq_lens_q"), options.get("max_length_q")
     if cu_seqlens is None:

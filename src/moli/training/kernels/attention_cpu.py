@@ -33,9 +33,11 @@ def attend(
     scale: float,
     pattern: AttentionPattern,
 ) -> torch.Tensor:
-    """[N, H, T, D] from query [N, H, T, D], key and value [N, K, T, D], where K divides H.
+    """Attention within each segment: [N, H, T, D].
 
     Args:
+        query: [N, H, T, D].
+        key, value: [N, K, T, D], where K divides H.
         cu_seqlens: indices where segments begin and end, [segments + 1]; None where each row is
             one.
     """
@@ -78,7 +80,7 @@ def _blocks(length: int, pattern: AttentionPattern) -> Iterator[_Block]:
 
 
 class _SegmentAttention(torch.autograd.Function):
-    """q [H, T, D], k and v [K, T, D] to [H, T, D]; queries of a group share their keys.
+    """Attention from q [H, T, D], k and v [K, T, D] to [H, T, D]; queries of a group share keys.
 
     Each segment is copied to where its heads lie one after another, which is the only form that the
     matrix products take without copying by themselves; the scale is worked in on the way.
@@ -94,6 +96,7 @@ class _SegmentAttention(torch.autograd.Function):
         scale: float,
         pattern: AttentionPattern,
     ) -> torch.Tensor:
+        """Attention within segments, which end at the indices `ends`: [H, T, D]."""
         dropout = pattern.dropout
         segments = [slice(*borders) for borders in pairwise([0, *ends])]
         blocks = [list(_blocks(each.stop - each.start, pattern)) for each in segments]
@@ -119,6 +122,7 @@ class _SegmentAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        """Gradients of the arguments of `forward`; None for those without one."""
         saved, count = ctx.saved_tensors, 3 * len(ctx.segments)
         inputs, kept, keys = iter(saved[:count]), iter(saved[count:]), len(saved[1])
         dq = _empty_by_token(gradient)

@@ -37,11 +37,13 @@ def attend(
     scale: float,
     pattern: AttentionPattern,
 ) -> torch.Tensor:
-    """[N, H, T, D] from query [N, H, T, D], key and value [N, K, T, D], where K divides H.
+    """Attention within each segment: [N, H, T, D].
 
     One kernel computes all segments if it takes such queries; otherwise each segment has its own.
 
     Args:
+        query: [N, H, T, D].
+        key, value: [N, K, T, D], where K divides H.
         cu_seqlens: indices where segments begin and end, int32 [segments + 1]; None where each row
             is one.
         max_seqlen: tokens of the longest segment.
@@ -84,7 +86,7 @@ def _attend_rows(
     scale: float,
     pattern: AttentionPattern,
 ) -> torch.Tensor:
-    """torch's fused kernel for rows of one segment each."""
+    """Attention by torch's fused kernel, where each row is one segment: [N, H, T, D]."""
     length = query.shape[2]
     mask = None
     if pattern.window and pattern.window < length:

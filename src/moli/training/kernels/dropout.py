@@ -50,6 +50,7 @@ class ByteDropout(torch.nn.Module):
         self.p = probability
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """The values after dropout; unchanged outside of training."""
         if not self.training or not round(self.p * 256):
             return values
         return drop(values, self.p).values

@@ -1,4 +1,4 @@
-"""Losses as functions of tensors."""
+"""Cross-entropy over a large vocabulary that never holds all logits in float32."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class _TokenCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
+        """Loss of each item, as `token_cross_entropy` describes it: [items]."""
         losses = torch.empty(len(states), dtype=torch.float32, device=states.device)
         needs_states, needs_weight, _ = ctx.needs_input_grad
         few = len(states) * len(weight) <= _KEPT
@@ -53,6 +54,7 @@ class _TokenCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        """Gradients of states and weight, from the gradient of the losses [items]."""
         states, by_states, by_logits, weight, targets = ctx.saved_tensors
         by_row = gradient[:, None]
         to_states = None if by_states is None else by_states * by_row.to(by_states.dtype)
@@ -111,7 +113,7 @@ _apply: Any = _TokenCrossEntropy.apply
 def token_cross_entropy(
     states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """-log softmax(states weight')[targets], by item.
+    """Cross-entropy of each item: -log softmax(states weight')[targets].
 
     Args:
         states: [items, width].

@@ -17,6 +17,7 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+        """The normalized and weighted x."""
         wide = x.float()
         length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         scale = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
@@ -26,6 +27,7 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        """Gradients of x and weight, from the gradient of the result."""
         x, weight, scale = ctx.saved_tensors
         normalized = x.float() * scale
         by_weight = None
@@ -42,7 +44,10 @@ _apply: Any = _RMSNorm.apply
 
 
 class _NormForward:
-    """The forward pass of one module; its own for further arguments or inputs of another type."""
+    """The new forward pass of a norm.
+
+    With further arguments, or with an input in another type than the weight, it is the original.
+    """
 
     def __init__(self, norm: Any) -> None:
         self._norm = norm
@@ -58,12 +63,12 @@ class _NormForward:
 
 
 def replace_norms(model: torch.nn.Module) -> int:
-    """Have a model's RMS norms compute this way.
+    """Have a model's RMS norms computed by this module.
 
     Those that do something else (Gemma's add one to the weight) are left unchanged.
 
     Returns:
-        The number of norms that do.
+        The number of norms that were changed.
     """
     from transformers.models.llama.modeling_llama import LlamaRMSNorm
 

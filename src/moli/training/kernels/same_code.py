@@ -60,7 +60,10 @@ def _are_same(some: Sequence[Any], others: Sequence[Any], compared: _Pairs) -> b
 
 
 def _meaning(function: FunctionType) -> tuple[Any, ...]:
-    """A function's code, defaults, and the values of its closure and of the globals it reads."""
+    """Everything that decides what a function does.
+
+    It is the code, the defaults, and the values of the closure and of the globals it reads.
+    """
     builtins = function.__globals__["__builtins__"]
     known = (builtins if isinstance(builtins, dict) else vars(builtins)) | function.__globals__
     return (

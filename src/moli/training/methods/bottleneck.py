@@ -46,6 +46,7 @@ class Bottleneck(torch.nn.Module):
         return weight
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """The layer's output, changed by the adapter."""
         output: torch.Tensor = self.layer(states)
         change: torch.Tensor = self.up(torch.nn.functional.gelu(self.down(output)))
         return output + change

@@ -46,6 +46,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        """The layer's output y; `arguments` are the fields of `_LayerWeights`."""
         layer = _LayerWeights(*arguments)
         y, low_rank = _multiply(x, layer)
         ctx.scale = layer.scale
@@ -54,6 +55,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        """Gradients of x and LoRA's matrices, from the gradient of y; None for the rest."""
         x, low_rank, weight, down, up = ctx.saved_tensors
         layer = _LayerWeights(weight, None, down, up, ctx.scale)
         by = _gradients(gradient, x, low_rank, layer, needs_x=ctx.needs_input_grad[0])
@@ -61,7 +63,7 @@ class _Linear(torch.autograd.Function):
 
 
 class _GatedLinear(torch.autograd.Function):
-    """The same for x = activation(gate) * values (Shazeer 2020), both [T, in].
+    """y as in `_Linear`, for x = activation(gate) * values (Shazeer 2020), both [T, in].
 
     Neither x nor the activated gate is kept: computing them again is cheap, and they would be a
     quarter of all that a model of this kind keeps for its backward pass.
@@ -75,6 +77,7 @@ class _GatedLinear(torch.autograd.Function):
         activation: Callable[[torch.Tensor], torch.Tensor],
         *arguments: Any,
     ) -> torch.Tensor:
+        """The layer's output y; `arguments` are the fields of `_LayerWeights`."""
         layer = _LayerWeights(*arguments)
         y, low_rank = _multiply(activation(gate) * values, layer)
         ctx.activation, ctx.scale = activation, layer.scale
@@ -83,6 +86,7 @@ class _GatedLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        """Gradients of gate, values and LoRA's matrices, from the gradient of y; None for the rest."""
         gate, values, low_rank, weight, down, up = ctx.saved_tensors
         layer = _LayerWeights(weight, None, down, up, ctx.scale)
         with torch.enable_grad():
@@ -100,7 +104,7 @@ class _GatedLinear(torch.autograd.Function):
 
 
 def _multiply(x: torch.Tensor, layer: _LayerWeights) -> tuple[torch.Tensor, torch.Tensor]:
-    """y, and the scaled low-rank product [T, r] that the backward pass needs."""
+    """The layer's output y, and the scaled low-rank product [T, r] for the backward pass."""
     low_rank = (x @ layer.down.t()).mul_(layer.scale)
     weight = layer.weight.t()
     y = x @ weight if layer.bias is None else torch.addmm(layer.bias, x, weight)
@@ -134,12 +138,12 @@ _apply_gated: Any = _GatedLinear.apply
 
 
 def fuse_lora_layers(model: torch.nn.Module) -> int:
-    """Have PEFT's LoRA layers compute this way where the result is the same.
+    """Have PEFT's LoRA layers computed by this module where the result is the same.
 
     Layers with DoRA or dropout, and those that are not plain linear layers, are left unchanged.
 
     Returns:
-        The number of layers that do.
+        The number of LoRA layers that were changed.
     """
     from peft.tuners.lora import Linear
     from transformers.models.llama.modeling_llama import LlamaMLP
@@ -157,7 +161,7 @@ def fuse_lora_layers(model: torch.nn.Module) -> int:
 
 
 class _FusedForward:
-    """The forward pass of a LoRA layer; PEFT's own once the layer is merged or switched off."""
+    """The new forward pass of a LoRA layer; PEFT's own if the layer is merged or switched off."""
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
@@ -187,7 +191,7 @@ class _FusedForward:
 
 
 class _FusedGatedForward:
-    """The forward pass of a gated block; its own unless its last layer is a fused LoRA layer."""
+    """The new forward pass of a gated block; the original unless the last layer is a fused one."""
 
     def __init__(self, block: Any) -> None:
         self._block = block

@@ -22,7 +22,7 @@ from moli.training.tasks.base.wrapped_models import unwrapped_model
 
 
 class Classification(LabelTask, TransformerTask):
-    """A label for each text; a sample's target is the label's id.
+    """Classification of texts; a sample is a text, and its target the label's id.
 
     The head reads the vector by which the base was trained to represent a text: the mean of the
     tokens' states for a sentence encoder (Reimers & Gurevych 2019), otherwise the first token's
@@ -36,9 +36,11 @@ class Classification(LabelTask, TransformerTask):
 
     @property
     def prediction_formats(self) -> Mapping[str, Mapping[str, Any]]:
+        """Rows to predict from may omit the label."""
         return {"labelled": {"label": self.labels[0]}}
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
+        """One sample for each text."""
         ids = self.label_ids
         labelled = [example for example in examples if isinstance(example, Labelled)]
         truncator = Truncator(self.tokenizer, self.max_length)
@@ -57,7 +59,8 @@ class Classification(LabelTask, TransformerTask):
 
     @cached_property
     def pooling(self) -> str:
-        """ "mean", or "own" for the way in which the model's class in transformers does it."""
+        """ "mean" if the head reads the mean of the states; "own" if the model's class in
+        transformers pools them in its own way."""
         # Virtual tokens are no part of a text, so no mean may include them.
         if method_of(self.recipe).adds_virtual_tokens:
             return "own"
@@ -65,18 +68,22 @@ class Classification(LabelTask, TransformerTask):
 
     @property
     def export_caveat(self) -> str:
+        """A remark that other programs classify from another vector; "" if they do not."""
         if self.pooling == "own":
             return ""
         return "it classifies from the mean of a text's states, which transformers has no class for"
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        """The base model with a head for the labels."""
         return self._without_unused_pooler(self.load_base(dtype, **self.label_config))
 
     def load_state(self, folder: Path) -> None:
+        """Set the labels and the pooling from the saved state."""
         self.pooling = "own"  # unless the state says otherwise
         super().load_state(folder)
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The trained model."""
         return self._without_unused_pooler(super().restore(folder, dtype))
 
     def _without_unused_pooler(self, model: torch.nn.Module) -> torch.nn.Module:

@@ -37,9 +37,10 @@ _MODULES = ("Transformer", "Pooling", "Normalize")
 
 
 class Embedding(TextPairTask):
-    """A unit vector for each text, whatever else is in the batch.
+    """Embedding of texts as unit vectors.
 
-    A sample's target is the score of a scored pair; None for matches.
+    A sample has all texts of an example as sequences; its target is the score of a scored pair, and
+    None for a match.
     """
 
     auto_class = "AutoModel"
@@ -49,7 +50,7 @@ class Embedding(TextPairTask):
     can_split_steps = False  # the other samples of a step are negatives of a sample
 
     def prepare(self, examples: Sequence[Example]) -> None:
-        """Note the type of the examples.
+        """Set `trained_on`, and check that there is something to learn.
 
         Raises:
             InputError: no query has a negative, in its example or in its batch.
@@ -65,6 +66,7 @@ class Embedding(TextPairTask):
             )
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
+        """One sample for each example, with all its texts as sequences."""
         self.check_types(examples)
         texts = [_texts(example) for example in examples]
         flat = [text for group in texts for text in group]
@@ -78,12 +80,13 @@ class Embedding(TextPairTask):
         return groups
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The trained model; also sets `pooling` from its folder."""
         self.pooling = pooling_of(str(folder)) or "mean"
         return super().restore(folder, dtype)
 
     @cached_property
     def pooling(self) -> str:
-        """ "mean" or "cls", as the base has it; "mean" for one that is no sentence encoder."""
+        """ "mean" or "cls", as in the base; "mean" for a base that is no sentence encoder."""
         return pooling_of(folder_of(self.recipe.base)) or "mean"
 
     def forward(
@@ -99,7 +102,7 @@ class Embedding(TextPairTask):
         return normalize(mean_states(states, batch.starts), dim=-1)
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
-        """Loss of each sample; CoSENT's belongs to the step as a whole, and counts for each."""
+        """InfoNCE of each match; for scored pairs the CoSENT loss of the whole step, for each."""
         if samples[0].target is None:
             contrast = _in_batch_contrast(samples)
             return info_nce(
@@ -113,7 +116,10 @@ class Embedding(TextPairTask):
         return cosent(cosines, scores).expand(len(samples))
 
     def output_checksums(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
-        """Sum of the positive numbers in a sample's vectors; its loss depends on other samples."""
+        """Sum of the positive numbers in each sample's vectors.
+
+        The loss is no such number, since it depends on the other samples of the step.
+        """
         indices = np.repeat(np.arange(len(samples)), [len(each.sequences) for each in samples])
         positive = outputs.clamp(min=0).sum(-1)
         return positive.new_zeros(len(samples)).index_add(
@@ -121,6 +127,7 @@ class Embedding(TextPairTask):
         )
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+        """Mean reciprocal rank and recall at 1 of matches, or correlations of scored pairs."""
         scored = [example for example in examples if isinstance(example, Scored)]
         if not scored:
             results = _search(answers, [each for each in examples if isinstance(each, Match)])
@@ -133,6 +140,7 @@ class Embedding(TextPairTask):
         return {"spearman": spearman(expected, cosines), "pearson": pearson(expected, cosines)}
 
     def example_scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
+        """Reciprocal rank of each match; empty for scored pairs."""
         matches = [example for example in examples if isinstance(example, Match)]
         if not matches:
             return super().example_scores(answers, examples)
@@ -187,7 +195,8 @@ def info_nce(
         queries: unit vectors [N, H].
         candidates: unit vectors [C, H].
         positives: index of each query's positive among the candidates, [N].
-        excluded: [N, C], candidates that are no negatives of a query, as they are right as well.
+        excluded: mask of the candidates that are no negatives of a query, since they are right for
+            it as well, [N, C].
     """
     scores = queries @ candidates.T / temperature
     return cross_entropy(scores.masked_fill(excluded, -torch.inf), positives, reduction="none")
@@ -224,7 +233,7 @@ class _InBatchContrast:
         queries: indices of the queries among all texts, [N].
         candidates: indices of all positives and negatives among all texts, [C].
         positives: index of each query's positive among the candidates, [N].
-        excluded: candidates that are equal to another positive of the same query, [N, C].
+        excluded: mask of the candidates that equal another positive of the same query, [N, C].
     """
 
     queries: NDArray[np.int64]
@@ -264,18 +273,20 @@ class _SearchResult:
 
     @property
     def reciprocal_rank(self) -> float:
+        """Reciprocal rank of the first relevant text; 0 if none was found."""
         return reciprocal_rank(self.ranked, self.relevant, _DEPTH)
 
     @property
     def recall_at_1(self) -> float:
+        """Share of the relevant texts that is ranked first."""
         return recall(self.ranked, self.relevant, 1)
 
 
 def _search(answers: Sequence[Any], matches: Sequence[Match]) -> list[_SearchResult]:
-    """For each match the nearest among the positives and negatives of all matches.
+    """Search for the query of each match among the positives and negatives of all matches.
 
     Args:
-        answers: for each match the vectors of its texts, the query's first.
+        answers: for each match the vectors of its texts, with that of the query first.
     """
     vectors: dict[str, Any] = {}
     relevant: dict[str, set[str]] = {}

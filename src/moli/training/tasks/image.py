@@ -41,7 +41,7 @@ class ImageTarget:
 
 
 class ImageClassification(LabelTask):
-    """A label for each image; a sample's target is an `ImageTarget`.
+    """Classification of images; a sample is an image, and its target an `ImageTarget`.
 
     Attributes:
         has_batch_norm: whether layers normalize by all images of a step; known once the model is
@@ -57,21 +57,25 @@ class ImageClassification(LabelTask):
 
     @property
     def prediction_formats(self) -> Mapping[str, Mapping[str, Any]]:
+        """Rows to predict from may omit the label."""
         return {"image": {"label": self.labels[0]}}
 
     @property
     def can_split_steps(self) -> bool:
-        """Not with batch normalization, which reads all images of a step (Ioffe & Szegedy 2015)."""
+        """False with batch normalization, which reads all images of a step (Ioffe & Szegedy
+        2015)."""
         return not self.has_batch_norm
 
     @cached_property
     def hidden_size(self) -> int:
+        """Width of the base's last hidden states; 0 for a new model."""
         if self.from_scratch:
             return 0
         config = load_config(self.recipe.base)
         return int(getattr(config, "hidden_size", None) or config.hidden_sizes[-1])
 
     def base_hashes(self) -> ModelHashes:
+        """Hashes of the base's weights; empty for a new model."""
         if self.from_scratch:
             return super().base_hashes()
         return hashes_of(folder_of(self.recipe.base))
@@ -85,9 +89,11 @@ class ImageClassification(LabelTask):
 
     @cached_property
     def image_cache(self) -> ImageCache:
+        """The images that have been read, for the next epoch."""
         return ImageCache(self.image_processor)
 
     def prepare(self, examples: Sequence[Example]) -> None:
+        """Collect the labels; for a new model also read its shape."""
         super().prepare(examples)
         if self.from_scratch:
             self.shape = read_shape(self.recipe, _DEFAULT_SHAPE)
@@ -117,6 +123,7 @@ class ImageClassification(LabelTask):
         return groups
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        """A new model of the recipe's shape, or the base with a head for the labels."""
         if self.from_scratch:
             return self._cast(self._new_model(), dtype)
         # The base's head may have another number of labels.
@@ -124,6 +131,7 @@ class ImageClassification(LabelTask):
         return self._load(folder_of(self.recipe.base), dtype, options)
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The trained model; also sets `image_processor` from its folder."""
         self.load_state(folder)
         if methods.is_adapter_folder(folder):
             return methods.load_adapter(self.build(dtype), folder)
@@ -173,6 +181,7 @@ class ImageClassification(LabelTask):
         return logits.float()
 
     def target_id(self, sample: Sample) -> int:
+        """Id of an image's label."""
         return int(sample.target.label_id)
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:

@@ -41,7 +41,10 @@ class _TokenizedText:
 
 
 class Instruction(CausalTask):
-    """Conversations, requests with their answers, or plain texts."""
+    """Instruction tuning on conversations, requests with their answers, or plain texts.
+
+    A sample is a rendered text, and its target the mask of its supervised tokens.
+    """
 
     example_types = (Conversation, Pair, Text)
     prediction_formats: ClassVar = {
@@ -69,6 +72,7 @@ class Instruction(CausalTask):
         return tokenizer
 
     def prepare(self, examples: Sequence[Example]) -> None:
+        """Check that the tokenizer and the chat template can write the examples."""
         super().prepare(examples)
         if self.tokenizer.eos_token_id is None:
             raise InputError(
@@ -82,6 +86,7 @@ class Instruction(CausalTask):
             check_template(self.tokenizer, has_results="tool" in roles)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
+        """The samples of each example: one for each text that is rendered from it."""
         rendered = [
             (row, text) for row, example in enumerate(examples) for text in self._render(example)
         ]
@@ -96,10 +101,11 @@ class Instruction(CausalTask):
         return groups
 
     def prompt_tokens(self, example: Example) -> list[int]:
+        """Tokens of the conversation up to the assistant's last message."""
         return prompt_ids(self.tokenizer, _messages(example)[:-1], _tools(example))
 
     def _tokenize(self, rendered: Sequence[RenderedConversation]) -> Iterator[_TokenizedText]:
-        """Rendered texts as tokens; their parts are tokenized apart."""
+        """The tokens of each rendered text, whose parts are tokenized separately."""
         encoded = self.tokenizer(
             [part for text in rendered for part in text.parts],
             add_special_tokens=False,
@@ -156,6 +162,7 @@ class Instruction(CausalTask):
         return Sample((kept,), mask, int(mask[1:].sum()), truncated)
 
     def template_problems(self, examples: Sequence[Example]) -> list[str]:
+        """Reasons why the served model would read a different text from the trained one."""
         problems: list[str] = []
         for example in examples:
             messages = [] if _continued_text(example) else _messages(example)
@@ -208,10 +215,12 @@ class Instruction(CausalTask):
         return ["the template marks different tokens as the assistant's"] if differs.any() else []
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
+        """Perplexity of the supervised tokens."""
         nats, tokens = np.sum(answers, axis=0)
         return {"perplexity": perplexity(float(nats), int(tokens))}
 
     def to_row(self, answer: Any) -> dict[str, Any]:
+        """Perplexity of one example, and the number of its supervised tokens."""
         nats, tokens = answer
         return {"perplexity": perplexity(float(nats), int(tokens)), "tokens": int(tokens)}
 
@@ -229,7 +238,7 @@ def _tools(example: Example) -> tuple[Tool, ...]:
 
 
 def _messages(example: Example) -> list[Message]:
-    """The messages of an example up to the assistant's last one."""
+    """The messages of an example up to and including the assistant's last one."""
     if isinstance(example, Conversation):
         last = max(n for n, each in enumerate(example.messages) if each.role == "assistant")
         return list(example.messages[: last + 1])

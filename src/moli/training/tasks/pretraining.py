@@ -35,7 +35,11 @@ _CHUNK = 64  # texts that are tokenized at once: they may be whole books
 
 
 class Pretraining(CausalTask):
-    """Texts in pieces of `max_length` tokens, all of which are supervised, once in an epoch."""
+    """Pretraining of a language model on texts.
+
+    A sample is a piece of at most `max_length` tokens, and its target the mask of its supervised
+    tokens: in an epoch each token of a text is supervised once.
+    """
 
     example_types = (Text,)
     prediction_formats: ClassVar = {"text": {}}
@@ -49,20 +53,24 @@ class Pretraining(CausalTask):
 
     @cached_property
     def max_length(self) -> int:
+        """The recipe's maximum or the default, limited to the positions of the model."""
         if self.from_scratch:
             return min(self.recipe.max_length or self.default_max_length, self.shape["positions"])
         return super().max_length
 
     def base_hashes(self) -> ModelHashes:
+        """Hashes of the base, or of the new tokenizer alone."""
         return hashes_of("", self.tokenizer) if self.from_scratch else super().base_hashes()
 
     def prepare(self, examples: Sequence[Example]) -> None:
+        """For a new model, train its tokenizer on the texts."""
         super().prepare(examples)
         if self.from_scratch:
             texts = [example.text for example in examples if isinstance(example, Text)]
             self.tokenizer = train_tokenizer(texts, self.shape["vocabulary"])
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        """A new model of the recipe's shape, or the base model."""
         if not self.from_scratch:
             return super().build(dtype)
         from transformers import AutoModelForCausalLM
@@ -119,6 +127,7 @@ class Pretraining(CausalTask):
         return int(self.tokenizer.eos_token_id if end_id is None else end_id)
 
     def prompt_tokens(self, example: Example) -> list[int]:
+        """Tokens of a text that is to be continued."""
         assert isinstance(example, Text)  # noqa: S101 - no other type is accepted
         text = self.tokenizer.backend_tokenizer.encode(example.text, add_special_tokens=False)
         return [self._boundary_id, *text.ids]
@@ -149,6 +158,7 @@ class Pretraining(CausalTask):
         return np.array([0 if n in special_ids else len(token) for n, token in enumerate(tokens)])
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
+        """Bits per byte and perplexity of the texts."""
         nats, tokens, size = np.sum(answers, axis=0)
         return {
             "bits_per_byte": bits_per_byte(float(nats), int(size)),
@@ -166,7 +176,11 @@ def _scale_residual_weights(model: torch.nn.Module, layers: int) -> None:
 
 
 def _pieces(ids: Any, length: int, shared: int) -> Iterable[Sample]:
-    """Pieces of at most length + 1 tokens, of which the first 1 + `shared` are context only."""
+    """Samples made of pieces of a text's ids, each of at most length + 1 tokens.
+
+    The first 1 + `shared` tokens of a piece are context only, which is supervised in the piece
+    before it.
+    """
     first = 0
     while first < len(ids) - 1:
         context = min(shared, first)
@@ -177,7 +191,7 @@ def _pieces(ids: Any, length: int, shared: int) -> Iterable[Sample]:
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary_size: int) -> Any:
-    """A byte-level BPE tokenizer (Sennrich et al. 2016) with tokens for chat."""
+    """A byte-level BPE tokenizer (Sennrich et al. 2016) trained on texts, with tokens for chat."""
     from transformers import PreTrainedTokenizerFast
 
     step = max(1, sum(map(len, texts)) // _TOKENIZER_CHARACTERS)

@@ -57,7 +57,9 @@ class _EncodedPair:
 
 
 class Reranking(TextPairTask):
-    """A score for each pair of texts, before the sigmoid or the softmax.
+    """Reranking: the model gives a score to each pair of texts, before the sigmoid or the softmax.
+
+    A sample has the pairs of an example as sequences; its target is a `RerankingTarget`.
 
     Attributes:
         bounds: the lowest and highest score in the training data; None for matches.
@@ -68,6 +70,7 @@ class Reranking(TextPairTask):
     bounds: tuple[float, float] | None = None
 
     def prepare(self, examples: Sequence[Example]) -> None:
+        """Set `trained_on` and `bounds`."""
         super().prepare(examples)
         scores = [example.score for example in examples if isinstance(example, Scored)]
         if scores:
@@ -132,6 +135,7 @@ class Reranking(TextPairTask):
         )
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        """The base model with a head that gives one score."""
         return self.load_base(dtype, num_labels=1)
 
     def forward(
@@ -145,6 +149,7 @@ class Reranking(TextPairTask):
         return sequence_logits(model, batch)[:, 0]
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
+        """Loss of each sample: `first_place_loss` of matches, cross-entropy of scored pairs."""
         by_query = torch.split(outputs, [len(sample.sequences) for sample in samples])
         if samples[0].target.score is None:
             return torch.stack([first_place_loss(scores) for scores in by_query])
@@ -152,6 +157,7 @@ class Reranking(TextPairTask):
         return binary_cross_entropy_with_logits(outputs, targets, reduction="none")
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+        """Mean reciprocal rank and recall at 1 of matches, or correlations of scored pairs."""
         expected = [example.score for example in examples if isinstance(example, Scored)]
         if expected:
             predicted = [float(scores[0]) for scores in answers]
@@ -175,7 +181,7 @@ class Reranking(TextPairTask):
 
 
 def first_place_loss(scores: torch.Tensor) -> torch.Tensor:
-    """-log of the share that the first of the scores [n] has in their softmax: []."""
+    """Negative logarithm of the softmax of scores [n] at the first of them: []."""
     return torch.logsumexp(scores, 0) - scores[0]
 
 
@@ -189,5 +195,5 @@ def _text_pairs(example: Example) -> list[tuple[str, str]]:
 
 
 def _ranking(scores: NDArray[np.float32]) -> list[int]:
-    """Indices of the texts, the best first; the positive, index 0, comes after its equals."""
+    """Indices of texts, the best first; the positive, index 0, comes last among equal scores."""
     return [int(index) for index in np.lexsort((-np.arange(len(scores)), -scores))]

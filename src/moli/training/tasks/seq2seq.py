@@ -64,13 +64,13 @@ class GeneratedText:
 
 
 class Seq2Seq(TransformerTask):
-    """The target's tokens, each from the source and the target's tokens before it.
+    """Sequence to sequence: an encoder reads the source, and a decoder writes the target.
 
-    A sample has two sequences, the source and the target, and nothing else to learn.
+    A sample has two sequences, the source and the target; its own attribute `target` is None.
 
     Attributes:
-        max_new_tokens: longest answer to generate: one token more than the longest in training, so
-            that an answer can be too long.
+        max_new_tokens: maximum number of tokens to generate: one more than the longest target in
+            training, so that an answer can be too long.
         shape: the shape of a new model.
     """
 
@@ -86,17 +86,20 @@ class Seq2Seq(TransformerTask):
 
     @cached_property
     def max_length(self) -> int:
+        """The recipe's maximum or the default, limited to the positions of the base."""
         if self.from_scratch:  # T5's positions are relative, without a highest one
             return self.recipe.max_length or self.default_max_length
         return super().max_length
 
     def base_hashes(self) -> ModelHashes:
+        """Hashes of the base, or of the new tokenizer alone."""
         if not self.from_scratch:
             return super().base_hashes()
         text = self.tokenizer.backend_tokenizer.to_str()
         return ModelHashes("", hash_text(text), "", (self.tokenizer.eos_token_id,))
 
     def prepare(self, examples: Sequence[Example]) -> None:
+        """Set `max_new_tokens`; for a new model also `shape` and a trained tokenizer."""
         pairs = [example for example in examples if isinstance(example, Pair)]
         if self.from_scratch:
             self.shape = read_shape(self.recipe, _DEFAULT_SHAPE)
@@ -109,6 +112,7 @@ class Seq2Seq(TransformerTask):
         return Truncator(self.tokenizer, self.max_length).truncate(texts)
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
+        """One sample for each pair."""
         pairs = [example for example in examples if isinstance(example, Pair)]
         sources = self._encode([pair.source for pair in pairs])
         targets = self._encode([pair.target for pair in pairs])
@@ -122,20 +126,23 @@ class Seq2Seq(TransformerTask):
         ]
 
     def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
+        """No token of the source, and all tokens of the target."""
         source, target = sample.sequences
         return [np.zeros(len(source), bool), np.ones(len(target), bool)]
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        """A new model of the recipe's shape, or the base model."""
         model = self._new_model().to(dtype) if self.from_scratch else self.load_base(dtype)
         return self._configure(model)
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The trained model; also sets `max_new_tokens` from its folder."""
         settings = read_json(folder / "generation_config.json") or {}
         self.max_new_tokens = int(settings.get("max_new_tokens") or 0)
         return self._configure(super().restore(folder, dtype))
 
     def _configure(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model with its attention, dropout and length of generated texts set."""
+        """Set the model's attention, dropout and length of generated texts, and return it."""
         inner = unwrapped_model(model)
         # T5 adds a bias for each distance to its scores, which attention by segments cannot do.
         inner.set_attn_implementation("sdpa")
@@ -178,6 +185,7 @@ class Seq2Seq(TransformerTask):
         *,
         packed: bool = False,  # noqa: ARG002
     ) -> Seq2SeqOutput:
+        """Logits for the targets, each token from the source and the target's tokens before it."""
         batch = self.collate([sample.sequences[0] for sample in samples], model, packed=False)
         targets = [sample.sequences[1] for sample in samples]
         labels = torch.full((len(samples), max(map(len, targets))), _IGNORED)
@@ -192,10 +200,12 @@ class Seq2Seq(TransformerTask):
         return Seq2SeqOutput(output.logits[labels != _IGNORED].float(), model, batch.inputs)
 
     def losses(self, outputs: Seq2SeqOutput, samples: Sequence[Sample]) -> torch.Tensor:
+        """Cross-entropy of each sample, summed over its target's tokens."""
         losses = cross_entropy(outputs.logits, _target_ids(outputs, samples), reduction="none")
         return torch.stack([part.sum() for part in torch.split(losses, _target_lengths(samples))])
 
     def decode(self, outputs: Seq2SeqOutput, samples: Sequence[Sample]) -> list[Any]:
+        """A `GeneratedText` for each sample."""
         lengths = _target_lengths(samples)
         is_correct = outputs.logits.argmax(-1) == _target_ids(outputs, samples)
         correct = [int(part.sum()) for part in torch.split(is_correct, lengths)]
@@ -203,12 +213,17 @@ class Seq2Seq(TransformerTask):
         return [GeneratedText(*each) for each in zip(texts, correct, lengths, strict=True)]
 
     def _generate(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Iterator[str]:
-        """The texts that greedy decoding gives, until all of them have ended."""
+        """The text that greedy decoding generates for each source, until all of them have ended.
+
+        Args:
+            inputs: the sources as the model takes them.
+        """
         generating: Any = model
         for ids in generating.generate(**inputs, do_sample=False, num_beams=1):
             yield self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+        """Exact match of the generated texts, and accuracy of the targets' tokens."""
         expected = [example.target.strip() for example in examples if isinstance(example, Pair)]
         correct = sum(answer.correct_tokens for answer in answers)
         return {
@@ -217,6 +232,7 @@ class Seq2Seq(TransformerTask):
         }
 
     def to_row(self, answer: Any) -> dict[str, Any]:
+        """The generated text."""
         return {"answer": answer.text}
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:

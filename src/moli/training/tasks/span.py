@@ -60,11 +60,14 @@ class AnswerSpan:
 
 
 class SpanAnswering(TransformerTask):
-    """Scores of each token to be the first or the last of the answer; a sample's target is a
-    `Window`.
+    """Extractive question answering: the model scores each token of a context as the first and as
+    the last token of the answer.
+
+    A sample is a window of a context, after the question; its target is a `Window`.
 
     Attributes:
-        refuses: whether training examples without an answer taught it that there may be none.
+        refuses: whether the model may answer that the context has no answer, since some training
+            examples have none.
     """
 
     example_types = (Span,)
@@ -76,13 +79,16 @@ class SpanAnswering(TransformerTask):
     prediction_formats: ClassVar = {"span": {"answers": {"text": [], "answer_start": []}}}
 
     def prepare(self, examples: Sequence[Example]) -> None:
+        """Set `refuses`."""
         self.refuses = any(isinstance(each, Span) and not each.answers for each in examples)
 
     def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
+        """Mask of the tokens of the answer."""
         indices = np.arange(len(sample.sequences[0]))
         return [(indices >= sample.target.start) & (indices <= sample.target.end)]
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:
+        """The windows of each example, as samples."""
         spans = [example for example in examples if isinstance(example, Span)]
         groups: list[list[Sample]] = []
         for start in range(0, len(spans), _CHUNK):
@@ -90,7 +96,7 @@ class SpanAnswering(TransformerTask):
         return groups
 
     def _windows(self, spans: Sequence[Span], *, training: bool) -> list[list[Sample]]:
-        """The windows of each example; none to train on if no window has the whole answer."""
+        """The windows of each example; in training, none if no window has the whole answer."""
         questions, truncated = self._truncate_questions(spans)
         encoded = self.tokenizer(
             questions,
@@ -158,13 +164,14 @@ class SpanAnswering(TransformerTask):
         return rows.index_put((at[0], at[1]), scores.float()[torch.as_tensor(allowed)])
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
+        """Cross-entropy of each window: the mean over its first and last token."""
         targets = torch.tensor(
             [[sample.target.start, sample.target.end] for sample in samples], device=outputs.device
         )
         return cross_entropy(outputs, targets, reduction="none").mean(1)
 
     def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
-        """The likeliest answer in each window."""
+        """An `AnswerSpan` for each window: the likeliest answer in it."""
         log_probabilities = torch.log_softmax(outputs, 1).cpu()
         return [
             _best_span(rows, sample.target)
@@ -172,7 +179,7 @@ class SpanAnswering(TransformerTask):
         ]
 
     def aggregate(self, answers: Sequence[Any], example: Example) -> Any:
-        """The likeliest answer of all windows, as text; "" if having none is likelier."""
+        """The text of the likeliest answer in all windows; "" if "no answer" is likelier still."""
         best: AnswerSpan = max(answers, key=lambda answer: answer.score)
         # The window that has the answer is the least likely one to have none.
         no_answer_score = min(answer.no_answer_score for answer in answers)
@@ -181,18 +188,23 @@ class SpanAnswering(TransformerTask):
         return example.context[best.start : best.end] if isinstance(example, Span) else ""
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
-        """SQuAD 2.0's: without an answer, to give none is right (Rajpurkar et al. 2018)."""
+        """F1 and exact match as in SQuAD 2.0 (Rajpurkar et al. 2018): if a question has no answer,
+        only "" is right."""
         expected = [example.answers for example in examples if isinstance(example, Span)]
         pairs = list(zip(answers, expected, strict=True))
 
         def mean(score: Callable[[str, Sequence[str]], float]) -> float:
+            """Mean score of the answers; 1 or 0 for questions without an answer."""
             return float(np.mean([score(*each) if each[1] else not each[0] for each in pairs]))
 
         return {"f1": mean(f1), "exact_match": mean(exact_match)}
 
 
 def _answer_tokens(span: Span, offsets: NDArray[np.int32], context_start: int) -> tuple[int, int]:
-    """First and last token of the first answer that is whole in a window; (0, 0) if none is."""
+    """Indices of the first and last token of an answer in a window.
+
+    The first answer that lies in the window as a whole is taken; (0, 0) if there is none.
+    """
     for text, start in zip(span.answers, span.starts, strict=True):
         inside = (offsets[:, 0] < start + len(text)) & (offsets[:, 1] > start)
         inside[:context_start] = False
@@ -206,7 +218,7 @@ def _answer_tokens(span: Span, offsets: NDArray[np.int32], context_start: int) -
 
 
 def _token_types(sample: Sample) -> NDArray[np.int32]:
-    """0 for tokens of the question, 1 for those of the context."""
+    """BERT's token type of each token: 0 in the question, 1 in the context."""
     in_context: NDArray[np.bool_] = (
         np.arange(len(sample.sequences[0])) >= sample.target.context_start
     )
@@ -225,14 +237,21 @@ def _allowed_tokens(sample: Sample) -> NDArray[np.bool_]:
 
 
 def _rows_and_columns(lengths: Sequence[int]) -> NDArray[np.int64]:
-    """Row and column of each token of padded sequences, [2, tokens]."""
+    """Row and column in an array of padded sequences for each token of the sequences end to end.
+
+    Args:
+        lengths: number of tokens of each sequence.
+
+    Returns:
+        Row indices and column indices, [2, tokens].
+    """
     rows = np.repeat(np.arange(len(lengths)), lengths)
     columns = np.concatenate([np.arange(length) for length in lengths])
     return np.stack([rows, columns])
 
 
 def _best_span(log_probabilities: torch.Tensor, window: Window) -> AnswerSpan:
-    """The likeliest span of a window.
+    """The likeliest answer of a window, of at most `_LONGEST_ANSWER` tokens.
 
     Args:
         log_probabilities: for each token to be the first and to be the last, [tokens, 2].

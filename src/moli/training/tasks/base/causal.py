@@ -58,6 +58,7 @@ class CausalTask(TransformerTask):
     supervised_unit = "tokens"
 
     def prepare(self, examples: Sequence[Example]) -> None:  # noqa: ARG002
+        """Check that the base is a decoder."""
         config = None if self.from_scratch else load_config(self.recipe.base)
         if config and not is_decoder(config):
             raise InputError(
@@ -67,9 +68,11 @@ class CausalTask(TransformerTask):
             )
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        """The base model; `mark_head` has looked at its head."""
         return mark_head(super().build(dtype))
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The trained model; `mark_head` has looked at its head."""
         return mark_head(super().restore(folder, dtype))
 
     @abstractmethod
@@ -77,6 +80,7 @@ class CausalTask(TransformerTask):
         """Tokens of an example up to the answer or the text that the model is to generate."""
 
     def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
+        """The sample's target, without its first token."""
         supervised = np.array(sample.target)
         supervised[:1] = False  # nothing predicts a sample's first token
         return [supervised]
@@ -84,6 +88,7 @@ class CausalTask(TransformerTask):
     def forward(
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> TokenPredictions:
+        """Predictions of the supervised tokens of all samples."""
         batch = self.collate([each.sequences[0] for each in samples], model, packed=packed)
         ids = np.concatenate([each.sequences[0] for each in samples])
         supervised = np.concatenate([self.supervised_tokens(each)[0] for each in samples])
@@ -111,6 +116,7 @@ class CausalTask(TransformerTask):
         return _logits(model, batch, indices), _identity
 
     def losses(self, outputs: TokenPredictions, samples: Sequence[Sample]) -> torch.Tensor:
+        """Cross-entropy of each sample, summed over its supervised tokens."""
         if outputs.token_losses is None:
             outputs.token_losses = _token_losses(outputs)
         total = outputs.token_losses.new_zeros(len(samples))
@@ -122,13 +128,15 @@ class CausalTask(TransformerTask):
         return [np.array(pair) for pair in zip(nats, (s.supervised for s in samples), strict=True)]
 
     def aggregate(self, answers: Sequence[Any], example: Any) -> Any:  # noqa: ARG002
+        """Sums over an example's samples."""
         return np.sum(answers, axis=0)
 
 
 def mark_head(model: torch.nn.Module) -> torch.nn.Module:
-    """The model, with the attribute `head_makes_logits`: whether its head does all that is left.
+    """Set the model's attribute `head_makes_logits`, and return the model.
 
-    Some models scale, cap or transform the logits besides. It is tried on a few tokens.
+    It says whether the logits are the output of the head alone: some models scale, cap or transform
+    them afterwards. This is found out by running the model on a few tokens.
     """
     inner: Any = unwrapped_model(model)
     if hasattr(inner, "head_makes_logits"):  # tried before an adapter was put on it

@@ -19,10 +19,12 @@ _IGNORED = -100  # the id of a label that the training examples lack: it has no 
 
 
 class LabelTask(Task):
-    """Choice of a label that training examples have; an answer is the labels' probabilities.
+    """A task that chooses one of the labels of the training examples.
+
+    An answer is an array with the probability of each label.
 
     Attributes:
-        labels: in alphabetical order; a label's id is its index.
+        labels: names of the labels in alphabetical order; a label's id is its index.
     """
 
     metric = "accuracy"
@@ -30,6 +32,7 @@ class LabelTask(Task):
     labels: list[str]
 
     def prepare(self, examples: Sequence[Example]) -> None:
+        """Collect the labels of the examples."""
         self.labels = sorted(set(_labels_of(examples)))
         if len(self.labels) < 2:
             raise InputError(
@@ -45,7 +48,7 @@ class LabelTask(Task):
 
     @property
     def label_config(self) -> dict[str, Any]:
-        """The labels as a model's configuration has them."""
+        """The label names and ids as entries of a model's configuration in transformers."""
         return {"id2label": dict(enumerate(self.labels)), "label2id": dict(self.label_ids)}
 
     def target_id(self, sample: Sample) -> int:
@@ -53,6 +56,7 @@ class LabelTask(Task):
         return int(sample.target)
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
+        """Cross-entropy of each sample; 0 if training examples lack its label."""
         targets = torch.tensor([self.target_id(each) for each in samples], device=outputs.device)
         return cross_entropy(outputs, targets, reduction="none", ignore_index=_IGNORED)
 
@@ -61,6 +65,7 @@ class LabelTask(Task):
         return list(torch.softmax(outputs, -1).cpu().numpy())
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+        """Accuracy and macro-averaged F1 of the likeliest labels."""
         predicted = [self.labels[int(np.argmax(probabilities))] for probabilities in answers]
         expected = _labels_of(examples)
         return {
@@ -69,6 +74,7 @@ class LabelTask(Task):
         }
 
     def to_row(self, answer: Any) -> dict[str, Any]:
+        """The likeliest label, and its probability."""
         best = int(np.argmax(answer))
         return {"label": self.labels[best], "probability": float(answer[best])}
 

@@ -29,18 +29,21 @@ class TextPairTask(TransformerTask):
 
     @property
     def metric(self) -> str:
+        """Spearman's correlation for scored pairs, mean reciprocal rank for matches."""
         return "spearman" if self.trained_on is Scored else "mrr_at_10"
 
     @property
     def minimum_evaluation_examples(self) -> int:
+        """2 for scored pairs, as a correlation needs; 1 for matches."""
         return 2 if self.trained_on is Scored else 1
 
     def prepare(self, examples: Sequence[Example]) -> None:
+        """Set `trained_on`, and check that all examples are of that class."""
         self.trained_on = type(examples[0])
         self.check_types(examples)
 
     def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
-        """The outputs for each sample's sequences: vectors, or scores."""
+        """The outputs split by sample: the vectors or the scores of a sample's sequences."""
         sizes = [len(sample.sequences) for sample in samples]
         return [part.numpy() for part in torch.split(outputs.cpu(), sizes)]
 

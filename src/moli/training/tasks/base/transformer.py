@@ -40,16 +40,19 @@ class TransformerTask(Task):
 
     @cached_property
     def hidden_size(self) -> int:
+        """Width of the base's hidden states, from its configuration; 0 for a new model."""
         if self.from_scratch:
             return 0
         config = load_config(self.recipe.base)
         return int(getattr(config, "hidden_size", 0) or getattr(config, "d_model", 0))
 
     def base_hashes(self) -> ModelHashes:
+        """Hashes of the base's weights, tokenizer and template."""
         return hashes_of(folder_of(self.recipe.base), self.tokenizer)
 
     @cached_property
     def tokenizer(self) -> Any:
+        """The base's tokenizer."""
         return load_tokenizer(self.recipe.base)
 
     @cached_property
@@ -59,6 +62,7 @@ class TransformerTask(Task):
         return min(requested, max_positions(self.recipe.base))
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
+        """The base model."""
         return self.load_base(dtype)
 
     def load_base(self, dtype: torch.dtype, **options: Any) -> torch.nn.Module:
@@ -71,6 +75,7 @@ class TransformerTask(Task):
         return load_pretrained(self.auto_class, self.recipe, folder, dtype, options)
 
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The model saved in a folder, or the base with the adapter saved there."""
         self.load_state(folder)
         self.tokenizer = load_tokenizer(str(folder))
         if methods.is_adapter_folder(folder):
@@ -101,6 +106,7 @@ class TransformerTask(Task):
         )
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """Also write the tokenizer."""
         super().save(model, folder)
         self.tokenizer.save_pretrained(folder)
 
