@@ -49,26 +49,35 @@ def tokenize(text: str) -> list[str]:
 
 
 def query_terms(text: str) -> list[str]:
-    """Index terms of a query, without function words unless there is nothing else."""
+    """Terms to look up in the lexical index for a query.
+
+    They are those of `tokenize`, without function words unless there are no others.
+    """
     terms = tokenize(text)
     return [term for term in terms if term not in _FUNCTION_WORDS] or terms
 
 
 def key_terms(text: str) -> list[str]:
-    """Words of a question that an answer is likely to share; no overlapping n-grams."""
+    """Words of a question that a sentence with the answer is likely to share.
+
+    They are stems of English and whole jieba words of Chinese, none of which overlap, without
+    function words unless there are no others.
+    """
     folded = unicodedata.normalize("NFKC", text).casefold()
     terms = [
         term
         for match in _RUN.finditer(folded)
         for term in (
-            _segmenter().cut(match.group()) if match.lastgroup == "cjk" else (_stem(match.group()),)
+            _chinese_segmenter().cut(match.group())
+            if match.lastgroup == "cjk"
+            else (_stem(match.group()),)
         )
     ]
     return [term for term in terms if term not in _FUNCTION_WORDS] or terms
 
 
 def _terms(text: str) -> Iterator[str]:
-    """Index terms of a text that is normalized already."""
+    """Index terms of a text that is normalized and case-folded already."""
     for match in _RUN.finditer(text):
         run = match.group()
         if match.lastgroup == "cjk":
@@ -82,18 +91,21 @@ def _chinese_terms(run: str) -> Iterator[str]:
     yield from run
     yield from (run[i : i + 2] for i in range(len(run) - 1))
     # A word of two characters counts twice: as a bigram, and because it is a word.
-    yield from (word for word in _segmenter().cut(run) if len(word) > 1)
+    yield from (word for word in _chinese_segmenter().cut(run) if len(word) > 1)
 
 
 @functools.lru_cache(maxsize=200_000)
 def _stem(word: str) -> str:
-    """The stem of an English word."""
+    """The Snowball stem of a case-folded English word."""
     return str(_stemmer.stemWord(word))
 
 
 @functools.cache
-def _segmenter():  # type: ignore[no-untyped-def]
-    # Loaded on the first Chinese text only: its dictionary takes most of a second.
+def _chinese_segmenter():  # type: ignore[no-untyped-def]
+    """The jieba tokenizer, which cuts Chinese text into words.
+
+    It is loaded on the first Chinese text only: its dictionary takes most of a second.
+    """
     import jieba
 
     jieba.setLogLevel(logging.WARNING)

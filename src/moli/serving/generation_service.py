@@ -1,4 +1,5 @@
-"""Generation for the HTTP API: from a request to its answers and to the exchange that is stored.
+"""Generation for the HTTP API: from a request to its answers, and to the exchange that is stored
+(the record of a request with its answers).
 
     generation = await service.start(request, caller)
     async for delta in generation.stream(): ...
@@ -53,7 +54,10 @@ class GenerationService:
 
     @property
     def models(self) -> ServedModels:
-        """The models. To import the code that runs them takes seconds, so it is done here."""
+        """The models that are served.
+
+        They are created on first use, since to import the code that runs them takes seconds.
+        """
         with self._lock:
             if self._models is None:
                 from moli.serving.served_models import ServedModels
@@ -77,6 +81,7 @@ class GenerationService:
         loop = asyncio.get_running_loop()
 
         def on_complete(generation: ActiveGeneration) -> None:
+            """Store the exchange, then let a shadow answer. Called in a thread."""
             self._store(generation, caller)
             loop.call_soon_threadsafe(self._start_shadow, generation, caller)
 
@@ -87,6 +92,7 @@ class GenerationService:
         request, served = generation.request, generation.served
 
         def submit_prompts() -> None:
+            """Tokenize the request and submit it `n` times for each of its prompts."""
             others = max(len(request.texts), 1) * request.n - 1
             if served.backend.waiting_requests + others >= self._settings.queue:
                 raise BusyError(
@@ -112,7 +118,11 @@ class GenerationService:
     # Storing
 
     def _store(self, generation: ActiveGeneration, caller: Caller, shadow_of: str = "") -> None:
-        """Store and count the exchange of a complete generation. Called in a thread."""
+        """Store and count the exchange of a complete generation. Called in a thread.
+
+        Args:
+            shadow_of: id of the exchange whose answer was shown instead; "" if this one was shown.
+        """
         exchange = _to_exchange(generation, caller, shadow_of)
         self._exchanges.add(exchange)
         usage = generation.usage()
@@ -131,8 +141,14 @@ class GenerationService:
         task.add_done_callback(self._shadow_tasks.discard)
 
     async def _generate_shadow(self, shown: ActiveGeneration, caller: Caller) -> None:
-        """Let the alias's shadow answer the same request, for a random share of the requests and
-        only while no other request waits for its model."""
+        """Let the alias's shadow answer the same request, and store its answer without showing it.
+
+        A shadow is a second model that is compared with the alias's own. It answers a random share
+        of the requests, and only while no other request waits for it.
+
+        Args:
+            shown: the generation whose answer was shown.
+        """
         shadow = await run_in_threadpool(self._shadows.get, shown.model)
         if shadow is None or random.random() >= shadow.share:  # noqa: S311 - a share, no secret
             return
@@ -150,7 +166,11 @@ class GenerationService:
 
 
 def _to_exchange(generation: ActiveGeneration, caller: Caller, shadow_of: str) -> Exchange:
-    """The record of a complete generation."""
+    """The record of a complete generation.
+
+    Args:
+        shadow_of: id of the exchange whose answer was shown instead; "" if this one was shown.
+    """
     request, served = generation.request, generation.served
     usage = generation.usage()
     return Exchange(
@@ -196,7 +216,12 @@ def _tokenize(request: GenerationRequest, served: ServedModel) -> list[list[int]
 def _sampling_for_answer(
     request: GenerationRequest, served: ServedModel, prompt_tokens: int, index: int
 ) -> Sampling:
-    """Sampling of one of several answers to a prompt, each of which has a seed of its own."""
+    """Sampling parameters of one answer to a prompt.
+
+    Args:
+        prompt_tokens: number of tokens of the prompt, which limits the length of the answer.
+        index: index of the answer among those to the same prompt; each has a seed of its own.
+    """
     room = max(1, served.max_model_len - prompt_tokens)
     max_tokens = min(request.max_tokens or _DEFAULT_MAX_TOKENS, room)
     sampling = replace(request.sampling, max_tokens=max_tokens)

@@ -1,5 +1,6 @@
 """Search, answers, documents and traces of a workspace, for readers who may see only parts of it.
 
+A trace is the stored record of an answer: the question, the passages found and the citations.
 A caller's groups limit what they see; a request can narrow that further, but never widen it. A
 hidden document is reported in the same words as one that does not exist.
 """
@@ -75,11 +76,15 @@ class Library:
         return library
 
     def ask(self, question: str, visible: Filter, tenant: str = "") -> Answer:
-        """Answer a question from the visible documents."""
+        """Answer a question from the visible documents, and store the answer's trace.
+
+        Args:
+            tenant: owner of the trace; "" for the only tenant.
+        """
         return self._answerer.ask(question, visible, tenant)
 
     def search(self, query: str, limit: int, visible: Filter) -> list[Hit]:
-        """The best passages of the visible documents, best first."""
+        """At most `limit` passages of the visible documents that fit a query, the best first."""
         return self._retriever.search(query, limit, visible)
 
     def documents(self, visible: Filter) -> list[Document]:
@@ -106,6 +111,9 @@ class Library:
     def trace(self, trace_id: str, visible: Filter, tenant: str = "") -> Trace:
         """A trace of the tenant by its whole id, if all documents that it quotes are visible.
 
+        Args:
+            trace_id: the whole id; its beginning alone is not accepted.
+            tenant: owner of the trace.
         Raises:
             NotFoundError: it does not exist, or holds something the reader may not see.
         """

@@ -62,7 +62,10 @@ class StoredVersion:
 
 
 class DocumentStore:
-    """Documents in the store of record."""
+    """The documents in the workspace's database, which is the store of record.
+
+    Search indexes are derived from it and can be built again.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -87,7 +90,12 @@ class DocumentStore:
     def relabel(
         self, source: str, groups: Sequence[str] | None, attributes: Mapping[str, str]
     ) -> None:
-        """Set a stored document's access groups, unless `groups` is None, and add attributes."""
+        """Change a stored document's access groups and attributes, without parsing it again.
+
+        Args:
+            groups: the new access groups; None to keep the present ones.
+            attributes: attributes to add, or to replace if the document has the same keys.
+        """
         with self._database.write() as connection:
             document_id = _ids_of(connection, [source]).get(source)
             if document_id is None:
@@ -105,7 +113,11 @@ class DocumentStore:
                 connection.execute(sa.insert(table).values(row))
 
     def remove(self, document_ids: Sequence[int]) -> Removal:
-        """Remove documents with everything derived from them, and redact their traces."""
+        """Remove documents with their passages and vectors, and redact the traces that quote them.
+
+        Returns:
+            The number of rows removed, and of traces redacted.
+        """
         with self._database.write() as connection:
             traces = redact(connection, _sources_of(connection, document_ids))
             removals = [_delete_document(connection, document_id) for document_id in document_ids]
@@ -198,7 +210,10 @@ def _sources_of(connection: sa.Connection, document_ids: Sequence[int]) -> list[
 
 @dataclass(frozen=True, slots=True)
 class _UserLabels:
-    """Access groups and attributes that a user gave a document; new versions inherit them."""
+    """The access groups and the attributes that a user gave a document.
+
+    They are kept when a new version replaces the document.
+    """
 
     groups: Sequence[str] = (EVERYONE,)
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -212,7 +227,7 @@ def _insert_documents(
     """Store documents with their rows in all tables, one statement per table.
 
     Args:
-        inherited: labels of the replaced versions, by source.
+        inherited: groups and attributes of the replaced versions, by source.
     """
     if not documents:
         return
@@ -254,6 +269,7 @@ def _insert_documents(
 
 
 def _document_row(new: NewDocument) -> dict[str, object]:
+    """The row of the documents table for a new document."""
     return {
         "source": new.source,
         "title": new.parsed.title,
@@ -270,7 +286,7 @@ def _document_row(new: NewDocument) -> dict[str, object]:
 
 
 def _user_labels_of(connection: sa.Connection, document_id: int) -> _UserLabels:
-    """The labels that the next version of a document inherits."""
+    """The groups and attributes of a stored document that its next version inherits."""
     access, table = schema.access, schema.attributes
     groups = sa.select(access.c.group).where(access.c.document_id == document_id)
     from_user = sa.select(table).where(table.c.document_id == document_id, table.c.given)
@@ -279,6 +295,7 @@ def _user_labels_of(connection: sa.Connection, document_id: int) -> _UserLabels:
 
 
 def _access_rows(document_id: int, groups: Sequence[str]) -> list[dict[str, object]]:
+    """Rows of the access table: one for each group that may see a document."""
     return [{"document_id": document_id, "group": each} for each in sorted(set(groups))]
 
 
@@ -294,6 +311,7 @@ def _attribute_rows(
 
 
 def _attribute_row(document_id: int, key: str, value: str, *, from_user: bool) -> dict[str, object]:
+    """A row of the attributes table; `from_user` is stored as `given`."""
     return {"document_id": document_id, "key": key, "value": value, "given": from_user}
 
 
@@ -313,7 +331,12 @@ def _passage_rows(document_id: int, new: NewDocument, first: int) -> list[dict[s
 
 
 def _change_row(kind: str, document_id: int, first: int, last: int) -> dict[str, object]:
-    """A row of the change log for passages from `first` to `last`."""
+    """A row of the change log, by which search indexes are updated.
+
+    Args:
+        kind: "add" or "remove".
+        first, last: ids of the first and the last passage that the document has or had.
+    """
     return {
         "kind": kind,
         "document_id": document_id,
@@ -323,7 +346,11 @@ def _change_row(kind: str, document_id: int, first: int, last: int) -> dict[str,
 
 
 def _delete_document(connection: sa.Connection, document_id: int) -> Removal:
-    """Delete a document with its passages and vectors, and log the change."""
+    """Delete a document with its passages and vectors, and log the change.
+
+    Returns:
+        The number of rows removed.
+    """
     passages, vectors = schema.passages, schema.vectors
     first, last, count = connection.execute(
         sa.select(sa.func.min(passages.c.id), sa.func.max(passages.c.id), sa.func.count()).where(

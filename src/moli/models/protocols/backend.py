@@ -35,11 +35,11 @@ class Backend(Protocol):
 
     @property
     def waiting_requests(self) -> int:
-        """Number of requests that have not been started yet."""
+        """Number of submitted requests whose answers have not been started yet."""
 
     @property
     def running_requests(self) -> int:
-        """Number of requests being answered."""
+        """Number of submitted requests that are being answered now; waiting ones not included."""
 
     def submit(self, request: Request, on_delta: DeltaCallback) -> RunningRequest:
         """Have a request answered, without waiting for it.
@@ -52,13 +52,14 @@ class Backend(Protocol):
         """
 
     def add_adapter(self, name: str, folder: Path) -> None:
-        """Let requests name an adapter from now on.
+        """Make a LoRA adapter available, so that requests can name it.
 
         Args:
-            name: derived from its content: different content never has the same name.
+            name: name derived from the adapter's content: other content never has the same name.
+            folder: folder with the adapter's files.
 
         Raises:
-            ModelError: it is not available, or does not fit the base.
+            ModelError: the adapter cannot be read, or does not fit the base model.
         """
 
     def close(self) -> None:
@@ -66,10 +67,15 @@ class Backend(Protocol):
 
 
 def check_request(request: Request, max_model_len: int, adapters: Container[str]) -> None:
-    """Check that a model of this length with these adapters can answer a request.
+    """Check that a request can be answered.
+
+    Args:
+        max_model_len: maximum number of tokens of a prompt and its answer together; the answer
+            needs room for at least one.
+        adapters: names of the adapters that were added.
 
     Raises:
-        InputError: it has no tokens or too many, or an adapter that was not added.
+        InputError: the prompt has no tokens or too many, or the adapter was not added.
     """
     length = len(request.ids)
     if not length:
@@ -87,10 +93,11 @@ def check_request(request: Request, max_model_len: int, adapters: Container[str]
 def complete(
     backend: Backend, requests: Sequence[Request], on_delta: DeltaCallback | None = None
 ) -> list[Completion]:
-    """Submit requests and wait for all of their answers.
+    """Submit requests and wait for all of their answers, which are in the order of the requests.
 
     Args:
-        on_delta: called with every delta of every answer, from a thread of the backend.
+        on_delta: called with every delta of every answer, from a thread of the backend. A delta
+            does not say which request it belongs to.
 
     Raises:
         InputError: one of the requests cannot be answered.

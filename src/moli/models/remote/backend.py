@@ -80,17 +80,20 @@ class RemoteRequest:
             self.loop.call_soon_threadsafe(self._cancel_task)
 
     def _cancel_task(self) -> None:
+        """Cancel the task, which ends the request. Called in the event loop."""
         if self.task:
             self.task.cancel()
 
     def finish(self, delta: Delta) -> None:
-        """Report the last delta."""
+        """Set `reason`, and call `on_delta` with the last delta."""
         self.reason = delta.reason or "failed"
         self.on_delta(delta)
 
 
 class RemoteBackend:
-    """A server that answers requests. Callbacks are called in a thread of this backend.
+    """A backend whose requests are answered by a server.
+
+    Callbacks are called in a thread of this backend.
 
     Args:
         url, key: see `ServerAdmin`.
@@ -138,12 +141,12 @@ class RemoteBackend:
 
     @property
     def waiting_requests(self) -> int:
-        """Number of requests that the server has not begun to answer."""
+        """Number of requests submitted here that the server has not begun to answer."""
         return sum(not running.has_begun for running in list(self._running))
 
     @property
     def running_requests(self) -> int:
-        """Number of requests being answered."""
+        """Number of requests submitted here that the server is answering now."""
         return sum(running.has_begun for running in list(self._running))
 
     def submit(self, request: Request, on_delta: DeltaCallback) -> RemoteRequest:
@@ -165,10 +168,10 @@ class RemoteBackend:
         return running
 
     def add_adapter(self, name: str, folder: Path) -> None:
-        """Let requests name an adapter from now on; the server loads it, unless it has it.
+        """Make a LoRA adapter available; the server loads it, unless it has it already.
 
         Args:
-            name: derived from its content: different content never has the same name.
+            name: name derived from the adapter's content: other content never has the same name.
             folder: adapter files; the server has to see the folder under the same path.
 
         Raises:
@@ -189,7 +192,7 @@ class RemoteBackend:
         self._admin.close()
 
     def _cache_salt(self, cache_namespace: Hashable) -> str:
-        """A salt that is the same for the same namespace, and that other clients cannot guess."""
+        """The `cache_salt` of requests in a namespace, which other clients cannot guess."""
         if cache_namespace is None:
             return ""
         namespace = repr(cache_namespace).encode()

@@ -50,7 +50,10 @@ def template_inputs(
 
 
 def _with_tools_as_text(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
-    """Messages whose contents describe the tools and hold the calls."""
+    """Messages without calls, for a template that cannot write tools.
+
+    The system message describes the tools, and each call is text at the end of its message.
+    """
     plain = [_with_calls_as_text(each) for each in messages]
     if not tools:
         return plain
@@ -69,7 +72,7 @@ def _describe_tool(tool: Tool) -> str:
 
 
 def _with_calls_as_text(message: Message) -> Message:
-    """The message with its calls written at the end of its content.
+    """The message with its calls as text, in the Hermes format, at the end of its content.
 
     Raises:
         InputError: a call's arguments are not a JSON object.
@@ -82,7 +85,11 @@ def _with_calls_as_text(message: Message) -> Message:
 
 
 def _message_dicts(messages: Sequence[Message], template: str) -> list[dict[str, Any]]:
-    """Messages with their calls and results, by the names of OpenAI's chat API."""
+    """Messages as dictionaries with the names of OpenAI's chat API.
+
+    Args:
+        template: the chat template; Mistral's needs ids of calls in a form of its own.
+    """
     tool_names: dict[str, str] = {}  # by the id of a call
     shorten = _mistral_call_id if detect_format(template) is MISTRAL else str
     dicts = []
@@ -137,7 +144,10 @@ def _parse_arguments(call: ToolCall) -> dict[str, Any]:
 
 
 def _mistral_call_id(call_id: str) -> str:
-    """An id in the form that Mistral's templates require: 9 letters and digits."""
+    """The id in the form that Mistral's templates require, 9 letters and digits.
+
+    It is the id itself if it has that form, otherwise the beginning of its hash.
+    """
     if re.fullmatch("[a-zA-Z0-9]{9}", call_id):
         return call_id
     return hashlib.sha256(call_id.encode()).hexdigest()[:9]

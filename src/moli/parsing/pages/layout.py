@@ -67,7 +67,7 @@ def page_blocks(
         key: maps a line to the form in which titles are compared.
     """
     rotations = Counter(rotation_of(glyph) for glyph in glyphs if glyph.size)
-    vocabulary = whole_words(lines_of_text(glyphs))
+    known_words = whole_words(lines_of_text(glyphs))
     for rotation, _ in rotations.most_common():  # Text along the margin comes after the page.
         rows = _rows(segments(glyphs, rotation))
         blocks: list[Block] = []
@@ -76,17 +76,17 @@ def page_blocks(
                 blocks += _table_rows(group)
             else:
                 blocks += _paragraphs(
-                    [merge_segments(row) for row in group], vocabulary, titles, key
+                    [merge_segments(row) for row in group], known_words, titles, key
                 )
-        yield from _join_across_columns(blocks, vocabulary)
+        yield from _join_across_columns(blocks, known_words)
 
 
-def _join_across_columns(blocks: list[Block], vocabulary: set[str]) -> Iterator[Block]:
-    """The blocks, with each paragraph that continues in the next column joined."""
+def _join_across_columns(blocks: list[Block], known_words: set[str]) -> Iterator[Block]:
+    """The blocks, where a paragraph that continues in the next column is one block."""
     last: Block | None = None
     for block in blocks:
         if last is not None and _continues_paragraph(last, block):
-            last.text = join_lines([last.text, block.text], vocabulary)
+            last.text = join_lines([last.text, block.text], known_words)
             last.lines += block.lines
             continue
         if last is not None:
@@ -97,7 +97,7 @@ def _join_across_columns(blocks: list[Block], vocabulary: set[str]) -> Iterator[
 
 
 def _continues_paragraph(last: Block, block: Block) -> bool:
-    """Whether `block` is the rest of the paragraph in `last`."""
+    """Whether `block` is the rest of the paragraph in `last`, by its size and first letter."""
     return (
         last.kind in ("text", "item")
         and block.kind == "text"
@@ -138,13 +138,13 @@ def _in_reading_order(rows: list[Row]) -> list[Row]:
 
 
 def _sort_keys(below: list[list[int]]) -> list[float]:
-    """A sort key for every row: its index in the file, or another if it was written out of order.
+    """Sort keys of rows: a row's index in the file, or a lower or higher one if it has to move.
 
-    Where a row was written after one below it, the row in more such conflicts moves: a title
-    written after everything under it, or a footer written before the rest.
+    Two rows conflict if the upper one was written after the lower one; the one with more conflicts
+    moves: a title written after everything under it, or a footer written before the rest.
 
     Args:
-        below: for every row, the indices of the rows below it in its column.
+        below: for every row, the indices of the rows that are printed below it in its column.
     """
     conflicts = [
         (upper, lower) for upper, rows in enumerate(below) for lower in rows if lower < upper
@@ -160,7 +160,7 @@ def _sort_keys(below: list[list[int]]) -> list[float]:
 
 
 class _RowBox(NamedTuple):
-    """Bounding box of a row, a little less than its full height."""
+    """Bounding box of a row, reduced in height so that boxes of close rows do not overlap."""
 
     left: float
     top: float
@@ -179,7 +179,7 @@ class _RowBox(NamedTuple):
         )
 
     def shares_column_with(self, other: "_RowBox") -> bool:
-        """Whether both are in one column; whether they are above each other is not compared."""
+        """Whether both are in one column: they overlap horizontally by half of the narrower one."""
         overlap = min(self.right, other.right) - max(self.left, other.left)
         return overlap > 0.5 * min(self.right - self.left, other.right - other.left)
 
@@ -205,7 +205,7 @@ def _rows(line_segments: Iterable[Segment]) -> list[Row]:
 
 
 def _separate_columns(rows: list[Row]) -> list[Row]:
-    """`rows` with columns that were written line by line across put one after the other."""
+    """Split rows that run across two columns of prose, and put one column after the other."""
     result: list[Row] = []
     index = 0
     while index < len(rows):
@@ -230,8 +230,8 @@ class _Gutter:
     """The empty space between two columns.
 
     Attributes:
-        end: index after the last row that it divides.
-        center: horizontal center.
+        end: index after the last row that the gutter divides.
+        center: horizontal center of the gutter.
     """
 
     end: int
@@ -239,7 +239,7 @@ class _Gutter:
 
 
 def _find_gutter(rows: list[Row], start: int) -> _Gutter:
-    """The gutter that divides the rows from `start` on; it may divide none."""
+    """The gutter that divides the most rows from `start` on; its `end` is `start` if none is."""
     if len(rows[start]) != 2:
         return _Gutter(start, 0.0)
     low, high = rows[start][0].right, rows[start][1].left
@@ -260,9 +260,11 @@ def _find_gutter(rows: list[Row], start: int) -> _Gutter:
 
 
 def _is_prose(rows: list[Row], gutter: float) -> bool:
-    """Whether both sides of the gutter are full lines of text, as in columns and unlike tables."""
+    """Whether both sides of a gutter are full lines of text, as in columns and unlike tables."""
     for right in (False, True):
-        side = [segment for row in rows for segment in row if (segment.center > gutter) is right]
+        side = [
+            segment for row in rows for segment in row if (segment.center > gutter_center) is right
+        ]
         if len(side) < _MIN_ROWS or not rows:
             return False
         wide = statistics.median(
@@ -306,23 +308,23 @@ def _table_rows(rows: list[Row]) -> Iterator[Block]:
 
 
 def _paragraphs(
-    lines: list[Segment], vocabulary: set[str], titles: frozenset[str], key: TitleKey
+    lines: list[Segment], known_words: set[str], titles: frozenset[str], key: TitleKey
 ) -> Iterator[Block]:
-    """The lines of one column split into paragraphs and list items."""
+    """The lines of one column split into paragraphs and list items; a title is a paragraph."""
     for run in _evenly_spaced_runs(lines):
         right = max(line.right for line in run)
         paragraph: list[Segment] = []
         for line in run:
             is_title = key(line.text) in titles
             if paragraph and (is_title or _begins_paragraph(paragraph, line, right)):
-                yield _block_of(paragraph, vocabulary)
+                yield _block_of(paragraph, known_words)
                 paragraph = []
             paragraph.append(line)
             if is_title:
-                yield _block_of(paragraph, vocabulary)
+                yield _block_of(paragraph, known_words)
                 paragraph = []
         if paragraph:
-            yield _block_of(paragraph, vocabulary)
+            yield _block_of(paragraph, known_words)
 
 
 def _evenly_spaced_runs(lines: list[Segment]) -> Iterator[list[Segment]]:
@@ -386,9 +388,9 @@ def _ends_paragraph(last: Segment, line: Segment, right: float) -> bool:
     return last.text.endswith(_SENTENCE_ENDS) or room > 0.35 * (right - last.left)
 
 
-def _block_of(lines: list[Segment], vocabulary: set[str]) -> Block:
-    """The paragraph or list item made of `lines`."""
-    text = join_lines([line.text for line in lines], vocabulary)
+def _block_of(lines: list[Segment], known_words: set[str]) -> Block:
+    """The paragraph or list item made of `lines`, with words divided at line ends joined."""
+    text = join_lines([line.text for line in lines], known_words)
     size = statistics.median(line.size for line in lines)
     if bullet := _BULLET.match(text):
         return Block("item", text[bullet.end() :], size, len(lines), "- ")

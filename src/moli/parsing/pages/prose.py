@@ -31,11 +31,14 @@ def remove_spaces_in_chinese(text: str) -> str:
     return _AROUND_PUNCTUATION.sub("", _BETWEEN_UNSPACED.sub("", text))
 
 
-def join_lines(lines: Sequence[str], vocabulary: set[str]) -> str:
+def join_lines(lines: Sequence[str], known_words: set[str]) -> str:
     """The lines of one paragraph as running text.
 
     A hyphen at the end of a line is dropped where it only divides a word: where the two
-    halves form a word in `vocabulary`, or are not both words in it.
+    halves form a word in `known_words`, or are not both words in it.
+
+    Args:
+        known_words: words of the page in lower case, see `whole_words`.
     """
     text = ""
     for line in lines:
@@ -43,7 +46,7 @@ def join_lines(lines: Sequence[str], vocabulary: set[str]) -> str:
         if not text or not line:
             text = text or line
         elif text[-1] in _HYPHENS and text[-2:-1].isalnum():
-            text = _join_divided(text[:-1], line, text[-1], vocabulary)
+            text = _join_divided(text[:-1], line, text[-1], known_words)
         elif is_unspaced(text[-1]) and is_unspaced(line[0]):
             text += line
         else:
@@ -51,7 +54,7 @@ def join_lines(lines: Sequence[str], vocabulary: set[str]) -> str:
     return text
 
 
-def _join_divided(before: str, after: str, hyphen: str, vocabulary: set[str]) -> str:
+def _join_divided(before: str, after: str, hyphen: str, known_words: set[str]) -> str:
     """The text before and after a hyphen at a line end, joined with or without it."""
     first = re.search(r"[^\W\d_]*$", before)
     second = _WORD.match(after)
@@ -59,9 +62,9 @@ def _join_divided(before: str, after: str, hyphen: str, vocabulary: set[str]) ->
     right = second[0].lower() if second else ""
     if not left or not right or not after[0].islower():
         return f"{before}-{after}"  # A number, a name or a range keeps its hyphen.
-    if left + right in vocabulary:
+    if left + right in known_words:
         return before + after
     compound = before[: len(before) - len(left)].endswith("-")
-    both_known = left in vocabulary and right in vocabulary and len(left) > 2 and len(right) > 3
+    both_known = left in known_words and right in known_words and len(left) > 2 and len(right) > 3
     soft = hyphen in "\u00ad\ufffe"
     return f"{before}-{after}" if (compound or both_known) and not soft else before + after

@@ -86,7 +86,7 @@ class _GatedLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        """Gradients of gate, values and LoRA's matrices, from the gradient of y; None for the rest."""
+        """Gradients of gate, values and LoRA's matrices, from the gradient of y; else None."""
         gate, values, low_rank, weight, down, up = ctx.saved_tensors
         layer = _LayerWeights(weight, None, down, up, ctx.scale)
         with torch.enable_grad():
