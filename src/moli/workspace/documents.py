@@ -62,10 +62,7 @@ class StoredVersion:
 
 
 class DocumentStore:
-    """The documents in the workspace's database, which is the store of record.
-
-    Search indexes are derived from it and can be built again.
-    """
+    """The documents in the workspace's database, from which search indexes are derived."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -37,11 +37,13 @@ class LazyChat:
 
     @property
     def template_sha256(self) -> str:
+        """Hash of the chat template; waits until the model is loaded."""
         return self.start_loading().result().template_sha256
 
     def complete(
         self, messages: Sequence[Message], *, max_tokens: int = 512, cache_namespace: str = ""
     ) -> str:
+        """The assistant's next message; see `ChatModel.complete`."""
         model = self.start_loading().result()
         return model.complete(messages, max_tokens=max_tokens, cache_namespace=cache_namespace)
 

@@ -23,4 +23,5 @@ class ScriptedChat:
         max_tokens: int = 512,  # noqa: ARG002
         cache_namespace: str = "",  # noqa: ARG002
     ) -> str:
+        """The fixed text, or what the function returns for the messages."""
         return self._script if isinstance(self._script, str) else self._script(messages)

@@ -84,12 +84,14 @@ class BertEncoder:
             self._model = ov.Core().compile_model(graph, "CPU", options)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors [len(texts), dimensions], in the order of `texts`."""
         vectors = np.empty((len(texts), self.dimensions), np.float32)
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         # Sorted by length: the next text often has the same shape, for which kernels are compiled.
         order = sorted(range(len(texts)), key=lambda row: len(encodings[row].ids))
 
         def encode_rows(rows: Sequence[int]) -> None:
+            """Fill in the vectors of the texts with these indices."""
             request = self._model.create_infer_request()
             for row in rows:
                 vectors[row] = request.infer([np.array([encodings[row].ids], np.int64)])[0][0]
@@ -104,6 +106,7 @@ class BertEncoder:
         return vectors
 
     def tokens(self, texts: Sequence[str]) -> int:
+        """Number of tokens that are read of texts; see `Encoder.tokens`."""
         return sum(len(each.ids) for each in self._tokenizer.encode_batch_fast(list(texts)))
 
 
@@ -216,6 +219,7 @@ def _self_attention(hidden: Any, weight: _Weights, heads: int) -> Any:
     """Multi-head self-attention over a sequence without padding, and so without a mask."""
 
     def project_heads(name: str) -> Any:
+        """Queries, keys or values, by their name in the checkpoint: [1, heads, tokens, width]."""
         projected = _linear(hidden, weight.below(f"attention.self.{name}."))
         shape = op.constant([0, 0, heads, -1], np.int64)
         return op.transpose(

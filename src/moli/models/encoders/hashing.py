@@ -17,6 +17,7 @@ class HashEncoder:
         self.dimensions = dimensions
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors [len(texts), dimensions], in the order of `texts`."""
         vectors = np.zeros((len(texts), self.dimensions), np.float32)
         for row, text in zip(vectors, texts, strict=True):
             padded = f"  {text.casefold()} "

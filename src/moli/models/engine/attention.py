@@ -22,7 +22,7 @@ NAME = "moli_cached"  # by which transformers knows this attention
 
 @dataclass(slots=True)
 class AttentionMetadata:
-    """The places in the cache of the tokens of a pass.
+    """Slots and positions in the KV cache of the tokens of a pass.
 
     Attributes:
         slots, positions: the cache slot of each token, and its position in its sequence, [T].
@@ -145,7 +145,10 @@ def _attend_decodes(
 def _unfused_attention(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """Two products and a softmax: with so few queries faster than torch's fused kernel."""
+    """Attention as two products and a softmax, [slots, K, H/K, D].
+
+    With so few queries this is faster than torch's fused kernel.
+    """
     slots, heads = query.shape[:2]
     scores = torch.bmm((query * scale).flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))
     probabilities = torch.softmax(scores.view(slots, heads, -1, keys.shape[2]).add_(mask), -1)

@@ -51,8 +51,7 @@ class Allocation:
 
 
 class CacheSlots:
-    """The slots of a cache.
-
+    """The slots of a KV cache, and which tokens each of them holds.
     Attributes:
         in_use: number of slots of running sequences, which are the first ones.
     """
@@ -106,7 +105,7 @@ class CacheSlots:
         return last
 
     def forget_prefixes(self) -> None:
-        """Reuse nothing that is cached; without running sequences, also release its memory."""
+        """Never reuse what is cached now; without running sequences, also release its memory."""
         for contents in self._contents[: self.in_use]:
             if contents:
                 contents.namespace = object()  # the sequence continues, and shares with none
@@ -142,6 +141,7 @@ class CacheSlots:
         others = [n for n in range(slot + 1, len(self._contents)) if n != source]
 
         def last_used(number: int) -> int:
+            """Time of the last use of a slot; -1 if the slot is empty."""
             other = self._contents[number]
             return other.last_used if other else -1
 

@@ -94,18 +94,22 @@ class Engine:
 
     @property
     def waiting_requests(self) -> int:
-        """Number of requests that no step has started yet."""
+        """Number of submitted requests that no step has started yet."""
         return self._scheduler.waiting_count
 
     @property
     def running_requests(self) -> int:
-        """Number of requests being read or answered."""
+        """Number of submitted requests whose prompts are being read or that are being answered."""
         return self._scheduler.running_count
 
     # From the thread that steps
 
     def add_adapter(self, adapter: LoraAdapter) -> None:
-        """Let requests name an adapter from now on; an earlier one of that name is replaced."""
+        """Make a LoRA adapter available to requests; an earlier one of that name is replaced.
+
+        Raises:
+            ModelError: the adapter was made for another base.
+        """
         is_known = adapter.name in self._adapters
         self._adapters.add(adapter)
         if is_known:  # keys and values of the old one do not fit the new one
@@ -133,7 +137,7 @@ class Engine:
         self._scheduler.abort(reason)
 
     def complete(self, requests: Collection[Request]) -> list[Completion]:
-        """Step until all of these requests are answered."""
+        """Step until all of these requests are answered; the answers are in their order."""
         deltas: list[list[Delta]] = [[] for _ in requests]
         sequences = [self.submit(each, deltas[n].append) for n, each in enumerate(requests)]
         while any(sequence.reason is None for sequence in sequences):
@@ -205,7 +209,7 @@ class Engine:
 
 
 def _stop_token_ids(runner: ModelRunner, tokenizer: Any) -> frozenset[int]:
-    """Tokens that end an answer, according to the model or its tokenizer."""
+    """Ids of the tokens that end an answer, according to the model or to its tokenizer."""
     eos = tokenizer.eos_token_id
     return runner.stop_token_ids if eos is None else runner.stop_token_ids | {eos}
 
@@ -221,6 +225,7 @@ def _generator(sampling: Sampling) -> torch.Generator:
 
 
 def _needs_logprobs(sequence: Sequence) -> bool:
+    """Whether the request asks for log probabilities."""
     return sequence.request.sampling.logprobs is not None
 
 

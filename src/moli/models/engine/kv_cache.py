@@ -11,8 +11,7 @@ from moli.models.protocols.kv_cache import KVCache
 
 
 class TorchKVCache(KVCache):
-    """For each layer, keys and values as [slots, K, slot length, D].
-
+    """A KV cache of tensors: for each layer keys and values, both [slots, K, slot length, D].
     On a CPU only the tokens in it cost memory: the kernel backs a page only when it is touched.
     """
 
@@ -28,7 +27,13 @@ class TorchKVCache(KVCache):
     def layer(
         self, number: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cached keys and values of a layer; allocated like its first ones, [1, K, T, D]."""
+        """Cached keys and values of a layer.
+
+        Args:
+            number: number of the layer.
+            key, value: new keys and values [1, K, T, D], like which the cache is allocated if the
+                layer has none yet.
+        """
         if number not in self._layers:
             self._layers[number] = (self._zeros(key), self._zeros(value))
         return self._layers[number]
@@ -44,6 +49,7 @@ class TorchKVCache(KVCache):
         return torch.from_numpy(zeros).view(like.dtype).view(shape)
 
     def _resize(self) -> None:
+        """Resize to the current `slots` and `slot_length`, keeping the contents."""
         for number, pair in self._layers.items():
             resized = []
             for old in pair:
@@ -53,17 +59,21 @@ class TorchKVCache(KVCache):
             self._layers[number] = (resized[0], resized[1])
 
     def _reset(self) -> None:
+        """Drop all tensors; `layer` allocates new ones when they are needed."""
         self._layers.clear()
 
     def can_reuse(self, slot: int, length: int) -> bool:  # noqa: ARG002 - any prefix can be
+        """True: any prefix of a slot can be continued."""
         return True
 
     def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` tokens of one slot to another."""
         for pair in self._layers.values():
             for tensor in pair:
                 tensor[target, :, :length] = tensor[source, :, :length]
 
     def swap(self, first: int, second: int, length: int) -> None:
+        """Exchange the first `length` tokens of two slots."""
         for pair in self._layers.values():
             for tensor in pair:
                 saved = tensor[first, :, :length].clone()

@@ -31,8 +31,8 @@ class AdapterMapping:
         group_size: tokens of a group.
         arranged: the tokens of all groups, [groups * group_size]; None if the first tokens of the
             pass are in this order already.
-        tokens: the decode tokens that have an adapter, [n]; None like `arranged`.
-        indices: index in `arranged` of each of `tokens`, [n]; None like `arranged`.
+        tokens: the decode tokens that have an adapter, [n]; None if `arranged` is.
+        indices: index in `arranged` of each of `tokens`, [n]; None if `arranged` is.
         prefills: chunks of prompts that have an adapter.
     """
 
@@ -128,7 +128,13 @@ class MergedLinear:
         return weights | biases
 
     def output(self, number: int, x: torch.Tensor) -> torch.Tensor:
-        """Output of one layer; the outputs of all are computed with the first that is read."""
+        """Output of one layer for the input x.
+
+        The outputs of all layers are computed when the first of them is called.
+
+        Args:
+            number: index of the layer among the merged ones.
+        """
         if x is not self._input:
             self._input, self._outputs = x, self._compute(x)
         output = self._outputs[number]
@@ -162,9 +168,12 @@ class MergedLinear:
         y.index_add_(0, mapping.tokens, added.view(-1, width)[mapping.indices])
 
     def _add_lora(self, x: torch.Tensor, y: torch.Tensor, first_slot: int = 0) -> None:
-        """Add what the adapters from `first_slot` on make of x [slots, tokens, in] to y, in place.
+        """Add the outputs of adapters to y, in place.
 
-        y is [slots, tokens, out].
+        Args:
+            x: inputs, [slots, tokens, in].
+            y: the layers' outputs, [slots, tokens, out].
+            first_slot: the slot of the first adapter; the others are in the slots after it.
         """
         assert self._lora_a is not None  # noqa: S101 - the caller has checked
         slots = slice(first_slot, first_slot + len(x))
@@ -177,7 +186,7 @@ class MergedLinear:
             begin += size
 
     def use_layout(self, preferred: type[WeightLayout]) -> None:
-        """Lay plain weights out in this way, or in the next best if they do not allow it."""
+        """Convert plain weights to a layout, or to the next best if they do not allow it."""
         weight, bias = self.layout.weight, self.layout.bias
         self.layout = supported_layout(preferred, weight)(weight, bias)
 
@@ -242,4 +251,5 @@ class MergedLinearPart(torch.nn.Module):
         return self._merged.layout.weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The original layer's outputs, with the adapters' added."""
         return self._merged.output(self._number, x)

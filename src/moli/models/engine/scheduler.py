@@ -87,7 +87,7 @@ class Scheduler:
             self._running.pop()
 
     def forget_prefixes(self) -> None:
-        """Reuse nothing that is cached for sequences admitted from now on."""
+        """Never reuse what is cached now for sequences that are admitted later."""
         self._slots.forget_prefixes()
 
     def abort(self, reason: FinishReason) -> None:
@@ -137,6 +137,7 @@ class Scheduler:
             return None
 
         def running(sequence: Sequence) -> int:
+            """Number of running sequences with the same adapter."""
             return running_per_adapter[sequence.request.adapter]
 
         in_use = {each.adapter_slot for each in self._running}

@@ -96,7 +96,7 @@ class TransformersRunner:
         prefills: Sequence[PrefillChunk],
         cache: TorchKVCache,
     ) -> AttentionMetadata:
-        """The places in the cache of the tokens of these chunks."""
+        """Slots and positions in the KV cache of the tokens of these chunks."""
         slots = [chunk.cache_slot for chunk in chunks for _ in chunk.token_ids]
         positions = [chunk.start + n for chunk in chunks for n in range(len(chunk.token_ids))]
         decode_lengths = [chunk.start + 1 for chunk in chunks[:num_decodes]]
@@ -115,7 +115,7 @@ class TransformersRunner:
 
     @torch.inference_mode()
     def _choose_layout(self) -> None:
-        """Lay out all weights in the way that is fastest here for the largest layers."""
+        """Convert all weights to the layout that is fastest here for the largest layers."""
         inner = self._linears[:-1] or self._linears  # the last one makes the logits
         shape = max((linear.layout.weight.shape for linear in inner), key=torch.Size.numel)
         largest = [linear.layout for linear in inner if linear.layout.weight.shape == shape]
@@ -249,7 +249,10 @@ class _MergedLayers:
 
 
 def _merge_linear_layers(model: Any) -> _MergedLayers:
-    """Replace the linear layers of a model by merged ones; a pass shows which share an input."""
+    """Replace the linear layers of a model by merged ones.
+
+    A pass over two tokens shows which layers share an input.
+    """
     cache = TorchKVCache(1, 2)
     names = {module: name for name, module in model.named_modules()}
     layers = [module for module in names if type(module) is torch.nn.Linear]

@@ -54,7 +54,7 @@ class PlainLayout(WeightLayout):
 
 
 class TransposedProductLayout(WeightLayout):
-    """The same weights; a product with few tokens is computed as (W x')'."""
+    """The weights as the model has them; a product with few tokens is computed as (W x')'."""
 
     def multiply(self, x: torch.Tensor) -> torch.Tensor:
         if len(x) > FEW_TOKENS:
@@ -72,6 +72,7 @@ class OneDnnLayout(WeightLayout):
 
     @staticmethod
     def supports(weight: torch.Tensor) -> bool:
+        """Whether the weights are on a CPU for which torch has oneDNN."""
         return (
             weight.device.type == "cpu"
             and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
@@ -94,6 +95,7 @@ class HalfPrecisionLayout(WeightLayout):
 
     @staticmethod
     def supports(weight: torch.Tensor) -> bool:
+        """Whether the weights are on a CPU with such kernels, and lose next to nothing."""
         return (
             weight.device.type == "cpu"
             and hasattr(torch.ops.quantized, "linear_prepack_fp16")
@@ -150,7 +152,7 @@ def fastest_layout(layers: Sequence[WeightLayout]) -> type[WeightLayout]:
 
 
 def _seconds(layout: type[WeightLayout], layers: Sequence[WeightLayout]) -> float:
-    """Seconds that products with all of these layers take in a layout."""
+    """Seconds that products of few tokens with all of these layers take in a layout."""
     tried = [supported_layout(layout, each.weight)(each.weight, each.bias) for each in layers]
     x = layers[0].weight.new_ones(FEW_TOKENS // 2, layers[0].weight.shape[1])
     return median_seconds(lambda: [each.multiply(x) for each in tried])

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class EngineWorker:
-    """Steps an engine while there is something to do.
+    """A backend that steps an engine in a thread of its own while there is something to do.
 
     Callbacks are called in this worker's thread and should be quick.
     """
@@ -38,12 +38,12 @@ class EngineWorker:
 
     @property
     def waiting_requests(self) -> int:
-        """Number of requests that no step has started yet."""
+        """Number of submitted requests that no step has started yet."""
         return self._engine.waiting_requests
 
     @property
     def running_requests(self) -> int:
-        """Number of requests being read or answered."""
+        """Number of submitted requests whose prompts are being read or that are being answered."""
         return self._engine.running_requests
 
     def submit(self, request: Request, on_delta: DeltaCallback) -> Sequence:
@@ -57,7 +57,11 @@ class EngineWorker:
         return sequence
 
     def add_adapter(self, name: str, folder: Path) -> None:
-        """Let requests name an adapter from now on.
+        """Make a LoRA adapter available, so that requests can name it.
+
+        Args:
+            name: name derived from the adapter's content: other content never has the same name.
+            folder: folder with the adapter in PEFT's format.
 
         Raises:
             ModelError: it cannot be read, cannot share a pass, or does not fit the base.
@@ -70,6 +74,7 @@ class EngineWorker:
         future: Future[T] = Future()
 
         def run() -> None:
+            """Call the function and pass on its result or its error."""
             try:
                 future.set_result(function(self._engine))
             except Exception as error:  # noqa: BLE001 - it is raised in the caller's thread
@@ -87,7 +92,7 @@ class EngineWorker:
         self._thread.join()
 
     def _work(self) -> None:
-        """Step until closed; the worker's thread."""
+        """Step until the worker is closed. Runs in the worker's thread."""
         while not self._closed:
             self._wake.clear()
             while self._calls:
@@ -114,6 +119,7 @@ def _log_errors(on_delta: DeltaCallback) -> DeltaCallback:
     """A callback whose errors are logged, so that they do not affect other requests."""
 
     def guarded(delta: Delta) -> None:
+        """Call `on_delta`, and log an error that it raises."""
         try:
             on_delta(delta)
         except Exception:  # noqa: BLE001 - logged; the others of the batch go on

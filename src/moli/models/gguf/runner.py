@@ -66,8 +66,7 @@ class LlamaContext:
         self._vocabulary_size = int(self._llama.llama_vocab_n_tokens(model.vocabulary))
 
     def read(self, tokens: TokenTable) -> NDArray[np.float32]:
-        """Read tokens: logits [tokens that need them, V].
-
+        """Compute keys and values of tokens, and return logits [tokens that need them, V].
         Raises:
             ModelError: llama.cpp fails.
         """
@@ -76,7 +75,7 @@ class LlamaContext:
         return np.concatenate([self._read_batch(batch) for batch in batches])
 
     def _read_batch(self, tokens: TokenTable) -> NDArray[np.float32]:
-        """Read as many tokens as fit into one pass; see `read`."""
+        """Compute tokens that fit into one pass of llama.cpp; see `read`."""
         token_ids, positions, sequences, _ = tokens
         needs_logits = tokens[3].astype(np.int8)
         # llama.cpp has a list of sequences for each token, here of one.
@@ -149,7 +148,7 @@ class LlamaCppKVCache(KVCache):
         super().__init__(min(max_slots, limit), max_model_len, max_tokens)
 
     def read(self, chunks: Sequence[ScheduledChunk]) -> torch.Tensor:
-        """Read tokens of sequences; see `ModelRunner.run`."""
+        """Compute new tokens of sequences, and return logits; see `ModelRunner.run`."""
         tables = []
         for chunk in chunks:
             sequence, count = self._sequences[chunk.cache_slot], len(chunk.token_ids)
@@ -163,12 +162,14 @@ class LlamaCppKVCache(KVCache):
         return torch.from_numpy(self._context.read(np.concatenate(tables, axis=1)))
 
     def can_reuse(self, slot: int, length: int) -> bool:
+        """Whether llama.cpp still has the first `length` tokens of a slot."""
         sequence = self._sequences[slot]
         # Layers that see only a window, and recurrent ones, do not keep what is long past.
         first = self._llama.llama_memory_seq_pos_min(self._context.memory, sequence)
         return bool(length == self._lengths[sequence] or first == 0)
 
     def copy(self, source: int, target: int, length: int) -> None:
+        """Have the target's sequence share the cells of the source's first `length` tokens."""
         original, copied = self._sequences[source], self._sequences[target]
         self._truncate(copied, 0)
         if length:
@@ -176,6 +177,7 @@ class LlamaCppKVCache(KVCache):
         self._lengths[copied] = length
 
     def swap(self, first: int, second: int, length: int) -> None:  # noqa: ARG002 - nothing moves
+        """Exchange the sequences of two slots."""
         sequences = self._sequences
         sequences[first], sequences[second] = sequences[second], sequences[first]
 
@@ -195,11 +197,13 @@ class LlamaCppKVCache(KVCache):
             self._current_context.restore_state(state)
 
     def _resize(self) -> None:
+        """Drop the sequences of slots that there are no longer."""
         for sequence in self._sequences[self.slots :]:
             self._truncate(sequence, 0)
         del self._sequences[self.slots :]
 
     def _reset(self) -> None:
+        """Drop all sequences; a large context is replaced by a small one."""
         self._sequences, self._lengths = list(range(self.slots)), [0] * self._max_slots
         context = self._current_context
         if context and context.cells <= _FIRST_CELLS:
@@ -228,6 +232,7 @@ class LlamaCppRunner:
         self.kv_bytes_per_token = _kv_bytes_per_token(model)
 
     def free_memory(self) -> int:
+        """Bytes still available on the model's device."""
         if self._llama.llama_supports_gpu_offload() and torch.cuda.is_available():
             return free_memory()
         # Weights that are mapped from their file count as memory that others may take.
@@ -236,12 +241,15 @@ class LlamaCppRunner:
     def make_cache(
         self, max_slots: int, max_model_len: int, max_tokens: int | None
     ) -> LlamaCppKVCache:
+        """Make a KV cache for the model; see `KVCache` for the arguments."""
         return LlamaCppKVCache(self._model, max_slots, max_model_len, max_tokens)
 
     def run(self, chunks: Sequence[ScheduledChunk], cache: LlamaCppKVCache) -> torch.Tensor:
+        """Run one pass; see `ModelRunner.run`."""
         return cache.read(chunks)
 
     def check_adapter(self, adapter: LoraAdapter) -> None:
+        """Raise a ModelError: llama.cpp cannot use an adapter for some rows of a batch only."""
         raise ModelError(
             "a GGUF file takes no adapters: llama.cpp has the same for all rows of a batch",
             where=adapter.name,
@@ -250,9 +258,11 @@ class LlamaCppRunner:
         )
 
     def load_adapter(self, adapter_slot: int, adapter: LoraAdapter) -> None:  # noqa: ARG002
+        """Raise a ModelError; see `check_adapter`."""
         self.check_adapter(adapter)
 
     def update_weights(self, weights: Mapping[str, torch.Tensor]) -> None:  # noqa: ARG002
+        """Raise a ModelError: a file's weights are fixed."""
         raise ModelError(
             "the weights of a GGUF file cannot be changed",
             where=str(self._model.file),

@@ -66,6 +66,7 @@ class GgufTokenizer:
         return {"input_ids": self._encode(text, special=add_special_tokens)}
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False, **_: Any) -> str:
+        """The text of tokens."""
         raw = self._join(ids, special=not skip_special_tokens)
         if self._adds_space:
             raw = raw.removeprefix(b" ")
@@ -91,6 +92,7 @@ class GgufTokenizer:
         return {added.content: token_id for token_id, added in tokens}
 
     def get_chat_template(self, *, tools: Sequence[Any] | None = None) -> str:
+        """The chat template: "tool_use" if there are two and tools are given, else "default"."""
         templates = self.chat_template
         if templates is None:
             raise ValueError("the file has no chat template")
@@ -106,6 +108,7 @@ class GgufTokenizer:
         tokenize: bool = True,
         add_generation_prompt: bool = False,
     ) -> str | dict[str, Any]:
+        """A conversation as text, or as token ids in a dictionary, by the chat template."""
         with transformers_lock:
             from transformers.utils import chat_template_utils
         render: Any = chat_template_utils.render_jinja_template
@@ -125,7 +128,11 @@ class GgufTokenizer:
         return LLTokenizer(TokenizerWrapper(_LLGuidanceView(self)), eos_token=stop_token_ids)
 
     def piece(self, token_id: int, *, special: bool = True) -> bytes:
-        """The bytes of a token; without `special` none for those that are no text."""
+        """The bytes of a token.
+
+        Args:
+            special: whether special tokens have bytes too; otherwise theirs are empty.
+        """
         if (known := self._pieces.get((token_id, special))) is not None:
             return known
         to_piece, size = self._llama.llama_token_to_piece, 64
@@ -137,7 +144,11 @@ class GgufTokenizer:
             size = -count
 
     def _encode(self, text: str, *, special: bool) -> list[int]:
-        """The tokens of a text; with `special` those that begin and end every text, too."""
+        """The token ids of a text.
+
+        Args:
+            special: whether to add the tokens that begin and end every text.
+        """
         raw = text.encode("utf-8", "replace")
         tokenize, size = self._llama.llama_tokenize, len(raw) + 2  # a token has a byte at least
         while True:
@@ -148,12 +159,12 @@ class GgufTokenizer:
             size = -count
 
     def _join(self, ids: Iterable[int], *, special: bool) -> bytes:
-        """The bytes of tokens; without `special` none for those that are no text."""
+        """The bytes of tokens one after another; see `piece`."""
         return b"".join(self.piece(int(token_id), special=special) for token_id in ids)
 
 
 class _LLGuidanceView:
-    """The attributes and the call that llguidance needs of a tokenizer that it does not know."""
+    """A tokenizer in the form that llguidance's `TokenizerWrapper` needs."""
 
     def __init__(self, tokenizer: GgufTokenizer) -> None:
         self._tokenizer = tokenizer

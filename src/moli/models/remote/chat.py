@@ -61,6 +61,7 @@ class RemoteChat:
         max_tokens: int = 512,
         cache_namespace: str = "",  # noqa: ARG002
     ) -> str:
+        """The assistant's next message; see `ChatModel.complete`."""
         body = {
             "model": self._model,
             "messages": [

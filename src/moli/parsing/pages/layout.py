@@ -262,9 +262,7 @@ def _find_gutter(rows: list[Row], start: int) -> _Gutter:
 def _is_prose(rows: list[Row], gutter: float) -> bool:
     """Whether both sides of a gutter are full lines of text, as in columns and unlike tables."""
     for right in (False, True):
-        side = [
-            segment for row in rows for segment in row if (segment.center > gutter_center) is right
-        ]
+        side = [segment for row in rows for segment in row if (segment.center > gutter) is right]
         if len(side) < _MIN_ROWS or not rows:
             return False
         wide = statistics.median(
