@@ -35,16 +35,16 @@ def main() -> None:
         rows = [{"messages": measure.messages(row)} for row in rows]
     values = RECIPES[args.recipe] | {"base": args.model, "seed": args.seed, "held_out": 0.0}
     with tempfile.TemporaryDirectory() as name:
-        taken(values, rows[: measure.WARM_UP * 16], Path(name, "warm-up"))
+        time_run(values, rows[: measure.WARM_UP * 16], Path(name, "warm-up"))
         gc.collect()
-        one, settings = taken(values, rows, Path(name, "run"))
+        one, settings = time_run(values, rows, Path(name, "run"))
     measure.write(args, "moli", settings, one)
 
 
 def taken(
     values: dict[str, Any], rows: list[measure.Row], folder: Path
 ) -> tuple[measure.Pass, dict[str, Any]]:
-    """One pass, and what was decided for it."""
+    """One pass over the rows, and the settings that Moli chose for it."""
     from moli.records.training import StepTaken
     from moli.training.recipes.recipe import make_recipe
     from moli.training.setup.prepared import prepare

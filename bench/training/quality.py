@@ -1,4 +1,4 @@
-"""What models learn with Moli's recipes: each trained on all its data, judged on what it never saw.
+"""Quality of models trained with Moli's recipes, each evaluated on data that it never saw.
 
 Use: python bench/training/quality.py [CASE ...]    (without a case: all that are known)
 Prints a Markdown table for bench/RESULTS.md. A case that is done is kept in bench/.work/quality and
@@ -35,8 +35,8 @@ class Case:
     """A recipe on a data set.
 
     Attributes:
-        recipe: a file's name in examples/recipes, without which `settings` say everything.
-        write: writes the files to train and to judge by, and names them.
+        recipe: name of a file in examples/recipes; if empty, `settings` give everything.
+        write: writes the files to train and to evaluate on, and names them.
     """
 
     metric: str
@@ -45,13 +45,13 @@ class Case:
     settings: tuple[str, ...] = ()
 
 
-def given(train: str, test: str) -> Callable[[Path], tuple[Path, Path]]:
-    """Files as they are."""
+def existing_files(train: str, test: str) -> Callable[[Path], tuple[Path, Path]]:
+    """A function that names files as they are."""
     return lambda _: (DATA / train, DATA / test)
 
 
-def part(train: str, test: str, count: int) -> Callable[[Path], tuple[Path, Path]]:
-    """So many rows of each, drawn at random."""
+def sampled_files(train: str, test: str, count: int) -> Callable[[Path], tuple[Path, Path]]:
+    """A function that writes `count` random rows of each file, and names the new files."""
 
     def write(folder: Path) -> tuple[Path, Path]:
         files = folder / "train.jsonl", folder / "test.jsonl"
@@ -64,7 +64,7 @@ def part(train: str, test: str, count: int) -> Callable[[Path], tuple[Path, Path
     return write
 
 
-def squad(folder: Path) -> tuple[Path, Path]:
+def squad_files(folder: Path) -> tuple[Path, Path]:
     """The rows that examples/reader.py chooses."""
     example = runpy.run_path(str(REPO / "examples" / "reader.py"))
     target = folder / "train.jsonl"
@@ -72,7 +72,7 @@ def squad(folder: Path) -> tuple[Path, Path]:
     return target, DATA / "squad" / "dev-v1.1.jsonl.gz"
 
 
-def digits(folder: Path) -> tuple[Path, Path]:
+def mnist_files(folder: Path) -> tuple[Path, Path]:
     """MNIST's images as files."""
     from PIL import Image
 
@@ -93,8 +93,8 @@ def digits(folder: Path) -> tuple[Path, Path]:
     return files[0], files[1]
 
 
-def letters(folder: Path) -> tuple[Path, Path]:
-    """Words of random letters and the same letters in order; none to judge by is among the others.
+def letter_files(folder: Path) -> tuple[Path, Path]:
+    """Words of random letters and the same letters in order; no test word is among the others.
 
     They are as long as a T5's short tasks are: 3 to 10 letters.
     """
@@ -112,7 +112,7 @@ def letters(folder: Path) -> tuple[Path, Path]:
 
 IMDB = ("imdb/train.jsonl.gz", "imdb/test.jsonl.gz")
 CASES = {
-    "mnist": Case("accuracy", digits, "mnist"),
+    "mnist": Case("accuracy", mnist_files, "mnist"),
     "banking77": Case(
         "accuracy", given("banking77/train.jsonl.gz", "banking77/test.jsonl.gz"), "banking77"
     ),
@@ -122,8 +122,8 @@ CASES = {
         "stsb",
         (f"held_out={DATA / 'stsb' / 'en_dev.jsonl.gz'}",),
     ),
-    "letters": Case("exact_match", letters, "sort"),
-    "reader": Case("f1", squad, "reader"),
+    "letters": Case("exact_match", letter_files, "sort"),
+    "reader": Case("f1", squad_files, "reader"),
     "starter": Case(
         "bits_per_byte",
         given("classic_books/train.jsonl.gz", "classic_books/valid.jsonl.gz"),
@@ -145,6 +145,7 @@ CASES = {
 
 
 def moli(*words: str) -> dict[str, Any]:
+    """Run a command of Moli, and return the JSON that it prints."""
     done = subprocess.run([MOLI, *words, "--json"], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"moli {' '.join(words)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
@@ -153,7 +154,7 @@ def moli(*words: str) -> dict[str, Any]:
 
 
 def measure(name: str, case: Case) -> dict[str, Any]:
-    """Train and judge, in a workspace of the case's own."""
+    """Train and evaluate, in a workspace of the case's own."""
     folder = WORK / name
     kept = folder / "result.json"
     if not kept.exists():
@@ -172,8 +173,8 @@ def measure(name: str, case: Case) -> dict[str, Any]:
             sets = [word for each in settings for word in ("--set", each)]
             tuned = moli("tune", *recipe, *sets, "-w", str(folder))["result"]
         made.write_text(json.dumps(tuned), encoding="utf-8")
-        judged = moli("evaluate", tuned["model"], str(test), "-w", str(folder))
-        kept.write_text(json.dumps({"tuned": tuned, "judged": judged}), encoding="utf-8")
+        evaluation = moli("evaluate", tuned["model"], str(test), "-w", str(folder))
+        kept.write_text(json.dumps({"tuned": tuned, "judged": evaluation}), encoding="utf-8")
         shutil.rmtree(folder / "train", ignore_errors=True)
     result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return result
@@ -182,20 +183,20 @@ def measure(name: str, case: Case) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
-    asked = parser.parse_args().cases or [*CASES]
-    if unknown := {*asked} - {*CASES}:
+    names = parser.parse_args().cases or [*CASES]
+    if unknown := {*names} - {*CASES}:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     print("| case | learnt from | judged on | metric | 95 % | training | examples/s |")
     print("|---|---|---|---|---|---|---|")
-    for name in asked:
+    for name in names:
         case = CASES[name]
         result = measure(name, case)
-        facts, judged = result["tuned"]["facts"], result["judged"]
-        low, high = judged["interval"] if judged["metric"] == case.metric else ("", "")
+        facts, evaluation = result["tuned"]["facts"], result["judged"]
+        low, high = evaluation["interval"] if evaluation["metric"] == case.metric else ("", "")
         between = f"{low:.4f} to {high:.4f}" if low else "-"
         print(
-            f"| {name} | {facts['examples']:,} | {judged['examples']:,} "
-            f"| {case.metric} **{judged['metrics'][case.metric]:.4f}** | {between} "
+            f"| {name} | {facts['examples']:,} | {evaluation['examples']:,} "
+            f"| {case.metric} **{evaluation['metrics'][case.metric]:.4f}** | {between} "
             f"| {facts['seconds'] / 60:.1f} min | {facts['examples_per_second']:.0f} |",
             flush=True,
         )

@@ -51,6 +51,7 @@ def rows(task: str) -> list[dict[str, str]]:
 
 
 def moli(folder: Path, *words: str) -> list[str]:
+    """The arguments of a command of Moli."""
     return [MOLI, *words, "-w", str(folder), "--json"]
 
 
@@ -59,20 +60,20 @@ def finish(folder: Path, *words: str) -> None:
     subprocess.run(moli(folder, "tune", *words), capture_output=True, check=True)
 
 
-def models(folder: Path) -> int:
-    """How many different models there are."""
+def count_models(folder: Path) -> int:
+    """Number of different models in a workspace."""
     done = subprocess.run(
         moli(folder, "models", "list"), capture_output=True, text=True, check=True
     )
     return len(json.loads(done.stdout)["models"])
 
 
-def killed(folder: Path, words: list[str], others: set[Path], after: float) -> bool:
-    """Begin a run and kill it some time after it has begun; whether it was still at it."""
+def run_and_kill(folder: Path, words: list[str], others: set[Path], after: float) -> bool:
+    """Begin a run and kill it some seconds after; whether it was still running."""
     process = subprocess.Popen(
         moli(folder, "tune", *words), stdout=subprocess.DEVNULL, start_new_session=True
     )
-    while process.poll() is None and not began(folder, others):
+    while process.poll() is None and not has_begun(folder, others):
         time.sleep(0.05)
     time.sleep(after)
     if process.poll() is not None:
@@ -82,7 +83,7 @@ def killed(folder: Path, words: list[str], others: set[Path], after: float) -> b
     return True
 
 
-def began(folder: Path, others: set[Path]) -> bool:
+def has_begun(folder: Path, others: set[Path]) -> bool:
     new = set((folder / ".moli" / "runs").iterdir()) - others
     return any((run / "events.jsonl").exists() for run in new)
 
@@ -96,14 +97,14 @@ def main() -> None:
     for task in (each for each in [*TASKS] * args.kills if kills < args.kills):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            kills += killed_run(folder, task, draw, args.kills - kills)
-            if models(folder) != 1:
+            kills += train_with_kills(folder, task, draw, args.kills - kills)
+            if count_models(folder) != 1:
                 sys.exit(f"{task}: the resumed run ended in other weights")
         print(f"{task}: {kills} kills, the same weights", flush=True)
 
 
-def killed_run(folder: Path, task: str, draw: random.Random, most: int) -> int:
-    """Train once undisturbed and once killed up to three times; how often it was."""
+def train_with_kills(folder: Path, task: str, draw: random.Random, most: int) -> int:
+    """Train once undisturbed, and once killed up to three times; the number of kills."""
     subprocess.run([MOLI, "init", str(folder)], check=True, stdout=subprocess.DEVNULL)
     data = folder / "data.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows(task)))
@@ -113,7 +114,7 @@ def killed_run(folder: Path, task: str, draw: random.Random, most: int) -> int:
     undisturbed = set((folder / ".moli" / "runs").iterdir())
     words, kills = [str(recipe)], 0
     while kills < min(3, most):
-        if not killed(folder, words, undisturbed, draw.uniform(0.0, 6.0)):
+        if not run_and_kill(folder, words, undisturbed, draw.uniform(0.0, 6.0)):
             return kills  # it came to its end before
         kills += 1
         (run,) = set((folder / ".moli" / "runs").iterdir()) - undisturbed

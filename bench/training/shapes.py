@@ -1,6 +1,6 @@
 """A causal model of a real one's shape, with random weights: what a step takes, it takes as well.
 
-135 million parameters in the shape of SmolLM-135M, with a byte-level BPE learnt from the given text
+135 million parameters in the shape of SmolLM-135M, with a byte-level BPE trained on the given text
 and a ChatML template. It is written once, to bench/.work/llama-135m, as bf16, as such models come.
 
 Use: python bench/training/shapes.py [--data ../shared/data/alpaca_en/train.jsonl.gz]
@@ -42,7 +42,7 @@ def llama_135m(data: Path = DATA, work: Path = WORK) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     (work / ".gitignore").write_text("*\n", encoding="utf-8")  # made again at will
     part = folder.with_suffix(".part")  # so that, if interrupted, there is no half of a folder
-    tokenizer = learnt(texts(data))
+    tokenizer = train_tokenizer(texts(data))
     tokenizer.save_pretrained(part)
     model(tokenizer).save_pretrained(part)
     return part.rename(folder)
@@ -54,7 +54,7 @@ def texts(path: Path) -> Iterator[str]:
             yield from (value for value in row.values() if isinstance(value, str) and value)
 
 
-def learnt(some: Iterator[str]) -> Any:
+def train_tokenizer(some: Iterator[str]) -> Any:
     """A byte-level BPE tokenizer with at most VOCABULARY tokens."""
     from transformers import PreTrainedTokenizerFast
 

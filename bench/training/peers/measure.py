@@ -1,4 +1,4 @@
-"""What the training peers share: their arguments, the examples, the clock and the result file.
+"""Code that the training peers share: arguments, examples, the clock and the result file.
 
 A peer is one process: `python trainer.py --recipe best --data FILE --model FOLDER --examples N
 --seed S --out FILE.json`. It goes once over N examples, and all N are in its figures. The warm-up,
@@ -90,8 +90,8 @@ def messages(row: Row) -> list[dict[str, str]]:
     >>> messages({"instruction": "Add.", "input": "1, 2", "output": "3"})[0]["content"]
     'Add.\\n\\n1, 2'
     """
-    asked = "\n\n".join(filter(None, (row["instruction"], row["input"])))
-    return [{"role": "user", "content": asked}, {"role": "assistant", "content": row["output"]}]
+    prompt = "\n\n".join(filter(None, (row["instruction"], row["input"])))
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": row["output"]}]
 
 
 def stopwatch() -> Any:
@@ -126,8 +126,8 @@ def arguments_of_trainer(folder: str, seed: int, steps: int) -> dict[str, Any]:
     }
 
 
-def taken(trainer: Any, tokens: int) -> Pass:
-    """Train, and say what it took."""
+def timed_training(trainer: Any, tokens: int) -> Pass:
+    """Train with a Trainer, and return time, tokens and losses."""
     from transformers import PrinterCallback
 
     clock = stopwatch()

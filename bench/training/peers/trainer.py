@@ -90,7 +90,7 @@ def trained(
         # With a tokenizer the Trainer collates by padding to the longest of the batch.
         processing_class=AutoTokenizer.from_pretrained(args.model),
     )
-    return measure.taken(trainer, sum(map(sum, dataset["attention_mask"])))
+    return measure.timed_training(trainer, sum(map(sum, dataset["attention_mask"])))
 
 
 def classifier(args: argparse.Namespace, classes: int) -> Any:

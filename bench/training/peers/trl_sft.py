@@ -36,12 +36,12 @@ def main() -> None:
         trained(args, chats[:64], folder, steps=measure.WARM_UP)
         gc.collect()
         one = trained(args, chats, folder)
-    settings = {"length": LENGTH, "lora": RANK, "lora_alpha": ALPHA, **asked(args)}
+    settings = {"length": LENGTH, "lora": RANK, "lora_alpha": ALPHA, **config_options(args)}
     measure.write(args, "trl", settings, one)
 
 
-def asked(args: argparse.Namespace) -> dict[str, Any]:
-    """What the recipe changes in SFTConfig."""
+def config_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of SFTConfig that the recipe sets."""
     half = args.precision == "bf16"
     weights = {"model_init_kwargs": {"dtype": "bfloat16"}} if half else {}
     return RECIPES[args.recipe] | {"bf16": half} | (weights if args.recipe == "best" else {})
@@ -58,7 +58,7 @@ def trained(
         model=args.model,
         args=SFTConfig(
             **measure.arguments_of_trainer(folder, args.seed, steps),
-            **asked(args),
+            **config_options(args),
             packing=True,
             max_length=LENGTH,
             per_device_train_batch_size=1,
@@ -67,7 +67,7 @@ def trained(
         peft_config=LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear"),
     )
     # Packed rows hold no padding; what was cut off at LENGTH is no longer in them.
-    return measure.taken(trainer, sum(map(len, trainer.train_dataset["input_ids"])))
+    return measure.timed_training(trainer, sum(map(len, trainer.train_dataset["input_ids"])))
 
 
 if __name__ == "__main__":
