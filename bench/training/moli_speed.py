@@ -41,7 +41,7 @@ def main() -> None:
     measure.write(args, "moli", settings, one)
 
 
-def taken(
+def time_run(
     values: dict[str, Any], rows: list[measure.Row], folder: Path
 ) -> tuple[measure.Pass, dict[str, Any]]:
     """One pass over the rows, and the settings that Moli chose for it."""

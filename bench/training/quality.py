@@ -68,7 +68,7 @@ def squad_files(folder: Path) -> tuple[Path, Path]:
     """The rows that examples/reader.py chooses."""
     example = runpy.run_path(str(REPO / "examples" / "reader.py"))
     target = folder / "train.jsonl"
-    example["choose"](DATA / "squad" / "train-v1.1.jsonl.gz", target)
+    example["select_rows"](DATA / "squad" / "train-v1.1.jsonl.gz", target)
     return target, DATA / "squad" / "dev-v1.1.jsonl.gz"
 
 
@@ -114,11 +114,13 @@ IMDB = ("imdb/train.jsonl.gz", "imdb/test.jsonl.gz")
 CASES = {
     "mnist": Case("accuracy", mnist_files, "mnist"),
     "banking77": Case(
-        "accuracy", given("banking77/train.jsonl.gz", "banking77/test.jsonl.gz"), "banking77"
+        "accuracy",
+        existing_files("banking77/train.jsonl.gz", "banking77/test.jsonl.gz"),
+        "banking77",
     ),
     "stsb": Case(
         "spearman",
-        given("stsb/en_train.jsonl.gz", "stsb/en_test.jsonl.gz"),
+        existing_files("stsb/en_train.jsonl.gz", "stsb/en_test.jsonl.gz"),
         "stsb",
         (f"held_out={DATA / 'stsb' / 'en_dev.jsonl.gz'}",),
     ),
@@ -126,17 +128,17 @@ CASES = {
     "reader": Case("f1", squad_files, "reader"),
     "starter": Case(
         "bits_per_byte",
-        given("classic_books/train.jsonl.gz", "classic_books/valid.jsonl.gz"),
+        existing_files("classic_books/train.jsonl.gz", "classic_books/valid.jsonl.gz"),
         "starter",
     ),
-    "imdb": Case("accuracy", given(*IMDB), settings=("task=classification",)),
+    "imdb": Case("accuracy", existing_files(*IMDB), settings=("task=classification",)),
     "imdb-lora": Case(
-        "accuracy", given(*IMDB), settings=("task=classification", "method=lora", "rank=8")
+        "accuracy", existing_files(*IMDB), settings=("task=classification", "method=lora", "rank=8")
     ),
 } | {
     f"imdb-attention-dropout-{dropout or 'none'}-{seed}": Case(
         "accuracy",
-        part(*IMDB, 5000),
+        sampled_files(*IMDB, 5000),
         settings=("task=classification", f"seed={seed}", *([f"dropout={dropout}"] * bool(dropout))),
     )
     for seed in range(SEEDS)
