@@ -72,9 +72,11 @@ class _CountedStream(io.RawIOBase):
         self._part, self._archive = part, archive
 
     def readable(self) -> bool:
+        """True, as `io.RawIOBase` requires."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, or all if it is negative, counted by the archive."""
         pieces = []
         while size != 0:
             data = self._part.read(1 << 16 if size < 0 else min(size, 1 << 16))

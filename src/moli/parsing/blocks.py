@@ -30,10 +30,11 @@ ParseContained = Callable[[bytes, str], ParsedDocument]  # content and name of a
 
 
 def _do_nothing() -> None:
-    return None
+    """The default of `on_ocr`."""
 
 
 def _refuse_contained(_data: bytes, name: str) -> ParsedDocument:
+    """The default of `parse_contained`: raise a `DocumentError`."""
     raise DocumentError(
         "unsupported", "files inside this one are not read", where=name, fix="Add it by itself."
     )

@@ -56,6 +56,7 @@ class FileFormat:
 
 
 def _is_image(data: bytes) -> bool:
+    """Whether a file begins like WebP or BMP, which `magic` alone cannot tell."""
     is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
     is_bmp = data[:2] == b"BM" and len(data) > 26 and data[6:10] == b"\0\0\0\0"
     return is_webp or is_bmp
@@ -269,6 +270,7 @@ def _compound_file_format(data: bytes, expected: FileFormat | None) -> str:
     """
 
     def has_stream(name: str) -> bool:
+        """Whether the file has a stream with a name that begins so."""
         return name.encode("utf-16-le") in data
 
     if has_stream("EncryptedPackage"):

@@ -111,6 +111,7 @@ class Text(Example):
 
     @property
     def model_input(self) -> str:
+        """The text."""
         return self.text
 
     @property
@@ -128,14 +129,17 @@ class Pair(Example):
 
     @property
     def model_input(self) -> str:
+        """The source."""
         return self.source
 
     @property
     def expected_output(self) -> str:
+        """The target."""
         return self.target
 
     @property
     def subject(self) -> Hashable:
+        """The source, or the target if the source is empty."""
         return self.source or self.target
 
 
@@ -150,18 +154,22 @@ class Labelled(Example):
 
     @property
     def model_input(self) -> str:
+        """The text."""
         return self.text
 
     @property
     def expected_output(self) -> str:
+        """The label."""
         return self.label
 
     @property
     def subject(self) -> Hashable:
+        """The text."""
         return self.text
 
     @property
     def class_label(self) -> str:
+        """The label."""
         return self.label
 
 
@@ -186,10 +194,12 @@ class Span(Example):
 
     @property
     def subject(self) -> Hashable:
+        """The context, which several questions may share."""
         return self.context
 
     @property
     def summary(self) -> str:
+        """The question."""
         return self.question
 
 
@@ -215,6 +225,7 @@ class Scored(Example):
 
     @property
     def summary(self) -> str:
+        """The first text."""
         return self.first
 
 
@@ -238,10 +249,12 @@ class Match(Example):
 
     @property
     def summary(self) -> str:
+        """The query."""
         return self.query
 
     @property
     def subject(self) -> Hashable:
+        """The query."""
         return self.query
 
 
@@ -265,14 +278,17 @@ class LabelledImage(Example):
 
     @property
     def expected_output(self) -> str:
+        """The label."""
         return self.label
 
     @property
     def summary(self) -> str:
+        """The path of the image."""
         return str(self.path)
 
     @property
     def subject(self) -> Hashable:
+        """The hash of the image."""
         return self.model_input
 
     @property
@@ -282,13 +298,16 @@ class LabelledImage(Example):
 
     @property
     def class_label(self) -> str:
+        """The label."""
         return self.label
 
     @property
     def files(self) -> tuple[Path, ...]:
+        """The image file."""
         return (self.path,)
 
     def with_files_in(self, folder: Path) -> Self:
+        """The same example with the image's path relative to a folder made absolute."""
         return replace(self, path=(folder / self.path).absolute())
 
 
@@ -319,4 +338,5 @@ def _message_text(message: Message) -> str:
 
 
 def _tool_text(tool: Tool) -> str:
+    """A tool's name, description and parameters."""
     return f"{tool.name}: {tool.description} {json.dumps(dict(tool.parameters))}"

@@ -19,5 +19,6 @@ def hash_file(path: Path) -> bytes:
 
 @cache
 def _hash_file(path: Path, _changed: int, _size: int) -> bytes:
+    """SHA-256 of a file, cached as long as its time of change and its size stay the same."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()

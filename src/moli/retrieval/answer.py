@@ -50,8 +50,7 @@ class Answerer:
 
         Args:
             visible: the documents that may be used; None for those of the settings' groups.
-            tenant: the tenant who asks.
-
+            tenant: the tenant who asks, to whom the trace belongs; "" for the only tenant.
 
         Raises:
             InputError: the question is empty or too long.
@@ -97,7 +96,13 @@ class Answerer:
     def _answer_sentences(
         self, question: str, hits: Sequence[Hit], evidence: Sequence[ScoredSentence], tenant: str
     ) -> tuple[list[QuotedSentence], str]:
-        """The answer's sentences, and the hash of the prompt or "" without a language model."""
+        """The answer's sentences, none if there is no answer, and the hash of the prompt.
+
+        The hash is "" without a language model.
+
+        Args:
+            evidence: sentences of the hits, the likeliest answer first.
+        """
         if self._chat is None:
             if not evidence or evidence[0].probability < self._settings.confidence:
                 return [], ""
@@ -110,7 +115,7 @@ class Answerer:
 
 
 def _as_own_quote(sentence: ScoredSentence) -> QuotedSentence:
-    """The sentence as its own quote."""
+    """A sentence of an answer that consists of one quote."""
     quote = Quote(sentence.hit, sentence.start, sentence.end)
     return QuotedSentence(sentence.text, (quote,), supported=True)
 
@@ -185,7 +190,7 @@ class _Timer:
 
     @contextmanager
     def time(self, step: str) -> Iterator[None]:
-        """Measure the time of the block below it."""
+        """Measure the time of the code in a `with` block."""
         started = time.perf_counter()
         yield
         self.timings[step] = round((time.perf_counter() - started) * 1000, 3)

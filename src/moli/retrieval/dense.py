@@ -113,7 +113,7 @@ class DenseIndex:
     def _scan(
         self, vector: NDArray[np.float32], limit: int, allowed_ids: Collection[int]
     ) -> dict[int, float]:
-        """The similarities of the best allowed passages; every search ends with this exact scan."""
+        """The similarities of the best allowed passages, by exact scan; see `search`."""
         numbers = np.fromiter(allowed_ids, np.int64, len(allowed_ids))
         numbers = numbers[self._index.contains(numbers)] if len(numbers) else numbers
         if not len(numbers):

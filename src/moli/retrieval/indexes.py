@@ -67,7 +67,7 @@ class Indexes:
             self.dense.clear()
 
     def _changes_after(self, applied: int) -> Iterator[list[Change]]:
-        """All later changes of the log, in one list for each commit of an index."""
+        """The log's changes after number `applied`, in one list for each commit of an index."""
         while changes := self._passages.changes(applied, _CHANGES_PER_COMMIT):
             yield list(_merge_adjacent(changes))
             applied = changes[-1].seq
@@ -107,4 +107,5 @@ def _merge_adjacent(changes: Sequence[Change]) -> Iterator[Change]:
 
 
 def _passage_count(change: Change) -> int:
+    """Number of passages in the range of a change."""
     return change.last_passage - change.first_passage + 1

@@ -136,7 +136,10 @@ class Ingester:
     def _outcome(
         self, path: Path, future: Future[SourceDocument | None], labels: DocumentLabels
     ) -> SourceDocument | FileReport:
-        """The parsed document, or a report if it failed or is unchanged."""
+        """The document that a parser returned, or a report if it failed or is unchanged.
+
+        An unchanged document is given the labels without being parsed again.
+        """
         try:
             source = future.result()
         except DocumentError as error:
@@ -307,6 +310,7 @@ def _absolute_path(text: str) -> Path:
 
 
 def _failed_report(path: Path | str, reason: str, what: str) -> FileReport:
+    """A report that a path was not added, for the reason in words `what`."""
     name = _printable_name(path)
     return FileReport(name, "failed", reason=reason, message=f"{name}: {what}.")
 

@@ -42,6 +42,7 @@ class LexicalIndex:
             self._load()
 
     def _load(self) -> None:
+        """Load the index in the folder, or create an empty one."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._index = tantivy.Index(self._schema, str(self._folder))
         self.reload()
@@ -125,6 +126,7 @@ class LexicalIndex:
 
 
 def _schema() -> tantivy.Schema:
+    """The fields of the index: passage id, terms, and for one document the last change applied."""
     builder = tantivy.SchemaBuilder()
     builder.add_integer_field("passage", stored=False, indexed=True, fast=True)
     builder.add_integer_field("applied", stored=True)

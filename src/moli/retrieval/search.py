@@ -93,7 +93,10 @@ class Retriever:
         return {passage_id: passage.source for passage_id, passage in passages.items()}
 
     def candidates(self, query: str, visible: Filter, fusion: Fusion) -> CandidateScores:
-        """The visible candidates of each index; an index without weight is not searched."""
+        """Scores of the best visible passages of each index.
+
+        An index that has no weight in the fusion is not searched.
+        """
         self.indexes.catch_up()
         lexical: dict[int, float] = {}
         dense: dict[int, float] = {}

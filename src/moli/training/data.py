@@ -106,8 +106,8 @@ def split(
 ) -> tuple[tuple[LocatedExample, ...], tuple[LocatedExample, ...]]:
     """Split examples into a training part and a held-out part with about `share` of them.
 
-    Examples with the same `subject`, such as the same question, are all in the same part. Of equal
-    examples in the held-out part, only one is kept.
+    Examples with the same `subject`, such as questions on one text, are all in the same part. Of
+    equal examples in the held-out part, only one is kept.
 
     Returns:
         The training part and the held-out part.

@@ -69,7 +69,7 @@ class Workspace:
 
     @cached_property
     def database(self) -> Database:
-        """The store of record, migrated to this version's schema on first use."""
+        """The workspace's database, migrated to this version's schema on first use."""
         self.folder.mkdir(exist_ok=True)
         embedded = URL.create("sqlite", database=str(self.folder / "moli.db"))
         database = Database(self.settings.database or embedded)
@@ -79,34 +79,42 @@ class Workspace:
 
     @cached_property
     def documents(self) -> DocumentStore:
+        """Stored documents with their passages."""
         return DocumentStore(self.database)
 
     @cached_property
     def passages(self) -> PassageStore:
+        """Stored passages, their vectors, and the change log."""
         return PassageStore(self.database)
 
     @cached_property
     def traces(self) -> TraceStore:
+        """Records of answers from documents."""
         return TraceStore(self.database)
 
     @cached_property
     def exchanges(self) -> ExchangeStore:
+        """Records of requests to language models and their answers."""
         return ExchangeStore(self.database)
 
     @cached_property
     def feedback(self) -> FeedbackStore:
+        """People's feedback on answers."""
         return FeedbackStore(self.database)
 
     @cached_property
     def keys(self) -> KeyStore:
+        """API keys of the server."""
         return KeyStore(self.database)
 
     @cached_property
     def shadows(self) -> ShadowStore:
+        """Models that answer the same requests as an alias, for comparison."""
         return ShadowStore(self.database)
 
     @cached_property
     def tunings(self) -> TuningStore:
+        """The tuned fusion of search scores for each language."""
         return TuningStore(self.database)
 
     @cached_property

@@ -63,7 +63,11 @@ def current_aliases(connection: sa.Connection) -> dict[str, str]:
 
 
 def aliases_of(content_hash: str, current: Mapping[str, str]) -> tuple[str, ...]:
-    """The aliases that set_alias at a model, sorted."""
+    """The aliases that point at a model, sorted.
+
+    Args:
+        current: aliases to the hashes they point at now.
+    """
     return tuple(sorted(alias for alias, hash_ in current.items() if hash_ == content_hash))
 
 

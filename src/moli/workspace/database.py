@@ -1,4 +1,5 @@
-"""One transactional store of record: SQLite by default, PostgreSQL by URL.
+"""The workspace's database, SQLite by default, PostgreSQL by URL: its store of record, from which
+everything else, such as search indexes, is derived.
 
 Readers never wait. Writers queue: one transaction at a time appends to the change log, so its
 numbers are in the order of commit on every backend and an index that has applied change n has
@@ -25,7 +26,7 @@ _MIGRATION_LOCK = 0x6D6F6C69  # "moli": PostgreSQL's advisory locks are named by
 
 
 class Database:
-    """The store of record in the database at a SQLAlchemy URL.
+    """The database at a SQLAlchemy URL.
 
     Raises:
         WorkspaceError: the URL names no supported database; later, on use, if the database cannot
@@ -54,6 +55,7 @@ class Database:
 
     @property
     def is_sqlite(self) -> bool:
+        """Whether the database is SQLite, and not PostgreSQL."""
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager

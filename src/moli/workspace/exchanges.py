@@ -1,4 +1,4 @@
-"""Storage of exchanges with models that were requested by name."""
+"""Storage of exchanges: records of a request to a language model and its answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXCHANGE = TypeAdapter(Exchange)
 
 
 class ExchangeStore:
-    """Exchanges in the store of record."""
+    """Exchanges in the workspace's database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -101,6 +101,7 @@ class ExchangeStore:
 
 
 def _unknown_exchange(exchange_id: str) -> NotFoundError:
+    """The error for an id that no visible exchange has."""
     return NotFoundError(
         f"no exchange '{exchange_id}'", fix="Copy the id that the answer came with."
     )

@@ -12,7 +12,7 @@ from moli.workspace.database import Database
 
 
 class FeedbackStore:
-    """Feedback in the store of record; rows are only ever added, and the newest counts."""
+    """Feedback in the workspace's database; rows are only ever added, and the newest counts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

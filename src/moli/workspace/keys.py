@@ -31,7 +31,7 @@ class NewKey:
 
 
 class KeyStore:
-    """Keys in the store of record, without their secrets."""
+    """Keys in the workspace's database, without their secrets."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -107,6 +107,7 @@ def hash_secret(secret: str) -> str:
 
 
 def _key(row: dict[str, Any]) -> Key:
+    """A key from its row in the table `keys`."""
     return Key(
         row["name"],
         row["scope"],

@@ -45,7 +45,7 @@ _HINT = "Give an alias, or 4 or more characters of a hash; 'moli models list' sh
 
 
 class ModelStore:
-    """Models on disk, and their aliases in the store of record.
+    """Models on disk, and their aliases in the workspace's database.
 
     A model is stored whole or not at all: its files are written to a draft folder, synced to disk
     and moved to their place by one rename. The database serializes additions, removals and changes
@@ -193,7 +193,10 @@ class ModelStore:
                 set_alias(connection, alias, content_hash)
 
     def _resolve(self, reference: str) -> tuple[str, str]:
-        """The hash of the model that a reference names, and the alias in the reference or ""."""
+        """The hash of the model that a reference names, and the alias in the reference.
+
+        The alias is "" if the reference is a hash; see `get` for references and errors.
+        """
         with self._database.read() as connection:
             rows = alias_history(connection)
         current = current_targets(rows)
@@ -254,7 +257,7 @@ class ModelStore:
         return read_stored_model(target, name, content_hash, aliases)
 
     def _remove_leftovers(self) -> None:
-        """Make the store's folder if needed, and delete what removals and crashes left in it."""
+        """Make the store's folder if needed, and delete what removals and crashes left there."""
         self._folder.mkdir(parents=True, exist_ok=True)
         old = time.time() - _ABANDONED
         drafts = self._folder.glob(".new-*")

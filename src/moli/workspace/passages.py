@@ -19,7 +19,7 @@ _BATCH = 500  # below every backend's limit on bound variables
 
 
 class PassageStore:
-    """Passages in the store of record."""
+    """Passages in the workspace's database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -114,7 +114,7 @@ class PassageStore:
             return connection.execute(query).scalar() or 0
 
     def changes(self, after: int, limit: int = 1000) -> list[Change]:
-        """Changes later than `after`, oldest first."""
+        """At most `limit` changes with numbers above `after`, the oldest first."""
         table = schema.changes
         query = sa.select(table).where(table.c.seq > after).order_by(table.c.seq).limit(limit)
         with self._database.read() as connection:

@@ -31,7 +31,10 @@ SECRETS = (BACKEND_KEY,)  # never in the file, and read only where they are used
 
 
 def _split_commas(value: Any) -> Any:
-    """A list from a text with commas, as lists are written in the environment."""
+    """The parts of a text with commas, as lists are written in the environment.
+
+    Any other value is returned as it is.
+    """
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
@@ -147,6 +150,9 @@ def load_settings(root: Path) -> Settings:
 def _check_known(keys: Iterable[str], where: str, prefix: str) -> None:
     """Check that all keys, without their prefix, are names of settings.
 
+    Args:
+        where: the origin of the keys, for errors.
+
     Raises:
         SettingsError: one is not.
     """
@@ -161,7 +167,7 @@ def _check_known(keys: Iterable[str], where: str, prefix: str) -> None:
 
 
 def _toml(value: Any) -> str:
-    """A value in TOML."""
+    """A value written in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

@@ -27,7 +27,7 @@ class Shadow:
 
 
 class ShadowStore:
-    """The shadows of aliases in the store of record; an alias has one at most."""
+    """The shadows of aliases in the workspace's database; an alias has one at most."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -57,6 +57,7 @@ class ShadowStore:
         return Shadow(row.alias, row.hash, row.share) if row and row.hash else None
 
     def _add(self, shadow: Shadow) -> None:
+        """Add a row for an alias; the newest one counts."""
         row = {"alias": shadow.alias, "hash": shadow.hash, "share": shadow.share}
         with self._database.write() as connection:
             connection.execute(sa.insert(schema.shadows).values(**row, set_at=time.time()))

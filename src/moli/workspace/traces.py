@@ -1,4 +1,7 @@
-"""Storage of the traces of answers, redacted when a document that they quote is removed."""
+"""Storage of traces, redacted when a document that they quote is removed.
+
+A trace is the record of an answer: the question, the passages found, and the answer with citations.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _TRACE = TypeAdapter(Trace)
 
 
 class TraceStore:
-    """Traces in the store of record."""
+    """Traces in the workspace's database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -73,7 +76,14 @@ class TraceStore:
 
 
 def redact(connection: sa.Connection, sources: Sequence[str]) -> int:
-    """Remove the texts of removed documents from all traces, and return the number of traces."""
+    """Remove the texts of removed documents from all traces.
+
+    Args:
+        sources: sources of the removed documents.
+
+    Returns:
+        The number of traces that were changed.
+    """
     traces, link = schema.traces, schema.trace_sources
     redacted: set[str] = set()
     for batch in batches(sources):
@@ -94,6 +104,7 @@ def _redacted(payload: dict[str, Any], removed: set[str]) -> dict[str, Any]:
     text_fields = {"text", "quote", "heading", "title", "source"}
 
     def clean(value: Any) -> Any:
+        """The value with the texts of removed sources replaced by ""."""
         if isinstance(value, list):
             return [clean(item) for item in value]
         if isinstance(value, dict):

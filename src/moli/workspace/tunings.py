@@ -13,13 +13,17 @@ from moli.workspace.database import Database
 
 
 class TuningStore:
-    """Tunings in the store of record; the newest of a language is used, older ones are history."""
+    """Tunings in the database; the newest of a language is used, older ones are history."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, language: str, fusion: Fusion, evidence: dict[str, Any]) -> None:
-        """Use a fusion for a language from now on."""
+        """Store the fusion that is used for a language from now on.
+
+        Args:
+            evidence: the measurements by which it was selected, as JSON values.
+        """
         row = {
             "language": language,
             "method": fusion.method,

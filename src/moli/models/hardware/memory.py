@@ -31,7 +31,7 @@ def total_memory() -> int:
 
 
 def _cgroup_available() -> int:
-    """Bytes that a container's limit leaves; a large number without a limit."""
+    """Bytes of memory that a container may still take; a large number if it has no limit."""
     group = Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text().strip()
@@ -44,7 +44,7 @@ def _cgroup_available() -> int:
 
 
 def _system_available() -> int:
-    """Bytes that the system reports as available; half of all if it is not Linux."""
+    """Bytes that the system reports as available; half of its memory if it is not Linux."""
     if platform.system() == "Linux":
         with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
             for line in file:
@@ -54,7 +54,7 @@ def _system_available() -> int:
 
 
 def release_freed_memory() -> None:
-    """Return freed memory to the system, which is kept for later objects, as after loading."""
+    """Return memory to the system that was freed but kept for later objects."""
     if libc := _glibc():
         libc.malloc_trim(0)
 
@@ -84,7 +84,7 @@ class Heap:
     the memory in use. When it has grown by a quarter, the pages of the gaps are released.
 
     Attributes:
-        growth: factor by which the process may grow before.
+        growth: factor by which the process may grow before gaps are released.
     """
 
     def __init__(self) -> None:

@@ -84,11 +84,12 @@ def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def _gflops(dtype: torch.dtype, device: str, rows: int) -> float:
-    """Speed of a product of [rows, 384] with [384, 1536]."""
+    """Speed of a matrix product of [rows, 384] with [384, 1536], in GFLOP/s."""
     left = torch.ones(rows, 384, dtype=dtype, device=device)
     right = torch.ones(384, 1536, dtype=dtype, device=device)
 
     def multiply() -> None:
+        """Compute the product once, and wait for the GPU if it is there."""
         torch.mm(left, right)
         if device == "cuda":
             torch.cuda.synchronize()

@@ -68,6 +68,7 @@ def _read_mono(sound_file: Any) -> NDArray[np.float32]:
 
 
 def _file_error(what: str, fix: str) -> InputError:
+    """The error that an audio file cannot be used, for the reason `what`."""
     return InputError(what, where="file", fix=fix)
 
 

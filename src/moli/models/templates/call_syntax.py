@@ -38,18 +38,17 @@ class CallScanner(Protocol):
 
 
 class CallSyntax(Protocol):
-    """A way to write calls themselves, whatever stands before and after them.
-
-    Attributes:
-        opening: first characters of a call, without white space.
-        extra_rules: Lark rules that `call_rule` refers to.
-    """
+    """A way to write calls themselves, whatever stands before and after them."""
 
     @property
-    def opening(self) -> str: ...
+    def opening(self) -> str:
+        """First characters of a call, without white space."""
+        ...
 
     @property
-    def extra_rules(self) -> tuple[str, ...]: ...
+    def extra_rules(self) -> tuple[str, ...]:
+        """Lark rules that `call_rule` refers to."""
+        ...
 
     def scanner(self) -> CallScanner:
         """A scanner for the next call."""

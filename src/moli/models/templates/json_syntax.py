@@ -31,9 +31,11 @@ class JsonSyntax:
     extra_rules: tuple[str, ...] = ()
 
     def scanner(self) -> JsonScanner:
+        """A scanner for the next call."""
         return JsonScanner()
 
     def parse(self, text: str, tools: Sequence[Tool]) -> list[ParsedCall]:
+        """The calls that a text consists of; see `CallSyntax.parse`."""
         names = {each.name for each in tools}
         try:
             value = STRICT_JSON.decode(text)
@@ -47,6 +49,7 @@ class JsonSyntax:
         return valid if len(valid) == len(calls) else []
 
     def call_rule(self, tool: Tool) -> str:
+        """A Lark expression that matches calls of a tool."""
         name = json.dumps(tool.name, ensure_ascii=False)
         head = json.dumps(f'{{"name": {name}, "{self.arguments_key}": ')
         return f'{head} {lark_json(_closed_schema(tool.parameters))} "}}"'
@@ -60,6 +63,7 @@ class JsonScanner:
         self._in_string = self._escaped = False
 
     def find_end(self, text: str) -> int:
+        """The length of the call that the text begins with; see `CallScanner.find_end`."""
         for at in range(self._at, len(text)):
             letter = text[at]
             if self._escaped:

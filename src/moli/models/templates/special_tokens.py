@@ -33,6 +33,7 @@ def break_special_tokens(
     pattern = _special_token_pattern(tokenizer)
 
     def break_tokens(message: Message) -> Message:
+        """The message with a separator in each special token, unless it is the assistant's."""
         if message.role == "assistant" or not pattern.search(message.content):
             return message
         content = pattern.sub(lambda match: match[0][0] + separator + match[0][1:], message.content)

@@ -132,6 +132,7 @@ def tool_calls_grammar(
         raise InputError("there is no tool to call", fix="Offer one.")
 
     def fixed_text_rule(name: str, text: str) -> str:
+        """A Lark rule that matches a text, as a token if it is an added one."""
         token = added_tokens.get(text)
         return f"{name}: " + (json.dumps(text) if token is None else f"<[{token}]>")
 

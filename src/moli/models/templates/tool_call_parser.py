@@ -29,7 +29,10 @@ class ToolCallParser:
         self._end_may_follow = False
 
     def feed(self, text: str) -> list[ParsedPart]:
-        """The parts that are certain after more text: text, and calls that are complete."""
+        """Take more of the answer's text, and return the parts that are certain by now.
+
+        They are text and complete calls, none of which was returned before.
+        """
         self._unparsed += text
         return self._parse(final=False)
 
@@ -107,7 +110,7 @@ class ToolCallParser:
 
 
 def _overlap(text: str, marker: str) -> int:
-    """Number of characters at the end of a text that `marker` may begin with."""
+    """Number of characters at the end of a text that may be the beginning of `marker`."""
     longest = min(len(text), len(marker) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(marker[:n])), 0)
 

@@ -43,9 +43,11 @@ class XmlSyntax:
     extra_rules: tuple[str, ...] = (_STRING_RULE,)
 
     def scanner(self) -> XmlScanner:
+        """A scanner for the next call."""
         return XmlScanner()
 
     def parse(self, text: str, tools: Sequence[Tool]) -> list[ParsedCall]:
+        """The call that a text consists of, in a list; see `CallSyntax.parse`."""
         element = _parse_element(text)
         tool = next((each for each in tools if element and each.name == element.name), None)
         if not element or not tool:
@@ -76,6 +78,7 @@ class XmlScanner:
         self._at = 0
 
     def find_end(self, text: str) -> int:
+        """The length of the call that the text begins with; see `CallScanner.find_end`."""
         function = _FUNCTION_TAG.match(text)
         if not function:
             return NOT_A_CALL if re.search(r">|\s", text) else INCOMPLETE

@@ -34,7 +34,8 @@ class LoraAdapter:
     """A LoRA adapter.
 
     Attributes:
-        name: derived from its content; prompts cached with one adapter are never used for another.
+        name: name derived from the content, so that prompts cached with one adapter are never used
+            for another.
         layers: weights by the name of the adapted layer.
         folder: the folder that it was read from.
     """
@@ -89,7 +90,11 @@ def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> LoraAdapter:
 
 
 def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
-    """Check that an adapter is LoRA, of a kind that can share a batch; else ModelError."""
+    """Check that an adapter is LoRA, of a kind that can share a batch.
+
+    Raises:
+        ModelError: it is not.
+    """
     wrong = ""
     if config.get("peft_type") != "LORA":
         wrong = f"of the kind {config.get('peft_type', 'that has no name')}"
@@ -106,7 +111,8 @@ def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _scale(config: Mapping[str, Any], layer: str, rank: int) -> float:
-    """Scale of a layer: alpha / r, or alpha / sqrt(r) for rsLoRA (Kalajdzievski 2023)."""
+    """Factor of a layer's product B A: alpha / r, for rsLoRA alpha / sqrt(r) (Kalajdzievski
+    2023)."""
     alpha = config.get("lora_alpha", 8)
     for ending, layer_alpha in (config.get("alpha_pattern") or {}).items():
         if layer == ending or layer.endswith(f".{ending}"):

@@ -42,7 +42,7 @@ class Truncator:
         return [self._truncate(ids) for ids in encoded["input_ids"]]
 
     def _truncate(self, ids: list[int]) -> TruncatedText:
-        """Drop tokens before the special tokens at the end until the length is right."""
+        """Cut off tokens of a text that is too long, but keep the special tokens at its end."""
         excess = len(ids) - self._max_length
         if excess > 0:
             ids = ids[: self._max_length - self._suffix] + ids[len(ids) - self._suffix :]

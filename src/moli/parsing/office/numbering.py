@@ -119,6 +119,7 @@ class Numbering:
         legal = child(level, "isLgl") is not None
 
         def numeral(placeholder: re.Match[str]) -> str:
+            """The number of the level that a placeholder such as `%1` names, in its format."""
             depth = int(placeholder[1]) - 1
             number = counts.get(depth, 1)
             kind = "" if legal else val(child(levels.get(depth), "numFmt"))

@@ -154,11 +154,12 @@ def _has_missing_space(boxes: list[Segment], box: Segment) -> bool:
 
 
 def _is_spaced_script(letter: str) -> bool:
-    return letter.isalpha() and letter < "\u0530"  # Latin, Greek or Cyrillic
+    """Whether a letter is of a script that separates words by spaces: Latin, Greek or Cyrillic."""
+    return letter.isalpha() and letter < "\u0530"
 
 
 def _segment_of(text: str, boxes: list[Segment]) -> Segment:
-    """The segment of some characters; its size is the commonest among their boxes."""
+    """The segment made of characters; its size is the commonest among their boxes."""
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     size = Counter(round(letter.size, 1) for letter in boxes).most_common(1)[0][0]
     usual = [letter for letter in boxes if abs(letter.size - size) < 0.1] or boxes
@@ -187,7 +188,8 @@ def _is_separate(last: Segment, box: Segment) -> bool:
 
 
 def _mirror_right_to_left(segments: list[Segment]) -> list[Segment]:
-    """The segments, mirrored if the script runs from right to left, so that `left` comes first."""
+    """The segments; if their script runs from right to left, mirrored, so that it runs the other
+    way."""
     letters = [letter for segment in segments for letter in segment.text if letter.isalpha()]
     backwards = sum(unicodedata.bidirectional(letter) in ("R", "AL") for letter in letters)
     if backwards > 0.5 * len(letters):

@@ -95,7 +95,12 @@ def _read_examples(
     rows: Sequence[Row | MalformedRow],
     read: Callable[[Row], Example | MalformedRow],
 ) -> Dataset:
-    """Read each row that is not malformed already."""
+    """Read the examples of a data set from its rows.
+
+    Args:
+        detected: the format of the rows.
+        read: reads the example in a row that is not malformed already.
+    """
     folder = path if path.is_dir() else path.parent
     examples: list[LocatedExample] = []
     malformed: list[MalformedRow] = []
@@ -116,7 +121,16 @@ def _detect_format(
     mapping: Mapping[str, str],
     allowed: QuestionFormats | None = None,
 ) -> tuple[DatasetFormat, dict[str, str]]:
-    """The format of the first row that has one, and the names of its columns in that row."""
+    """The format of the first row that has one, and the names of its columns in that row.
+
+    Args:
+        path: the origin of the rows, for errors.
+        mapping: Moli's column names to the data set's, as the user gave them.
+        allowed: names of the formats that may be detected; None for all.
+
+    Raises:
+        InputError: no row has such a format.
+    """
     for row in rows:
         if isinstance(row, Row) and (detected := format_of(row.values, mapping, allowed)):
             return detected, detected.names_in(row.values, mapping)

@@ -19,8 +19,8 @@ class DatasetFormat:
         columns: Moli's names of the columns that a row must have, each with its alternative names.
         read: reads an example from a row's values by Moli's names; raises RowError.
         optional: Moli's names of further columns that `read` uses.
-        complete: makes values that are only a question readable for `read`, for columns that a
-            placeholder alone does not complete.
+        complete: adds what a row that is only a question lacks for `read`, where a placeholder for
+            a column is not enough.
     """
 
     name: str
@@ -89,6 +89,7 @@ class DatasetFormat:
 
 
 def _missing_column(column: str, row: Mapping[str, Any]) -> RowError:
+    """The error for a row without a column; it suggests a similar one to rename."""
     near = difflib.get_close_matches(column, [key for key in row if isinstance(key, str)], n=1)
     hint = f"Rename '{near[0]}'." if near else f"The row has: {', '.join(map(str, row)) or '-'}."
     return RowError(f"'{column}' is missing", hint)

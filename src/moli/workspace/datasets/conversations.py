@@ -162,6 +162,7 @@ def _read_content(
 
 
 def _missing_keys(where: str, keys: TurnKeys) -> RowError:
+    """The error for a turn without a role or a content."""
     return RowError(
         f"'{where}' lacks '{keys.role}' or '{keys.content}'",
         f"Write {{'{keys.role}': ..., '{keys.content}': ...}}.",

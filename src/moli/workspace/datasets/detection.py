@@ -68,6 +68,7 @@ def _by_similarity(names: Collection[str], name: str) -> list[str]:
     """Names in order of their similarity to one name, the most similar first."""
 
     def key(other: str) -> tuple[float, str]:
+        """Sort key of a name: the most similar first, then in alphabetical order."""
         return -difflib.SequenceMatcher(None, other, name).ratio(), other
 
     return sorted(names, key=key)

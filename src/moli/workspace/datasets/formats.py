@@ -222,6 +222,7 @@ IMAGE = DatasetFormat("image", {"image": (), "label": ("class",)}, _read_image)
 
 
 def _read_labelled(values: Values) -> Labelled:
+    """The text and its label in a row."""
     return Labelled(text_of(values, "text"), _label(values))
 
 
@@ -236,6 +237,7 @@ LABELLED = DatasetFormat(
 
 
 def _read_text(values: Values) -> Text:
+    """The plain text in a row."""
     return Text(text_of(values, "text"))
 
 

@@ -152,6 +152,7 @@ def _is_jsonl(text: str) -> bool:
 
 
 def _read_jsonl(path: Path, text: str) -> Rows:
+    """Rows of a text with one JSON object a line."""
     # Not splitlines(): JSON lets U+2028 and its like stand in a text.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
@@ -159,6 +160,7 @@ def _read_jsonl(path: Path, text: str) -> Rows:
 
 
 def _read_json(path: Path, text: str) -> Rows:
+    """Rows of a text that is one JSON value: a list of rows, or an object that holds them."""
     value, problem = _parse_json(text)
     if isinstance(value, dict):
         value = _rows_in_object(value)
