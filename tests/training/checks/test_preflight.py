@@ -23,8 +23,9 @@ from moli.training.checks.inspection import (
     measure_lengths,
     normalize_text,
 )
+from moli.training.checks.masks import MaskedSample, TokenSpan
 from moli.training.checks.preflight import preflight
-from moli.training.checks.report import Preflight
+from moli.training.checks.report import Finding, Preflight, RowReport, Supervision
 from moli.training.checks.servers import AdapterSummary, check_servers
 from moli.training.recipes.recipe import make_recipe
 
@@ -239,6 +240,18 @@ def test_it_is_shown_and_told_to_programs(
     print_json(found)
     told = json.loads(capsys.readouterr().out)
     assert told["rows"]["cut"] == [{"where": f"{folder / 'rows.jsonl'}:124", "tokens": 30}]
+
+
+def test_programs_read_the_names_that_they_know(capsys: pytest.CaptureFixture[str]) -> None:
+    sample = MaskedSample("a:1", ((TokenSpan("x", True, False),),))
+    finding = Finding("note", "what", "fix", ("a:1",))
+    supervision = Supervision("tokens", 1, 2)
+    print_json(Preflight({}, (finding,), RowReport(evaluated=3), supervision, masks=(sample,)))
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["findings"][0]["places"] == ["a:1"]
+    assert printed["rows"]["judged"] == 3
+    assert printed["supervision"]["learnt"] == 1
+    assert printed["masks"][0]["parts"][0][0] == {"text": "x", "learnt": True, "special": False}
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ _MAX_TOKENS = 200_000  # of one evaluation
 
 @dataclass(frozen=True, slots=True)
 class EvaluationExample:
-    """A held-out example and its samples."""
+    """A held-out example with its samples."""
 
     example: Example
     samples: list[Sample]
@@ -63,7 +63,7 @@ def choose_evaluation_examples(
 ) -> list[EvaluationExample]:
     """Choose the held-out examples of evaluations in training: all, if that takes little time.
 
-    Of many, some are drawn at random, for files are often sorted by class.
+    If there are too many, some are drawn at random, for files are often sorted by class.
 
     Args:
         groups: the samples of each example; those without samples are left out.
