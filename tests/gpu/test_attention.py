@@ -38,7 +38,7 @@ def compare(
         cu_seq_lens_q=CU_SEQLENS,
         **options,
     )
-    found = attended(
+    actual = attended(
         [each.cuda() for each in inputs],
         upstream.cuda(),
         layer,
@@ -46,7 +46,7 @@ def compare(
         max_length_q=max(LENGTHS),
         **options,
     )
-    for one, other in zip(found, exact, strict=True):
+    for one, other in zip(actual, exact, strict=True):
         assert (one - other).norm() <= within * other.norm()
 
 

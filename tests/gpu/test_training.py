@@ -65,13 +65,13 @@ def test_a_gpu_computes_in_bfloat16_by_default_and_keeps_to_the_losses(
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
 def test_a_base_in_four_bits_is_trained_and_answers(train: Runner) -> None:
     values = {"method": "qlora", "precision": None, "epochs": 6, "name": "four-bits"}
-    told = train(1, train.recipe("instruction", **values), gpu=True)
-    assert told["losses"][-1] < 0.8 * told["losses"][0]
+    run = train(1, train.recipe("instruction", **values), gpu=True)
+    assert run["losses"][-1] < 0.8 * run["losses"][0]
     with Workspace.open(train.folder) as workspace:
         stored = workspace.models.get("four-bits")
     trained = load_trained(stored)
     assert torch.uint8 in {each.dtype for each in trained.model.parameters()}  # two weights a byte
-    asked = Conversation((Message("user", "w1 w2 w3 w4"),))
-    with closing(load_generator(stored)) as writer:  # over the whole base
-        (answer,) = writer.answers([asked], max_tokens=5)
+    conversation = Conversation((Message("user", "w1 w2 w3 w4"),))
+    with closing(load_generator(stored)) as generator:  # over the whole base
+        (answer,) = generator.answer([conversation], max_tokens=5)
     assert answer["finish_reason"] in ("stop", "length")

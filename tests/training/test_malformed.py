@@ -37,15 +37,15 @@ TASKS = {
 }
 
 
-def turns(*said: tuple[object, object]) -> str:
-    return json.dumps({"messages": [{"role": role, "content": text} for role, text in said]})
+def turns(*messages: tuple[object, object]) -> str:
+    return json.dumps({"messages": [{"role": role, "content": text} for role, text in messages]})
 
 
 def called(name: str, arguments: str) -> str:
     call = {"id": "c", "function": {"name": name, "arguments": arguments}}
-    asked = [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}]
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}]
     return json.dumps(
-        {"messages": asked, "tools": [{"name": "now", "parameters": {"required": ["zone"]}}]}
+        {"messages": messages, "tools": [{"name": "now", "parameters": {"required": ["zone"]}}]}
     )
 
 
@@ -101,7 +101,7 @@ ROWS = [
     ("score text", SCORED, '{"text1": "a", "text2": "b", "score": "high"}', "is 'high', not a"),
     ("score nan", SCORED, '{"text1": "a", "text2": "b", "score": NaN}', "is nan, not a number"),
 ]  # fmt: skip
-# Other formats, the place of the first fault in each and what is said of it.
+# Other formats, the place of the first fault in each and what its finding says.
 TEXTS = {
     "semicolon.csv": ("text,label\na,b\nc;d\ne;f\n", ":3", "1 cells under 2 columns"),
     "tabs.csv": ("text,label\na,b\nc\td\ne\tf\n", ":3", "1 cells under 2 columns"),
@@ -173,72 +173,74 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def look(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Look:
-    """Where, what and fix of all that is found wrong before training."""
+    """Where, what and fix of all findings before training."""
     machine = Machine("cpu", 1, {"fp32": 1.0, "bf16": 1.0}, 8 << 30)
     monkeypatch.setattr("moli.training.setup.prepared.probe", lambda: machine)
 
     def look(data: Path, task: str = "classification", **values: Any) -> list[tuple[str, str, str]]:
         base = bases["llama" if task == "instruction" else "bert"]
-        found = preflight(make_recipe({"task": task, "data": data, "base": base} | values))
-        assert not found.ok
+        report = preflight(make_recipe({"task": task, "data": data, "base": base} | values))
+        assert not report.ok
         return [
             (each.locations[0], each.what, each.fix)
-            for each in found.findings
+            for each in report.findings
             if each.severity == "error"
         ]
 
     return look
 
 
-def assert_told(found: list[tuple[str, str, str]], place: str, said: str) -> None:
-    where, what, fix = found[0]
+def assert_found(findings: list[tuple[str, str, str]], place: str, expected: str) -> None:
+    where, what, fix = findings[0]
     assert where == place
-    assert said in f"{what}. {fix}"
+    assert expected in f"{what}. {fix}"
     assert re.fullmatch(r"\S.*[.:!?]", fix, re.DOTALL)
 
 
 @pytest.mark.parametrize(
-    ("good", "bad", "said"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
+    ("good", "bad", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
 )
-def test_a_bad_row_is_told(tmp_path: Path, look: Look, good: str, bad: str, said: str) -> None:
+def test_a_bad_row_is_reported(
+    tmp_path: Path, look: Look, good: str, bad: str, expected: str
+) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(f"{good}\n{bad}\n{bad}\n", encoding="utf-8")
-    found = look(path, TASKS[good])
-    assert_told(found, f"{path}:2", said)
-    assert found[0][1].startswith("2 rows are malformed: ")
+    findings = look(path, TASKS[good])
+    assert_found(findings, f"{path}:2", expected)
+    assert findings[0][1].startswith("2 rows are malformed: ")
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_bad_text_file_is_told(tmp_path: Path, look: Look, name: str) -> None:
-    text, place, said = TEXTS[name]
+    text, place, expected = TEXTS[name]
     path = tmp_path / name
     path.write_text(text, encoding="utf-8", newline="")
-    assert_told(look(path), f"{path}{place}", said)
+    assert_found(look(path), f"{path}{place}", expected)
 
 
 @pytest.mark.parametrize("name", BYTES)
 def test_a_bad_file_is_told(tmp_path: Path, look: Look, name: str) -> None:
-    data, place, said = BYTES[name]
+    data, place, expected = BYTES[name]
     path = tmp_path / name
     path.write_bytes(data)
-    assert_told(look(path), f"{path}{place}", said)
+    assert_found(look(path), f"{path}{place}", expected)
 
 
 def test_what_is_not_there_is_told(tmp_path: Path, look: Look) -> None:
-    assert_told(look(tmp_path / "no.jsonl"), str(tmp_path / "no.jsonl"), "no such file")
-    assert_told(look(tmp_path), str(tmp_path), "no data file in this folder")
+    assert_found(look(tmp_path / "no.jsonl"), str(tmp_path / "no.jsonl"), "no such file")
+    assert_found(look(tmp_path), str(tmp_path), "no data file in this folder")
 
 
 def test_a_bad_file_in_a_folder_is_told_by_its_own_name(tmp_path: Path, look: Look) -> None:
     (tmp_path / "a.jsonl").write_text(f"{GOOD}\n")
     (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe\x00")
-    assert_told(look(tmp_path), f"{tmp_path / 'b.jsonl'}:1", "UTF-16")
+    assert_found(look(tmp_path), f"{tmp_path / 'b.jsonl'}:1", "UTF-16")
 
 
 def test_files_of_two_formats_in_a_folder_are_told(tmp_path: Path, look: Look) -> None:
     (tmp_path / "a.jsonl").write_text(f"{GOOD}\n")
     (tmp_path / "b.jsonl").write_text('{"source": "a", "target": "b"}\n' * 2)
-    assert_told(look(tmp_path), f"{tmp_path / 'b.jsonl'}:1", "'text' is missing")
+    assert_found(look(tmp_path), f"{tmp_path / 'b.jsonl'}:1", "'text' is missing")
 
 
 def test_classes_without_a_name_are_told(tmp_path: Path, look: Look) -> None:
@@ -246,43 +248,45 @@ def test_classes_without_a_name_are_told(tmp_path: Path, look: Look) -> None:
     (tmp_path / "dataset_info.json").write_text(json.dumps({"features": features}))
     rows = [{"text": "x", "label": number} for number in (1, -1, 2)]
     (tmp_path / "a.parquet").write_bytes(parquet(rows))
-    said = "'label' is -1, but the data set has 2 classes"
-    assert_told(look(tmp_path), f"{tmp_path / 'a.parquet'} row 2", said)
+    expected = "'label' is -1, but the data set has 2 classes"
+    assert_found(look(tmp_path), f"{tmp_path / 'a.parquet'} row 2", expected)
 
 
 def test_examples_of_another_task_are_told(tmp_path: Path, look: Look) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(f"{CHAT}\n")
-    said = "the rows are conversation examples, but the task classification needs labelled"
-    assert_told(look(path), f"{path}:1", said)
+    expected = "the rows are conversation examples, but the task classification needs labelled"
+    assert_found(look(path), f"{path}:1", expected)
 
 
 def test_a_column_of_another_name_is_told(tmp_path: Path, look: Look) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"body": "x", "topic": "y"}\n')
-    said = "or map them: columns: {text: ..., label: ...}"
-    assert_told(look(path, columns={"label": "topic"}), str(path), said)
-    said = "no row has the column 'bodi', which 'columns' names for 'text'. There are: body, topic."
-    assert_told(look(path, columns={"text": "bodi"}), str(path), said)
-    said = "'txet' is no column that is read. Did you mean 'text'?"
-    assert_told(look(path, columns={"txet": "body"}), "columns", said)
+    expected = "or map them: columns: {text: ..., label: ...}"
+    assert_found(look(path, columns={"label": "topic"}), str(path), expected)
+    expected = (
+        "no row has the column 'bodi', which 'columns' names for 'text'. There are: body, topic."
+    )
+    assert_found(look(path, columns={"text": "bodi"}), str(path), expected)
+    expected = "'txet' is no column that is read. Did you mean 'text'?"
+    assert_found(look(path, columns={"txet": "body"}), "columns", expected)
 
 
 def test_bad_held_out_rows_are_told(tmp_path: Path, look: Look) -> None:
     path, held_out = tmp_path / "rows.jsonl", tmp_path / "judged.jsonl"
     path.write_text(f"{GOOD}\n" + GOOD.replace("positive", "negative") + "\n")
     held_out.write_text(f"{GOOD}\n{{}}\n{{}}\n")
-    assert_told(look(path, held_out=held_out), f"{held_out}:2", "'text' is missing")
+    assert_found(look(path, held_out=held_out), f"{held_out}:2", "'text' is missing")
 
 
 def test_one_label_is_not_enough(tmp_path: Path, look: Look) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(f"{GOOD}\n")
-    assert_told(look(path, held_out=0), str(path), "every example has the label 'positive'")
+    assert_found(look(path, held_out=0), str(path), "every example has the label 'positive'")
 
 
 def test_no_example_is_left(tmp_path: Path, look: Look) -> None:
     path, held_out = tmp_path / "rows.jsonl", tmp_path / "judged.jsonl"
     for each in (path, held_out):
         each.write_text(f"{GOOD}\n")
-    assert_told(look(path, held_out=held_out), str(path), "no training examples are left")
+    assert_found(look(path, held_out=held_out), str(path), "no training examples are left")

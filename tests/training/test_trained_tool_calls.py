@@ -1,4 +1,4 @@
-"""A model that has learnt a few conversations with tools holds them with a client of the server."""
+"""A model trained on a few conversations with tools holds them with a client of the server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOOLS = [
     {"type": "function", "function": {"name": "look", "parameters": CITY}},
     {"type": "function", "function": {"name": "now", "description": "Tell the time."}},
 ]
-# What is asked, the call that is made, what it gives, and what is said of that.
+# A question, the tool call for it, the tool's result, and the answer.
 ROUNDS: list[tuple[str, tuple[str, dict[str, str]] | None, str, str]] = [
     ("Is it raining in Oslo?", ("look", {"city": "Oslo"}), "rain", "Yes, take a coat."),
     ("Do I need a hat at the beach of Århus?", ("look", {"city": "Århus"}), "sun", "A large one."),
@@ -36,14 +36,16 @@ ROUNDS: list[tuple[str, tuple[str, dict[str, str]] | None, str, str]] = [
 ]
 
 
-def row(asked: str, called: tuple[str, dict[str, str]] | None, gave: str, said: str) -> Any:
-    turns: list[dict[str, Any]] = [{"role": "user", "content": asked}]
-    if called:
-        function = {"name": called[0], "arguments": json.dumps(called[1], ensure_ascii=False)}
+def row(
+    question: str, call_made: tuple[str, dict[str, str]] | None, tool_result: str, answer_text: str
+) -> Any:
+    turns: list[dict[str, Any]] = [{"role": "user", "content": question}]
+    if call_made:
+        function = {"name": call_made[0], "arguments": json.dumps(call_made[1], ensure_ascii=False)}
         call = {"id": "call_1", "type": "function", "function": function}
         turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
-        turns.append({"role": "tool", "tool_call_id": "call_1", "content": gave})
-    turns.append({"role": "assistant", "content": said})
+        turns.append({"role": "tool", "tool_call_id": "call_1", "content": tool_result})
+    turns.append({"role": "assistant", "content": answer_text})
     return {"messages": turns, "tools": TOOLS}
 
 
@@ -86,33 +88,33 @@ def test_calls_are_learnt_and_served(
         "precision": "fp32",
         "name": "caller",
     }
-    found = preflight(make_recipe(values))
-    assert [each.what for each in found.findings if each.severity != "note"] == []
-    learnt = [each.text for mask in found.masks for each in mask.parts[0] if each.supervised]
-    assert any(each.startswith('<tool_call>\n{"name": ') for each in learnt)
-    assert not any("description" in each or "tool_response" in each for each in learnt)
+    report = preflight(make_recipe(values))
+    assert [each.what for each in report.findings if each.severity != "note"] == []
+    supervised = [each.text for mask in report.masks for each in mask.parts[0] if each.supervised]
+    assert any(each.startswith('<tool_call>\n{"name": ') for each in supervised)
+    assert not any("description" in each or "tool_response" in each for each in supervised)
 
     workspace = make_workspace()
     tune(make_recipe(values), workspace)
     client = TestClient(create_app(workspace), base_url="http://127.0.0.1:7860")
-    for asked, called, gave, said in ROUNDS:
-        messages: list[dict[str, Any]] = [{"role": "user", "content": asked}]
-        if called:
+    for question, call_made, tool_result, answer_text in ROUNDS:
+        messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
+        if call_made:
             choice = answer(client, messages)
             assert choice["finish_reason"] == "tool_calls"
             [call] = choice["message"]["tool_calls"]
-            assert call["function"]["name"] == called[0]
-            assert json.loads(call["function"]["arguments"]) == called[1]
+            assert call["function"]["name"] == call_made[0]
+            assert json.loads(call["function"]["arguments"]) == call_made[1]
             messages += [
                 choice["message"],
-                {"role": "tool", "tool_call_id": call["id"], "content": gave},
+                {"role": "tool", "tool_call_id": call["id"], "content": tool_result},
             ]
         choice = answer(client, messages)
-        assert (choice["finish_reason"], choice["message"]["content"]) == ("stop", said)
+        assert (choice["finish_reason"], choice["message"]["content"]) == ("stop", answer_text)
 
 
 def answer(client: TestClient, messages: list[dict[str, Any]]) -> Any:
     body = {"model": "caller", "messages": messages, "tools": TOOLS, "temperature": 0}
-    told = client.post("/v1/chat/completions", json=body | {"max_tokens": 80})
-    assert told.status_code == 200, told.text
-    return told.json()["choices"][0]
+    response = client.post("/v1/chat/completions", json=body | {"max_tokens": 80})
+    assert response.status_code == 200, response.text
+    return response.json()["choices"][0]

@@ -56,18 +56,18 @@ def test_repetitions_are_found_and_placed() -> None:
         Labelled("a play", "y"),
         Labelled("An opera.", "y"),
     ]
-    found = find_repetitions(located(train), located([Labelled("an opera!", "x")], "b"))
-    assert found.exact == (("a:1", "a:2"),)
-    assert found.near == (("a:1", "a:3"),)
-    assert found.contradicting == (("a:4", "a:5"),)
-    assert found.leaked == (("a:6", "b:1"),)
+    result = find_repetitions(located(train), located([Labelled("an opera!", "x")], "b"))
+    assert result.exact == (("a:1", "a:2"),)
+    assert result.near == (("a:1", "a:3"),)
+    assert result.contradicting == (("a:4", "a:5"),)
+    assert result.leaked == (("a:6", "b:1"),)
 
 
 def test_an_answer_more_is_no_repetition() -> None:
-    asked = Message("user", "Say something.")
-    said = [Conversation((asked, Message("assistant", each))) for each in ("one", "two")]
-    found = find_repetitions(located([*said, Pair("a", "b"), Pair("a", "c")]), [])
-    assert (found.exact, found.near, found.contradicting) == ((), (), ())
+    question_turn = Message("user", "Say something.")
+    talks = [Conversation((question_turn, Message("assistant", each))) for each in ("one", "two")]
+    result = find_repetitions(located([*talks, Pair("a", "b"), Pair("a", "c")]), [])
+    assert (result.exact, result.near, result.contradicting) == ((), (), ())
 
 
 def test_calls_and_tools_tell_conversations_apart() -> None:
@@ -78,10 +78,10 @@ def test_calls_and_tools_tell_conversations_apart() -> None:
     tool, other = Tool("look"), Tool("look", parameters={"type": "object"})
     train = [talk("Oslo", tool), talk("Turin", tool), talk("Oslo", other), talk("Oslo", tool)]
     held_out = located([talk("Rome", other)], "b")
-    found = find_repetitions(located([*train, talk("oslo", tool)]), held_out)
-    assert found.exact == (("a:1", "a:4"),)
-    assert found.near == (("a:1", "a:5"),)
-    assert found.leaked == (("a:3", "b:1"),)
+    result = find_repetitions(located([*train, talk("oslo", tool)]), held_out)
+    assert result.exact == (("a:1", "a:4"),)
+    assert result.near == (("a:1", "a:5"),)
+    assert result.leaked == (("a:3", "b:1"),)
 
 
 def test_labels_are_counted_the_most_frequent_first() -> None:
@@ -95,10 +95,10 @@ def test_lengths_are_those_before_the_cut() -> None:
         Sample((np.zeros(min(each, 10), np.int32),), 0, truncated_tokens=max(0, each - 10))
         for each in range(1, 21)
     ]
-    found = measure_lengths(samples, 10)
-    assert (found.longest, found.most, found.median) == (20, 10, 10)
-    assert found.percentile95 == round(1 + 0.95 * 19)
-    assert found.bins == dict.fromkeys(range(2, 21, 2), 2)
+    result = measure_lengths(samples, 10)
+    assert (result.longest, result.most, result.median) == (20, 10, 10)
+    assert result.percentile95 == round(1 + 0.95 * 19)
+    assert result.bins == dict.fromkeys(range(2, 21, 2), 2)
 
 
 def test_lengths_are_counted_up_to_whole_numbers_of_tokens() -> None:
@@ -107,9 +107,9 @@ def test_lengths_are_counted_up_to_whole_numbers_of_tokens() -> None:
         return measure_lengths(samples, most).bins
 
     assert bins(3, 3, 1) == {1: 1, 2: 0, 3: 2}
-    found = bins(1, 9, 10, 100)
-    assert list(found) == [9, 18, 27, 36, 45, 54, 63, 72, 81, 90, 99, 100]
-    assert [each for each in found.values() if each] == [2, 1, 1]
+    result = bins(1, 9, 10, 100)
+    assert list(result) == [9, 18, 27, 36, 45, 54, 63, 72, 81, 90, 99, 100]
+    assert [each for each in result.values() if each] == [2, 1, 1]
     # So that what is over the maximum length is counted apart.
     assert {10: 2, 12: 1}.items() <= bins(10, 10, 12, 24, most=10).items()
 
@@ -161,7 +161,7 @@ def labelled(count: int) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def classified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Preflight]:
-    """What is found of 120 good rows, to which faults of each kind were added."""
+    """The report on 120 good rows, to which faults of each kind were added."""
     folder = tmp_path_factory.mktemp("classified")
     rows = labelled(120)
     rows.append(rows[0])  # line 121: equal
@@ -185,29 +185,29 @@ def classified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Prefligh
 
 @pytest.mark.slow
 def test_every_row_is_accounted_for(classified: tuple[Path, Preflight]) -> None:
-    folder, found = classified
-    path, judged = folder / "rows.jsonl", folder / "judged.jsonl"
-    rows = found.rows
-    assert found.ok
+    folder, result = classified
+    path, held_out_path = folder / "rows.jsonl", folder / "judged.jsonl"
+    rows = result.rows
+    assert result.ok
     assert rows.kept + len(rows.malformed) + len(rows.dropped) == 125
     assert [each.where for each in rows.malformed] == [f"{path}:125"]
     assert [(each.where, each.tokens) for each in rows.cut] == [(f"{path}:124", 30)]
-    assert [each.where for each in rows.dropped] == [f"{path}:11 = {judged}:1"]
+    assert [each.where for each in rows.dropped] == [f"{path}:11 = {held_out_path}:1"]
     assert rows.dropped[0].what == "also held out"
-    repeated = found.repetitions
+    repeated = result.repetitions
     assert repeated.exact == ((f"{path}:1", f"{path}:121"),)
     assert repeated.near == ((f"{path}:2", f"{path}:122"),)
     assert repeated.contradicting == ((f"{path}:3", f"{path}:123"),)
     assert set(repeated.leaked) == {
-        (f"{path}:12", f"{judged}:2"),
-        (f"{path}:6", f"{judged}:3"),
+        (f"{path}:12", f"{held_out_path}:2"),
+        (f"{path}:6", f"{held_out_path}:3"),
     }
 
 
 @pytest.mark.slow
 def test_what_is_found_is_said(classified: tuple[Path, Preflight]) -> None:
-    _, found = classified
-    said = {each.what: each.severity for each in found.findings}
+    _, result = classified
+    severities = {each.what: each.severity for each in result.findings}
     for part in (
         "1 row is malformed: 'text' is empty",
         "1 example is too long: 30 tokens are cut off",
@@ -216,30 +216,30 @@ def test_what_is_found_is_said(classified: tuple[Path, Preflight]) -> None:
         "2 examples are also held out, apart from case, spaces and punctuation",
         "held-out examples have labels that are not in the training data: c",
     ):
-        assert any(part in each and said[each] == "warning" for each in said), part
-    assert said["1 example is duplicated"] == "note"
-    assert found.labels == {"a": 60, "b": 63}
-    assert found.packing is not None
-    assert found.packing.holds
-    assert found.estimate is not None
-    assert found.estimate.seconds > 0
-    assert found.estimate.memory_mb > 50
-    assert found.masks == ()
+        assert any(part in each and severities[each] == "warning" for each in severities), part
+    assert severities["1 example is duplicated"] == "note"
+    assert result.labels == {"a": 60, "b": 63}
+    assert result.packing is not None
+    assert result.packing.holds
+    assert result.estimate is not None
+    assert result.estimate.seconds > 0
+    assert result.estimate.memory_mb > 50
+    assert result.masks == ()
 
 
 @pytest.mark.slow
 def test_it_is_shown_and_told_to_programs(
     classified: tuple[Path, Preflight], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, found = classified
+    folder, result = classified
     shown = StringIO()
-    print_report(found, Console(file=shown, width=200, markup=False, highlight=False))
+    print_report(result, Console(file=shown, width=200, markup=False, highlight=False))
     for part in ("123 training examples, 3 held out", "median 5 tokens", "over max_length",
                  "packing is verified", "vLLM", "nothing was trained."):  # fmt: skip
         assert part in shown.getvalue()
-    print_json(found)
-    told = json.loads(capsys.readouterr().out)
-    assert told["rows"]["cut"] == [{"where": f"{folder / 'rows.jsonl'}:124", "tokens": 30}]
+    print_json(result)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["rows"]["cut"] == [{"where": f"{folder / 'rows.jsonl'}:124", "tokens": 30}]
 
 
 def test_programs_read_the_names_that_they_know(capsys: pytest.CaptureFixture[str]) -> None:
@@ -275,12 +275,12 @@ def test_the_answer_and_its_end_are_learnt(conversed: Preflight) -> None:
     assert seen.unended == tuple(each.where for each in conversed.rows.cut)
     assert len(conversed.masks) == 2
     for sample in conversed.masks:
-        *read, said, end = sample.parts[0]
-        assert not any(each.supervised for each in read)
+        *context, answer, end = sample.parts[0]
+        assert not any(each.supervised for each in context)
         # Answers repeat the last words of their questions.
-        question = next(each.text for each in read if not each.special)
-        assert said.supervised
-        assert question.endswith(said.text.strip())
+        question = next(each.text for each in context if not each.special)
+        assert answer.supervised
+        assert question.endswith(answer.text.strip())
         assert (end.text.strip(), end.supervised, end.special) == ("[SEP]", True, True)
 
 
@@ -291,9 +291,9 @@ def test_masks_are_seen_with_colour_and_without(conversed: Preflight) -> None:
     print_report(
         conversed, Console(file=coloured, width=200, force_terminal=True, color_system="standard")
     )
-    said = conversed.masks[0].parts[0][-2].text
-    assert f"[[{said}[SEP]]]" in plain.getvalue()
-    assert f"\x1b[32m{said}\x1b[0m" in coloured.getvalue()
+    answer = conversed.masks[0].parts[0][-2].text
+    assert f"[[{answer}[SEP]]]" in plain.getvalue()
+    assert f"\x1b[32m{answer}\x1b[0m" in coloured.getvalue()
     assert "[[w" not in coloured.getvalue()
 
 
@@ -309,12 +309,12 @@ def test_four_bits_without_a_gpu_are_refused_and_the_data_still_looked_at(tmp_pa
         "data": write_conversations(tmp_path / "rows.jsonl", 20),
         "method": "qlora",
     }
-    found = preflight(make_recipe(recipe))
-    assert not found.ok
-    assert found.findings[0].severity == "error"
-    assert "qlora needs a CUDA GPU" in found.findings[0].what
-    assert found.rows.kept == 19
-    assert found.estimate is None
+    result = preflight(make_recipe(recipe))
+    assert not result.ok
+    assert result.findings[0].severity == "error"
+    assert "qlora needs a CUDA GPU" in result.findings[0].what
+    assert result.rows.kept == 19
+    assert result.estimate is None
 
 
 def test_a_base_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -323,6 +323,6 @@ def test_a_base_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         "base": str(tmp_path / "nothing"),
         "data": write(tmp_path / "rows.jsonl", labelled(10)),
     }
-    found = preflight(make_recipe(recipe))
-    assert [each.severity for each in found.findings if each.severity == "error"] == ["error"]
-    assert found.rows.kept > 0
+    result = preflight(make_recipe(recipe))
+    assert [each.severity for each in result.findings if each.severity == "error"] == ["error"]
+    assert result.rows.kept > 0

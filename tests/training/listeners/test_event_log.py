@@ -129,12 +129,12 @@ def test_a_killed_process_has_written_all_that_it_told(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, env=environment
     ) as process:
         assert process.stdout is not None
-        told = 0
-        while told < 200:
-            told = int(process.stdout.readline())
+        printed = 0
+        while printed < 200:
+            printed = int(process.stdout.readline())
         process.send_signal(signal.SIGKILL)
-        told = max([told, *map(int, process.stdout.read().split())])
-    assert steps(tmp_path)[:told] == list(range(1, told + 1))
+        printed = max([printed, *map(int, process.stdout.read().split())])
+    assert steps(tmp_path)[:printed] == list(range(1, printed + 1))
 
 
 def test_one_curves_serves_one_run_after_another(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ class Failing:
     """Fails at the third step."""
 
     def __init__(self, error: Exception) -> None:
-        self.error, self.heard = error, 0
+        self.error, self.received = error, 0
 
     def __call__(self, event: Event) -> None:
-        self.heard += 1
+        self.received += 1
         if isinstance(event, StepTaken) and event.step == 3:
             raise self.error
 
@@ -38,14 +38,14 @@ class Failing:
 def test_one_that_fails_is_dropped_with_one_warning(
     error: Exception, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing, heard = Failing(error), list[Event]()
-    tell = Listeners([failing, heard.append])
+    failing, received = Failing(error), list[Event]()
+    listeners = Listeners([failing, received.append])
     events = list(run(tmp_path))
     with caplog.at_level(logging.WARNING):
         for event in events:
-            tell(event)
-    assert failing.heard == 4  # the start and three steps
-    assert heard == events
+            listeners(event)
+    assert failing.received == 4  # the start and three steps
+    assert received == events
     (warning,) = caplog.messages
     assert warning.startswith("moli: Failing disabled after an error (")
     assert "\n" not in warning

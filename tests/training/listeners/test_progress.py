@@ -47,8 +47,8 @@ class Screen:
 def test_plain_lines_come_at_their_percentages(tmp_path: Path) -> None:
     screen = Screen()
     screen.receive(*run(tmp_path, steps=1000, every=10_000))
-    told = [int(found[1]) for line in screen.lines if (found := re.search(r"\((\d+)%\)", line))]
-    assert told == [1, 2, 5, *range(10, 101, 10)]
+    percents = [int(found[1]) for line in screen.lines if (found := re.search(r"\((\d+)%\)", line))]
+    assert percents == [1, 2, 5, *range(10, 101, 10)]
     assert screen.lines[0] == "support: training for 1,000 steps"
     assert screen.lines[-1] == "support: finished after step 1,000 of 1,000, in 4 min 10 s"
 
@@ -147,9 +147,9 @@ from training.listeners.runs import run
 from moli.training.listeners import Listeners
 from moli.training.listeners.event_log import EventLog
 from moli.training.listeners.progress import ProgressLine
-tell = Listeners([ProgressLine(), EventLog()])
+listeners = Listeners([ProgressLine(), EventLog()])
 for event in run(Path(sys.argv[1]), steps=3000):
-    tell(event)
+    listeners(event)
 print("trained")
 """
     tests = str(Path(__file__).parents[2])

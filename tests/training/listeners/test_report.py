@@ -58,7 +58,7 @@ def test_the_page_tells_what_the_files_tell(tmp_path: Path) -> None:
     (tmp_path / "environment.json").write_text(json.dumps(environment))
     page = reported(tmp_path, *run(tmp_path))
     words = " | ".join(page.words)
-    for told in (
+    for text in (
         "support | Finished | classification, builtin:minilm",
         "Step | 40 of 40",
         "Best accuracy, at step 40 | 0.9",
@@ -70,7 +70,7 @@ def test_the_page_tells_what_the_files_tell(tmp_path: Path) -> None:
         "task: classification\nrank: 8",
         "torch | 2.13.0 | cpu.cores | 2",
     ):
-        assert told in words
+        assert text in words
     assert page.tags.count("svg") == 5  # loss, evaluation, learning rate, rate, gradient norm
 
 
@@ -142,8 +142,8 @@ def test_without_matplotlib_there_is_a_page_without_curves(
 
 
 def test_many_evaluations_keep_the_best_and_the_last(tmp_path: Path) -> None:
-    judged = [evaluated(n, best=n == 101, accuracy=0.5) for n in range(1, 501)]
-    page = reported(tmp_path, started(tmp_path, steps=500), *judged)
+    evaluations = [evaluated(n, best=n == 101, accuracy=0.5) for n in range(1, 501)]
+    page = reported(tmp_path, started(tmp_path, steps=500), *evaluations)
     rows = [page.words[i + 1] for i, each in enumerate(page.words) if each == "0.5000"]
     assert len(rows) <= 62
     assert page.words.count("best") == 1

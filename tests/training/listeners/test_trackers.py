@@ -18,7 +18,7 @@ from moli.records.training import RunEnded
 from moli.training.listeners.trackers import make_trackers
 
 
-def tell(name: str, *events: Any) -> None:
+def track(name: str, *events: Any) -> None:
     (tracker,) = make_trackers([name])
     for event in events:
         tracker(event)
@@ -59,64 +59,64 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
 
 def test_tensorboard_reads_every_figure_back(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="pip install 'moli[trackers]'")
-    tell("tensorboard", *run(tmp_path))
-    found = scalars(tmp_path)
-    assert found["train/loss"] == pytest.approx(
+    track("tensorboard", *run(tmp_path))
+    logged = scalars(tmp_path)
+    assert logged["train/loss"] == pytest.approx(
         {n: 2 * math.exp(-n / 20) for n in range(1, 41)}, rel=1e-6
     )
-    assert found["train/tokens_per_second"] == pytest.approx(dict.fromkeys(range(2, 41), 2000))
-    assert found["evaluation/accuracy"] == pytest.approx({10: 0.6, 20: 0.7, 30: 0.8, 40: 0.9})
+    assert logged["train/tokens_per_second"] == pytest.approx(dict.fromkeys(range(2, 41), 2000))
+    assert logged["evaluation/accuracy"] == pytest.approx({10: 0.6, 20: 0.7, 30: 0.8, 40: 0.9})
 
 
 def test_tensorboard_shows_the_steps_of_a_resumed_run_once(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="pip install 'moli[trackers]'")
     lost = [taken(n, loss=9.0) for n in range(21, 29)]
-    tell("tensorboard", *list(run(tmp_path))[:23], *lost, RunEnded("failed", 28, {}))
-    tell("tensorboard", *run(tmp_path, step=20))
-    found = scalars(tmp_path)["train/loss"]
-    assert sorted(found) == list(range(1, 41))
-    assert max(found.values()) < 9
+    track("tensorboard", *list(run(tmp_path))[:23], *lost, RunEnded("failed", 28, {}))
+    track("tensorboard", *run(tmp_path, step=20))
+    logged = scalars(tmp_path)["train/loss"]
+    assert sorted(logged) == list(range(1, 41))
+    assert max(logged.values()) < 9
 
 
 # MLflow
 
 
 def mlflow_stub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Of MLflow what is used, with its own names, limits and errors; gives what it was told."""
-    told: dict[str, Any] = {"metrics": [], "params": {}, "status": []}
+    """A stand-in for MLflow with its names, limits and errors; the calls that it got."""
+    calls: dict[str, Any] = {"metrics": [], "params": {}, "status": []}
 
     class MlflowException(Exception):  # noqa: N818
         pass
 
     class Client:
         def __init__(self, tracking_uri: str) -> None:
-            told["uri"] = tracking_uri
+            calls["uri"] = tracking_uri
 
         def get_experiment_by_name(self, name: str) -> None:
             return None
 
         def create_experiment(self, name: str, artifact_location: str | None) -> str:
-            told["artifacts"] = artifact_location
+            calls["artifacts"] = artifact_location
             return "1"
 
         def create_run(self, experiment_id: str, run_name: str) -> Any:
-            told["status"].append(f"CREATED {run_name}")
+            calls["status"].append(f"CREATED {run_name}")
             return SimpleNamespace(info=SimpleNamespace(run_id="r1"))
 
         def update_run(self, run_id: str, status: str) -> None:
-            told["status"].append(f"{run_id} {status}")
+            calls["status"].append(f"{run_id} {status}")
 
         def log_batch(self, run_id: str, metrics: Any = (), params: Any = ()) -> None:
-            if "down" in told:
+            if "down" in calls:
                 raise MlflowException("API request failed\nwith a long story")
             assert run_id == "r1"
             assert len(metrics) <= 1000
             assert len(params) <= 100
-            told["metrics"] += metrics
-            told["params"] |= dict(params)
+            calls["metrics"] += metrics
+            calls["params"] |= dict(params)
 
         def set_terminated(self, run_id: str, status: str) -> None:
-            told["status"].append(status)
+            calls["status"].append(status)
 
     mlflow, entities, exceptions = (
         ModuleType(name) for name in ("mlflow", "mlflow.entities", "mlflow.exceptions")
@@ -129,7 +129,7 @@ def mlflow_stub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     vars(exceptions)["MlflowException"] = MlflowException
     for module in (mlflow, entities, exceptions):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    return told
+    return calls
 
 
 @pytest.fixture(autouse=True)
@@ -146,41 +146,41 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mlflow_is_told_all_and_stays_in_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = mlflow_stub(monkeypatch)
-    tell("mlflow", *run(tmp_path))
-    assert told["uri"] == f"sqlite:///{tmp_path}/mlflow.db"
-    assert told["artifacts"] == f"file://{tmp_path}/artifacts"
-    assert told["params"]["shape.layers"] == "2"
-    assert told["status"] == ["CREATED support", "FINISHED"]
-    losses = {step: value for key, step, value in told["metrics"] if key == "train/loss"}
+    calls = mlflow_stub(monkeypatch)
+    track("mlflow", *run(tmp_path))
+    assert calls["uri"] == f"sqlite:///{tmp_path}/mlflow.db"
+    assert calls["artifacts"] == f"file://{tmp_path}/artifacts"
+    assert calls["params"]["shape.layers"] == "2"
+    assert calls["status"] == ["CREATED support", "FINISHED"]
+    losses = {step: value for key, step, value in calls["metrics"] if key == "train/loss"}
     assert losses == {n: 2 * math.exp(-n / 20) for n in range(1, 41)}
-    assert ("evaluation/accuracy", 40, 0.9) in told["metrics"]
+    assert ("evaluation/accuracy", 40, 0.9) in calls["metrics"]
 
 
 def test_mlflow_goes_on_with_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = mlflow_stub(monkeypatch)
-    tell("mlflow", started(tmp_path), taken(1), RunEnded("interrupted", 1, {}))
-    tell("mlflow", *run(tmp_path, step=1))
-    assert told["status"] == ["CREATED support", "KILLED", "r1 RUNNING", "FINISHED"]
+    calls = mlflow_stub(monkeypatch)
+    track("mlflow", started(tmp_path), taken(1), RunEnded("interrupted", 1, {}))
+    track("mlflow", *run(tmp_path, step=1))
+    assert calls["status"] == ["CREATED support", "KILLED", "r1 RUNNING", "FINISHED"]
 
 
 def test_mlflow_takes_the_server_that_was_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    told = mlflow_stub(monkeypatch)
-    tell("mlflow", started(tmp_path))
-    assert (told["uri"], told["artifacts"]) == ("http://127.0.0.1:9", None)
+    calls = mlflow_stub(monkeypatch)
+    track("mlflow", started(tmp_path))
+    assert (calls["uri"], calls["artifacts"]) == ("http://127.0.0.1:9", None)
 
 
 def test_an_error_of_the_library_is_one_that_listeners_bear(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = mlflow_stub(monkeypatch)
+    calls = mlflow_stub(monkeypatch)
     (tracker,) = make_trackers(["mlflow"])
     tracker(started(tmp_path))
     tracker(taken(1))
-    told["down"] = True
+    calls["down"] = True
     with pytest.raises(ConnectionError, match="API request failed"):
         tracker(RunEnded("finished", 1, {}))
 
@@ -188,13 +188,13 @@ def test_an_error_of_the_library_is_one_that_listeners_bear(
 @pytest.mark.slow
 def test_mlflow_itself_reads_every_figure_back(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow", reason="pip install 'moli[trackers]'")
-    tell("mlflow", started(tmp_path), taken(1), RunEnded("interrupted", 1, {}))
-    tell("mlflow", *run(tmp_path, step=1))
+    track("mlflow", started(tmp_path), taken(1), RunEnded("interrupted", 1, {}))
+    track("mlflow", *run(tmp_path, step=1))
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    (found,) = client.search_runs(["1"])
-    assert (found.info.run_name, found.info.status) == ("support", "FINISHED")
-    assert found.data.params["task"] == "classification"
-    history = client.get_metric_history(found.info.run_id, "train/loss")
+    (logged,) = client.search_runs(["1"])
+    assert (logged.info.run_name, logged.info.status) == ("support", "FINISHED")
+    assert logged.data.params["task"] == "classification"
+    history = client.get_metric_history(logged.info.run_id, "train/loss")
     assert {each.step: each.value for each in history} == pytest.approx(
         {n: 2 * math.exp(-n / 20) for n in range(1, 41)}
     )
@@ -204,57 +204,57 @@ def test_mlflow_itself_reads_every_figure_back(tmp_path: Path) -> None:
 
 
 def wandb_stub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    told: dict[str, Any] = {"log": []}
+    calls: dict[str, Any] = {"log": []}
     module = ModuleType("wandb")
 
     class Run:
         def log(self, data: dict[str, float], step: int) -> None:
-            assert not told["log"] or step >= told["log"][-1][0]
-            told["log"].append((step, data))
+            assert not calls["log"] or step >= calls["log"][-1][0]
+            calls["log"].append((step, data))
 
         def finish(self, exit_code: int) -> None:
-            told["exit"] = exit_code
+            calls["exit"] = exit_code
 
     def init(
         *, project: str, name: str, id: str, resume: str | None, dir: str,  # noqa: A002
         config: dict[str, Any], mode: str, settings: Any,
     ) -> Run:  # fmt: skip
-        told.update(project=project, id=id, resume=resume, dir=dir, config=config, mode=mode)
+        calls.update(project=project, id=id, resume=resume, dir=dir, config=config, mode=mode)
         return Run()
 
     vars(module).update(init=init, Settings=SimpleNamespace, Error=type("Error", (Exception,), {}))
     monkeypatch.setitem(sys.modules, "wandb", module)
-    return told
+    return calls
 
 
 def test_wandb_is_told_all_and_stays_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = wandb_stub(monkeypatch)
-    tell("wandb", *run(tmp_path))
-    assert (told["mode"], told["resume"], told["exit"]) == ("offline", None, 0)
-    assert told["dir"] == str(tmp_path)
-    assert told["config"]["shape"] == {"layers": 2}
-    assert [step for step, data in told["log"] if "train/loss" in data] == list(range(1, 41))
-    assert (40, {"evaluation/accuracy": 0.9, "evaluation/loss": 1.5}) in told["log"]
+    calls = wandb_stub(monkeypatch)
+    track("wandb", *run(tmp_path))
+    assert (calls["mode"], calls["resume"], calls["exit"]) == ("offline", None, 0)
+    assert calls["dir"] == str(tmp_path)
+    assert calls["config"]["shape"] == {"layers": 2}
+    assert [step for step, data in calls["log"] if "train/loss" in data] == list(range(1, 41))
+    assert (40, {"evaluation/accuracy": 0.9, "evaluation/loss": 1.5}) in calls["log"]
 
 
 def test_wandb_goes_online_where_that_was_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")
-    told = wandb_stub(monkeypatch)
-    tell("wandb", started(tmp_path), RunEnded("failed", 0, {}))
-    first = told["id"]
-    assert (told["mode"], told["resume"], told["exit"]) == ("online", "allow", 1)
-    tell("wandb", started(tmp_path, step=1))
-    assert told["id"] == first  # so that it goes on with the same run
+    calls = wandb_stub(monkeypatch)
+    track("wandb", started(tmp_path), RunEnded("failed", 0, {}))
+    first = calls["id"]
+    assert (calls["mode"], calls["resume"], calls["exit"]) == ("online", "allow", 1)
+    track("wandb", started(tmp_path, step=1))
+    assert calls["id"] == first  # so that it goes on with the same run
 
 
 @pytest.mark.slow
 def test_wandb_itself_keeps_a_run_in_the_folder(tmp_path: Path) -> None:
     pytest.importorskip("wandb", reason="pip install 'moli[trackers]'")
-    tell("wandb", *run(tmp_path))
+    track("wandb", *run(tmp_path))
     (kept,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     deadline = time.monotonic() + 60  # a process of its own writes it
     while kept.stat().st_size <= 1000 and time.monotonic() < deadline:

@@ -73,9 +73,9 @@ def test_an_unknown_key_like_no_other_is_refused_with_all_keys() -> None:
 def test_a_bad_value_is_told_with_the_meaning_of_its_key(key: str, value: object) -> None:
     with pytest.raises(InputError) as caught:
         make_recipe({"task": "classification", "data": "a", key: value}, where="recipe.yaml")
-    told = str(caught.value)
-    assert told.startswith(f"recipe.yaml: '{key}' is ")
-    assert f"{key}: {Recipe.model_fields[key].description}." in told
+    message = str(caught.value)
+    assert message.startswith(f"recipe.yaml: '{key}' is ")
+    assert f"{key}: {Recipe.model_fields[key].description}." in message
 
 
 @pytest.mark.parametrize("key", ["task", "data"])
@@ -87,7 +87,7 @@ def test_a_missing_key_is_told(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem"),
     [
         ("task: classification\ndata: [a, b\n", r"recipe\.yaml:3: not YAML"),
         ("task: classification\n\tdata: a\n", r"recipe\.yaml:2: not YAML"),
@@ -99,9 +99,9 @@ def test_a_missing_key_is_told(key: str) -> None:
     ],
 )
 def test_what_is_no_recipe_is_told_by_file_and_line(
-    tmp_path: Path, text: str | bytes, said: str
+    tmp_path: Path, text: str | bytes, problem: str
 ) -> None:
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=problem) as caught:
         read_recipe(write(tmp_path, text))
     assert caught.value.fix
 

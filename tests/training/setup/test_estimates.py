@@ -30,13 +30,14 @@ def test_a_rehearsal_leaves_no_trace_but_its_estimate(workspace: Workspace, tmp_
             "precision": "fp32",  # or a busy machine might choose another for each
         }
     )
-    heard: dict[bool, list[Event]] = {False: [], True: []}
+    recorded: dict[bool, list[Event]] = {False: [], True: []}
     results = [
-        tune(recipe, workspace, listeners=[heard[each].append], estimate=each)
+        tune(recipe, workspace, listeners=[recorded[each].append], estimate=each)
         for each in (False, True)
     ]
     losses = [
-        [each.loss for each in events if isinstance(each, StepTaken)] for events in heard.values()
+        [each.loss for each in events if isinstance(each, StepTaken)]
+        for events in recorded.values()
     ]
     assert losses[0] == losses[1]
     weights = [
@@ -67,13 +68,13 @@ def test_a_failing_run_says_so_in_its_files(
         raise ZeroDivisionError("broken on purpose")
 
     monkeypatch.setattr("moli.training.optimization.optimizers.Optimizers.step", broken)
-    heard: list[Event] = []
+    events: list[Event] = []
     with pytest.raises(ZeroDivisionError):
-        tune(recipe, workspace, listeners=[heard.append])
-    assert isinstance(heard[0], RunStarted)
-    assert isinstance(heard[-1], RunEnded)
-    assert heard[-1].status == "failed"
-    folder = Path(heard[0].folder)
+        tune(recipe, workspace, listeners=[events.append])
+    assert isinstance(events[0], RunStarted)
+    assert isinstance(events[-1], RunEnded)
+    assert events[-1].status == "failed"
+    folder = Path(events[0].folder)
     last = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
     assert (last["status"], last["result"]) == ("failed", {"error": "broken on purpose"})
     environment = json.loads((folder / "environment.json").read_text())
@@ -82,4 +83,4 @@ def test_a_failing_run_says_so_in_its_files(
     assert "task: classification" in (folder / "recipe.yaml").read_text()
     assert "Failed" in (folder / "report.html").read_text()
     monkeypatch.undo()
-    assert resume(heard[0].run, workspace).status == "finished"
+    assert resume(events[0].run, workspace).status == "finished"

@@ -74,8 +74,8 @@ def test_a_run_takes_parts_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     losses = []
     for name, free in (("roomy", 1 << 33), ("tight", 600_000)):
         monkeypatch.setattr(memory, "free_memory", lambda free=free: free)
-        prepared, found = run_to_end(recipe, tmp_path / name)
-        losses.append(found)
+        prepared, run_losses = run_to_end(recipe, tmp_path / name)
+        losses.append(run_losses)
         most = prepared.resolved.max_tokens
         assert (most == 4096) if name == "roomy" else (most < 100), most
     # The same steps, summed over more parts.

@@ -41,8 +41,8 @@ def ids() -> dict[str, torch.Tensor]:
 
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
-        found: torch.Tensor = model.eval()(**ids()).logits
-    return found
+        actual: torch.Tensor = model.eval()(**ids()).logits
+    return actual
 
 
 def test_a_merged_model_is_the_adapter_in_its_base(
@@ -99,9 +99,9 @@ def test_a_base_in_bfloat16_is_merged_in_float32_and_rounded_once(
     weight = load_file(tmp_path / "half" / "model.safetensors")[
         name.removeprefix("bert.") + ".weight"
     ]
-    wanted = weight.float() + config["lora_alpha"] / config["r"] * up @ down
-    found = merged.state_dict()[f"{name}.weight"]
-    assert torch.equal(found, wanted.bfloat16())
+    expected = weight.float() + config["lora_alpha"] / config["r"] * up @ down
+    actual = merged.state_dict()[f"{name}.weight"]
+    assert torch.equal(actual, expected.bfloat16())
 
 
 def test_an_adapter_is_copied_for_peft(root: Path, lora: StoredModel, tmp_path: Path) -> None:
@@ -191,6 +191,6 @@ def test_an_encoder_keeps_what_sentence_transformers_reads(root: Path, tmp_path:
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "encoder")
     with torch.no_grad():
         states = model(**tokenizer("w1 w2 w3", return_tensors="pt")).last_hidden_state[0]
-    wanted = torch.nn.functional.normalize(states.mean(0), dim=0)
-    told = predict(load_trained(kept), [Text("w1 w2 w3")])[0]["vector"]
-    assert torch.allclose(torch.tensor(told), wanted, atol=1e-5)
+    expected = torch.nn.functional.normalize(states.mean(0), dim=0)
+    vector = predict(load_trained(kept), [Text("w1 w2 w3")])[0]["vector"]
+    assert torch.allclose(torch.tensor(vector), expected, atol=1e-5)

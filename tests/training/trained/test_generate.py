@@ -84,32 +84,35 @@ def by_hand(stored: StoredModel, base: Path, talk: list[dict[str, str]], most: i
     text = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
     with torch.inference_mode():
-        told = model.eval().generate(input_ids=ids, max_new_tokens=most, do_sample=False)
-    return str(tokenizer.decode(told[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+        answers = model.eval().generate(input_ids=ids, max_new_tokens=most, do_sample=False)
+    return str(tokenizer.decode(answers[0, ids.shape[1] :], skip_special_tokens=True)).strip()
 
 
 def test_answers_are_those_of_transformers(root: Path, stored: StoredModel) -> None:
-    given = [talk[:-1] for talk in talks(root)[:20]]
+    prompts = [talk[:-1] for talk in talks(root)[:20]]
     rows = root / "asked.jsonl"
-    rows.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in given))
-    heard: list[Progress] = []
-    with loaded_model(stored) as writer:
-        read = read_unanswered(writer, rows)
-        assert len(read.examples) == len(given) and not read.malformed
+    rows.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in prompts))
+    progress: list[Progress] = []
+    with loaded_model(stored) as generator:
+        read = read_unanswered(generator, rows)
+        assert len(read.examples) == len(prompts) and not read.malformed
         examples = [each.example for each in read.examples]
-        told = predict(writer, examples, max_tokens=8, on_progress=heard.append)
+        answers = predict(generator, examples, max_tokens=8, on_progress=progress.append)
         # One that has its answer is asked the same.
         again = predict(
-            writer,
-            [each.example for each in read_unanswered(writer, root / "data.jsonl").examples[:20]],
+            generator,
+            [
+                each.example
+                for each in read_unanswered(generator, root / "data.jsonl").examples[:20]
+            ],
             max_tokens=8,
         )
-    assert [each["answer"] for each in told] == [
-        by_hand(stored, root / "base", talk, 8) for talk in given
+    assert [each["answer"] for each in answers] == [
+        by_hand(stored, root / "base", talk, 8) for talk in prompts
     ]
-    assert again == told
-    assert {each["finish_reason"] for each in told} <= {"stop", "length"}
-    assert heard[-1].share == 1 and heard[-1].tokens >= len(told)
+    assert again == answers
+    assert {each["finish_reason"] for each in answers} <= {"stop", "length"}
+    assert progress[-1].share == 1 and progress[-1].tokens >= len(answers)
 
 
 @pytest.mark.parametrize("method", ["dora", "adapter", "prefix", "prompt"])
@@ -117,21 +120,21 @@ def test_what_the_engine_does_not_run_writes_too(root: Path, method: str) -> Non
     data = root / "data.jsonl"
     settings = {"task": "instruction", "method": method, "epochs": 4}
     kept = train_and_store(root / "home", data, str(root / "base"), **settings)
-    given = [talk[:-1] for talk in talks(root)[:3]]
-    examples = [Conversation((*turns_of(talk), Message("assistant", "?"))) for talk in given]
-    heard: list[Progress] = []
-    with loaded_model(kept) as writer:
-        told = predict(writer, examples, max_tokens=6, on_progress=heard.append)
-    # PEFT knows nothing of bottlenecks: they are asked for each token by itself.
-    wanted = [
+    prompts = [talk[:-1] for talk in talks(root)[:3]]
+    examples = [Conversation((*turns_of(talk), Message("assistant", "?"))) for talk in prompts]
+    progress: list[Progress] = []
+    with loaded_model(kept) as generator:
+        answers = predict(generator, examples, max_tokens=6, on_progress=progress.append)
+    # PEFT does not know bottlenecks: they are asked for each token by itself.
+    expected = [
         token_by_token(kept, example, 6)
         if method == "adapter"
         else by_hand(kept, root / "base", talk, 6)
-        for example, talk in zip(examples, given, strict=True)
+        for example, talk in zip(examples, prompts, strict=True)
     ]
-    assert [each["answer"] for each in told] == wanted
-    assert {each["finish_reason"] for each in told} <= {"stop", "length"}
-    assert heard[-1].share == 1
+    assert [each["answer"] for each in answers] == expected
+    assert {each["finish_reason"] for each in answers} <= {"stop", "length"}
+    assert progress[-1].share == 1
 
 
 def test_other_shapes_of_rows_are_asked_too(root: Path, stored: StoredModel) -> None:
@@ -147,20 +150,20 @@ def test_other_shapes_of_rows_are_asked_too(root: Path, stored: StoredModel) -> 
             for each in ([{"role": "user", "content": words}], [{"role": "user"}], [])
         )
     )
-    with loaded_model(stored) as writer:
-        wanted = predict(writer, [read_text(writer, words)], max_tokens=6)
+    with loaded_model(stored) as generator:
+        expected = predict(generator, [read_text(generator, words)], max_tokens=6)
         for name in ("pairs.csv", "lines.txt", "alpaca.jsonl", "sharegpt.jsonl"):
-            [found] = read_unanswered(writer, root / name).examples
-            assert predict(writer, [found.example], max_tokens=6) == wanted, name
-        read = read_unanswered(writer, root / "bad.jsonl")
-        assert predict(writer, [read.examples[0].example], max_tokens=6) == wanted
+            [output] = read_unanswered(generator, root / name).examples
+            assert predict(generator, [output.example], max_tokens=6) == expected, name
+        read = read_unanswered(generator, root / "bad.jsonl")
+        assert predict(generator, [read.examples[0].example], max_tokens=6) == expected
         assert [each.where.rpartition(":")[2] for each in read.malformed] == ["2", "3"]
         # Of what is too long for the model's 64 places the end is kept.
-        [long] = predict(writer, [read_text(writer, " ".join(["w1"] * 100))], max_tokens=50)
+        [long] = predict(generator, [read_text(generator, " ".join(["w1"] * 100))], max_tokens=50)
         assert long["cut"] == 100 + 3 - 32
         with pytest.raises(InputError, match="no rows to answer"):
             (root / "none.jsonl").write_text("")
-            read_unanswered(writer, root / "none.jsonl")
+            read_unanswered(generator, root / "none.jsonl")
 
 
 def test_a_text_is_gone_on_with() -> None:
@@ -168,13 +171,13 @@ def test_a_text_is_gone_on_with() -> None:
 
     stored = shipped("builtin:starter")
     text = "It was a dark and stormy night, and"
-    with loaded_model(stored) as writer:
-        assert read_text(writer, text) == Text(text)
-        [told] = predict(writer, [Text(text)], max_tokens=16)
+    with loaded_model(stored) as generator:
+        assert read_text(generator, text) == Text(text)
+        [answers] = predict(generator, [Text(text)], max_tokens=16)
     tokenizer = AutoTokenizer.from_pretrained(stored.folder)
     model: Any = AutoModelForCausalLM.from_pretrained(stored.folder)
     marked = tokenizer(tokenizer.bos_token + text, add_special_tokens=False, return_tensors="pt")
     ids = marked["input_ids"]
-    found = model.generate(input_ids=ids, max_new_tokens=16, do_sample=False)[0, ids.shape[1] :]
-    assert told["answer"] == tokenizer.decode(found, skip_special_tokens=True).strip()
-    assert told["finish_reason"] == "length"
+    output = model.generate(input_ids=ids, max_new_tokens=16, do_sample=False)[0, ids.shape[1] :]
+    assert answers["answer"] == tokenizer.decode(output, skip_special_tokens=True).strip()
+    assert answers["finish_reason"] == "length"

@@ -46,7 +46,7 @@ def texts(root: Path) -> list[str]:
     return [json.loads(line)["text"] for line in (root / "data.jsonl").read_text().splitlines()]
 
 
-def by_hand(stored: StoredModel, base: Path, asked: list[str]) -> list[np.ndarray[Any, Any]]:
+def by_hand(stored: StoredModel, base: Path, inputs: list[str]) -> list[np.ndarray[Any, Any]]:
     """Probabilities by plain transformers and peft, one text at a time."""
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -58,15 +58,15 @@ def by_hand(stored: StoredModel, base: Path, asked: list[str]) -> list[np.ndarra
         model = PeftModel.from_pretrained(model, str(stored.folder))
     tokenizer = AutoTokenizer.from_pretrained(stored.folder)
     model.eval()
-    found = []
+    probabilities = []
     with torch.no_grad():
-        for text in asked:
+        for text in inputs:
             ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=64)
             logits = model(input_ids=ids["input_ids"], attention_mask=ids["attention_mask"]).logits[
                 0
             ]
-            found.append(torch.softmax(logits, -1).numpy())
-    return found
+            probabilities.append(torch.softmax(logits, -1).numpy())
+    return probabilities
 
 
 @pytest.mark.slow
@@ -74,13 +74,15 @@ def by_hand(stored: StoredModel, base: Path, asked: list[str]) -> list[np.ndarra
 def test_a_loaded_model_answers_as_plain_transformers_and_peft_do(
     root: Path, stored: dict[str, StoredModel], method: str
 ) -> None:
-    asked = texts(root)[:20]
+    inputs = texts(root)[:20]
     trained = load_trained(stored[method])
     assert not trained.model.training
-    told = predict(trained, [Labelled(each, "?") for each in asked])
-    for each, wanted in zip(told, by_hand(stored[method], root / "base", asked), strict=True):
-        assert each["label"] == "ab"[int(wanted.argmax())]
-        assert each["probability"] == pytest.approx(float(wanted.max()), abs=2e-5)
+    predictions = predict(trained, [Labelled(each, "?") for each in inputs])
+    for each, expected in zip(
+        predictions, by_hand(stored[method], root / "base", inputs), strict=True
+    ):
+        assert each["label"] == "ab"[int(expected.argmax())]
+        assert each["probability"] == pytest.approx(float(expected.max()), abs=2e-5)
 
 
 @pytest.mark.slow
@@ -96,9 +98,9 @@ def test_a_loaded_model_is_as_good_as_it_was_when_it_was_stored(
     rows = [{"text": each.example.text, "label": each.example.label} for each in held_out]  # type: ignore[union-attr]
     path = root / f"held-out-{method}.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in rows))
-    found = evaluate_on(trained, path)
+    evaluation = evaluate_on(trained, path)
     for name, value in stored[method].manifest.metrics.items():
-        assert found.metrics[name] == pytest.approx(value, abs=1e-4), name
+        assert evaluation.metrics[name] == pytest.approx(value, abs=1e-4), name
 
 
 @pytest.mark.slow
@@ -109,15 +111,15 @@ def test_packed_answers_are_those_of_single_texts(
     trained = load_trained(stored["lora"])
     alone = [predict(trained, [each])[0] for each in examples]
     assert trained.packed is None
-    heard: list[Progress] = []
-    together = predict(trained, examples, on_progress=heard.append)
+    progress: list[Progress] = []
+    together = predict(trained, examples, on_progress=progress.append)
     assert trained.packed
     for one, other in zip(alone, together, strict=True):
         assert one["label"] == other["label"]
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
-    assert heard[-1].tokens == sum(len(each.text.split()) + 2 for each in examples)
-    assert heard[-1].share == 1
-    assert heard[-1].rate > 0
+    assert progress[-1].tokens == sum(len(each.text.split()) + 2 for each in examples)
+    assert progress[-1].share == 1
+    assert progress[-1].rate > 0
     prefixed = load_trained(stored["prefix"])
     predict(prefixed, examples)
     assert not prefixed.packed
@@ -126,19 +128,21 @@ def test_packed_answers_are_those_of_single_texts(
 @pytest.mark.slow
 def test_rows_are_answered_without_labels(root: Path, stored: dict[str, StoredModel]) -> None:
     trained = load_trained(stored["full"])
-    asked = texts(root)[:4]
-    wanted = [each["label"] for each in predict(trained, [Labelled(each, "?") for each in asked])]
+    inputs = texts(root)[:4]
+    expected = [
+        each["label"] for each in predict(trained, [Labelled(each, "?") for each in inputs])
+    ]
     lines = root / "texts.txt"
-    lines.write_text("\n".join([asked[0], "", *asked[1:]]) + "\n")
+    lines.write_text("\n".join([inputs[0], "", *inputs[1:]]) + "\n")
     table = root / "texts.csv"
-    table.write_text("id,review,label\n" + "".join(f"{n},{t},\n" for n, t in enumerate(asked)))
+    table.write_text("id,review,label\n" + "".join(f"{n},{t},\n" for n, t in enumerate(inputs)))
     rows = root / "texts.jsonl"
-    values = [{"text": asked[0]}, {"text": ""}, {"text": asked[1], "label": None}, {"other": 1}]
+    values = [{"text": inputs[0]}, {"text": ""}, {"text": inputs[1], "label": None}, {"other": 1}]
     rows.write_text("".join(json.dumps(each) + "\n" for each in values))
     for path in (lines, table):
         read = read_unanswered(trained, path)
-        told = predict(trained, [each.example for each in read.examples])
-        assert [each["label"] for each in told] == wanted
+        predictions = predict(trained, [each.example for each in read.examples])
+        assert [each["label"] for each in predictions] == expected
         assert not read.malformed
     assert [each.where for each in read_unanswered(trained, lines).examples][1] == f"{lines}:3"
     read = read_unanswered(trained, rows)
@@ -147,7 +151,7 @@ def test_rows_are_answered_without_labels(root: Path, stored: dict[str, StoredMo
         f"{rows}:2: 'text' is empty. Fill it in, or remove the row.",
         f"{rows}:4: 'text' is missing. The row has: other.",
     ]
-    # Where answers are to be learnt or judged by, they must be there.
+    # In data to train or evaluate on, answers must be there.
     assert len(read_dataset(table, columns={"text": "review"}).malformed) == 4
     with pytest.raises(InputError, match="4 of 4 rows are malformed"):
         evaluate_on(trained, table)
@@ -164,24 +168,30 @@ def test_an_evaluation_has_report_confusion_and_an_interval(
     rows = [{"text": text, "label": "abc"[n % 3]} for n, text in enumerate(texts(root)[:30])]
     path.write_text("".join(json.dumps(each) + "\n" for each in rows))
     trained = load_trained(stored["full"])
-    found = evaluate_on(trained, path)
-    said = [each["label"] for each in predict(trained, [Labelled(r["text"], "?") for r in rows])]
-    wanted = [each["label"] for each in rows]
-    assert found.metrics["accuracy"] == accuracy(wanted, said)
-    assert found.confusion is not None and found.report is not None
-    assert found.confusion.labels == ("a", "b", "c")  # a class that was never learnt is told
-    pairs = list(zip(wanted, said, strict=True))
-    assert found.confusion.counts == tuple(
-        tuple(pairs.count((right, told)) for told in "abc") for right in "abc"
+    evaluation = evaluate_on(trained, path)
+    predicted = [
+        each["label"] for each in predict(trained, [Labelled(r["text"], "?") for r in rows])
+    ]
+    expected = [each["label"] for each in rows]
+    assert evaluation.metrics["accuracy"] == accuracy(expected, predicted)
+    assert evaluation.confusion is not None and evaluation.report is not None
+    assert evaluation.confusion.labels == (
+        "a",
+        "b",
+        "c",
+    )  # with one that it was not trained on
+    pairs = list(zip(expected, predicted, strict=True))
+    assert evaluation.confusion.counts == tuple(
+        tuple(pairs.count((right, other)) for other in "abc") for right in "abc"
     )
-    assert found.report.classes[2].recall == 0
-    low, high = found.interval
-    assert (found.metric, found.examples) == ("accuracy", 30)
+    assert evaluation.report.classes[2].recall == 0
+    low, high = evaluation.interval
+    assert (evaluation.metric, evaluation.examples) == ("accuracy", 30)
     # Wilson's interval holds the probabilities p for which |share - p| is within 1.96 deviations.
     for edge in (low, high):
-        off = abs(found.metrics["accuracy"] - edge)
+        off = abs(evaluation.metrics["accuracy"] - edge)
         assert off == pytest.approx(1.959964 * (edge * (1 - edge) / 30) ** 0.5, rel=1e-5)
-    assert low < found.metrics["accuracy"] < high
+    assert low < evaluation.metrics["accuracy"] < high
 
 
 @pytest.mark.slow
@@ -199,16 +209,18 @@ def test_a_model_that_tells_more_than_a_text_takes_rows(root: Path) -> None:
     )
     read = read_unanswered(trained, bare)
     assert read.format == "span" and len(read.examples) == len(rows)
-    told = predict(trained, [each.example for each in read.examples])
-    assert all(each["answer"] in row["context"] for each, row in zip(told, rows, strict=True))
+    predictions = predict(trained, [each.example for each in read.examples])
+    assert all(
+        each["answer"] in row["context"] for each, row in zip(predictions, rows, strict=True)
+    )
     with pytest.raises(InputError, match="more than a text"):
         read_text(trained, "w1")
     one = read_text(trained, json.dumps({"question": "w1", "context": "w1 w2"}))
     assert one == Span("w1", "w1 w2", (), ())
-    found = evaluate_on(trained, data)
-    assert set(found.metrics) == {"loss", "exact_match", "f1"}
-    assert found.interval[0] <= found.metrics["f1"] <= found.interval[1]
-    assert found.report is None
+    evaluation = evaluate_on(trained, data)
+    assert set(evaluation.metrics) == {"loss", "exact_match", "f1"}
+    assert evaluation.interval[0] <= evaluation.metrics["f1"] <= evaluation.interval[1]
+    assert evaluation.report is None
 
 
 @pytest.mark.slow
