@@ -101,6 +101,7 @@ def _show_progress(
 
 
 def _print_summary(reports: list[FileReport], counts: Counter[str]) -> None:
+    """Print the number of files by outcome, the kinds that were skipped, and messages."""
     passages = sum(report.passages for report in reports)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     typer.echo(f"{outcomes or 'no files found'} ({passages:,} passages)")

@@ -41,6 +41,7 @@ def evaluate(
 
 
 def _print_evaluation(name: str, evaluation: Evaluation) -> None:
+    """Print an evaluation for people."""
     out = make_console()
     out.print(f"{name} on {evaluation.examples:,} examples")
     low, high = evaluation.interval

@@ -265,6 +265,7 @@ def _shipped_models() -> str:
 
 
 def _format_size(model: StoredModel) -> str:
+    """The size of a model's files in MiB."""
     return f"{model.bytes / 2**20:,.1f} MiB"
 
 

@@ -116,7 +116,10 @@ def make_console(*, stderr: bool = False) -> Console:
     from rich.text import Text
 
     class Terminal(Console):
+        """A console that leaves out control characters."""
+
         def render_str(self, text: str, **options: Any) -> Text:
+            """The text without control characters, as rich shows it."""
             return super().render_str(_CONTROL_CHARACTERS.sub("", text), **options)
 
     return Terminal(stderr=stderr, highlight=False, markup=False, soft_wrap=not stderr)

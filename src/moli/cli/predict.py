@@ -159,6 +159,7 @@ def _predict_in_blocks(
                 size: int = len(block),
                 tokens_before: int = tokens_before,
             ) -> None:
+                """Show the progress of all rows, from that in one block."""
                 nonlocal progress
                 share = (first + in_block.share * size) / len(examples)
                 tokens = tokens_before + in_block.tokens
@@ -192,6 +193,7 @@ def progress_bar(title: str, *, quiet: bool) -> Iterator[OnProgress]:
         task = bar.add_task(title, total=None, rate="")
 
         def show(progress: Progress) -> None:
+            """Show the progress in the bar."""
             rate = f"{progress.rate:,.0f} tokens/s"
             bar.update(task, total=1.0, completed=progress.share, rate=rate)
 
@@ -267,4 +269,5 @@ def _write_error(path: Path, reason: str) -> MoliError:
 
 
 def _to_csv_cell(value: Any) -> Any:
+    """A value as a cell: a text or number itself, anything else as JSON."""
     return value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)

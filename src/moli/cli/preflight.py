@@ -20,7 +20,11 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def print_report(report: Preflight, out: Console) -> None:
-    """Print a report: the problems first, and then the data, the lengths, samples and the cost."""
+    """Print a report.
+
+    The findings come first, then the data, the lengths, samples, the cost, and the servers on which
+    the model would run.
+    """
     for finding in report.findings:
         _print_finding(finding, out)
     _print_data(report, out)
@@ -44,6 +48,7 @@ def print_report(report: Preflight, out: Console) -> None:
 
 
 def _print_finding(finding: Finding, out: Console) -> None:
+    """Print a finding, its first places and its fix."""
     from rich.text import Text
 
     out.print(Text.assemble((f"{finding.severity}: ", _STYLES[finding.severity]), finding.what))
@@ -87,6 +92,7 @@ def _print_data(report: Preflight, out: Console) -> None:
 
 
 def _print_labels(labels: Mapping[str, int], out: Console) -> None:
+    """Print the number of examples of each label, with bars."""
     total = sum(labels.values())
     for name, count in list(labels.items())[:_MAX_LABELS]:
         bar = "#" * round(_BAR_WIDTH * count / max(labels.values()))
@@ -96,6 +102,7 @@ def _print_labels(labels: Mapping[str, int], out: Console) -> None:
 
 
 def _print_lengths(lengths: Lengths, out: Console) -> None:
+    """Print the lengths of samples, with a histogram."""
     _print_title("lengths", out)
     room = f", max_length {lengths.most:,}" if lengths.most else ""
     out.print(
@@ -145,6 +152,7 @@ def _printable(text: str) -> str:
 
 
 def _print_cost(report: Preflight, out: Console) -> None:
+    """Print the settings of the run, its estimated cost, and the packing check."""
     from moli.training.listeners.formatting import format_duration
 
     estimate, packing = report.estimate, report.packing
@@ -171,8 +179,10 @@ def _print_cost(report: Preflight, out: Console) -> None:
 
 
 def _print_title(title: str, out: Console) -> None:
+    """Print the title of a section."""
     out.print(title, style="bold")
 
 
 def _pluralize(number: int, noun: str) -> str:
+    """A number with its noun, in the plural unless it is 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

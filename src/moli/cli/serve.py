@@ -25,6 +25,7 @@ def serve(
     from moli.api import serve as run
 
     def say_ready(address: str) -> None:
+        """Print the server's address."""
         typer.echo(f"Moli is ready: {address}  (Ctrl-C stops it)")
 
     run(workspace=workspace, host=host, port=port, on_ready=say_ready)

@@ -60,6 +60,7 @@ class AskPage:
         self._fill_shelf(documents, examples)
 
     def _add_form(self) -> None:
+        """Add the field for a question, and the button that submits it."""
         texts = self._texts
         form = add_container("form", "ask").props("role=search")
         with form.on("submit.prevent", self._submit, js_handler=_SEND_QUESTION):
@@ -71,6 +72,7 @@ class AskPage:
                 add_text("span", texts.ask)
 
     def _fill_welcome(self) -> None:
+        """Add the heading."""
         with self._welcome:
             add_text("h1", self._texts.heading)
             add_text("p", self._texts.subheading, "quiet")
@@ -98,6 +100,7 @@ class AskPage:
     # Asking
 
     async def _submit(self, event: GenericEventArguments) -> None:
+        """Answer the question in a submitted form."""
         await self.ask(str(event.args))
 
     async def ask(self, question: str) -> None:
@@ -220,6 +223,7 @@ class AskPage:
             add_text("span", texts.trace_id.format(id=trace.id), "trace")
 
     def _add_sources(self, citations: dict[Citation, int]) -> None:
+        """List the citations of an answer with their numbers and quotes."""
         add_text("h2", self._texts.sources)
         with add_container("ul", "sources"):
             for citation, number in citations.items():

@@ -31,18 +31,22 @@ class DocumentLocation:
 
     @classmethod
     def of_document(cls, document: Document) -> DocumentLocation:
+        """The beginning of a document."""
         return cls(document.id, title_of(document.title, document.source), document.source)
 
     @classmethod
     def of_citation(cls, citation: Citation) -> DocumentLocation:
+        """The quote of a citation."""
         return cls._of_passage(citation)
 
     @classmethod
     def of_hit(cls, hit: Hit) -> DocumentLocation:
+        """The passage of a hit."""
         return cls._of_passage(hit)
 
     @classmethod
     def _of_passage(cls, passage: Citation | Hit) -> DocumentLocation:
+        """The characters from `start` to `end` of a citation or a hit."""
         return cls(
             passage.document_id,
             title_of(passage.title, passage.source),

@@ -12,6 +12,7 @@ class Excerpt:
     """Part of a document, in three pieces.
 
     Attributes:
+        before, after: text before and after the quote.
         marked: the quote; "" if there is none.
         first, last: offsets of the part in the document.
         total: characters of the whole document.

@@ -62,6 +62,7 @@ class _PageMount(Mount):
     """Routes the page and its resources; every other address stays with the API and its errors."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match requests for the page and its resources, and no others."""
         path = scope.get("path", "")
         is_page = path in ("/", "/favicon.ico") and scope.get("method") in ("GET", "HEAD")
         if is_page or path.startswith(("/_nicegui/", "/_nicegui_ws/")):

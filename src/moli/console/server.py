@@ -64,6 +64,7 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the server, and call `on_ready` unless that failed."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()

@@ -38,6 +38,7 @@ def exact_match(prediction: str, references: Sequence[str]) -> float:
     """
 
     def score(reference: str) -> float:
+        """1 if both are equal after normalization, else 0."""
         return float(normalize(prediction) == normalize(reference))
 
     return _best(score, references)
@@ -50,6 +51,7 @@ def f1(prediction: str, references: Sequence[str]) -> float:
     """
 
     def score(reference: str) -> float:
+        """F1 of the prediction against one reference."""
         predicted, expected = normalize(prediction).split(), normalize(reference).split()
         shared = (Counter(predicted) & Counter(expected)).total()
         return _f1(shared, len(predicted), len(expected))
@@ -61,6 +63,7 @@ def chinese_exact_match(prediction: str, references: Sequence[str]) -> float:
     """1 if the prediction equals a reference apart from case and CMRC's punctuation; else 0."""
 
     def score(reference: str) -> float:
+        """1 if both are equal without punctuation, else 0."""
         return float(_without_punctuation(prediction) == _without_punctuation(reference))
 
     return _best(score, references)
@@ -74,6 +77,7 @@ def chinese_f1(prediction: str, references: Sequence[str]) -> float:
     """
 
     def score(reference: str) -> float:
+        """F1 of the prediction against one reference."""
         predicted, expected = chinese_units(prediction), chinese_units(reference)
         return _f1(_longest_run(predicted, expected), len(predicted), len(expected))
 
@@ -91,7 +95,11 @@ def _without_punctuation(text: str) -> str:
 
 
 def _best(score: Callable[[str], float], references: Sequence[str]) -> float:
-    """The highest score of any reference."""
+    """The highest score against any of the references.
+
+    Args:
+        score: a function from a reference to the prediction's score against it.
+    """
     if not references:
         raise InputError("an answer has no reference", fix="Give one or more.")
     return max(map(score, references))

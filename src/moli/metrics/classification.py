@@ -141,11 +141,17 @@ def _share(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.fl
 
 
 def _score(label: str, scores: NDArray[np.float64], support: int) -> ClassScore:
+    """The scores of one class, from its precision, recall and F1, [3]."""
     precision, recall, f1 = map(float, scores)
     return ClassScore(label, precision, recall, f1, support)
 
 
 def _line(row: ClassScore, width: int, digits: int) -> str:
-    """A row of the table."""
+    """A line of `ClassificationReport.text`.
+
+    Args:
+        width: width of the column with the labels.
+        digits: number of decimals.
+    """
     scores = "".join(f" {each:>9.{digits}f}" for each in (row.precision, row.recall, row.f1))
     return f"{row.label:>{width}} {scores} {row.support:>9}"

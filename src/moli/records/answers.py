@@ -1,4 +1,4 @@
-"""Results of search, answers with citations, and the traces that account for them."""
+"""Results of search, answers with citations, and traces: the stored records of such answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

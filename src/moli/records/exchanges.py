@@ -1,4 +1,5 @@
-"""Exchanges with language models that were requested by name, and people's feedback on them."""
+"""Exchanges, which are the stored requests to language models with their answers; and people's
+feedback on answers."""
 
 from __future__ import annotations
 

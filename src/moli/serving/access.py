@@ -99,7 +99,7 @@ class Authenticator:
 
 @dataclass(frozen=True, slots=True)
 class _Allowance:
-    """Requests that a caller may still make at once, at a moment of the monotonic clock."""
+    """The number of requests that a caller may make at once, at a time of `time.monotonic`."""
 
     requests: float
     at: float

@@ -163,6 +163,7 @@ def _segment_object(number: int, segment: SpeechSegment, temperature: float) -> 
 
 
 def _format_text(transcript: Transcript) -> str:
+    """The whole text and a line feed."""
     return transcript.text + "\n"
 
 

@@ -79,7 +79,11 @@ async def _respond(
 async def _events(
     body: CompletionBody, generation: ActiveGeneration, head: dict[str, Any], names: _ObjectNames
 ) -> AsyncIterator[str]:
-    """Server-sent events, the last of which is [DONE]."""
+    """The server-sent events of a stream, the last of which is [DONE].
+
+    Args:
+        head: fields that all events have.
+    """
     head = {**head, "object": names.chunk}
     no_usage = {"usage": None} if body.streams_usage else {}
     calls_sent: dict[int, int] = {}  # by the index of the answer
@@ -94,7 +98,7 @@ async def _events(
 def _choice_object(
     generation: ActiveGeneration, index: int, deltas: Sequence[ChoiceDelta], names: _ObjectNames
 ) -> dict[str, Any]:
-    """A complete answer."""
+    """A complete answer as an element of `choices`, from its deltas."""
     text = "".join(each.text for each in deltas)
     calls = [_tool_call_object(call) for each in deltas for call in each.calls]
     choice = {"index": index, "finish_reason": _finish_reason(deltas[-1], has_calls=bool(calls))}
@@ -112,7 +116,11 @@ def _chunk_choice(
     names: _ObjectNames,
     calls_sent: dict[int, int],
 ) -> dict[str, Any]:
-    """New part of an answer, for an event; its tool calls are added to `calls_sent`."""
+    """A new part of an answer as an element of an event's `choices`.
+
+    Args:
+        calls_sent: number of tool calls sent so far, by the index of the answer; updated.
+    """
     is_first = delta.index not in calls_sent
     before = calls_sent.get(delta.index, 0)
     calls_sent[delta.index] = before + len(delta.calls)
@@ -130,6 +138,7 @@ def _chunk_choice(
 
 
 def _tool_call_object(call: ToolCall) -> dict[str, Any]:
+    """A tool call in OpenAI's shape."""
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", "function": function}
 
@@ -148,6 +157,7 @@ def _finish_reason(delta: ChoiceDelta, *, has_calls: bool) -> str | None:
 
 
 def _usage_object(generation: ActiveGeneration) -> dict[str, Any]:
+    """The numbers of tokens in OpenAI's shape."""
     usage = generation.usage()
     return {
         "prompt_tokens": usage.prompt_tokens,

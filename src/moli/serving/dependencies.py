@@ -13,11 +13,13 @@ from moli.workspace.filter import Filter
 
 
 def _get_library(request: Request) -> Library:
+    """The library of the app."""
     library: Library = request.app.state.library
     return library
 
 
 def _get_caller(request: Request) -> Caller:
+    """The caller that the access middleware authenticated."""
     caller: Caller = request.state.caller
     return caller
 

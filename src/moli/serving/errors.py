@@ -48,7 +48,7 @@ def error_response(status: int, message: str, code: str, param: str | None = Non
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Have every failure of an app answered in that shape."""
+    """Have every failure of an app answered in the shape of `error_response`."""
     app.add_exception_handler(MoliError, _handle_moli_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_error)
@@ -56,6 +56,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _handle_moli_error(_request: Request, error: Exception) -> JSONResponse:
+    """The response to a MoliError, with the HTTP status of its class."""
     status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 400)
     code = error.code if isinstance(error, MoliError) else "error"
     response = error_response(status, str(error), code)
@@ -65,6 +66,7 @@ def _handle_moli_error(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _handle_validation_error(_request: Request, error: Exception) -> JSONResponse:
+    """The response to a request whose fields are not valid."""
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     code = str(first.get("type", "invalid"))
     # The first part of the location only says "body" or "query"; for invalid JSON it is an offset.
@@ -75,6 +77,7 @@ def _handle_validation_error(_request: Request, error: Exception) -> JSONRespons
 
 
 def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
+    """The response to an error of the framework, such as an unknown path."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     phrase = HTTPStatus(status).phrase
     detail = str(error.detail) if isinstance(error, HTTPException) else phrase
@@ -84,4 +87,5 @@ def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _handle_server_error(_request: Request, _error: Exception) -> JSONResponse:
+    """The response to any other error, which says nothing about it."""
     return error_response(500, "the server failed; its log says why", "internal_error")

@@ -131,7 +131,13 @@ class ActiveGeneration:
     def start(
         self, prompts: list[list[int]], samplings: Sequence[Sampling], cache_namespace: str
     ) -> None:
-        """Submit a prompt for each answer to the backend. Called in a thread."""
+        """Submit a prompt for each answer to the backend. Called in a thread.
+
+        Args:
+            prompts: token ids of each prompt; a prompt with n answers is there n times.
+            samplings: sampling parameters of each answer.
+            cache_namespace: cached prompts are reused only within the same namespace.
+        """
         self.prompts = prompts
         self._choices = [[] for _ in prompts]
         for index, ids in enumerate(prompts):
@@ -176,6 +182,7 @@ class ActiveGeneration:
         """
 
         async def read_stream() -> None:
+            """Read all deltas; `stream` collects them in `_choices`."""
             async for _ in self.stream():
                 pass
 
@@ -197,6 +204,7 @@ class ActiveGeneration:
             await run_in_threadpool(self._on_complete, self)
 
     def _elapsed_ms(self) -> float:
+        """Milliseconds since the start."""
         return round((time.perf_counter() - self._started) * 1000, 3)
 
     def _tool_call_parser(self) -> ToolCallParser | None:
@@ -212,7 +220,7 @@ class ActiveGeneration:
                 running.cancel()
 
     def usage(self) -> Usage:
-        """Tokens so far."""
+        """Numbers of tokens read and generated so far."""
         first_of_prompt = self._running[:: self.request.n]
         return Usage(
             prompt_tokens=sum(each.prompt_tokens for each in first_of_prompt),
@@ -241,6 +249,7 @@ def _parse_delta(index: int, delta: Delta, parser: ToolCallParser | None) -> Cho
 
 
 def _count_tokens(deltas: Sequence[ChoiceDelta]) -> int:
+    """Number of generated tokens in deltas."""
     return sum(len(each.delta.ids) for each in deltas)
 
 

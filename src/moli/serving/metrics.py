@@ -75,6 +75,7 @@ class MetricsMiddleware:
         started, status = time.perf_counter(), 500
 
         async def send_and_note_status(message: Message) -> None:
+            """Pass a message on, and note the response's status."""
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]

@@ -75,7 +75,7 @@ class SecurityMiddleware:
         await self._app(scope, body, _add_headers(send))
 
     def _check(self, headers: Headers) -> _Refusal | None:
-        """Check a request's host and origin; None if they are right."""
+        """The refusal of a request with a wrong host or origin; None if both are right."""
         host = headers.get("host", "")
         if not self._is_own_host(host):
             return _Refusal(400, "this server does not answer to that host name", "host")
@@ -116,6 +116,7 @@ def _is_unspecified(host: str) -> bool:
 
 
 def _too_large(limit: int) -> str:
+    """The message that a body is larger than `limit` bytes."""
     return f"the request has more than {limit} bytes"
 
 
@@ -143,6 +144,7 @@ def _replay(messages: list[Message], receive: Receive) -> Receive:
     waiting = iter(messages)
 
     async def replayed() -> Message:
+        """The next message."""
         message = next(waiting, None)
         return await receive() if message is None else message
 
@@ -154,6 +156,7 @@ def _count_bytes(receive: Receive, limit: int) -> Receive:
     size = 0
 
     async def counted() -> Message:
+        """The next message, whose bytes are counted."""
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
@@ -168,6 +171,7 @@ def _add_headers(send: Send) -> Send:
     """A `send` that adds the security headers to a response, and forbids caching it."""
 
     async def send_with_headers(message: Message) -> None:
+        """Pass a message on, with the headers if it begins a response."""
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers.update(HEADERS)

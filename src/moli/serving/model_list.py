@@ -36,6 +36,7 @@ def model(name: StorableText, request: Request) -> dict[str, Any]:
 
 
 def _model_object(listing: ModelListing) -> dict[str, Any]:
+    """A model in OpenAI's shape."""
     return {
         "id": listing.id,
         "object": "model",

@@ -65,6 +65,7 @@ def rerank(body: RerankRequest, request: Request) -> JSONResponse:
 
 
 def _result_object(body: RerankRequest, index: int, score: float) -> dict[str, Any]:
+    """A document's index and score, and its text if the request asks for it."""
     result: dict[str, Any] = {"index": index, "relevance_score": score}
     if body.return_documents:
         result["document"] = {"text": body.documents[index].text}

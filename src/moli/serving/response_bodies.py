@@ -191,6 +191,7 @@ def items_to_messages(items: str | Sequence[Item]) -> list[Message]:
 
 
 def _join_parts(content: str | Sequence[ContentPart]) -> str:
+    """The whole text of a content, which is a text or a list of parts."""
     return content if isinstance(content, str) else "".join(each.text for each in content)
 
 

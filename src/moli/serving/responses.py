@@ -150,6 +150,7 @@ def _status_fields(reason: FinishReason | str) -> dict[str, Any]:
 
 
 def _usage_object(usage: Usage) -> dict[str, Any]:
+    """The numbers of tokens in the shape of the Responses API."""
     return {
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens},
@@ -160,7 +161,7 @@ def _usage_object(usage: Usage) -> dict[str, Any]:
 
 
 def _output_items(exchange_id: str, choice: Choice) -> list[dict[str, Any]]:
-    """An answer's message, if it has text or nothing else, and its tool calls."""
+    """The output items of an answer: a message unless there are only calls, and the calls."""
     has_message = choice.text or not choice.calls
     message = [_message_item(_message_id(exchange_id, 0), choice.text)] if has_message else []
     return message + [_call_item(each) for each in choice.calls]
@@ -183,6 +184,7 @@ def _message_item(item_id: str, text: str | None) -> dict[str, Any]:
 
 
 def _text_part(text: str) -> dict[str, Any]:
+    """A text as a part of a message's content."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 

@@ -165,14 +165,24 @@ class ServedModels:
     def _load_whole(
         self, name: str, reference: str, public_name: str, trained_hash: str = ""
     ) -> ServedModel:
-        """Load a whole model; `public_name` stands for its reference, which may be a folder."""
+        """Load a whole model.
+
+        Args:
+            name: the name by which a request asked for it.
+            public_name: the base's name in exchanges, since its reference may be a folder.
+            trained_hash: hash of the model if it was trained here; else "".
+        """
         base = self._model_pool.get(reference)
         return ServedModel(
             name, base.backend, public_name, base.tokenizer, base.max_model_len, trained_hash
         )
 
     def _load_adapter(self, base: LoadedModel, stored: StoredModel) -> Any:
-        """Add an adapter to its base's backend, unless it is there; return its tokenizer."""
+        """Add an adapter to its base's backend, unless it is there.
+
+        Returns:
+            The tokenizer that is stored with the adapter.
+        """
         key = stored.manifest.base, stored.hash
         if tokenizer := self._tokenizers.get(key):
             return tokenizer
@@ -184,7 +194,14 @@ class ServedModels:
             return self._tokenizers[key]
 
     def _verify(self, stored: StoredModel, *, weights: bool) -> None:
-        """Check that a model has not changed since it was stored; each content is checked once."""
+        """Check that a model has not changed since it was stored; each content is checked once.
+
+        Args:
+            weights: whether its base's weights are on this machine, and are to be checked too.
+
+        Raises:
+            ModelError: the model or its base has changed.
+        """
         if stored.hash not in self._verified:
             check_compatibility(stored, recipe_of(stored), weights=weights)
             self._verified.add(stored.hash)
