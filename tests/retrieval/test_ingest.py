@@ -351,7 +351,7 @@ ADD = """
     from samples import ENCODER
     from moli.retrieval import ingest
     from moli.workspace import Workspace
-    ingest._GROUP_PASSAGES = 3
+    ingest._BATCH_PASSAGES = 3
     with Workspace.open(Path(sys.argv[1])) as workspace:
         found, _ = ingest.discover([sys.argv[2]])
         for report in ingest.Ingester(workspace, ENCODER).add_files(found):
