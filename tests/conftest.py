@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from samples import ENCODER, ingest
 
 from moli.models.encoders.hashing import HashEncoder
 from moli.records.ingestion import FileReport
 from moli.retrieval.search import Retriever
 from moli.workspace import Workspace
+
+# How long an example takes says more about what else the machine is doing than about the code.
+settings.register_profile("moli", deadline=None)
+settings.load_profile("moli")
 
 _attempts: list[str] = []
 
