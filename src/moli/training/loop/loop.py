@@ -36,7 +36,7 @@ StepSamples = Sequence[Sequence[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class RunSchedule:
     """Numbers of steps: in all, between evaluations, between checkpoints.
 
     Attributes:
@@ -81,7 +81,7 @@ class Loop:
     optimizers: Optimizers
     samples: Sequence[Sample]
     batching: Batching
-    schedule: Schedule
+    schedule: RunSchedule
     seed: int
     folder: Path
     on_event: Callable[[Event], None]

@@ -49,10 +49,8 @@ def tokens_that_fit(loss: StepLoss, samples: Sequence[Sample], *, packed: bool) 
     attention keeps for a token grows with its text.
     """
     largest = max(samples[:_CANDIDATES], key=lambda sample: sample.size)
-    free = free_memory()
-    free -= _BYTES_PER_TRAINED * count_parameters(
-        each for each in loss.parameters() if each.requires_grad
-    )
+    trained = [each for each in loss.parameters() if each.requires_grad]
+    free = free_memory() - _BYTES_PER_TRAINED * count_parameters(trained)
     size = max(largest.size, 1)
     bytes_per_token = max(_saved_bytes(loss, largest, packed=packed), 1) / size
     return max(size, int(_SAVED_SHARE * free / bytes_per_token))

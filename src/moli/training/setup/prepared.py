@@ -17,7 +17,7 @@ from moli.records.training import Event
 from moli.training import methods
 from moli.training.batching.samples import Sample, steps_in_epoch
 from moli.training.data import TrainingData, examples_of, read_data
-from moli.training.loop.loop import Loop, Schedule
+from moli.training.loop.loop import Loop, RunSchedule
 from moli.training.loop.step_loss import StepLoss
 from moli.training.loop.world import SingleProcess, World
 from moli.training.optimization.optimizers import MasterWeights, Optimizers, count_parameters
@@ -252,7 +252,7 @@ def make_loop(
         ),
         samples=data.samples,
         batching=batching,
-        schedule=Schedule(steps, max(1, min(epoch_steps, steps // 5)), recipe.patience),
+        schedule=RunSchedule(steps, max(1, min(epoch_steps, steps // 5)), recipe.patience),
         seed=recipe.seed,
         folder=folder,
         on_event=on_event,
