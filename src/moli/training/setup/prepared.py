@@ -66,6 +66,8 @@ class PreparedRun:
     """All that a run needs before its first step, or before its next one if it is resumed.
 
     Attributes:
+        resolved: the recipe as it is trained.
+        model: the model that the loop trains.
         packing: the check that samples may be packed.
         loop: the training loop, with the checkpoint's weights and progress if there is one.
     """
@@ -123,12 +125,12 @@ def prepare(
     packing = world.on_rank_zero(lambda: check_packing_of(data, model))
     loss = StepLoss(data.task, model)
     weights = world.shard(loss, DTYPES[str(resolved.recipe.precision)])
-    resolved = world.on_rank_zero(
+    planned = world.on_rank_zero(
         lambda: plan_batches_once(resolved, loss, data.samples, folder, packing, world)
     )
-    loop = make_loop(resolved, data, loss, weights, folder, on_event, world)
+    loop = make_loop(planned, data, loss, weights, folder, on_event, world)
     loop.resume()
-    return PreparedRun(resolved, data, model, packing, loop)
+    return PreparedRun(planned, data, model, packing, loop)
 
 
 def resolve_once(recipe: Recipe, folder: Path) -> ResolvedRecipe:
