@@ -172,3 +172,10 @@ def test_the_house_has_no_cycle() -> None:
         [sys.executable, "dev/cycles.py"], capture_output=True, text=True, cwd=ROOT
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_house_has_plain_words() -> None:
+    done = subprocess.run(
+        [sys.executable, "dev/words.py"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout) == (0, "")
