@@ -43,7 +43,7 @@ def save_and_restore(prepared: PreparedRun, folder: Path) -> tuple[Task, torch.n
     folder.mkdir()
     recipe = prepared.resolved.recipe
     methods.save_weights(prepared.model, recipe, folder)
-    prepared.task.save(prepared.model, folder)
+    prepared.task.save_state(prepared.model, folder)
     task = make_task(recipe)
     return task, task.restore(folder, torch.float32)
 

@@ -41,7 +41,7 @@ class LoadedModel:
 
 
 def answer_limit(max_model_len: int, max_tokens: int) -> int:
-    """Tokens that an answer may have: at most `max_tokens`, and half of the model's length.
+    """Maximum tokens of an answer: `max_tokens`, but no more than half of the model's length.
 
     The other half is left for the prompt.
     """

@@ -109,7 +109,7 @@ DeltaCallback = Callable[[Delta], None]
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A complete answer; see `Delta` for the fields that are not described here.
+    """A complete answer, with the fields of all its deltas joined.
 
     Attributes:
         cached_tokens: number of prompt tokens whose keys and values were reused from the cache.

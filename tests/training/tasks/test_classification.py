@@ -87,7 +87,7 @@ def test_a_kept_model_answers_as_it_did(tmp_path: Path, method: str) -> None:
     folder = tmp_path / "kept"
     folder.mkdir()
     methods.save_weights(model, task.recipe, folder)
-    task.save(model, folder)
+    task.save_state(model, folder)
     again = make_task(task.recipe)
     restored = again.restore(folder, torch.float32).eval()
     assert again.pooling == ("own" if method == "prefix" else "mean")

@@ -199,7 +199,7 @@ def test_bottlenecks_go_into_a_t5(tmp_path: Path) -> None:
     task, model = _prepared()
     base.mkdir()
     model.save_pretrained(base)
-    task.save(model, base)
+    task.save_state(model, base)
     data = _write_pairs(tmp_path / "data.jsonl", _pairs(40))
     recipe = recipe_of(
         task="seq2seq", base=str(base), data=data, method="adapter", rank=4, epochs=2

@@ -28,7 +28,7 @@ class CausalChat:
     def complete(
         self, messages: Sequence[Message], *, max_tokens: int = 512, cache_namespace: str = ""
     ) -> str:
-        """The assistant's next message; see `ChatModel.complete`."""
+        """The assistant's next message, decoded greedily."""
         answer_tokens = answer_limit(self.max_model_len, max_tokens)
         ids = prompt_ids_within(self.tokenizer, messages, self.max_model_len - answer_tokens)
         request = Request(ids, Sampling(answer_tokens), cache_namespace=cache_namespace)

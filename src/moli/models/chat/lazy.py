@@ -43,7 +43,7 @@ class LazyChat:
     def complete(
         self, messages: Sequence[Message], *, max_tokens: int = 512, cache_namespace: str = ""
     ) -> str:
-        """The assistant's next message; see `ChatModel.complete`."""
+        """The model's next message; waits until the model is loaded."""
         model = self.start_loading().result()
         return model.complete(messages, max_tokens=max_tokens, cache_namespace=cache_namespace)
 

@@ -45,7 +45,8 @@ def load_local_chat(
     """Load a chat model whose weights are on this machine.
 
     Args:
-        model_pool: shared base models; see `load_chat`.
+        model_pool: shared base models, among which a causal model is loaded; None to load a
+            base model for this chat model alone.
 
     Raises:
         ModelError: it cannot be loaded, or does not generate text.

@@ -42,7 +42,7 @@ class Seq2SeqChat:
         max_tokens: int = 512,
         cache_namespace: str = "",  # noqa: ARG002
     ) -> str:
-        """The assistant's next message; see `ChatModel.complete`."""
+        """The assistant's next message, decoded greedily."""
         import torch
 
         ids = torch.tensor([prompt_ids_within(self.tokenizer, messages, self.max_model_len)])

@@ -106,7 +106,7 @@ class BertEncoder:
         return vectors
 
     def tokens(self, texts: Sequence[str]) -> int:
-        """Number of tokens that are read of texts; see `Encoder.tokens`."""
+        """Number of tokens that are read of texts, with special ones, without truncated ones."""
         return sum(len(each.ids) for each in self._tokenizer.encode_batch_fast(list(texts)))
 
 
@@ -236,7 +236,7 @@ def _self_attention(hidden: Any, weight: _Weights, heads: int) -> Any:
 
 
 def _linear(hidden: Any, weight: _Weights, quantize: bool = False) -> Any:
-    """A linear layer with its bias, in 8 bits if that is requested and the shape allows it."""
+    """Output of a linear layer with its bias; in 8 bits if `quantize` and its shape allows it."""
     matrix = weight.array("weight")
     in_8_bits = quantize and matrix.shape[1] % _GROUP_SIZE == 0
     factor = _quantize(matrix) if in_8_bits else op.constant(matrix)

@@ -2,7 +2,7 @@
 
 A pass is the new tokens of all sequences laid end to end, [1, T], without padding: first one token
 of each sequence that is being decoded, then chunks of the prompts that are being read. Each layer
-computes the former together, and the latter one by one.
+computes the attention of all decode tokens together, and that of the chunks one by one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class AttentionMetadata:
     _decode_of_slot: torch.Tensor | None = None
 
     def decode_of_slot(self) -> torch.Tensor:
-        """Index of the decode token of each cache slot's sequence, [slots]; 0 if it has none."""
+        """Index of each cache slot's decode token in the pass, [slots]; 0 if it has none."""
         if self._decode_of_slot is None:
             slots = self.slots[: self.num_decodes]
             self._decode_of_slot = slots.new_zeros(int(slots.max()) + 1)

@@ -32,7 +32,7 @@ class CachedTokens:
 
 @dataclass(frozen=True, slots=True)
 class CachedPrefix:
-    """The first tokens of a sequence that a slot holds; the slot is -1 if none does."""
+    """The slot that holds the first `length` tokens of a sequence; -1 if no slot holds any."""
 
     slot: int
     length: int

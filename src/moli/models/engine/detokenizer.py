@@ -1,4 +1,8 @@
-"""Tokens to text as they are generated: whole characters only, and nothing of a stop sequence."""
+"""Tokens decoded to text while they are generated.
+
+Incomplete characters, and text that may begin a stop sequence, are held back until more tokens
+decide about them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # decoded from the first bytes of a c
 
 
 class Detokenizer:
-    """The text of one answer.
+    """Decodes the tokens of one answer as they are generated.
 
     Attributes:
         stopped: whether a stop sequence has occurred; all text from there on is dropped.
@@ -56,7 +60,8 @@ class Detokenizer:
         )
 
     def _release(self, text: str) -> str:
-        """New text without what begins, or may begin, a stop sequence."""
+        """The part of the new text that is final: everything before a stop sequence, or before an
+        end that may be the beginning of one."""
         self._held_back += text
         matches = [at for at in map(self._held_back.find, self._stop) if at >= 0]
         if matches:

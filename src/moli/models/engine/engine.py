@@ -116,7 +116,11 @@ class Engine:
             self._scheduler.forget_prefixes()
 
     def update_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Continue with new base weights, as reinforcement learning does; see `ModelRunner`."""
+        """Replace base weights by name, and forget all cached prefixes.
+
+        Reinforcement learning calls it after each update of the policy. Sequences in progress go
+        on with the new weights.
+        """
         self.runner.update_weights(weights)
         self._scheduler.forget_prefixes()
 
@@ -147,7 +151,7 @@ class Engine:
     # Internal steps
 
     def _new_sequence(self, request: Request, on_delta: DeltaCallback) -> Sequence:
-        """A sequence for a request that can be answered; see `submit` for the errors."""
+        """A sequence for a request; the same errors as `submit` if it cannot be answered."""
         length, sampling = len(request.ids), request.sampling
         check_request(request, self._max_model_len, self._adapters)
         max_length = min(length + sampling.max_tokens, self._max_model_len)

@@ -20,7 +20,7 @@ class GrammarMatcher:
     """Position of one answer in the grammar of its constraint.
 
     Args:
-        matcher: llguidance's.
+        matcher: llguidance's matcher for the constraint.
     """
 
     def __init__(self, matcher: Any) -> None:
@@ -51,7 +51,8 @@ class GrammarCompiler:
     """Compiles constraints for one tokenizer.
 
     Args:
-        tokenizer: a fast one of transformers, or one with a method `llguidance_tokenizer`.
+        tokenizer: a fast tokenizer of transformers, or an object with a method
+            `llguidance_tokenizer`.
         stop_token_ids: tokens that end an answer.
     """
 

@@ -1,4 +1,4 @@
-"""Keys and values of every sequence in progress, and of some that have ended, as torch tensors."""
+"""Keys and values of running sequences, and of some that have ended, as torch tensors."""
 
 from __future__ import annotations
 

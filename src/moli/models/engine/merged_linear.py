@@ -92,7 +92,7 @@ class MergedLinear:
         names: names of the layers in the model.
         sizes: number of outputs of each layer.
         in_features: number of inputs.
-        layout: the merged weights and biases, in the layout that is multiplied.
+        layout: the merged weights and biases, in the layout by which products are computed.
         mapping: the adapters of the current pass.
     """
 
@@ -186,7 +186,7 @@ class MergedLinear:
             begin += size
 
     def use_layout(self, preferred: type[WeightLayout]) -> None:
-        """Convert plain weights to a layout, or to the next best if they do not allow it."""
+        """Convert plain weights to a layout; to one that supports them if it does not."""
         weight, bias = self.layout.weight, self.layout.bias
         self.layout = supported_layout(preferred, weight)(weight, bias)
 
@@ -247,7 +247,7 @@ class MergedLinearPart(torch.nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The merged weights, at whose type models look; empty if they are packed."""
+        """The merged weights, since some models read a layer's type from them; empty if packed."""
         return self._merged.layout.weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A chunk of a prompt in a pass."""
+"""A chunk of a prompt that the engine reads in one pass."""
 
 from __future__ import annotations
 

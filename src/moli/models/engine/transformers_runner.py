@@ -59,12 +59,12 @@ class TransformersRunner:
     def make_cache(
         self, max_slots: int, max_model_len: int, max_tokens: int | None
     ) -> TorchKVCache:
-        """Make a KV cache for the model; see `KVCache` for the arguments."""
+        """Make an empty KV cache for the model; the arguments are those of `KVCache`."""
         return TorchKVCache(max_slots, max_model_len, max_tokens)
 
     @torch.inference_mode()
     def run(self, chunks: Sequence[ScheduledChunk], cache: TorchKVCache) -> torch.Tensor:
-        """Run one pass; see `ModelRunner.run`."""
+        """Run one pass; the next-token logits of the chunks that need them, in float32."""
         num_decodes = next(
             (n for n, chunk in enumerate(chunks) if len(chunk.token_ids) > 1), len(chunks)
         )
@@ -115,7 +115,7 @@ class TransformersRunner:
 
     @torch.inference_mode()
     def _choose_layout(self) -> None:
-        """Convert all weights to the layout that is fastest here for the largest layers."""
+        """Convert all weights to the layout in which the largest layers are computed fastest."""
         inner = self._linears[:-1] or self._linears  # the last one makes the logits
         shape = max((linear.layout.weight.shape for linear in inner), key=torch.Size.numel)
         largest = [linear.layout for linear in inner if linear.layout.weight.shape == shape]
@@ -127,7 +127,8 @@ class TransformersRunner:
         """Check that an adapter fits this model.
 
         Raises:
-            ModelError: it adapts a layer that is not here, is of another shape or is not linear.
+            ModelError: it adapts a layer that the model lacks, that has another shape or is not
+                linear.
         """
         shapes = {name: shape for linear in self._linears for name, shape in linear.shapes.items()}
         for name, weights in adapter.layers.items():
@@ -274,7 +275,7 @@ def _group_by_input(
     """Layers in the order in which a pass calls them, grouped where they read the same tensor.
 
     Args:
-        cache: an empty one with room for two tokens, which are read into it.
+        cache: an empty cache with room for the two tokens of the pass.
     """
     groups: list[list[torch.nn.Linear]] = []
     inputs: list[torch.Tensor] = []  # kept, so that no other tensor gets the same identity

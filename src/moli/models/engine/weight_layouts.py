@@ -1,7 +1,8 @@
 """Layouts of a linear layer's weights, one for each way to multiply few tokens by them.
 
-Generating is bound by reading the weights, and which layout is read fastest depends on the machine:
-the weights as they are, multiplied the other way round, packed for oneDNN, or in half precision.
+To generate a token, all weights are read for a few products, so reading them takes most of the
+time. Which layout is fastest depends on the machine: plain weights multiplied as x W', the same
+weights multiplied as (W x')', weights packed for oneDNN, or weights stored in half precision.
 """
 
 from __future__ import annotations
@@ -87,7 +88,10 @@ class OneDnnLayout(WeightLayout):
 
 
 class HalfPrecisionLayout(WeightLayout):
-    """Weights that are read in half precision and multiplied in full."""
+    """Weights stored in half precision, so that half as many bytes are read.
+
+    They are converted to float32 for the product.
+    """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__(weight.new_empty(0), bias)
@@ -95,12 +99,12 @@ class HalfPrecisionLayout(WeightLayout):
 
     @staticmethod
     def supports(weight: torch.Tensor) -> bool:
-        """Whether the weights are on a CPU with such kernels, and lose next to nothing."""
+        """Whether half precision hardly changes the weights, and this CPU has its kernels."""
         return (
             weight.device.type == "cpu"
             and hasattr(torch.ops.quantized, "linear_prepack_fp16")
             and torch.backends.quantized.engine in ("x86", "fbgemm")
-            and _is_exact_in_half(weight)
+            and _is_nearly_exact_in_half(weight)
         )
 
     def multiply(self, x: torch.Tensor) -> torch.Tensor:
@@ -108,15 +112,15 @@ class HalfPrecisionLayout(WeightLayout):
         return y
 
 
-def _is_exact_in_half(weight: torch.Tensor) -> bool:
-    """Whether float32 weights keep their values in half precision, up to `_MAX_ROUNDING`."""
+def _is_nearly_exact_in_half(weight: torch.Tensor) -> bool:
+    """Whether float32 weights change by at most `_MAX_ROUNDING` of their norm in half precision."""
     if weight.dtype != torch.float32:
         return False
     lost = weight.half().float().sub_(weight)
     return bool(lost.norm() <= _MAX_ROUNDING * weight.norm())
 
 
-# From the one that always works to the one with most conditions.
+# From the layout that supports all weights to the one with the most conditions.
 _LAYOUTS: tuple[type[WeightLayout], ...] = (
     PlainLayout,
     TransposedProductLayout,
@@ -126,12 +130,12 @@ _LAYOUTS: tuple[type[WeightLayout], ...] = (
 
 
 def available_layouts(weight: torch.Tensor) -> list[type[WeightLayout]]:
-    """The layouts that support a weight."""
+    """The layouts that support these weights."""
     return [layout for layout in _LAYOUTS if layout.supports(weight)]
 
 
 def supported_layout(preferred: type[WeightLayout], weight: torch.Tensor) -> type[WeightLayout]:
-    """The preferred layout, or the next best if these weights do not allow it."""
+    """The preferred layout if it supports the weights; else the last of `_LAYOUTS` that does."""
     if preferred.supports(weight):
         return preferred
     others = (layout for layout in reversed(_LAYOUTS) if layout is not preferred)
@@ -139,11 +143,11 @@ def supported_layout(preferred: type[WeightLayout], weight: torch.Tensor) -> typ
 
 
 def fastest_layout(layers: Sequence[WeightLayout]) -> type[WeightLayout]:
-    """The layout in which products with few tokens are fastest on this machine, found by trying.
+    """The layout in which products with few tokens are fastest, by timing all that are available.
 
     Args:
-        layers: layers of one shape with their weights as they are; enough of the first are tried
-            that no processor cache can keep their weights from one round to the next.
+        layers: layers of equal shape, in the plain layout. So many of them are timed that their
+            weights do not fit into the processor's cache, as in a whole model.
     """
     first = layers[0].weight
     tried = layers[: 1 + _PROCESSOR_CACHE // first.nbytes]
@@ -152,7 +156,7 @@ def fastest_layout(layers: Sequence[WeightLayout]) -> type[WeightLayout]:
 
 
 def _seconds(layout: type[WeightLayout], layers: Sequence[WeightLayout]) -> float:
-    """Seconds that products of few tokens with all of these layers take in a layout."""
+    """Median seconds of a product of few tokens with each of these layers, in this layout."""
     tried = [supported_layout(layout, each.weight)(each.weight, each.bias) for each in layers]
     x = layers[0].weight.new_ones(FEW_TOKENS // 2, layers[0].weight.shape[1])
     return median_seconds(lambda: [each.multiply(x) for each in tried])

@@ -21,9 +21,11 @@ _log = logging.getLogger(__name__)
 
 
 class EngineWorker:
-    """A backend that steps an engine in a thread of its own while there is something to do.
+    """A backend, which answers requests from any thread, by an engine in this process.
 
-    Callbacks are called in this worker's thread and should be quick.
+    A thread of its own steps the engine while there are requests.
+
+    Callbacks are called in that thread and should be quick.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -64,7 +66,9 @@ class EngineWorker:
             folder: folder with the adapter in PEFT's format.
 
         Raises:
-            ModelError: it cannot be read, cannot share a pass, or does not fit the base.
+            ModelError: the adapter cannot be read, is of a kind that the engine does not compute
+                (not LoRA, or with DoRA, biases or fully trained layers), or was made for another
+                base.
         """
         adapter = read_adapter(folder, name, self._engine.runner.dtype)
         self.run_between_steps(lambda engine: engine.add_adapter(adapter))

@@ -1,4 +1,4 @@
-"""GGUF models on the generation engine: its sequences share a context of llama.cpp."""
+"""GGUF models on the generation engine, whose sequences share a context of llama.cpp."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LlamaContext:
         sequences: number of sequences; they are numbered from 0.
 
     Raises:
-        ModelError: there is no memory for it.
+        ModelError: there is not enough memory.
     """
 
     def __init__(self, model: GgufModel, cells: int, sequences: int) -> None:
@@ -75,7 +75,7 @@ class LlamaContext:
         return np.concatenate([self._read_batch(batch) for batch in batches])
 
     def _read_batch(self, tokens: TokenTable) -> NDArray[np.float32]:
-        """Compute tokens that fit into one pass of llama.cpp; see `read`."""
+        """The same as `read`, for tokens that fit into one pass of llama.cpp."""
         token_ids, positions, sequences, _ = tokens
         needs_logits = tokens[3].astype(np.int8)
         # llama.cpp has a list of sequences for each token, here of one.
@@ -125,7 +125,7 @@ class LlamaContext:
 
 
 def _free_context(pointer: Any, model: GgufModel) -> None:
-    """Free a context; the argument keeps the model alive, which it uses, until then."""
+    """Free a context; the unused `model` argument keeps the model alive until then."""
     model.llama.llama_free(pointer)
 
 
@@ -148,7 +148,7 @@ class LlamaCppKVCache(KVCache):
         super().__init__(min(max_slots, limit), max_model_len, max_tokens)
 
     def read(self, chunks: Sequence[ScheduledChunk]) -> torch.Tensor:
-        """Compute new tokens of sequences, and return logits; see `ModelRunner.run`."""
+        """Compute new tokens of sequences; the logits of the chunks that need them, in float32."""
         tables = []
         for chunk in chunks:
             sequence, count = self._sequences[chunk.cache_slot], len(chunk.token_ids)
@@ -197,7 +197,7 @@ class LlamaCppKVCache(KVCache):
             self._current_context.restore_state(state)
 
     def _resize(self) -> None:
-        """Drop the sequences of slots that there are no longer."""
+        """Drop the sequences of slots that no longer exist."""
         for sequence in self._sequences[self.slots :]:
             self._truncate(sequence, 0)
         del self._sequences[self.slots :]
@@ -221,7 +221,7 @@ class LlamaCppKVCache(KVCache):
 
 
 class LlamaCppRunner:
-    """A model whose passes are llama.cpp's; see `ModelRunner`."""
+    """A `ModelRunner` whose passes are computed by llama.cpp."""
 
     adapter_slots = 0
     dtype = torch.float32
@@ -241,11 +241,11 @@ class LlamaCppRunner:
     def make_cache(
         self, max_slots: int, max_model_len: int, max_tokens: int | None
     ) -> LlamaCppKVCache:
-        """Make a KV cache for the model; see `KVCache` for the arguments."""
+        """Make an empty KV cache for the model; the arguments are those of `KVCache`."""
         return LlamaCppKVCache(self._model, max_slots, max_model_len, max_tokens)
 
     def run(self, chunks: Sequence[ScheduledChunk], cache: LlamaCppKVCache) -> torch.Tensor:
-        """Run one pass; see `ModelRunner.run`."""
+        """Run one pass; the next-token logits of the chunks that need them, in float32."""
         return cache.read(chunks)
 
     def check_adapter(self, adapter: LoraAdapter) -> None:
@@ -258,7 +258,7 @@ class LlamaCppRunner:
         )
 
     def load_adapter(self, adapter_slot: int, adapter: LoraAdapter) -> None:  # noqa: ARG002
-        """Raise a ModelError; see `check_adapter`."""
+        """Raise a ModelError, as `check_adapter` does."""
         self.check_adapter(adapter)
 
     def update_weights(self, weights: Mapping[str, torch.Tensor]) -> None:  # noqa: ARG002
@@ -288,7 +288,7 @@ def load_llama_cpp_runner(name: str) -> LlamaCppRunner:
 
 
 def _kv_bytes_per_token(model: GgufModel) -> int:
-    """Memory of a token's keys and values: by how much two tokens take more than one.
+    """Memory of a token's keys and values: how much larger a state of two tokens is than of one.
 
     Raises:
         ModelError: the model does not generate text.

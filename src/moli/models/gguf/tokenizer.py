@@ -1,7 +1,7 @@
 """The tokenizer of a GGUF file, run by llama.cpp.
 
 A file names its pre-tokenizer by a keyword (`llama-bpe`, `qwen2` and many more), and only llama.cpp
-knows them all.
+implements them all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAMED = ("bos", "eos", "pad", "sep")  # special tokens that templates may write
 
 
 class GgufTokenizer:
-    """The tokenizer of a file, with what Moli uses of a tokenizer of transformers.
+    """The tokenizer of a file, with the methods of transformers' tokenizers that Moli uses.
 
     Attributes:
         chat_template: a template, or several by name; None where the file has none.
@@ -74,7 +74,7 @@ class GgufTokenizer:
 
     @cached_property
     def added_tokens_decoder(self) -> dict[int, AddedToken]:
-        """Tokens that are never split, by their id; those that are no text are special."""
+        """Tokens that are never split, by their id; control tokens among them are special."""
         from tokenizers import AddedToken
 
         llama, attributes = self._llama, self._llama.llama_vocab_get_attr
@@ -159,7 +159,7 @@ class GgufTokenizer:
             size = -count
 
     def _join(self, ids: Iterable[int], *, special: bool) -> bytes:
-        """The bytes of tokens one after another; see `piece`."""
+        """The bytes of tokens one after another; of special tokens only if `special`."""
         return b"".join(self.piece(int(token_id), special=special) for token_id in ids)
 
 

@@ -54,7 +54,7 @@ def _system_available() -> int:
 
 
 def release_freed_memory() -> None:
-    """Return memory to the system that was freed but kept for later objects."""
+    """Return memory to the system that was freed here but kept by glibc for later objects."""
     if libc := _glibc():
         libc.malloc_trim(0)
 

@@ -42,7 +42,7 @@ class Machine:
 
 
 def probe() -> Machine:
-    """Benchmark the machine: under half a second."""
+    """Benchmark the machine, in less than half a second."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # A processor that only emulates a type is hundreds of times slower with it: seconds a product.
     # The best of several small ones counts, since other processes may have held up any of them.
@@ -89,7 +89,7 @@ def _gflops(dtype: torch.dtype, device: str, rows: int) -> float:
     right = torch.ones(384, 1536, dtype=dtype, device=device)
 
     def multiply() -> None:
-        """Compute the product once, and wait for the GPU if it is there."""
+        """Compute the product once, and on a GPU wait until it is done."""
         torch.mm(left, right)
         if device == "cuda":
             torch.cuda.synchronize()

@@ -15,7 +15,7 @@ class ChatModel(Protocol):
 
     @property
     def template_sha256(self) -> str:
-        """Hash of the chat template; "" if it has none, or a server keeps it to itself."""
+        """Hash of the chat template; "" if there is none, or only a server knows it."""
         ...
 
     def complete(

@@ -24,5 +24,5 @@ class Encoder(Protocol):
         ...
 
     def tokens(self, texts: Sequence[str]) -> int:
-        """Number of tokens it reads of `texts`: with special tokens, without truncated ones."""
+        """Number of tokens that are read of `texts`, with special ones, without truncated ones."""
         ...

@@ -53,10 +53,10 @@ class ModelRunner(Protocol):
         """Bytes still available on the model's device."""
 
     def make_cache(self, max_slots: int, max_model_len: int, max_tokens: int | None) -> KVCache:
-        """Make a KV cache for the model; see `KVCache` for the arguments.
+        """Make an empty KV cache for the model; the arguments are those of `KVCache`.
 
         Raises:
-            ModelError: there is no memory for it.
+            ModelError: there is not enough memory.
         """
 
     def run(self, chunks: Sequence[ScheduledChunk], cache: Any) -> torch.Tensor:
@@ -77,7 +77,7 @@ class ModelRunner(Protocol):
         """Check that an adapter fits this model.
 
         Raises:
-            ModelError: it does not, or the model takes none.
+            ModelError: it does not fit, or the model takes no adapters.
         """
 
     def load_adapter(self, adapter_slot: int, adapter: LoraAdapter) -> None:
@@ -87,5 +87,5 @@ class ModelRunner(Protocol):
         """Replace weights, named as in the model's state dict as transformers saves it.
 
         Raises:
-            ModelError: they do not fit the model, or it takes none.
+            ModelError: they do not fit the model, or its weights cannot be replaced.
         """

@@ -51,7 +51,7 @@ class _AdapterMissingError(Exception):
 
 @dataclass(slots=True, eq=False)
 class RemoteRequest:
-    """A request that a server is answering; see `RunningRequest`.
+    """A `RunningRequest` that a server is answering.
 
     Attributes:
         loop: event loop of the backend.
@@ -96,7 +96,8 @@ class RemoteBackend:
     Callbacks are called in a thread of this backend.
 
     Args:
-        url, key: see `ServerAdmin`.
+        url: address with or without the /v1 at its end.
+        key: API key that the server was started with; "" for none.
         base: the name of the base model on the server, or its path there.
         timeout: seconds of silence from the server after which an answer has failed.
 
@@ -150,7 +151,7 @@ class RemoteBackend:
         return sum(running.has_begun for running in list(self._running))
 
     def submit(self, request: Request, on_delta: DeltaCallback) -> RemoteRequest:
-        """Have a request answered, without waiting for the server; see `Backend`.
+        """Have a request answered, without waiting for the server.
 
         If the server is gone or refuses the request, its answer ends as failed.
 
@@ -175,8 +176,8 @@ class RemoteBackend:
             folder: adapter files; the server has to see the folder under the same path.
 
         Raises:
-            ModelError: the server cannot be reached, or refuses it; the error says why, and what
-                the user can do.
+            ModelError: the server cannot be reached, or refuses the adapter; the error says why,
+                and what the user can do.
         """
         with self._lock:
             if name not in self._adapter_folders:

@@ -61,7 +61,7 @@ class RemoteChat:
         max_tokens: int = 512,
         cache_namespace: str = "",  # noqa: ARG002
     ) -> str:
-        """The assistant's next message; see `ChatModel.complete`."""
+        """The assistant's next message, decoded greedily by the server."""
         body = {
             "model": self._model,
             "messages": [

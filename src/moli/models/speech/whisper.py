@@ -127,7 +127,7 @@ class _WhisperModel:
     def transcribe(
         self, file: BinaryIO, language: str, prompt: str, temperature: float
     ) -> Transcript:
-        """Transcribe an audio file; see `SpeechRecognizer.transcribe`."""
+        """Transcribe an audio file, with the arguments of `SpeechRecognizer.transcribe`."""
         import torch
 
         self._check_language(language)
@@ -161,7 +161,7 @@ class _WhisperModel:
         """Check that the model knows a language code; "" is allowed.
 
         Raises:
-            InputError: it does not.
+            InputError: the model does not know it.
         """
         known = sorted(self._language_codes.values()) or ["en"]
         if language and language not in known:

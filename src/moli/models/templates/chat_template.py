@@ -1,8 +1,8 @@
 """Conversations as the text that a model reads, and which characters of it are the assistant's.
 
-The assistant's part of a turn is what the rendering with the turn has beyond the prompt for it. So
-the supervised text is, by construction, what a server asks the model to continue with, whatever the
-template is.
+A conversation is rendered with an assistant's turn, and as the prompt for that turn; the text that
+the first has beyond the second is supervised. So a model is trained on exactly the text that a
+server asks it for, whatever the template is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class RenderedConversation:
     """A conversation as text, with the places of the assistant's answers.
 
     Attributes:
-        parts: pieces of the text, to be tokenized one by one; see `prompt_ids`.
+        parts: pieces of the text, to be tokenized one by one, so that special tokens that a user
+            has written are split and read as letters.
         answer_spans: first and last (exclusive) character of each answer, including what ends it.
         ends_with_eos: whether the last answer ends with the token that ends a text.
     """
@@ -96,13 +97,14 @@ def render_prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[T
 def prompt_ids(
     tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool] = ()
 ) -> list[int]:
-    """Tokens of the prompt. The template writes a BOS token where one is due; none is added.
+    """Tokens of the prompt, with a BOS token only if the template writes one.
 
     Only the template writes special tokens. Where a user or a tool writes one, as a document might
     that wants to speak for somebody else, the text is split inside it and so read as letters.
 
     Raises:
-        InputError: see `render_prompt`.
+        InputError: the template refuses the conversation, or a call's arguments are not a JSON
+            object.
     """
     separator = unused_character(messages)
     messages = break_special_tokens(tokenizer, messages, separator)

@@ -18,7 +18,7 @@ _PLAIN_KEYWORDS = {"type", "properties", "required", "title", "description", "$d
 
 @dataclass(frozen=True, slots=True)
 class JsonSyntax:
-    """One call as a JSON object, or several as a JSON array; see `CallSyntax`.
+    """The syntax of one call as a JSON object, or of several as a JSON array.
 
     Attributes:
         opening: first characters of a call, without white space.
@@ -35,7 +35,7 @@ class JsonSyntax:
         return JsonScanner()
 
     def parse(self, text: str, tools: Sequence[Tool]) -> list[ParsedCall]:
-        """The calls that a text consists of; see `CallSyntax.parse`."""
+        """The calls that a text consists of; empty if any part of it is something else."""
         names = {each.name for each in tools}
         try:
             value = STRICT_JSON.decode(text)
@@ -56,14 +56,14 @@ class JsonSyntax:
 
 
 class JsonScanner:
-    """Looks for the end of a JSON object or array; see `CallScanner`."""
+    """Looks for the end of a JSON object or array in a growing text."""
 
     def __init__(self) -> None:
         self._at = self._depth = 0
         self._in_string = self._escaped = False
 
     def find_end(self, text: str) -> int:
-        """The length of the call that the text begins with; see `CallScanner.find_end`."""
+        """The length of the call that the text begins with, INCOMPLETE or NOT_A_CALL."""
         for at in range(self._at, len(text)):
             letter = text[at]
             if self._escaped:

@@ -1,6 +1,6 @@
 """The formats in which models write tool calls, by the chat templates they were trained with.
 
-A model whose template has no tools is given the format of Hermes in plain text, see
+A model whose template has no tools is given the format of Hermes in plain text, by
 `moli.models.templates.template_inputs`.
 """
 

@@ -6,8 +6,8 @@ Oslo
 </parameter>
 </function>
 
-A string is written as it is, any other value as JSON; the tool's schema says which. So nothing in a
-string needs to be escaped, or can be.
+A value that the tool's schema calls a string is written without quotes, any other value as JSON.
+Nothing in a string is escaped.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _STRING_RULE = r"""text[suffix="\n</parameter>\n"]: /(?s:.*)/"""
 
 @dataclass(frozen=True, slots=True)
 class XmlSyntax:
-    """One call as an element with an element for each argument; see `CallSyntax`."""
+    """The syntax of one call as an element with an element for each argument."""
 
     opening: str = _FUNCTION
     extra_rules: tuple[str, ...] = (_STRING_RULE,)
@@ -47,7 +47,7 @@ class XmlSyntax:
         return XmlScanner()
 
     def parse(self, text: str, tools: Sequence[Tool]) -> list[ParsedCall]:
-        """The call that a text consists of, in a list; see `CallSyntax.parse`."""
+        """The call that a text consists of, in a list; empty if any part is something else."""
         element = _parse_element(text)
         tool = next((each for each in tools if element and each.name == element.name), None)
         if not element or not tool:
@@ -72,13 +72,13 @@ class XmlSyntax:
 
 
 class XmlScanner:
-    """Looks for the end of a function element; see `CallScanner`."""
+    """Looks for the end of a function element in a growing text."""
 
     def __init__(self) -> None:
         self._at = 0
 
     def find_end(self, text: str) -> int:
-        """The length of the call that the text begins with; see `CallScanner.find_end`."""
+        """The length of the call that the text begins with, INCOMPLETE or NOT_A_CALL."""
         function = _FUNCTION_TAG.match(text)
         if not function:
             return NOT_A_CALL if re.search(r">|\s", text) else INCOMPLETE
@@ -118,7 +118,7 @@ def _parse_element(text: str) -> _FunctionElement | None:
 
 
 def _value_rule(schema: Any, tool: Tool) -> str:
-    """A Lark expression that matches the value of a parameter, and what ends it."""
+    """A Lark expression that matches the value of a parameter and the tag that ends it."""
     resolved = _resolve_reference(schema, tool)
     end = json.dumps(_VALUE_END)
     choices = _as_list(resolved.get("enum"))

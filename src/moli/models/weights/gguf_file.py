@@ -14,7 +14,8 @@ def resolve_gguf_file(name: str) -> Path:
     """The path of `gguf:NAME`, after a check that it is a GGUF file and can be run.
 
     Raises:
-        ModelError: there is none, it is of another format, or llama-cpp-python is not installed.
+        ModelError: there is no such file, it is of another format, or llama-cpp-python is not
+            installed.
     """
     path = Path(name).expanduser()
     if not path.is_file():

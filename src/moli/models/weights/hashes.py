@@ -30,7 +30,7 @@ class ModelHashes:
 
 
 def hashes_of(folder: str, tokenizer: Any = None) -> ModelHashes:
-    """Hashes of the weights in a folder, or cached for a name on the hub, and of a tokenizer."""
+    """Hashes of a model's weights, by its folder or its name on the hub, and of a tokenizer."""
     eos = getattr(tokenizer, "eos_token_id", None)
     return ModelHashes(
         base=hash_weights(folder),

@@ -86,7 +86,7 @@ def load_config(reference: str) -> Any:
     """Load the configuration of a model.
 
     Raises:
-        ModelError: there is none, or it is of an unknown kind.
+        ModelError: the model has no configuration, or one of an unknown kind.
     """
     return load_pretrained("AutoConfig", reference, "it cannot be loaded")
 
@@ -129,7 +129,7 @@ def load_pretrained(class_name: str, reference: str, failure: str, **options: An
 
 
 def is_encoder(config: Any) -> bool:
-    """Whether a configuration is of a bidirectional masked language model, not a generating one."""
+    """Whether a configuration is of a bidirectional masked language model such as BERT."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     is_masked_lm = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES

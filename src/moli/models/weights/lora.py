@@ -60,8 +60,8 @@ def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> LoraAdapter:
     """Read an adapter in PEFT's format.
 
     Raises:
-        ModelError: it is not LoRA, or of a kind that cannot share a batch (DoRA, biases, fully
-            trained layers).
+        ModelError: it is not LoRA, or of a kind that cannot share a batch with other adapters
+            (DoRA, biases, fully trained layers).
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -90,7 +90,7 @@ def read_adapter(folder: Path, name: str, dtype: torch.dtype) -> LoraAdapter:
 
 
 def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
-    """Check that an adapter is LoRA, of a kind that can share a batch.
+    """Check that an adapter is LoRA, without DoRA, biases and fully trained layers.
 
     Raises:
         ModelError: it is not.

@@ -152,9 +152,9 @@ class Embedding(TextPairTask):
             return {"vector": [float(value) for value in answer[0]]}
         return {"cosines": [float(cosine) for cosine in answer[1:] @ answer[0]]}
 
-    def save(self, model: torch.nn.Module, folder: Path) -> None:
+    def save_state(self, model: torch.nn.Module, folder: Path) -> None:
         """Also write the configuration by which sentence-transformers and Moli load an encoder."""
-        super().save(model, folder)
+        super().save_state(model, folder)
         _convert_to_float32(folder)
         modules = [
             {

@@ -184,9 +184,9 @@ class ImageClassification(LabelTask):
         """Id of an image's label."""
         return int(sample.target.label_id)
 
-    def save(self, model: torch.nn.Module, folder: Path) -> None:
+    def save_state(self, model: torch.nn.Module, folder: Path) -> None:
         """Also write the image processor's configuration, for adapters too."""
-        super().save(model, folder)
+        super().save_state(model, folder)
         self.image_processor.write(folder / "preprocessor_config.json")
 
 

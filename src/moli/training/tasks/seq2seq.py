@@ -235,9 +235,9 @@ class Seq2Seq(TransformerTask):
         """The generated text."""
         return {"answer": answer.text}
 
-    def save(self, model: torch.nn.Module, folder: Path) -> None:
+    def save_state(self, model: torch.nn.Module, folder: Path) -> None:
         """Also write the length of generated texts, for adapters too."""
-        super().save(model, folder)
+        super().save_state(model, folder)
         unwrapped_model(model).generation_config.save_pretrained(folder)
 
 

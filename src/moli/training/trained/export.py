@@ -150,7 +150,7 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
     precision = _weights_dtype(recipe.base)
     model_class = type(merged)
     merged.to(precision).save_pretrained(draft)
-    task.save(merged, draft)
+    task.save_state(merged, draft)
     del adapted, merged
     # Embeddings are written in float32, whatever the base has.
     read = model_class.from_pretrained(draft, dtype="auto", attn_implementation="sdpa")

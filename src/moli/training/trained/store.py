@@ -37,7 +37,7 @@ def store_model(
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     methods.save_weights(model, recipe, draft)
-    task.save(model, draft)
+    task.save_state(model, draft)
     hashes = task.base_hashes()
     manifest = Manifest(
         task=recipe.task,

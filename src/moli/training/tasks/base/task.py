@@ -91,7 +91,7 @@ class TaskModel(ABC):
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         """The trained model that was saved in a folder; also loads the task's state from there."""
 
-    def save(self, model: torch.nn.Module, folder: Path) -> None:  # noqa: ARG002
+    def save_state(self, model: torch.nn.Module, folder: Path) -> None:  # noqa: ARG002
         """Write what belongs to a model besides its weights, such as labels and a tokenizer."""
         if self.state_fields:
             write_json(
@@ -99,7 +99,7 @@ class TaskModel(ABC):
             )
 
     def load_state(self, folder: Path) -> None:
-        """Set the attributes in `state_fields` from what `save` wrote."""
+        """Set the attributes in `state_fields` from what `save_state` wrote."""
         for name, value in (read_json(folder / _STATE_FILE) or {}).items():
             if name in self.state_fields:
                 setattr(self, name, value)

@@ -105,9 +105,9 @@ class TransformerTask(Task):
             **token_inputs,
         )
 
-    def save(self, model: torch.nn.Module, folder: Path) -> None:
+    def save_state(self, model: torch.nn.Module, folder: Path) -> None:
         """Also write the tokenizer."""
-        super().save(model, folder)
+        super().save_state(model, folder)
         self.tokenizer.save_pretrained(folder)
 
 
