@@ -28,7 +28,9 @@ _RECONNECT_TIMEOUT = 600.0  # seconds for which a browser's page is kept without
 
 
 def mount_page(app: FastAPI, examples: Sequence[str] = ()) -> None:
-    """Add the page to the API's app, at '/'. One app in a process can have it.
+    """Add the page to the API's app, at '/'.
+
+    NiceGUI has one set of pages in a process, so only one app of a process can have the page.
 
     Args:
         app: from `moli.serving.app.create_app`.

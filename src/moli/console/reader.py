@@ -1,4 +1,4 @@
-"""The library as a visitor of the page may read it."""
+"""The library, limited to the documents that a visitor of the page may see."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from moli.serving.library import Library
 
 
 class LibraryReader:
-    """The library as one caller sees it. Calls may be slow, so not for the page's event loop."""
+    """The library as one caller sees it. Calls may be slow: make them outside of the event loop."""
 
     def __init__(self, library: Library, caller: Caller) -> None:
         self._library, self._caller = library, caller

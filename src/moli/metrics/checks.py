@@ -11,7 +11,7 @@ def check_predictions(expected: Sized, predicted: Sized, minimum: int = 1) -> No
     """Check that there is one prediction for each reference, and at least `minimum` of them.
 
     Raises:
-        InputError: there are too few, or not as many as references.
+        InputError: there are too few predictions, or not as many as references.
     """
     if len(expected) != len(predicted):
         raise InputError(

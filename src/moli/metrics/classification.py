@@ -97,7 +97,11 @@ def confusion_matrix(
 def classification_report(
     expected: Sequence[Label], predicted: Sequence[Label], labels: Sequence[Label] = ()
 ) -> ClassificationReport:
-    """Precision, recall, F1 and support of each class, and their means; see `confusion_matrix`."""
+    """Precision, recall, F1 and support of each class, and their means.
+
+    Args:
+        labels: the order of the classes; by default all that occur, sorted.
+    """
     names = labels or _labels(expected, predicted)
     counts = confusion_matrix(expected, predicted, names)
     correct = np.diag(counts).astype(np.float64)

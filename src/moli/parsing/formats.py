@@ -225,7 +225,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _zip_format(data: bytes) -> str:
-    """The format of a zip archive, by the names of its parts; or a description."""
+    """The format of a zip archive, by the names of its parts; else a description of the file."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             names = archive.namelist()
@@ -245,13 +245,13 @@ def _zip_format(data: bytes) -> str:
 
 
 def _format_by_mimetype(mimetype: str) -> str:
-    """The format whose zip archives state `mimetype`, or a description."""
+    """The format whose zip archives state `mimetype`; else a description of the file."""
     matches = (each.name for each in _FORMATS if each.mimetype and each.mimetype == mimetype)
     return next(matches, "a zip archive")
 
 
 def _cut_zip_format(data: bytes) -> str:
-    """The format of a zip archive that has lost its end; or a description."""
+    """The format of a zip archive that has lost its end; else a description of the file."""
     for file_format in _FORMATS:
         part = file_format.package_part
         is_office = part and not file_format.mimetype and b"[Content_Types].xml" in data
@@ -263,7 +263,7 @@ def _cut_zip_format(data: bytes) -> str:
 
 
 def _compound_file_format(data: bytes, expected: FileFormat | None) -> str:
-    """The format of a compound file, the container of older Office files; or a description.
+    """The format of a compound file, the container of older Office files; else a description.
 
     Raises:
         DocumentError: encrypted, since Office puts encrypted files of any format into one.

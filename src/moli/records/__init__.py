@@ -1,1 +1,1 @@
-"""The plain frozen values that rooms exchange."""
+"""Frozen dataclasses that all packages share: documents, answers, examples, events, errors."""

@@ -122,6 +122,8 @@ class Passage:
 class Change:
     """One entry of the change log: a range of passages that was added or removed.
 
+    Search indexes read the log to follow the database.
+
     Attributes:
         seq: number of the entry.
         kind: "add" or "remove".

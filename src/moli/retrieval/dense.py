@@ -32,7 +32,7 @@ class DenseIndex:
     so an existing file is complete.
 
     Attributes:
-        applied: number of the last change that was applied.
+        applied: number of the last change in the change log that was applied.
     """
 
     def __init__(self, folder: Path, encoder: Encoder) -> None:
@@ -113,7 +113,7 @@ class DenseIndex:
     def _scan(
         self, vector: NDArray[np.float32], limit: int, allowed_ids: Collection[int]
     ) -> dict[int, float]:
-        """The similarities of the best allowed passages, by exact scan; see `search`."""
+        """Cosine similarities of the `limit` nearest allowed passages by id, from an exact scan."""
         numbers = np.fromiter(allowed_ids, np.int64, len(allowed_ids))
         numbers = numbers[self._index.contains(numbers)] if len(numbers) else numbers
         if not len(numbers):

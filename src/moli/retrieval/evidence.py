@@ -1,8 +1,9 @@
-"""Evidence: the probability of each retrieved sentence that it contains the answer.
+"""Evidence: for each sentence of the retrieved passages, the probability that it has the answer.
 
-The probability is a logistic regression on features that search already has. It is scaled (Platt
-1999) so that the best sentence's probability is that of the documents containing the answer at all:
-the confidence of the whole answer.
+A logistic regression computes the probability from `FEATURES` of the sentence and its passage, such
+as similarity to the question and rank. It was fitted (Platt 1999) on questions with and without an
+answer in the documents. So the highest probability of all sentences also estimates whether the
+documents contain the answer, and is the confidence of the whole answer.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class ScoredSentence:
 
     @property
     def odds(self) -> float:
-        """The probability as odds."""
+        """The probability as odds, p / (1 - p)."""
         return self.probability / (1 - self.probability + 1e-9)
 
 
@@ -96,7 +97,14 @@ Headings = Mapping[int, Sequence[Heading]]  # document ids to their headings
 def score_sentences(
     question: str, hits: Sequence[Hit], headings: Headings, encoder: Encoder, lexical: LexicalIndex
 ) -> list[ScoredSentence]:
-    """Sentences of the passages with the probability that each contains the answer, best first."""
+    """Sentences of the passages with the probability that each contains the answer, best first.
+
+    Args:
+        hits: the passages, best first.
+        headings: headings of the passages' documents.
+        encoder: gives the similarity of the question and a sentence.
+        lexical: gives the weights (IDF) of the question's terms.
+    """
     language = language_of(question)
     spans = candidate_sentences(hits, headings)
     if not spans:
@@ -119,8 +127,8 @@ def score_sentences(
 def candidate_sentences(hits: Sequence[Hit], headings: Headings) -> list[SentenceSpan]:
     """Sentences that may contain an answer, in order of the hits.
 
-    Headings and questions are no candidates: they ask more than they answer. But their words count
-    in favor of the sentences below them.
+    Headings, questions and very long sentences are left out. The words of a heading still count in
+    the features of the sentences below it.
     """
     heading_offsets = {
         document_id: {heading.offset for heading in of_document}
@@ -152,7 +160,7 @@ def sentence_features(
     encoder: Encoder,
     lexical: LexicalIndex,
 ) -> NDArray[np.float64]:
-    """Features of sentences, [sentences, len(FEATURES)]."""
+    """The numbers that `FEATURES` names for each sentence, [sentences, len(FEATURES)]."""
     idf = lexical.idf(key_terms(question))
     total = sum(idf.values()) or 1.0
 

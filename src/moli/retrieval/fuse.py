@@ -1,7 +1,7 @@
 """Fusion of the scores of two searches: pure functions of scores by passage id.
 
 No method is best everywhere: reciprocal rank fusion loses to its better input on most BEIR sets,
-where min-max wins on 27 of 29. So the method is a parameter, chosen by measurement (see `tune`).
+where min-max wins on 27 of 29. So the method is a parameter, chosen by measurement.
 """
 
 from __future__ import annotations

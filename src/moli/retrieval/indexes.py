@@ -1,4 +1,7 @@
-"""The two search indexes of a workspace, which follow the change log of the store."""
+"""The two search indexes of a workspace, updated from the database's change log.
+
+The log is a numbered list of the passages that were added and removed.
+"""
 
 from __future__ import annotations
 

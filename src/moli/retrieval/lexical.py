@@ -25,7 +25,7 @@ class LexicalIndex:
     """BM25 over passages, in files below `folder` that can be deleted at any time.
 
     Attributes:
-        applied: number of the last change that was applied.
+        applied: number of the last change in the change log that was applied.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Tokenization of texts into index terms, the same for documents and queries.
 
 Latin-script words are case-folded and stemmed (Snowball English). A run of Chinese
-gives its characters, its bigrams and its jieba words: the former ensure recall, the words ranking.
+gives its characters, its bigrams and its jieba words: characters and bigrams make sure that every
+match is found, words improve the ranking.
 """
 
 import functools

@@ -99,7 +99,7 @@ class Authenticator:
 
 @dataclass(frozen=True, slots=True)
 class _Allowance:
-    """The number of requests that a caller may make at once, at a time of `time.monotonic`."""
+    """Number of requests that a caller may make at the time `at`, by `time.monotonic`."""
 
     requests: float
     at: float

@@ -104,7 +104,7 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
 
 
 def _add_services(app: FastAPI, workspace: Workspace) -> None:
-    """Create what the endpoints work with, in `app.state`."""
+    """Create the services that endpoints use, such as the library, as attributes of `app.state`."""
     settings, state = workspace.settings, app.state
     state.workspace, state.metrics = workspace, Metrics()
     state.model_pool = ModelPool(_remote_model(settings))

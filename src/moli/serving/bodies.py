@@ -223,7 +223,7 @@ class CompletionBody(Body):
         )
 
     def options(self) -> dict[str, Any]:
-        """The sampling options that the request sets, in its own words."""
+        """The sampling options that the request sets, by the names of its fields."""
         return self.model_dump(mode="json", by_alias=True, exclude=_NOT_OPTIONS, exclude_unset=True)
 
     @property
@@ -282,7 +282,7 @@ def check_can_constrain(
     """Check that an answer with a constraint is not also free to call tools.
 
     Raises:
-        InputError: it is; the constraint holds for every token, so no tool could be called.
+        InputError: it has both; the constraint holds for every token, so no tool could be called.
     """
     if constraint and tools and choice == "auto":
         raise InputError(

@@ -1,4 +1,8 @@
-"""Generation in progress: the deltas that a backend's thread reports, as an asynchronous stream."""
+"""Generation in progress: deltas from a backend's thread, as an asynchronous stream.
+
+A backend answers requests with a base model: the engine in this process, or a vLLM or SGLang
+server. A delta is the part of an answer that one step of generation adds.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +79,7 @@ class ChoiceDelta:
 
     @property
     def reason(self) -> FinishReason | str:
-        """Reason why the answer ends here; "" if it goes on."""
+        """Why the answer ends here, such as "stop" or "length"; "" if it goes on."""
         return self.delta.reason
 
 
@@ -125,7 +129,7 @@ class ActiveGeneration:
 
     @property
     def model(self) -> str:
-        """Name of the model in the request."""
+        """Name of the model as the request has it; the default model's name if it has none."""
         return self.served.name
 
     def start(

@@ -153,5 +153,5 @@ def _hide_other_groups(document: Document, visible: Filter) -> Document:
 
 
 def _shared_groups(groups: Sequence[str], visible: Filter) -> tuple[str, ...]:
-    """Members of `groups` that the reader is in too."""
+    """The groups of a document that the reader is in as well."""
     return tuple(each for each in groups if each in visible.groups)

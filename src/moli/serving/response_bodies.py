@@ -167,7 +167,7 @@ class ResponseRequest(Body):
         )
 
     def _options(self) -> dict[str, Any]:
-        """The sampling options that the request sets, in its own words."""
+        """The sampling options that the request sets, by the names of its fields."""
         return self.model_dump(mode="json", by_alias=True, exclude=_NOT_OPTIONS, exclude_unset=True)
 
 

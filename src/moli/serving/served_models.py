@@ -1,4 +1,7 @@
-"""Language models that a server generates with: base models, and adapters on them.
+"""Served models: the language models that requests can name, with the backends that run them.
+
+A backend answers requests with one base model and adapters on it: the engine in this process, or a
+vLLM or SGLang server.
 
 A name is looked up in the workspace at every request, so an alias that was moved is served by its
 new target from then on. Each base is loaded once, whatever adapters are requested.
@@ -110,8 +113,9 @@ class ServedModels:
         Raises:
             NotFoundError: there is none; similar names are suggested.
             InputError: several models fit a hash, or it does not generate text.
-            ModelError: it cannot share its base, or has changed since it was stored; an alias that
-                worked before falls back to its earlier target instead.
+            ModelError: the adapter is of a kind that its base's backend cannot run, or the model
+                has changed since it was stored. An alias that worked before falls back to its
+                earlier target instead.
         """
         if name in ("", self._default) and self._default:
             return self._load_whole(self._default, self._default, self._default)

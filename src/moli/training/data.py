@@ -106,8 +106,8 @@ def split(
 ) -> tuple[tuple[LocatedExample, ...], tuple[LocatedExample, ...]]:
     """Split examples into a training part and a held-out part with about `share` of them.
 
-    Examples with the same `subject`, such as questions on one text, are all in the same part. Of
-    equal examples in the held-out part, only one is kept.
+    Examples about the same text or image (`Example.subject`), such as several questions on one
+    text, are all in the same part. Of equal examples in the held-out part, only one is kept.
 
     Returns:
         The training part and the held-out part.
@@ -176,9 +176,9 @@ def _data_files(path: Path) -> list[Path]:
 
 
 def _digest(files: Sequence[Path]) -> str:
-    """SHA-256 of the contents of all files that can be read.
+    """SHA-256 of the contents of files, by which a resumed run notices that its data has changed.
 
-    A missing image is left out: the error is reported when the image is needed.
+    A file that cannot be read is left out: the error is reported when the file is needed.
     """
     return hash_files(path for path in files if os.access(path, os.R_OK))
 

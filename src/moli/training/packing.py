@@ -34,7 +34,8 @@ class PackingCheck:
 
     Attributes:
         holds: whether samples may be packed end to end.
-        alone, packed: mean loss of the probes, one by one with torch's attention and all packed.
+        alone: mean loss of the probe samples, computed one by one with torch's attention.
+        packed: their mean loss, computed end to end.
         leak: largest change of a sample's loss when every token of its neighbors was changed, as a
             share of the mean.
         reason: why packing changes something, or could not be checked; "" if it holds.
@@ -73,7 +74,7 @@ def check_packing(
     precision of the computation, in which a GPU may use another kernel.
 
     Args:
-        precision: type that the model will be computed in; by default the one it is in.
+        precision: type that the model will be computed in; by default its present type.
     """
     precision = precision or next(model.parameters()).dtype
     probes = _choose_probes(samples)

@@ -61,7 +61,7 @@ def tune(
     Every run writes its events and its report to its folder, and reports to the recipe's trackers.
 
     Args:
-        listeners: receive every event of the run, after those.
+        listeners: receive every event of the run, after its event log, report and trackers.
         estimate: take a few steps first to estimate time and memory; they are undone.
 
     Raises:
@@ -173,7 +173,7 @@ def _ignore(event: Event) -> None:
 
 
 def _estimate(prepared: PreparedRun, folder: Path, *, estimate: bool) -> dict[str, Any] | None:
-    """The estimate made when the run began, or made now if it begins; None without one."""
+    """The estimate of time and memory, made when the run begins; None if not requested then."""
     from moli.training.setup.estimates import estimate_cost, restored_after
 
     path = folder / ESTIMATE

@@ -1,4 +1,4 @@
-"""Everything on disk, and the only state that rooms share.
+"""Everything that Moli keeps on disk: settings, database, models and derived files.
 
 with Workspace.open() as workspace:
     workspace.settings, workspace.documents, workspace.traces

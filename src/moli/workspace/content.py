@@ -6,9 +6,9 @@ names. With nothing but a shell, in the model's folder:
     find . -type f ! -path ./manifest.json -printf '%P\\0' | LC_ALL=C sort -z |
         xargs -0 sha256sum -z | sha256sum
 
-The manifest contains that list, so that a changed file can be identified. It is not in the list
-itself: it says when and by which run the weights were made, and the same weights with the same
-configuration get the same name whoever made them, and are stored once.
+The manifest contains that list, so that a changed file can be identified. The manifest itself is
+not in the list, since it says when and by which run the weights were made: equal weights with equal
+configurations have one name, whoever made them, and are stored once.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def write_draft(folder: Path, draft: Path, manifest: Manifest) -> str:
 
 
 def _order_sets(path: Path) -> None:
-    """Sort the unordered lists of an adapter's configuration, so that equals have equal bytes."""
+    """Sort the unordered lists in an adapter's configuration, so that equal ones get one hash."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         sets = {key: sorted(values[key]) for key in _UNORDERED if isinstance(values.get(key), list)}

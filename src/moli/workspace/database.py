@@ -1,9 +1,11 @@
-"""The workspace's database, SQLite by default, PostgreSQL by URL: its store of record, from which
-everything else, such as search indexes, is derived.
+"""The workspace's database: SQLite in a file, or PostgreSQL at a URL.
 
-Readers never wait. Writers queue: one transaction at a time appends to the change log, so its
-numbers are in the order of commit on every backend and an index that has applied change n has
-missed nothing before n.
+All documents, traces and other records are stored in it; search indexes are derived from it. The
+table `changes` is the change log: a numbered list of passages that were added or removed, which the
+indexes follow.
+
+Readers never wait. One transaction writes at a time, so the changes are committed in the order of
+their numbers: an index that has applied change 7 has missed none of the changes 1 to 6.
 """
 
 from __future__ import annotations
@@ -78,7 +80,10 @@ class Database:
                 yield connection
 
     def identity(self) -> str:
-        """A random name that identifies this database."""
+        """A random name, drawn when the database was created, that no other database has.
+
+        Indexes are kept under it, so that they are not used with another database.
+        """
         with self.read() as connection:
             return str(connection.execute(sa.select(schema.identity.c.name)).scalar_one())
 
@@ -121,7 +126,10 @@ class Database:
         return str(row) if row is not None else None
 
     def scrub(self) -> None:
-        """Erase the remains of removed rows from the disk: SQLite's log, or PostgreSQL's tables."""
+        """Erase removed rows from the disk, which the database otherwise does some time later.
+
+        SQLite's write-ahead log is emptied; PostgreSQL's tables are vacuumed.
+        """
         if self.is_sqlite:
             connection = self.engine.raw_connection()
             try:
@@ -146,7 +154,7 @@ def _with_driver(url: str | sa.URL) -> sa.URL:
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    """Set up each new connection to SQLite."""
+    """Set a new connection's pragmas: write-ahead log, durability, foreign keys, lock timeout."""
     # The driver's own transaction control is turned off: `_begin_sqlite` begins transactions.
     connection.isolation_level = None
     for pragma in (
@@ -160,7 +168,7 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    """Begin a transaction in SQLite."""
+    """Begin a transaction in SQLite; one that writes takes the write lock at once."""
     # A writer takes its lock at once: upgrading a read transaction later could fail as busy.
     write = connection.get_execution_options().get("write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

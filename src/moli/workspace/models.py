@@ -1,7 +1,7 @@
 """Adapters and whole models that were made here, stored by their content and named by aliases.
 
 A model's files are in `.moli/adapters/<sha256>/` as PEFT or transformers wrote them, so that other
-programs load them from there, with Moli's `manifest.json`; see `content`.
+programs load them from there, with Moli's `manifest.json`, which `content` writes.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class ModelStore:
     def _resolve(self, reference: str) -> tuple[str, str]:
         """The hash of the model that a reference names, and the alias in the reference.
 
-        The alias is "" if the reference is a hash; see `get` for references and errors.
+        The alias is "" if the reference is a hash. References and errors are those of `get`.
         """
         with self._database.read() as connection:
             rows = alias_history(connection)

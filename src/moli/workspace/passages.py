@@ -1,4 +1,4 @@
-"""Access to stored passages, their vectors, and the change log that search indexes follow."""
+"""Access to stored passages, their vectors, and the log of changes that search indexes follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of the store of record. Search indexes are derived from them and follow `changes`."""
+"""The tables of the workspace's database, from which search indexes are derived."""
 
 import re
 

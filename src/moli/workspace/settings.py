@@ -154,7 +154,7 @@ def _check_known(keys: Iterable[str], where: str, prefix: str) -> None:
         where: the origin of the keys, for errors.
 
     Raises:
-        SettingsError: one is not.
+        SettingsError: one of them is not.
     """
     known = list(Settings.model_fields)
     for key in keys:

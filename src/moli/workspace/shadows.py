@@ -1,4 +1,4 @@
-"""Shadows: models that answer the same requests as an alias, unseen, for comparison."""
+"""Shadows: models that also answer requests to an alias; their answers are stored, not shown."""
 
 from __future__ import annotations
 

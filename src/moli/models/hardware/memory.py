@@ -64,8 +64,8 @@ def ensure_tight_heap() -> None:
 
     Tensors are aligned, so the next of a size fits into a gap only with the few bytes that were
     cut off around it. glibc sets these aside for small objects, and the next tensor lies elsewhere.
-    A sixth of the memory in instruction tuning were such gaps. To be called before a program does
-    anything, since that is done again; if the arguments are not the program's own, as in a test
+    In instruction tuning, a sixth of the memory was lost to gaps. Call it before a program does
+    anything, since that is done again. If the arguments are not the program's own, as in a test
     that sets them, nothing is started.
     """
     arguments = sys.argv[1:]
@@ -78,8 +78,8 @@ def ensure_tight_heap() -> None:
 class Heap:
     """The memory of freed tensors, kept for later ones.
 
-    By default glibc returns a large block at once and gets zeroed pages for the next, which costs
-    as much as many an operation on the block. So all blocks are kept; but tensors of ever other
+    By default glibc returns a large block at once and gets zeroed pages for the next, which takes
+    as long as many operations on the block. So all blocks are kept; but tensors of ever other
     sizes leave gaps that later ones do not fit into, and the process would grow to several times
     the memory in use. When it has grown by a quarter, the pages of the gaps are released.
 

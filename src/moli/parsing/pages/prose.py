@@ -38,7 +38,7 @@ def join_lines(lines: Sequence[str], known_words: set[str]) -> str:
     halves form a word in `known_words`, or are not both words in it.
 
     Args:
-        known_words: words of the page in lower case, see `whole_words`.
+        known_words: words of the page in lower case, from `whole_words`.
     """
     text = ""
     for line in lines:

@@ -164,5 +164,5 @@ def _join_locations(groups: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 
 def _count_examples(count: int) -> str:
-    """The beginning of a sentence about so many examples."""
+    """The beginning of a sentence, such as "2 examples are"."""
     return "1 example is" if count == 1 else f"{count:,} examples are"

@@ -84,7 +84,7 @@ def _repeated(groups: Iterable[Iterable[str]]) -> tuple[Locations, ...]:
 
 
 def _normalized_input(example: Example) -> str:
-    """An example's input to compare: a text normalized, a hash as it is."""
+    """An example's input as it is compared with others: a text normalized, a hash unchanged."""
     return normalize_text(example.model_input) if example.input_is_text else example.model_input
 
 

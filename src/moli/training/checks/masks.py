@@ -20,7 +20,7 @@ _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|eom_i
 
 @dataclass(frozen=True, slots=True)
 class TokenSpan:
-    """Neighboring tokens of one kind as text.
+    """The text of neighboring tokens that are all supervised or all not, all special or all not.
 
     Attributes:
         supervised: whether the tokens count in the loss.
@@ -55,7 +55,7 @@ def mask_sample(task: Task, sample: Sample, where: str) -> MaskedSample | None:
 
 
 def _split_spans(tokenizer: Any, ids: Tokens, mask: NDArray[np.bool_]) -> tuple[TokenSpan, ...]:
-    """Tokens in spans of one kind; `mask` is true where a token is supervised."""
+    """Split tokens into the longest possible spans; `mask` is true where a token is supervised."""
     special = set(tokenizer.all_special_ids)
     kinds = [(bool(on), int(token) in special) for token, on in zip(ids, mask, strict=True)]
     spans = []
@@ -68,7 +68,7 @@ def _split_spans(tokenizer: Any, ids: Tokens, mask: NDArray[np.bool_]) -> tuple[
 def groups_without_end(task: Task, groups: Sequence[Sequence[Sample]]) -> list[int] | None:
     """Numbers of the groups with a sample whose last supervised token does not end a text.
 
-    None if a task does not teach a model to end: it supervises no tokens, or texts without ends.
+    None for tasks that do not teach a model to end its texts with a stop token.
     """
     stop_ids = _stop_token_ids(task)
     if not TASKS[task.recipe.task].ends_with_stop_token or not stop_ids:

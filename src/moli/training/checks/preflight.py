@@ -45,11 +45,11 @@ def preflight(recipe: Recipe) -> Preflight:
 
 
 def _ignore(event: Event) -> None:
-    """Drop an event: nobody follows the steps of a check."""
+    """Drop an event: the steps that a check takes are not reported."""
 
 
 def _report_run(prepared: PreparedRun) -> Preflight:
-    """The report of a run that can be made."""
+    """The report of a recipe that can be trained, with all findings and the expected cost."""
     recipe, data = prepared.resolved.recipe, prepared.data
     task, examples, samples = data.task, data.examples, data.samples
     supervision = Supervision(
@@ -138,7 +138,7 @@ def _template_problems(data: RunData) -> tuple[str, ...] | None:
 
 
 def _report_error(recipe: Recipe, error: MoliError) -> Preflight:
-    """The report of a run that cannot be made, with all that its data shows."""
+    """The report of a recipe that cannot be trained: the error, and findings on its data."""
     refusal = Finding("error", error.what, error.fix, (error.where,) if error.where else ())
     task = make_task(recipe)
     values = recipe.model_dump(mode="json")

@@ -18,7 +18,7 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to know before training.
+    """A problem of a run that a person should know before training.
 
     Attributes:
         severity: an "error" prevents the run.

@@ -40,7 +40,7 @@ class ServerSupport:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSummary:
-    """The properties of a trained model on which it depends which servers load it.
+    """The properties of a trained model that decide which servers load it.
 
     Attributes:
         method: the recipe's training method.

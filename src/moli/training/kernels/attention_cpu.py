@@ -39,7 +39,7 @@ def attend(
         query: [N, H, T, D].
         key, value: [N, K, T, D], where K divides H.
         cu_seqlens: indices where segments begin and end, [segments + 1]; None where each row is
-            one.
+            one segment.
     """
     ends = [query.shape[2]] if cu_seqlens is None else cu_seqlens.tolist()[1:]
     rows = [

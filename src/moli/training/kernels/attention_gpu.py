@@ -45,7 +45,7 @@ def attend(
         query: [N, H, T, D].
         key, value: [N, K, T, D], where K divides H.
         cu_seqlens: indices where segments begin and end, int32 [segments + 1]; None where each row
-            is one.
+            is one segment.
         max_seqlen: tokens of the longest segment.
     """
     if cu_seqlens is None:

@@ -1,4 +1,4 @@
-"""The pattern of an attention: which keys a query may attend to, and how many are dropped."""
+"""The pattern of an attention: which keys a query may attend to, and the probability of dropout."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class ByteDropout(torch.nn.Module):
 
 
 def replace_dropout(model: torch.nn.Module) -> int:
-    """Replace torch's dropout by this one wherever a model has it.
+    """Replace every `torch.nn.Dropout` in a model by a `ByteDropout`.
 
     Returns:
         The number of modules replaced.

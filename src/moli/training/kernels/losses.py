@@ -18,9 +18,10 @@ _KEPT = 1 << 27
 class _TokenCrossEntropy(torch.autograd.Function):
     """The last layer and the cross-entropy in one pass over the vocabulary.
 
-    A token's loss depends on its own state alone, so its gradient is known as soon as its logits
-    are: they are replaced by it, chunk by chunk, and never exist all at once in float32. If the
-    layer is frozen, or there are too many, they are not kept at all.
+    A token's loss depends on its own state alone, so the gradient by its logits is known as soon as
+    the logits are. Logits are replaced by these gradients, chunk by chunk, and never exist all at
+    once in float32. The gradients are not kept if the layer is frozen; if they would take too much
+    memory, the backward pass computes them again.
     """
 
     @staticmethod

@@ -46,7 +46,8 @@ _apply: Any = _RMSNorm.apply
 class _NormForward:
     """The new forward pass of a norm.
 
-    With further arguments, or with an input in another type than the weight, it is the original.
+    With further arguments, or with an input in another type than the weight, it calls the original
+    forward pass.
     """
 
     def __init__(self, norm: Any) -> None:
@@ -65,7 +66,7 @@ class _NormForward:
 def replace_norms(model: torch.nn.Module) -> int:
     """Have a model's RMS norms computed by this module.
 
-    Those that do something else (Gemma's add one to the weight) are left unchanged.
+    Norms with another formula (Gemma's adds one to the weight) are left unchanged.
 
     Returns:
         The number of norms that were changed.

@@ -92,7 +92,7 @@ def _global_names(code: CodeType) -> Iterator[str]:
 
 
 def _content(cell: CellType) -> Any:
-    """The value of a closure's variable; the cell itself while it has none."""
+    """The value of a closure's variable; the cell itself while the variable has no value."""
     try:
         return cell.cell_contents
     except ValueError:

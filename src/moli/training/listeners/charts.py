@@ -204,6 +204,7 @@ def _matplotlib_style(salt: str = "moli") -> Iterator[None]:
 
 
 def _style_settings(salt: str, installed_fonts: set[str]) -> Any:
+    """Matplotlib's settings for these charts: fonts, colors, grid lines and ids in SVGs."""
     quiet, line = COLORS["quiet"], COLORS["line"]
     return {
         "font.family": ["DejaVu Sans", *(each for each in _CJK if each in installed_fonts)],

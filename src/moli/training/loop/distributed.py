@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def join_processes() -> World:
-    """Join the processes that torchrun or Ray started this one with; it alone if neither did."""
+    """Join the processes that torchrun or Ray started with this one; else a world of one."""
     if not distributed.is_initialized():
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return SingleProcess()
@@ -81,10 +81,10 @@ class ProcessGroup:
     def shard(self, loss: torch.nn.Module, dtype: torch.dtype) -> MasterWeights:
         """Shard the module's `model`, and return this process's shards of its trained weights.
 
-        The masters are the shards themselves: they are cast when they are gathered.
+        The shards are in float32, and are cast to `dtype` when a layer's weights are gathered.
 
         Raises:
-            InputError: the model has something that cannot be trained in parts.
+            InputError: the model has batch normalization or 4-bit weights, which cannot be sharded.
         """
         model = loss.get_submodule("model")
         _check_shardable(model)

@@ -40,9 +40,9 @@ class RunSchedule:
     """Numbers of steps: in all, between evaluations, between checkpoints.
 
     Attributes:
-        patience: evaluations without improvement after which training stops; 0: it never does.
+        patience: evaluations without improvement after which training stops early; 0 for never.
         save_seconds: time between checkpoints if `save_every` is 0.
-        save_every: steps between checkpoints; neither affects what is trained.
+        save_every: steps between checkpoints; 0 to save them by time.
     """
 
     steps: int
@@ -119,7 +119,7 @@ class Loop:
         return status
 
     def samples_of(self, step: Step) -> StepSamples:
-        """The samples of a planned step, which has only their numbers."""
+        """The samples of a planned step, which holds their indices."""
         return [[self.samples[number] for number in micro_batch] for micro_batch in step]
 
     def take_step(self, step_samples: StepSamples) -> StepTaken:
@@ -205,13 +205,14 @@ class Loop:
         self.on_event(Evaluated(progress.step, result.metrics, is_best, seconds))
 
     def _load_best_weights(self) -> dict[str, torch.Tensor]:
+        """The weights of the best evaluation, from the file that the first process wrote."""
         from safetensors.torch import load_file
 
         self.world.barrier()  # the first process writes the file
         return load_file(checkpoint.best_weights_path(self.folder, self.progress.best_step))
 
     def _is_saving_due(self, seconds: float) -> bool:
-        """Whether it is time for a checkpoint, so many seconds after the last one."""
+        """Whether it is time for a checkpoint, `seconds` after the last one."""
         every = self.schedule.save_every
         if every:
             return self.progress.step % every == 0

@@ -62,7 +62,9 @@ class World(Protocol):
         ...
 
     def reseed(self, seed: int, step: int) -> None:
-        """Seed this process's random numbers: other ones in each process, the same in each try."""
+        """Seed random numbers before a step: differently in each process, but equally if the step
+        is taken again.
+        """
         ...
 
     def shard(self, loss: torch.nn.Module, dtype: torch.dtype) -> MasterWeights:

@@ -1,4 +1,4 @@
-"""Training methods: all weights are trained, or a small adapter of one of PEFT's kinds or ours."""
+"""Training methods: all weights are trained, or a small adapter, from PEFT or Moli's own."""
 
 from __future__ import annotations
 

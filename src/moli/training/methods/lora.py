@@ -1,7 +1,8 @@
-"""LoRA's product added where the frozen layer's result already is (Hu et al. 2022, section 4.1).
+"""LoRA's low-rank product, added in place to the frozen layer's output (Hu et al. 2022, 4.1).
 
 PEFT computes the low-rank products apart, then scales and adds the wide result in passes over
-memory, which costs a CPU more than the products. Here both directions accumulate in place.
+memory, which costs a CPU more than the products. Here the forward and the backward pass add them in
+place.
 
 Shapes: x [T, in], weight [out, in] (frozen), down (LoRA's A) [r, in], up (B) [out, r].
 """
@@ -34,7 +35,7 @@ class _LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class _LayerGradients:
-    """Gradients by the input, None if it needs none, and by LoRA's matrices."""
+    """Gradients by the input (None if it is not needed) and by LoRA's matrices."""
 
     x: torch.Tensor | None
     down: torch.Tensor
@@ -63,7 +64,7 @@ class _Linear(torch.autograd.Function):
 
 
 class _GatedLinear(torch.autograd.Function):
-    """y as in `_Linear`, for x = activation(gate) * values (Shazeer 2020), both [T, in].
+    """A layer like `_Linear` whose input is x = activation(gate) * values (Shazeer 2020), [T, in].
 
     Neither x nor the activated gate is kept: computing them again is cheap, and they would be a
     quarter of all that a model of this kind keeps for its backward pass.
@@ -86,7 +87,7 @@ class _GatedLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        """Gradients of gate, values and LoRA's matrices, from the gradient of y; else None."""
+        """Gradients of gate, values and LoRA's matrices from that of y; None for the rest."""
         gate, values, low_rank, weight, down, up = ctx.saved_tensors
         layer = _LayerWeights(weight, None, down, up, ctx.scale)
         with torch.enable_grad():

@@ -85,7 +85,7 @@ class MasterWeights:
         """Scale all gradients so that their joint norm is at most `max_norm`.
 
         Returns:
-            The norm before that.
+            The norm before scaling.
         """
         gradients = [master.grad for master in self.masters if master.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -139,7 +139,8 @@ class Optimizers:
     Args:
         kind: "adamw" or "muon".
         learning_rate: peak learning rate.
-        pretraining: whether weights are new: their averages are shorter and they decay more.
+        pretraining: whether weights begin at random: then AdamW averages over fewer steps, and
+            weight decay is stronger.
     """
 
     def __init__(
@@ -210,7 +211,7 @@ class Optimizers:
 def _is_inner_matrix(name: str, weight: torch.Tensor) -> bool:
     """Whether a weight is a matrix between hidden states, not an embedding table or a head.
 
-    Muon is for these (Jordan et al. 2024).
+    Muon updates only these matrices (Jordan et al. 2024).
     """
     outer = ("embed", "lm_head", "classifier", "score", "qa_outputs", "shared", "wte", "wpe")
     return weight.ndim == 2 and not any(part in name for part in outer)

@@ -30,9 +30,10 @@ class Timing:
 
 
 def fastest_batching(loss: StepLoss, samples: Sequence[Sample], batching: Batching) -> Batching:
-    """The same steps with micro-batches and packing chosen by time; `batching` bounds both.
+    """Choose the size of micro-batches and whether to pack, by timing; steps stay the same.
 
-    Gradients and the random state are as they were afterwards.
+    Micro-batches are no larger than those of `batching`, and samples are packed only if it packs
+    them. Gradients and the random state are the same afterwards.
     """
     limit = batching.max_tokens or _MAX_TOKENS[-1]
     smallest = dataclasses.replace(batching, max_tokens=min(_MAX_TOKENS[0], limit))

@@ -31,7 +31,7 @@ class Estimate:
     Attributes:
         seconds: time in training.
         evaluating: seconds in all evaluations.
-        memory_mb: the largest amount held at once.
+        memory_mb: most memory held at once, in MiB.
         tokens_per_second: rate in training.
         steps: number of steps that were timed for the estimate.
     """
@@ -46,8 +46,8 @@ class Estimate:
 def estimate_cost(prepared: PreparedRun) -> Estimate:
     """Take a few steps and time them; they change the weights.
 
-    The first one is the largest that there will be. It does the set-up work for the others, and
-    shows how much memory is needed.
+    The first step has the largest micro-batch of an epoch, so it shows how much memory is needed.
+    It is not timed, since it also does set-up work.
     """
     loop = prepared.loop
     sizes = [sample.size for sample in loop.samples]

@@ -22,7 +22,7 @@ _CANDIDATES = 512  # samples of which the largest is tried
 
 
 def peak_memory_mb() -> int:
-    """The most that this process held at once."""
+    """Most memory that this process has held at once, in MiB."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved() >> 20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac, else in KiB
@@ -30,13 +30,13 @@ def peak_memory_mb() -> int:
 
 
 def expected_memory_mb(heap: Heap) -> int:
-    """The most that this process may come to hold if it goes on to need no more than so far."""
+    """Memory that this process may grow to, in MiB, if its tensors need no more than so far."""
     peak = peak_memory_mb()
     return peak if torch.cuda.is_available() else round(peak * heap.growth)
 
 
 def total_memory_mb() -> int:
-    """All memory of the GPU if there is one, else all main memory."""
+    """All memory of the GPU if there is one, else all main memory, in MiB."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_properties(0).total_memory >> 20
     return total_memory() >> 20
@@ -45,8 +45,8 @@ def total_memory_mb() -> int:
 def tokens_that_fit(loss: StepLoss, samples: Sequence[Sample], *, packed: bool) -> int:
     """Number of tokens that free memory has room for at once, at least those of a large sample.
 
-    A forward pass of one sample shows what is kept for a token. It is a large sample, as what
-    attention keeps for a token grows with its text.
+    A forward pass shows how much is kept for a token. It is that of a large sample, since attention
+    keeps more for a token of a longer text.
     """
     largest = max(samples[:_CANDIDATES], key=lambda sample: sample.size)
     trained = [each for each in loss.parameters() if each.requires_grad]

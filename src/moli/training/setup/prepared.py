@@ -206,9 +206,9 @@ def plan_batches_once(
     packing: PackingCheck,
     world: World,
 ) -> ResolvedRecipe:
-    """The recipe with packing and tokens at once resolved, by trial if that is worth its time.
+    """The recipe with packing and the size of micro-batches decided, by timing for a long run.
 
-    What was resolved when the run began is kept.
+    A resumed run keeps what was decided when it began.
     """
     if resolved.packed is not None:
         return resolved

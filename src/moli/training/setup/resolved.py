@@ -24,9 +24,9 @@ class ResolvedRecipe:
     """A recipe without open values, which a resumed run takes over unchanged.
 
     Attributes:
-        max_tokens: tokens that are computed at once.
-        threads: threads of torch.
-        packed: whether samples are packed; None before that has been tried.
+        max_tokens: maximum tokens of a micro-batch.
+        threads: number of torch's threads.
+        packed: whether samples are packed; None before that is decided.
     """
 
     recipe: Recipe
@@ -65,7 +65,7 @@ def resolve_recipe(recipe: Recipe, machine: Machine, width: int) -> ResolvedReci
 
 
 def _max_tokens(machine: Machine) -> int:
-    """Tokens at once: enough to keep matrix products busy, few enough for the memory there is."""
+    """Maximum tokens of a micro-batch: enough for fast matrix products, and these fit in memory."""
     if machine.device == "cuda":
         return 16384
     return 4096 if machine.memory > 4 << 30 else 1024

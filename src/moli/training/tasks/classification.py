@@ -68,7 +68,7 @@ class Classification(LabelTask, TransformerTask):
 
     @property
     def export_caveat(self) -> str:
-        """A remark that other programs classify from another vector; "" if they do not."""
+        """Why other programs would answer differently; "" if the head reads the usual vector."""
         if self.pooling == "own":
             return ""
         return "it classifies from the mean of a text's states, which transformers has no class for"

@@ -153,7 +153,7 @@ class Embedding(TextPairTask):
         return {"cosines": [float(cosine) for cosine in answer[1:] @ answer[0]]}
 
     def save_state(self, model: torch.nn.Module, folder: Path) -> None:
-        """Also write the configuration by which sentence-transformers and Moli load an encoder."""
+        """Write state and tokenizer, and the configuration of a sentence-transformers encoder."""
         super().save_state(model, folder)
         _convert_to_float32(folder)
         modules = [

@@ -185,7 +185,7 @@ class ImageClassification(LabelTask):
         return int(sample.target.label_id)
 
     def save_state(self, model: torch.nn.Module, folder: Path) -> None:
-        """Also write the image processor's configuration, for adapters too."""
+        """Write the labels and the image processor's configuration."""
         super().save_state(model, folder)
         self.image_processor.write(folder / "preprocessor_config.json")
 

@@ -104,7 +104,7 @@ class Pretraining(CausalTask):
         )
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:
-        """Pieces that share a token with their neighbors, so that every token has one before it.
+        """The pieces of each text; neighbors share a token, so that none lacks one before it.
 
         For evaluation, they share half: a token is then predicted from at least half of
         `max_length`.

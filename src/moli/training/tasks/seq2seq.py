@@ -236,7 +236,7 @@ class Seq2Seq(TransformerTask):
         return {"answer": answer.text}
 
     def save_state(self, model: torch.nn.Module, folder: Path) -> None:
-        """Also write the length of generated texts, for adapters too."""
+        """Write state and tokenizer, and the maximum length of generated texts."""
         super().save_state(model, folder)
         unwrapped_model(model).generation_config.save_pretrained(folder)
 

@@ -127,9 +127,9 @@ class EngineGenerator(AnswerGenerator):
 
 
 class TransformersGenerator(AnswerGenerator):
-    """Generates with transformers and PEFT, for methods that the engine does not run.
+    """Generates with transformers and PEFT, one prompt at a time.
 
-    These are DoRA, bottlenecks and prompts. It takes one prompt at a time.
+    It is for methods that the engine does not run: DoRA, bottlenecks and prompt tuning.
     """
 
     def __init__(self, task: CausalTask, name: str, model: Any, max_model_len: int) -> None:

@@ -36,7 +36,7 @@ class TrainedModel:
 
     Attributes:
         name: the name it was requested by in the workspace.
-        packed: whether samples may be packed; None before that has been tried.
+        packed: whether samples may be packed; None before that was checked.
     """
 
     task: Task
@@ -45,9 +45,9 @@ class TrainedModel:
     packed: bool | None = None
 
     def should_pack(self, samples: Sequence[Sample]) -> bool:
-        """Whether to pack samples: verified once, on these, to change nothing.
+        """Whether to pack samples, which is so if a check with the first ones finds no change.
 
-        A few samples are not worth the check, and are padded.
+        If there are only a few samples, the check would take too long, and they are padded.
         """
         if can_pack(self.task) and self.packed is None and len(samples) >= _MIN_SAMPLES:
             self.packed = check_packing(self.task, self.model, samples).holds
@@ -62,7 +62,7 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
             fast with that.
 
     Raises:
-        ModelError: its base or its own folder has changed; see `check_compatibility`.
+        ModelError: its base, its tokenizer or its own folder has changed since it was stored.
     """
     recipe = recipe_of(stored)
     check_compatibility(stored, recipe)

@@ -80,7 +80,7 @@ class CausalTask(TransformerTask):
         """Tokens of an example up to the answer or the text that the model is to generate."""
 
     def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
-        """The sample's target, without its first token."""
+        """The mask in the sample's target, false for its first token, which nothing predicts."""
         supervised = np.array(sample.target)
         supervised[:1] = False  # nothing predicts a sample's first token
         return [supervised]

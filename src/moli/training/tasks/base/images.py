@@ -172,8 +172,8 @@ def open_image(path: Path) -> Iterator[Any]:
 def random_shift(images: torch.Tensor, most: int) -> torch.Tensor:
     """Images [N, C, H, W], each moved by up to `most` pixels in both directions.
 
-    Its edge pixels are repeated in the strip that this uncovers. The draw comes from torch's
-    generator.
+    The edge pixels of an image are repeated in the strip that its shift uncovers. The draw comes
+    from torch's generator.
     """
     count, _, height, width = images.shape
     down, right = torch.randint(-most, most + 1, (2, count, 1))

@@ -80,7 +80,7 @@ class LabelTask(Task):
 
 
 def label_id(label: str, ids: Mapping[str, int]) -> int:
-    """Id of a label; for one that training examples lack, an id that has no loss."""
+    """Id of a label; for a label that training examples lack, the id that the loss ignores."""
     return ids.get(label, _IGNORED)
 
 

@@ -80,7 +80,7 @@ class TaskModel(ABC):
         return 0
 
     def base_hashes(self) -> ModelHashes:
-        """Hashes of the base's weights, tokenizer and template; empty for what there is not."""
+        """Hashes of the base's weights, tokenizer and template, each "" if the base has none."""
         return ModelHashes("", "", "", ())
 
     @abstractmethod
@@ -92,7 +92,7 @@ class TaskModel(ABC):
         """The trained model that was saved in a folder; also loads the task's state from there."""
 
     def save_state(self, model: torch.nn.Module, folder: Path) -> None:  # noqa: ARG002
-        """Write what belongs to a model besides its weights, such as labels and a tokenizer."""
+        """Write all files of a model but its weights, such as labels and a tokenizer."""
         if self.state_fields:
             write_json(
                 folder / _STATE_FILE, {name: getattr(self, name) for name in self.state_fields}
@@ -116,7 +116,10 @@ class TaskStep(ABC):
 
     @property
     def can_split_steps(self) -> bool:
-        """Whether the loss of a step is the sum over its parts; not with in-batch negatives."""
+        """Whether a step's loss is the sum of its micro-batches' losses.
+
+        With in-batch negatives it is not: each sample's loss depends on all samples of the step.
+        """
         return True
 
     @abstractmethod
@@ -136,8 +139,8 @@ class TaskStep(ABC):
     def output_checksums(self, outputs: Any, samples: Sequence[Sample]) -> torch.Tensor:
         """A positive number for each sample that depends on its own outputs alone: [samples].
 
-        Packed and unpacked samples are compared by it. It is the loss, unless that depends on the
-        other samples of a step.
+        The packing check compares the numbers of packed and of separate samples. By default they
+        are the losses; a task whose losses depend on other samples returns other numbers.
         """
         return self.losses(outputs, samples)
 
@@ -184,7 +187,11 @@ class TaskPredictions:
 
     @property
     def prediction_formats(self) -> Mapping[str, Mapping[str, Any]]:
-        """Data formats to predict from, with placeholders for columns that rows may omit there."""
+        """Names of the data formats to predict from, with values for columns that rows may omit.
+
+        For example {"labelled": {"label": "spam"}}: rows in the format `labelled`, in which a
+        missing label is filled in as "spam", and ignored.
+        """
         return {}
 
     def to_row(self, answer: Any) -> dict[str, Any]:
@@ -193,16 +200,17 @@ class TaskPredictions:
 
 
 class TaskChecks:
-    """Answers to checks before training and to exports after it.
+    """Facts about a task that are reported by checks before training and by exports after it.
 
     Attributes:
-        supervised_unit: what the loss counts, in the plural.
+        supervised_unit: the kind of item that the loss is a mean of, such as "examples" or
+            "tokens".
     """
 
     supervised_unit: ClassVar[str] = "examples"
 
     def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]] | None:  # noqa: ARG002
-        """Mask of the supervised tokens in each of a sample's sequences; None if no tokens are."""
+        """Masks of a sample's supervised tokens, one a sequence; None if labels are not tokens."""
         return None
 
     def unusable_examples(self, examples: Sequence[Example]) -> list[int]:  # noqa: ARG002
@@ -218,7 +226,11 @@ class TaskChecks:
 
     @property
     def export_caveat(self) -> str:
-        """The difference in how other programs would use the weights; "" if there is none."""
+        """Why other programs would give different answers with the weights; "" if they would not.
+
+        For example "it classifies from the mean of a text's states, which transformers has no
+        class for".
+        """
         return ""
 
 

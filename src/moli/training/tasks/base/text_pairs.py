@@ -56,7 +56,7 @@ class TextPairTask(TransformerTask):
         """Check that examples are of one type, and of the one that was trained on.
 
         Raises:
-            InputError: they are not, so no metric would fit all of them.
+            InputError: there are several types, or another one, so no metric would fit all.
         """
         types = {type(example) for example in examples}
         types |= {self.trained_on} if self.trained_on else set()

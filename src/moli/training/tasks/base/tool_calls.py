@@ -44,7 +44,7 @@ def check_template(tokenizer: Any, *, has_results: bool) -> None:
         has_results: whether the data have results of calls, which it must write as well.
 
     Raises:
-        InputError: it does not.
+        InputError: the template does not.
     """
     messages = _CONVERSATION if has_results else _CONVERSATION[:2]
     try:

@@ -106,7 +106,7 @@ class TransformerTask(Task):
         )
 
     def save_state(self, model: torch.nn.Module, folder: Path) -> None:
-        """Also write the tokenizer."""
+        """Write the task's state and the tokenizer."""
         super().save_state(model, folder)
         self.tokenizer.save_pretrained(folder)
 

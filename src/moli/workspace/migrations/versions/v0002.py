@@ -1,4 +1,4 @@
-"""Attributes tell whether a person gave them."""
+"""A column for whether an attribute of a document came from a user."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Aliases of models, with all that each has pointed at."""
+"""A table of aliases of models, with all their targets so far."""
 
 import sqlalchemy as sa
 from alembic import op

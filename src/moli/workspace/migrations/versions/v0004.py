@@ -1,4 +1,4 @@
-"""Keys, what models wrote, what people said of it, and models that answer unseen."""
+"""Tables of API keys, exchanges, feedback and shadows."""
 
 import sqlalchemy as sa
 from alembic import op
