@@ -30,6 +30,7 @@ class LoadedModel:
     """A base model that is ready to answer.
 
     Attributes:
+        backend: answers requests, by an engine in this process or by another server.
         max_model_len: maximum tokens of a conversation, including the answer.
         is_local: whether its weights are on this machine.
     """
@@ -131,7 +132,7 @@ class ModelPool:
         self._lock = threading.Lock()
 
     def get(self, reference: str) -> LoadedModel:
-        """The base model of a reference, loaded if it is not yet.
+        """The base model of a reference, which is loaded on the first call.
 
         Raises:
             ModelError: it cannot be loaded, does not generate text, or its server cannot be

@@ -34,7 +34,7 @@ class FileFormat:
         reader: module and function that read it; the module is imported when a file needs it.
         suffixes: file suffixes in lower case, the usual one first.
         is_text: whether its files are text, whose format only the suffix can tell for certain.
-        magic: bytes that a file begins with, any of them.
+        magic: beginnings of files in this format; a file has one of them.
         has_signature: whether a file (for text formats, a text file) has this format.
         package_part: beginning of a part name found only in zip archives of this format.
         mimetype: content of the part named `mimetype` in zip archives of this format.
@@ -266,11 +266,12 @@ def _compound_file_format(data: bytes, expected: FileFormat | None) -> str:
     """The format of a compound file, the container of older Office files; else a description.
 
     Raises:
-        DocumentError: encrypted, since Office puts encrypted files of any format into one.
+        DocumentError: encrypted, since Office puts encrypted files of any format into a compound
+            file.
     """
 
     def has_stream(name: str) -> bool:
-        """Whether the file has a stream with a name that begins so."""
+        """Whether the file has a stream whose name begins with `name`."""
         return name.encode("utf-16-le") in data
 
     if has_stream("EncryptedPackage"):

@@ -123,7 +123,7 @@ def _split_sentences(text: str) -> list[str]:
 
 
 def _verify(number: int, quote: str, hits: Sequence[Hit]) -> Quote | None:
-    """The quote in the passage with that number, or else in any passage; None if none has it."""
+    """The quote, from the passage with that number or else in another; None if in none."""
     cited = [hits[number - 1]] if 1 <= number <= len(hits) else []
     for hit in (*cited, *hits):
         if span := find_quote(hit.text, quote):

@@ -1,4 +1,4 @@
-"""Verification of quotes: where a quote stands in a text, if it does."""
+"""Verification of quotes: the position of a quote in a text that should contain it."""
 
 from __future__ import annotations
 

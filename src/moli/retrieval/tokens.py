@@ -52,7 +52,7 @@ def tokenize(text: str) -> list[str]:
 def query_terms(text: str) -> list[str]:
     """Terms to look up in the lexical index for a query.
 
-    They are those of `tokenize`, without function words unless there are no others.
+    The terms of `tokenize` without function words, unless the query has only function words.
     """
     terms = tokenize(text)
     return [term for term in terms if term not in _FUNCTION_WORDS] or terms
@@ -62,7 +62,7 @@ def key_terms(text: str) -> list[str]:
     """Words of a question that a sentence with the answer is likely to share.
 
     They are stems of English and whole jieba words of Chinese, none of which overlap, without
-    function words unless there are no others.
+    function words unless the question has only function words.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     terms = [

@@ -76,7 +76,7 @@ class TranscriptionService:
         Raises:
             NotFoundError: no model is set, or another was requested.
             BusyError: too many files wait.
-            InputError, ModelError: for the reasons that `SpeechRecognizer.transcribe` has.
+            InputError, ModelError: for the reasons that `SpeechRecognizer.transcribe` gives.
         """
         speech = self._find_model(request.model)
         if self._pending > self._max_waiting:  # one of them is being transcribed

@@ -45,7 +45,8 @@ class GenerationRequest:
         required_tools: names of tools of which one must be called; () if the model decides.
         parallel_tool_calls: whether several tools may be called at once.
         options: the sampling options as the client sent them, which are stored with the exchange.
-        previous: id of the exchange that this one continues; "" if there is none.
+        previous: id of the exchange (stored request and answers) that this one continues; "" if
+            there is none.
     """
 
     model: str
@@ -104,7 +105,8 @@ class ActiveGeneration:
             passed on; not called if one was cancelled.
 
     Attributes:
-        id: id of the exchange, 32 hexadecimal digits.
+        id: id of the exchange, the stored record of the request and its answers; 32
+            hexadecimal digits.
         created_at: seconds since 1970.
         prompts: token ids of each prompt; a prompt with n answers is there n times.
         timings_ms: milliseconds from the start to the first and to the last delta.

@@ -47,7 +47,7 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def count_generation(self, model: str, usage: Usage, timings_ms: Mapping[str, float]) -> None:
-        """Count the tokens of an exchange and the time to its first token."""
+        """Count the tokens of a request and its answers, and the time to the first token."""
         counts = {
             "read": usage.prompt_tokens - usage.cached_tokens,
             "cached": usage.cached_tokens,

@@ -1,4 +1,8 @@
-"""OpenAI's Responses API: chat completions whose conversation the server remembers."""
+"""OpenAI's Responses API: chat completions whose conversation the server remembers.
+
+Each response is stored as an exchange: the record of a request to a language model and its answers.
+The next request can continue it by its id.
+"""
 
 from __future__ import annotations
 

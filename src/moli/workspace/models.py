@@ -257,7 +257,7 @@ class ModelStore:
         return read_stored_model(target, name, content_hash, aliases)
 
     def _remove_leftovers(self) -> None:
-        """Make the store's folder if needed, and delete what removals and crashes left there."""
+        """Make the store if needed, and delete what removals and crashes have left in it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         old = time.time() - _ABANDONED
         drafts = self._folder.glob(".new-*")

@@ -42,7 +42,7 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _document_id(primary_key: bool = False, index: bool = False) -> Column[int]:
-    """A column with the id of a document, deleted with it."""
+    """A column with the id of a document; a row is deleted with its document."""
     return Column(
         "document_id",
         _Id,

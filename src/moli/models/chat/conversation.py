@@ -38,7 +38,7 @@ def _without_first_tokens(tokenizer: Any, text: str, count: int) -> str:
 
 
 def _prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    """Prompt tokens of the whole conversation, by the chat template if there is one."""
+    """Prompt tokens of the whole conversation, by the tokenizer's chat template if it has one."""
     if tokenizer.chat_template:
         return prompt_ids(tokenizer, messages)
     # A model without a chat template was not trained on roles: it gets the texts alone.

@@ -87,7 +87,7 @@ def cached_attention(
     attention_mask: torch.Tensor | None,  # noqa: ARG001 - the metadata says what is visible
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Store the new keys and values, and attend to all that each sequence has.
+    """Store the new keys and values, and attend to all cached tokens of each sequence.
 
     Args:
         query: [1, H, T, D].
@@ -97,7 +97,8 @@ def cached_attention(
         [1, T, H, D], and None for the probabilities.
 
     Raises:
-        NotImplementedError: the model changes its scores in a way that is not computed here.
+        NotImplementedError: the model changes its attention scores in a way that this function does
+            not implement.
     """
     for unknown in ("softcap", "s_aux", "position_bias"):
         if options.get(unknown) is not None:

@@ -126,7 +126,7 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """Run one pass; return whether there was anything to do."""
+        """Run one pass of the model; False if no request needed one."""
         schedule = self._scheduler.schedule()
         if not schedule.chunks:
             return False
@@ -219,7 +219,7 @@ def _stop_token_ids(runner: ModelRunner, tokenizer: Any) -> frozenset[int]:
 
 
 def _generator(sampling: Sampling) -> torch.Generator:
-    """A random generator with the request's seed, or with a random one."""
+    """A random generator with the request's seed, or with a random seed if the request has none."""
     generator = torch.Generator()
     if sampling.seed is None:
         generator.seed()
@@ -238,7 +238,7 @@ def _next_token(sequence: Sequence, logits: torch.Tensor, likeliest: int) -> int
 
     Args:
         logits: next-token logits, [V].
-        likeliest: the token with the largest of them.
+        likeliest: the token with the largest logit.
 
     Raises:
         ModelError: the request's constraint has become too complex to follow.

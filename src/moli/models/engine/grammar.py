@@ -64,8 +64,8 @@ class GrammarCompiler:
         """A matcher for a new answer.
 
         Raises:
-            InputError: the schema, expression or grammar is invalid, or uses what is not supported
-                here.
+            InputError: the schema, expression or grammar is invalid, or uses a feature that
+                llguidance does not support.
         """
         from llguidance import LLMatcher
 

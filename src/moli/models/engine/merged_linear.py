@@ -31,8 +31,8 @@ class AdapterMapping:
         group_size: tokens of a group.
         arranged: the tokens of all groups, [groups * group_size]; None if the first tokens of the
             pass are in this order already.
-        tokens: the decode tokens that have an adapter, [n]; None if `arranged` is.
-        indices: index in `arranged` of each of `tokens`, [n]; None if `arranged` is.
+        tokens: the decode tokens that have an adapter, [n]; None if `arranged` is None.
+        indices: index in `arranged` of each of `tokens`, [n]; None if `arranged` is None.
         prefills: chunks of prompts that have an adapter.
     """
 
@@ -186,7 +186,7 @@ class MergedLinear:
             begin += size
 
     def use_layout(self, preferred: type[WeightLayout]) -> None:
-        """Convert plain weights to a layout; to one that supports them if it does not."""
+        """Convert plain weights to the preferred layout, or to another if that cannot hold them."""
         weight, bias = self.layout.weight, self.layout.bias
         self.layout = supported_layout(preferred, weight)(weight, bias)
 

@@ -126,9 +126,10 @@ class Scheduler:
             self._running.append(sequence)
 
     def _next_admissible(self, running_per_adapter: Mapping[str, int]) -> Sequence | None:
-        """The waiting sequence to start: it fits, and its adapter has a slot or can get one.
+        """The waiting sequence to start next; None if none can start.
 
-        One that does not fit holds up those after it, or it might wait forever.
+        Its adapter must have a slot or get one, and the cache must have room for the sequence. A
+        sequence without room holds up those after it, or it might wait forever.
 
         Args:
             running_per_adapter: number of running sequences by the name of their adapter.

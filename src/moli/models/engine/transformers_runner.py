@@ -190,7 +190,7 @@ class TransformersRunner:
 def load_transformers_runner(
     reference: str, *, adapter_slots: int = 16, precision: str = ""
 ) -> TransformersRunner:
-    """Load a model onto the GPU if there is one.
+    """Load a model with transformers, onto the GPU if there is one.
 
     Args:
         precision: "bf16" or "fp32"; by default whichever is faster on this machine.
@@ -281,7 +281,7 @@ def _group_by_input(
     inputs: list[torch.Tensor] = []  # kept, so that no other tensor gets the same identity
 
     def record(layer: Any, arguments: tuple[torch.Tensor, ...]) -> None:
-        """Add a layer that is called to the last group or to a new one."""
+        """Add a called layer to the last group if both read the same input, else to a new group."""
         if any(layer in group for group in groups):
             return
         same_input = bool(inputs) and inputs[-1] is arguments[0]

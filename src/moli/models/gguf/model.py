@@ -48,7 +48,10 @@ def _record_error(level: int, text: bytes, _: Any) -> None:
 
 
 def last_error() -> str:
-    """The first error that llama.cpp has logged since the last call; later ones follow from it."""
+    """The first error that llama.cpp has logged since the last call of this function.
+
+    Later errors are usually consequences of the first.
+    """
     errors = list(_errors)
     _errors.clear()
     return errors[0].partition(": ")[2] or errors[0] if errors else "it gives no reason"

@@ -108,7 +108,7 @@ class Heap:
 
 @cache
 def _keep_freed_memory() -> bool:
-    """Have glibc keep all freed memory from now on; return whether it does."""
+    """Have glibc keep all freed memory from now on; False if that is not possible here."""
     trim_threshold, top_pad, mmap_max = -1, -2, -4
     settings = ((mmap_max, 0), (trim_threshold, (1 << 31) - 1), (top_pad, 64 << 20))
     libc = _glibc()

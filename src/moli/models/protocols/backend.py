@@ -71,7 +71,7 @@ def check_request(request: Request, max_model_len: int, adapters: Container[str]
 
     Args:
         max_model_len: maximum number of tokens of a prompt and its answer together; the answer
-            needs room for at least one.
+            needs room for at least one token.
         adapters: names of the adapters that were added.
 
     Raises:

@@ -32,7 +32,7 @@ class KVCache(ABC):
 
     @property
     def has_fewer_slots(self) -> bool:
-        """Whether a sequence was so long that there are fewer slots than there might be."""
+        """Whether there are fewer than `max_slots`, since a sequence needed very long slots."""
         lengthened = self.slot_length > min(_FIRST_SLOT_LENGTH, self._max_model_len)
         return lengthened and self.slots < self._max_slots
 

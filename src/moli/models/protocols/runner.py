@@ -39,7 +39,7 @@ class ModelRunner(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that its adapters must have."""
+        """The type that the weights of adapters must have."""
 
     @property
     def kv_bytes_per_token(self) -> int:

@@ -60,7 +60,7 @@ def parse_error(response: httpx.Response) -> dict[str, Any]:
     """The error in a response, from any of the formats that these servers use.
 
     Returns:
-        Its fields; "message" is always there.
+        The fields of the error, always with "message".
     """
     try:
         body = response.json()

@@ -125,7 +125,7 @@ def _split_at_separators(
     text = text[: spans[-1][1]]
 
     def without_separators(position: int) -> int:
-        """A position in the text, counted without the separators before it."""
+        """The position in the text without separators that a position in `text` corresponds to."""
         return position - text.count(separator, 0, position)
 
     return RenderedConversation(

@@ -119,7 +119,7 @@ def _value_texts(text: str) -> dict[str, str]:
 
 
 def _closed_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a tool's arguments, with no other properties allowed if it is a plain one."""
+    """The schema of a tool's arguments; a plain list of properties allows no others."""
     schema = {"type": "object", **parameters}
     if "properties" in schema and schema.keys() <= _PLAIN_KEYWORDS:
         schema["additionalProperties"] = False

@@ -31,7 +31,7 @@ class ToolCallParser:
     def feed(self, text: str) -> list[ParsedPart]:
         """Take more of the answer's text, and return the parts that are certain by now.
 
-        They are text and complete calls, none of which was returned before.
+        The parts are new text and complete calls.
         """
         self._unparsed += text
         return self._parse(final=False)

@@ -58,10 +58,10 @@ def folder_of(reference: str) -> str:
 
 
 def runs_locally(reference: str) -> bool:
-    """Whether a reference is to weights that this machine runs; no weights are loaded.
+    """Whether a reference is to weights that this machine runs, found out without loading them.
 
     Raises:
-        ModelError: there is no such model, the folder has none, or the file cannot be run here.
+        ModelError: there is no such model, the folder has no model, or the file cannot be run here.
         NotFoundError: no model of that name ships with Moli.
     """
     parsed = ModelReference.parse(reference)

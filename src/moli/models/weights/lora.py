@@ -93,7 +93,7 @@ def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
     """Check that an adapter is LoRA, without DoRA, biases and fully trained layers.
 
     Raises:
-        ModelError: it is not.
+        ModelError: it is of another kind.
     """
     wrong = ""
     if config.get("peft_type") != "LORA":

@@ -194,7 +194,7 @@ class _PageReader:
 
     @functools.cached_property
     def _recognizer(self) -> PageRecognizer:
-        """Created when the first scanned page needs it."""
+        """The recognizer of scanned pages, created when the first of them is read."""
         return PageRecognizer(self._blocks, self._limits)
 
     def _add_block(self, block: Block, titles: dict[str, int]) -> None:

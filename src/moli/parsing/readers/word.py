@@ -88,7 +88,7 @@ class _ParagraphStyles:
 
 
 class _DocumentReader:
-    """Adds the main part to `blocks`, with notes after the paragraphs that refer to them."""
+    """Adds a document's main part to `blocks`, each note after the paragraph that refers to it."""
 
     def __init__(self, archive: Archive, main: str, blocks: Blocks) -> None:
         self._blocks = blocks

@@ -14,7 +14,7 @@ from moli.training.batching.samples import Tokens
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sequences as a model takes them.
+    """Sequences as inputs of a model's forward pass, packed end to end or padded.
 
     Attributes:
         inputs: arguments of the model's forward pass.

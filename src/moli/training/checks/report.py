@@ -41,7 +41,7 @@ class TruncatedExample:
 
 @dataclass(frozen=True, slots=True)
 class RowReport:
-    """The rows of a data set by what becomes of them.
+    """Numbers of a data set's rows that are trained on, held out, malformed, truncated or dropped.
 
     Attributes:
         kept: number of training examples.

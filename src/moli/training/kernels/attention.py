@@ -52,7 +52,8 @@ def segment_attention(
         [N, T, H, D], and None for the attention weights.
 
     Raises:
-        NotImplementedError: the model changes its scores in a way that is not computed here.
+        NotImplementedError: the model changes its attention scores in a way that this function does
+            not implement.
     """
     _refuse(options, "softcap", "s_aux")
     if attention_mask is not None or query.shape[2] != key.shape[2]:

@@ -122,7 +122,7 @@ class _SegmentAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        """Gradients of the arguments of `forward`; None for those without one."""
+        """Gradients of q, k and v; None for the other arguments."""
         saved, count = ctx.saved_tensors, 3 * len(ctx.segments)
         inputs, kept, keys = iter(saved[:count]), iter(saved[count:]), len(saved[1])
         dq = _empty_by_token(gradient)
@@ -150,7 +150,7 @@ _apply: Any = _SegmentAttention.apply
 
 
 def _empty_by_token(like: torch.Tensor, heads: int = 0) -> torch.Tensor:
-    """An empty [H, T, D], laid out token by token as the linear layers around have it.
+    """An uninitialized tensor [H, T, D], laid out token by token as the linear layers need it.
 
     Args:
         like: a tensor of the same length, width and type.

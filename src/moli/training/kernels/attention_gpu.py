@@ -71,7 +71,7 @@ def attend(
 def _is_supported_by_flash(query: torch.Tensor, value: torch.Tensor) -> bool:
     """Whether flash attention (Dao 2023) takes such states on this GPU.
 
-    Some GPUs have no gradients for wider states than these.
+    On some GPUs, flash attention has no gradients for wider states.
     """
     width = query.shape[-1]
     is_half = query.dtype in (torch.bfloat16, torch.float16)

@@ -28,7 +28,7 @@ class _TokenCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
-        """Loss of each item, as `token_cross_entropy` describes it: [items]."""
+        """Cross-entropy of each item, [items]; the arguments are those of `token_cross_entropy`."""
         losses = torch.empty(len(states), dtype=torch.float32, device=states.device)
         needs_states, needs_weight, _ = ctx.needs_input_grad
         few = len(states) * len(weight) <= _KEPT

@@ -37,7 +37,8 @@ def _is_same(one: Any, other: Any, compared: _Pairs = ()) -> bool:
     """Whether two values are one object, equal constants, or functions that do the same.
 
     Args:
-        compared: pairs of functions that are being compared: one may call itself.
+        compared: pairs of functions that are being compared already, since a function may call
+            itself.
     """
     if one is other or any(one is a and other is b for a, b in compared):
         return True

@@ -1,4 +1,4 @@
-"""A run prepared from its recipe, up to its first step or to where its checkpoint left it."""
+"""A run prepared from its recipe: data, model and loop, ready for the first or the next step."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def read_run_data(recipe: Recipe, folder: Path, world: World) -> RunData:
 
 
 def _hashes(task: Task, data: TrainingData) -> dict[str, str]:
-    """Hashes of data and base by name; empty ones for a base that the run makes itself."""
+    """Hashes of data and base by name; the hashes of a base are "" if the run makes a new model."""
     base = ModelHashes("", "", "", ()) if task.from_scratch else task.base_hashes()
     return {
         "data": data.digest,

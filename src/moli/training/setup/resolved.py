@@ -65,7 +65,7 @@ def resolve_recipe(recipe: Recipe, machine: Machine, width: int) -> ResolvedReci
 
 
 def _max_tokens(machine: Machine) -> int:
-    """Maximum tokens of a micro-batch: enough for fast matrix products, and these fit in memory."""
+    """Maximum tokens of a micro-batch, for fast matrix products within the available memory."""
     if machine.device == "cuda":
         return 16384
     return 4096 if machine.memory > 4 << 30 else 1024

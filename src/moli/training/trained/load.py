@@ -59,7 +59,7 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
 
     Args:
         precision: "bf16" or "fp32"; by default the precision of its training, if this machine is
-            fast with that.
+            fast in that precision.
 
     Raises:
         ModelError: its base, its tokenizer or its own folder has changed since it was stored.

@@ -1,4 +1,4 @@
-"""A trained model's answers, and how good they are.
+"""A trained model's answers to new rows, and its metrics on labelled examples.
 
 with loaded_model(workspace.models.get("support")) as trained:
     predict(trained, [Labelled("It came broken.", "?")])    # [{"label": "complaint", ...}]

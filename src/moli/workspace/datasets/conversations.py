@@ -86,7 +86,7 @@ def system_messages(values: Values) -> list[Message]:
 
 
 def _has_calls_as_text(turns: Sequence[Turn]) -> bool:
-    """Whether calls are written in the assistant's text, as in Hermes's data; they stay there."""
+    """Whether calls are written in the assistant's text, as in Hermes's data, and so not parsed."""
     messages = [turn.message for turn in turns if turn.message.role == "assistant"]
     if any(message.calls for message in messages):
         return False

@@ -155,7 +155,7 @@ def _read_match(values: Values) -> Match:
 
 
 def _negative_columns(values: Values) -> list[str]:
-    """Names of the columns for negatives; sentence-transformers numbers them."""
+    """Names of columns that may hold negatives: negatives, negative, negative_1, negative_2, ..."""
     numbered = [name for name in values if re.fullmatch(r"negative_[0-9]+", name)]
     return ["negatives", "negative", *sorted(numbered, key=lambda name: (len(name), name))]
 

@@ -107,7 +107,7 @@ class CausalTask(TransformerTask):
     def _states_and_head(
         self, model: torch.nn.Module, batch: Batch, indices: torch.Tensor
     ) -> tuple[torch.Tensor, _Head]:
-        """States of the tokens at some indices, and the function that makes logits of them."""
+        """States of the tokens at some indices, and the function that turns states into logits."""
         inner: Any = unwrapped_model(model)
         is_wrapped = model_to_call(model) is not inner
         if inner.head_makes_logits and not is_wrapped:

@@ -199,7 +199,7 @@ def _mapping(size: Any) -> Mapping[str, int]:
 
 
 def _edge_length(size: Any) -> int:
-    """Edge of a square, or the shorter edge, from any of the ways in which a processor writes it.
+    """Edge of a square, or the shorter edge, from any of the forms in image processors' settings.
 
     Raises:
         ModelError: height and width differ.
