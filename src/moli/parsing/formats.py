@@ -63,6 +63,7 @@ def _is_image(data: bytes) -> bool:
 
 
 def _is_pdf(data: bytes) -> bool:
+    """Whether a file begins like a PDF, perhaps after some other bytes."""
     return b"%PDF-" in data[:1024]
 
 

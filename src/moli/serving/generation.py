@@ -108,7 +108,7 @@ class ActiveGeneration:
         id: id of the exchange, the stored record of the request and its answers; 32
             hexadecimal digits.
         created_at: seconds since 1970.
-        prompts: token ids of each prompt; a prompt with n answers is there n times.
+        prompts: token ids of each prompt; a prompt with n answers occurs n times.
         timings_ms: milliseconds from the start to the first and to the last delta.
     """
 
@@ -140,7 +140,7 @@ class ActiveGeneration:
         """Submit a prompt for each answer to the backend. Called in a thread.
 
         Args:
-            prompts: token ids of each prompt; a prompt with n answers is there n times.
+            prompts: token ids of each prompt; a prompt with n answers occurs n times.
             samplings: sampling parameters of each answer.
             cache_namespace: cached prompts are reused only within the same namespace.
         """

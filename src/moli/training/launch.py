@@ -45,6 +45,7 @@ def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int = 0) -> R
 
 
 def _import_ray() -> None:
+    """Import Ray, without its usage statistics; raise an InputError if it is not installed."""
     # Both are read when Ray is imported, and by the processes that it starts.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
@@ -57,6 +58,7 @@ def _import_ray() -> None:
 
 
 def _connect(address: str) -> None:
+    """Connect to a Ray cluster, or start one; raise an InputError if it does not answer."""
     import ray
 
     try:

@@ -204,7 +204,7 @@ class MergedLinear:
         """Copy an adapter's matrices for these layers into a slot.
 
         Args:
-            adapter_slots: how many slots there are.
+            adapter_slots: number of slots for adapters.
             rank: the largest rank of all adapters so far.
         """
         if self._lora_a is None and not any(name in adapter.layers for name in self.names):

@@ -10,8 +10,8 @@ _FIRST_SLOT_LENGTH = 256  # tokens that slots have room for at first
 class KVCache(ABC):
     """Slots for the keys and values of sequences.
 
-    All slots have room for the longest sequence so far, and there are as many as then fit into
-    memory.
+    All slots have the same length, which grows with the longest sequence so far. There are as many
+    slots as fit into `max_tokens`, and at most `max_slots`.
 
     Args:
         max_slots: maximum number of slots, including those that keep the prefixes of earlier

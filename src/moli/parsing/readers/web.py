@@ -183,7 +183,8 @@ def _row_texts(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, 
 
     Args:
         row: the `tr` element.
-        spans: number of rows that such cells still span and their text, by column; updated.
+        spans: for cells from rows above, the rows they still span and their text, by column;
+            updated.
     """
     cells = {column: text for column, (_, text) in spans.items()}
     for column, (remaining, text) in list(spans.items()):

@@ -43,6 +43,7 @@ def find_problems(report: Preflight, data: TrainingData, *, packs: bool) -> Iter
 
 
 def _find_memory_problem(report: Preflight) -> Iterator[Finding]:
+    """A finding if the run needs more memory than the machine has."""
     total = total_memory_mb()
     if report.estimate and report.estimate.memory_mb > 0.9 * total:
         yield Finding(

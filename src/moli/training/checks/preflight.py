@@ -83,6 +83,7 @@ def _add_findings(report: Preflight, findings: Iterator[Finding]) -> Preflight:
 
 
 def _report_rows(data: RunData) -> RowReport:
+    """Numbers of rows, and the rows that are truncated or dropped."""
     examples = data.examples
     truncated, dropped = [], []
     for located, group in zip(examples.train, data.groups, strict=True):

@@ -99,6 +99,7 @@ def check_servers(summary: AdapterSummary) -> list[ServerSupport]:
 
 
 def _check_server(name: str, rule: Rule, summary: AdapterSummary) -> ServerSupport:
+    """Whether one server loads the model, by its own rule if it loads such models at all."""
     if not summary.generates:
         return ServerSupport(
             name, "no", "it only serves text-generation models; serve this one with Moli"
@@ -133,6 +134,7 @@ def _lora_problem(summary: AdapterSummary) -> str:
 
 
 def _check_vllm(summary: AdapterSummary) -> tuple[Loads, str]:
+    """Whether vLLM loads the model, and how to start it or why not."""
     if not summary.spec.is_adapter:
         return "yes", "vllm serve FOLDER, if it supports the architecture"
     if problem := _lora_problem(summary):
@@ -146,6 +148,7 @@ def _check_vllm(summary: AdapterSummary) -> tuple[Loads, str]:
 
 
 def _check_sglang(summary: AdapterSummary) -> tuple[Loads, str]:
+    """Whether SGLang loads the model, and how to start it or why not."""
     if not summary.spec.is_adapter:
         return "yes", "--model-path FOLDER, if it supports the architecture"
     if problem := _lora_problem(summary):
@@ -157,6 +160,7 @@ def _check_sglang(summary: AdapterSummary) -> tuple[Loads, str]:
 
 
 def _check_llama_cpp(summary: AdapterSummary) -> tuple[Loads, str]:
+    """Whether llama.cpp loads the model, and how to convert it or why not."""
     if not summary.spec.is_adapter:
         return "with a setting", "convert it with convert_hf_to_gguf.py FOLDER"
     if problem := _lora_problem(summary):
@@ -168,6 +172,7 @@ def _check_llama_cpp(summary: AdapterSummary) -> tuple[Loads, str]:
 
 
 def _check_transformers(summary: AdapterSummary) -> tuple[Loads, str]:
+    """Whether `transformers serve` loads the model, and how or why not."""
     if not summary.spec.is_adapter:
         return "yes", "transformers serve, with the folder as the model"
     # transformers/cli/serving/model_manager.py reads the folder's config.json, which an adapter

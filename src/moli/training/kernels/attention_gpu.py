@@ -39,7 +39,8 @@ def attend(
 ) -> torch.Tensor:
     """Attention within each segment: [N, H, T, D].
 
-    One kernel computes all segments if it takes such queries; otherwise each segment has its own.
+    One kernel call computes all segments if torch's kernel supports these queries; otherwise
+    there is a call for each segment.
 
     Args:
         query: [N, H, T, D].
@@ -69,7 +70,7 @@ def attend(
 
 
 def _is_supported_by_flash(query: torch.Tensor, value: torch.Tensor) -> bool:
-    """Whether flash attention (Dao 2023) takes such states on this GPU.
+    """Whether flash attention (Dao 2023) takes states of this type and width on this GPU.
 
     On some GPUs, flash attention has no gradients for wider states.
     """

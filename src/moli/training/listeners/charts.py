@@ -80,6 +80,7 @@ def make_panels(events: Sequence[Event]) -> list[Panel]:
 
 
 def _loss_panel(taken: Sequence[StepTaken], evaluations: Sequence[Evaluated]) -> Panel:
+    """The loss of each step with its running mean, and the loss on held-out examples."""
     lines = _lines_with_mean([each.step for each in taken], [each.loss for each in taken])
     held_out = [(each.step, each.metrics["loss"]) for each in evaluations if "loss" in each.metrics]
     if held_out:

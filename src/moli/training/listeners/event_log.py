@@ -56,6 +56,7 @@ class EventLog:
             self._close()
 
     def _close(self) -> None:
+        """Close the file, if it is open."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -107,11 +108,12 @@ def _is_event_until(line: bytes, step: int) -> bool:
         event = _parse_line(line)
     except (ValueError, KeyError, TypeError, AttributeError):
         return False  # a line that a loss of power has damaged
-    # An attempt that began at this very step has left nothing behind but that it began.
+    # A `RunStarted` at this very step is dropped: its attempt took no step.
     return event.step < step if isinstance(event, RunStarted) else event.step <= step
 
 
 def _format_line(event: Event) -> bytes:
+    """An event as a line of JSON."""
     fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
     row = {"event": _NAMES[type(event)]} | to_json_value(fields)
     # A lone surrogate, which UTF-8 cannot hold, becomes the escape that JSON has for it.
@@ -119,6 +121,7 @@ def _format_line(event: Event) -> bytes:
 
 
 def _parse_line(line: bytes) -> Event:
+    """The event in a line that `_format_line` wrote."""
     row = json.loads(line)
     kind = _KINDS[row["event"]]
     return kind(

@@ -59,6 +59,7 @@ class ProgressLine:
             raise
 
     def _handle(self, event: Event) -> None:
+        """Update the status of the run, and show the event."""
         if isinstance(event, RunStarted):
             self._show_start(event)
         elif self._status is not None:
@@ -71,6 +72,7 @@ class ProgressLine:
                 self._show_end(self._status, event)
 
     def _show_start(self, event: RunStarted) -> None:
+        """Begin to show a run, with a live line on a terminal."""
         from rich.live import Live
 
         self._close()
@@ -90,6 +92,7 @@ class ProgressLine:
             self._print(f"training for {event.steps:,} steps")
 
     def _show_step(self, status: _RunStatus) -> None:
+        """Redraw the live line, or now and then print a plain one."""
         now = self._clock()
         elapsed, before = now - self._last_time, self._last_percent
         if self._live is not None:
@@ -103,6 +106,7 @@ class ProgressLine:
             self._print(", ".join((f"step {status.count} ({percent:.0f}%)", *status.texts())))
 
     def _show_evaluation(self, status: _RunStatus, event: Evaluated) -> None:
+        """Redraw the live line, or print the metrics."""
         if self._live is not None:
             self._redraw(self._live, status)
             return
@@ -111,6 +115,7 @@ class ProgressLine:
         self._print(f"evaluated at step {event.step:,}: {metrics}{best}")
 
     def _show_end(self, status: _RunStatus, event: RunEnded) -> None:
+        """End the live line, and print how the run ended."""
         if self._live is not None:
             self._redraw(self._live, status)
         self._close()
@@ -119,6 +124,7 @@ class ProgressLine:
         self._print(f"{text} after step {event.step:,} of {status.steps:,}, in {took}")
 
     def _redraw(self, live: Live, status: _RunStatus) -> None:
+        """Draw the live line anew."""
         live.update(status.draw(live.console.width), refresh=True)
 
     def _print(self, text: str) -> None:
@@ -127,6 +133,7 @@ class ProgressLine:
             self._console.print(f"{self._status.name}: {_remove_controls(text)}", soft_wrap=True)
 
     def _close(self) -> None:
+        """End the live line, if there is one."""
         if self._live is not None:
             live, self._live = self._live, None
             live.stop()
@@ -238,4 +245,5 @@ def _stderr_console() -> Console:
 
 
 def _remove_controls(text: str) -> str:
+    """The text without control characters, which could change the terminal."""
     return _CONTROL.sub(" ", text)

@@ -75,6 +75,7 @@ class _RunFiles:
 
     @property
     def started(self) -> RunStarted | None:
+        """The latest start of the run; None if its events have none."""
         return next((each for each in reversed(self.events) if isinstance(each, RunStarted)), None)
 
     @property
@@ -94,10 +95,12 @@ class _RunFiles:
 
     @property
     def status(self) -> str:
+        """The status at the run's end, or "running"."""
         return self.ended.status if self.ended else "running"
 
     @property
     def best(self) -> Evaluated | None:
+        """The best evaluation; None if there was no evaluation."""
         return next((each for each in reversed(self.evaluations) if each.best), None)
 
 
@@ -119,6 +122,7 @@ def write_report(folder: Path) -> Path:
 
 
 def _read_files(folder: Path) -> _RunFiles:
+    """Read a run's events, recipe and environment, with warnings about what is missing or damaged."""
     warnings = []
     if find_spec("matplotlib") is None:
         warnings.append("The curves are not drawn. Run: pip install matplotlib")
@@ -146,6 +150,7 @@ def _write_atomically(path: Path, content: bytes) -> None:
 
 
 def _page_html(name: str, run: _RunFiles, panels: Sequence[Panel]) -> str:
+    """The whole page: title, summary, warnings, curves, evaluations, recipe and environment."""
     style = (files("moli.training.listeners") / "report.css").read_text(encoding="utf-8")
     status = STATUS[run.status]
     pill = f'<span class="status {run.status}">{escape(status)}</span>'

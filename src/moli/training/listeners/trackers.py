@@ -63,6 +63,7 @@ class Tracker:
             raise ConnectionError(str(error)) from error
 
     def _report(self, event: Event) -> None:
+        """Pass the event on to the backend; events before a run's start are dropped."""
         backend = self._backend
         if isinstance(event, RunStarted):
             if self._is_open:

@@ -140,13 +140,14 @@ def split_micro_batches(step: Sequence[Sequence[T]], processes: int) -> list[Seq
 
 
 def _full_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor gathered from its shards; one that is not sharded, as it is."""
+    """A tensor gathered from its shards; a tensor that is not sharded is returned unchanged."""
     from torch.distributed.tensor import DTensor
 
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _check_shardable(model: torch.nn.Module) -> None:
+    """Raise an InputError if the model has batch normalization or 4-bit weights."""
     batch_norm = torch.nn.modules.batchnorm._BatchNorm
     if any(isinstance(module, batch_norm) for module in model.modules()):
         raise InputError(

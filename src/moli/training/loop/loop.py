@@ -182,6 +182,7 @@ class Loop:
                 yield self.samples_of(step)
 
     def _is_evaluation_due(self) -> bool:
+        """Whether the step just taken is followed by an evaluation."""
         step, every = self.progress.step, self.schedule.evaluate_every
         return step % every == 0 or step == self.schedule.steps
 

@@ -111,7 +111,7 @@ class SingleProcess:
         """Return at once: there is no other process to wait for."""
 
     def reseed(self, seed: int, step: int) -> None:
-        """Leave the one generator as it is: a checkpoint has its state."""
+        """Leave torch's random state as it is: a checkpoint restores it."""
 
     def shard(self, loss: torch.nn.Module, dtype: torch.dtype) -> MasterWeights:
         return MasterWeights(loss.get_submodule("model"), dtype)
@@ -123,4 +123,4 @@ class SingleProcess:
         return state
 
     def gather_model(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
-        """Leave the model as it is: it is whole."""
+        """Leave the model as it is, since one process holds all of it."""

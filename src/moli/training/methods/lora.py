@@ -192,7 +192,7 @@ class _FusedForward:
 
 
 class _FusedGatedForward:
-    """The new forward pass of a gated block; the original unless the last layer is a fused one."""
+    """The new forward pass of a gated block; the block's own unless its last layer is fused."""
 
     def __init__(self, block: Any) -> None:
         self._block = block

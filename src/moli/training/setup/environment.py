@@ -40,6 +40,7 @@ def describe_environment(machine: Machine) -> dict[str, Any]:
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of packages by name; "not installed" for those that are missing."""
     versions = {}
     for name in packages:
         try:

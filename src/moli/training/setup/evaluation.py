@@ -46,6 +46,7 @@ class HeldOutEvaluation:
         return self.world.call_unsharded(self.loss, self._evaluate)
 
     def _evaluate(self) -> EvaluationResult:
+        """Evaluate the model, whose weights must be gathered."""
         task = self.loss.task
         metrics = inference.evaluate(
             task,
@@ -69,7 +70,7 @@ def choose_evaluation_examples(
         groups: the samples of each example; those without samples are left out.
 
     Raises:
-        InputError: there are too few for the task's metric.
+        InputError: there are too few examples for the task's metric.
     """
     pairs = [pair for pair in zip(examples, groups, strict=True) if pair[1]]
     if len(pairs) == 1 < task.minimum_evaluation_examples:

@@ -50,7 +50,7 @@ class Embedding(TextPairTask):
     can_split_steps = False  # the other samples of a step are negatives of a sample
 
     def prepare(self, examples: Sequence[Example]) -> None:
-        """Set `trained_on`, and check that there is something to learn.
+        """Set `trained_on`, and check that the matches have negatives.
 
         Raises:
             InputError: no query has a negative, in its example or in its batch.
@@ -118,7 +118,7 @@ class Embedding(TextPairTask):
     def output_checksums(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Sum of the positive numbers in each sample's vectors.
 
-        The loss is no such number, since it depends on the other samples of the step.
+        The loss cannot serve as this number, since it depends on the other samples of the step.
         """
         indices = np.repeat(np.arange(len(samples)), [len(each.sequences) for each in samples])
         positive = outputs.clamp(min=0).sum(-1)

@@ -117,7 +117,7 @@ def _check_order(messages: Sequence[Message], name: str) -> None:
 
 
 def _read_turn(turn: Any, where: str, keys: TurnKeys) -> Turn:
-    """A turn from its value in the row; `where` is its position there."""
+    """A turn from its value in the row; `where` is its position in the row."""
     if not isinstance(turn, dict) or keys.role not in turn:
         raise _missing_keys(where, keys)
     role = _ROLES.get(str(turn[keys.role]))

@@ -47,7 +47,7 @@ def read_tools(values: Values) -> tuple[Tool, ...]:
 
 
 def _read_tool(value: Any, where: str) -> Tool:
-    """A tool from its value in the row; `where` is its position there."""
+    """A tool from its value in the row; `where` is its position in the row."""
     function = _function_of(value, where, _TOOL_HINT)
     description = function.get("description") or ""
     if not isinstance(description, str):
@@ -78,7 +78,7 @@ def read_calls(value: Any, where: str) -> tuple[ToolCall, ...]:
 
 
 def _read_call(value: Any, where: str) -> ToolCall:
-    """A call from its value in the row; `where` is its position there."""
+    """A call from its value in the row; `where` is its position in the row."""
     function = _function_of(value, where, _CALL_HINT)
     name, arguments = function["name"], function.get("arguments")
     decoded = _decoded(arguments)
