@@ -122,7 +122,7 @@ def write_report(folder: Path) -> Path:
 
 
 def _read_files(folder: Path) -> _RunFiles:
-    """Read a run's events, recipe and environment, with warnings about what is missing or damaged."""
+    """Read a run's events, recipe and environment, with warnings about them."""
     warnings = []
     if find_spec("matplotlib") is None:
         warnings.append("The curves are not drawn. Run: pip install matplotlib")
