@@ -72,7 +72,7 @@ class AskPage:
                 add_text("span", texts.ask)
 
     def _fill_welcome(self) -> None:
-        """Add the heading."""
+        """Add the page's heading and subheading, shown until something is asked."""
         with self._welcome:
             add_text("h1", self._texts.heading)
             add_text("p", self._texts.subheading, "quiet")

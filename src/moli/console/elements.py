@@ -31,17 +31,17 @@ class DocumentLocation:
 
     @classmethod
     def of_document(cls, document: Document) -> DocumentLocation:
-        """The beginning of a document."""
+        """The location of a document's beginning, without a highlight."""
         return cls(document.id, title_of(document.title, document.source), document.source)
 
     @classmethod
     def of_citation(cls, citation: Citation) -> DocumentLocation:
-        """The quote of a citation."""
+        """The location of a citation's quote."""
         return cls._of_passage(citation)
 
     @classmethod
     def of_hit(cls, hit: Hit) -> DocumentLocation:
-        """The passage of a hit."""
+        """The location of a hit's passage."""
         return cls._of_passage(hit)
 
     @classmethod

@@ -66,7 +66,7 @@ class SourcePanel:
         self._update_buttons()
 
     def close(self) -> None:
-        """Hide the panel."""
+        """Hide the panel, with whatever document is open in it."""
         self._location = None
         self._root.classes(remove="reading")
         self._panel.set_visibility(False)

@@ -30,7 +30,7 @@ ParseContained = Callable[[bytes, str], ParsedDocument]  # content and name of a
 
 
 def _do_nothing() -> None:
-    """The default of `on_ocr`."""
+    """Do nothing before a page that needs OCR: the default of `on_ocr`."""
 
 
 def _refuse_contained(_data: bytes, name: str) -> ParsedDocument:

@@ -48,7 +48,7 @@ class DenseIndex:
                 break
 
     def _new_index(self) -> Index:
-        """An empty index."""
+        """An empty index of passage ids and vectors."""
         return Index(
             ndim=self._encoder.dimensions,
             metric="ip",

@@ -48,7 +48,7 @@ class LexicalIndex:
         self.reload()
 
     def reload(self) -> None:
-        """Load the commits of other processes."""
+        """Load what other processes have committed to the index since it was last loaded."""
         self._index.reload()
         self._searcher = self._index.searcher()
         marker = self._searcher.search(

@@ -210,7 +210,7 @@ class ActiveGeneration:
             await run_in_threadpool(self._on_complete, self)
 
     def _elapsed_ms(self) -> float:
-        """Milliseconds since the start."""
+        """Milliseconds since this generation was created."""
         return round((time.perf_counter() - self._started) * 1000, 3)
 
     def _tool_call_parser(self) -> ToolCallParser | None:

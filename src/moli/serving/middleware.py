@@ -144,7 +144,7 @@ def _replay(messages: list[Message], receive: Receive) -> Receive:
     waiting = iter(messages)
 
     async def replayed() -> Message:
-        """The next message."""
+        """The next message that was read already, then those still to come."""
         message = next(waiting, None)
         return await receive() if message is None else message
 

@@ -184,5 +184,5 @@ def _digest(files: Sequence[Path]) -> str:
 
 
 def examples_of(located: Sequence[LocatedExample]) -> list[Example]:
-    """The examples without their origins."""
+    """The examples of located examples, without their origins in the data."""
     return [each.example for each in located]

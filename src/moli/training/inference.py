@@ -58,7 +58,7 @@ class InferenceResult:
 
     @property
     def loss(self) -> float:
-        """Mean over all supervised items."""
+        """Mean loss over all supervised items of all groups."""
         return float(self.losses.sum() / max(1, self.supervised.sum()))
 
 

@@ -167,7 +167,7 @@ def _check_known(keys: Iterable[str], where: str, prefix: str) -> None:
 
 
 def _toml(value: Any) -> str:
-    """A value written in TOML."""
+    """A setting's value in the syntax of TOML, for a new `moli.toml`."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

@@ -111,7 +111,7 @@ class BertEncoder:
 
 
 class _SignalStack(ctypes.Structure):
-    """The C structure `stack_t` of Linux."""
+    """Linux's C structure `stack_t`: a signal stack's address, flags and size."""
 
     _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
 

@@ -29,5 +29,5 @@ class HashEncoder:
         return vectors
 
     def tokens(self, texts: Sequence[str]) -> int:
-        """Number of trigrams."""
+        """Number of character trigrams in the texts, which this encoder has for tokens."""
         return sum(len(text.casefold()) + 1 for text in texts)

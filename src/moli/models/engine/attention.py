@@ -72,7 +72,7 @@ current_metadata: ContextVar[AttentionMetadata] = ContextVar("current_metadata")
 
 
 def register() -> None:
-    """Make `attn_implementation=NAME` known to transformers."""
+    """Register `cached_attention` with transformers, as `attn_implementation=NAME`."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, cached_attention)

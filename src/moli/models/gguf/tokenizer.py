@@ -122,7 +122,7 @@ class GgufTokenizer:
         return self(text, add_special_tokens=False) if tokenize else str(text)
 
     def llguidance_tokenizer(self, stop_token_ids: list[int] | None) -> Any:
-        """The same tokenizer in llguidance's form."""
+        """The tokenizer as llguidance needs it, to constrain answers to a grammar."""
         from llguidance import LLTokenizer, TokenizerWrapper
 
         return LLTokenizer(TokenizerWrapper(_LLGuidanceView(self)), eos_token=stop_token_ids)

@@ -44,7 +44,7 @@ class RenderedConversation:
 
     @property
     def text(self) -> str:
-        """The whole text."""
+        """The whole text, its parts joined."""
         return "".join(self.parts)
 
 

@@ -52,12 +52,12 @@ class Segment:
 
     @property
     def width(self) -> float:
-        """From left to right."""
+        """Width from the left edge to the right edge."""
         return self.right - self.left
 
     @property
     def center(self) -> float:
-        """Horizontal center."""
+        """Horizontal position of the center."""
         return (self.left + self.right) / 2
 
     def is_on_line_of(self, other: "Segment") -> bool:

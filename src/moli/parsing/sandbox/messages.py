@@ -34,7 +34,7 @@ def receive(stream: IO[bytes]) -> Message | None:
 
 
 def document_message(document: ParsedDocument) -> Message:
-    """A document as a message."""
+    """A message to the sandbox with a parsed document."""
     return {"document": {
         "text": document.text,
         "pages": document.pages,
@@ -46,7 +46,7 @@ def document_message(document: ParsedDocument) -> Message:
 
 
 def error_message(error: DocumentError) -> Message:
-    """An error as a message."""
+    """A message to the sandbox with an error."""
     return {"error": {
         "reason": error.reason, "what": error.what, "where": error.where, "fix": error.fix,
     }}  # fmt: skip

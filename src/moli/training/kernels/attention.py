@@ -19,7 +19,7 @@ NAME = "moli_segments"
 
 
 def register() -> None:
-    """Make `attn_implementation="moli_segments"` known to transformers."""
+    """Register `segment_attention` with transformers, as `attn_implementation="moli_segments"`."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 

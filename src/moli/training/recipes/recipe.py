@@ -155,5 +155,5 @@ def _suggest_key(key: str) -> str:
 
 
 def _describe_key(key: str) -> str:
-    """A hint with a key's description."""
+    """A hint for an error message: what a key of the recipe is for."""
     return f"{key}: {Recipe.model_fields[key].description}."

@@ -70,7 +70,7 @@ class Reranking(TextPairTask):
     bounds: tuple[float, float] | None = None
 
     def prepare(self, examples: Sequence[Example]) -> None:
-        """Set `trained_on` and `bounds`."""
+        """Set `trained_on` and `bounds` from the examples' class and scores."""
         super().prepare(examples)
         scores = [example.score for example in examples if isinstance(example, Scored)]
         if scores:

@@ -79,7 +79,7 @@ class SpanAnswering(TransformerTask):
     prediction_formats: ClassVar = {"span": {"answers": {"text": [], "answer_start": []}}}
 
     def prepare(self, examples: Sequence[Example]) -> None:
-        """Set `refuses`."""
+        """Set `refuses`: whether some examples have no answer in their context."""
         self.refuses = any(isinstance(each, Span) and not each.answers for each in examples)
 
     def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:

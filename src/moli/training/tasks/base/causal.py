@@ -128,7 +128,7 @@ class CausalTask(TransformerTask):
         return [np.array(pair) for pair in zip(nats, (s.supervised for s in samples), strict=True)]
 
     def aggregate(self, answers: Sequence[Any], example: Any) -> Any:  # noqa: ARG002
-        """Sums over an example's samples."""
+        """Sums of the answers for an example's samples, such as loss and number of tokens."""
         return np.sum(answers, axis=0)
 
 
