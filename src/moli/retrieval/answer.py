@@ -174,7 +174,11 @@ def _checked_question(question: str) -> str:
 
 
 def _best_sentences(evidence: Sequence[ScoredSentence]) -> list[ScoredSentence]:
-    """The best sentence and at most two with similar odds, without repetitions."""
+    """The sentences to quote: the best one, and at most two that are nearly as likely.
+
+    "Nearly" is a fixed share of the best one's odds of holding the answer. Repeated sentences count
+    once.
+    """
     chosen: dict[str, ScoredSentence] = {}
     for sentence in evidence:
         if sentence.odds >= _MIN_ODDS_SHARE * evidence[0].odds:

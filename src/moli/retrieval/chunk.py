@@ -81,5 +81,5 @@ def _cut_before_limit(text: str, start: int, end: int) -> int:
 
 
 def _weight(text: str) -> int:
-    """Length of a text in Latin characters, with ideographs weighted."""
+    """Length of a text in Latin characters; an ideograph counts as several of them."""
     return len(text) + (_IDEOGRAPH_WEIGHT - 1) * len(_IDEOGRAPH.findall(text))

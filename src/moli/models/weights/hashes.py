@@ -18,7 +18,7 @@ class ModelHashes:
 
     Attributes:
         base: SHA-256 of the weights; "" if there are none yet.
-        tokenizer: SHA-256 of the tokenizer; "" if it has no description.
+        tokenizer: SHA-256 of the tokenizer; "" if there is none, or none of the tokenizers library.
         template: SHA-256 of the chat template; "" if there is none.
         stop_tokens: ids that end a text.
     """
@@ -30,7 +30,12 @@ class ModelHashes:
 
 
 def hashes_of(folder: str, tokenizer: Any = None) -> ModelHashes:
-    """Hashes of a model's weights, by its folder or its name on the hub, and of a tokenizer."""
+    """Hashes that identify a model.
+
+    Args:
+        folder: where the weights are: a folder, or a name on the hub.
+        tokenizer: the model's; None for a model without one, whose hash of it is "".
+    """
     eos = getattr(tokenizer, "eos_token_id", None)
     return ModelHashes(
         base=hash_weights(folder),
@@ -53,9 +58,10 @@ def hash_files(files: Iterable[Path]) -> str:
 
 
 def hash_tokenizer(tokenizer: Any) -> str:
-    """SHA-256 of all that decides which ids a text has; "" for a tokenizer with no description.
+    """SHA-256 of a fast tokenizer's `tokenizer.json`; "" for None and for a slow tokenizer.
 
-    Truncation and padding are left out: every call sets them, and they are saved too.
+    Settings of truncation and padding are left out, since any call may change them and they do not
+    change which ids a text has.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -76,7 +82,7 @@ def hash_text(text: str) -> str:
 
 
 def _local_folder(name: str) -> Path | None:
-    """The folder of a model, which may be named by the hub; None if it is not on this machine."""
+    """The folder of a model, given by folder or hub name; None if it is not on this machine."""
     if not name:
         return None
     if Path(name).is_dir():

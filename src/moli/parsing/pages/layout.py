@@ -97,7 +97,10 @@ def _join_across_columns(blocks: list[Block], known_words: set[str]) -> Iterator
 
 
 def _continues_paragraph(last: Block, block: Block) -> bool:
-    """Whether `block` is the rest of the paragraph in `last`, by its size and first letter."""
+    """Whether `block` is the rest of the paragraph in `last`.
+
+    It has the same font size and begins in lower case, and `last` does not end a sentence.
+    """
     return (
         last.kind in ("text", "item")
         and block.kind == "text"

@@ -1,4 +1,8 @@
-"""Tasks on two texts, which train on matches or on scored pairs."""
+"""Tasks on two texts, which train on matches or on scored pairs.
+
+A match is a query with the text that answers it, and perhaps texts that do not; a scored pair is two
+texts with a number for how well they fit.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +47,18 @@ class TextPairTask(TransformerTask):
         self.check_types(examples)
 
     def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
-        """The outputs split by sample: the vectors or the scores of a sample's sequences."""
+        """The outputs split by sample, one row for each of its sequences.
+
+        A row is a vector if the task embeds texts, and a score if it reranks them.
+        """
         sizes = [len(sample.sequences) for sample in samples]
         return [part.numpy() for part in torch.split(outputs.cpu(), sizes)]
 
     def example_scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
-        """Score of each match; empty for scored pairs, as a correlation is no mean."""
+        """Reciprocal rank of each match.
+
+        Empty for scored pairs: their metric, a correlation, is no mean of single scores.
+        """
         has_scores = any(isinstance(example, Scored) for example in examples)
         return [] if has_scores else super().example_scores(answers, examples)
 
@@ -56,7 +66,7 @@ class TextPairTask(TransformerTask):
         """Check that examples are of one type, and of the one that was trained on.
 
         Raises:
-            InputError: there are several types, or another one, so no metric would fit all.
+            InputError: they differ from each other or from those trained on; no metric fits both.
         """
         types = {type(example) for example in examples}
         types |= {self.trained_on} if self.trained_on else set()
