@@ -1,7 +1,7 @@
 """Tasks on two texts, which train on matches or on scored pairs.
 
-A match is a query with the text that answers it, and perhaps texts that do not; a scored pair is two
-texts with a number for how well they fit.
+A match is a query with the text that answers it, and perhaps texts that do not; a scored pair is
+two texts with a number for how well they fit.
 """
 
 from __future__ import annotations
