@@ -82,6 +82,8 @@ _MAIL_HEADERS = (b"from:", b"to:", b"subject:", b"date:", b"received:", b"return
                  b"message-id:", b"mime-version:", b"delivered-to:", b"content-type:")  # fmt: skip
 _OPENDOCUMENT = "application/vnd.oasis.opendocument."
 
+# The first format whose signature fits is taken, so a format whose content may look like another's
+# comes first. A signature of a text format sees bytes in the file's own encoding.
 _FORMATS = (
     FileFormat("pdf", "a PDF", "readers.pdf:read", (".pdf",), has_signature=_is_pdf),
     FileFormat(

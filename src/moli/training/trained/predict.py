@@ -247,11 +247,12 @@ def _confidence_interval(
 def _class_report(
     trained: TrainedModel, answers: Sequence[Any], examples: Sequence[Example]
 ) -> tuple[ClassificationReport | None, Confusion | None]:
-    """The report and the confusion matrix of classes; None for examples without classes."""
+    """The report and the confusion matrix of classes; None if examples or answers have no class."""
     expected = [each.class_label for each in examples if each.class_label is not None]
-    if not expected:
+    classes = [trained.task.predicted_class(answer) for answer in answers]
+    predicted = [each for each in classes if each is not None]
+    if not expected or len(predicted) < len(expected):
         return None, None
-    predicted = [trained.task.to_row(answer)["label"] for answer in answers]
     labels = sorted({*expected, *predicted, *getattr(trained.task, "labels", ())})
     counts = confusion_matrix(expected, predicted, labels)
     confusion = Confusion(tuple(labels), tuple(map(tuple, counts.tolist())))

@@ -66,12 +66,16 @@ class LabelTask(Task):
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Accuracy and macro-averaged F1 of the likeliest labels."""
-        predicted = [self.labels[int(np.argmax(probabilities))] for probabilities in answers]
+        predicted = [self.predicted_class(probabilities) for probabilities in answers]
         expected = _labels_of(examples)
         return {
             "accuracy": accuracy(expected, predicted),
             "macro_f1": macro_f1(expected, predicted),
         }
+
+    def predicted_class(self, answer: Any) -> str:
+        """The likeliest label."""
+        return self.labels[int(np.argmax(answer))]
 
     def to_row(self, answer: Any) -> dict[str, Any]:
         """The likeliest label, and its probability."""

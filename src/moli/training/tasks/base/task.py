@@ -175,6 +175,10 @@ class TaskEvaluation(ABC):
         pairs = zip(answers, examples, strict=True)
         return [self.metrics([answer], [example])[self.metric] for answer, example in pairs]
 
+    def predicted_class(self, answer: Any) -> str | None:  # noqa: ARG002
+        """The one class that an answer names, for a confusion matrix; None if it names none."""
+        return None
+
 
 class TaskPredictions:
     """Input and output of `moli predict`.
