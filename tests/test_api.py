@@ -30,6 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_documents_are_added_searched_and_asked(home: Path) -> None:
     reports = moli.add("notes", home / "missing.txt")
     assert [report.outcome for report in reports] == ["failed", "added", "added"]
@@ -42,6 +43,7 @@ def test_documents_are_added_searched_and_asked(home: Path) -> None:
     assert (scripted.model, scripted.answered) == ("scripted:No idea", False)
 
 
+@pytest.mark.slow
 def test_a_call_sees_what_its_groups_may_see(home: Path) -> None:
     moli.add("notes/backup.txt", groups="legal", labels={"year": "2026"})
     moli.add("notes/office.txt")
@@ -105,6 +107,7 @@ def test_a_recipe_is_a_file_or_values_or_both(home: Path) -> None:
         moli.check(task="classification", data="rows.jsonl", epoch=1)
 
 
+@pytest.mark.slow
 def test_a_server_answers_at_the_address_that_is_reported(home: Path) -> None:
     addresses = []
 
@@ -122,6 +125,7 @@ def test_a_server_answers_at_the_address_that_is_reported(home: Path) -> None:
         httpx.get(addresses[0])
 
 
+@pytest.mark.slow
 def test_names_are_loaded_when_they_are_used() -> None:
     code = (
         "import sys, moli\n"

@@ -167,6 +167,7 @@ def test_plain_words_pass(tmp_path: Path, text: str) -> None:
     assert problems(tmp_path, text) == ""
 
 
+@pytest.mark.slow
 def test_the_house_has_no_cycle() -> None:
     done = subprocess.run(
         [sys.executable, "dev/cycles.py"], capture_output=True, text=True, cwd=ROOT
@@ -174,6 +175,7 @@ def test_the_house_has_no_cycle() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_house_has_plain_words() -> None:
     done = subprocess.run(
         [sys.executable, "dev/words.py"], capture_output=True, text=True, cwd=ROOT

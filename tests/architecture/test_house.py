@@ -20,11 +20,13 @@ def run(*command: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)  # type: ignore[call-overload,no-any-return]
 
 
+@pytest.mark.slow
 def test_a_room_imports_only_from_rooms_below_it() -> None:
     done = run(str(BIN / "lint-imports"), "--no-logo", "--no-cache")
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_files_classes_functions_and_signatures_keep_their_budgets() -> None:
     done = run(sys.executable, "dev/budgets.py")
     assert (done.returncode, done.stdout) == (0, "")
@@ -43,6 +45,7 @@ def test_a_function_over_its_budget_is_found(tmp_path: Path) -> None:
     assert "long has 8 parameters" in result
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom moli.cli import main\nsys.argv = ['moli', '--help']\n"
@@ -53,6 +56,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_help_answers_within_three_tenths_of_a_second() -> None:
     times = []
     for _ in range(5):
@@ -62,6 +66,7 @@ def test_help_answers_within_three_tenths_of_a_second() -> None:
     assert min(times) < 0.3
 
 
+@pytest.mark.slow
 def test_importing_a_room_starts_no_thread_and_opens_no_connection() -> None:
     code = (
         "import pkgutil, socket, sys, threading\n"
@@ -101,6 +106,7 @@ def test_the_whole_way_from_file_to_answer_needs_no_network(tmp_path: Path) -> N
     assert '"Backups are kept for 35 days."' in answer.stdout, answer.stdout + answer.stderr
 
 
+@pytest.mark.slow
 def test_the_encoder_reports_nothing_to_anyone() -> None:
     code = (
         "import sys\nseen = []\n"

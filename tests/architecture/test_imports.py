@@ -45,6 +45,7 @@ MODULES = [
 ROOMS = sorted({".".join(name.split(".")[:2]) for name in MODULES})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS)
 def test_importing_a_room_writes_connects_and_starts_nothing(room: str) -> None:
     names = [name for name in MODULES if name == room or name.startswith(room + ".")]
@@ -66,6 +67,7 @@ def test_the_watch_sees_what_it_is_there_for(tmp_path: object) -> None:
     assert json.loads(seen) == [f"open {tmp_path}/written"]
 
 
+@pytest.mark.slow
 def test_a_server_is_ready_before_what_runs_language_models_is_imported() -> None:
     """Libraries of language models take longer to import than all else at its start."""
     program = """

@@ -119,6 +119,7 @@ def test_what_cannot_be_done_is_told(
     assert part in ran.json["error"]["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["list", "show", "verify", "alias", "shadow", "remove"])
 def test_every_verb_has_help_with_an_example(moli: Moli, verb: str) -> None:
     ran = moli("models", verb, "--help")

@@ -48,6 +48,7 @@ def test_a_check_says_what_there_is_and_writes_nothing(
     assert report["preflight"]["recipe"]["epochs"] == 2
 
 
+@pytest.mark.slow
 def test_a_check_of_what_cannot_be_trained_ends_with_one(
     moli: Moli, home: Path, recipe: Path
 ) -> None:

@@ -29,6 +29,7 @@ def test_the_version_is_told(moli: Moli) -> None:
     assert moli("--version").out == f"moli {package.__version__}\n"
 
 
+@pytest.mark.slow
 def test_documents_are_added_listed_searched_and_removed(moli: Moli, home: Path) -> None:
     added = moli("add", "docs", "--json")
     assert (added.code, added.json["counts"]) == (0, {"added": 2})
@@ -58,6 +59,7 @@ def test_documents_are_added_listed_searched_and_removed(moli: Moli, home: Path)
     assert len(moli("list", "--json").json["documents"]) == 1
 
 
+@pytest.mark.slow
 def test_the_same_is_told_in_words(moli: Moli) -> None:
     assert "No documents yet" in moli("list").out
     assert "2 added" in moli("add", "docs").out
@@ -70,6 +72,7 @@ def test_the_same_is_told_in_words(moli: Moli) -> None:
     assert "documents 2, passages 2, vectors 2" in moli("remove", "docs").out
 
 
+@pytest.mark.slow
 def test_a_file_that_fails_is_told_and_the_rest_are_added(moli: Moli, home: Path) -> None:
     (home / "docs" / "broken.pdf").write_bytes(b"%PDF-1.7 nothing")
     ran = moli("add", "docs", "absent.txt", "--json")
@@ -83,6 +86,7 @@ def test_a_file_that_fails_is_told_and_the_rest_are_added(moli: Moli, home: Path
     assert "2 unchanged" in again.out
 
 
+@pytest.mark.slow
 def test_groups_and_labels_decide_what_is_found(moli: Moli) -> None:
     moli("add", "docs/guide.md", "--group", "hr", "--label", "team=support")
     assert moli("search", "port", "--json").json["hits"] == []
@@ -93,6 +97,7 @@ def test_groups_and_labels_decide_what_is_found(moli: Moli) -> None:
     assert moli("add", "docs", "--label", "nonsense").code == 2
 
 
+@pytest.mark.slow
 def test_a_question_is_answered_with_its_quote_and_leaves_a_trace(moli: Moli) -> None:
     moli("add", "docs")
     answer = moli("ask", "Which port does the server use?", "--json").json
@@ -108,6 +113,7 @@ def test_a_question_is_answered_with_its_quote_and_leaves_a_trace(moli: Moli) ->
     assert "guide.md" in shown
 
 
+@pytest.mark.slow
 def test_a_model_is_named_on_the_command_line(moli: Moli) -> None:
     moli("add", "docs")
     script = 'scripted:It is 7860. [1: "port 7860"]'
@@ -118,6 +124,7 @@ def test_a_model_is_named_on_the_command_line(moli: Moli) -> None:
     assert "(unsupported)" in unsupported
 
 
+@pytest.mark.slow
 def test_a_removal_takes_its_words_out_of_the_traces(moli: Moli) -> None:
     moli("add", "docs")
     trace_id = moli("ask", "Which port?", "--json").json["trace_id"]
@@ -126,6 +133,7 @@ def test_a_removal_takes_its_words_out_of_the_traces(moli: Moli) -> None:
     assert "(removed)" in moli("trace", trace_id).out
 
 
+@pytest.mark.slow
 def test_a_purge_leaves_nothing_of_the_words_on_disk(moli: Moli, home: Path) -> None:
     word = "xylographquartz"
     (home / "docs" / "gone.txt").write_text(f"The {word} is secret. " * 200)
@@ -138,6 +146,7 @@ def test_a_purge_leaves_nothing_of_the_words_on_disk(moli: Moli, home: Path) -> 
     assert [path.name for path in bytes_with(home / ".moli", f"{word} is secret")] == []
 
 
+@pytest.mark.slow
 def test_documents_are_named_by_id_path_folder_or_pattern(moli: Moli, home: Path) -> None:
     for target in ("1", "docs/guide.md", str(home / "docs" / "guide.md"), "docs/*.md"):
         moli("add", "docs")
@@ -148,6 +157,7 @@ def test_documents_are_named_by_id_path_folder_or_pattern(moli: Moli, home: Path
         assert [Path(source).name for source in ran.json["sources"]] == ["guide.md"]
 
 
+@pytest.mark.slow
 def test_only_documents_whose_file_is_gone_count_as_missing(moli: Moli, home: Path) -> None:
     moli("add", "docs")
     (home / "docs" / "guide.md").unlink()
@@ -156,6 +166,7 @@ def test_only_documents_whose_file_is_gone_count_as_missing(moli: Moli, home: Pa
     assert [Path(source).name for source in ran["sources"]] == ["guide.md"]
 
 
+@pytest.mark.slow
 def test_the_status_counts_what_is_there(moli: Moli, home: Path) -> None:
     moli("add", "docs")
     moli("ask", "Which port?")
@@ -167,6 +178,7 @@ def test_the_status_counts_what_is_there(moli: Moli, home: Path) -> None:
     assert "documents" in moli("status").out
 
 
+@pytest.mark.slow
 def test_the_indexes_are_told_of_rebuilt_and_tuned(moli: Moli, home: Path) -> None:
     moli("add", "docs")
     state = moli("index", "status", "--json").json
@@ -182,6 +194,7 @@ def test_the_indexes_are_told_of_rebuilt_and_tuned(moli: Moli, home: Path) -> No
     assert "2 passages" in moli("index", "status").out
 
 
+@pytest.mark.slow
 def test_a_changed_encoder_is_caught_up_with_by_a_rebuild(moli: Moli, home: Path) -> None:
     moli("add", "docs")
     toml = home / "moli.toml"
@@ -192,6 +205,7 @@ def test_a_changed_encoder_is_caught_up_with_by_a_rebuild(moli: Moli, home: Path
     assert moli("search", "port", "--json").json["hits"][0]["dense"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["list", "search", "trace"])
 def test_titles_and_groups_are_shown_as_they_are(moli: Moli, home: Path, verb: str) -> None:
     """Square brackets are markup to the terminal's library, and documents are full of them."""
@@ -204,6 +218,7 @@ def test_titles_and_groups_are_shown_as_they_are(moli: Moli, home: Path, verb: s
     assert ("[/hr]" if verb == "trace" else "[/b] [red]odd") in ran.out
 
 
+@pytest.mark.slow
 def test_a_document_cannot_work_the_terminal(moli: Moli, home: Path) -> None:
     with Workspace.open(home) as workspace:
         ingest(workspace, {"evil": "The port \x1b]0;owned\x07 is \x1b[31mred\x1b[0m and wide."})

@@ -19,6 +19,7 @@ from moli.workspace import Workspace
 from moli.workspace.shadows import Shadow
 
 
+@pytest.mark.slow
 def test_an_answer_is_bound_to_all_that_made_it(
     client: OpenAI, address: str, served: Workspace
 ) -> None:
@@ -62,6 +63,7 @@ def test_what_is_said_of_an_answer_is_kept(client: OpenAI, address: str, served:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("feedback", "status"),
     [
@@ -85,6 +87,7 @@ def test_what_cannot_be_meant_is_refused(
     assert len(served.feedback.list()) == before
 
 
+@pytest.mark.slow
 def test_a_shadow_answers_unseen(client: OpenAI, served: Workspace) -> None:
     doll = served.models.get("doll").hash
     served.shadows.set(Shadow("bear", doll, 1.0))
@@ -104,6 +107,7 @@ def test_a_shadow_answers_unseen(client: OpenAI, served: Workspace) -> None:
     assert shadow.id not in [each.id for each in served.exchanges.recent()]
 
 
+@pytest.mark.slow
 def test_an_alias_moved_to_a_broken_model_means_what_it_meant(
     client: OpenAI, served: Workspace, tmp_path: Path
 ) -> None:
@@ -120,6 +124,7 @@ def test_an_alias_moved_to_a_broken_model_means_what_it_meant(
     assert kept.adapter != broken
 
 
+@pytest.mark.slow
 def test_metrics_count_requests_and_tokens(client: OpenAI, address: str) -> None:
     def counted(kind: str) -> float:
         lines = httpx.get(f"{address}/metrics").text.splitlines()

@@ -157,6 +157,7 @@ def case(request: pytest.FixtureRequest, adapter: Path) -> Iterator[Case]:
         assert kind == "engine" or server.mistakes == []
 
 
+@pytest.mark.slow
 def test_greedy_answers_are_those_of_transformers(
     case: Case, reference: Reference, prompts: list[list[int]]
 ) -> None:
@@ -179,6 +180,7 @@ def test_greedy_answers_are_those_of_transformers(
         )
 
 
+@pytest.mark.slow
 def test_a_hundred_at_once(case: Case, reference: Reference, prompts: list[list[int]]) -> None:
     asked = [(prompts[n % 5], 2 + n % 4, "a" if n % 3 else "") for n in range(100)]
     requests = [Request(ids, Sampling(max_tokens=n, ignore_eos=True), a) for ids, n, a in asked]
@@ -186,6 +188,7 @@ def test_a_hundred_at_once(case: Case, reference: Reference, prompts: list[list[
     assert [answer.ids for answer, _ in answers] == [reference.greedy(*each) for each in asked]
 
 
+@pytest.mark.slow
 def test_a_stop_text_ends_an_answer_and_is_not_in_it(case: Case, prompts: list[list[int]]) -> None:
     [(whole, _)] = answer_all(
         case.backend, Request(prompts[0], Sampling(max_tokens=30, ignore_eos=True))
@@ -198,6 +201,7 @@ def test_a_stop_text_ends_an_answer_and_is_not_in_it(case: Case, prompts: list[l
     assert request.reason == "stop"
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_an_answer(case: Case, prompts: list[list[int]]) -> None:
     def asked(seed: int) -> Request:
         sampling = Sampling(
@@ -212,6 +216,7 @@ def test_a_seed_repeats_an_answer(case: Case, prompts: list[list[int]]) -> None:
     assert len({one, two, three}) == 3
 
 
+@pytest.mark.slow
 def test_logprobs_are_those_of_transformers(
     case: Case, reference: Reference, prompts: list[list[int]]
 ) -> None:
@@ -237,6 +242,7 @@ def test_logprobs_are_those_of_transformers(
     assert not torch.equal(own, expected.max(-1).values)  # not all of them were the likeliest
 
 
+@pytest.mark.slow
 def test_an_answer_has_the_form_that_was_asked_for(case: Case, prompts: list[list[int]]) -> None:
     schema = {
         "type": "object",
@@ -278,6 +284,7 @@ def test_what_was_read_is_shared_within_a_space_only(case: Case, prompts: list[l
     assert cached("mine") > 0
 
 
+@pytest.mark.slow
 def test_a_cancelled_request_ends_and_others_go_on(
     case: Case, reference: Reference, prompts: list[list[int]]
 ) -> None:
@@ -312,6 +319,7 @@ def test_what_cannot_be_answered_is_refused(case: Case, prompts: list[list[int]]
     assert (len(answer.ids), request.reason) == (1, "length")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_closing_ends_what_is_under_way(case: Case, prompts: list[list[int]]) -> None:
     if case.kind == "engine":

@@ -122,6 +122,7 @@ def chat(
     return load_chat(make[request.param]())
 
 
+@pytest.mark.slow
 def test_a_model_answers_with_text_and_the_same_text_again(chat: ChatModel) -> None:
     first = chat.complete(TALK, max_tokens=8)
     assert isinstance(first, str)
@@ -129,11 +130,13 @@ def test_a_model_answers_with_text_and_the_same_text_again(chat: ChatModel) -> N
     assert chat.name
 
 
+@pytest.mark.slow
 def test_a_model_that_runs_here_does_not_repeat_the_prompt(tmp_path: Path) -> None:
     chat = load_chat(llama(tmp_path, TEMPLATE))
     assert len(chat.complete(TALK, max_tokens=4).split()) <= 4
 
 
+@pytest.mark.slow
 def test_greedy_decoding_is_that_of_the_model_itself(tmp_path: Path) -> None:
     folder = llama(tmp_path, TEMPLATE)
     model = LlamaForCausalLM.from_pretrained(folder).eval()
@@ -149,6 +152,7 @@ def test_greedy_decoding_is_that_of_the_model_itself(tmp_path: Path) -> None:
     assert answer == fast.decode(expected, skip_special_tokens=True).strip()
 
 
+@pytest.mark.slow
 def test_a_server_gets_the_conversation_and_the_key(
     server: Callable[[Reply], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +168,7 @@ def test_a_server_gets_the_conversation_and_the_key(
     assert seen[0]["messages"][1] == {"role": "user", "content": "Say hello."}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
@@ -187,6 +192,7 @@ def test_a_server_that_is_not_there_is_told_of() -> None:
         load_chat("openai:m@http://127.0.0.1:9/v1").complete(TALK)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_given_up(server: Callable[[Reply], str]) -> None:
     patience = threading.Event()
 

@@ -37,6 +37,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield schemathesis.openapi.from_url(f"{address}/v1/openapi.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [*GenerationMode])
 def test_no_request_makes_the_server_fail(described: Any, mode: GenerationMode) -> None:
     operations = [each.ok() for each in described.get_all_operations()]

@@ -43,6 +43,7 @@ def driven(other: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
 
 
+@pytest.mark.slow
 def test_it_says_the_same(client: OpenAI, driven: OpenAI, other: StandIn) -> None:
     def answer_of(openai_client: OpenAI, model: str) -> str | None:
         answer = openai_client.chat.completions.create(model=model, **ASKED)
@@ -57,6 +58,7 @@ def test_it_says_the_same(client: OpenAI, driven: OpenAI, other: StandIn) -> Non
     assert other.mistakes == []
 
 
+@pytest.mark.slow
 def test_streams_tools_and_forms_go_through(driven: OpenAI, other: StandIn) -> None:
     parts = list(driven.chat.completions.create(model="bear", **ASKED, stream=True))
     whole = driven.chat.completions.create(model="bear", **ASKED)
@@ -77,6 +79,7 @@ def test_streams_tools_and_forms_go_through(driven: OpenAI, other: StandIn) -> N
     assert other.mistakes == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     toml = 'encoder = "scripted:hash"\nmodel = "builtin:starter"\nbackend = "vllm"\n'
     nowhere = 'backend_url = "http://127.0.0.1:9"\n'

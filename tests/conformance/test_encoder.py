@@ -29,6 +29,7 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
     return load_encoder(request.param)
 
 
+@pytest.mark.slow
 def test_a_vector_is_of_the_promised_size_and_length_one(encoder: Encoder) -> None:
     vectors = encoder.encode(TEXTS)
     assert vectors.shape == (len(TEXTS), encoder.dimensions)
@@ -40,6 +41,7 @@ def test_no_texts_give_no_vectors(encoder: Encoder) -> None:
     assert encoder.encode([]).shape == (0, encoder.dimensions)
 
 
+@pytest.mark.slow
 def test_vectors_come_in_the_order_of_the_texts(encoder: Encoder) -> None:
     order = list(range(len(TEXTS)))
     random.Random(3).shuffle(order)
@@ -48,6 +50,7 @@ def test_vectors_come_in_the_order_of_the_texts(encoder: Encoder) -> None:
     np.testing.assert_array_equal(shuffled, straight[order])
 
 
+@pytest.mark.slow
 def test_a_vector_does_not_depend_on_its_neighbours_by_a_bit(encoder: Encoder) -> None:
     together = encoder.encode(TEXTS)
     for row, text in enumerate(TEXTS):
@@ -55,6 +58,7 @@ def test_a_vector_does_not_depend_on_its_neighbours_by_a_bit(encoder: Encoder) -
         np.testing.assert_array_equal(encoder.encode([text] * 9)[7], together[row])
 
 
+@pytest.mark.slow
 def test_another_instance_gives_the_same_vectors(encoder: Encoder) -> None:
     again = load_encoder(encoder.name)
     np.testing.assert_array_equal(again.encode(TEXTS[:3]), encoder.encode(TEXTS[:3]))

@@ -47,6 +47,7 @@ def exchange(number: int, **changes: object) -> Exchange:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_an_exchange_is_kept_as_it_was(database: Database) -> None:
     store = ExchangeStore(database)
     store.add(exchange(1))

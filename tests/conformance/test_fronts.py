@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from conformance.served import TALK, add_adapter, serving
 
 from moli.workspace import Workspace
@@ -21,6 +22,7 @@ def text(answer: httpx.Response) -> Any:
     return answer.json()["choices"][0]["message"]["content"]
 
 
+@pytest.mark.slow
 def test_several_servers_share_what_there_is(postgres_url: str, tmp_path: Path) -> None:
     toml = f'encoder = "scripted:hash"\ndatabase = "{postgres_url}"\n'
     (tmp_path / "moli.toml").write_text(toml, encoding="utf-8")

@@ -31,6 +31,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_told_and_empties(narrow: str) -> None:
     client = OpenAI(base_url=f"{narrow}/v1", api_key="none", max_retries=0)
     options: Any = {"model": BASE, "messages": TALK, "temperature": 2, "seed": 1}
@@ -58,6 +59,7 @@ def test_bodies_that_are_too_large_are_refused_unread(narrow: str) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"{}" * 9, b'{"model": NaN}',
@@ -85,6 +87,7 @@ def test_connections_that_break_off_do_no_harm(narrow: str) -> None:
     assert httpx.get(f"{narrow}/health", timeout=10).json()["status"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_slow_reader_holds_nobody_up(narrow: str) -> None:
     place = urlsplit(narrow)
     slow = http.client.HTTPConnection(str(place.hostname), place.port, timeout=60)

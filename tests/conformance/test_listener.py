@@ -68,11 +68,13 @@ def listener(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return LISTENERS[request.param]()
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_borne(listener: Listener, tmp_path: Path) -> None:
     for event in run(tmp_path):
         assert listener(event) is None  # type: ignore[func-returns-value]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_is_resumed_from_an_earlier_step(
     listener: Listener, tmp_path: Path
 ) -> None:
@@ -80,6 +82,7 @@ def test_a_run_that_was_cut_off_is_resumed_from_an_earlier_step(
         listener(event)
 
 
+@pytest.mark.slow
 def test_one_run_follows_another(listener: Listener, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -87,12 +90,14 @@ def test_one_run_follows_another(listener: Listener, tmp_path: Path) -> None:
             listener(event)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["finished", "stopped_early", "interrupted", "failed"])
 def test_a_run_that_ends_at_once_is_borne(listener: Listener, tmp_path: Path, status: str) -> None:
     listener(started(tmp_path))
     listener(RunEnded(status, 0, {}))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_odd_figures_names_and_counts_are_borne(listener: Listener, tmp_path: Path) -> None:
     odd = {"": "", "深": [1, None, {"a": math.nan}], "path": tmp_path, "\udc80": "\x1b[2J"}
     for event in (
@@ -108,6 +113,7 @@ def test_odd_figures_names_and_counts_are_borne(listener: Listener, tmp_path: Pa
         listener(event)
 
 
+@pytest.mark.slow
 def test_nothing_runs_on_after_the_end(listener: Listener, tmp_path: Path) -> None:
     before = set(threading.enumerate())  # other tests' libraries may keep some
     for event in run(tmp_path):

@@ -91,6 +91,7 @@ def test_logprobs_stop_and_penalties(client: OpenAI) -> None:
     assert other.choices[0].message.content != text
 
 
+@pytest.mark.slow
 def test_an_answer_has_the_form_that_was_asked_for(client: OpenAI) -> None:
     schema = {
         "type": "object",
@@ -165,6 +166,7 @@ def test_events_are_framed_as_the_protocol_says(address: str) -> None:
         json.loads(frame.removeprefix("data: "))
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_gives_its_slot_back(client: OpenAI) -> None:
     """Twice as many long answers as there are rows are left; a short one does not wait."""
     for _ in range(32):
@@ -178,6 +180,7 @@ def test_a_client_that_leaves_gives_its_slot_back(client: OpenAI) -> None:
     assert time.monotonic() - begun < 20
 
 
+@pytest.mark.slow
 def test_an_alias_that_moves_is_served_at_once(
     client: OpenAI, served: Workspace, tmp_path: Path
 ) -> None:

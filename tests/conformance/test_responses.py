@@ -36,6 +36,7 @@ SEA = {
 FORM: Any = {"format": {"type": "json_schema", "name": "sea", "schema": SEA, "strict": True}}
 
 
+@pytest.mark.slow
 def test_it_says_what_a_chat_completion_says(client: OpenAI) -> None:
     made = client.responses.create(**ASKED, instructions="Be brief.", max_output_tokens=12)
     talk: Any = [
@@ -112,6 +113,7 @@ def test_events_tell_the_whole_story_in_order(client: OpenAI) -> None:
     assert client.responses.retrieve(last.response.id).output_text == text
 
 
+@pytest.mark.slow
 def test_a_response_that_fails_under_way_says_so(served: Workspace) -> None:
     app = create_app(served)
     events: list[Any] = []
@@ -134,6 +136,7 @@ def test_the_clients_own_stream_helper_reads_them(client: OpenAI) -> None:
     assert json.loads(final.output_text)["sea"] in ("calm", "wild")
 
 
+@pytest.mark.slow
 def test_a_tool_is_called_and_its_result_is_read(client: OpenAI) -> None:
     options: Any = ASKED | {"tools": [FUNCTION], "tool_choice": "required", "max_output_tokens": 90}
     made = client.responses.create(**options, parallel_tool_calls=False)

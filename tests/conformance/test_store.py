@@ -202,6 +202,7 @@ def library(documents: DocumentStore, traces: TraceStore) -> DocumentStore:
     return documents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sources", ["a", "b", "c", "ab", "abc"])
 def test_the_receipt_of_a_removal_is_what_went_from_the_tables(
     library: DocumentStore, database: Database, sources: str
@@ -337,6 +338,7 @@ def test_a_filter_shows_the_same_to_every_way_of_asking(
 # Passages and vectors
 
 
+@pytest.mark.slow
 def test_lists_longer_than_a_statement_may_bind_are_taken_in_parts(
     documents: DocumentStore, passages: PassageStore
 ) -> None:
@@ -541,6 +543,7 @@ def test_processes_that_store_one_source_at_once_leave_one_version(
     assert sorted(live) == [each.id for batch in passages.scan() for each in batch]
 
 
+@pytest.mark.slow
 def test_a_workspace_runs_on_each_backend(database_url: str, make_workspace: Make) -> None:
     workspace = make_workspace(database=database_url, confidence=0.0)
     ingest(workspace, {"a": "The server listens on port 7860.", "b": "Nothing else."})

@@ -33,6 +33,7 @@ def check(name: str, arguments: str) -> None:
     assert parsed["city"] in ("Torino", "上海") and parsed["days"] in (1, 2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["required", "tides"])
 def test_a_call_that_is_asked_for_is_made(client: OpenAI, choice: str) -> None:
     """By a model that has never seen a tool."""
@@ -51,6 +52,7 @@ def test_a_call_that_is_asked_for_is_made(client: OpenAI, choice: str) -> None:
         assert call.function.name == choice
 
 
+@pytest.mark.slow
 def test_deltas_of_calls_add_up(client: OpenAI) -> None:
     whole = client.chat.completions.create(**ASKED, tool_choice="required").choices[0].message
     stream = client.chat.completions.create(**ASKED, tool_choice="required", stream=True)

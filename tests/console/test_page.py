@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from console.conftest import EXAMPLE, INJECTED, make_workspace, serving, visiting
 
 QUOTE = "The toy has a warranty of eighteen months."
 
 
+@pytest.mark.slow
 def test_asking_shows_the_cited_answer_and_opens_its_source(chromium: Any, address: str) -> None:
     with visiting(chromium, address) as visit:
         page = visit.page
@@ -27,6 +29,7 @@ def test_asking_shows_the_cited_answer_and_opens_its_source(chromium: Any, addre
         assert visit.failures == []
 
 
+@pytest.mark.slow
 def test_asking_in_chinese_shows_a_chinese_page(chromium: Any, address: str) -> None:
     with visiting(chromium, address, "zh-CN") as visit:
         page = visit.page
@@ -41,6 +44,7 @@ def test_asking_in_chinese_shows_a_chinese_page(chromium: Any, address: str) -> 
         assert visit.failures == []
 
 
+@pytest.mark.slow
 def test_a_quote_deep_in_a_long_document_is_scrolled_into_view(chromium: Any, address: str) -> None:
     with visiting(chromium, address) as visit:
         page = visit.page
@@ -55,6 +59,7 @@ def test_a_quote_deep_in_a_long_document_is_scrolled_into_view(chromium: Any, ad
         assert box["y"] <= mark["y"] <= box["y"] + box["height"]
 
 
+@pytest.mark.slow
 def test_markup_in_documents_and_questions_stays_text(chromium: Any, address: str) -> None:
     with visiting(chromium, address) as visit:
         page = visit.page
@@ -70,6 +75,7 @@ def test_markup_in_documents_and_questions_stays_text(chromium: Any, address: st
         assert visit.failures == []
 
 
+@pytest.mark.slow
 def test_an_empty_page_lists_the_visible_documents_and_offers_an_example(
     chromium: Any, address: str
 ) -> None:
@@ -87,6 +93,7 @@ def test_an_empty_page_lists_the_visible_documents_and_offers_an_example(
         assert not page.is_visible(".shelf")
 
 
+@pytest.mark.slow
 def test_an_answers_address_shows_it_again_after_a_reload(chromium: Any, address: str) -> None:
     with visiting(chromium, address) as visit:
         page = visit.page
@@ -100,6 +107,7 @@ def test_an_answers_address_shows_it_again_after_a_reload(chromium: Any, address
         assert visit.failures == []
 
 
+@pytest.mark.slow
 def test_an_unknown_address_of_an_answer_says_so_and_the_page_works(
     chromium: Any, address: str
 ) -> None:
@@ -109,6 +117,7 @@ def test_an_unknown_address_of_an_answer_says_so_and_the_page_works(
         assert visit.page.inner_text(".notice") == ""
 
 
+@pytest.mark.slow
 def test_a_question_asked_before_the_page_is_connected_is_answered(
     chromium: Any, address: str
 ) -> None:
@@ -121,6 +130,7 @@ def test_a_question_asked_before_the_page_is_connected_is_answered(
         assert QUOTE in page.inner_text(".answer")
 
 
+@pytest.mark.slow
 def test_the_page_survives_a_lost_connection(chromium: Any, address: str) -> None:
     with visiting(chromium, address) as visit:
         page = visit.page
@@ -134,6 +144,7 @@ def test_the_page_survives_a_lost_connection(chromium: Any, address: str) -> Non
         assert page.locator(".sentence").count() > 0
 
 
+@pytest.mark.slow
 def test_without_an_answer_the_nearest_passages_can_be_opened(
     chromium: Any, tmp_path: Path
 ) -> None:
@@ -147,6 +158,7 @@ def test_without_an_answer_the_nearest_passages_can_be_opened(
         page.wait_for_selector("mark")
 
 
+@pytest.mark.slow
 def test_a_sentence_without_proof_is_marked(chromium: Any, tmp_path: Path) -> None:
     answer = 'Eighteen months. [1: "eighteen months"]\nThe moon is cheese.'
     workspace = make_workspace(tmp_path / "w", model=f"scripted:{answer}")
@@ -160,6 +172,7 @@ def test_a_sentence_without_proof_is_marked(chromium: Any, tmp_path: Path) -> No
         assert page.inner_text("mark") == "eighteen months"
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_shows_a_message_and_the_page_stays_usable(
     chromium: Any, tmp_path: Path
 ) -> None:

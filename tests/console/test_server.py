@@ -28,6 +28,7 @@ def test_the_address_is_told_when_the_server_answers_there(address: str) -> None
     assert httpx.get(f"{address}/health").json()["status"] == "ok"
 
 
+@pytest.mark.slow
 def test_an_interrupted_server_ends_quietly(workspace: Workspace) -> None:
     with serving(workspace) as (address, process):
         assert httpx.get(address).status_code == 200
@@ -53,6 +54,7 @@ def test_a_host_that_is_none_is_an_error(
         serve(workspace, "no-such-host.invalid", 0, lambda _: None)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_stopped_completes_what_is_under_way(tmp_path: Path) -> None:
     with make_workspace(tmp_path / "drained", model="builtin:starter") as workspace:
         body = {"model": "", "prompt": "The sea", "max_tokens": 120, "stream": True, "seed": 1}
@@ -70,6 +72,7 @@ def test_a_server_that_is_stopped_completes_what_is_under_way(tmp_path: Path) ->
             httpx.get(f"{address}/health")
 
 
+@pytest.mark.slow
 def test_requests_are_logged_without_their_words(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "logged")
     with workspace, serving(workspace) as (address, process):
@@ -84,6 +87,7 @@ def test_requests_are_logged_without_their_words(tmp_path: Path) -> None:
     assert "gremlin" not in log
 
 
+@pytest.mark.slow
 def test_a_visitor_of_a_server_with_keys_signs_in(chromium: Any, tmp_path: Path) -> None:
     with make_workspace(tmp_path / "keyed") as workspace:
         secret = workspace.keys.add("anna", groups=["everyone"]).secret

@@ -58,6 +58,7 @@ def _request(command: str) -> tuple[str, str]:
     return words[1], words[words.index("-d") + 1] if "-d" in words else ""
 
 
+@pytest.mark.slow
 @each_language
 def test_the_examples_are_true(client: TestClient, language: str) -> None:
     ids: dict[str, str] = {}  # as the page has them to as they are here

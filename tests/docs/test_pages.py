@@ -43,6 +43,7 @@ def test_pictures_are_there(page: Path) -> None:
     assert [picture for picture in pictures if not (page.parent / picture).is_file()] == []
 
 
+@pytest.mark.slow
 @each_page
 def test_commands_fit_the_command_line(page: Path) -> None:
     for line in commands(page.read_text(encoding="utf-8")):

@@ -40,6 +40,7 @@ def run(text: str) -> dict[str, str]:
     return printed
 
 
+@pytest.mark.slow
 @each_readme
 def test_the_tour_and_the_python_example_run(
     readme: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -77,6 +77,7 @@ def test_the_report_is_a_table() -> None:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(PAIRS)
 def test_scikit_learn_agrees(pairs: list[tuple[str, str]]) -> None:

@@ -40,6 +40,7 @@ def test_spearman_sees_only_the_order() -> None:
     assert spearman([1, 2, 3], [1, 3, 2]) == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(

@@ -1,5 +1,6 @@
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def build(actions: list[tuple[str, str]]) -> Blocks:
     return blocks
 
 
+@pytest.mark.slow
 @given(steps)
 def test_headings_and_pages_point_into_the_text(actions: list[tuple[str, str]]) -> None:
     document = build(actions).build()

@@ -48,6 +48,7 @@ def is_slow(name: str) -> bool:
     return "/ocr/" in name or name.endswith(("ocr_text.pdf", "_scan.pdf"))
 
 
+@pytest.mark.slow
 def test_accuracy(
     fixtures: Path, bench: ModuleType, parse: Callable[[Path], ParsedDocument]
 ) -> None:
@@ -78,6 +79,7 @@ def check(document: ParsedDocument) -> None:
     assert not any(letter < " " and letter != "\n" for letter in text)
 
 
+@pytest.mark.slow
 def test_every_real_file_is_read_or_refused_with_a_reason(
     fixtures: Path, parse: Callable[[Path], ParsedDocument]
 ) -> None:

@@ -90,6 +90,7 @@ def test_file_limits(tmp_path: Path) -> None:
     assert caught.value.reason == "missing"
 
 
+@pytest.mark.slow
 def test_zip_bombs() -> None:
     assert reason(docx(bytes(100 << 20)), "ratio.docx") == "bomb"
     assert reason(docx(b"<a/>" * 1000), "size.docx", Limits(unpacked_bytes=3000)) == "bomb"

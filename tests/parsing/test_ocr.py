@@ -25,6 +25,7 @@ def similarity(text: str, expected: str) -> float:
     return Indel.normalized_similarity(" ".join(text.split()), " ".join(expected.split()))
 
 
+@pytest.mark.slow
 @needs_tesseract
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 def test_an_image_any_way_up(photo: tuple[Path, str], turn: int) -> None:
@@ -34,6 +35,7 @@ def test_an_image_any_way_up(photo: tuple[Path, str], turn: int) -> None:
     assert similarity(parse_bytes(buffer.getvalue(), "a.png").text, expected) > 0.99
 
 
+@pytest.mark.slow
 @needs_tesseract
 def test_each_frame_of_a_tiff_is_a_page(photo: tuple[Path, str], tmp_path: Path) -> None:
     image = Image.open(photo[0]).convert("L")
@@ -46,6 +48,7 @@ def test_each_frame_of_a_tiff_is_a_page(photo: tuple[Path, str], tmp_path: Path)
     assert document.text[document.pages[2] :].startswith("This is a lot of 12 point text")
 
 
+@pytest.mark.slow
 @needs_tesseract
 def test_a_scanned_page_in_a_pdf(photo: tuple[Path, str], tmp_path: Path) -> None:
     path = tmp_path / "scan.pdf"

@@ -97,6 +97,7 @@ def test_dates_count_from_the_day_of_the_workbook(since_1904: bool) -> None:
     assert sheet_of((DAY, "yyyy-mm-dd"), since_1904=since_1904).text == "2024-02-29"
 
 
+@pytest.mark.slow
 def test_a_corner_cell_costs_little() -> None:
     book = xlwt.Workbook()
     for number in range(6):

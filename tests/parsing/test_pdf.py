@@ -119,6 +119,7 @@ def test_bookmarks_become_headings() -> None:
     assert all(document.text[h.offset :].startswith(h.text + "\n\n") for h in document.headings)
 
 
+@pytest.mark.slow
 def test_many_pages_in_little_memory(tmp_path: Path) -> None:
     count = 700
     path = tmp_path / "long.pdf"
@@ -141,6 +142,7 @@ def test_many_pages_in_little_memory(tmp_path: Path) -> None:
     assert document.pages[7] == document.pages[8]
 
 
+@pytest.mark.slow
 def test_passwords() -> None:
     plain = [[(50.0, 700.0, 12.0, "A secret sentence for your eyes.")]]
     assert "secret sentence" in parse_bytes(encrypted(plain, b""), "open.pdf").text

@@ -64,6 +64,7 @@ def test_errors_travel(good: Path, tmp_path: Path) -> None:
         assert sandbox.parse(good).text
 
 
+@pytest.mark.slow
 def test_a_hang_ends_at_the_limit(good: Path, hanging: Path) -> None:
     with Sandbox(Limits(seconds=1.0)) as sandbox:
         started = time.monotonic()
@@ -84,6 +85,7 @@ def test_memory_is_bounded(good: Path, tmp_path: Path) -> None:
         assert sandbox.parse(good).text
 
 
+@pytest.mark.slow
 def test_a_crash_is_reported(good: Path, hanging: Path) -> None:
     # So much memory that the file cannot run out of it before it is crashed.
     with Sandbox(Limits(memory_bytes=64 << 30)) as sandbox:
@@ -160,6 +162,7 @@ def test_nothing_outlives_a_killed_parent(slow_tesseract: Path, tmp_path: Path) 
     assert until(lambda: not alive(worker) and not alive(engine), 5)
 
 
+@pytest.mark.slow
 def test_a_slow_engine_ends_at_the_page_limit(slow_tesseract: Path, tmp_path: Path) -> None:
     picture = tmp_path / "page.png"
     Image.linear_gradient("L").save(picture)

@@ -115,6 +115,7 @@ def test_what_the_asker_may_not_see_is_neither_quoted_nor_shown_to_the_model(ask
 # With a model
 
 
+@pytest.mark.slow
 def test_a_sentence_with_a_true_quote_is_supported(library: Workspace, ask: Ask) -> None:
     answer = ask(script='It is port 7860. [1: "listens on port 7860"]')
     assert (answer.answered, answer.text) == (True, "It is port 7860.")

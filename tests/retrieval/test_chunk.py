@@ -56,6 +56,7 @@ def path_at(headings: tuple[Heading, ...], offset: int) -> str:
     return " > ".join(path[level] for level in sorted(path))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(documents())
 def test_chunks_tile_any_text_exactly(document: ParsedDocument) -> None:
@@ -69,6 +70,7 @@ def test_chunks_tile_any_text_exactly(document: ParsedDocument) -> None:
     assert all(each.end > each.start for each in chunks)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(documents())
 def test_no_chunk_is_heavier_than_allowed(document: ParsedDocument) -> None:
@@ -76,6 +78,7 @@ def test_no_chunk_is_heavier_than_allowed(document: ParsedDocument) -> None:
         assert weight(document.text[chunk.start : chunk.end]) <= MAX_WEIGHT
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(documents())
 def test_every_chunk_knows_the_headings_it_begins_under(document: ParsedDocument) -> None:

@@ -51,6 +51,7 @@ def index(workspace: Workspace, tmp_path: Path, stored: NDArray[np.float32]) -> 
     return catch_up(DenseIndex(tmp_path / "dense", ENCODER), workspace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 10, 200, 1000])
 @pytest.mark.parametrize("within", [None, [], [7], [3, 150, 151, 9999], list(range(50, 130))])
 def test_the_nearest_are_those_of_an_exhaustive_search(
@@ -155,6 +156,7 @@ def test_an_index_that_is_cleared_leaves_no_file(
     assert len(catch_up(index, workspace)) == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
 def test_a_file_that_was_cut_short_is_made_again(
     index: DenseIndex, workspace: Workspace, tmp_path: Path, kept: float
@@ -189,6 +191,7 @@ def test_noise_in_place_of_a_file_is_made_again(
     assert len(catch_up(again, workspace)) == 200
 
 
+@pytest.mark.slow
 def test_beyond_the_exact_limit_the_graph_finds_nearly_all_of_the_nearest(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +206,7 @@ def test_beyond_the_exact_limit_the_graph_finds_nearly_all_of_the_nearest(
     assert np.mean(shares) > 0.95
 
 
+@pytest.mark.slow
 def test_the_graph_shows_nothing_that_was_removed(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

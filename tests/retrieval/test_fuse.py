@@ -58,6 +58,7 @@ def test_a_side_without_weight_brings_nothing_in(weight: float, kept: set[int]) 
     assert {number for number, _ in fused} == kept
 
 
+@pytest.mark.slow
 @given(SCORES, SCORES, FUSIONS)
 def test_every_passage_comes_once_best_first(
     lexical: dict[int, float], dense: dict[int, float], fusion: Fusion
@@ -72,6 +73,7 @@ def test_every_passage_comes_once_best_first(
     assert all(score >= 0 for _, score in fused)
 
 
+@pytest.mark.slow
 @given(SCORES, SCORES, FUSIONS)
 def test_what_is_better_on_one_side_and_equal_on_the_other_is_not_worse_fused(
     lexical: dict[int, float], dense: dict[int, float], fusion: Fusion
@@ -84,6 +86,7 @@ def test_what_is_better_on_one_side_and_equal_on_the_other_is_not_worse_fused(
                 assert fused[a] >= fused[b]
 
 
+@pytest.mark.slow
 @given(SCORES, SCORES, FUSIONS.filter(lambda f: f.method != "zscore"), st.data())
 def test_a_better_side_score_never_lowers_the_fused_score(
     lexical: dict[int, float], dense: dict[int, float], fusion: Fusion, data: st.DataObject

@@ -155,6 +155,7 @@ def test_nothing_that_could_be_fetched_is_put_together_from_what_is_left(text: s
 PIECES = ["http:", "//", "www.", "<a", *"![]()<>/:ab.\\ "]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(PIECES)).map("".join))
 def test_taking_markup_out_comes_to_an_end(text: str) -> None:
     kept = strip_markup(text)

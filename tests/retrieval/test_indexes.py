@@ -26,6 +26,7 @@ def sources(retriever: Retriever, query: str) -> list[str]:
     return [hit.source for hit in retriever.search(query)]
 
 
+@pytest.mark.slow
 def test_an_open_index_follows_what_another_process_adds(
     workspace: Workspace, retriever: Retriever
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_saved_index_need_not_be_made_again(
     assert (len(again.lexical), len(again.dense)) == (1, 1)
 
 
+@pytest.mark.slow
 def test_without_its_cache_a_workspace_finds_the_same(workspace: Workspace) -> None:
     ingest(workspace, {f"d{n}": f"The pump number {n} of the plant." for n in range(9)})
     before = Retriever(workspace, ENCODER).search("pump number 3")
@@ -103,6 +105,7 @@ def test_without_its_cache_a_workspace_finds_the_same(workspace: Workspace) -> N
     assert Retriever(workspace, ENCODER).search("pump number 3") == before
 
 
+@pytest.mark.slow
 def test_a_rebuild_leaves_nothing_of_what_was_removed(
     workspace: Workspace, retriever: Retriever
 ) -> None:
@@ -138,6 +141,7 @@ def test_an_index_that_is_open_survives_a_rebuild_by_another(
     assert set(sources(retriever, "pump")) == {"a", "b", "c"}
 
 
+@pytest.mark.slow
 def test_an_index_of_another_database_is_not_taken_for_this_ones(
     workspace: Workspace, retriever: Retriever
 ) -> None:

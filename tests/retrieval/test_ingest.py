@@ -51,6 +51,7 @@ def text_of(workspace: Workspace, path: Path) -> str:
     return workspace.documents.text(workspace.documents.stored_versions()[str(path)].document_id)
 
 
+@pytest.mark.slow
 def test_a_file_is_stored_as_it_was_parsed_cut_and_encoded(
     workspace: Workspace, folder: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_files_are_read_again_when_told_to(workspace: Workspace, folder: Path) -
     assert len(workspace.documents.list()) == 1
 
 
+@pytest.mark.slow
 def test_a_file_that_has_changed_takes_the_place_of_its_older_version(
     workspace: Workspace, folder: Path
 ) -> None:
@@ -173,6 +175,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_is_added_whatever_it_is_called(
     workspace: Workspace, folder: Path, name: str
@@ -237,6 +240,7 @@ def test_an_unchanged_file_is_given_its_new_labels(workspace: Workspace, folder:
     assert len(workspace.documents.list(Filter(where={"team": "support"}))) == 1
 
 
+@pytest.mark.slow
 def test_a_changed_file_keeps_the_labels_it_was_given(workspace: Workspace, folder: Path) -> None:
     (folder / "a.txt").write_text("Words.")
     add(workspace, folder, labels=DocumentLabels(attributes={"team": "support"}))

@@ -74,6 +74,7 @@ def catch_up(index: LexicalIndex, workspace: Workspace) -> None:
         index.apply(changes, workspace.passages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", QUERIES)
 def test_scores_are_those_of_bm25(index: LexicalIndex, query: str) -> None:
     expected = naive_bm25(query, TEXTS)
@@ -90,11 +91,13 @@ def test_the_limit_keeps_the_best(index: LexicalIndex) -> None:
     assert index.search("pump", 0) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["", "  ", "?!", "。"])
 def test_a_query_without_terms_finds_nothing(index: LexicalIndex, query: str) -> None:
     assert index.search(query, 10) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("within", [[], [1], [2, 4], [3, 5, 99], range(1, 8)])
 def test_within_some_passages_the_scores_are_the_same(
     index: LexicalIndex, within: Sequence[int]
@@ -198,6 +201,7 @@ def damage(path: Path, how: str) -> None:
 KINDS = [".json", ".fast", ".fieldnorm", ".idx", ".pos", ".store", ".term"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "how"),
     list(itertools.product(KINDS, ("missing", "empty", "noise", "half"))),

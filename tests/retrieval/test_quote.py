@@ -126,6 +126,7 @@ def test_chinese_is_quoted_from_any_character_to_any_other() -> None:
     assert quoted("充满电需要两小时。", "电需要两") == "电需要两"
 
 
+@pytest.mark.slow
 @given(WORDS, st.data())
 def test_any_part_of_a_text_is_found_at_a_place_that_says_the_same(
     text: str, data: st.DataObject

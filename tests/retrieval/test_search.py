@@ -122,6 +122,7 @@ on_every_path = settings(
 QUERIES = st.lists(st.sampled_from((*WORDS, "unknown")), min_size=1, max_size=3).map(" ".join)
 
 
+@pytest.mark.slow
 @on_every_path
 @given(visible=FILTERS, query=QUERIES, fusion=st.sampled_from(FUSIONS), limit=st.integers(1, 400))
 def test_nothing_hidden_is_ever_found(
@@ -135,6 +136,7 @@ def test_nothing_hidden_is_ever_found(
         assert len(hits) >= min(limit, depth, len(allowed))
 
 
+@pytest.mark.slow
 @on_every_path
 @given(visible=FILTERS, query=QUERIES)
 def test_the_best_by_meaning_are_those_of_an_exhaustive_search(
@@ -153,6 +155,7 @@ def test_the_best_by_meaning_are_those_of_an_exhaustive_search(
     assert max(left, default=floor) <= floor + 2e-3
 
 
+@pytest.mark.slow
 @on_every_path
 @given(visible=FILTERS, query=QUERIES)
 def test_every_visible_passage_with_the_word_is_found_by_words(

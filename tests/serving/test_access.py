@@ -27,6 +27,7 @@ def query(groups: list[str] | None) -> dict[str, list[str]]:
     return {} if groups is None else {"groups": groups or [""]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "seen"), EVERY_NARROWING)
 def test_search_shows_only_what_both_server_and_request_may_see(
     client: TestClient, groups: list[str] | None, seen: set[str]
@@ -36,6 +37,7 @@ def test_search_shows_only_what_both_server_and_request_may_see(
     assert {hit["source"] for hit in hits} == seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "seen"), EVERY_NARROWING)
 def test_the_list_shows_only_what_both_may_see(
     client: TestClient, groups: list[str] | None, seen: set[str]
@@ -46,6 +48,7 @@ def test_the_list_shows_only_what_both_may_see(
     assert (status["documents"], status["passages"]) == (len(seen), len(seen))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "seen"), EVERY_NARROWING)
 def test_a_hidden_document_looks_like_one_that_does_not_exist(
     build: Build, groups: list[str] | None, seen: set[str]
@@ -60,6 +63,7 @@ def test_a_hidden_document_looks_like_one_that_does_not_exist(
             assert answer.text == missing.replace("999", str(number))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "seen"), EVERY_NARROWING)
 def test_answers_rest_only_on_what_both_may_see(
     client: TestClient, groups: list[str] | None, seen: set[str]

@@ -82,6 +82,7 @@ def refused(answer: Any, status: int, message: str) -> dict[str, Any]:
     return error
 
 
+@pytest.mark.slow
 def test_the_text_is_what_the_model_hears(client: TestClient, transcript: Transcript) -> None:
     answer = post(client)
     assert answer.status_code == 200, answer.text
@@ -94,6 +95,7 @@ def test_the_text_is_what_the_model_hears(client: TestClient, transcript: Transc
     assert plain.text == transcript.text + "\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
 def test_formats_and_rates_are_taken(client: TestClient, folder: str, kind: str) -> None:
     sound = as_file(np.repeat(beeps(300, 3.0), 3), kind, 48_000).getvalue()
@@ -103,6 +105,7 @@ def test_formats_and_rates_are_taken(client: TestClient, folder: str, kind: str)
     assert answer["usage"]["seconds"] == pytest.approx(3, abs=0.1)
 
 
+@pytest.mark.slow
 def test_openais_client_reads_every_format(
     theirs: openai.OpenAI, folder: str, transcript: Transcript
 ) -> None:
@@ -221,6 +224,7 @@ def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     assert refused(post(client), 502, "none: it cannot be loaded")["code"] == "model"
 
 
+@pytest.mark.slow
 def test_too_many_that_wait_are_refused(folder: str, transcript: Transcript) -> None:
     app = app_of(Settings(speech=folder, queue=2))
     with TestClient(app) as client, ThreadPoolExecutor(12) as pool:

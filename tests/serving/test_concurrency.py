@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from fastapi.testclient import TestClient
 from serving.conftest import Build, client_of, fill
 
 THREADS = 16
 
 
+@pytest.mark.slow
 def test_sixteen_readers_each_get_the_answer_to_their_own_question(build: Build) -> None:
     workspace = build()
     facts = {f"room-{n}.txt": f"Locker zq{n}zq is in corridor kx{n}kx." for n in range(THREADS)}
@@ -25,6 +27,7 @@ def test_sixteen_readers_each_get_the_answer_to_their_own_question(build: Build)
             assert f"zq{number}zq" in question
 
 
+@pytest.mark.slow
 def test_searches_are_right_while_documents_are_added_and_removed(build: Build) -> None:
     workspace = build()
     client = client_of(workspace)

@@ -101,6 +101,7 @@ def vectors_of(answer: Any) -> NDArray[np.float64]:
     return np.array([each["embedding"] for each in answer["data"]])
 
 
+@pytest.mark.slow
 def test_vectors_are_the_means_of_berts_states(client: TestClient) -> None:
     expected, tokens = by_minilm(TEXTS)
     answer = post(client, model="builtin:minilm", input=TEXTS)
@@ -128,6 +129,7 @@ def test_base64_holds_the_same_numbers(client: TestClient) -> None:
         assert list(numbers) == plain["embedding"]
 
 
+@pytest.mark.slow
 def test_fewer_dimensions_are_the_first_ones_at_length_one(client: TestClient) -> None:
     first = vectors_of(post(client, input=TEXTS))[:, :100]
     expected = first / np.sqrt((first**2).sum(axis=1, keepdims=True))
@@ -136,6 +138,7 @@ def test_fewer_dimensions_are_the_first_ones_at_length_one(client: TestClient) -
     assert post(client, input=TEXTS, dimensions=384) == post(client, input=TEXTS)
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_found_by_alias_and_by_hash(root: Path, client: TestClient) -> None:
     """By peft and transformers alone: the adapter in its base, a text at a time."""
     from peft import PeftModel
@@ -160,6 +163,7 @@ def test_a_trained_model_is_found_by_alias_and_by_hash(root: Path, client: TestC
     np.testing.assert_allclose(vectors_of(by_hash), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_openais_client_reads_both_formats(theirs: openai.OpenAI) -> None:
     options: Any = {"model": "builtin:minilm", "input": TEXTS}
     usual = theirs.embeddings.create(**options)  # which it asks for in base64

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from fastapi.testclient import TestClient
 from serving.conftest import OPEN, Build, client_of
 
@@ -33,6 +34,7 @@ def test_ask_marks_what_a_model_says_without_proof(build: Build) -> None:
     assert "cheese" not in answer["text"]
 
 
+@pytest.mark.slow
 def test_an_answers_trace_can_be_read_by_its_id(client: TestClient) -> None:
     answer = client.post("/v1/ask", json={"question": "When does the backup run?"}).json()
     trace = client.get(f"/v1/traces/{answer['trace_id']}").json()

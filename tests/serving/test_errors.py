@@ -28,6 +28,7 @@ def error(response: Any, status: int) -> dict[str, Any]:
     return details
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
@@ -67,6 +68,7 @@ def test_an_empty_or_endless_question_is_refused(client: TestClient) -> None:
         assert error(client.post("/v1/ask", json={"question": question}), 400)["code"] == "input"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/nothing", "/v1/documents/999"])
 def test_what_does_not_exist_is_not_found(client: TestClient, path: str) -> None:
     assert error(client.get(path), 404)["type"] == "not_found_error"
@@ -84,6 +86,7 @@ def test_a_document_number_that_cannot_be_one_is_refused(client: TestClient, num
     assert error(client.get(f"/v1/documents/{number}"), 400)["param"] == "document_id"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("raised", "status"),
     [

@@ -31,6 +31,7 @@ def test_without_keys_everyone_on_this_machine_is_the_owner(client: TestClient) 
     assert client.get("/metrics").status_code == 200
 
 
+@pytest.mark.slow
 def test_from_the_first_key_on_nothing_is_answered_without_one(build: Build) -> None:
     workspace = build()
     client = client_of(workspace)
@@ -50,6 +51,7 @@ def test_from_the_first_key_on_nothing_is_answered_without_one(build: Build) -> 
     assert client.get("/v1/documents", headers=bearer(secret)).status_code == 200
 
 
+@pytest.mark.slow
 def test_revoked_keys_open_nothing_even_when_none_is_left(build: Build) -> None:
     workspace = build()
     client = client_of(workspace)
@@ -76,6 +78,7 @@ def test_a_key_sees_documents_as_its_groups_do(build: Build) -> None:
     assert sources == {"all": {*OPEN, *SECRET}, "board": {*FORBIDDEN}, "none": set()}
 
 
+@pytest.mark.slow
 def test_metrics_and_what_others_said_are_for_admins(build: Build) -> None:
     workspace = build()
     admin = workspace.keys.add("anna", scope="admin").secret

@@ -23,6 +23,7 @@ def test_the_loopback_names_are_answered(client: TestClient, host: str) -> None:
     assert client.get("/health", headers={"host": host}).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "localhost.evil.example",

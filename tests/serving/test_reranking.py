@@ -110,6 +110,7 @@ def logit(share: float) -> float:
     return math.log(share / (1 - share))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, len(WORDS)])  # few are padded, many lie end to end
 def test_a_cross_encoders_scores_are_transformers_sigmoids(
     client: TestClient, workspace: Workspace, count: int
@@ -173,6 +174,7 @@ def test_an_alias_that_moves_is_served_at_once(
     assert scores_of(post(client, **request)) == before
 
 
+@pytest.mark.slow
 def test_a_few_models_are_kept_and_the_longest_unused_is_given_up(
     workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -218,6 +220,7 @@ def forward_passes() -> Iterator[list[tuple[int, int]]]:
         hook.remove()
 
 
+@pytest.mark.slow
 def test_many_at_once_share_one_model_and_take_turns(
     workspace: Workspace, forward_passes: list[tuple[int, int]]
 ) -> None:

@@ -71,6 +71,7 @@ def test_it_sees_a_leak_between_neighbours(
     assert actual.leak > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classification", "instruction"])
 def test_what_computes_in_another_precision_is_tried_too(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

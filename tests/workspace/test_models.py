@@ -207,6 +207,7 @@ CRASH = """
 """
 
 
+@pytest.mark.slow
 def test_a_crash_before_the_rename_leaves_nothing_that_is_listed(
     workspace: Workspace, store: ModelStore, adapter: Path
 ) -> None:

@@ -70,6 +70,7 @@ def read_by(chat: CausalChat | Seq2SeqChat, *messages: Message) -> str:
     )
 
 
+@pytest.mark.slow
 def test_a_template_is_applied_with_its_opening_of_an_answer(tmp_path: Path) -> None:
     chat = load_local_chat(save(tmp_path, "llama", TEMPLATE))
     talk = (Message("system", "lorem"), Message("user", "which port"))
@@ -82,6 +83,7 @@ def test_without_a_template_a_model_gets_the_words_alone(tmp_path: Path) -> None
     assert read_by(chat, *talk) == "lorem which port"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["t5", "llama"])
 def test_of_a_prompt_that_is_too_long_the_question_is_kept(tmp_path: Path, kind: str) -> None:
     chat = load_local_chat(save(tmp_path, kind))
@@ -91,6 +93,7 @@ def test_of_a_prompt_that_is_too_long_the_question_is_kept(tmp_path: Path, kind:
     assert len(read.split()) <= ROOM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["t5", "llama"])
 def test_an_answer_has_no_more_tokens_than_allowed(tmp_path: Path, kind: str) -> None:
     chat = load_local_chat(save(tmp_path, kind))
@@ -99,11 +102,13 @@ def test_an_answer_has_no_more_tokens_than_allowed(tmp_path: Path, kind: str) ->
         assert len(answer.split()) <= limit
 
 
+@pytest.mark.slow
 def test_a_model_that_ends_its_padding_with_its_text_answers(tmp_path: Path) -> None:
     chat = load_local_chat(save(tmp_path, "llama", TEMPLATE, pad_token=None))
     assert isinstance(chat.complete((Message("user", "which port"),), max_tokens=3), str)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_on_this_machine_is_refused_without_a_network(
     dialled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +119,7 @@ def test_a_model_that_is_not_on_this_machine_is_refused_without_a_network(
     dialled.clear()
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     folder = Path(save(tmp_path, "llama"))
     (folder / "model.safetensors").write_bytes(b"not weights at all")
@@ -121,6 +127,7 @@ def test_weights_that_are_no_weights_are_refused(tmp_path: Path) -> None:
         load_chat(str(folder))
 
 
+@pytest.mark.slow
 def test_many_threads_may_load_at_once() -> None:
     """In a process of its own, for what happens happens at the first import."""
     program = """

@@ -47,11 +47,13 @@ def deviation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     return float(np.abs(1 - (first * second).sum(1)).max())
 
 
+@pytest.mark.slow
 def test_vectors_are_those_of_transformers() -> None:
     encoder = BertEncoder(MINILM, name="minilm", precision="f32")
     assert deviation(encoder.encode(TEXTS), reference(MINILM, TEXTS, "mean")) < 1e-5
 
 
+@pytest.mark.slow
 def test_vectors_as_used_deviate_by_less_than_a_thousandth() -> None:
     encoder = load_encoder("builtin:minilm")
     assert deviation(encoder.encode(TEXTS), reference(MINILM, TEXTS, "mean")) < 1e-3
@@ -104,6 +106,7 @@ def tiny_bert(folder: Path, pooling: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_builtin_weights_that_are_not_the_official_ones_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ AT_EXIT = """
 
 # usearch loaded before OpenVINO spoils OpenVINO's float32 kernels (cosine near 0): whatever of
 # Moli is imported first, it has to load them in the other order.
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["moli.retrieval.search", "moli.retrieval.ingest"])
 def test_vectors_do_not_depend_on_what_was_imported_before(tmp_path: Path, first: str) -> None:
     alone, beside = tmp_path / "alone.npy", tmp_path / "beside.npy"
@@ -54,6 +55,7 @@ def test_a_process_that_has_encoded_ends_cleanly() -> None:
     assert codes == [0] * 8
 
 
+@pytest.mark.slow
 def test_a_signal_after_encoders_have_come_and_gone_is_handled() -> None:
     """OpenVINO leaves a thread with a stack for signals that it has freed."""
     said = run_python("""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +33,7 @@ def fill(cache: TorchKVCache, slot: int, ids: Any) -> None:
     keys[slot, 0, : len(ids), 0], values[slot, 0, : len(ids), 0] = row, 2 * row
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(steps)
 def test_a_slot_holds_what_its_row_has_read(plan: list[Step]) -> None:

@@ -36,6 +36,7 @@ def engine(base: str, **options: int) -> Engine:
     return Engine(runner, Letters(), **{"max_model_len": 128} | options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_greedy_answers_are_those_of_transformers(tmp_path: Path, kind: str) -> None:
     base = write(tmp_path, kind)
@@ -51,6 +52,7 @@ def test_greedy_answers_are_those_of_transformers(tmp_path: Path, kind: str) -> 
     assert sum(each.cached_tokens for each in answers) > 0
 
 
+@pytest.mark.slow
 def test_each_row_has_its_own_adapter(tmp_path: Path) -> None:
     base = write(tmp_path / "base", "llama")
     folders = {
@@ -89,6 +91,7 @@ def test_an_adapter_that_changes_is_not_answered_from_what_was_read(tmp_path: Pa
         assert answer.ids == expected(base, prompts()[:1], TOKENS, folder)[0]
 
 
+@pytest.mark.slow
 def test_an_adapter_that_was_let_go_is_read_again(tmp_path: Path) -> None:
     base = write(tmp_path / "base", "llama")
     folders = {name: adapt(base, tmp_path / name, seed) for seed, name in enumerate("abcd")}
@@ -117,6 +120,7 @@ def test_an_adapter_that_was_let_go_is_read_again(tmp_path: Path) -> None:
     assert [each.reason for each in deltas] == ["failed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "what"),
     [({"use_dora": True}, "with DoRA"), ({"bias": "all"}, "with biases")],
@@ -213,6 +217,7 @@ def test_logprobs_are_those_of_the_model(tmp_path: Path) -> None:
         assert [each.id for each in answer.alternatives[position]] == top.indices.tolist()
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_answer_alone_and_in_company(tmp_path: Path) -> None:
     drawing = engine(write(tmp_path, "llama"), max_num_seqs=4)
     seeded = Request(prompts()[0], Sampling(max_tokens=TOKENS, temperature=1.0, seed=7))
@@ -231,6 +236,7 @@ def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
         small.submit(Request([5], Sampling(), "x"), lambda _: None)
 
 
+@pytest.mark.slow
 def test_rows_wait_for_memory_and_answer_the_same(tmp_path: Path) -> None:
     base = write(tmp_path, "llama")
     truth = expected(base, prompts(), TOKENS)
@@ -280,6 +286,7 @@ def other_weights(base: str, folder: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_weights_are_taken_between_calls(tmp_path: Path, kind: str) -> None:
     """Reinforcement learning changes them; nothing cached with the old ones is used."""
@@ -292,6 +299,7 @@ def test_other_weights_are_taken_between_calls(tmp_path: Path, kind: str) -> Non
     assert [each.ids for each in changing.complete(requests)] == truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

@@ -42,6 +42,7 @@ def answers(engine: Engine, form: OutputConstraint, tokens: int = 80) -> list[st
     return [each.text for each in completions]
 
 
+@pytest.mark.slow
 def test_a_schema_is_kept(starter: Engine) -> None:
     for text in answers(starter, OutputConstraint(schema=json.dumps(SCHEMA))):
         value = json.loads(text)
@@ -57,6 +58,7 @@ def test_an_expression_is_kept(starter: Engine) -> None:
     assert len(set(texts)) > 1
 
 
+@pytest.mark.slow
 def test_a_grammar_is_kept_and_a_schema_in_it(starter: Engine) -> None:
     bits = {"type": "array", "items": {"enum": [0, 1]}, "minItems": 2, "maxItems": 3}
     schema = {"properties": {"a": bits, "b": bits}, "required": ["a", "b"]}

@@ -150,6 +150,7 @@ def written(deltas: list[Delta]) -> tuple[int, ...]:
 # The tokenizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 def test_tokens_are_those_of_transformers(starter: Case, text: str) -> None:
     ours, theirs = load_tokenizer(starter.reference), load_tokenizer(STARTER)
@@ -179,6 +180,7 @@ def test_a_conversation_is_written_as_transformers_writes_it(starter: Case) -> N
 # The engine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_greedy_answers_are_those_of_transformers(
     case_of: Callable[[str], Case], kind: str
@@ -197,6 +199,7 @@ def test_greedy_answers_are_those_of_transformers(
     assert (sum(each.cached_tokens for each in answers) > 0) == (kind != "mamba")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_conversation_that_goes_on_is_not_read_anew(
     case_of: Callable[[str], Case], kind: str
@@ -211,6 +214,7 @@ def test_a_conversation_that_goes_on_is_not_read_anew(
     assert more.ids == case.truth.greedy(longer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["grouped", "mamba"])
 def test_a_long_row_among_short_ones(case_of: Callable[[str], Case], kind: str) -> None:
     """More memory is taken for it, into which what the others have read goes along."""
@@ -234,6 +238,7 @@ def test_a_long_row_among_short_ones(case_of: Callable[[str], Case], kind: str) 
     assert again.ids == answer.ids
 
 
+@pytest.mark.slow
 def test_rows_wait_for_memory_and_answer_the_same(starter: Case) -> None:
     place = starter.engine().runner.kv_bytes_per_token
     assert 0 <= place - 2 * 5 * 4 * 64 * 4 < 64  # keys and values, layers, heads, sizes, float32
@@ -252,6 +257,7 @@ def test_rows_wait_for_memory_and_answer_the_same(starter: Case) -> None:
         starter.engine(kv_cache_bytes=255 * place).submit(greedy([5]), [].append)
 
 
+@pytest.mark.slow
 def test_a_row_may_need_the_memory_of_all_that_is_kept(case_of: Callable[[str], Case]) -> None:
     case = case_of("grouped")
     place = case.engine().runner.kv_bytes_per_token
@@ -264,6 +270,7 @@ def test_a_row_may_need_the_memory_of_all_that_is_kept(case_of: Callable[[str], 
         assert [each.ids for each in answers] == [case.truth.greedy(ids) for ids in rows]
 
 
+@pytest.mark.slow
 def test_rows_that_come_and_go_harm_no_others(case_of: Callable[[str], Case]) -> None:
     case, draw = case_of("grouped"), random.Random(1)
     engine = case.engine(max_num_seqs=3, prefix_slots=2, max_model_len=600, max_prefill_tokens=16)
@@ -296,6 +303,7 @@ def test_logprobs_are_those_of_transformers(starter: Case) -> None:
     assert [[each.id for each in row] for row in answer.alternatives] == top.indices.tolist()
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_answer_alone_and_in_company(starter: Case) -> None:
     drawing = starter.engine(max_num_seqs=4)
     seeded = Request(prompts()[0], Sampling(TOKENS, 1.0, seed=7, ignore_eos=True))
@@ -359,6 +367,7 @@ def test_a_reference_names_a_file() -> None:
     assert ModelReference.parse("gguf:a b/c:1.gguf") == ModelReference("gguf", "a b/c:1.gguf")
 
 
+@pytest.mark.slow
 def test_a_chat_model_answers(starter: Case) -> None:
     chat = load_chat(starter.reference)
     answer = chat.complete((Message("user", TALK[0]["content"]),), max_tokens=12)
@@ -416,6 +425,7 @@ def client(case_of: Callable[[str], Case], tmp_path_factory: pytest.TempPathFact
         yield OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
 
 
+@pytest.mark.slow
 def test_it_is_served(starter: Case, client: OpenAI) -> None:
     body: Any = {"model": starter.reference, "messages": TALK, "temperature": 0, "max_tokens": 20}
     assert starter.reference in [each.id for each in client.models.list()]
@@ -435,6 +445,7 @@ def test_it_is_served(starter: Case, client: OpenAI) -> None:
     assert "".join(each.choices[0].delta.content or "" for each in parts) == text
 
 
+@pytest.mark.slow
 def test_several_answers_of_a_form_from_a_seed(starter: Case, client: OpenAI) -> None:
     schema: Any = {
         "type": "json_schema",

@@ -34,6 +34,7 @@ def grown(how: str) -> float:
     return held / used
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's heap")
 def test_gaps_that_nothing_fits_into_are_given_back() -> None:
     assert grown("keep") > 1.8

@@ -120,6 +120,7 @@ def inspect(url: str, base: str, *, kind: ServerKind = "vllm", key: str = "") ->
         return admin.inspect(base)
 
 
+@pytest.mark.slow
 def test_a_look_at_a_server_tells_what_it_has_and_changes_nothing(servers: Servers) -> None:
     server = servers.server(max_model_len=99)
     url = servers.url(server)
@@ -148,6 +149,7 @@ class OldStandIn(StandIn):
     body = OldCompletion  # type: ignore[assignment]
 
 
+@pytest.mark.slow
 def test_a_server_that_will_not_do_is_refused_with_the_fix(servers: Servers) -> None:
     def refused(match: str, url: str, base: str = "starter", **options: Any) -> None:
         with pytest.raises(ModelError, match=match) as caught:
@@ -173,6 +175,7 @@ def test_a_server_that_will_not_do_is_refused_with_the_fix(servers: Servers) -> 
     refused("answered 404 to /version. Check that vLLM listens there", elsewhere)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "make"), [("vllm", StandIn), ("sglang", SGLangStandIn)])
 def test_an_adapter_is_pushed_once_under_the_name_of_its_content(
     servers: Servers, adapter: Path, kind: ServerKind, make: type[StandIn]
@@ -189,6 +192,7 @@ def test_an_adapter_is_pushed_once_under_the_name_of_its_content(
     assert ask(one, Request(IDS, Sampling(max_tokens=2, ignore_eos=True), HASH)).end() == "length"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "make"), [("vllm", StandIn), ("sglang", SGLangStandIn)])
 def test_a_server_that_was_started_anew_is_given_its_adapters_again(
     servers: Servers, adapter: Path, kind: ServerKind, make: type[StandIn]
@@ -216,6 +220,7 @@ REFUSALS: list[tuple[type[StandIn], dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "options", "config", "match"), REFUSALS)
 def test_an_adapter_that_is_refused_is_told_with_the_fix(
     servers: Servers,
@@ -236,6 +241,7 @@ def test_an_adapter_that_is_refused_is_told_with_the_fix(
         backend.submit(Request(IDS, Sampling(), HASH), Deltas().append)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "make"), [("vllm", StandIn), ("sglang", SGLangStandIn)])
 def test_a_folder_that_the_server_does_not_see_is_told(
     servers: Servers, tmp_path: Path, kind: ServerKind, make: type[StandIn]
@@ -273,6 +279,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("failure", "why"), FAILURES.items())
 def test_an_answer_that_breaks_off_has_failed(
     servers: Servers, caplog: pytest.LogCaptureFixture, failure: Any, why: str
@@ -290,6 +297,7 @@ def test_an_answer_that_breaks_off_has_failed(
     assert ask(backend, Request(IDS, Sampling(max_tokens=2, ignore_eos=True))).end() == "length"
 
 
+@pytest.mark.slow
 def test_what_the_server_refuses_has_failed(
     servers: Servers, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -325,6 +333,7 @@ def test_a_server_that_is_gone_fails_what_is_asked(servers: Servers) -> None:
         backend.add_adapter(HASH, Path("/nowhere"))
 
 
+@pytest.mark.slow
 def test_what_a_kind_of_server_cannot_do_is_refused_beforehand(servers: Servers) -> None:
     def refused(match: str, kind: ServerKind, sampling: Sampling) -> None:
         make = StandIn if kind == "vllm" else SGLangStandIn
@@ -351,6 +360,7 @@ def test_a_grammar_is_followed(servers: Servers) -> None:
     assert "".join(each.text for each in deltas) in ("left", "right")
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_tell_what_it_had_read_is_believed_to_have_read_nothing(
     servers: Servers,
 ) -> None:

@@ -78,6 +78,7 @@ def test_what_is_no_sound_is_refused(file: io.BytesIO, message: str) -> None:
     assert "BytesIO" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_small_file_that_unpacks_to_hours_is_refused() -> None:
     within, beyond = (
         as_file(np.zeros(4000 * seconds, np.int16), "FLAC", 4000)
@@ -95,6 +96,7 @@ RATES = [(44_100, RATE), (48_000, RATE), (8_000, RATE), (22_050, RATE), (11_025,
          (96_000, RATE), (RATE, 8_000), (47_999, RATE), (16_001, RATE), (RATE, 16_001)]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "target_rate"), RATES)
 def test_tones_that_both_rates_hold_stay_as_they_are(rate: int, target_rate: int) -> None:
     """By the formula of a tone, which has the same value at a moment whatever the rate."""

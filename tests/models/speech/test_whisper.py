@@ -53,6 +53,7 @@ def generated(theirs: Any, sound: NDArray[np.float32], **options: Any) -> Any:
     return text.strip(), written["segments"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pitch", [300, 800, 2000])
 @pytest.mark.parametrize("seconds", [1.5, 2.0, 7.3])
 def test_the_text_is_that_of_transformers_pipeline(
@@ -68,10 +69,12 @@ def test_the_text_is_that_of_transformers_pipeline(
     assert transcript.seconds == pytest.approx(seconds)
 
 
+@pytest.mark.slow
 def test_other_sounds_are_other_words(recognizer: SpeechRecognizer) -> None:
     assert len({transcribe(recognizer, beeps(pitch, 1.5)).text for pitch in (300, 800, 2000)}) == 3
 
 
+@pytest.mark.slow
 def test_segments_have_the_times_and_tokens_of_the_model(
     recognizer: SpeechRecognizer, theirs: Any
 ) -> None:
@@ -96,6 +99,7 @@ def test_segments_have_the_times_and_tokens_of_the_model(
     assert max(each.end for each in transcript.segments) > 2 * WINDOW  # later windows count on
 
 
+@pytest.mark.slow
 def test_the_language_is_told_or_found(recognizer: SpeechRecognizer, theirs: Any) -> None:
     import torch
 
@@ -119,6 +123,7 @@ def test_the_language_is_told_or_found(recognizer: SpeechRecognizer, theirs: Any
         transcribe(recognizer, sound, language="de")
 
 
+@pytest.mark.slow
 def test_a_prompt_comes_before_what_is_said(recognizer: SpeechRecognizer, theirs: Any) -> None:
     sound = beeps(800, 3.0)
     ids = theirs.tokenizer.get_prompt_ids("sea", return_tensors="pt")
@@ -138,6 +143,7 @@ def test_a_prompt_that_cannot_be_read_is_refused(recognizer: SpeechRecognizer) -
         transcribe(recognizer, sound, prompt="a <|zh|> b")
 
 
+@pytest.mark.slow
 def test_words_are_drawn_at_a_temperature(recognizer: SpeechRecognizer, theirs: Any) -> None:
     import torch
 
@@ -152,6 +158,7 @@ def test_words_are_drawn_at_a_temperature(recognizer: SpeechRecognizer, theirs: 
     assert transcribe(recognizer, sound, language="en") == likeliest
 
 
+@pytest.mark.slow
 def test_many_threads_may_ask(folder: str, recognizer: SpeechRecognizer) -> None:
     pitches = [300, 800, 2000, 500] * 3
     alone = [transcribe(recognizer, beeps(each, 3.0)) for each in pitches]
@@ -191,6 +198,7 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         SpeechRecognizer(str(tmp_path / "old")).transcribe(sound)
 
 
+@pytest.mark.slow
 def test_importing_loads_nothing() -> None:
     heavy = "{'torch', 'transformers', 'soundfile'}"
     code = f"import sys, moli.models.speech.whisper; sys.exit(bool({heavy} & set(sys.modules)))"

@@ -32,6 +32,7 @@ def test_a_document_does_not_speak_for_others(tokenizer: Any) -> None:
     assert tokenizer.decode(ids).count(said) == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=12), st.sampled_from(["user", "system"]))
 def test_what_is_said_is_read_as_it_is(tokenizer: Any, pieces: list[str], role: Any) -> None:

@@ -198,6 +198,7 @@ ODD = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(["properties", "required", "$defs"]), ODD))
 def test_a_schema_may_be_anything(parameters: dict[str, Any]) -> None:
     tool = Tool("put", "", parameters)
@@ -272,6 +273,7 @@ def test_how_an_answer_comes_changes_nothing(
 WORDS = st.text('ab {["<;', min_size=1, max_size=6).filter(str.strip)
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(WORDS, st.dictionaries(st.text(max_size=4), st.integers()))))
 def test_what_is_put_together_is_taken_apart(parts: list[Any]) -> None:
     """Text comes back with the space around it, but for that before a call."""
@@ -323,6 +325,7 @@ def fits(tokenizer: Any, form: OutputConstraint, text: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call_format", [HERMES, MISTRAL, LLAMA], ids=lambda each: each.name)
 def test_a_model_that_never_saw_tools_calls_one(
     starter: Engine, call_format: ToolCallFormat
@@ -352,6 +355,7 @@ def test_a_model_that_never_saw_tools_calls_one(
     assert names[2:] == ["look", "look", "now", "now"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call_format", "one", "two"),
     [
@@ -378,6 +382,7 @@ def test_an_answer_holds_as_many_calls_as_it_may(
     assert not fits(tokenizer, alone, more)
 
 
+@pytest.mark.slow
 def test_elements_are_written_where_they_must_be(starter: Engine) -> None:
     tokenizer = load_tokenizer("builtin:starter")
     form = tool_calls_grammar(QWEN, [LOOK], several=False)

@@ -23,6 +23,7 @@ def test_every_sample_is_in_one_step_of_an_epoch(
     assert full == [batching.batch] * (len(steps) - 1)
 
 
+@pytest.mark.slow
 @given(sizes, batchings)
 def test_no_part_is_over_the_limit_but_for_a_sample_that_is(
     sizes: list[int], batching: Batching
@@ -35,6 +36,7 @@ def test_no_part_is_over_the_limit_but_for_a_sample_that_is(
             assert cost <= batching.max_tokens or len(micro) == 1
 
 
+@pytest.mark.slow
 @given(sizes, st.booleans())
 def test_a_step_that_cannot_be_divided_is_one_part(sizes: list[int], packed: bool) -> None:
     steps = plan_epoch(sizes, Batching(16, None, packed), 0, 0)

@@ -317,6 +317,7 @@ def test_four_bits_without_a_gpu_are_refused_and_the_data_still_looked_at(tmp_pa
     assert result.estimate is None
 
 
+@pytest.mark.slow
 def test_a_base_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     recipe = {
         "task": "classification",

@@ -71,6 +71,7 @@ def test_without_borders_a_row_is_one_segment() -> None:
     torch.testing.assert_close(mixed, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_gradients_under_dropout_are_those_of_the_same_draw() -> None:
     query, key, value = (each[:, :, :20].detach().requires_grad_() for each in inputs(2, 2))
 

@@ -96,6 +96,7 @@ def test_each_end_is_told(tmp_path: Path, status: str) -> None:
     assert "after step 7 of 40" in screen.lines[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [200, 100, 80, 60, 40, 20])
 def test_the_live_line_is_one_line_at_any_width(tmp_path: Path, width: int) -> None:
     screen = Screen(width)
@@ -139,6 +140,7 @@ def test_a_name_cannot_work_the_terminal(tmp_path: Path, width: int | None) -> N
     assert "[bold]b" in screen.out.getvalue()
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_does_not_end_the_training(tmp_path: Path) -> None:
     code = """
 import sys

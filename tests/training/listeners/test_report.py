@@ -52,6 +52,7 @@ def reported(folder: Path, *events: Event) -> Page:
     return Page(write_report(folder))
 
 
+@pytest.mark.slow
 def test_the_page_tells_what_the_files_tell(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("task: classification\nrank: 8\n")
     environment = {"torch": "2.13.0", "cpu": {"cores": 2}}
@@ -74,6 +75,7 @@ def test_the_page_tells_what_the_files_tell(tmp_path: Path) -> None:
     assert page.tags.count("svg") == 5  # loss, evaluation, learning rate, rate, gradient norm
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     page = reported(tmp_path, *run(tmp_path))
     assert {"script", "link", "img", "iframe", "object", "a"}.isdisjoint(page.tags)
@@ -83,6 +85,7 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     assert named <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}  # no addresses
 
 
+@pytest.mark.slow
 def test_every_reference_within_the_page_is_to_one_thing(tmp_path: Path) -> None:
     page = reported(tmp_path, *run(tmp_path))
     ids = re.findall(r' id="([^"]+)"', page.source)
@@ -91,6 +94,7 @@ def test_every_reference_within_the_page_is_to_one_thing(tmp_path: Path) -> None
     assert set(inner) <= set(ids)
 
 
+@pytest.mark.slow
 def test_all_text_is_escaped(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(ATTACK)
     (tmp_path / "environment.json").write_text(json.dumps({ATTACK: ATTACK}))
@@ -106,12 +110,14 @@ def test_all_text_is_escaped(tmp_path: Path) -> None:
     assert sum(ATTACK in each for each in page.words) >= 8
 
 
+@pytest.mark.slow
 def test_a_loss_that_broke_is_a_warning(tmp_path: Path) -> None:
     page = reported(tmp_path, started(tmp_path), taken(1), taken(2, loss=math.nan))
     assert "The loss was not a finite number at 1 of 2 steps, first at step 2." in page.words
     assert "Running" in page.words
 
 
+@pytest.mark.slow
 def test_a_run_taken_up_again_is_running(tmp_path: Path) -> None:
     ended = RunEnded("interrupted", 1, {})
     page = reported(tmp_path, started(tmp_path), taken(1), ended)
@@ -150,6 +156,7 @@ def test_many_evaluations_keep_the_best_and_the_last(tmp_path: Path) -> None:
     assert any("more are in events.jsonl" in each for each in page.words)
 
 
+@pytest.mark.slow
 def test_a_report_is_written_on_evaluations_and_at_the_end(tmp_path: Path) -> None:
     now = [0.0]
     log, report = EventLog(), Report(clock=lambda: now[0])
@@ -164,6 +171,7 @@ def test_a_report_is_written_on_evaluations_and_at_the_end(tmp_path: Path) -> No
     assert written == [10, 20, 30, 40, 40]
 
 
+@pytest.mark.slow
 def test_reports_take_a_twentieth_of_the_time_at_most(tmp_path: Path) -> None:
     ticks = iter([0.0, 0.0, 1.0, 1.0, 19.9, 20.0, 20.0, 20.5, 20.5])
     log, report = EventLog(), Report(clock=lambda: next(ticks))
@@ -177,6 +185,7 @@ def test_reports_take_a_twentieth_of_the_time_at_most(tmp_path: Path) -> None:
     assert written == [1, 3]  # written for 1 s from 0 on: the next not before 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 5000])
 def test_the_picture_is_one_and_each_drawing_is_xml(tmp_path: Path, steps: int) -> None:
     panels = make_panels(list(run(tmp_path, steps=steps, every=max(steps // 4, 1))))
@@ -192,6 +201,7 @@ def test_the_picture_is_one_and_each_drawing_is_xml(tmp_path: Path, steps: int) 
         assert not re.search(r"#[0-9a-f]{6}\b", drawn)  # every colour is the page's
 
 
+@pytest.mark.slow
 def test_a_run_whose_loss_is_never_a_number_is_drawn(tmp_path: Path) -> None:
     events = [started(tmp_path), *(taken(n, loss=math.nan) for n in range(1, 9))]
     assert render_png(make_panels(events), "x").startswith(b"\x89PNG")

@@ -174,6 +174,7 @@ def test_on_a_ray_cluster_the_same_is_learnt(train: Runner) -> None:
         assert (mine[weight] - others[weight]).abs().max() <= 1e-5
 
 
+@pytest.mark.slow
 def test_without_ray_one_is_told_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

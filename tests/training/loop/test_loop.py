@@ -92,6 +92,7 @@ def run(
     return weights_of(prepared), events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "values"),
     [
@@ -121,6 +122,7 @@ def test_a_killed_run_resumes_to_the_same_weights_to_the_last_bit(
             assert torch.equal(resumed[name], whole[name]), (kill_at, name)
 
 
+@pytest.mark.slow
 def test_an_algorithm_may_make_the_samples_of_each_step_as_it_goes(tmp_path: Path) -> None:
     requested = recipe(tmp_path, method="full")
     whole, _ = run(requested, tmp_path / "whole")
@@ -141,6 +143,7 @@ def test_an_algorithm_may_make_the_samples_of_each_step_as_it_goes(tmp_path: Pat
     assert all(torch.equal(trained[name], whole[name]) for name in whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classification", "instruction"])
 def test_how_a_step_is_divided_changes_nothing(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -159,6 +162,7 @@ def test_how_a_step_is_divided_changes_nothing(
     assert losses[60] == pytest.approx(losses[100_000], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_over_supervised_tokens_as_transformers_computes_it(
     tmp_path: Path,
 ) -> None:
@@ -187,6 +191,7 @@ def test_the_loss_is_the_mean_over_supervised_tokens_as_transformers_computes_it
     assert first.loss == pytest.approx(nats / tokens, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_and_the_best_weights_are_kept(tmp_path: Path) -> None:
     requested = recipe(
         tmp_path, "classification", method="full", epochs=50, learning_rate=0.05, patience=2
@@ -229,6 +234,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
     assert torch.equal(found.weights["w"], one["w"])
 
 
+@pytest.mark.slow
 def test_a_finished_run_keeps_its_report_and_no_weights(tmp_path: Path) -> None:
     requested = recipe(tmp_path)
     with Workspace.init(tmp_path / "home") as workspace:
@@ -252,6 +258,7 @@ def test_the_best_weights_of_a_checkpoint_outlive_better_ones_that_are_lost(tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_stopped_and_told(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
@@ -263,6 +270,7 @@ def test_a_run_that_diverges_is_stopped_and_told(tmp_path: Path) -> None:
         prepared.loop.run()
 
 
+@pytest.mark.slow
 def test_of_many_held_out_examples_some_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +296,7 @@ def test_of_many_held_out_examples_some_are_drawn(
     assert metrics["accuracy"] >= 0
 
 
+@pytest.mark.slow
 def test_examples_of_which_nothing_is_learnt_are_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     asking, answer = ({"role": each, "content": " ".join(WORDS)} for each in ("user", "assistant"))
@@ -299,6 +308,7 @@ def test_examples_of_which_nothing_is_learnt_are_refused(tmp_path: Path) -> None
         prepare(requested, tmp_path / "run", lambda _: None)
 
 
+@pytest.mark.slow
 def test_too_few_scored_pairs_to_judge_by_are_told_before_training(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     requested = recipe(tmp_path, "embedding", held_out=0.05)
@@ -308,6 +318,7 @@ def test_too_few_scored_pairs_to_judge_by_are_told_before_training(tmp_path: Pat
         prepare(requested, tmp_path / "run", lambda _: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["data", "base", "template"])
 def test_a_run_whose_ground_has_changed_is_not_resumed(tmp_path: Path, changed: str) -> None:
     template = tmp_path / "template.jinja"

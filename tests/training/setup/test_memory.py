@@ -48,6 +48,7 @@ def test_what_is_kept_for_a_token_decides(monkeypatch: pytest.MonkeyPatch) -> No
     assert loss.training and torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_what_was_kept_is_freed() -> None:
     seen: list[weakref.ref[torch.Tensor]] = []
 
@@ -63,6 +64,7 @@ def test_what_was_kept_is_freed() -> None:
     assert seen and seen[0]() is None
 
 
+@pytest.mark.slow
 def test_a_run_takes_parts_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = recipe_of(
         task="classification",

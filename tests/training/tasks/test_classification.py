@@ -75,6 +75,7 @@ def test_of_another_encoder_the_first_state_is_read(tmp_path: Path, packed: bool
     assert task.export_caveat == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "lora", "adapter", "prefix"])
 def test_a_kept_model_answers_as_it_did(tmp_path: Path, method: str) -> None:
     name = base(tmp_path / "base", sentences=True)

@@ -90,6 +90,7 @@ def data(tmp_path: Path) -> Path:
     return _write_images(tmp_path, 120)
 
 
+@pytest.mark.slow
 def test_a_new_network_learns_and_comes_back_from_its_files(data: Path, tmp_path: Path) -> None:
     recipe = _new(data, epochs=6, batch=16, learning_rate=5e-3)
     prepared, losses = run_to_end(recipe, tmp_path / "run")
@@ -105,6 +106,7 @@ def test_a_new_network_learns_and_comes_back_from_its_files(data: Path, tmp_path
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_other_programs_load_a_new_network(data: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForImageClassification
 
@@ -121,6 +123,7 @@ def test_other_programs_load_a_new_network(data: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 def test_an_adapter_learns_and_comes_back_from_its_files(
     data: Path, tmp_path: Path, kind: str
@@ -190,6 +193,7 @@ def test_frozen_statistics_and_those_of_one_image_do_not_move(data: Path, tmp_pa
     assert not torch.equal(norm.running_mean, before)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_ends_in_the_same_weights(data: Path, tmp_path: Path) -> None:
     """Statistics, the order of images and their random moves are those of a run in one go."""
     recipe = _new(data, epochs=2, batch=16)
@@ -211,6 +215,7 @@ def test_a_run_that_goes_on_ends_in_the_same_weights(data: Path, tmp_path: Path)
         assert torch.equal(each, whole[name]), name
 
 
+@pytest.mark.slow
 def test_an_unreadable_image_is_reported_before_training(data: Path, tmp_path: Path) -> None:
     (tmp_path / "images" / "7.png").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"images/7\.png: not a readable image"):

@@ -126,6 +126,7 @@ def test_the_rarest_characters_are_left_out() -> None:
     assert made.convert_ids_to_tokens(range(5)) == ["<pad>", "</s>", "<unk>", "a", "b"]
 
 
+@pytest.mark.slow
 def test_a_small_t5_learns_and_comes_back_from_its_files(tmp_path: Path) -> None:
     recipe = recipe_of(
         task="seq2seq",
@@ -163,6 +164,7 @@ def test_letters_are_put_in_order(tmp_path: Path) -> None:
     assert prepared.loop.progress.best is not None and prepared.loop.progress.best >= 0.95
 
 
+@pytest.mark.slow
 def test_an_adapter_comes_back_from_its_files(tmp_path: Path) -> None:
     task, model = _prepared()
     model.save_pretrained(tmp_path / "base")
@@ -193,6 +195,7 @@ def test_a_new_model_is_not_adapted_and_its_heads_share_its_width() -> None:
         Seq2Seq(recipe).prepare(_pairs(4))
 
 
+@pytest.mark.slow
 def test_bottlenecks_go_into_a_t5(tmp_path: Path) -> None:
     """T5 asks its feed-forward layers for the type of their weights."""
     base = tmp_path / "base"

@@ -28,6 +28,7 @@ def span(question: str, answer: str) -> Span:
     return Span(question, TEXT, (answer,), (TEXT.index(answer),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ["Vienna", "Anna Huber", "4,200", "1907", "Graz"])
 def test_the_tokens_of_an_answer_are_its_characters(answer: str) -> None:
     task = task_of()

@@ -93,6 +93,7 @@ def samples_of(task: Any, data: Path) -> list[Sample]:
     return [each for group in task.samples(examples, training=True) for each in group][:8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_gemma2, write_gpt_oss])
 @pytest.mark.parametrize("alike", [False, True], ids=["padded", "of one length"])
 def test_scores_that_torch_cannot_compute_are_the_models_own(
@@ -116,6 +117,7 @@ def test_scores_that_torch_cannot_compute_are_the_models_own(
     assert not check_packing(task, model, samples).holds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_modern, write_cohere])
 def test_logits_that_are_more_than_the_heads_are_the_models_own(tmp_path: Path, write: Any) -> None:
     from transformers import AutoModelForCausalLM
@@ -135,6 +137,7 @@ def test_logits_that_are_more_than_the_heads_are_the_models_own(tmp_path: Path, 
             np.testing.assert_allclose(actual, losses_of(truth, samples), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "method", "packed"),
     [

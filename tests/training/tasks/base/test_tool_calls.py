@@ -222,6 +222,7 @@ def test_an_id_may_be_used_again_in_a_later_turn() -> None:
     assert "[TOOL_RESULTS] look: dry[" in text and "[TOOL_RESULTS] now: 9:00[" in text
 
 
+@pytest.mark.slow
 def test_rows_that_a_template_refuses_are_named(tmp_path: Path) -> None:
     """One call a turn is all that Llama's takes."""
     both = called("look", '{"city": "Oslo"}', 0)
