@@ -16,7 +16,7 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-dev $(VENV)/installed-gguf
 	@sh dev/system-packages.sh
-	@$(PYTEST)
+	@$(PYTEST) --durations=20
 
 check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check -q .
