@@ -15,6 +15,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from moli.models.encoders.hashing import HashEncoder
+from moli.models.protocols.encoder import Encoder
 from moli.records.answers import Citation, Fusion, Hit, Sentence, Trace
 from moli.records.documents import Chunk, ParsedDocument
 from moli.records.ingestion import FileReport
@@ -32,10 +33,22 @@ def ingest(
     workspace: Workspace, texts: Mapping[str, str], *groups: str, **attributes: str
 ) -> list[FileReport]:
     """Add texts by source name, open to `groups` (default: everyone), with `attributes`."""
-    from moli.retrieval.ingest import DocumentLabels, Ingester
+    return ingest_with(ENCODER, workspace, texts, *groups, **attributes)
+
+
+def ingest_with(
+    encoder: Encoder,
+    workspace: Workspace,
+    texts: Mapping[str, str],
+    *groups: str,
+    **attributes: str,
+) -> list[FileReport]:
+    """The same with an encoder that is given."""
+    from moli.retrieval.ingest import DocumentLabels, Ingester, source_from_text
 
     labels = DocumentLabels(groups or ("everyone",), attributes)
-    return list(Ingester(workspace, ENCODER).add_texts(texts, labels))
+    sources = (source_from_text(*item) for item in texts.items())
+    return list(Ingester(workspace, encoder).add_documents(sources, labels))
 
 
 def new_document(source: str, *parts: str, **fields: Any) -> NewDocument:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import ingest_with
 
 from moli.models.encoders.load import load_encoder
 from moli.records.documents import Heading, ParsedDocument
-from moli.retrieval.ingest import DocumentLabels, Ingester, SourceDocument
+from moli.retrieval.ingest import Ingester, SourceDocument
 from moli.workspace import Workspace
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -48,10 +49,8 @@ def make_workspace(root: Path, **settings: object) -> Workspace:
     ingest = Ingester(workspace, load_encoder(ENCODER))
     shelves = "\n\n".join(f"Shelf {n} holds box number {n + 5000}." for n in range(3000))
     texts = {"notes/gremlin.txt": INJECTED, "archive/shelves.txt": shelves}
-    list(ingest.add_texts(texts))
-    list(
-        ingest.add_texts({"board.txt": "The board met in Turin."}, DocumentLabels(groups=["board"]))
-    )
+    ingest_with(load_encoder(ENCODER), workspace, texts)
+    ingest_with(load_encoder(ENCODER), workspace, {"board.txt": "The board met in Turin."}, "board")
     text = "Warranty\n\nThe toy has a warranty of eighteen months.\n\n充电\n\n充满电需要两小时。"
     second = text.index("充电")
     parsed = ParsedDocument(

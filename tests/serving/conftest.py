@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from samples import ingest_with
 
 from moli.models.encoders.load import load_encoder
-from moli.retrieval.ingest import DocumentLabels, Ingester
 from moli.serving.app import create_app
 from moli.workspace import Workspace
 
@@ -22,8 +22,7 @@ FORBIDDEN = {"board.txt": "The board met in Turin about the server port and the 
 
 
 def fill(workspace: Workspace, texts: Mapping[str, str], *groups: str, **attributes: str) -> None:
-    labels = DocumentLabels(groups=groups or ("everyone",), attributes=attributes)
-    list(Ingester(workspace, load_encoder(ENCODER)).add_texts(texts, labels))
+    ingest_with(load_encoder(ENCODER), workspace, texts, *groups, **attributes)
 
 
 Build = Callable[..., Workspace]

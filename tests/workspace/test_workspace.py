@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_locks_of_different_names_do_not_meet(workspace: Workspace) -> None:
 
 def test_a_cache_that_is_cleared_is_there_again_when_asked_for(workspace: Workspace) -> None:
     (workspace.cache / "index").mkdir()
-    workspace.clear_cache()
+    shutil.rmtree(workspace.cache)
     assert list(workspace.cache.iterdir()) == []
 
 

@@ -127,12 +127,6 @@ class Ingester:
         """Add documents that are already parsed, and report each once it is stored."""
         return self._store(sources, labels or DocumentLabels())
 
-    def add_texts(
-        self, texts: Mapping[str, str], labels: DocumentLabels | None = None
-    ) -> Iterator[FileReport]:
-        """Add plain texts by their source, and report each once it is stored."""
-        return self.add_documents((source_from_text(*item) for item in texts.items()), labels)
-
     def _outcome(
         self, path: Path, future: Future[SourceDocument | None], labels: DocumentLabels
     ) -> SourceDocument | FileReport:

@@ -6,7 +6,6 @@ with Workspace.open() as workspace:
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -128,10 +127,6 @@ class Workspace:
         path = self.folder / "cache"
         path.mkdir(parents=True, exist_ok=True)
         return path
-
-    def clear_cache(self) -> None:
-        """Delete all derived files."""
-        shutil.rmtree(self.folder / "cache", ignore_errors=True)
 
     @contextmanager
     def lock(self, name: str, timeout: float = 60.0) -> Iterator[None]:
