@@ -157,7 +157,8 @@ def tune(
     from moli.training.run import tune
 
     with _open_workspace(workspace) as opened:
-        return tune(_read_recipe(recipe, values), opened, listeners=[on_event] if on_event else [])
+        listeners = [on_event] if on_event else []
+        return tune(_read_recipe(recipe, values), opened, listeners=listeners, estimate=True)
 
 
 def predict(

@@ -18,14 +18,14 @@ from moli.records.messages import Message, Tool, ToolCall
 from moli.serving.generation import GenerationRequest
 
 
-def _check_storable(text: str) -> str:
+def _storable(text: str) -> str:
     """Refuse half of a surrogate pair and a null character: JSON has them, databases do not."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("contains a character that cannot be stored")
     return text
 
 
-StorableText = Annotated[str, AfterValidator(_check_storable)]
+StorableText = Annotated[str, AfterValidator(_storable)]
 ShortText = Annotated[StorableText, Field(max_length=1000)]
 # Fewer than in a body, since the length of an address is limited.
 QueryGroups = Annotated[list[ShortText] | None, Query(max_length=50)]

@@ -20,7 +20,7 @@ from moli.models.weights.hashes import hash_template
 from moli.models.weights.loading import is_decoder, is_gguf, load_config, runs_locally
 from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
 from moli.serving.request_log import log
-from moli.training.recipes.method_table import METHODS
+from moli.training.recipes.method_table import METHODS, find_method
 from moli.training.recipes.task_table import GENERATIVE_TASKS
 from moli.training.trained.load import check_compatibility, recipe_of
 from moli.workspace import Workspace
@@ -100,7 +100,8 @@ class ServedModels:
         for stored in self._store.list():
             manifest = stored.manifest
             if manifest.task in GENERATIVE_TASKS:
-                parent = manifest.base if METHODS[manifest.method].is_adapter else ""
+                method = METHODS.get(manifest.method)
+                parent = manifest.base if method is None or method.is_adapter else ""
                 listings += [
                     ModelListing(alias, manifest.created_at, parent, stored.hash)
                     for alias in stored.aliases
@@ -157,7 +158,7 @@ class ServedModels:
                 where=name,
                 fix="Use one that was tuned for 'instruction'.",
             )
-        if not METHODS[manifest.method].is_adapter:
+        if not find_method(manifest.method).is_adapter:
             self._verify(stored, weights=False)
             return self._load_whole(name, str(stored.folder), stored.name, stored.hash)
         base = self._model_pool.get(manifest.base)

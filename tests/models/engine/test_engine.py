@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 import torch
 from models.engine.small import KINDS, Letters, adapt, expected, write
 
+from moli.models.engine import transformers_runner
 from moli.models.engine.cache_slots import CacheSlots
 from moli.models.engine.engine import Engine
 from moli.models.engine.kv_cache import TorchKVCache
+from moli.models.engine.merged_linear import MergedLinear
 from moli.models.engine.transformers_runner import load_transformers_runner
+from moli.models.engine.weight_layouts import TransposedProductLayout, WeightLayout
 from moli.models.weights.lora import read_adapter
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import Delta, Request, Sampling
@@ -334,3 +338,21 @@ def test_rows_at_work_pass_nothing_on_when_the_weights_change(tmp_path: Path) ->
     [answer] = changing.complete([Request(prompts()[0], Sampling(max_tokens=TOKENS))])
     assert answer.cached_tokens == 0
     assert answer.ids == expected(str(tmp_path / "other"), prompts()[:1], TOKENS)[0]
+
+
+def test_no_weight_is_in_memory_twice_while_layouts_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier: list[weakref.ref[WeightLayout]] = []
+    alive = []
+    use_layout = MergedLinear.use_layout
+
+    def counted(linear: MergedLinear, layout: type[WeightLayout]) -> None:
+        earlier.append(weakref.ref(linear.layout))
+        use_layout(linear, layout)
+        alive.append(sum(layout() is not None for layout in earlier))
+
+    monkeypatch.setattr(MergedLinear, "use_layout", counted)
+    monkeypatch.setattr(transformers_runner, "fastest_layout", lambda _: TransposedProductLayout)
+    load_transformers_runner(write(tmp_path, "llama"), adapter_slots=1, precision="fp32")
+    assert len(alive) > 4 and set(alive) == {0}

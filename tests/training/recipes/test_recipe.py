@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
-from moli.records.errors import InputError
-from moli.training.recipes.method_table import METHODS, MethodName
+from moli.records.errors import InputError, ModelError
+from moli.training.recipes.method_table import METHODS, MethodName, find_method
 from moli.training.recipes.recipe import Recipe, make_recipe, read_recipe
 from moli.training.recipes.task_table import TASKS, TaskName
 
@@ -136,3 +136,9 @@ def test_the_table_of_tasks_has_those_that_a_recipe_may_name() -> None:
 
 def test_the_table_of_methods_has_those_that_a_recipe_may_name() -> None:
     assert set(METHODS) == set(get_args(MethodName))
+
+
+def test_a_method_of_a_newer_version_is_named() -> None:
+    assert find_method("lora") is METHODS["lora"]
+    with pytest.raises(ModelError, match="trained with 'loha'"):
+        find_method("loha")

@@ -69,6 +69,7 @@ class GrammarCompiler:
         """
         from llguidance import LLMatcher
 
+        tokenizer = self._llguidance_tokenizer()
         kind = ""
         try:
             if constraint.schema:
@@ -80,7 +81,7 @@ class GrammarCompiler:
             else:
                 kind = "expression"
                 grammar = LLMatcher.grammar_from_regex(constraint.regex)
-            matcher = LLMatcher(self._llguidance_tokenizer(), grammar, log_level=0)
+            matcher = LLMatcher(tokenizer, grammar, log_level=0)
         except ValueError as error:
             raise _invalid(kind, str(error)) from error
         if matcher.is_error():

@@ -118,8 +118,10 @@ class TransformersRunner:
         """Convert all weights to the layout in which the largest layers are computed fastest."""
         inner = self._linears[:-1] or self._linears  # the last one makes the logits
         shape = max((linear.layout.weight.shape for linear in inner), key=torch.Size.numel)
-        largest = [linear.layout for linear in inner if linear.layout.weight.shape == shape]
-        layout = fastest_layout(largest)
+        # No name refers to the old layouts, so each weight is freed before the next is converted.
+        layout = fastest_layout(
+            [linear.layout for linear in inner if linear.layout.weight.shape == shape]
+        )
         for linear in self._linears:
             linear.use_layout(layout)
 

@@ -45,6 +45,8 @@ def _is_same(one: Any, other: Any, compared: _Pairs = ()) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, FunctionType):
+        if one.__code__.co_code != other.__code__.co_code:  # most differ here, which costs little
+            return False
         return _are_same(_meaning(one), _meaning(other), (*compared, (one, other)))
     if isinstance(one, CodeType):
         return _are_same(_instructions(one), _instructions(other), compared)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from moli.records.errors import ModelError
+
 MethodName = Literal["full", "lora", "rslora", "dora", "adapter", "prefix", "prompt", "qlora"]
 MethodFamily = Literal["full", "lora", "bottleneck", "prompt"]
 
@@ -61,3 +63,17 @@ METHODS = {
     ),
     "qlora": MethodSpec("lora", "LoraConfig", quantizes_base=True, runs_on_engine=True),
 }
+
+
+def find_method(name: str) -> MethodSpec:
+    """The method that a stored model was trained with.
+
+    Raises:
+        ModelError: there is none of that name, as in a model that a newer version made.
+    """
+    if name not in METHODS:
+        raise ModelError(
+            f"it was trained with '{name}', which this version does not know",
+            fix="Update Moli.",
+        )
+    return METHODS[name]

@@ -20,7 +20,7 @@ from moli.models.tokenizers import load_tokenizer, max_model_len_of
 from moli.records.examples import Example
 from moli.records.generation import Delta, Request, Sampling
 from moli.training.inference import OnProgress, Progress
-from moli.training.recipes.method_table import METHODS
+from moli.training.recipes.method_table import find_method
 from moli.training.tasks import make_task
 from moli.training.tasks.base.causal import CausalTask
 from moli.training.trained.load import check_compatibility, load_trained, recipe_of
@@ -175,7 +175,7 @@ def load_generator(stored: StoredModel) -> AnswerGenerator:
     Raises:
         ModelError: it has changed since it was stored.
     """
-    method = METHODS[stored.manifest.method]
+    method = find_method(stored.manifest.method)
     if not method.runs_on_engine:
         trained = load_trained(stored)
         recipe = trained.task.recipe

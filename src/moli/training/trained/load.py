@@ -20,7 +20,7 @@ from moli.records.errors import ModelError
 from moli.training import methods
 from moli.training.batching.samples import Sample
 from moli.training.packing import can_pack, check_packing
-from moli.training.recipes.method_table import METHODS
+from moli.training.recipes.method_table import find_method
 from moli.training.recipes.recipe import Recipe, make_recipe
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
@@ -78,7 +78,7 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
 def recipe_of(stored: StoredModel) -> Recipe:
     """The recipe of a stored model; a whole model is its own base."""
     recipe = make_recipe(stored.manifest.recipe, where=stored.name)
-    if not METHODS[stored.manifest.method].is_adapter:
+    if not find_method(stored.manifest.method).is_adapter:
         return recipe.model_copy(update={"base": str(stored.folder)})
     return recipe
 
@@ -109,7 +109,7 @@ def check_compatibility(stored: StoredModel, recipe: Recipe, *, weights: bool = 
             where=stored.name,
             fix="Retrain it: its prompts would no longer match what it was trained on.",
         )
-    if not METHODS[manifest.method].is_adapter:
+    if not find_method(manifest.method).is_adapter:
         return
     base_hash = hash_weights(folder_of(recipe.base)) if weights else manifest.base_hash
     if manifest.base_hash and not base_hash:
