@@ -28,7 +28,7 @@ from moli.records.exchanges import Exchange
 from moli.records.generation import Sampling
 from moli.records.messages import Message
 from moli.serving.access import Caller
-from moli.serving.generation import ActiveGeneration, GenerationRequest
+from moli.serving.generation import ActiveGeneration, GenerationRequest, Usage
 from moli.serving.metrics import Metrics
 from moli.serving.request_log import log
 from moli.workspace import Workspace
@@ -123,9 +123,9 @@ class GenerationService:
         Args:
             shadow_of: id of the exchange whose answer was shown instead; "" if this one was shown.
         """
-        exchange = _to_exchange(generation, caller, shadow_of)
-        self._exchanges.add(exchange)
         usage = generation.usage()
+        exchange = _to_exchange(generation, usage, caller, shadow_of)
+        self._exchanges.add(exchange)
         self._metrics.count_generation(exchange.model, usage, generation.timings_ms)
         if self._settings.log_texts:
             prompts = [each.content for each in exchange.messages]
@@ -165,14 +165,15 @@ class GenerationService:
             log("shadow failed", alias=shown.model, hash=shadow.hash, error=str(error))
 
 
-def _to_exchange(generation: ActiveGeneration, caller: Caller, shadow_of: str) -> Exchange:
+def _to_exchange(
+    generation: ActiveGeneration, usage: Usage, caller: Caller, shadow_of: str
+) -> Exchange:
     """The record of a complete generation.
 
     Args:
         shadow_of: id of the exchange whose answer was shown instead; "" if this one was shown.
     """
     request, served = generation.request, generation.served
-    usage = generation.usage()
     return Exchange(
         id=generation.id,
         created_at=generation.created_at,

@@ -130,10 +130,10 @@ def _run(
 ) -> RunResult:
     """Prepare the run in a folder, train it to its end, and store its model."""
     from moli.training.loop.distributed import join_processes
-    from moli.training.setup.prepared import prepare
+    from moli.training.setup.prepared import ignore_event, prepare
 
     world = join_processes()
-    on_event = _all_listeners(recipe, listeners) if world.rank == 0 else _ignore
+    on_event = _all_listeners(recipe, listeners) if world.rank == 0 else ignore_event
     prepared = prepare(recipe, folder, on_event, world)
     facts = prepared.facts()
     if expected := _estimate(prepared, folder, estimate=estimate and world.size == 1):
@@ -166,10 +166,6 @@ def _all_listeners(recipe: Recipe, listeners: Sequence[Listener]) -> Callable[[E
     from moli.training.listeners.trackers import make_trackers
 
     return Listeners([EventLog(), Report(), *make_trackers(recipe.trackers), *listeners])
-
-
-def _ignore(event: Event) -> None:
-    """Drop an event: the first process reports it."""
 
 
 def _estimate(prepared: PreparedRun, folder: Path, *, estimate: bool) -> dict[str, Any] | None:

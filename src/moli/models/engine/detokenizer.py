@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from moli.models.templates.partial_match import partial_match_length
+
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # decoded from the first bytes of a character
 
 
@@ -68,17 +70,9 @@ class Detokenizer:
             self.stopped = True
             text, self._held_back = self._held_back[: min(matches)], ""
             return text
-        overlap = max((_overlap(self._held_back, stop) for stop in self._stop), default=0)
+        overlap = max(
+            (partial_match_length(self._held_back, stop) for stop in self._stop), default=0
+        )
         end = len(self._held_back) - overlap
         text, self._held_back = self._held_back[:end], self._held_back[end:]
         return text
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Number of characters at the end of a text that may begin a stop sequence.
-
-    >>> _overlap("one EN", "END")
-    2
-    """
-    longest = min(len(text), len(stop) - 1)
-    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 from moli.models.templates.call_syntax import INCOMPLETE, NOT_A_CALL
+from moli.models.templates.partial_match import partial_match_length
 from moli.models.templates.tool_call_formats import ToolCallFormat
 from moli.records.messages import Tool, ToolCall
 
@@ -57,7 +58,7 @@ class ToolCallParser:
         at = text.find(begin)
         if at < 0 and final:
             return self._take_text(len(text))
-        before = text[:at] if at >= 0 else text[: len(text) - _overlap(text, begin)]
+        before = text[:at] if at >= 0 else text[: len(text) - partial_match_length(text, begin)]
         if length := len(before.rstrip()):
             return self._take_text(length)
         return self._take_calls(at + len(begin), final) if at >= 0 else None
@@ -107,12 +108,6 @@ class ToolCallParser:
             return ()
         self._last_was_call = False
         return (text,)
-
-
-def _overlap(text: str, marker: str) -> int:
-    """Number of characters at the end of a text that may be the beginning of `marker`."""
-    longest = min(len(text), len(marker) - 1)
-    return next((n for n in range(longest, 0, -1) if text.endswith(marker[:n])), 0)
 
 
 def _may_begin_with(text: str, opening: str) -> bool:

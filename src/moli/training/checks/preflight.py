@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 
 from moli.records.errors import InputError, MoliError
 from moli.records.examples import MalformedRow
-from moli.records.training import Event
 from moli.training.checks.findings import find_malformed, find_problems
 from moli.training.checks.inspection import count_labels, find_repetitions, measure_lengths
 from moli.training.checks.masks import MaskedSample, groups_without_end, mask_sample
@@ -39,13 +38,9 @@ def preflight(recipe: Recipe) -> Preflight:
     """
     try:
         with TemporaryDirectory(prefix="moli-check-") as folder:
-            return _report_run(prepare(recipe, Path(folder), _ignore))
+            return _report_run(prepare(recipe, Path(folder)))
     except MoliError as error:
         return _report_error(recipe, error)
-
-
-def _ignore(event: Event) -> None:
-    """Drop an event: the steps that a check takes are not reported."""
 
 
 def _report_run(prepared: PreparedRun) -> Preflight:

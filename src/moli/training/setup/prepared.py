@@ -101,8 +101,15 @@ class PreparedRun:
         }
 
 
+def ignore_event(event: Event) -> None:
+    """Drop an event, as in a check, or in a process beside the first one, which reports it."""
+
+
 def prepare(
-    recipe: Recipe, folder: Path, on_event: Callable[[Event], None], world: World | None = None
+    recipe: Recipe,
+    folder: Path,
+    on_event: Callable[[Event], None] = ignore_event,
+    world: World | None = None,
 ) -> PreparedRun:
     """Prepare a new run in a folder, or one that has begun there and is to be resumed.
 
