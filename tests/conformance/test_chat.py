@@ -131,6 +131,32 @@ def test_a_model_answers_with_text_and_the_same_text_again(chat: ChatModel) -> N
 
 
 @pytest.mark.slow
+def test_pieces_of_the_answer_make_the_answer(chat: ChatModel) -> None:
+    pieces: list[str] = []
+    answer = chat.complete(TALK, max_tokens=8, on_text=pieces.append)
+    assert answer == chat.complete(TALK, max_tokens=8)
+    assert "".join(pieces).strip() == answer
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.slow
+def test_an_exception_of_the_callback_stops_the_model(chat: ChatModel) -> None:
+    calls: list[str] = []
+
+    def stop(text: str) -> None:
+        calls.append(text)
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        chat.complete(TALK, max_tokens=8, on_text=stop)
+    assert len(calls) == 1
+    assert chat.complete(TALK, max_tokens=8) == chat.complete(TALK, max_tokens=8)
+
+
+@pytest.mark.slow
 def test_a_model_that_runs_here_does_not_repeat_the_prompt(tmp_path: Path) -> None:
     chat = load_chat(llama(tmp_path, TEMPLATE))
     assert len(chat.complete(TALK, max_tokens=4).split()) <= 4

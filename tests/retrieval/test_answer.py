@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from conftest import Make
 from samples import ENCODER, bytes_with, ingest, new_document
 
 from moli.models.chat.scripted import ScriptedChat
-from moli.records.answers import Answer
+from moli.records.answers import Answer, Sentence
 from moli.records.documents import Heading
 from moli.records.errors import InputError, ModelError
 from moli.records.messages import Message
@@ -147,6 +148,45 @@ def test_a_quote_is_cited_from_where_it_stands_whatever_its_number(
     sources = [each.citations[0].source for each in answer.sentences]
     assert sources == ["手册", "guide"]
     assert_citations_hold(library, answer)
+
+
+class LetterByLetter(ScriptedChat):
+    """A chat model that writes its answer letter by letter."""
+
+    def complete(self, messages: Sequence[Message], **options: Any) -> str:
+        text = super().complete(messages)
+        for letter in text:
+            options["on_text"](letter)
+        return text
+
+
+def test_sentences_are_reported_once_they_are_complete_and_verified(library: Workspace) -> None:
+    seen: list[Sequence[Sentence]] = []
+    chat = LetterByLetter('It is 7860. [1: "port 7860"]\nIt is 80. [1: "port 80"]\nDone')
+    answerer = Answerer(library, Retriever(library, ENCODER), chat)
+    answer = answerer.ask(QUESTION, on_sentences=seen.append)
+    texts = [tuple(each.text for each in sentences) for sentences in seen]
+    assert list(dict.fromkeys(texts)) == [(), ("It is 7860.",), ("It is 7860.", "It is 80.")]
+    assert tuple(seen[-1]) == answer.sentences[:2]
+
+
+def test_a_callback_that_raises_stops_the_answer(library: Workspace) -> None:
+    class StoppedError(Exception):
+        pass
+
+    calls = 0
+
+    def stop(_: Sequence[Sentence]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise StoppedError
+
+    answerer = Answerer(library, Retriever(library, ENCODER), LetterByLetter("It is 7860."))
+    with pytest.raises(StoppedError):
+        answerer.ask(QUESTION, on_sentences=stop)
+    assert calls == 3
+    assert library.traces.recent() == []
 
 
 def test_a_document_that_gives_orders_gets_nothing_out(library: Workspace, ask: Ask) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from moli.models.protocols.chat import ChatModel
@@ -22,6 +22,8 @@ from moli.retrieval.search import Retriever
 from moli.retrieval.tokens import language_of
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
+
+SentencesCallback = Callable[[Sequence[Sentence]], None]
 
 QUOTES = "quotes"  # the name of the model in traces of answers without a language model
 _NO_ANSWER = {
@@ -45,12 +47,21 @@ class Answerer:
         self._traces = workspace.traces
         self._documents = workspace.documents
 
-    def ask(self, question: str, visible: Filter | None = None, tenant: str = "") -> Answer:
+    def ask(
+        self,
+        question: str,
+        visible: Filter | None = None,
+        tenant: str = "",
+        on_sentences: SentencesCallback | None = None,
+    ) -> Answer:
         """Answer a question, or state that the documents do not contain the answer.
 
         Args:
             visible: the documents that may be used; None for those of the settings' groups.
             tenant: the tenant who asks, to whom the trace belongs; "" for the only tenant.
+            on_sentences: called several times a second while a language model writes, with the
+                sentences that are complete and verified so far. An exception that it raises stops
+                the model, and is raised.
 
         Raises:
             InputError: the question is empty or too long.
@@ -69,7 +80,8 @@ class Answerer:
             lexical = self._retriever.indexes.lexical
             evidence = score_sentences(question, hits, headings, self._retriever.encoder, lexical)
         with timer.time("answer"):
-            quoted, prompt_sha256 = self._answer_sentences(question, hits, evidence, tenant)
+            draft = _Draft(hits, documents, on_sentences) if on_sentences else None
+            quoted, prompt_sha256 = self._answer_sentences(question, hits, evidence, tenant, draft)
             sentences = tuple(_with_citations(sentence, documents) for sentence in quoted)
         language = language_of(question)
         trace = Trace(
@@ -94,7 +106,12 @@ class Answerer:
         return answer_of(trace)
 
     def _answer_sentences(
-        self, question: str, hits: Sequence[Hit], evidence: Sequence[ScoredSentence], tenant: str
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        evidence: Sequence[ScoredSentence],
+        tenant: str,
+        draft: _Draft | None,
     ) -> tuple[list[QuotedSentence], str]:
         """The answer's sentences, none if there is no answer, and the hash of the prompt.
 
@@ -110,8 +127,33 @@ class Answerer:
         if not hits:
             return [], ""
         prompt = grounding_prompt(question, hits)
-        text = self._chat.complete(prompt.messages(), cache_namespace=tenant)
+        text = self._chat.complete(
+            prompt.messages(), cache_namespace=tenant, on_text=draft.append if draft else None
+        )
         return parse_answer(text, hits), prompt.sha256
+
+
+class _Draft:
+    """An answer that a language model is writing; its complete lines are passed on as sentences."""
+
+    def __init__(
+        self,
+        hits: Sequence[Hit],
+        documents: Mapping[int, Document],
+        on_sentences: SentencesCallback,
+    ) -> None:
+        self._hits, self._documents, self._on_sentences = hits, documents, on_sentences
+        self._text = ""
+        self._sentences: tuple[Sentence, ...] = ()
+
+    def append(self, text: str) -> None:
+        """Add a piece of text, which may be empty, and report the sentences so far."""
+        self._text += text
+        if "\n" in text:
+            complete, _, _ = self._text.rpartition("\n")
+            quoted = parse_answer(complete, self._hits)
+            self._sentences = tuple(_with_citations(each, self._documents) for each in quoted)
+        self._on_sentences(self._sentences)
 
 
 def _as_own_quote(sentence: ScoredSentence) -> QuotedSentence:

@@ -22,7 +22,7 @@ from moli.models.weights.loading import runs_locally
 from moli.records.answers import Answer, Hit, Trace
 from moli.records.documents import Document
 from moli.records.errors import NotFoundError
-from moli.retrieval.answer import QUOTES, Answerer
+from moli.retrieval.answer import QUOTES, Answerer, SentencesCallback
 from moli.retrieval.search import Retriever
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
@@ -75,13 +75,20 @@ class Library:
         library.search("ready 就绪", 1, Filter(frozenset(settings.groups)))
         return library
 
-    def ask(self, question: str, visible: Filter, tenant: str = "") -> Answer:
+    def ask(
+        self,
+        question: str,
+        visible: Filter,
+        tenant: str = "",
+        on_sentences: SentencesCallback | None = None,
+    ) -> Answer:
         """Answer a question from the visible documents, and store the answer's trace.
 
         Args:
             tenant: owner of the trace; "" for the only tenant.
+            on_sentences: see `Answerer.ask`.
         """
-        return self._answerer.ask(question, visible, tenant)
+        return self._answerer.ask(question, visible, tenant, on_sentences)
 
     def search(self, query: str, limit: int, visible: Filter) -> list[Hit]:
         """At most `limit` passages of the visible documents that fit a query, the best first."""

@@ -69,6 +69,50 @@ def test_an_answer_that_is_none_is_told_as_such(response: httpx.Response) -> Non
     assert caught.value.where == f"openai:m@{URL}"
 
 
+def events(*events: Any) -> httpx.Response:
+    lines = [f"data: {each if isinstance(each, str) else json.dumps(each)}" for each in events]
+    return httpx.Response(
+        200, text="\n\n".join(lines), headers={"content-type": "text/event-stream"}
+    )
+
+
+def delta(text: str | None) -> dict[str, Any]:
+    return {"choices": [{"delta": {"content": text}}]}
+
+
+def test_a_stream_is_passed_on_piece_by_piece() -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        usage = {"choices": [], "usage": {"total_tokens": 3}}
+        return events(delta(None), delta("Hel"), delta("lo."), usage, "[DONE]")
+
+    pieces: list[str] = []
+    assert remote(answer).complete(TALK, on_text=pieces.append) == "Hello."
+    assert bodies[0]["stream"] is True
+    assert [each for each in pieces if each] == ["Hel", "lo."]
+
+
+def test_a_stream_that_breaks_off_is_an_error() -> None:
+    chat = remote(lambda _: events(delta("Hel"), {"error": {"message": "out of memory"}}))
+    with pytest.raises(ModelError, match="out of memory"):
+        chat.complete(TALK, on_text=lambda _: None)
+
+
+@pytest.mark.parametrize("event", [{"choices": [{}]}, [], "{", {"choices": [{"delta": "x"}]}])
+def test_an_event_that_is_none_of_a_chat_is_an_error(event: Any) -> None:
+    with pytest.raises(ModelError, match="not a chat completion"):
+        remote(lambda _: events(event)).complete(TALK, on_text=lambda _: None)
+
+
+def test_a_server_without_streams_answers_at_once() -> None:
+    pieces: list[str] = []
+    chat = remote(lambda _: completion("Hello."))
+    assert chat.complete(TALK, on_text=pieces.append) == "Hello."
+    assert pieces == ["Hello."]
+
+
 def test_an_endless_error_page_is_cut_short() -> None:
     with pytest.raises(ModelError) as caught:
         remote(lambda _: httpx.Response(500, text="x" * 100_000)).complete(TALK)

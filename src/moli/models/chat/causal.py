@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 
 from moli.models.backend import LoadedModel, answer_limit
 from moli.models.chat.conversation import prompt_ids_within
-from moli.models.protocols.backend import complete
+from moli.models.protocols.backend import stream
+from moli.models.protocols.chat import TextCallback
 from moli.models.weights.hashes import hash_template
 from moli.records.generation import Request, Sampling
 from moli.records.messages import Message
@@ -26,11 +28,21 @@ class CausalChat:
         self._base = base
 
     def complete(
-        self, messages: Sequence[Message], *, max_tokens: int = 512, cache_namespace: str = ""
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        cache_namespace: str = "",
+        on_text: TextCallback | None = None,
     ) -> str:
         """The assistant's next message, decoded greedily."""
         answer_tokens = answer_limit(self.max_model_len, max_tokens)
         ids = prompt_ids_within(self.tokenizer, messages, self.max_model_len - answer_tokens)
         request = Request(ids, Sampling(answer_tokens), cache_namespace=cache_namespace)
-        [answer] = complete(self._base.backend, [request])
-        return answer.text.strip()
+        texts: list[str] = []
+        with closing(stream(self._base.backend, request)) as pieces:
+            for piece in pieces:
+                texts.append(piece)
+                if on_text:
+                    on_text(piece)
+        return "".join(texts).strip()

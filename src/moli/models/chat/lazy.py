@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from moli.models.protocols.chat import ChatModel
+from moli.models.protocols.chat import ChatModel, TextCallback
 from moli.records.messages import Message
 
+_HEARTBEAT_SECONDS = 0.1  # between two calls of a callback while the model is loaded
 _log = logging.getLogger(__name__)
 
 
@@ -41,11 +42,20 @@ class LazyChat:
         return self.start_loading().result().template_sha256
 
     def complete(
-        self, messages: Sequence[Message], *, max_tokens: int = 512, cache_namespace: str = ""
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        cache_namespace: str = "",
+        on_text: TextCallback | None = None,
     ) -> str:
         """The model's next message; waits until the model is loaded."""
-        model = self.start_loading().result()
-        return model.complete(messages, max_tokens=max_tokens, cache_namespace=cache_namespace)
+        loading = self.start_loading()
+        while on_text and wait([loading], _HEARTBEAT_SECONDS).not_done:
+            on_text("")
+        return loading.result().complete(
+            messages, max_tokens=max_tokens, cache_namespace=cache_namespace, on_text=on_text
+        )
 
     def _log_failure(self, loading: Future[ChatModel]) -> None:
         """Log why loading failed, if it did."""

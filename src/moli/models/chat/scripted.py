@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from moli.models.protocols.chat import TextCallback
 from moli.records.messages import Message
 
 
@@ -22,6 +23,10 @@ class ScriptedChat:
         *,
         max_tokens: int = 512,  # noqa: ARG002
         cache_namespace: str = "",  # noqa: ARG002
+        on_text: TextCallback | None = None,
     ) -> str:
         """The fixed text, or what the function returns for the messages."""
-        return self._script if isinstance(self._script, str) else self._script(messages)
+        text = self._script if isinstance(self._script, str) else self._script(messages)
+        if on_text:
+            on_text(text)
+        return text

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moli.models.chat.conversation import prompt_ids_within
+from moli.models.protocols.chat import TextCallback
 from moli.models.tokenizers import load_tokenizer, max_model_len_of
 from moli.models.weights.hashes import hash_template
 from moli.models.weights.loading import load_model
@@ -41,6 +42,7 @@ class Seq2SeqChat:
         *,
         max_tokens: int = 512,
         cache_namespace: str = "",  # noqa: ARG002
+        on_text: TextCallback | None = None,
     ) -> str:
         """The assistant's next message, decoded greedily."""
         import torch
@@ -53,5 +55,21 @@ class Seq2SeqChat:
                 max_new_tokens=max_tokens,
                 do_sample=False,
                 pad_token_id=eos if pad is None else pad,
+                stopping_criteria=_call_between_tokens(on_text) if on_text else None,
             )[0]
-        return str(self.tokenizer.decode(generated, skip_special_tokens=True)).strip()
+        text = str(self.tokenizer.decode(generated, skip_special_tokens=True)).strip()
+        if on_text:
+            on_text(text)
+        return text
+
+
+def _call_between_tokens(on_text: TextCallback) -> Any:
+    """Stopping criteria that never stop, but let a callback raise after any token."""
+    import torch
+    from transformers import StoppingCriteriaList
+
+    def criterion(ids: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        on_text("")
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
+    return StoppingCriteriaList([criterion])

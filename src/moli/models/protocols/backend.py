@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Container, Sequence
+from collections.abc import Container, Generator, Sequence
 from pathlib import Path
-from typing import Protocol
+from queue import Empty, SimpleQueue
+from typing import Literal, Protocol
 
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import Completion, Delta, DeltaCallback, FinishReason, Request
+
+_COMPLETE = ("stop", "length")  # reasons of answers that did not fail
+_HEARTBEAT_SECONDS = 0.1  # between two pieces of a stream
 
 
 class RunningRequest(Protocol):
@@ -125,9 +129,37 @@ def complete(
     for _ in running:
         done.acquire()
     completions = list(map(join_deltas, running, deltas_of_all))
-    if any(completion.reason not in ("stop", "length") for completion in completions):
+    if any(completion.reason not in _COMPLETE for completion in completions):
         raise ModelError("the model failed to answer", fix="See the log.")
     return completions
+
+
+def stream(backend: Backend, request: Request) -> Generator[str]:
+    """Pieces of an answer's text as they are generated, and "" now and then while there is none.
+
+    Closing the generator cancels the request.
+
+    Raises:
+        InputError: the request cannot be answered.
+        ModelError: it failed.
+    """
+    deltas: SimpleQueue[Delta] = SimpleQueue()
+    running = backend.submit(request, deltas.put)
+    reason: FinishReason | Literal[""] = ""
+    try:
+        while not reason:
+            try:
+                delta = deltas.get(timeout=_HEARTBEAT_SECONDS)
+            except Empty:
+                yield ""
+            else:
+                reason = delta.reason
+                yield delta.text
+    finally:
+        if not reason:
+            running.cancel()
+    if reason not in _COMPLETE:
+        raise ModelError("the model failed to answer", fix="See the log.")
 
 
 def join_deltas(request: RunningRequest, deltas: Sequence[Delta]) -> Completion:
