@@ -141,6 +141,7 @@ def tune(
     *,
     workspace: AnyWorkspace = None,
     on_event: Callable[[Event], None] | None = None,
+    force: bool = False,
     **values: Any,
 ) -> RunResult:
     """Train a model from a recipe, and store it in the workspace.
@@ -148,6 +149,8 @@ def tune(
     Args:
         recipe: a YAML file; not needed if `values` give everything.
         on_event: called with every event of the run, such as each step and each evaluation.
+        force: move the recipe's alias to the result even if it does worse than its base, or than
+            the alias's present model on the same held-out examples.
         values: keys of the recipe, such as `data="tickets.jsonl"`; they override the file's.
 
     Raises:
@@ -158,7 +161,9 @@ def tune(
 
     with _open_workspace(workspace) as opened:
         listeners = [on_event] if on_event else []
-        return tune(_read_recipe(recipe, values), opened, listeners=listeners, estimate=True)
+        return tune(
+            _read_recipe(recipe, values), opened, listeners=listeners, estimate=True, force=force
+        )
 
 
 def predict(

@@ -46,6 +46,10 @@ def tune(
         str | None,
         typer.Option(metavar="ADDRESS", help="Train on this Ray cluster: HOST:6379, or local."),
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Move the alias to the result even if it is worse."),
+    ] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -55,6 +59,9 @@ def tune(
     the model will learn from, how long training will take and where the result can be served. It
     exits with 1 if the recipe cannot be trained. Ctrl-C stops a run after the current step. It
     exits with 130; continue with --resume.
+
+    The base is evaluated before the first step. The recipe's alias is not moved to a model that
+    does worse than its base, or than the alias's present model on the same held-out examples.
 
     Example: moli tune recipe.yaml --check
     """
@@ -66,7 +73,7 @@ def tune(
         if ray:
             raise typer.BadParameter("a run on Ray resumes by itself", param_hint="--ray")
         with open_workspace(workspace) as opened:
-            _train(opened, resume, as_json=as_json)
+            _train(opened, resume, as_json=as_json, force=force)
         return
     resolved = _read_recipe(recipe, changes)
     if check:
@@ -76,9 +83,10 @@ def tune(
         if ray:
             from moli.training.launch import tune_on_ray
 
-            _print_result(tune_on_ray(resolved, opened.root, ray), as_json=as_json)
+            result = tune_on_ray(resolved, opened.root, ray, force=force)
+            _print_result(result, as_json=as_json)
         else:
-            _train(opened, resolved, as_json=as_json)
+            _train(opened, resolved, as_json=as_json, force=force)
 
 
 def _read_recipe(path: Path | None, changes: list[str] | None) -> Recipe:
@@ -124,7 +132,9 @@ def _check(recipe: Recipe, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _train(workspace: Workspace, recipe_or_run: Recipe | str, *, as_json: bool) -> None:
+def _train(
+    workspace: Workspace, recipe_or_run: Recipe | str, *, as_json: bool, force: bool
+) -> None:
     """Train a recipe, or resume the run with this id; print the result."""
     from moli.training.listeners.progress import ProgressLine
     from moli.training.run import resume, tune
@@ -133,9 +143,10 @@ def _train(workspace: Workspace, recipe_or_run: Recipe | str, *, as_json: bool) 
     if isinstance(recipe_or_run, str):
         from moli.training.runs import find_run
 
-        result = resume(find_run(workspace, recipe_or_run).id, workspace, listeners=listeners)
+        run = find_run(workspace, recipe_or_run).id
+        result = resume(run, workspace, listeners=listeners, force=force)
     else:
-        result = tune(recipe_or_run, workspace, listeners=listeners, estimate=True)
+        result = tune(recipe_or_run, workspace, listeners=listeners, estimate=True, force=force)
     _print_result(result, as_json=as_json)
 
 
@@ -164,9 +175,9 @@ def _print_summary(result: RunResult) -> None:
         out.print(f"Resume with: moli tune --resume {result.run}")
         return
     out.print(result.model, style="bold")
-    main_metric_first = main_first(facts["metrics"])
-    metrics = ", ".join(
-        f"{name} {format_value(value)}" for name, value in main_metric_first.items()
+    metrics, before = (
+        ", ".join(f"{name} {format_value(value)}" for name, value in main_first(values).items())
+        for values in (facts["metrics"], facts["base_metrics"])
     )
     rates = (
         f"{facts['examples_per_second']:,} examples/s, {facts['tokens_per_second']:,} tokens/s, "
@@ -176,6 +187,7 @@ def _print_summary(result: RunResult) -> None:
     notes = [f"{facts[name]:,} {label}" for name, label in labels.items() if facts.get(name)]
     rows = {
         "metrics": metrics or f"none: {_why_no_metrics(facts)}",
+        "before": f"{before} (the base, before the first step)" if before else "",
         "best": f"at step {facts['best_step']:,} of {facts['step']:,}" if metrics else "",
         "time": f"{format_duration(facts['seconds'])} of training{_compare_with_estimate(facts)}",
         "rates": rates,
@@ -185,6 +197,10 @@ def _print_summary(result: RunResult) -> None:
     for name, text in rows.items():
         if text:
             out.print(f"{name:<8} {text}")
+    if reason := facts.get("alias_kept"):
+        alias, model = facts["alias"], result.model.rpartition("@")[2]
+        out.print(f"'{alias}' was not moved to it: {reason}.", style="bold")
+        out.print(f"Move it with: moli models alias {alias} {model}")
 
 
 def _why_no_metrics(facts: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -22,6 +22,8 @@ class Manifest:
         recipe: the recipe, with every derived value filled in.
         metrics: results of the evaluation that selected these weights.
         created_at: seconds since 1970.
+        base_metrics: results of the same evaluation before the first step.
+        held_out_hash: hash of the examples that both evaluations used; "" without any.
     """
 
     task: str
@@ -36,3 +38,5 @@ class Manifest:
     recipe: Mapping[str, Any]
     metrics: Mapping[str, float]
     created_at: float
+    base_metrics: Mapping[str, float] = field(default_factory=dict)
+    held_out_hash: str = ""

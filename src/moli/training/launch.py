@@ -14,7 +14,9 @@ from moli.workspace import Workspace
 _RESTARTS = 3  # if a machine is lost; each one continues from the last checkpoint
 
 
-def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int = 0) -> RunResult:
+def tune_on_ray(
+    recipe: Recipe, root: Path, address: str, workers: int = 0, *, force: bool = False
+) -> RunResult:
     """Train a recipe in several processes of a Ray cluster.
 
     Args:
@@ -22,6 +24,7 @@ def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int = 0) -> R
         address: the cluster's address, e.g. `10.0.0.1:6379`; "local" starts one for the run.
         workers: processes, each with a GPU if the cluster has enough of them; by default, one
             for each GPU, or for each machine if there is none.
+        force: the same as in `tune`.
 
     Raises:
         InputError: Ray is missing, the cluster does not answer or is too small.
@@ -38,7 +41,8 @@ def tune_on_ray(recipe: Recipe, root: Path, address: str, workers: int = 0) -> R
         use_gpu = _has_gpu_for_each(workers)
         with Workspace.open(root) as workspace:
             folder = begin(recipe, workspace)
-        return _fit(root.absolute(), folder, workers, use_gpu=use_gpu)
+        config = {"root": str(root.absolute()), "run": folder.name, "force": force}
+        return _fit(config, folder, workers, use_gpu=use_gpu)
     finally:
         if starts_ray:
             ray.shutdown()
@@ -99,7 +103,7 @@ def _has_gpu_for_each(workers: int) -> bool:
     return False
 
 
-def _fit(root: Path, folder: Path, workers: int, *, use_gpu: bool) -> RunResult:
+def _fit(config: dict[str, Any], folder: Path, workers: int, *, use_gpu: bool) -> RunResult:
     """Run the workers until the run in the folder has ended.
 
     Raises:
@@ -113,7 +117,7 @@ def _fit(root: Path, folder: Path, workers: int, *, use_gpu: bool) -> RunResult:
     worker: Any = _resume_in_worker
     trainer = TorchTrainer(
         worker,
-        train_loop_config={"root": str(root), "run": folder.name},
+        train_loop_config=config,
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
         run_config=RunConfig(
             name="ray",
@@ -140,4 +144,4 @@ def _fit(root: Path, folder: Path, workers: int, *, use_gpu: bool) -> RunResult:
 def _resume_in_worker(config: dict[str, Any]) -> RunResult:
     """Resume the run in one of its processes; a new run is simply resumed from step 0."""
     with Workspace.open(Path(config["root"])) as workspace:
-        return resume(config["run"], workspace)
+        return resume(config["run"], workspace, force=config["force"])

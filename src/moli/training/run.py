@@ -28,6 +28,7 @@ from moli.workspace import Workspace
 if TYPE_CHECKING:
     from moli.training.loop.world import World
     from moli.training.setup.prepared import PreparedRun
+    from moli.training.trained.comparison import HeldOutResult
     from moli.workspace.content import StoredModel
 
 
@@ -39,7 +40,8 @@ class RunResult:
         run: id of the run.
         status: "finished", "stopped_early" or "interrupted".
         model: name of the model in the workspace, such as `support@3f9c1a2b`; empty if interrupted.
-        facts: metrics, rates, peak memory, the packing check and so on.
+        facts: metrics, rates, peak memory, the packing check and so on; `alias_kept` is the reason
+            why the recipe's alias was not pointed at the model, if it was not.
     """
 
     run: str
@@ -55,6 +57,7 @@ def tune(
     *,
     listeners: Sequence[Listener] = (),
     estimate: bool = False,
+    force: bool = False,
 ) -> RunResult:
     """Train a recipe and store the result in the workspace.
 
@@ -63,6 +66,8 @@ def tune(
     Args:
         listeners: receive every event of the run, after its event log, report and trackers.
         estimate: take a few steps first to estimate time and memory; they are undone.
+        force: point the recipe's alias at the result even if it is worse than its base or than the
+            model that the alias points at.
 
     Raises:
         InputError: the data or a value of the recipe cannot be used.
@@ -72,7 +77,7 @@ def tune(
 
     folder = join_processes().on_rank_zero(lambda: begin(recipe, workspace))
     try:
-        return resume(folder.name, workspace, listeners=listeners, estimate=estimate)
+        return resume(folder.name, workspace, listeners=listeners, estimate=estimate, force=force)
     except MoliError:
         # Without events there is nothing to resume.
         if join_processes().rank == 0 and not (folder / EVENTS).exists():
@@ -103,8 +108,9 @@ def resume(
     *,
     listeners: Sequence[Listener] = (),
     estimate: bool = False,
+    force: bool = False,
 ) -> RunResult:
-    """Resume a run from its last checkpoint; `listeners` and `estimate` are as for `tune`.
+    """Resume a run from its last checkpoint; the options are as for `tune`.
 
     Raises:
         NotFoundError: there is no such run.
@@ -117,7 +123,7 @@ def resume(
         raise InputError("the run is complete", where=run, fix="Start a new one to train further.")
     values = json.loads((folder / REQUESTED).read_text(encoding="utf-8"))
     recipe = make_recipe(values, where=str(folder / REQUESTED))
-    return _run(recipe, workspace, folder, listeners, estimate=estimate)
+    return _run(recipe, workspace, folder, listeners, estimate=estimate, force=force)
 
 
 def _run(
@@ -127,6 +133,7 @@ def _run(
     listeners: Sequence[Listener],
     *,
     estimate: bool,
+    force: bool,
 ) -> RunResult:
     """Prepare the run in a folder, train it to its end, and store its model."""
     from moli.training.loop.distributed import join_processes
@@ -144,18 +151,17 @@ def _run(
     on_event(RunStarted(folder.name, str(folder), resolved, facts, step, steps))
     try:
         status = loop.run()
-        model = _store(prepared, workspace, world).name if status != "interrupted" else ""
+        stored = {} if status == "interrupted" else _store(prepared, workspace, world, force=force)
     except BaseException as error:
         reason = {"error": str(error).strip() or type(error).__name__}
         interrupted = isinstance(error, KeyboardInterrupt)
         on_event(RunEnded("interrupted" if interrupted else "failed", loop.progress.step, reason))
         raise
-    metrics = {"metrics": loop.progress.metrics} if status != "interrupted" else {}
-    facts = facts | metrics | _outcome(prepared, expected) | {"model": model}
+    facts = facts | {"model": ""} | stored | _outcome(prepared, expected)
     on_event(RunEnded(status, loop.progress.step, facts))
     if status != "interrupted":
         world.on_rank_zero(lambda: remove_checkpoints(folder))
-    return RunResult(folder.name, folder, status, model, facts)
+    return RunResult(folder.name, folder, status, facts["model"], facts)
 
 
 def _all_listeners(recipe: Recipe, listeners: Sequence[Listener]) -> Callable[[Event], None]:
@@ -208,21 +214,55 @@ def _outcome(prepared: PreparedRun, expected: dict[str, Any] | None) -> dict[str
     return outcome | {"against_estimate": rounded}
 
 
-def _store(prepared: PreparedRun, workspace: Workspace, world: World) -> StoredModel:
-    """Gather the trained weights from all processes, and store them in the workspace."""
+def _store(
+    prepared: PreparedRun, workspace: Workspace, world: World, *, force: bool
+) -> dict[str, Any]:
+    """Gather the trained weights from all processes, store them, and point the alias at them.
+
+    Returns:
+        The model's name and metrics, and the reason if the alias was not pointed at it.
+    """
     from moli.models.hardware.probe import DTYPES
+    from moli.training.trained.comparison import HeldOutResult, hash_examples
     from moli.training.trained.store import store_model
 
-    recipe = prepared.resolved.recipe
+    recipe, progress = prepared.resolved.recipe, prepared.loop.progress
+    held_out = [each.example for each in prepared.data.evaluation_examples]
+    result = HeldOutResult(
+        prepared.task.metric, progress.metrics, progress.base_metrics, hash_examples(held_out)
+    )
     world.gather_model(prepared.model, DTYPES[str(recipe.precision)])
-    return world.on_rank_zero(
-        lambda: store_model(
+
+    def store() -> dict[str, Any]:
+        stored = store_model(
             prepared.model,
             prepared.task,
             recipe,
             workspace,
             draft=prepared.loop.folder / "model",
             dataset_hash=prepared.data.examples.digest,
-            metrics=prepared.loop.progress.metrics,
+            result=result,
         )
-    )
+        return _point_alias(recipe.name, stored, result, workspace, force=force)
+
+    metrics = {"metrics": result.metrics, "base_metrics": result.base_metrics}
+    return metrics | world.on_rank_zero(store)
+
+
+def _point_alias(
+    alias: str, stored: StoredModel, result: HeldOutResult, workspace: Workspace, *, force: bool
+) -> dict[str, Any]:
+    """Point an alias at a new model, unless its base or the alias's present model is better.
+
+    Returns:
+        The model's name and the alias, and the reason if the alias was not pointed at it.
+    """
+    from moli.training.trained.comparison import find_better_model
+
+    if not alias:
+        return {"model": stored.name}
+    present = workspace.models.find(alias)
+    reason = "" if force else find_better_model(result, present)
+    if reason:
+        return {"model": stored.name, "alias": alias, "alias_kept": reason}
+    return {"model": workspace.models.point(alias, stored.hash).name, "alias": alias}

@@ -152,6 +152,14 @@ class ModelStore:
         content_hash, alias = self._resolve(reference)
         return self._stored_model(content_hash, alias, self._current_aliases())
 
+    def find(self, alias: str) -> StoredModel | None:
+        """The model that an alias points at; None if it points at none that is on this disk."""
+        current = self._current_aliases()
+        content_hash = current.get(alias, "")
+        if content_hash not in self._stored_hashes():
+            return None
+        return self._stored_model(content_hash, alias, current)
+
     def list(self) -> list[StoredModel]:
         """All models in the store, the newest first; models that ship are not among them."""
         current = self._current_aliases()

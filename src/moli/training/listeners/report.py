@@ -200,6 +200,11 @@ def _summary_html(run: _RunFiles) -> str:
         "Step": f"{last.step:,} of {run.started.steps:,}",
         "Training loss, mean": format_value(mean.value),
     }
+    if run.evaluations and run.evaluations[0].step == 0:
+        before = run.evaluations[0].metrics
+        main = main_metric(before)
+        name = "held-out loss" if main == "loss" else main
+        values[f"{name.capitalize()} before the first step"] = format_value(before[main])
     if run.best:
         where = f"at step {run.best.step:,}"
         names = dict.fromkeys((main_metric(run.best.metrics), "loss"))

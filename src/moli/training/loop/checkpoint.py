@@ -25,6 +25,7 @@ class TrainingProgress:
     Attributes:
         best: the best evaluation's score, larger is better; None before the first evaluation.
         metrics: metrics of the best evaluation.
+        base_metrics: metrics before the first step.
         stale: number of evaluations since the best one.
     """
 
@@ -36,6 +37,7 @@ class TrainingProgress:
     best: float | None = None
     best_step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    base_metrics: dict[str, float] = field(default_factory=dict)
     stale: int = 0
 
 

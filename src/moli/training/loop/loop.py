@@ -93,11 +93,15 @@ class Loop:
     def run(self, steps: Iterable[StepSamples] | None = None) -> Status:
         """Train until the end, an interruption or lost patience; then load the best weights.
 
+        The weights are evaluated before the first step as well, to be compared with.
+
         Args:
             steps: the samples of each step that is left, which an algorithm may make as it goes,
                 with the weights as they are then; by default `samples`, epoch by epoch.
         """
         status: Status = "finished"
+        if self.evaluate and self.progress.step == 0:
+            self._evaluate_base(self.evaluate)
         saved_at = time.perf_counter()
         with _stop_signals() as is_interrupted:
             for step_samples in self._remaining_steps() if steps is None else steps:
@@ -185,6 +189,14 @@ class Loop:
         """Whether the step just taken is followed by an evaluation."""
         step, every = self.progress.step, self.schedule.evaluate_every
         return step % every == 0 or step == self.schedule.steps
+
+    def _evaluate_base(self, evaluate: Callable[[], EvaluationResult]) -> None:
+        """Evaluate the weights before the first step."""
+        begun = time.perf_counter()
+        own_result = evaluate()
+        result = self.world.on_rank_zero(lambda: own_result)
+        self.progress.base_metrics = result.metrics
+        self.on_event(Evaluated(0, result.metrics, False, time.perf_counter() - begun))
 
     def _keep_if_best(self, evaluate: Callable[[], EvaluationResult]) -> None:
         """Evaluate the current weights, and save them if they are the best so far."""

@@ -106,7 +106,7 @@ def _evaluation_seconds(prepared: PreparedRun) -> float:
     loop = prepared.loop
     if not loop.evaluate:
         return 0.0
-    evaluations = -(-loop.schedule.steps // loop.schedule.evaluate_every)
+    evaluations = 1 + -(-loop.schedule.steps // loop.schedule.evaluate_every)
     groups = [each.samples for each in prepared.data.evaluation_examples]
     timed: list[list[Sample]] = []
     for group in groups:

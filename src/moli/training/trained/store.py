@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from moli.records.models import Manifest
 from moli.training import methods
 from moli.training.recipes.recipe import Recipe
 from moli.training.tasks.base.task import Task
+from moli.training.trained.comparison import HeldOutResult
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -25,14 +25,14 @@ def store_model(
     *,
     draft: Path,
     dataset_hash: str,
-    metrics: Mapping[str, float],
+    result: HeldOutResult,
 ) -> StoredModel:
-    """Store a trained model under the alias that its recipe names.
+    """Store a trained model; no alias points at it yet.
 
     Args:
         recipe: the resolved recipe.
         draft: a folder for the files until they are stored; it is removed again.
-        metrics: metrics of the best evaluation.
+        result: the evaluations that the manifest records.
     """
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
@@ -50,9 +50,11 @@ def store_model(
         dataset_hash=dataset_hash,
         parent="",
         recipe=recipe.model_dump(mode="json"),
-        metrics=metrics,
+        metrics=result.metrics,
         created_at=time.time(),
+        base_metrics=result.base_metrics,
+        held_out_hash=result.examples_hash,
     )
-    stored = workspace.models.add(draft, manifest, alias=recipe.name)
+    stored = workspace.models.add(draft, manifest)
     shutil.rmtree(draft)
     return stored
