@@ -1,7 +1,7 @@
 """Examples to train on and to evaluate with: one class for each kind.
 
 A new kind touches three files: its class here, its format in `workspace.datasets.formats`, and the
-task that learns from it. Messages to people call a kind by its class's name in small letters.
+task that learns from it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class Example:
     """Base class of all kinds, with what data sets and their checks need to know of an example.
 
     Attributes:
+        plural: what messages to people call examples of this kind.
         input_is_text: whether inputs that differ only in case or punctuation count as equal.
         has_one_target: whether two examples with equal inputs and different targets contradict
             each other.
@@ -27,6 +28,7 @@ class Example:
 
     __slots__ = ()
 
+    plural: ClassVar[str]
     input_is_text: ClassVar[bool] = True
     has_one_target: ClassVar[bool] = False
 
@@ -82,6 +84,8 @@ class Conversation(Example):
         tools: the tools that the assistant may call.
     """
 
+    plural: ClassVar[str] = "conversations"
+
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
 
@@ -107,6 +111,8 @@ class Conversation(Example):
 class Text(Example):
     """Plain text; all of its tokens are supervised."""
 
+    plural: ClassVar[str] = "plain texts"
+
     text: str
 
     @property
@@ -123,6 +129,8 @@ class Text(Example):
 @dataclass(frozen=True, slots=True)
 class Pair(Example):
     """A source text and the target text that follows it or that it is turned into."""
+
+    plural: ClassVar[str] = "pairs of a source and a target"
 
     source: str
     target: str
@@ -147,6 +155,7 @@ class Pair(Example):
 class Labelled(Example):
     """A text and its class."""
 
+    plural: ClassVar[str] = "texts with a label"
     has_one_target: ClassVar[bool] = True
 
     text: str
@@ -176,6 +185,8 @@ class Labelled(Example):
 @dataclass(frozen=True, slots=True)
 class Span(Example):
     """A question and a context that contains its answers, each at its offset in characters."""
+
+    plural: ClassVar[str] = "questions on a text with the answers in it"
 
     question: str
     context: str
@@ -207,6 +218,7 @@ class Span(Example):
 class Scored(Example):
     """Two texts and their similarity, on the data set's own scale."""
 
+    plural: ClassVar[str] = "pairs of texts with a score"
     has_one_target: ClassVar[bool] = True
 
     first: str
@@ -232,6 +244,8 @@ class Scored(Example):
 @dataclass(frozen=True, slots=True)
 class Match(Example):
     """A query, a text that is relevant to it, and hard negatives: texts that only seem to be."""
+
+    plural: ClassVar[str] = "queries with a match"
 
     query: str
     positive: str
@@ -262,6 +276,7 @@ class Match(Example):
 class LabelledImage(Example):
     """An image file and its class. Files with equal bytes are the same image."""
 
+    plural: ClassVar[str] = "images with a label"
     input_is_text: ClassVar[bool] = False
     has_one_target: ClassVar[bool] = True
 
@@ -329,6 +344,17 @@ class MalformedRow:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}. {self.fix}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadLines(MalformedRow):
+    """Lines of a file that are no rows because of a fault in the first of them.
+
+    Attributes:
+        lines: number of the lines, the first included.
+    """
+
+    lines: int = 1
 
 
 def _message_text(message: Message) -> str:

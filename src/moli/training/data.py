@@ -61,12 +61,12 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
     Raises:
         InputError: nothing can be read, or the examples are of another kind.
     """
-    dataset = read_dataset(recipe.data, columns=recipe.columns)
+    dataset = read_dataset(recipe.data, columns=recipe.columns, kinds=example_types)
     check_dataset(dataset, recipe, example_types)
     examples, malformed, files = dataset.examples, dataset.malformed, _data_files(recipe.data)
     removed: tuple[RemovedExample, ...] = ()
     if isinstance(recipe.held_out, Path):
-        other = read_dataset(recipe.held_out, columns=recipe.columns)
+        other = read_dataset(recipe.held_out, columns=recipe.columns, kinds=example_types)
         check_dataset(other, recipe, example_types)
         held_out = other.examples
         train, removed = _without_duplicates(examples, held_out)
@@ -144,29 +144,23 @@ def check_dataset(
     Raises:
         InputError: too many rows are malformed, or one is an example of another kind.
     """
-    rows = len(dataset.examples) + len(dataset.malformed)
-    if len(dataset.malformed) > max(1, _MAX_MALFORMED * rows) or not dataset.examples:
-        shown = "\n  ".join(map(str, dataset.malformed[:5]))
+    faults = (*dataset.unread, *dataset.malformed)
+    lost, rows = dataset.unread_lines + len(dataset.malformed), dataset.row_count
+    if lost > max(1, _MAX_MALFORMED * rows) or not dataset.examples:
+        shown = "\n  ".join(map(str, faults[:5]))
+        what = "malformed" if not dataset.unread else "malformed or cannot be read"
         raise InputError(
-            f"{len(dataset.malformed)} of {rows} rows are malformed:\n  {shown}\n ",
+            f"{lost:,} of {rows:,} rows are {what}:\n  {shown}\n ",
             where=str(dataset.path),
             fix="Correct them; 'moli tune --check' lists them all.",
         )
-    first = dataset.examples[0]
-    if not isinstance(first.example, example_types):
-        needed = " or ".join(each.__name__.lower() for each in example_types)
-        raise InputError(
-            f"the rows are {type(first.example).__name__.lower()} examples, but "
-            f"the task {recipe.task} needs {needed} examples",
-            where=first.where,
-            fix="Choose another task, or map the columns with 'columns'.",
-        )
     for located in dataset.examples:
         if not isinstance(located.example, example_types):
+            needed = " or ".join(each.plural for each in example_types)
             raise InputError(
-                "this row is a different kind of example from the first",
+                f"the rows are {located.example.plural}, but the task {recipe.task} needs {needed}",
                 where=located.where,
-                fix="Keep each kind in its own data set.",
+                fix="Choose another task, or map the columns with 'columns'.",
             )
 
 

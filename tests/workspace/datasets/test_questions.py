@@ -60,7 +60,7 @@ def test_a_conversation_may_lack_its_answer() -> None:
     user, assistant = {"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}
     values = [[user], [user, assistant], [user, assistant, user], [assistant, {"role": "user"}]]
     result = read_questions(
-        rows(*({"messages": each} for each in values)), {"messages": {}, "sharegpt": {}}, path=PATH
+        rows(*({"messages": each} for each in values)), {"messages": {}}, path=PATH
     )
     turns = [
         [each.content for each in located.example.messages]
@@ -70,7 +70,7 @@ def test_a_conversation_may_lack_its_answer() -> None:
     assert turns == [["x", "?"], ["x", "y"], ["x", "y", "x", "?"]]
     assert [each.where for each in result.malformed] == ["asked.jsonl:4"]
     turns = {"conversations": [{"from": "human", "value": "x"}]}
-    [shared] = read_questions(rows(turns), {"sharegpt": {}}, path=PATH).examples
+    [shared] = read_questions(rows(turns), {"messages": {}}, path=PATH).examples
     assert shared.example == Conversation((Message("user", "x"), Message("assistant", "?")))
 
 
@@ -100,6 +100,6 @@ def test_lines_of_a_text_file_are_rows(tmp_path: Path) -> None:
     assert result == [(f"{path}:1", {"text": "one"}), (f"{path}:3", {"text": "two"})]
     with pytest.raises(InputError, match="cannot be read"):
         list(read_lines(tmp_path / "none.txt", "text"))
-    path.write_bytes(b"\xff\xfe")
+    path.write_bytes(b"\xff")
     with pytest.raises(InputError, match="not UTF-8"):
         list(read_lines(path, "text"))

@@ -322,7 +322,7 @@ WRONG = {
                              result("") | {"content": {"hour": 9}}, SAID),
                       "'messages[2]' has no text in 'content'"),
     "role": (row_of(*calling(call("now", {})), result("9") | {"role": "tools"}, SAID),
-             "'messages[2]' has the role \"tools\"; expected one of system, developer, user"),
+             "'messages[2]' has the role \"tools\"; expected one of system, user, assistant"),
     "tools as text": (row_of(TWO[0], SAID, tools="look, now"), "'tools' is not a list of tools"),
     "one tool": (row_of(TWO[0], SAID, tools=LOOK), "'tools' is not a list of tools"),
     "unnamed": (offering(description="x"), "'tools[0]' does not name a function. Write {\"type\""),

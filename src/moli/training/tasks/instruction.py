@@ -49,7 +49,6 @@ class Instruction(CausalTask):
     example_types = (Conversation, Pair, Text)
     prediction_formats: ClassVar = {
         "messages": {},
-        "sharegpt": {},
         "alpaca": {"output": "?"},
         "pair": {"target": "?"},
     }

@@ -166,7 +166,7 @@ def evaluate_on(
         InputError: it cannot be read, or its examples are not of the model's kind.
     """
     task = trained.task
-    dataset = read_dataset(path, columns=task.recipe.columns)
+    dataset = read_dataset(path, columns=task.recipe.columns, kinds=task.example_types)
     check_dataset(dataset, task.recipe, task.example_types)
     examples = examples_of(dataset.examples)
     groups = task.samples(examples, training=False)

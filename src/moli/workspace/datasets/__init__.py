@@ -11,12 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moli.records.errors import InputError
-from moli.records.examples import Example, LocatedExample, MalformedRow
+from moli.records.examples import (
+    Conversation,
+    Example,
+    LocatedExample,
+    MalformedRow,
+    Pair,
+    Text,
+    UnreadLines,
+)
 from moli.workspace.datasets.columns import DatasetFormat
-from moli.workspace.datasets.detection import QuestionFormats, check_columns, format_of
+from moli.workspace.datasets.detection import Kinds, QuestionFormats, check_columns, format_of
 from moli.workspace.datasets.fields import Row
 from moli.workspace.datasets.formats import FORMATS
+from moli.workspace.datasets.preferences import check_no_preference
 from moli.workspace.datasets.rows import read_lines, read_rows
+from moli.workspace.datasets.suggestions import suggest_columns
 
 __all__ = ["Dataset", "Row", "read_dataset", "read_lines", "read_questions", "read_rows"]
 
@@ -29,6 +39,7 @@ class Dataset:
         path: the file or folder.
         format: name of the format, such as `messages`.
         rows: for each example the row that it was read from, with its other columns.
+        unread: lines that are no rows, because of a fault before them.
     """
 
     path: Path
@@ -36,25 +47,43 @@ class Dataset:
     examples: tuple[LocatedExample, ...]
     malformed: tuple[MalformedRow, ...]
     rows: tuple[Row, ...] = ()
+    unread: tuple[UnreadLines, ...] = ()
+
+    @property
+    def unread_lines(self) -> int:
+        """Number of lines that are no rows."""
+        return sum(part.lines for part in self.unread)
+
+    @property
+    def row_count(self) -> int:
+        """Number of rows in the files, lines that are no rows included."""
+        return len(self.examples) + len(self.malformed) + self.unread_lines
 
 
-def read_dataset(path: Path, *, columns: Mapping[str, str] | None = None) -> Dataset:
+def read_dataset(
+    path: Path, *, columns: Mapping[str, str] | None = None, kinds: Kinds = ()
+) -> Dataset:
     """Read a file (JSONL, JSON, CSV, TSV, Parquet, Arrow) or a folder of them.
 
     Args:
+        kinds: the kinds of example that are needed, which decide between formats that rows fit.
         columns: Moli's column names to the data set's, such as {"text": "body"}. A mapped column
             is read by that name only; mapping to a missing column is an error.
 
     Raises:
-        InputError: nothing can be read there, no row has a known format, or `columns` has a name
-            that neither Moli nor the data set knows.
+        InputError: nothing can be read there, no row has a known format, rows are preferences, or
+            `columns` has a name that neither Moli nor the data set knows.
     """
     rows = list(read_rows(path))
     if not rows:
         raise InputError("the data set is empty", where=str(path), fix="Add a row.")
     mapping = columns or {}
     check_columns(mapping, rows, path)
-    detected, usual = _detect_format(path, rows, mapping)
+    detected, usual = _detect_format(path, rows, mapping, kinds=kinds)
+    if issubclass(detected.kind, Conversation | Pair | Text):
+        for row in rows:
+            if isinstance(row, Row):
+                check_no_preference(row, detected, mapping)
     return _read_examples(path, detected, rows, lambda row: detected.example(row, mapping, usual))
 
 
@@ -104,15 +133,20 @@ def _read_examples(
     folder = path if path.is_dir() else path.parent
     examples: list[LocatedExample] = []
     malformed: list[MalformedRow] = []
+    unread: list[UnreadLines] = []
     example_rows: list[Row] = []
     for row in rows:
         example = read(row) if isinstance(row, Row) else row
         if isinstance(row, Row) and not isinstance(example, MalformedRow):
             examples.append(LocatedExample(row.where, example.with_files_in(folder)))
             example_rows.append(row)
+        elif isinstance(example, UnreadLines):
+            unread.append(example)
         elif isinstance(example, MalformedRow):
             malformed.append(example)
-    return Dataset(path, detected.name, tuple(examples), tuple(malformed), tuple(example_rows))
+    return Dataset(
+        path, detected.name, tuple(examples), tuple(malformed), tuple(example_rows), tuple(unread)
+    )
 
 
 def _detect_format(
@@ -120,6 +154,7 @@ def _detect_format(
     rows: Sequence[Row | MalformedRow],
     mapping: Mapping[str, str],
     allowed: QuestionFormats | None = None,
+    kinds: Kinds = (),
 ) -> tuple[DatasetFormat, dict[str, str]]:
     """The format of the first row that has one, and the names of its columns in that row.
 
@@ -127,33 +162,44 @@ def _detect_format(
         path: the origin of the rows, for errors.
         mapping: Moli's column names to the data set's, as the user gave them.
         allowed: names of the formats that may be detected; None for all.
+        kinds: the kinds of example that are needed; empty for any.
 
     Raises:
         InputError: no row has such a format.
     """
-    for row in rows:
-        if isinstance(row, Row) and (detected := format_of(row.values, mapping, allowed)):
+    readable = [row for row in rows if isinstance(row, Row)]
+    for row in readable:
+        if detected := format_of(row.values, mapping, allowed, kinds):
             return detected, detected.names_in(row.values, mapping)
-    first = rows[0]
-    if isinstance(first, MalformedRow):
+    if not readable and isinstance(first := rows[0], MalformedRow):
         raise InputError(first.what, where=first.where, fix=first.fix)
-    shown = ", ".join(map(str, first.values)) or "-"
+    shown = ", ".join(map(str, readable[0].values)) or "-"
     if allowed is not None:
-        needed = [
-            sorted(
-                mapping.get(name, name)
-                for name in candidate.columns.keys() - allowed[candidate.name].keys()
-            )
-            for candidate in FORMATS
-            if candidate.name in allowed
-        ]
         raise InputError(
             f"columns {shown} do not fit this model",
             where=str(path),
-            fix=f"It needs {' or '.join(' with '.join(names) for names in needed)}.",
+            fix=f"It needs {_needed_columns(mapping, allowed)}.",
         )
+    check_no_preference(readable[0], None, mapping)
+    suitable = [each for each in FORMATS if not kinds or issubclass(each.kind, kinds)]
+    line = suggest_columns(readable, suitable)
     raise InputError(
         f"columns {shown} do not match any known format",
         where=str(path),
-        fix="Rename them as Moli expects, or map them: columns: {text: ..., label: ...}.",
+        fix=f"Add this to the recipe, if it is what they are: `{line}`."
+        if line
+        else "Rename them as Moli expects, or map them: columns: {text: ..., label: ...}.",
     )
+
+
+def _needed_columns(mapping: Mapping[str, str], allowed: QuestionFormats) -> str:
+    """The columns that rows need in each of some formats, such as "context with question"."""
+    needed = [
+        sorted(
+            mapping.get(name, name)
+            for name in candidate.columns.keys() - allowed[candidate.name].keys()
+        )
+        for candidate in FORMATS
+        if candidate.name in allowed
+    ]
+    return " or ".join(" with ".join(names) for names in needed)

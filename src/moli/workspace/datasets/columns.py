@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from moli.records.examples import Example, MalformedRow
@@ -16,18 +17,26 @@ class DatasetFormat:
     """A format that data sets have.
 
     Attributes:
+        kind: the kind of example that its rows are.
         columns: Moli's names of the columns that a row must have, each with its alternative names.
         read: reads an example from a row's values by Moli's names; raises RowError.
-        optional: Moli's names of further columns that `read` uses.
+        optional: Moli's names of further columns that `read` uses, with their alternative names.
         complete: adds what a row that is only a question lacks for `read`, where a placeholder for
             a column is not enough.
     """
 
     name: str
+    kind: type[Example]
     columns: Mapping[str, tuple[str, ...]]
     read: Callable[[Values], Example]
-    optional: tuple[str, ...] = ()
+    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+
+    @property
+    def known_names(self) -> set[str]:
+        """All names by which the format knows a column, which a user may map."""
+        columns = {**self.columns, **self.optional}
+        return {*columns, *(name for names in columns.values() for name in names)}
 
     def names_in(self, row: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, str]:
         """The name of each column in a row, without columns that the row does not have.
@@ -36,9 +45,9 @@ class DatasetFormat:
             mapping: Moli's column names to the data set's, as the user gave them.
         """
         names = {}
-        for column in self.columns:
-            possible = (name for name in self._possible_names(column, mapping) if name in row)
-            if (name := next(possible, None)) is not None:
+        for column in (*self.columns, *self.optional):
+            possible = self._possible_names(column, mapping)
+            if name := same_name(possible, row):
                 names[column] = name
         return names
 
@@ -82,10 +91,28 @@ class DatasetFormat:
 
     def _possible_names(self, column: str, mapping: Mapping[str, str]) -> list[str]:
         """Names that a column may have in the data set: the mapped ones only, if there are any."""
-        known = (column, *self.columns[column])
+        known = (column, *(self.columns.get(column) or self.optional.get(column) or ()))
         return [mapping[name] for name in known if name in mapping] or [
             name for name in known if name not in mapping.values()
         ]
+
+
+def same_name(names: Iterable[str], row: Mapping[str, Any]) -> str | None:
+    """The first of some names that a row has; if it has none, one that differs in case or spaces.
+
+    So `Text`, ` text ` and `TEXT` are all read as `text`.
+    """
+    names = tuple(names)
+    if exact := next((name for name in names if name in row), None):
+        return exact
+    folded = _folded_names(tuple(row))
+    return next((folded[name.casefold()] for name in names if name.casefold() in folded), None)
+
+
+@lru_cache(maxsize=64)  # the rows of a file have the same columns
+def _folded_names(names: tuple[Any, ...]) -> Mapping[str, str]:
+    """Names of columns by their form without differences in case and spaces around them."""
+    return {name.strip().casefold(): name for name in names if isinstance(name, str)}
 
 
 def _missing_column(column: str, row: Mapping[str, Any]) -> RowError:

@@ -2,57 +2,75 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from moli.records.examples import Conversation
-from moli.records.messages import Message, Role, Tool
+from moli.records.messages import STRICT_JSON, Message, Role, Tool
 from moli.workspace.datasets.fields import RowError, Values, check_encodable, text_of
 from moli.workspace.datasets.tools import Turn, pair_calls, read_calls, read_tools
 
-_CALLS_ROLE = "function_call"  # ShareGPT's role of a turn that contains nothing but calls
+# Keys of a turn's role and of its content: OpenAI's, then ShareGPT's.
+_ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
+# Keys of a request and its answer in data that keep both in one turn, such as XTuner's.
+_EXCHANGE_KEYS = (
+    ("input", "output"),
+    ("human", "assistant"),
+    ("user", "assistant"),
+    ("question", "answer"),
+    ("query", "response"),
+    ("prompt", "response"),
+)
+# Roles of turns that contain nothing but calls, in ShareGPT's data and in ms-swift's.
+_CALL_ROLES = ("function_call", "tool_call")
 _ROLES: Mapping[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    _CALLS_ROLE: "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
+    **dict.fromkeys(("system", "developer", "系统"), "system"),
+    **dict.fromkeys(("user", "human", "prompter", "用户"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot", "chatbot", "ai"), "assistant"),
+    **dict.fromkeys(("bard", "bing", "claude", "gemini", "助手"), "assistant"),
+    **dict.fromkeys(_CALL_ROLES, "assistant"),
+    **dict.fromkeys(("tool", "function", "observation", "tool_response", "ipython"), "tool"),
 }
+_COMMON_ROLES = "system, user, assistant, tool"  # that an error names
 _CALL_TAG = "<tool_call>"
 
 
-@dataclass(frozen=True, slots=True)
-class TurnKeys:
-    """The column that holds the turns, and the keys of each turn's role and content."""
-
-    column: str
-    role: str
-    content: str
-
-
-MESSAGES_KEYS = TurnKeys("messages", "role", "content")
-SHAREGPT_KEYS = TurnKeys("conversations", "from", "value")
-
-
-def read_conversation(values: Values, keys: TurnKeys) -> Conversation:
+def read_conversation(values: Values) -> Conversation:
     """The conversation in a row; the assistant may call tools.
 
     Raises:
         RowError: the turns, the tools or the calls cannot be read or do not fit together.
     """
-    turns_value, name = values[keys.column], values.name(keys.column)
-    if not isinstance(turns_value, list) or not turns_value:
-        raise RowError(f"'{name}' is not a list of turns", f"Write [{{'{keys.role}': ...}}, ...].")
-    turns = [_read_turn(turn, f"{name}[{number}]", keys) for number, turn in enumerate(turns_value)]
+    name = values.name("messages")
+    return _conversation(values, _read_turns(values["messages"], name), name)
+
+
+def read_prompt_and_answer(values: Values) -> Conversation:
+    """The conversation in a row whose prompt or answer is a list of turns; the other may be text.
+
+    Raises:
+        RowError: as for `read_conversation`.
+    """
+    turns: list[Turn] = []
+    roles: tuple[tuple[str, Role], ...] = (("source", "user"), ("target", "assistant"))
+    for column, role in roles:
+        if is_turns(values[column]):
+            turns += _read_turns(values[column], values.name(column))
+        else:
+            turns.append(Turn(values.name(column), Message(role, text_of(values, column))))
+    return _conversation(values, turns, values.name("target"))
+
+
+def _conversation(values: Values, turns: Sequence[Turn], name: str) -> Conversation:
+    """The conversation of a row's turns, with its system message and its tools.
+
+    Args:
+        name: the column of the turns, for messages.
+    """
     tools, messages = read_tools(values), system_messages(values)
     if _has_calls_as_text(turns):
         messages += [turn.message for turn in turns]
@@ -65,19 +83,41 @@ def read_conversation(values: Values, keys: TurnKeys) -> Conversation:
 
 def is_turn(value: Any) -> bool:
     """Whether a value is a turn, of whatever content."""
-    return isinstance(value, dict) and any(
-        keys.role in value and keys.content in value for keys in (MESSAGES_KEYS, SHAREGPT_KEYS)
+    return isinstance(value, dict) and bool(
+        _key_in(value, _ROLE_KEYS) and _key_in(value, _CONTENT_KEYS)
     )
 
 
-def add_missing_answer(values: Mapping[str, Any], keys: TurnKeys) -> Mapping[str, Any]:
+def is_turns(value: Any) -> bool:
+    """Whether a value is a turn, a list of turns, or the text of such a list."""
+    value = _decoded_turns(value)
+    return is_turn(value[0] if isinstance(value, list) and value else value)
+
+
+def add_missing_answer(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The row with "?" as the assistant's answer, if its last turn is still to be answered."""
-    turns = values.get(keys.column)
+    turns = _decoded_turns(values.get("messages"))
     last = turns[-1] if isinstance(turns, list) and turns else None
-    is_open = isinstance(last, dict) and _ROLES.get(str(last.get(keys.role))) in ("user", "tool")
-    if not (turns and is_open):
+    if not isinstance(last, dict) or _role_of(last) not in ("user", "tool"):
         return values
-    return {**values, keys.column: [*turns, {keys.role: "assistant", keys.content: "?"}]}
+    return {**values, "messages": [*turns, {"role": "assistant", "content": "?"}]}
+
+
+def _decoded_turns(value: Any) -> Any:
+    """The list or the object whose JSON or Python notation a text is; any other value itself.
+
+    pandas writes a list into a CSV file in Python's notation.
+    """
+    if not isinstance(value, str) or not value.lstrip().startswith(("[{", "[ {", "[\n", "{")):
+        return value
+    try:
+        return STRICT_JSON.decode(value.strip())
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return value
 
 
 def system_messages(values: Values) -> list[Message]:
@@ -116,18 +156,59 @@ def _check_order(messages: Sequence[Message], name: str) -> None:
             )
 
 
-def _read_turn(turn: Any, where: str, keys: TurnKeys) -> Turn:
-    """A turn from its value in the row; `where` is its position in the row."""
-    if not isinstance(turn, dict) or keys.role not in turn:
-        raise _missing_keys(where, keys)
-    role = _ROLES.get(str(turn[keys.role]))
-    if role is None:
+def _read_turns(value: Any, name: str) -> list[Turn]:
+    """The turns in a column of a row, where a call joins the assistant's turn before it.
+
+    Args:
+        name: the column, for messages.
+    """
+    entries = _decoded_turns(value)
+    entries = [entries] if is_turn(entries) else entries
+    if not isinstance(entries, list) or not entries:
         raise RowError(
-            f"'{where}' has the role \"{turn[keys.role]}\"; expected one of {', '.join(_ROLES)}",
+            f"'{name}' is not a list of turns", 'Write [{"role": ..., "content": ...}, ...].'
+        )
+    turns: list[Turn] = []
+    for number, entry in enumerate(entries):
+        for part in _split_exchange(entry):
+            turn = _read_turn(part, f"{name}[{number}]")
+            before = turns[-1].message if turns else None
+            if _is_call(part) and before and before.role == "assistant":
+                calls = before.calls + turn.message.calls
+                turns[-1] = replace(turns[-1], message=replace(before, calls=calls))
+            else:
+                turns.append(turn)
+    return turns
+
+
+def _split_exchange(entry: Any) -> list[Any]:
+    """The turns in an entry that holds a request and its answer; else the entry alone."""
+    if not isinstance(entry, dict) or _key_in(entry, _ROLE_KEYS):
+        return [entry]
+    for request, answer in _EXCHANGE_KEYS:
+        if request in entry and answer in entry:
+            system = [{"role": "system", "content": entry["system"]}] if entry.get("system") else []
+            return [
+                *system,
+                {"role": "user", "content": entry[request]},
+                {"role": "assistant", "content": entry[answer]},
+            ]
+    return [entry]
+
+
+def _read_turn(turn: Any, where: str) -> Turn:
+    """A turn from its value in the row; `where` is its position in the row."""
+    if not isinstance(turn, dict) or not _key_in(turn, _ROLE_KEYS):
+        raise _missing_keys(where)
+    role = _role_of(turn)
+    if role is None:
+        shown = turn[_key_in(turn, _ROLE_KEYS)]
+        raise RowError(
+            f"'{where}' has the role \"{shown}\"; expected one of {_COMMON_ROLES}",
             "Correct the role.",
         )
-    if turn[keys.role] == _CALLS_ROLE:
-        calls = read_calls(turn.get(keys.content), where)
+    if _is_call(turn):
+        calls = read_calls(turn.get(_key_in(turn, _CONTENT_KEYS)), where)
         if not calls:
             raise RowError(f"'{where}' has no call", "Write the call, or remove the turn.")
         return Turn(where, Message(role, "", calls))
@@ -137,33 +218,66 @@ def _read_turn(turn: Any, where: str, keys: TurnKeys) -> Turn:
             f"'{where}' has tool calls, but the role {role}",
             "Correct the role, or remove the call.",
         )
-    content = _read_content(turn, where, keys, role, has_calls=bool(calls))
+    content = _read_content(turn, where, role, has_calls=bool(calls))
     call_id = str(turn.get("tool_call_id") or "") if role == "tool" else ""
     tool_name = str(turn.get("name") or "") if role == "tool" else ""
     return Turn(where, Message(role, content, calls, call_id), tool_name)
 
 
-def _read_content(
-    turn: Mapping[str, Any], where: str, keys: TurnKeys, role: Role, *, has_calls: bool
-) -> str:
+def _read_content(turn: Mapping[str, Any], where: str, role: Role, *, has_calls: bool) -> str:
     """The text of a turn; only an assistant's turn with calls may have none."""
-    content = turn.get(keys.content)
+    key = _key_in(turn, _CONTENT_KEYS)
+    content = turn.get(key)
     if content is None and has_calls:
         content = ""
-    elif keys.content not in turn:
-        raise _missing_keys(where, keys)
+    elif not key:
+        raise _missing_keys(where)
+    if isinstance(content, list):
+        content = _joined_parts(content, where)
     is_blank = isinstance(content, str) and role == "assistant" and not content.strip()
     if not isinstance(content, str) or (is_blank and not has_calls):
-        raise RowError(
-            f"'{where}' has no text in '{keys.content}'", "Fill it in, or remove the row."
-        )
+        raise RowError(f"'{where}' has no text in '{key}'", "Fill it in, or remove the row.")
     check_encodable(content, where)
     return content
 
 
-def _missing_keys(where: str, keys: TurnKeys) -> RowError:
+def _joined_parts(parts: Sequence[Any], where: str) -> str | None:
+    """The text of a content that is a list of parts, joined as chat templates do; None without."""
+    texts = []
+    for part in parts:
+        text = part.get("text") if isinstance(part, dict) else part
+        kind = part.get("type", "text") if isinstance(part, dict) else "text"
+        if kind not in ("text", "input_text", "output_text"):
+            raise RowError(
+                f"'{where}' has a part of the type \"{kind}\"",
+                "Remove the part or the row: only text is read.",
+            )
+        if not isinstance(text, str):
+            return None
+        texts.append(text)
+    return "".join(texts) if texts else None
+
+
+def _key_in(turn: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """The first of some keys that a turn has; "" if it has none."""
+    return next((key for key in keys if key in turn), "")
+
+
+def _role_of(turn: Mapping[str, Any]) -> Role | None:
+    """The role of a turn; None if it is unknown."""
+    return _ROLES.get(_plain_role(turn))
+
+
+def _is_call(turn: Any) -> bool:
+    """Whether a turn's role says that it is nothing but calls."""
+    return isinstance(turn, dict) and _plain_role(turn) in _CALL_ROLES
+
+
+def _plain_role(turn: Mapping[str, Any]) -> str:
+    """The name of a turn's role in small letters; "" without one."""
+    return str(turn.get(_key_in(turn, _ROLE_KEYS), "")).strip().casefold()
+
+
+def _missing_keys(where: str) -> RowError:
     """The error for a turn without a role or a content."""
-    return RowError(
-        f"'{where}' lacks '{keys.role}' or '{keys.content}'",
-        f"Write {{'{keys.role}': ..., '{keys.content}': ...}}.",
-    )
+    return RowError(f"'{where}' lacks 'role' or 'content'", 'Write {"role": ..., "content": ...}.')

@@ -8,30 +8,52 @@ from pathlib import Path
 from typing import Any
 
 from moli.records.errors import InputError
-from moli.records.examples import MalformedRow
-from moli.workspace.datasets.columns import DatasetFormat
+from moli.records.examples import Example, MalformedRow
+from moli.workspace.datasets.columns import DatasetFormat, same_name
 from moli.workspace.datasets.fields import Row
-from moli.workspace.datasets.formats import FORMATS
+from moli.workspace.datasets.formats import FORMATS, TEXT
 
 # Names of formats, each with columns that a row may omit and their placeholder values.
 QuestionFormats = Mapping[str, Mapping[str, Any]]
+Kinds = tuple[type[Example], ...]
 
 
 def format_of(
-    row: Mapping[str, Any], mapping: Mapping[str, str], allowed: QuestionFormats | None = None
+    row: Mapping[str, Any],
+    mapping: Mapping[str, str],
+    allowed: QuestionFormats | None = None,
+    kinds: Kinds = (),
 ) -> DatasetFormat | None:
-    """The first format whose columns a row has; None if there is none.
+    """The format of a row; None if it has the columns of none.
+
+    A format that knows all mapped columns comes before the others, and so does one of a kind of
+    example that the task needs.
 
     Args:
         mapping: Moli's column names to the data set's, as the user gave them.
         allowed: the only formats to consider; None considers all, with all their columns.
+        kinds: the kinds of example that the task needs; empty for any.
     """
-    for candidate in FORMATS:
-        if allowed is None or candidate.name in allowed:
-            missing = candidate.columns.keys() - candidate.names_in(row, mapping).keys()
-            if missing <= (allowed or {}).get(candidate.name, {}).keys():
-                return candidate
-    return None
+    formats = [each for each in FORMATS if allowed is None or each.name in allowed]
+    formats.sort(key=lambda each: not mapping.keys() <= each.known_names)
+    fitting = [each for each in formats if _fits(each, row, mapping, allowed)]
+    suitable = [each for each in fitting if not kinds or issubclass(each.kind, kinds)]
+    if not suitable:
+        return fitting[0] if fitting else None
+    # A text with a label, say, is not meant to be continued, unless the task reads nothing else.
+    is_remainder = suitable[0] is TEXT is not fitting[0] and len(kinds) > 1
+    return fitting[0] if is_remainder else suitable[0]
+
+
+def _fits(
+    candidate: DatasetFormat,
+    row: Mapping[str, Any],
+    mapping: Mapping[str, str],
+    allowed: QuestionFormats | None,
+) -> bool:
+    """Whether a row has all columns that a format demands of it."""
+    missing = candidate.columns.keys() - candidate.names_in(row, mapping).keys()
+    return missing <= (allowed or {}).get(candidate.name, {}).keys()
 
 
 def check_columns(
@@ -46,16 +68,16 @@ def check_columns(
         InputError: a key is no column of any format, or no row has the column that it maps to.
     """
     names = {name for each in FORMATS for name in (*each.columns, *each.optional)}
-    alternatives = {name for each in FORMATS for names in each.columns.values() for name in names}
-    in_data = {name for row in rows if isinstance(row, Row) for name in row.values}
+    known = {name for each in FORMATS for name in each.known_names}
+    in_data = {name: None for row in rows if isinstance(row, Row) for name in row.values}
     for ours, theirs in mapping.items():
-        if ours not in names | alternatives:
-            near = difflib.get_close_matches(ours, names | alternatives, n=1)
+        if ours not in known:
+            near = difflib.get_close_matches(ours, known, n=1)
             hint = (
                 f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(names))}."
             )
             raise InputError(f"'{ours}' is no column that is read", where="columns", fix=hint)
-        if in_data and theirs not in in_data:
+        if in_data and not same_name([theirs], in_data):
             nearest = ", ".join(_by_similarity(in_data, theirs))
             raise InputError(
                 f"no row has the column '{theirs}', which 'columns' names for '{ours}'",

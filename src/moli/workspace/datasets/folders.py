@@ -11,7 +11,9 @@ from typing import Any
 
 from moli.records.errors import InputError
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+ARROW_SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
+_TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", *ARROW_SUFFIXES)
+SUFFIXES = (*_TABLE_SUFFIXES, ".txt")
 # Files that the library `datasets` keeps with its data.
 _STATE = "state.json"
 _METADATA = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", _STATE)
@@ -34,11 +36,13 @@ def data_files(folder: Path) -> list[Path]:
     Raises:
         InputError: there are none, or they are of several splits, which a run has to keep apart.
     """
-    files = {
+    known = {
         path
         for path in folder.rglob("*")
         if path.is_file() and suffix_of(path) in SUFFIXES and path.name not in _METADATA
     }
+    # Beside tables, a plain text is a note on them.
+    files = {path for path in known if suffix_of(path) in _TABLE_SUFFIXES} or known
     for state in folder.rglob(_STATE):
         siblings = {path for path in files if path.parent == state.parent}
         files = (files - siblings) | _saved_files(state, siblings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import reprlib
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +21,23 @@ from moli.records.examples import (
 from moli.records.messages import STRICT_JSON, Message
 from moli.workspace.datasets.columns import DatasetFormat
 from moli.workspace.datasets.conversations import (
-    MESSAGES_KEYS,
-    SHAREGPT_KEYS,
     add_missing_answer,
+    is_turns,
     read_conversation,
+    read_prompt_and_answer,
     system_messages,
 )
 from moli.workspace.datasets.fields import RowError, Values, check_encodable, text_of
 
+_SYSTEM = ("system_prompt",)
+
 MESSAGES = DatasetFormat(
     "messages",
-    {"messages": ()},
-    partial(read_conversation, keys=MESSAGES_KEYS),
-    ("system", "tools"),
-    partial(add_missing_answer, keys=MESSAGES_KEYS),
-)
-
-SHAREGPT = DatasetFormat(
-    "sharegpt",
-    {"conversations": ("conversation",)},
-    partial(read_conversation, keys=SHAREGPT_KEYS),
-    ("system", "tools"),
-    partial(add_missing_answer, keys=SHAREGPT_KEYS),
+    Conversation,
+    {"messages": ("conversations", "conversation")},
+    read_conversation,
+    {"system": _SYSTEM, "tools": ()},
+    add_missing_answer,
 )
 
 
@@ -80,9 +74,10 @@ def _alpaca_history(values: Values) -> list[tuple[str, str]]:
 
 ALPACA = DatasetFormat(
     "alpaca",
-    {"instruction": (), "output": ("response",)},
+    Conversation,
+    {"instruction": ("query",), "output": ("response",)},
     _read_alpaca,
-    ("system", "input", "history"),
+    {"system": _SYSTEM, "input": ("context",), "history": ()},
 )
 
 
@@ -92,6 +87,9 @@ def _read_span(values: Values) -> Span:
     answers = values["answers"]
     if isinstance(answers, dict):  # as `datasets` stores SQuAD
         texts, starts = answers.get("text"), answers.get("answer_start")
+    elif isinstance(answers, list) and answers and isinstance(answers[0], dict):  # SQuAD's own file
+        texts = [answer.get("text") for answer in answers if isinstance(answer, dict)]
+        starts = [answer.get("answer_start") for answer in answers if isinstance(answer, dict)]
     else:
         texts, starts = answers, values.get("answer_starts")
     if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
@@ -115,7 +113,11 @@ def _read_span(values: Values) -> Span:
 
 
 SPAN = DatasetFormat(
-    "span", {"question": (), "context": (), "answers": ()}, _read_span, ("answer_starts",)
+    "span",
+    Span,
+    {"question": (), "context": (), "answers": ()},
+    _read_span,
+    {"answer_starts": ()},
 )
 
 
@@ -142,6 +144,7 @@ def _number(values: Values, column: str) -> float:
 
 SCORED = DatasetFormat(
     "scored",
+    Scored,
     {"text1": ("sentence1", "first"), "text2": ("sentence2", "second"), "score": ()},
     _read_scored,
 )
@@ -186,22 +189,30 @@ def _as_list(value: Any) -> list[Any]:
 
 
 MATCH = DatasetFormat(
-    "match", {"query": ("anchor",), "positive": ()}, _read_match, ("negative", "negatives")
+    "match",
+    Match,
+    {"query": ("anchor",), "positive": ()},
+    _read_match,
+    {"negative": (), "negatives": ()},
 )
 
 
-def _read_pair(values: Values) -> Pair:
-    """A source, which may be blank, and a target."""
+def _read_pair(values: Values) -> Pair | Conversation:
+    """A source, which may be blank, and a target; a conversation if they are turns."""
+    if is_turns(values["source"]) or is_turns(values["target"]):
+        return read_prompt_and_answer(values)
     return Pair(text_of(values, "source", empty=True), text_of(values, "target"))
 
 
 PAIR = DatasetFormat(
     "pair",
+    Pair,
     {
         "source": ("prompt", "question", "input"),
         "target": ("completion", "response", "answer", "output"),
     },
     _read_pair,
+    {"tools": ()},
 )
 
 
@@ -211,14 +222,15 @@ def _read_image(values: Values) -> LabelledImage:
 
 
 def _label(values: Values) -> str:
-    """The class of a row; numbers and truth values become text."""
+    """The class of a row; whole numbers and truth values become text, so that 1.0 is 1."""
     value = values["label"]
-    if isinstance(value, bool | int):
+    # A column of whole numbers that lacks some is one of floats to pandas and Arrow.
+    if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))
     return text_of(values, "label").strip()
 
 
-IMAGE = DatasetFormat("image", {"image": (), "label": ("class",)}, _read_image)
+IMAGE = DatasetFormat("image", LabelledImage, {"image": (), "label": ("class",)}, _read_image)
 
 
 def _read_labelled(values: Values) -> Labelled:
@@ -228,6 +240,7 @@ def _read_labelled(values: Values) -> Labelled:
 
 LABELLED = DatasetFormat(
     "labelled",
+    Labelled,
     {
         "text": ("sentence", "review", "content"),
         "label": ("labels", "category", "intent", "sentiment", "class"),
@@ -241,7 +254,7 @@ def _read_text(values: Values) -> Text:
     return Text(text_of(values, "text"))
 
 
-TEXT = DatasetFormat("text", {"text": ("content",)}, _read_text)
+TEXT = DatasetFormat("text", Text, {"text": ("content",)}, _read_text)
 
 # The most particular first: a row is read in the first format whose columns it has.
-FORMATS = (MESSAGES, SHAREGPT, ALPACA, SPAN, SCORED, MATCH, PAIR, IMAGE, LABELLED, TEXT)
+FORMATS = (MESSAGES, ALPACA, SPAN, SCORED, MATCH, PAIR, IMAGE, LABELLED, TEXT)

@@ -1,0 +1,76 @@
+"""Rows that compare or rate answers, which are no examples of the one right answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from moli.records.errors import InputError
+from moli.workspace.datasets.columns import DatasetFormat
+from moli.workspace.datasets.conversations import is_turns
+from moli.workspace.datasets.fields import Row
+
+# Names of columns with the worse of two answers: those of TRL, LLaMA-Factory, ms-swift, OpenAI.
+_REJECTED = re.compile(
+    r"(.*[_\W])?(rejected|reject|non[_-]?preferred|dis[_-]?preferred|loser|losing)([_\W].*)?"
+)
+_RATINGS = ("label", "kto_tag")  # columns that say whether an answer is good
+
+
+def check_no_preference(row: Row, used: DatasetFormat | None, mapping: Mapping[str, str]) -> None:
+    """Refuse a row with a preference, unless the user maps the columns to train on.
+
+    Args:
+        used: the format in which the row is read.
+        mapping: Moli's column names to the data set's, as the user gave them.
+
+    Raises:
+        InputError: the row has a preference that the format ignores.
+    """
+    if used and mapping.keys() & used.columns.keys():
+        return
+    if rejected := _rejected_column(row.values):
+        what = f"'{rejected}' is a rejected answer: preference rows belong to DPO"
+        better = _better_answer(row.values, rejected)
+        hint = f"add `columns: {{{better}}}`." if better else "remove it."
+    elif rating := _rating_column(row.values, used):
+        what = f"'{rating}' rates the answer: rows with ratings belong to KTO"
+        hint = f"keep only the rows with good answers, and remove '{rating}'."
+    else:
+        return
+    raise InputError(
+        f"{what}, and are no examples to imitate",
+        where=row.where,
+        fix=f"Moli has no task for preferences; to train on the good answers alone, {hint}",
+    )
+
+
+def _rejected_column(row: Mapping[str, Any]) -> str:
+    """The column with the worse answer; "" if there is none."""
+    for name, value in row.items():
+        if isinstance(value, str | list | dict) and _REJECTED.fullmatch(name.strip().casefold()):
+            return name
+    return ""
+
+
+def _better_answer(row: Mapping[str, Any], rejected: str) -> str:
+    """The mapping of the column with the better answer to Moli's; "" if it is not clear."""
+    for worse, better in (("rejected", "chosen"), ("reject", "chosen"), ("non_", ""), ("dis", "")):
+        name = rejected.replace(worse, better)
+        if name != rejected and name in row:
+            if "instruction" in row:
+                return f"output: {name}"
+            if "prompt" in row or "question" in row:
+                return f"completion: {name}"
+            return f"messages: {name}" if is_turns(row[name]) else ""
+    return ""
+
+
+def _rating_column(row: Mapping[str, Any], used: DatasetFormat | None) -> str:
+    """The column that says whether the answer is good; "" if there is none."""
+    names = () if used is None else {*used.columns, *used.optional}
+    for name in _RATINGS:
+        if name not in names and str(row.get(name)).casefold() in ("true", "false"):
+            return name
+    return ""

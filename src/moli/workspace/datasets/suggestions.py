@@ -1,0 +1,130 @@
+"""A mapping of columns that would make rows readable, as a line to copy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from moli.workspace.datasets.columns import DatasetFormat
+from moli.workspace.datasets.conversations import is_turns
+from moli.workspace.datasets.fields import Row
+
+_ROWS = 200  # that are looked at
+# Parts of the names that people give to a column, the most telling first.
+_HINTS: Mapping[str, Sequence[str]] = {
+    "messages": ("message", "conversation", "dialog", "turn", "chat", "对话"),
+    "text": ("text", "body", "content", "sentence", "review", "comment", "utterance", "message",
+             "tweet", "description", "document", "title", "文本", "内容", "评论", "正文", "句子"),
+    "label": ("label", "class", "category", "target", "intent", "sentiment", "tag", "topic", "star",
+              "rating", "queue", "标签", "类别", "分类", "情感", "意图"),
+    "instruction": ("instruction", "指令"),
+    "output": ("output", "response", "answer", "输出", "回答"),
+    "source": ("source", "prompt", "question", "input", "instruction", "query", "ask", "user",
+               "article", "document", "src", "问题", "提问", "输入", "原文", "指令"),
+    "target": ("target", "completion", "response", "answer", "output", "reply", "assistant",
+               "summary", "highlight", "translation", "tgt", "回答", "答案", "输出", "回复",
+               "摘要"),
+    "question": ("question", "query", "问题"),
+    "context": ("context", "passage", "paragraph", "document", "text", "上下文", "段落", "文章"),
+    "answers": ("answer", "答案", "回答"),
+    "text1": ("1", "a", "first", "premise", "句子1"),
+    "text2": ("2", "b", "second", "hypothesis", "句子2"),
+    "score": ("score", "similarity", "label", "分数", "相似度"),
+    "query": ("query", "question", "anchor", "prompt", "问题", "查询"),
+    "positive": ("positive", "pos", "passage", "chosen", "document", "answer", "正例"),
+    "image": ("image", "picture", "photo", "img", "file", "path", "图片"),
+}  # fmt: skip
+_PLAIN = re.compile(r"[^\W\d][\w.\-]*")  # needs no quotes in YAML
+
+
+def suggest_columns(rows: Iterable[Row], formats: Iterable[DatasetFormat]) -> str:
+    """The line of a recipe that maps columns so that rows fit a format; "" if none would do.
+
+    The format whose columns the data's names recall best is taken.
+    """
+    seen = [row.values for _, row in zip(range(_ROWS), rows, strict=False)]
+    columns: dict[str, list[Any]] = {}
+    for values in seen:
+        for name, value in values.items():
+            columns.setdefault(name, []).append(value)
+    best: dict[str, str] = {}
+    best_score = 0.0
+    for candidate in formats:
+        mapping, score = _mapping_for(candidate, columns)
+        if mapping and score > best_score:
+            best, best_score = mapping, score
+    changed = {ours: theirs for ours, theirs in best.items() if ours != theirs}
+    return f"columns: {_in_yaml(changed)}" if changed else ""
+
+
+def _mapping_for(
+    candidate: DatasetFormat, columns: Mapping[str, Sequence[Any]]
+) -> tuple[dict[str, str], float]:
+    """Columns of the data for those of a format, and how well their names recall it, from 0 to 1.
+
+    One column that no name recalls is chosen by its values: texts are the longest ones.
+    """
+    mapping: dict[str, str] = {}
+    scores = []
+    for ours in candidate.columns:
+        free = [name for name in columns if name not in mapping.values()]
+        usable = [name for name in free if _is_usable(ours, columns[name])]
+        ranked = [(_recall(name, ours), name) for name in usable]
+        score, name = max(ranked, key=lambda pair: pair[0], default=(0.0, ""))
+        if score:
+            mapping[ours] = name
+            scores.append(score)
+    missing = [ours for ours in candidate.columns if ours not in mapping]
+    free = [name for name in columns if name not in mapping.values()]
+    usable = [name for name in free if missing and _is_usable(missing[0], columns[name])]
+    if len(missing) == 1 and usable and (scores or missing == ["text"]):
+        mapping[missing[0]] = max(usable, key=lambda name: _mean_length(columns[name]))
+        missing = []
+    if missing:
+        return {}, 0.0
+    return mapping, (sum(scores) + 0.1) / len(candidate.columns)
+
+
+def _recall(name: str, ours: str) -> float:
+    """Likeness of a column's name to what people call one of Moli's, from 0 (none) to 1."""
+    folded = name.strip().casefold()
+    for rank, hint in enumerate(_HINTS.get(ours, (ours,))):
+        is_word = hint in re.split(r"[\W_]+", folded)
+        if is_word or (hint in folded and len(hint) > 1):
+            return (1.0 if is_word else 0.8) - 0.02 * rank
+    return 0.0
+
+
+def _is_usable(ours: str, values: Sequence[Any]) -> bool:
+    """Whether a column has the type that one of Moli's columns needs."""
+    if ours == "messages":
+        return any(map(is_turns, values))
+    if ours == "answers":
+        return any(isinstance(value, list | dict) for value in values)
+    if ours == "label":
+        distinct = {str(value) for value in values}
+        is_scalar = all(isinstance(value, str | int | float) for value in values)
+        return is_scalar and (len(distinct) <= max(2, len(values) // 2) or len(values) < 10)
+    if ours == "score":
+        return all(_is_number(value) for value in values)
+    return any(isinstance(value, str) and value.strip() for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number, or the text of one."""
+    return isinstance(value, int | float) or str(value).replace(".", "", 1).isdigit()
+
+
+def _mean_length(values: Sequence[Any]) -> float:
+    """Mean number of characters of a column's values."""
+    return fmean(len(str(value)) for value in values)
+
+
+def _in_yaml(mapping: Mapping[str, str]) -> str:
+    """A mapping as YAML on one line."""
+    pairs = ((ours, theirs if _PLAIN.fullmatch(theirs) else json.dumps(theirs, ensure_ascii=False))
+             for ours, theirs in mapping.items())  # fmt: skip
+    return f"{{{', '.join(f'{ours}: {theirs}' for ours, theirs in pairs)}}}"
