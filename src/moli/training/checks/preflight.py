@@ -26,7 +26,7 @@ from moli.training.setup.estimates import estimate_cost
 from moli.training.setup.prepared import PreparedRun, RunData, prepare
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
-from moli.workspace.datasets import read_dataset
+from moli.workspace.datasets import Kinds, read_dataset
 
 _TEMPLATE_EXAMPLES, _MASKED_SAMPLES = 200, 2
 
@@ -142,7 +142,7 @@ def _report_error(recipe: Recipe, error: MoliError) -> Preflight:
     try:
         data = read_data(recipe, task.example_types)
     except MoliError:
-        malformed = _read_malformed(recipe)
+        malformed = _read_malformed(recipe, task.example_types)
         errors = tuple(find_malformed(malformed, "error")) or (refusal,)
         return Preflight(values, errors, RowReport(malformed=malformed), servers=servers)
     if error.where == "template" and (locations := _unusable_locations(task, data)):
@@ -166,13 +166,14 @@ def _unusable_locations(task: Task, data: TrainingData) -> tuple[str, ...]:
     return tuple(rows[number].where for number in task.unusable_examples(examples_of(rows)))
 
 
-def _read_malformed(recipe: Recipe) -> tuple[MalformedRow, ...]:
+def _read_malformed(recipe: Recipe, kinds: Kinds) -> tuple[MalformedRow, ...]:
     """All malformed rows of data that is refused as a whole."""
     malformed: list[MalformedRow] = []
     for path in (recipe.data, recipe.held_out):
         if isinstance(path, Path):
             try:
-                malformed += read_dataset(path, columns=recipe.columns).malformed
+                dataset = read_dataset(path, columns=recipe.columns, kinds=kinds)
+                malformed += (*dataset.unread, *dataset.malformed)
             except InputError:
                 continue  # it is the error that the run was refused for
     return tuple(malformed)

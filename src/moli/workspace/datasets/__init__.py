@@ -28,7 +28,7 @@ from moli.workspace.datasets.preferences import check_no_preference
 from moli.workspace.datasets.rows import read_lines, read_rows
 from moli.workspace.datasets.suggestions import suggest_columns
 
-__all__ = ["Dataset", "Row", "read_dataset", "read_lines", "read_questions", "read_rows"]
+__all__ = ["Dataset", "Kinds", "Row", "read_dataset", "read_lines", "read_questions", "read_rows"]
 
 
 @dataclass(frozen=True, slots=True)

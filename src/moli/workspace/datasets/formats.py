@@ -91,7 +91,7 @@ def _read_span(values: Values) -> Span:
         texts = [answer.get("text") for answer in answers if isinstance(answer, dict)]
         starts = [answer.get("answer_start") for answer in answers if isinstance(answer, dict)]
     else:
-        texts, starts = answers, values.get("answer_starts")
+        texts, starts = answers, values.get("answer_starts", None if answers else [])
     if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
         raise RowError(
             f"'{values.name('answers')}' and their starts are not lists of the same length",

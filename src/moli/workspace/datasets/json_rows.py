@@ -54,7 +54,8 @@ def read_json_lines(path: Path, text: str) -> Iterator[Row | MalformedRow]:
     first = text.strip().partition("\n")[0]
     value, problem = _parse(first)
     is_whole = isinstance(value, list) and first == text.strip()
-    if (problem is None and not is_whole) or _is_sequence(text):
+    begins_again = first.startswith("{") and "\n{" in text
+    if (problem is None and not is_whole) or begins_again or _is_sequence(text):
         yield from _read_objects(path, text)
     else:
         yield from read_json(path, text)
@@ -93,9 +94,7 @@ def _is_sequence(text: str) -> bool:
     try:
         end = _DECODER.raw_decode(text, start)[1]
     except (ValueError, RecursionError):
-        line_end = text.find("\n", start)
-        # The first object is broken, but a line below begins another.
-        return line_end > 0 and text[line_end:].lstrip().startswith('{"')
+        return False
     return bool(text[end:].strip())
 
 

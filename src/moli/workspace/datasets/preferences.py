@@ -19,7 +19,7 @@ _RATINGS = ("label", "kto_tag")  # columns that say whether an answer is good
 
 
 def check_no_preference(row: Row, used: DatasetFormat | None, mapping: Mapping[str, str]) -> None:
-    """Refuse a row with a preference, unless the user maps the columns to train on.
+    """Refuse a row with a preference, unless the user maps the column of the answer.
 
     Args:
         used: the format in which the row is read.
@@ -28,8 +28,10 @@ def check_no_preference(row: Row, used: DatasetFormat | None, mapping: Mapping[s
     Raises:
         InputError: the row has a preference that the format ignores.
     """
-    if used and mapping.keys() & used.columns.keys():
-        return
+    if used:
+        *_, answer = used.columns
+        if mapping.keys() & {answer, *used.columns[answer]}:
+            return
     if rejected := _rejected_column(row.values):
         what = f"'{rejected}' is a rejected answer: preference rows belong to DPO"
         better = _better_answer(row.values, rejected)
