@@ -55,9 +55,11 @@ class Message:
     Attributes:
         calls: for the assistant, tool calls that follow the content.
         call_id: for a tool, the id of the call that it answers.
+        supervised: for the assistant in training data, whether the turn counts in the loss.
     """
 
     role: Role
     content: str
     calls: tuple[ToolCall, ...] = ()
     call_id: str = ""
+    supervised: bool = True

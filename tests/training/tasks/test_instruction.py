@@ -3,6 +3,7 @@ template."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,18 @@ def test_the_plain_template_asks_with_the_tokens_it_was_taught_with(tmp_path: Pa
     ((sample,),) = task.samples([talk], training=True)
     supervised = task.tokenizer.decode(sample.sequences[0][sample.target])
     assert supervised == " Hello" + task.tokenizer.eos_token
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_turn_outside_of_the_loss_is_read_and_not_supervised(name: str, tmp_path: Path) -> None:
+    task = task_of(tmp_path, TEMPLATES[name])
+    first, last = TALK[2], TALK[4]
+    without_first = (*TALK[:2], replace(first, supervised=False), *TALK[3:])
+    assert supervised_words(task, Conversation(without_first)) == [["w7", "w8", "w9", "[SEP]"]]
+    without_last = (*TALK[:4], replace(last, supervised=False))
+    assert supervised_words(task, Conversation(without_last)) == [["w4", "w5", "[SEP]"]]
+    neither = (*without_first[:4], without_last[4])
+    assert task.samples([Conversation(neither)], training=True) == [[]]
+    assert task.template_problems([Conversation(without_first)]) == task.template_problems(
+        [Conversation(TALK)]
+    )

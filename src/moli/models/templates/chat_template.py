@@ -51,17 +51,18 @@ class RenderedConversation:
 def render_for_training(
     tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool] = ()
 ) -> list[RenderedConversation]:
-    """Render a conversation with all its answers.
+    """Render a conversation with all its supervised answers.
 
     The result is one text, or one text for each answer if the template writes earlier turns
     differently from the last one, as templates do that drop earlier thoughts. A first message from
-    the assistant answers nobody, so it is no answer.
+    the assistant answers nobody, so it is no answer. What follows the last answer is dropped.
 
     Raises:
         InputError: the template refuses the conversation, or does not write an answer as the
             continuation of the prompt for it.
     """
-    answers = [n for n, message in enumerate(messages) if message.role == "assistant" and n]
+    replies = [n for n, message in enumerate(messages) if message.role == "assistant" and n]
+    answers = [n for n in replies if messages[n].supervised]
     if not answers:
         return []
     separator = unused_character(messages)

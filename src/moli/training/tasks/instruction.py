@@ -1,10 +1,13 @@
-"""Instruction tuning: of a conversation, only the assistant's messages are supervised."""
+"""Instruction tuning: of a conversation, only the assistant's messages are supervised.
+
+Those that the data mark, with a weight of 0 for example, are read but not supervised.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -164,7 +167,9 @@ class Instruction(CausalTask):
         """Reasons why the served model would read a different text from the trained one."""
         problems: list[str] = []
         for example in examples:
-            messages = [] if _continued_text(example) else _messages(example)
+            turns = [] if _continued_text(example) else _messages(example)
+            # Turns outside of the loss are written by the template like all others.
+            messages = [replace(turn, supervised=True) for turn in turns]
             if len(messages) < 2:  # an answer without a request
                 continue
             tools = _tools(example)

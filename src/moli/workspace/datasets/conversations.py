@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -37,6 +38,10 @@ _ROLES: Mapping[str, Role] = {
 }
 _COMMON_ROLES = "system, user, assistant, tool"  # that an error names
 _CALL_TAG = "<tool_call>"
+# Keys by which data say that a turn is not to be learnt: OpenAI's; those of ms-swift and
+# AgentInstruct; Axolotl's. A turn without them is learnt.
+_LOSS_KEYS = ("weight", "loss", "loss_scale", "train", "training")
+_LOSS_VALUES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
 def read_conversation(values: Values) -> Conversation:
@@ -211,7 +216,7 @@ def _read_turn(turn: Any, where: str) -> Turn:
         calls = read_calls(turn.get(_key_in(turn, _CONTENT_KEYS)), where)
         if not calls:
             raise RowError(f"'{where}' has no call", "Write the call, or remove the turn.")
-        return Turn(where, Message(role, "", calls))
+        return Turn(where, Message(role, "", calls, supervised=_is_supervised(turn, where)))
     calls = read_calls(turn.get("tool_calls") or turn.get("function_call"), where)
     if calls and role != "assistant":
         raise RowError(
@@ -221,7 +226,24 @@ def _read_turn(turn: Any, where: str) -> Turn:
     content = _read_content(turn, where, role, has_calls=bool(calls))
     call_id = str(turn.get("tool_call_id") or "") if role == "tool" else ""
     tool_name = str(turn.get("name") or "") if role == "tool" else ""
-    return Turn(where, Message(role, content, calls, call_id), tool_name)
+    supervised = role != "assistant" or _is_supervised(turn, where)
+    return Turn(where, Message(role, content, calls, call_id, supervised), tool_name)
+
+
+def _is_supervised(turn: Mapping[str, Any], where: str) -> bool:
+    """Whether an assistant's turn counts in the loss: unless one of `_LOSS_KEYS` says 0 or false.
+
+    Raises:
+        RowError: a key has a value between 0 and 1, or another one.
+    """
+    values = {key: turn[key] for key in _LOSS_KEYS if turn.get(key) not in (None, "")}
+    for key, value in values.items():
+        if str(value).lower() not in _LOSS_VALUES:
+            raise RowError(
+                f"'{where}' has '{key}': {reprlib.repr(value)}, but a turn counts fully or not",
+                "Write 1 to learn the turn, or 0 to leave it out of the loss.",
+            )
+    return all(_LOSS_VALUES[str(value).lower()] for value in values.values())
 
 
 def _read_content(turn: Mapping[str, Any], where: str, role: Role, *, has_calls: bool) -> str:
