@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from moli.records.examples import Example, Labelled, LabelledImage, LocatedExample, Match, Span
 from moli.training.checks.inspection import find_repetitions
@@ -64,3 +67,39 @@ def test_an_image_that_cannot_be_read_is_told_by_its_name(tmp_path: Path) -> Non
     (tmp_path / "folder").mkdir()
     missing = [LabelledImage(tmp_path / name, "x") for name in ("folder", "none")]
     assert [each.identity for each in missing] == [(str(each.path), "x") for each in missing]
+
+
+def classes(part: tuple[LocatedExample, ...]) -> Counter[str | None]:
+    return Counter(each.example.class_label for each in part)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_no_class_is_held_out_alone(share: float) -> None:
+    """A class with a single row stays in training, whatever the seed."""
+    rows: list[Example] = [Labelled(f"text {n}", "ab"[n % 2]) for n in range(60)]
+    rows += [Labelled("text 60", "c"), Labelled("text 61", "d"), Labelled("text 62", "d")]
+    for seed in range(200):
+        train, held_out = split(located(rows), share, seed)
+        assert classes(train).keys() == set("abcd")
+        assert classes(held_out).keys() <= set("abd")
+        assert len(held_out) == round(share * len(rows))
+
+
+def test_a_class_whose_rows_all_share_a_text_stays_in_training() -> None:
+    rows: list[Example] = [Labelled(f"text {n % 20}", "ab"[n // 20]) for n in range(40)]
+    rows += [Labelled("text 3", "c")]
+    for seed in range(200):
+        train, _ = split(located(rows), 0.2, seed)
+        assert classes(train).keys() == set("abc")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_each_class_has_its_share_of_both_parts(share: float) -> None:
+    sizes = {"a": 400, "b": 100, "c": 20}
+    rows: list[Example] = [
+        Labelled(f"{label} {n}", label) for label, size in sizes.items() for n in range(size)
+    ]
+    for seed in range(200):
+        _, held_out = split(located(rows), share, seed)
+        for label, size in sizes.items():
+            assert abs(classes(held_out)[label] - share * size) <= 1.5

@@ -67,6 +67,11 @@ class Example:
         return None
 
     @property
+    def class_labels(self) -> tuple[str, ...]:
+        """All classes that the example belongs to; empty if its kind has no classes."""
+        return () if self.class_label is None else (self.class_label,)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """Files that belong to the example besides the data file, such as its image."""
         return ()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +108,8 @@ def split(
     """Split examples into a training part and a held-out part with about `share` of them.
 
     Examples about the same text or image (`Example.subject`), such as several questions on one
-    text, are all in the same part. Of equal examples in the held-out part, only one is kept.
+    text, are all in the same part. Of equal examples in the held-out part, only one is kept. Each
+    class has about the same share of both parts, and none is in the held-out part alone.
 
     Returns:
         The training part and the held-out part.
@@ -124,16 +126,46 @@ def split(
     keyed = [(located.example.identity, located) for located in examples]
     for key, located in keyed:
         by_subject.setdefault(located.example.subject, {})[key] = located
-    subjects = list(by_subject)
-    random.Random(seed).shuffle(subjects)  # noqa: S311 - for a split, not for a secret
+    classes = {subject: _classes_of(group.values()) for subject, group in by_subject.items()}
+    left = Counter(name for names in classes.values() for name in names)  # subjects to train on
     count = min(round(share * sum(map(len, by_subject.values()))), _MAX_HELD_OUT)
     held_out: dict[Hashable, LocatedExample] = {}
-    for subject in subjects[:-1]:  # one is left to train on
+    for subject in _stratified(classes, left, random.Random(seed)):  # noqa: S311 - no secret
         if len(held_out) >= count:
             break
-        held_out |= by_subject[subject]
+        if all(left[name] > 1 for name in classes[subject]):
+            held_out |= by_subject[subject]
+            left.subtract(classes[subject])
     train = tuple(located for key, located in keyed if key not in held_out)
     return train, tuple(held_out.values())
+
+
+def _classes_of(group: Iterable[LocatedExample]) -> list[str]:
+    """The classes of some examples; examples of a kind without classes are all of one class."""
+    return sorted({name for located in group for name in located.example.class_labels or ("",)})
+
+
+def _stratified(
+    classes: Mapping[Hashable, list[str]], sizes: Mapping[str, int], draw: random.Random
+) -> list[Hashable]:
+    """Subjects in a random order, in which each class is spread evenly.
+
+    The k-th of n subjects of a class comes at a random point of the k-th of n equal parts. Of
+    several classes the rarest decides.
+
+    Args:
+        classes: the classes of each subject.
+        sizes: number of subjects of each class.
+    """
+    subjects = list(classes)
+    draw.shuffle(subjects)
+    ranks: Counter[str] = Counter()
+    position: dict[Hashable, float] = {}
+    for subject in subjects:
+        rarest = min(classes[subject], key=lambda name: (sizes[name], name))
+        position[subject] = (ranks[rarest] + draw.random()) / sizes[rarest]
+        ranks[rarest] += 1
+    return sorted(subjects, key=position.__getitem__)
 
 
 def check_dataset(
