@@ -28,8 +28,10 @@ def supervised(dataset: Dataset) -> list[bool]:
 @pytest.mark.parametrize("key", ["weight", "loss", "loss_scale", "train", "training"])
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0, False), (0.0, False), (False, False), ("0", False), ("False", False)]
-    + [(1, True), (1.0, True), (True, True), ("true", True), (None, True)],
+    [
+        *((value, False) for value in (0, 0.0, False, "0", "False")),
+        *((value, True) for value in (1, 1.0, True, "true", None)),
+    ],
 )
 def test_a_turn_may_be_left_out_of_the_loss(
     key: str, value: Any, expected: bool, tmp_path: Path
