@@ -38,8 +38,8 @@ _ROLES: Mapping[str, Role] = {
 }
 _COMMON_ROLES = "system, user, assistant, tool"  # that an error names
 _CALL_TAG = "<tool_call>"
-# Keys by which data say that a turn is not to be learnt: OpenAI's; those of ms-swift and
-# AgentInstruct; Axolotl's. A turn without them is learnt.
+# Keys by which data say that a turn is outside of the loss: OpenAI's; those of ms-swift and
+# AgentInstruct; Axolotl's. A turn without them counts.
 _LOSS_KEYS = ("weight", "loss", "loss_scale", "train", "training")
 _LOSS_VALUES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
