@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the command line itself.
+"""Writes docs/cli.md and docs/cli.zh.md from the command line itself.
 
 Use: python docs/generate.py
 """
@@ -11,23 +11,43 @@ from typing import Any
 
 import typer.main
 
+from moli.cli.command import EXAMPLE, is_argument, names_of, paragraphs
 from moli.cli.main import app
+from moli.translations.catalogue import Language, translate, use_language
 
-TARGET = Path(__file__).with_name("cli.md")
-_HEAD = """# Command line
+FILES: dict[Language, Path] = {
+    "en": Path(__file__).with_name("cli.md"),
+    "zh": Path(__file__).with_name("cli.zh.md"),
+}
+_HEADS: dict[Language, str] = {
+    "en": """# Command line
 
 Every command of `moli`, written by `python docs/generate.py` from the commands themselves.
 
 Every command has `--help`. Exit codes: 0 done, 1 an error, 2 wrong usage, 3 some of several
 inputs failed, 130 interrupted by Ctrl-C. With `--json`, results and errors are JSON on standard
 output.
-"""
+""",
+    "zh": """# 命令行
+
+`moli` 的所有命令，由 `python docs/generate.py` 从命令本身生成。
+
+每个命令都有 `--help`。退出码：0 完成，1 出错，2 用法不对，3 有一部分输入失败，130 被 Ctrl-C
+中断。加上 `--json`，结果和错误都以 JSON 写到标准输出。
+""",
+}
+_COLUMNS: dict[Language, str] = {"en": "Name | Default | Meaning", "zh": "名称 | 默认值 | 含义"}
 
 
-def reference() -> str:
-    """The text of docs/cli.md."""
-    sections = [_section(name, command) for name, command in _commands(typer.main.get_command(app))]
-    return "\n".join([_HEAD, *sections])
+def reference(language: Language) -> str:
+    """The text of the page in a language."""
+    use_language(language)
+    try:
+        commands = _commands(typer.main.get_command(app))
+        sections = [_section(name, command, language) for name, command in commands]
+    finally:
+        use_language("en")
+    return "\n".join([_HEADS[language], *sections])
 
 
 def _commands(group: Any, prefix: str = "moli") -> Iterator[tuple[str, Any]]:
@@ -40,37 +60,29 @@ def _commands(group: Any, prefix: str = "moli") -> Iterator[tuple[str, Any]]:
             yield full, command
 
 
-def _section(name: str, command: Any) -> str:
-    text, _, example = command.help.partition("Example: ")
-    arguments = [each for each in command.params if _is_argument(each)]
-    usage = " ".join([name, *map(_written, arguments), "[OPTIONS]"])
-    lines = [f"## {name}", "", text.strip(), "", "```text", usage, "```", ""]
+def _section(name: str, command: Any, language: Language) -> str:
+    """The section of a command."""
+    example = command.help.partition(EXAMPLE)[2].strip()
+    usage = " ".join([name, *map(names_of, filter(is_argument, command.params)), "[OPTIONS]"])
+    lines = [f"## {name}", ""]
+    for paragraph in paragraphs(command.help):
+        lines += [translate(paragraph), ""]
+    lines += ["```text", usage, "```", ""]
     if example:
-        lines += ["```sh", example.strip(), "```", ""]
-    lines += ["| Name | Default | Meaning |", "| --- | --- | --- |"]
+        lines += ["```sh", example, "```", ""]
+    lines += [f"| {_COLUMNS[language]} |", "| --- | --- | --- |"]
     lines += [_row(each) for each in command.params]
     return "\n".join([*lines, ""])
 
 
-def _is_argument(parameter: Any) -> bool:
-    return bool(parameter.param_type_name == "argument")
-
-
-def _written(argument: Any) -> str:
-    name = argument.metavar or argument.name.upper().removeprefix("TRACE_")
-    name = f"{name}..." if argument.nargs == -1 else name
-    return name if argument.required else f"[{name}]"
-
-
 def _row(parameter: Any) -> str:
-    if _is_argument(parameter):
-        names = f"`{_written(parameter)}`"
-    else:
-        names = ", ".join(f"`{each}`" for each in (*parameter.opts, *parameter.secondary_opts))
-    no_default = parameter.default is None or parameter.default is False
+    """The row of a parameter."""
+    no_default = parameter.default in (None, False, "", ())
     default = "" if no_default else f"`{parameter.default}`"
-    return f"| {names} | {default} | {(parameter.help or '').replace('|', '/')} |"
+    meaning = translate(parameter.help or "").replace("|", "/")
+    return f"| `{names_of(parameter)}` | {default} | {meaning} |"
 
 
 if __name__ == "__main__":
-    TARGET.write_text(reference(), encoding="utf-8")
+    for language, path in FILES.items():
+        path.write_text(reference(language), encoding="utf-8")

@@ -12,11 +12,13 @@ import typer
 from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
+    echo,
     make_console,
     open_workspace,
     parse_pairs,
     print_json,
 )
+from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
     from moli.records.ingestion import FileReport
@@ -30,7 +32,9 @@ def add(
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option("--label", help="KEY=VALUE to filter by later; may be repeated."),
+        typer.Option(
+            "--label", metavar="KEY=VALUE", help="KEY=VALUE to filter by later; may be repeated."
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Read files again even if unchanged.")
@@ -79,7 +83,7 @@ def _show_progress(
     )
 
     columns = (
-        TextColumn("Adding"),
+        TextColumn(translate("Adding")),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -94,7 +98,7 @@ def _show_progress(
         for report in reports:
             passages += report.passages
             elapsed = bar.tasks[0].elapsed or 0.0
-            rate = f"{passages / elapsed:,.0f} passages/s" if elapsed else ""
+            rate = translate(f"{passages / elapsed:,.0f} passages/s") if elapsed else ""
             name = report.source.rpartition("/")[2][:40]
             bar.update(task, advance=1, rate=rate, name=name)
             yield report
@@ -104,15 +108,15 @@ def _print_summary(reports: list[FileReport], counts: Counter[str]) -> None:
     """Print the number of files by outcome, the kinds that were skipped, and messages."""
     passages = sum(report.passages for report in reports)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    typer.echo(f"{outcomes or 'no files found'} ({passages:,} passages)")
+    echo(f"{outcomes or 'no files found'} ({passages:,} passages)")
     kinds = {
         Path(report.source).suffix or Path(report.source).name
         for report in reports
         if report.outcome == "skipped"
     }
     if kinds:
-        typer.echo(f"  skipped: unsupported kinds of files ({', '.join(sorted(kinds))})")
+        echo(f"  skipped: unsupported kinds of files ({', '.join(sorted(kinds))})")
     for report in reports:
         if report.message:
             prefix = "failed" if report.outcome == "failed" else "note"
-            typer.echo(f"  {prefix}: {report.message}", err=report.outcome == "failed")
+            echo(f"  {prefix}: {report.message}", err=report.outcome == "failed")

@@ -17,6 +17,7 @@ from moli.cli.output import (
     print_json,
     warn_of_missing_vectors,
 )
+from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
     from moli.records.answers import Answer, Citation
@@ -62,23 +63,23 @@ def _print_answer(answer: Answer) -> None:
     numbers: dict[Citation, int] = {}
     sentences = {sentence.text for sentence in answer.sentences}
     if not answer.answered:
-        out.print(answer.text)
+        out.print(translate(answer.text))
     for sentence in answer.sentences:
         for citation in sentence.citations:
             numbers.setdefault(citation, len(numbers) + 1)
         marks = "".join(f"[{numbers[each]}]" for each in sentence.citations)
         style = "" if sentence.supported else "dim"
-        suffix = marks if sentence.supported else f"{marks} (unsupported)"
+        suffix = marks if sentence.supported else marks + translate(" (unsupported)")
         out.print(f"{sentence.text} {suffix}", style=style)
     if numbers:
         out.print()
     for citation, number in numbers.items():
-        page = f", page {citation.page}" if citation.page else ""
+        page = translate(f", page {citation.page}") if citation.page else ""
         heading = f", {citation.heading}" if citation.heading else ""
         out.print(f"[{number}] {citation.source}{page}{heading}", style="bold")
         if citation.quote not in sentences:  # an answer made of quotes has printed it already
             out.print(f"    “{' '.join(citation.quote.split())}”")
     out.print(
-        f"\nconfidence {answer.confidence:.2f} · moli trace {answer.trace_id[:8]}",
+        "\n" + translate(f"confidence {answer.confidence:.2f} · moli trace {answer.trace_id[:8]}"),
         style="dim",
     )

@@ -11,9 +11,10 @@ import typer
 from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
-    make_console,
+    echo,
     open_workspace,
     print_json,
+    print_table,
 )
 from moli.records.documents import Document
 from moli.records.errors import NotFoundError
@@ -30,22 +31,28 @@ def list_documents(as_json: JsonOption = False, workspace: WorkspaceOption = Non
         print_json({"documents": documents})
         return
     if not documents:
-        typer.echo("No documents yet. Next: moli add PATH")
+        echo("No documents yet. Next: moli add PATH")
         return
-    from rich.table import Table
-
-    table = Table("id", "title", "format", "pages", "characters", "groups", "source", box=None)
-    for document in documents:
-        table.add_row(
+    columns = ("id", "title", "format", "pages", "characters", "groups", "source")
+    rows = [
+        (
             str(document.id),
             document.title,
             document.format,
             str(len(document.pages) or ""),
             f"{document.characters:,}",
             ", ".join(document.groups),
-            document.source,
+            _short_source(document),
         )
-    make_console().print(table)
+        for document in documents
+    ]
+    print_table(columns, rows, copied=("id", "format", "characters"))
+
+
+def _short_source(document: Document) -> str:
+    """A document's source, relative to the current folder if it is below."""
+    path = Path(document.source)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def remove(
@@ -86,7 +93,7 @@ def remove(
         sources = [each.source for each in selected]
         print_json({"removed": receipt, "sources": sources, "indexes": left, "purged": purge})
         return
-    typer.echo(
+    echo(
         f"Removed: documents {receipt.documents}, passages {receipt.passages}, "
         f"vectors {receipt.vectors}; traces redacted: {receipt.traces}. "
         f"Passages left in the indexes: {left['lexical']['passages']} by words, "

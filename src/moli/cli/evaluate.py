@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, make_console, open_workspace, print_json
+from moli.cli.output import (
+    JsonOption,
+    WorkspaceOption,
+    echo,
+    make_console,
+    open_workspace,
+    print_json,
+    print_table,
+    warn,
+)
 from moli.cli.predict import Model, progress_bar
+from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
     from moli.training.trained.predict import Confusion, Evaluation
@@ -43,7 +53,7 @@ def evaluate(
 def _print_evaluation(name: str, evaluation: Evaluation) -> None:
     """Print an evaluation for people."""
     out = make_console()
-    out.print(f"{name} on {evaluation.examples:,} examples")
+    out.print(translate(f"{name} on {evaluation.examples:,} examples"))
     low, high = evaluation.interval
     for metric, value in evaluation.metrics.items():
         interval = f"  (95 %: {low:.4f} to {high:.4f})" if metric == evaluation.metric else ""
@@ -53,24 +63,19 @@ def _print_evaluation(name: str, evaluation: Evaluation) -> None:
         out.print(evaluation.report.text())
         _print_confusion(evaluation.confusion)
     if evaluation.cut:
-        out.print(f"{evaluation.cut:,} examples were truncated to the model's maximum length.")
+        echo(f"{evaluation.cut:,} examples were truncated to the model's maximum length.")
     for row in evaluation.malformed:
-        typer.echo(f"moli: skipped: {row}", err=True)
-    typer.echo(
-        f"{evaluation.seconds:.1f} s, {evaluation.tokens_per_second:,.0f} tokens/s", err=True
-    )
+        warn(f"skipped: {row}")
+    echo(f"{evaluation.seconds:.1f} s, {evaluation.tokens_per_second:,.0f} tokens/s", err=True)
 
 
 def _print_confusion(confusion: Confusion) -> None:
     """Print the table, or if there are too many classes for it only the most confused pairs."""
     out = make_console()
     if len(confusion.labels) <= _MAX_TABLE_CLASSES:
-        from rich.table import Table
-
-        table = Table("true \\ predicted", *confusion.labels, box=None)
-        for label, counts in zip(confusion.labels, confusion.counts, strict=True):
-            table.add_row(label, *map(str, counts))
-        out.print(table)
+        columns = ("true \\ predicted", *confusion.labels)
+        counted = zip(confusion.labels, confusion.counts, strict=True)
+        print_table(columns, [(label, *map(str, counts)) for label, counts in counted])
         return
     errors = [
         (count, true, predicted)
@@ -78,6 +83,6 @@ def _print_confusion(confusion: Confusion) -> None:
         for predicted, count in zip(confusion.labels, row, strict=True)
         if count and true != predicted
     ]
-    out.print("most confused:")
+    out.print(translate("most confused:"))
     for count, true, predicted in sorted(errors, reverse=True)[:_MAX_TABLE_CLASSES]:
-        out.print(f"  {count:>6,}  {true} predicted as {predicted}")
+        out.print(f"  {count:>6,}  {translate(f'{true} predicted as {predicted}')}")

@@ -7,9 +7,17 @@ from typing import Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, make_console, open_workspace, print_json
+from moli.cli.command import App
+from moli.cli.output import (
+    JsonOption,
+    WorkspaceOption,
+    echo,
+    open_workspace,
+    print_json,
+    print_table,
+)
 
-app = typer.Typer(help="Manage the search indexes.", no_args_is_help=True)
+app = App(help="Manage the search indexes.", no_args_is_help=True)
 
 
 @app.command()
@@ -28,10 +36,10 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
         print_json({"indexes": report, "fusion": fusions})
         return
     for name, index in report.items():
-        typer.echo(f"{name:<8} {index['passages']:>10,} passages, {index['behind']} changes behind")
+        echo(f"{name:<8} {index['passages']:>10,} passages, {index['behind']} changes behind")
     for language, fusion in fusions.items():
         method = f"{fusion.method}, {fusion.weight:g} on words" if fusion else "default"
-        typer.echo(f"fusion {language}: {method}")
+        echo(f"fusion {language}: {method}")
 
 
 @app.command()
@@ -53,14 +61,17 @@ def rebuild(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> N
     if as_json:
         print_json({"indexes": report, "encoded": encoded})
     else:
-        typer.echo(f"Rebuilt: {report['lexical']['passages']:,} passages, {encoded} newly encoded")
+        echo(f"Rebuilt: {report['lexical']['passages']:,} passages, {encoded} newly encoded")
 
 
 @app.command()
 def tune(
     queries: Annotated[
         Path | None,
-        typer.Option(help="JSONL of {query, source}; default: queries made from the passages."),
+        typer.Option(
+            metavar="FILE",
+            help="JSONL of {query, source}; default: queries made from the passages.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=20, help="Queries to tune each language on.")] = 400,
     as_json: JsonOption = False,
@@ -83,13 +94,11 @@ def tune(
     if as_json:
         print_json({"tunings": tunings})
         return
-    from rich.table import Table
-
-    table = Table("language", "method", "on words", "MRR@10", "default", "chosen", box=None)
+    rows = []
     for tuning in tunings:
         for trial in tuning.trials:
-            chosen = "←" if trial.fusion == tuning.fusion else ""
-            default = "default" if trial.fusion == tuning.default else ""
+            chosen = "✓" if trial.fusion == tuning.fusion else ""
+            default = "✓" if trial.fusion == tuning.default else ""
             name, weight = trial.fusion.method, f"{trial.fusion.weight:g}"
-            table.add_row(tuning.language, name, weight, f"{trial.score:.4f}", default, chosen)
-    make_console().print(table)
+            rows.append((tuning.language, name, weight, f"{trial.score:.4f}", default, chosen))
+    print_table(("language", "method", "on words", "MRR@10", "default", "chosen"), rows)

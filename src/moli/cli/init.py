@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, print_json
+from moli.cli.output import JsonOption, echo, print_json
 
 
 def init(
@@ -22,4 +22,4 @@ def init(
         if as_json:
             print_json({"workspace": workspace.root})
         else:
-            typer.echo(f"Workspace ready in {workspace.root}. Next: moli add PATH")
+            echo(f"Workspace ready in {workspace.root}. Next: moli add PATH")

@@ -7,9 +7,17 @@ from typing import Annotated
 
 import typer
 
-from moli.cli.output import JsonOption, WorkspaceOption, make_console, open_workspace, print_json
+from moli.cli.command import App
+from moli.cli.output import (
+    JsonOption,
+    WorkspaceOption,
+    echo,
+    open_workspace,
+    print_json,
+    print_table,
+)
 
-app = typer.Typer(help="Manage the keys of the server's users.", no_args_is_help=True)
+app = App(help="Manage the keys of the server's users.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Whose key it is, such as anna or helpdesk.")]
 
@@ -50,7 +58,7 @@ def add(
         print_json({"key": created.key, "secret": created.secret})
         return
     typer.echo(f"{name}: {created.secret}")
-    typer.echo(
+    echo(
         "Save it now: it is not shown again. Clients send it as 'Authorization: Bearer ...'.",
         err=True,
     )
@@ -68,15 +76,13 @@ def list_keys(as_json: JsonOption = False, workspace: WorkspaceOption = None) ->
         print_json({"keys": keys})
         return
     if not keys:
-        typer.echo("No keys: the server answers everyone who reaches it. Next: moli key add NAME")
+        echo("No keys: the server answers everyone who reaches it. Next: moli key add NAME")
         return
-    from rich.table import Table
-
-    table = Table("name", "scope", "tenant", "groups", "created", "revoked", box=None)
+    rows = []
     for key in keys:
         created, revoked = _format_date(key.created_at), _format_date(key.revoked_at)
-        table.add_row(key.name, key.scope, key.tenant, ", ".join(key.groups), created, revoked)
-    make_console().print(table)
+        rows.append((key.name, key.scope, key.tenant, ", ".join(key.groups), created, revoked))
+    print_table(("name", "scope", "tenant", "groups", "created", "revoked"), rows)
 
 
 @app.command()
@@ -91,7 +97,7 @@ def revoke(name: Name, as_json: JsonOption = False, workspace: WorkspaceOption =
     if as_json:
         print_json({"key": revoked, "left": left})
         return
-    typer.echo(f"{name} is revoked; {left} keys are left.")
+    echo(f"{name} is revoked; {left} keys are left.")
 
 
 def _format_date(timestamp: float | None) -> str:

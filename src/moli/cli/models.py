@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moli.cli.command import App
 from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
+    echo,
     format_metrics,
     make_console,
     open_workspace,
+    print_fields,
     print_json,
+    print_table,
 )
+from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
     from moli.workspace.content import StoredModel
 
-app = typer.Typer(help="Manage trained models.", no_args_is_help=True)
+app = App(help="Manage trained models.", no_args_is_help=True)
 
 Reference = Annotated[
     str,
@@ -41,18 +46,13 @@ def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) 
         print_json({"models": models})
         return
     if not models:
-        typer.echo(f"No models yet. {_shipped_models()}")
+        echo(f"No models yet. {_shipped_models()}")
         return
-    from rich.table import Table
-
-    table = Table(box=None)
-    table.add_column("name", no_wrap=True)  # names are there to be copied
-    for head in ("task", "method", "base", "metric", "size", "created"):
-        table.add_column(head, overflow="fold")
+    rows = []
     for model in models:
         manifest = model.manifest
         others = [alias for alias in model.aliases if not model.name.startswith(f"{alias}@")]
-        table.add_row(
+        row = (
             f"{model.name} ({', '.join(others)})" if others else model.name,
             manifest.task,
             manifest.method,
@@ -61,8 +61,10 @@ def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) 
             _format_size(model),
             _format_time(manifest.created_at)[:10],
         )
-    make_console().print(table)
-    make_console().print(_shipped_models())
+        rows.append(row)
+    columns = ("name", "task", "method", "base", "metric", "size", "created")
+    print_table(columns, rows, copied=("name",))
+    echo(_shipped_models())
 
 
 @app.command()
@@ -94,9 +96,8 @@ def show(name: Reference, as_json: JsonOption = False, workspace: WorkspaceOptio
         "size": _format_size(model),
         "folder": str(model.folder),
     }
-    for key, value in rows.items():
-        out.print(f"{key:<12} {value or '-'}")
-    out.print("recipe")
+    print_fields(rows, out)
+    out.print(translate("recipe"))
     out.print(json.dumps(manifest.recipe, ensure_ascii=False, indent=2))
 
 
@@ -125,9 +126,10 @@ def verify(
     else:
         out = make_console()
         for model in models:
-            out.print(f"{model.name}  {'differs' if differences[model.hash] else 'as stored'}")
+            verdict = translate("differs" if differences[model.hash] else "as stored")
+            out.print(f"{model.name}  {verdict}")
             for difference in differences[model.hash]:
-                out.print(f"  {difference.what}: {difference.file}")
+                out.print(f"  {translate(difference.what)}: {difference.file}")
     if any(differences.values()):
         raise typer.Exit(1)
 
@@ -155,9 +157,9 @@ def export(
     if as_json:
         print_json(exported)
         return
-    typer.echo(f"Written: {exported.folder} ({len(exported.files)} files)")
+    echo(f"Written: {exported.folder} ({len(exported.files)} files)")
     if parity := exported.parity:
-        typer.echo(
+        echo(
             f"  compared with the unmerged adapter, whose outputs go up to {parity.largest:.3g}: "
             f"off by at most {parity.exact:.2g} after merging, {parity.written:.2g} as written in "
             f"{parity.precision}; the largest output is the same at {parity.agreement:.2%} of "
@@ -197,7 +199,7 @@ def alias(
         return
     for entry in history[:1] if model or retire else history:
         target = entry.hash[:8] or "nothing"
-        typer.echo(f"{entry.alias} -> {target:<8}  since {_format_time(entry.set_at)}")
+        echo(f"{entry.alias} -> {target:<8}  since {_format_time(entry.set_at)}")
 
 
 @app.command()
@@ -232,9 +234,9 @@ def shadow(
     if as_json:
         print_json({"alias": alias, "shadow": current})
     elif current:
-        typer.echo(f"{current.hash[:8]} shadows {alias} for {current.share:.0%} of its answers")
+        echo(f"{current.hash[:8]} shadows {alias} for {current.share:.0%} of its answers")
     else:
-        typer.echo(f"Nothing shadows {alias}.")
+        echo(f"Nothing shadows {alias}.")
 
 
 @app.command()
@@ -254,7 +256,7 @@ def remove(
     if as_json:
         print_json({"removed": content_hash})
     else:
-        typer.echo(f"Removed: {content_hash}")
+        echo(f"Removed: {content_hash}")
 
 
 def _shipped_models() -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
+import io
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moli.cli.wrapping import cell_len, pad
 from moli.metrics.main import main_first
 from moli.records.errors import MoliError
+from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +29,14 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # exit code of a program that was stopped by Ctrl-C, as shells have it
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What stands for Moli's own characters where an encoding lacks them.
+_SUBSTITUTES = dict(
+    zip(
+        "“”‘’…·–—✓✗←→",
+        ('"', '"', "'", "'", "...", "-", "-", "-", "+", "x", "<-", "->"),
+        strict=True,
+    )
+)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 WorkspaceOption = Annotated[
@@ -36,8 +49,71 @@ GroupOption = Annotated[
 ]
 WhereOption = Annotated[
     list[str] | None,
-    typer.Option("--where", help="Only documents with KEY=VALUE, e.g. format=pdf; repeatable."),
+    typer.Option(
+        "--where",
+        metavar="KEY=VALUE",
+        help="Only documents with KEY=VALUE, e.g. format=pdf; repeatable.",
+    ),
 ]
+
+
+def prepare_output() -> None:
+    """Let no character end a command: what an output's encoding lacks is written in its place.
+
+    Quotation marks and the like become plain ones, anything else its code, and a byte of a file
+    name that is no text its value.
+    """
+    codecs.register_error("moli", _substitute)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="moli")
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    """The substitute for characters that cannot be encoded, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = ""
+    for character in error.object[error.start : error.end]:
+        if "\udc80" <= character <= "\udcff":  # how Python keeps a byte of a name that is no text
+            text += f"\\x{ord(character) - 0xDC00:02x}"
+        else:
+            code = character.encode("ascii", "backslashreplace").decode()
+            text += _SUBSTITUTES.get(character, code)
+    return text, error.end
+
+
+def can_print(text: str) -> bool:
+    """Whether standard output has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a message in the reader's language; it is written in English."""
+    typer.echo(translate(text), err=err)
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error."""
+    typer.echo(f"moli: {translate(text)}", err=True)
+
+
+@contextmanager
+def on_interrupt(kept: str) -> Iterator[None]:
+    """Say what is kept if Ctrl-C ends the block, and exit with 130.
+
+    Args:
+        kept: a sentence.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        echo(f"Interrupted. {kept}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def open_workspace(path: Path | None) -> Workspace:
@@ -73,10 +149,9 @@ def warn_of_missing_vectors(retriever: Retriever) -> None:
     """Warn if passages cannot be found by meaning, as happens after a change of encoder."""
     missing = len(retriever.indexes.lexical) - len(retriever.indexes.dense)
     if missing > 0:
-        typer.echo(
-            f"moli: {missing} passages are found by words only: they have no vector from "
-            f"{retriever.encoder.name}. Run 'moli index rebuild'.",
-            err=True,
+        warn(
+            f"{missing} passages are found by words only: they have no vector from "
+            f"{retriever.encoder.name}. Run 'moli index rebuild'."
         )
 
 
@@ -88,7 +163,10 @@ def format_metrics(metrics: Mapping[str, float], *, main_only: bool = False) -> 
 
 def print_json(value: Any) -> None:
     """Print a record, or lists and mappings of records, as JSON."""
-    typer.echo(json.dumps(value, default=_to_json_value, ensure_ascii=False, indent=2))
+    text = json.dumps(value, default=_to_json_value, ensure_ascii=False, indent=2)
+    if not can_print(text):
+        text = json.dumps(value, default=_to_json_value, indent=2)
+    typer.echo(text)
 
 
 def _to_json_value(value: Any) -> Any:
@@ -125,6 +203,41 @@ def make_console(*, stderr: bool = False) -> Console:
     return Terminal(stderr=stderr, highlight=False, markup=False, soft_wrap=not stderr)
 
 
+def print_fields(fields: Mapping[str, str], out: Console) -> None:
+    """Print names and values, each pair on one line; names without a value are left out.
+
+    Names are translated, and values that are more than a name themselves.
+    """
+    shown = {translate(name): value for name, value in fields.items() if value}
+    width = max(map(cell_len, shown), default=0)
+    for name, value in shown.items():
+        out.print(f"{pad(name, width)}  {translate(value) if ' ' in value else value}")
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, copied: Sequence[str] = ()
+) -> None:
+    """Print a table. On a terminal its cells are folded to fit; elsewhere every row is one line.
+
+    Args:
+        copied: columns whose cells are there to be copied, and are not folded.
+    """
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    out = make_console()
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(translate(name), no_wrap=name in copied, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    width = out.width
+    if not out.is_terminal:
+        unlimited = out.options.update(max_width=sys.maxsize)
+        width = Measurement.get(out, unlimited, table).maximum
+    out.print(table, width=width, soft_wrap=False, crop=False)
+
+
 def print_error(error: MoliError, *, as_json: bool) -> None:
     """Print an error as JSON on standard output, or as text on standard error."""
     if as_json:
@@ -137,5 +250,8 @@ def print_error(error: MoliError, *, as_json: bool) -> None:
         }
         print_json({"error": body})
     else:
-        typer.echo(f"moli: {error}", err=True)
+        what, fix = translate(error.what), translate(error.fix)
+        located = f"{translate(error.where)}: {what}" if error.where else what
+        end = "。" if fix and what != error.what else ". "
+        typer.echo(f"moli: {located}{end}{fix}" if fix else f"moli: {located}", err=True)
     sys.stdout.flush()

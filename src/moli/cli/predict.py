@@ -17,11 +17,14 @@ from moli.cli.output import (
     INTERRUPTED,
     JsonOption,
     WorkspaceOption,
+    echo,
     make_console,
     open_workspace,
     print_json,
+    warn,
 )
 from moli.records.errors import MoliError, WorkspaceError
+from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
     from moli.records.examples import Example, MalformedRow
@@ -48,7 +51,8 @@ def predict(
         ),
     ] = None,
     text: Annotated[
-        str | None, typer.Option(help="One text to answer, or one row as a JSON object.")
+        str | None,
+        typer.Option(metavar="TEXT", help="One text to answer, or one row as a JSON object."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -103,7 +107,7 @@ def predict(
                 terminal.print(f"{_format_answer(answer)}\t{_summarize(example)}")
         _print_statistics(len(rows), progress, dataset.malformed)
     if len(rows) < len(examples):
-        typer.echo(f"Interrupted: {len(examples) - len(rows):,} rows are not answered.", err=True)
+        echo(f"Interrupted: {len(examples) - len(rows):,} rows are not answered.", err=True)
         raise typer.Exit(INTERRUPTED)
     if dataset.malformed:
         raise typer.Exit(3)
@@ -122,9 +126,9 @@ def _check_options(file: Path | None, text: str | None, out: Path | None) -> Non
 def _print_statistics(count: int, progress: Progress, malformed: Sequence[MalformedRow]) -> None:
     """Print the number of answers, the time, and the rows that could not be read."""
     seconds, rate = progress.seconds, progress.rate
-    typer.echo(f"{count:,} answers in {seconds:.1f} s, {rate:,.0f} tokens/s", err=True)
+    echo(f"{count:,} answers in {seconds:.1f} s, {rate:,.0f} tokens/s", err=True)
     for row in malformed:
-        typer.echo(f"moli: {row}", err=True)
+        warn(str(row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,7 @@ def progress_bar(title: str, *, quiet: bool) -> Iterator[OnProgress]:
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn(title),
+        TextColumn(translate(title)),
         BarColumn(),
         TextColumn("{task.percentage:.0f}%"),
         TextColumn("{task.fields[rate]}"),

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from moli.cli.output import echo
+from moli.cli.wrapping import pad
+from moli.translations.catalogue import translate
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -32,32 +36,36 @@ def print_report(report: Preflight, out: Console) -> None:
         _print_lengths(report.lengths, out)
     if report.masks:
         _print_title("tokens", out)
-        out.print("  what is learnt is green, or in [[ ]]; special tokens are underlined")
+        out.print(
+            translate("  what is learnt is green, or in [[ ]]; special tokens are underlined")
+        )
     for sample in report.masks:
         _print_sample(sample, out)
     _print_cost(report, out)
     if report.servers:
         _print_title("servers", out)
     for verdict in report.servers:
-        out.print(f"  {verdict.server:<18} {verdict.loads}: {verdict.reason}")
+        out.print(f"  {verdict.server:<18} {translate(f'{verdict.loads}: {verdict.reason}')}")
     errors = sum(each.severity == "error" for each in report.findings)
     warnings = sum(each.severity == "warning" for each in report.findings)
     counts = f"{_pluralize(errors, 'error')}, {_pluralize(warnings, 'warning')}"
     end = "nothing was trained." if report.ok else "this recipe cannot be trained."
-    out.print(f"{counts}; {end}", style="bold")
+    out.print(translate(f"{counts}; {end}"), style="bold")
 
 
 def _print_finding(finding: Finding, out: Console) -> None:
     """Print a finding, its first places and its fix."""
     from rich.text import Text
 
-    out.print(Text.assemble((f"{finding.severity}: ", _STYLES[finding.severity]), finding.what))
+    severity = (f"{translate(finding.severity)}: ", _STYLES[finding.severity])
+    out.print(Text.assemble(severity, translate(finding.what)))
     for place in finding.locations[:_MAX_PLACES]:
         out.print(f"  {place}")
     if len(finding.locations) > _MAX_PLACES:
-        out.print(f"  and {len(finding.locations) - _MAX_PLACES:,} more, which --json lists")
+        more = f"  and {len(finding.locations) - _MAX_PLACES:,} more, which --json lists"
+        out.print(translate(more))
     if finding.fix:
-        out.print(f"  {finding.fix}")
+        out.print(f"  {translate(finding.fix)}")
 
 
 def _print_data(report: Preflight, out: Console) -> None:
@@ -66,7 +74,7 @@ def _print_data(report: Preflight, out: Console) -> None:
     _print_title("data", out)
     some = rows.evaluated is not None and rows.evaluated < rows.held_out
     drawn = f" ({rows.evaluated:,} of them evaluated on)" if some else ""
-    out.print(
+    echo(
         f"  {rows.kept:,} training examples, {rows.held_out:,} held out{drawn}; "
         f"{len(rows.malformed):,} malformed, {len(rows.cut):,} truncated, "
         f"{len(rows.dropped):,} dropped"
@@ -74,20 +82,20 @@ def _print_data(report: Preflight, out: Console) -> None:
     groups = ((repeated.exact, "exact"), (repeated.near, "near"))
     duplicates = [f"{sum(len(e) - 1 for e in each):,} {name}" for each, name in groups]
     leaked = f"{len(repeated.leaked):,} near-duplicates of held-out examples"
-    out.print(f"  duplicates: {', '.join(duplicates)}; {leaked}")
+    echo(f"  duplicates: {', '.join(duplicates)}; {leaked}")
     if supervision and supervision.unit == "tokens":
-        out.print(
+        echo(
             f"  learnt: {supervision.supervised:,} of {supervision.tokens:,} tokens "
             f"({supervision.share:.0%}); the rest is context"
         )
     elif supervision:
-        out.print(
+        echo(
             f"  learnt: {supervision.supervised:,} {supervision.unit}, "
             f"{supervision.tokens:,} tokens"
         )
     if supervision and supervision.unended is not None:
         ends = rows.kept - len(supervision.unended)
-        out.print(f"  ends: {ends:,} of {rows.kept:,} examples teach the model to stop")
+        echo(f"  ends: {ends:,} of {rows.kept:,} examples teach the model to stop")
     _print_labels(report.labels, out)
 
 
@@ -96,23 +104,23 @@ def _print_labels(labels: Mapping[str, int], out: Console) -> None:
     total = sum(labels.values())
     for name, count in list(labels.items())[:_MAX_LABELS]:
         bar = "#" * round(_BAR_WIDTH * count / max(labels.values()))
-        out.print(f"  {name[:20]:<20} {count:>8,} {count / total:>4.0%}  {bar}")
+        out.print(f"  {pad(name[:20], 20)} {count:>8,} {count / total:>4.0%}  {bar}")
     if len(labels) > _MAX_LABELS:
-        out.print(f"  and {len(labels) - _MAX_LABELS:,} more labels")
+        echo(f"  and {len(labels) - _MAX_LABELS:,} more labels")
 
 
 def _print_lengths(lengths: Lengths, out: Console) -> None:
     """Print the lengths of samples, with a histogram."""
     _print_title("lengths", out)
     room = f", max_length {lengths.most:,}" if lengths.most else ""
-    out.print(
+    echo(
         f"  median {lengths.median:,} tokens, 95% up to {lengths.percentile95:,}, "
         f"longest {lengths.longest:,}{room}"
     )
     for limit, count in lengths.bins.items():
         bar = "#" * round(_BAR_WIDTH * count / max(1, *lengths.bins.values()))
-        over = "  over max_length" if 0 < lengths.most < limit and count else ""
-        out.print(f"  up to {limit:>7,} {count:>8,}  {bar}{over}")
+        over = translate("  over max_length") if 0 < lengths.most < limit and count else ""
+        out.print(f"{translate('  up to')} {limit:>7,} {count:>8,}  {bar}{over}")
 
 
 def _print_sample(sample: MaskedSample, out: Console) -> None:
@@ -160,19 +168,19 @@ def _print_cost(report: Preflight, out: Console) -> None:
         return
     _print_title("cost", out)
     recipe = report.recipe
-    out.print(
+    echo(
         f"  {recipe['method']}, {recipe['precision']}, {recipe['epochs']:g} "
         f"{'epoch' if recipe['epochs'] == 1 else 'epochs'}, steps of "
         f"{recipe['batch']} examples, learning rate {recipe['learning_rate']:g}"
     )
-    out.print(
+    echo(
         f"  about {format_duration(estimate.seconds)} of training and "
         f"{format_duration(estimate.evaluating)} of evaluation, "
         f"{estimate.memory_mb:,} MB of memory ({estimate.tokens_per_second:,.0f} tokens/s in "
         f"{estimate.steps} trial steps)"
     )
     if packing and packing.holds:
-        out.print(
+        echo(
             f"  packing is verified: mean loss {packing.packed:.6g} packed, {packing.alone:.6g} "
             f"one by one; leak between neighbours: {packing.leak:g}"
         )
@@ -180,7 +188,7 @@ def _print_cost(report: Preflight, out: Console) -> None:
 
 def _print_title(title: str, out: Console) -> None:
     """Print the title of a section."""
-    out.print(title, style="bold")
+    out.print(translate(title), style="bold")
 
 
 def _pluralize(number: int, noun: str) -> str:

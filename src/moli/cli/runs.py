@@ -7,17 +7,22 @@ from typing import Annotated
 
 import typer
 
+from moli.cli.command import App
 from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
+    echo,
     format_metrics,
     make_console,
     open_workspace,
+    print_fields,
     print_json,
+    print_table,
 )
 from moli.records.training import COMPLETE
+from moli.translations.catalogue import translate
 
-app = typer.Typer(help="List and show training runs.")
+app = App(help="List and show training runs.")
 
 
 @app.callback(invoke_without_command=True)
@@ -59,22 +64,21 @@ def show(
     out = make_console()
     out.print(details.id, style="bold")
     rows = {
-        "status": details.status.replace("_", " "),
-        "step": f"{details.step:,} of {details.steps:,}",
+        "status": translate(details.status.replace("_", " ")),
+        "step": translate(f"{details.step:,} of {details.steps:,}"),
         "model": details.model,
         "metrics": format_metrics(details.metrics),
         "started": details.begun,
-        "report": details.report,
-        "folder": details.folder,
+        "report": str(details.report or ""),
+        "folder": str(details.folder),
     }
-    for name, value in rows.items():
-        out.print(f"{name:<8} {value or '-'}")
+    print_fields(rows, out)
     for title, values in (("facts", details.facts), ("recipe", details.recipe)):
-        out.print(title)
+        out.print(translate(title))
         for name, value in flatten_values(values).items():
             out.print(f"  {name} {value}")
     if details.status not in COMPLETE:
-        out.print(f"Resume with: moli tune --resume {details.id}")
+        echo(f"Resume with: moli tune --resume {details.id}")
 
 
 def _print_runs(*, as_json: bool, workspace: Path | None) -> None:
@@ -87,16 +91,12 @@ def _print_runs(*, as_json: bool, workspace: Path | None) -> None:
         print_json({"runs": runs})
         return
     if not runs:
-        typer.echo("No runs yet.")
+        echo("No runs yet.")
         return
-    from rich.table import Table
-
-    table = Table(box=None)
-    table.add_column("run", no_wrap=True)  # ids are there to be copied
-    for head in ("task", "base", "status", "step", "metric", "started"):
-        table.add_column(head, overflow="fold")
+    rows = []
     for run in runs:
-        status, step = run.status.replace("_", " "), f"{run.step:,}/{run.steps:,}"
+        status, step = translate(run.status.replace("_", " ")), f"{run.step:,}/{run.steps:,}"
         metric = format_metrics(run.metrics, main_only=True)
-        table.add_row(run.id, run.task, run.base, status, step, metric, run.begun[:16])
-    make_console().print(table)
+        rows.append((run.id, run.task, run.base, status, step, metric, run.begun[:16]))
+    columns = ("run", "task", "base", "status", "step", "metric", "started")
+    print_table(columns, rows, copied=("run",))

@@ -11,17 +11,21 @@ from moli.cli.output import (
     JsonOption,
     WhereOption,
     WorkspaceOption,
+    echo,
     make_console,
     make_filter,
     open_workspace,
     print_json,
     warn_of_missing_vectors,
 )
+from moli.translations.catalogue import translate
 
 
 def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=300)] = 5,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=300, help="Passages to show.")
+    ] = 5,
     group: GroupOption = None,
     where: WhereOption = None,
     as_json: JsonOption = False,
@@ -43,13 +47,13 @@ def search(
         print_json({"query": query, "hits": hits})
         return
     if not hits:
-        typer.echo("Nothing found.")
+        echo("Nothing found.")
         return
     out = make_console()
     for rank, hit in enumerate(hits, 1):
-        page = f", page {hit.page}" if hit.page else ""
+        page = translate(f", page {hit.page}") if hit.page else ""
         scores = [
-            f"{name} {value:.3f}"
+            f"{translate(name)} {value:.3f}"
             for name, value in (("words", hit.lexical), ("meaning", hit.dense))
             if value is not None
         ]

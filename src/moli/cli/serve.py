@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moli.cli.output import WorkspaceOption
+from moli.cli.output import WorkspaceOption, echo
 
 
 def serve(
@@ -26,6 +26,6 @@ def serve(
 
     def say_ready(address: str) -> None:
         """Print the server's address."""
-        typer.echo(f"Moli is ready: {address}  (Ctrl-C stops it)")
+        echo(f"Moli is ready: {address}  (Ctrl-C stops it)")
 
     run(workspace=workspace, host=host, port=port, on_ready=say_ready)

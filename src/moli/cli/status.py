@@ -5,10 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-import typer
-
 from moli.cli.documents import is_file_gone
-from moli.cli.output import JsonOption, WorkspaceOption, open_workspace, print_json
+from moli.cli.output import (
+    JsonOption,
+    WorkspaceOption,
+    echo,
+    make_console,
+    open_workspace,
+    print_fields,
+    print_json,
+)
+from moli.translations.catalogue import translate
 
 
 def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
@@ -34,13 +41,13 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
     if as_json:
         print_json(report)
         return
-    for name, count in counts.items():
-        typer.echo(f"{name:<12}{count:>12,}")
-    typer.echo(f"{'on disk':<12}{size / 2**20:>12,.1f} MiB")
-    for name in ("model", "encoder", "database", "workspace"):
-        typer.echo(f"{name:<12}  {report[name]}")
+    fields = {name: f"{count:,}" for name, count in counts.items()}
+    fields["on disk"] = f"{size / 2**20:,.1f} MiB"
+    fields["model"] = settings.model or translate("none: answers are quotes")
+    fields |= {name: str(report[name]) for name in ("encoder", "database", "workspace")}
+    print_fields(fields, make_console())
     if report["files_missing"]:
-        typer.echo(
+        echo(
             f"{report['files_missing']} files no longer exist; 'moli remove --missing' "
             "removes their documents."
         )

@@ -10,10 +10,12 @@ import typer
 from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
+    echo,
     make_console,
     open_workspace,
     print_json,
 )
+from moli.translations.catalogue import translate
 
 
 def trace(
@@ -36,15 +38,15 @@ def trace(
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(trace.created_at))
     outcome = "answered" if trace.answered else "no answer"
     out.print(trace.question, style="bold")
-    out.print(f"{when}, {outcome}, confidence {trace.confidence:.2f}, as {', '.join(trace.groups)}")
+    echo(f"{when}, {outcome}, confidence {trace.confidence:.2f}, as {', '.join(trace.groups)}")
     weight = trace.fusion.weight
-    out.print(f"model {trace.model}, prompt {trace.prompt_sha256[:12] or 'none'}")
-    out.print(f"encoder {trace.encoder}, fusion {trace.fusion.method}, {weight:g} on words")
-    out.print("  ".join(f"{name} {ms:.0f} ms" for name, ms in trace.timings_ms.items()))
+    echo(f"model {trace.model}, prompt {trace.prompt_sha256[:12] or 'none'}")
+    echo(f"encoder {trace.encoder}, fusion {trace.fusion.method}, {weight:g} on words")
+    out.print("  ".join(f"{translate(name)} {ms:.0f} ms" for name, ms in trace.timings_ms.items()))
     for rank, hit in enumerate(trace.passages, 1):
-        scores = f"words {hit.lexical or 0:.2f}, meaning {hit.dense or 0:.2f}"
-        where = f"{hit.source or '(removed)'}:{hit.start}-{hit.end}"
+        scores = translate(f"words {hit.lexical or 0:.2f}, meaning {hit.dense or 0:.2f}")
+        where = f"{hit.source or translate('(removed)')}:{hit.start}-{hit.end}"
         out.print(f"{rank:>3}. {hit.score:.3f} ({scores})  {where}")
     for sentence in trace.sentences:
         mark = "✓" if sentence.supported else "✗"
-        out.print(f"{mark} {sentence.text or '(removed)'}")
+        out.print(f"{mark} {sentence.text or translate('(removed)')}")

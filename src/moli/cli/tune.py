@@ -12,13 +12,16 @@ from moli.cli.output import (
     INTERRUPTED,
     JsonOption,
     WorkspaceOption,
+    echo,
     make_console,
     open_workspace,
     parse_pairs,
+    print_fields,
     print_json,
 )
 from moli.metrics.main import main_first
 from moli.records.errors import InputError
+from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
     from moli.training.recipes.recipe import Recipe
@@ -40,7 +43,11 @@ def tune(
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A value of the recipe, such as epochs=3; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A value of the recipe, such as epochs=3; may be repeated.",
+        ),
     ] = None,
     ray: Annotated[
         str | None,
@@ -171,8 +178,8 @@ def _print_summary(result: RunResult) -> None:
 
     out, facts = make_console(), result.facts
     if result.status == "interrupted":
-        out.print(f"Interrupted after step {facts['step']:,}; nothing is lost.")
-        out.print(f"Resume with: moli tune --resume {result.run}")
+        echo(f"Interrupted after step {facts['step']:,}; nothing is lost.")
+        echo(f"Resume with: moli tune --resume {result.run}")
         return
     out.print(result.model, style="bold")
     metrics, before = (
@@ -194,13 +201,11 @@ def _print_summary(result: RunResult) -> None:
         "rows": f"{', '.join(notes)}; 'moli tune --check' lists them" if notes else "",
         "report": str(result.folder / PAGE),
     }
-    for name, text in rows.items():
-        if text:
-            out.print(f"{name:<8} {text}")
+    print_fields(rows, out)
     if reason := facts.get("alias_kept"):
         alias, model = facts["alias"], result.model.rpartition("@")[2]
-        out.print(f"'{alias}' was not moved to it: {reason}.", style="bold")
-        out.print(f"Move it with: moli models alias {alias} {model}")
+        out.print(translate(f"'{alias}' was not moved to it: {reason}."), style="bold")
+        echo(f"Move it with: moli models alias {alias} {model}")
 
 
 def _why_no_metrics(facts: dict[str, Any]) -> str:
