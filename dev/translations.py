@@ -4,7 +4,7 @@ Messages are the texts in calls that show or raise them: arguments of errors and
 texts, what the commands print, and the docstrings of commands. A name or a function of the same
 file that stands for a text is followed.
 
-Use: python dev/translations.py    (prints lines to add to zh.toml, exits 1 if there are any)
+Use: python dev/translations.py    (prints lines to add to zh.toml)
 """
 
 from __future__ import annotations

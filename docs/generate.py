@@ -39,7 +39,7 @@ output.
 _COLUMNS: dict[Language, str] = {"en": "Name | Default | Meaning", "zh": "名称 | 默认值 | 含义"}
 
 
-def reference(language: Language) -> str:
+def reference(language: Language = "en") -> str:
     """The text of the page in a language."""
     use_language(language)
     try:

@@ -58,8 +58,9 @@ def test_commands_fit_the_command_line(page: Path) -> None:
 
 def test_the_reference_of_commands_is_up_to_date() -> None:
     generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
-    written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert written == generate["reference"](), "run: python docs/generate.py"
+    for language, path in generate["FILES"].items():
+        written = path.read_text(encoding="utf-8")
+        assert written == generate["reference"](language), "run: python docs/generate.py"
 
 
 def test_both_languages_have_the_same_pages_and_sections() -> None:

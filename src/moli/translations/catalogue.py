@@ -34,6 +34,11 @@ class Template:
         self.size = sum(map(len, self._literals))
         self._pattern: re.Pattern[str] | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has no names."""
+        return all(name is None for _, name, *_ in self.parts)
+
     def match(self, text: str) -> dict[str, str] | None:
         """The values with which the template gives a text; None if it cannot."""
         if not all(literal in text for literal in self._literals):
@@ -55,12 +60,9 @@ class Catalogue:
 
     def __init__(self, entries: Mapping[str, str]) -> None:
         parsed = [Template(text, translation) for text, translation in entries.items()]
-        self._texts = {
-            each.parts[0][0]: each.translation.format() for each in parsed if _is_plain(each)
-        }
-        templates = [each for each in parsed if not _is_plain(each)]
+        self._texts = {t.parts[0][0]: t.translation.format() for t in parsed if t.is_plain}
         # The most specific first: "{count} rows" also fits a longer message that ends so.
-        self._templates = sorted(templates, key=lambda each: -each.size)
+        self._templates = sorted((t for t in parsed if not t.is_plain), key=lambda t: -t.size)
 
     def translate(self, text: str) -> str:
         """A message in this language; what the catalogue lacks stays English.
@@ -103,11 +105,6 @@ class Catalogue:
     def _value(self, value: str) -> str:
         """A value of a message: a name stays as it is, and words are translated."""
         return self.translate(value) if " " in value else value
-
-
-def _is_plain(template: Template) -> bool:
-    """Whether a template has no names."""
-    return all(name is None for _, name, *_ in template.parts)
 
 
 def translate(text: str) -> str:
