@@ -52,6 +52,8 @@ def evaluate(
 
 def _print_evaluation(name: str, evaluation: Evaluation) -> None:
     """Print an evaluation for people."""
+    from moli.training.data import shorten_labels
+
     out = make_console()
     out.print(translate(f"{name} on {evaluation.examples:,} examples"))
     low, high = evaluation.interval
@@ -64,6 +66,12 @@ def _print_evaluation(name: str, evaluation: Evaluation) -> None:
         _print_confusion(evaluation.confusion)
     if evaluation.cut:
         echo(f"{evaluation.cut:,} examples were truncated to the model's maximum length.")
+    if unknown := evaluation.unknown_labels:
+        counts = ", ".join(f"'{label}' ({count:,})" for label, count in list(unknown.items())[:10])
+        warn(
+            f"{len(unknown):,} labels are unknown to the model and count as wrong: {counts}. "
+            f"It knows {shorten_labels(evaluation.known_labels)}."
+        )
     for row in evaluation.malformed:
         warn(f"skipped: {row}")
     echo(f"{evaluation.seconds:.1f} s, {evaluation.tokens_per_second:,.0f} tokens/s", err=True)

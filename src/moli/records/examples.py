@@ -7,8 +7,8 @@ task that learns from it.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -70,6 +70,10 @@ class Example:
     def class_labels(self) -> tuple[str, ...]:
         """All classes that the example belongs to; empty if its kind has no classes."""
         return () if self.class_label is None else (self.class_label,)
+
+    def with_labels(self, names: Mapping[str, str]) -> Self:  # noqa: ARG002
+        """The same example with other names for some of its classes."""
+        return self
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -158,13 +162,18 @@ class Pair(Example):
 
 @dataclass(frozen=True, slots=True)
 class Labelled(Example):
-    """A text and its class."""
+    """A text and its class.
+
+    Attributes:
+        classes: all classes of a data set that numbers them, in the order of their numbers.
+    """
 
     plural: ClassVar[str] = "texts with a label"
     has_one_target: ClassVar[bool] = True
 
     text: str
     label: str
+    classes: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def model_input(self) -> str:
@@ -185,6 +194,10 @@ class Labelled(Example):
     def class_label(self) -> str:
         """The label."""
         return self.label
+
+    def with_labels(self, names: Mapping[str, str]) -> Self:
+        """The same example with other names for some of its classes."""
+        return replace(self, label=names.get(self.label, self.label))
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +292,11 @@ class Match(Example):
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage(Example):
-    """An image file and its class. Files with equal bytes are the same image."""
+    """An image file and its class. Files with equal bytes are the same image.
+
+    Attributes:
+        classes: all classes of a data set that numbers them, in the order of their numbers.
+    """
 
     plural: ClassVar[str] = "images with a label"
     input_is_text: ClassVar[bool] = False
@@ -287,6 +304,7 @@ class LabelledImage(Example):
 
     path: Path
     label: str
+    classes: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def model_input(self) -> str:
@@ -320,6 +338,10 @@ class LabelledImage(Example):
     def class_label(self) -> str:
         """The label."""
         return self.label
+
+    def with_labels(self, names: Mapping[str, str]) -> Self:
+        """The same example with other names for some of its classes."""
+        return replace(self, label=names.get(self.label, self.label))
 
     @property
     def files(self) -> tuple[Path, ...]:

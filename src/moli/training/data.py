@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from moli.records.errors import InputError
 from moli.records.examples import Example, LocatedExample, MalformedRow
 from moli.training.recipes.recipe import Recipe
 from moli.workspace.datasets import Dataset, read_dataset
+from moli.workspace.datasets.labels import with_one_spelling
 
 # Above this share of malformed rows it is the data set that is wrong, not a row.
 _MAX_MALFORMED = 0.01
 _MAX_HELD_OUT = 2000
+_LABELS_SHOWN = 10  # in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,14 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
     """
     dataset = read_dataset(recipe.data, columns=recipe.columns, kinds=example_types)
     check_dataset(dataset, recipe, example_types)
-    examples, malformed, files = dataset.examples, dataset.malformed, _data_files(recipe.data)
+    examples = with_one_spelling(dataset.examples)
+    malformed, files = dataset.malformed, _data_files(recipe.data)
     removed: tuple[RemovedExample, ...] = ()
     if isinstance(recipe.held_out, Path):
         other = read_dataset(recipe.held_out, columns=recipe.columns, kinds=example_types)
         check_dataset(other, recipe, example_types)
-        held_out = other.examples
+        known = {label for located in examples for label in located.example.class_labels}
+        held_out = with_one_spelling(other.examples, sorted(known))
         train, removed = _without_duplicates(examples, held_out)
         examples, malformed = examples + held_out, malformed + other.malformed
         files += _data_files(recipe.held_out)
@@ -194,6 +198,38 @@ def check_dataset(
                 where=located.where,
                 fix="Choose another task, or map the columns with 'columns'.",
             )
+
+
+def count_unknown_labels(
+    examples: Sequence[Example], known: Collection[str], where: str
+) -> dict[str, int]:
+    """Number of examples with each label that a model does not know, the most frequent first.
+
+    Args:
+        known: the labels that the model can give; empty for a model without labels.
+        where: the origin of the examples, for errors.
+
+    Raises:
+        InputError: it knows no label of the examples, so that no answer could be right.
+    """
+    counts = Counter(label for example in examples for label in example.class_labels)
+    unknown = {label: count for label, count in counts.most_common() if label not in known}
+    if not known or not unknown:
+        return {}
+    if len(unknown) == len(counts):
+        raise InputError(
+            f"the model knows no label of these examples: {shorten_labels(unknown)}",
+            where=where,
+            fix=f"It knows {shorten_labels(known)}. Correct the labels, or map their column.",
+        )
+    return unknown
+
+
+def shorten_labels(labels: Iterable[str]) -> str:
+    """Labels in quotes, in one line; of many only the first, and the number of all."""
+    names = list(labels)
+    shown = ", ".join(f"'{name}'" for name in names[:_LABELS_SHOWN])
+    return shown if len(names) <= _LABELS_SHOWN else f"{shown}, ... ({len(names):,} in all)"
 
 
 def _data_files(path: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from moli.cli.output import print_json
 from moli.cli.preflight import print_report
 from moli.records.examples import Conversation, Example, Labelled, LocatedExample, Pair
 from moli.records.messages import Message, Tool, ToolCall
-from moli.training.batching.samples import Sample
+from moli.training.batching.samples import Sample, advise_length
 from moli.training.checks.inspection import (
     count_labels,
     find_repetitions,
@@ -95,7 +95,7 @@ def test_lengths_are_those_before_the_cut() -> None:
         Sample((np.zeros(min(each, 10), np.int32),), 0, truncated_tokens=max(0, each - 10))
         for each in range(1, 21)
     ]
-    result = measure_lengths(samples, 10)
+    result = measure_lengths(samples, 10, 10)
     assert (result.longest, result.most, result.median) == (20, 10, 10)
     assert result.percentile95 == round(1 + 0.95 * 19)
     assert result.bins == dict.fromkeys(range(2, 21, 2), 2)
@@ -104,7 +104,7 @@ def test_lengths_are_those_before_the_cut() -> None:
 def test_lengths_are_counted_up_to_whole_numbers_of_tokens() -> None:
     def bins(*sizes: int, most: int = 0) -> dict[int, int]:
         samples = [Sample((np.zeros(each, np.int32),), 0) for each in sizes]
-        return measure_lengths(samples, most).bins
+        return measure_lengths(samples, most, most).bins
 
     assert bins(3, 3, 1) == {1: 1, 2: 0, 3: 2}
     result = bins(1, 9, 10, 100)
@@ -112,6 +112,13 @@ def test_lengths_are_counted_up_to_whole_numbers_of_tokens() -> None:
     assert [each for each in result.values() if each] == [2, 1, 1]
     # So that what is over the maximum length is counted apart.
     assert {10: 2, 12: 1}.items() <= bins(10, 10, 12, 24, most=10).items()
+
+
+def test_advice_on_length_is_within_what_the_base_takes() -> None:
+    assert advise_length(512, 512, 1056).startswith("The base takes 512 tokens at most")
+    assert "max_length" not in advise_length(512, 512, 1056)
+    assert advise_length(128, 512, 300).startswith("Set max_length: 300,")
+    assert advise_length(128, 512, 1056).startswith("Set max_length: 512, which is the most")
 
 
 PLAIN = AdapterSummary("lora", 16, generates=True)

@@ -11,7 +11,7 @@ import torch
 from training.small_models import write_labelled, write_model
 from transformers import AutoTokenizer, BertForSequenceClassification, BertModel
 
-from moli.records.examples import Labelled
+from moli.records.examples import Example, Labelled
 from moli.training import methods
 from moli.training.recipes.recipe import make_recipe
 from moli.training.tasks import make_task
@@ -116,3 +116,23 @@ def test_a_class_that_was_not_there_in_training_has_no_part_in_the_loss(tmp_path
         for each in (known, other)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+
+
+def prepared(*examples: Example) -> Any:
+    task: Any = make_task(make_recipe({"task": "classification", "data": "unused.jsonl"}))
+    task.prepare(examples)
+    return task
+
+
+def test_numbers_are_the_indices_of_their_outputs() -> None:
+    """As users of transformers expect: output 2 is class 2, and not class 10."""
+    task = prepared(*(Labelled(f"t{n}", str(n % 12)) for n in range(24)))
+    assert task.label_config["id2label"] == {n: str(n) for n in range(12)}
+    assert prepared(Labelled("a", "true"), Labelled("b", "false")).labels == ["false", "true"]
+    assert prepared(Labelled("a", "5"), Labelled("b", "1")).labels == ["1", "5"]
+
+
+def test_classes_that_a_data_set_numbers_keep_their_numbers() -> None:
+    names = ("neutral", "bad", "good")
+    task = prepared(Labelled("a", "good", names), Labelled("b", "bad", names))
+    assert task.label_config["label2id"] == {"neutral": 0, "bad": 1, "good": 2}

@@ -260,3 +260,33 @@ def test_a_model_that_was_changed_itself_is_refused(
     other = replace(stored["full"].manifest, template_hash="0" * 64)
     with pytest.raises(ModelError, match="chat template is not the one"):
         load_trained(replace(stored["full"], manifest=other))
+
+
+@pytest.mark.slow
+def test_labels_are_compared_whatever_their_type(root: Path) -> None:
+    """Trained on true and false in JSON, evaluated on what pandas writes."""
+    halves = [(f"w{n % 20} w3", False) for n in range(30)] + [
+        (f"w{20 + n % 20} w33", True) for n in range(30)
+    ]
+    data = root / "truth.jsonl"
+    data.write_text("".join(json.dumps({"text": a, "label": b}) + "\n" for a, b in halves))
+    stored = train_and_store(root / "home", data, str(root / "base"), method="full")
+    trained = load_trained(stored)
+    assert trained.task.known_labels == ["false", "true"]
+    expected = evaluate_on(trained, data)
+    for spellings in (("False", "True"), ("0", "1"), ("0.0", "1.0")):
+        table = root / "truth.csv"
+        cells = "".join(f"{text},{spellings[label]}\n" for text, label in halves)
+        table.write_text(f"text,label\n{cells}")
+        evaluation = evaluate_on(trained, table)
+        assert evaluation.metrics == pytest.approx(expected.metrics)
+        assert not evaluation.unknown_labels
+    table.write_text("text,label\nw3,yes\nw5,no\nw6,no\n")
+    with pytest.raises(InputError, match="knows no label of these examples: 'no', 'yes'") as caught:
+        evaluate_on(trained, table)
+    assert caught.value.fix.startswith("It knows 'false', 'true'.")
+    table.write_text("text,label\nw3,yes\nw25,1\nw26,no\n")
+    evaluation = evaluate_on(trained, table)
+    assert evaluation.unknown_labels == {"yes": 1, "no": 1}
+    assert evaluation.metrics["accuracy"] <= 1 / 3
+    assert evaluation.metrics["loss"] > 0

@@ -156,7 +156,7 @@ def test_an_example_knows_the_line_it_came_from(tmp_path: Path) -> None:
         ({"question": "1 + 1?", "answer": "2"}, Pair("1 + 1?", "2")),
         ({"source": "", "target": "x"}, Pair("", "x")),
         ({"text": "Words."}, Text("Words.")),
-        ({"sentence": "Words.", "label": True}, Labelled("Words.", "1")),
+        ({"sentence": "Words.", "label": True}, Labelled("Words.", "true")),
         ({"text": "Words.", "intent": 7}, Labelled("Words.", "7")),
         ({"text1": "a", "text2": "b", "score": "2.5"}, Scored("a", "b", 2.5)),
         ({"anchor": "a", "positive": "b", "negative": "c"}, Match("a", "b", ("c",))),

@@ -142,6 +142,9 @@ def is_decoder(config: Any) -> bool:
     return not (config.is_encoder_decoder or is_encoder(config))
 
 
+NO_LIMIT = 1 << 20  # positions of a model that has no highest one
+
+
 def max_positions(reference: str) -> int:
     """Number of positions that a model has; a large number if its configuration does not say."""
     config = load_config(reference)
@@ -149,4 +152,4 @@ def max_positions(reference: str) -> int:
     padding = config.pad_token_id
     if config.model_type in ("roberta", "xlm-roberta", "camembert") and padding is not None:
         positions -= padding + 1  # they begin after the padding's
-    return int(positions) or 1 << 20
+    return int(positions) or NO_LIMIT

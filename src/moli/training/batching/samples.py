@@ -155,3 +155,24 @@ def _split_by_size(samples: list[int], sizes: Sequence[int], limit: float) -> li
         else:
             parts.append([index])
     return parts
+
+
+def advise_length(most: int, limit: int, longest: int) -> str:
+    """A remedy for examples that are truncated, within what the base can take.
+
+    Args:
+        most: the maximum length in tokens.
+        limit: the maximum length that the base can take.
+        longest: the length of the longest example.
+    """
+    if most >= limit:
+        return (
+            f"The base takes {limit:,} tokens at most, and the longest example has {longest:,}: "
+            "split the examples, or name a base that takes more."
+        )
+    if longest <= limit:
+        return f"Set max_length: {longest}, the length of the longest, or split the examples."
+    return (
+        f"Set max_length: {limit}, which is the most that the base takes (the longest example has "
+        f"{longest:,}), or split the examples."
+    )

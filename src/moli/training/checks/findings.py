@@ -7,10 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from moli.records.examples import LocatedExample, MalformedRow
+from moli.training.batching.samples import advise_length
 from moli.training.checks.inspection import Repetitions, count_labels
 from moli.training.checks.report import Finding, Preflight, Severity
 from moli.training.data import TrainingData
 from moli.training.setup.memory import total_memory_mb
+from moli.workspace.datasets.labels import label_number
 
 _RARE = 5  # a label with fewer examples is rare
 _IMBALANCED = 20  # times that the most common label may be as frequent as the rarest
@@ -72,8 +74,7 @@ def _find_row_problems(report: Preflight) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"{_count_examples(len(rows.cut))} too long: {tokens:,} tokens are cut off",
-            f"Raise max_length ({lengths.most:,}; the longest has {lengths.longest:,} tokens), or "
-            "split the examples.",
+            advise_length(lengths.most, lengths.limit, lengths.longest),
             tuple(example.where for example in rows.cut),
         )
     reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -88,13 +89,13 @@ def _find_row_problems(report: Preflight) -> Iterator[Finding]:
             "no held-out example can be evaluated, so the last weights are kept, not the best",
             "Hold out other examples.",
         )
-    if supervision and supervision.unended:
+    if supervision and supervision.unended and lengths:
+        advice = advise_length(lengths.most, lengths.limit, lengths.longest)
         yield Finding(
             "warning",
             f"{_count_examples(len(supervision.unended))} without a learnt end, so the model does "
             "not learn to stop from them",
-            "They are truncated, or the template does not end a turn: raise max_length, or use "
-            "another template.",
+            f"Use another template, if it does not end a turn. If they are truncated: {advice}",
             supervision.unended,
         )
 
@@ -147,6 +148,14 @@ def _find_label_problems(
             "note",
             f"labels are imbalanced: {most:,} examples of the most common, {least:,} of the rarest",
             "Judge by macro_f1, not by accuracy.",
+        )
+    numbers = sorted(number for name in labels if (number := label_number(name)) is not None)
+    if len(numbers) == len(labels) and numbers != list(range(len(numbers))):
+        yield Finding(
+            "note",
+            f"the labels are numbers, but not 0 to {len(numbers) - 1}: the model's output 0 is "
+            f"label {numbers[0]}, and so on in their order",
+            "In other programs, take the label from id2label, not from the output's index.",
         )
     unknown = [each for each in held_out if not count_labels([each]).keys() <= labels.keys()]
     if unknown:

@@ -40,6 +40,7 @@ class Lengths:
 
     Attributes:
         most: the maximum length; 0 if there is no limit.
+        limit: the maximum length that the base can take; 0 if there is no limit.
         bins: number of samples in ranges of equal width, by the largest length of the range.
     """
 
@@ -47,6 +48,7 @@ class Lengths:
     percentile95: int
     longest: int
     most: int
+    limit: int
     bins: dict[int, int]
 
 
@@ -97,14 +99,25 @@ def normalize_text(text: str) -> str:
     return "".join(filter(str.isalnum, folded)) or text
 
 
-def count_labels(located: Sequence[LocatedExample]) -> Mapping[str, int]:
-    """Number of examples of each label, the most frequent first; empty for tasks without labels."""
-    labels = Counter(each.example.class_label for each in located)
-    return {label: count for label, count in labels.most_common() if label is not None}
+def count_labels(
+    located: Sequence[LocatedExample], known: Sequence[str] = ()
+) -> Mapping[str, int]:
+    """Number of examples of each label, the most frequent first; empty for tasks without labels.
+
+    Args:
+        known: labels to count even if no example has them.
+    """
+    labels = Counter(label for each in located for label in each.example.class_labels)
+    return dict(labels.most_common()) | {label: 0 for label in known if label not in labels}
 
 
-def measure_lengths(samples: Sequence[Sample], max_length: int) -> Lengths:
-    """Lengths of samples; a sample of several sequences is as long as the longest of them."""
+def measure_lengths(samples: Sequence[Sample], max_length: int, limit: int) -> Lengths:
+    """Lengths of samples; a sample of several sequences is as long as the longest of them.
+
+    Args:
+        max_length: the maximum length; 0 if there is no limit.
+        limit: the maximum length that the base can take; 0 if there is no limit.
+    """
     sizes = np.array(
         [max(map(len, each.sequences), default=0) + each.truncated_tokens for each in samples]
     )
@@ -114,4 +127,4 @@ def measure_lengths(samples: Sequence[Sample], max_length: int) -> Lengths:
     limits = sorted({*range(width, longest, width), longest, min(max_length or longest, longest)})
     counts = np.bincount(np.searchsorted(limits, sizes), minlength=len(limits))
     bins = dict(zip(limits, counts.tolist(), strict=True))
-    return Lengths(round(float(median)), round(float(percentile95)), longest, max_length, bins)
+    return Lengths(round(float(median)), round(float(percentile95)), longest, max_length, limit, bins)

@@ -16,7 +16,7 @@ from moli.records.errors import InputError
 from moli.records.training import Event
 from moli.training import methods
 from moli.training.batching.samples import Sample, steps_in_epoch
-from moli.training.data import TrainingData, examples_of, read_data
+from moli.training.data import TrainingData, count_unknown_labels, examples_of, read_data
 from moli.training.loop.loop import Loop, RunSchedule
 from moli.training.loop.step_loss import StepLoss
 from moli.training.loop.world import SingleProcess, World
@@ -169,8 +169,10 @@ def read_run_data(recipe: Recipe, folder: Path, world: World) -> RunData:
         raise InputError(
             "nothing in the examples can be learnt",
             where=str(recipe.data),
-            fix="Raise max_length, if they are cut before their answers; or complete them.",
+            fix=f"Complete them. Of one that is cut before its answer, nothing is learnt: max_length "
+            f"is {task.max_length:,}, and the base takes {task.length_limit:,} at most.",
         )
+    count_unknown_labels(held_out, task.known_labels, str(recipe.held_out))
     chosen = choose_evaluation_examples(task, held_out, task.samples(held_out, training=False))
     return RunData(task, data, groups, samples, chosen)
 

@@ -51,12 +51,10 @@ class Pretraining(CausalTask):
         """The new model's shape."""
         return read_shape(self.recipe, _DEFAULT_SHAPE, ("inner", "kv_heads"))
 
-    @cached_property
-    def max_length(self) -> int:
-        """The recipe's maximum or the default, limited to the positions of the model."""
-        if self.from_scratch:
-            return min(self.recipe.max_length or self.default_max_length, self.shape["positions"])
-        return super().max_length
+    @property
+    def length_limit(self) -> int:
+        """Number of positions of the new model or of the base."""
+        return self.shape["positions"] if self.from_scratch else super().length_limit
 
     def base_hashes(self) -> ModelHashes:
         """Hashes of the base, or of the new tokenizer alone."""

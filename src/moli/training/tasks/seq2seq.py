@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from moli.metrics.classification import accuracy
 from moli.models.weights.hashes import ModelHashes, hash_text
 from moli.models.weights.json_files import read_json
+from moli.models.weights.loading import NO_LIMIT
 from moli.models.weights.truncation import TruncatedText, Truncator
 from moli.records.examples import Example, Pair
 from moli.training.batching.samples import Sample
@@ -84,12 +84,13 @@ class Seq2Seq(TransformerTask):
     max_new_tokens = 0
     shape: dict[str, int]
 
-    @cached_property
-    def max_length(self) -> int:
-        """The recipe's maximum or the default, limited to the positions of the base."""
-        if self.from_scratch:  # T5's positions are relative, without a highest one
-            return self.recipe.max_length or self.default_max_length
-        return super().max_length
+    @property
+    def length_limit(self) -> int:
+        """Number of positions of the base; a large number for a new model.
+
+        T5's positions are relative, without a highest one.
+        """
+        return NO_LIMIT if self.from_scratch else super().length_limit
 
     def base_hashes(self) -> ModelHashes:
         """Hashes of the base, or of the new tokenizer alone."""

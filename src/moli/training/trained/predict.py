@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from moli.records.errors import InputError
 from moli.records.examples import Example, MalformedRow
 from moli.training import inference
 from moli.training.batching.samples import Sample
-from moli.training.data import check_dataset, examples_of
+from moli.training.data import check_dataset, count_unknown_labels, examples_of
 from moli.training.inference import InferenceResult, OnProgress, Progress, answers_of_examples
 from moli.training.recipes.task_table import GENERATIVE_TASKS
 from moli.training.tasks.base.task import Task
@@ -43,6 +43,7 @@ from moli.workspace.datasets import (
     read_questions,
     read_rows,
 )
+from moli.workspace.datasets.labels import with_one_spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ class Evaluation:
         malformed: rows that were left out.
         cut: number of examples that were truncated.
         report, confusion: report and confusion matrix of classes; None for other tasks.
+        unknown_labels: number of examples with each label that the model does not know. They count
+            as wrong, and are not in the loss.
+        known_labels: the labels that the model knows; empty for other tasks.
     """
 
     metrics: dict[str, float]
@@ -77,6 +81,8 @@ class Evaluation:
     tokens_per_second: float
     report: ClassificationReport | None = None
     confusion: Confusion | None = None
+    unknown_labels: Mapping[str, int] = field(default_factory=dict)
+    known_labels: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -168,7 +174,8 @@ def evaluate_on(
     task = trained.task
     dataset = read_dataset(path, columns=task.recipe.columns, kinds=task.example_types)
     check_dataset(dataset, task.recipe, task.example_types)
-    examples = examples_of(dataset.examples)
+    examples = examples_of(with_one_spelling(dataset.examples, task.known_labels))
+    unknown_labels = count_unknown_labels(examples, task.known_labels, str(path))
     groups = task.samples(examples, training=False)
     if not any(groups):
         raise InputError("no example can be evaluated", where=str(path), fix="Add examples.")
@@ -192,6 +199,8 @@ def evaluate_on(
         tokens_per_second=tokens / max(seconds, 1e-9),
         report=report,
         confusion=confusion,
+        unknown_labels=unknown_labels,
+        known_labels=tuple(task.known_labels),
     )
 
 
@@ -253,7 +262,8 @@ def _class_report(
     predicted = [each for each in classes if each is not None]
     if not expected or len(predicted) < len(expected):
         return None, None
-    labels = sorted({*expected, *predicted, *getattr(trained.task, "labels", ())})
+    known = list(trained.task.known_labels)
+    labels = known + sorted({*expected, *predicted} - set(known))
     counts = confusion_matrix(expected, predicted, labels)
     confusion = Confusion(tuple(labels), tuple(map(tuple, counts.tolist())))
     return classification_report(expected, predicted, labels), confusion

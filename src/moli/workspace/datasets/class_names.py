@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from moli.records.examples import MalformedRow
 from moli.workspace.datasets.fields import Row
+from moli.workspace.datasets.labels import ClassName
 
 
-def class_names_in(folder: Path) -> dict[str, list[str]]:
+def class_names_in(folder: Path) -> dict[str, tuple[str, ...]]:
     """Names of the classes of each column, as the folder of a data set describes them."""
     try:
         info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
@@ -20,7 +21,7 @@ def class_names_in(folder: Path) -> dict[str, list[str]]:
     return class_names(info.get("features") if isinstance(info, dict) else None)
 
 
-def class_names(features: Any) -> dict[str, list[str]]:
+def class_names(features: Any) -> dict[str, tuple[str, ...]]:
     """Names of the classes, in order, for each column in which `datasets` stores class numbers.
 
     Args:
@@ -29,7 +30,7 @@ def class_names(features: Any) -> dict[str, list[str]]:
     if not isinstance(features, dict):
         return {}
     return {
-        column: [str(name) for name in feature["names"]]
+        column: tuple(str(name) for name in feature["names"])
         for column, feature in features.items()
         if isinstance(feature, dict)
         and feature.get("_type") == "ClassLabel"
@@ -37,7 +38,7 @@ def class_names(features: Any) -> dict[str, list[str]]:
     }
 
 
-def with_class_names(row: Row, names: Mapping[str, Sequence[str]]) -> Row | MalformedRow:
+def with_class_names(row: Row, names: Mapping[str, tuple[str, ...]]) -> Row | MalformedRow:
     """The row with names of classes instead of their numbers."""
     values = dict(row.values)
     for column, classes in names.items():
@@ -50,5 +51,5 @@ def with_class_names(row: Row, names: Mapping[str, Sequence[str]]) -> Row | Malf
                 f"'{column}' is {number}, but the data set has {len(classes)} classes, from 0 on",
                 "Give the row a class, or remove it.",
             )
-        values[column] = classes[number]
+        values[column] = ClassName(number, classes)
     return Row(row.where, values)

@@ -28,6 +28,7 @@ from moli.workspace.datasets.conversations import (
     system_messages,
 )
 from moli.workspace.datasets.fields import RowError, Values, check_encodable, text_of
+from moli.workspace.datasets.labels import classes_of, read_label
 
 _SYSTEM = ("system_prompt",)
 
@@ -218,16 +219,9 @@ PAIR = DatasetFormat(
 
 def _read_image(values: Values) -> LabelledImage:
     """An image file, by its path, and its class."""
-    return LabelledImage(Path(text_of(values, "image")), _label(values))
-
-
-def _label(values: Values) -> str:
-    """The class of a row; whole numbers and truth values become text, so that 1.0 is 1."""
-    value = values["label"]
-    # A column of whole numbers that lacks some is one of floats to pandas and Arrow.
-    if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
-        return str(int(value))
-    return text_of(values, "label").strip()
+    label = read_label(values["label"], values.name("label"))
+    path = Path(text_of(values, "image"))
+    return LabelledImage(path, label, classes=classes_of(values["label"]))
 
 
 IMAGE = DatasetFormat("image", LabelledImage, {"image": (), "label": ("class",)}, _read_image)
@@ -235,7 +229,8 @@ IMAGE = DatasetFormat("image", LabelledImage, {"image": (), "label": ("class",)}
 
 def _read_labelled(values: Values) -> Labelled:
     """The text and its label in a row."""
-    return Labelled(text_of(values, "text"), _label(values))
+    label = read_label(values["label"], values.name("label"))
+    return Labelled(text_of(values, "text"), label, classes=classes_of(values["label"]))
 
 
 LABELLED = DatasetFormat(

@@ -14,6 +14,7 @@ from moli.records.errors import InputError
 from moli.records.examples import Example
 from moli.training.batching.samples import Sample
 from moli.training.tasks.base.task import Task
+from moli.workspace.datasets.labels import order_labels
 
 _IGNORED = -100  # the id of a label that the training examples lack: it has no loss
 
@@ -24,7 +25,9 @@ class LabelTask(Task):
     An answer is an array with the probability of each label.
 
     Attributes:
-        labels: names of the labels in alphabetical order; a label's id is its index.
+        labels: names of the labels; a label's id is its index. Labels that are numbers are in the
+            order of the numbers, and so are classes that a data set numbers. Others are in
+            alphabetical order.
     """
 
     metric = "accuracy"
@@ -33,13 +36,20 @@ class LabelTask(Task):
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Collect the labels of the examples."""
-        self.labels = sorted(set(_labels_of(examples)))
-        if len(self.labels) < 2:
+        used = set(_labels_of(examples))
+        numbered = {name: None for example in examples for name in getattr(example, "classes", ())}
+        self.labels = list(numbered) if used <= numbered.keys() else order_labels(used)
+        if len(used) < 2:
             raise InputError(
-                f"every example has the label '{''.join(self.labels)}'",
+                f"every example has the label '{''.join(used)}'",
                 where=str(self.recipe.data),
                 fix="Add examples of another class.",
             )
+
+    @property
+    def known_labels(self) -> Sequence[str]:
+        """The labels that the model can give."""
+        return self.labels
 
     @property
     def label_ids(self) -> Mapping[str, int]:

@@ -41,6 +41,11 @@ class TaskSamples(ABC):
         """Maximum number of tokens in a sequence; 0 if there is no limit."""
         return 0
 
+    @property
+    def length_limit(self) -> int:
+        """Maximum number of tokens that the base can take; 0 if there is no limit."""
+        return self.max_length
+
     @abstractmethod
     def prepare(self, examples: Sequence[Example]) -> None:
         """Derive from the training examples what building a model needs, such as the labels.
@@ -152,6 +157,11 @@ class TaskEvaluation(ABC):
     def metric(self) -> str:
         """Name of the metric that chooses the best weights: "loss", or one to maximize."""
         return "loss"
+
+    @property
+    def known_labels(self) -> Sequence[str]:
+        """The labels that the model can give, in the order of their ids; empty without classes."""
+        return ()
 
     @property
     def minimum_evaluation_examples(self) -> int:

@@ -58,8 +58,12 @@ class TransformerTask(Task):
     @cached_property
     def max_length(self) -> int:
         """The recipe's maximum or the default, limited to the positions that the model has."""
-        requested = self.recipe.max_length or self.default_max_length
-        return min(requested, max_positions(self.recipe.base))
+        return min(self.recipe.max_length or self.default_max_length, self.length_limit)
+
+    @property
+    def length_limit(self) -> int:
+        """Number of positions that the base has."""
+        return max_positions(self.recipe.base)
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         """The base model."""
