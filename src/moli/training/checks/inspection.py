@@ -99,9 +99,7 @@ def normalize_text(text: str) -> str:
     return "".join(filter(str.isalnum, folded)) or text
 
 
-def count_labels(
-    located: Sequence[LocatedExample], known: Sequence[str] = ()
-) -> Mapping[str, int]:
+def count_labels(located: Sequence[LocatedExample], known: Sequence[str] = ()) -> Mapping[str, int]:
     """Number of examples of each label, the most frequent first; empty for tasks without labels.
 
     Args:
@@ -127,4 +125,6 @@ def measure_lengths(samples: Sequence[Sample], max_length: int, limit: int) -> L
     limits = sorted({*range(width, longest, width), longest, min(max_length or longest, longest)})
     counts = np.bincount(np.searchsorted(limits, sizes), minlength=len(limits))
     bins = dict(zip(limits, counts.tolist(), strict=True))
-    return Lengths(round(float(median)), round(float(percentile95)), longest, max_length, limit, bins)
+    return Lengths(
+        round(float(median)), round(float(percentile95)), longest, max_length, limit, bins
+    )

@@ -60,7 +60,9 @@ def _report_run(prepared: PreparedRun) -> Preflight:
         supervision=supervision,
         repetitions=find_repetitions(examples.train, examples.held_out),
         labels=count_labels(examples.train, task.known_labels),
-        lengths=measure_lengths(samples, task.max_length, task.length_limit) if samples[0].sequences else None,
+        lengths=measure_lengths(samples, task.max_length, task.length_limit)
+        if samples[0].sequences
+        else None,
         masks=_mask_typical_samples(data),
         packing=prepared.packing,
         contract=_template_problems(data),

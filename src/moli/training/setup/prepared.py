@@ -169,8 +169,8 @@ def read_run_data(recipe: Recipe, folder: Path, world: World) -> RunData:
         raise InputError(
             "nothing in the examples can be learnt",
             where=str(recipe.data),
-            fix=f"Complete them. Of one that is cut before its answer, nothing is learnt: max_length "
-            f"is {task.max_length:,}, and the base takes {task.length_limit:,} at most.",
+            fix="Complete them. One that is cut before its answer teaches nothing: max_length is "
+            f"{task.max_length:,}, and the base takes {task.length_limit:,} at most.",
         )
     count_unknown_labels(held_out, task.known_labels, str(recipe.held_out))
     chosen = choose_evaluation_examples(task, held_out, task.samples(held_out, training=False))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from moli.records.examples import LocatedExample
-from moli.workspace.datasets.fields import RowError, Values, check_encodable
+from moli.workspace.datasets.fields import RowError, check_encodable
 
 _TRUTH_VALUES = {"false": "0", "true": "1"}
 _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,18})(\.0+)?")
