@@ -23,6 +23,7 @@ from moli.cli.output import (
     print_json,
     warn,
 )
+from moli.cli.rows import UNREAD, format_rows
 from moli.records.errors import MoliError, WorkspaceError
 from moli.translations.catalogue import translate
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from moli.training.inference import OnProgress, Progress
     from moli.training.trained.generate import AnswerGenerator
     from moli.training.trained.load import TrainedModel
+    from moli.workspace.datasets import Dataset
 
 # Rows that are answered together, and lost together when interrupted.
 _GENERATION_BLOCK, _BLOCK = 128, 2048
@@ -95,22 +97,24 @@ def predict(
         {"where": row.where, **_input_columns(row.values, answer), **answer}
         for row, answer in zip(dataset.rows, answers, strict=False)  # the first if interrupted
     ]
+    counts = _count_rows(dataset, len(answers))
     if out:
         _write_rows(out, rows)
     if as_json:
         rate = {"seconds": progress.seconds, "tokens_per_second": progress.rate}
-        print_json({"model": trained.name, "answers": rows, "malformed": dataset.malformed, **rate})
+        faults = {"malformed": dataset.malformed, "unread": dataset.unread, "rows": counts}
+        print_json({"model": trained.name, "answers": rows, **faults, **rate})
     else:
         if not out:
             terminal = make_console()
             for example, answer in zip(examples, answers, strict=False):
                 terminal.print(f"{_format_answer(answer)}\t{_summarize(example)}")
-        _print_statistics(len(rows), progress, dataset.malformed)
+        _print_statistics(counts, progress, (*dataset.unread, *dataset.malformed))
     if len(rows) < len(examples):
         echo(f"Interrupted: {len(examples) - len(rows):,} rows are not answered.", err=True)
         raise typer.Exit(INTERRUPTED)
-    if dataset.malformed:
-        raise typer.Exit(3)
+    if dataset.malformed or dataset.unread:
+        raise typer.Exit(UNREAD)
 
 
 def _check_options(file: Path | None, text: str | None, out: Path | None) -> None:
@@ -123,11 +127,25 @@ def _check_options(file: Path | None, text: str | None, out: Path | None) -> Non
         raise _write_error(out, "there is no such folder")
 
 
-def _print_statistics(count: int, progress: Progress, malformed: Sequence[MalformedRow]) -> None:
+def _count_rows(dataset: Dataset, answered: int) -> dict[str, int]:
+    """Numbers of rows by what became of them."""
+    return {
+        "total": dataset.row_count,
+        "answered": answered,
+        "not_answered": len(dataset.examples) - answered,
+        "malformed": len(dataset.malformed),
+        "unread": dataset.unread_lines,
+    }
+
+
+def _print_statistics(
+    counts: Mapping[str, int], progress: Progress, faults: Sequence[MalformedRow]
+) -> None:
     """Print the number of answers, the time, and the rows that could not be read."""
     seconds, rate = progress.seconds, progress.rate
-    echo(f"{count:,} answers in {seconds:.1f} s, {rate:,.0f} tokens/s", err=True)
-    for row in malformed:
+    echo(f"{counts['answered']:,} answers in {seconds:.1f} s, {rate:,.0f} tokens/s", err=True)
+    echo(format_rows(counts), err=True)
+    for row in faults:
         warn(str(row))
 
 

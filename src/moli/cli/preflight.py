@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from moli.cli.output import echo
+from moli.cli.rows import format_rows
 from moli.cli.wrapping import pad
 from moli.translations.catalogue import translate
 
@@ -79,6 +80,8 @@ def _print_data(report: Preflight, out: Console) -> None:
         f"{len(rows.malformed):,} malformed, {len(rows.cut):,} truncated, "
         f"{len(rows.dropped):,} dropped"
     )
+    if rows.counts:
+        out.print(f"  {format_rows(rows.counts)}")
     groups = ((repeated.exact, "exact"), (repeated.near, "near"))
     duplicates = [f"{sum(len(e) - 1 for e in each):,} {name}" for each, name in groups]
     leaked = f"{len(repeated.leaked):,} near-duplicates of held-out examples"

@@ -18,7 +18,9 @@ from moli.cli.output import (
     parse_pairs,
     print_fields,
     print_json,
+    warn,
 )
+from moli.cli.rows import UNREAD, format_rows
 from moli.metrics.main import main_first
 from moli.records.errors import InputError
 from moli.translations.catalogue import translate
@@ -65,7 +67,8 @@ def tune(
     --check reads the data, builds the model, takes a few trial steps, and reports bad rows, what
     the model will learn from, how long training will take and where the result can be served. It
     exits with 1 if the recipe cannot be trained. Ctrl-C stops a run after the current step. It
-    exits with 130; continue with --resume.
+    exits with 130; continue with --resume. Every row is accounted for at the end; the exit code is
+    3 if lines of the data could not be read.
 
     The base is evaluated before the first step. The recipe's alias is not moved to a model that
     does worse than its base, or than the alias's present model on the same held-out examples.
@@ -169,6 +172,8 @@ def _print_result(result: RunResult, *, as_json: bool) -> None:
         _print_summary(result)
     if result.status == "interrupted":
         raise typer.Exit(INTERRUPTED)
+    if result.facts["rows"]["unread"]:
+        raise typer.Exit(UNREAD)
 
 
 def _print_summary(result: RunResult) -> None:
@@ -190,18 +195,21 @@ def _print_summary(result: RunResult) -> None:
         f"{facts['examples_per_second']:,} examples/s, {facts['tokens_per_second']:,} tokens/s, "
         f"{facts['peak_memory_mb']:,} MB at most"
     )
-    labels = {"malformed": "malformed", "cut": "truncated", "overlap_removed": "also held out"}
-    notes = [f"{facts[name]:,} {label}" for name, label in labels.items() if facts.get(name)]
+    counts = facts["rows"]
+    is_incomplete = counts["malformed"] or counts["dropped"] or counts["unread"]
+    listed = "; 'moli tune --check' lists them" if is_incomplete else ""
     rows = {
         "metrics": metrics or f"none: {_why_no_metrics(facts)}",
         "before": f"{before} (the base, before the first step)" if before else "",
         "best": f"at step {facts['best_step']:,} of {facts['step']:,}" if metrics else "",
         "time": f"{format_duration(facts['seconds'])} of training{_compare_with_estimate(facts)}",
         "rates": rates,
-        "rows": f"{', '.join(notes)}; 'moli tune --check' lists them" if notes else "",
+        "rows": f"{format_rows(counts)}{listed}",
         "report": str(result.folder / PAGE),
     }
     print_fields(rows, out)
+    for note in facts["row_notes"]:
+        warn(note)
     if reason := facts.get("alias_kept"):
         alias, model = facts["alias"], result.model.rpartition("@")[2]
         out.print(translate(f"'{alias}' was not moved to it: {reason}."), style="bold")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from moli.models.weights.hashes import hash_files
 from moli.records.errors import InputError
-from moli.records.examples import Example, LocatedExample, MalformedRow
+from moli.records.examples import Example, LocatedExample, MalformedRow, UnreadLines
 from moli.training.recipes.recipe import Recipe
 from moli.workspace.datasets import Dataset, read_dataset
 from moli.workspace.datasets.labels import with_one_spelling
@@ -41,8 +41,10 @@ class TrainingData:
 
     Attributes:
         malformed: rows of the training and the held-out data that could not be read as examples.
+        unread: lines of both that are no rows, because of a fault before them.
         digest: SHA-256 of the data files and of the images that they refer to.
         removed: training examples that were also held out.
+        rows: number of rows in the data files, lines that are no rows included.
     """
 
     train: tuple[LocatedExample, ...]
@@ -50,6 +52,8 @@ class TrainingData:
     malformed: tuple[MalformedRow, ...]
     digest: str
     removed: tuple[RemovedExample, ...] = ()
+    unread: tuple[UnreadLines, ...] = ()
+    rows: int = 0
 
 
 def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> TrainingData:
@@ -66,25 +70,40 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
     """
     dataset = read_dataset(recipe.data, columns=recipe.columns, kinds=example_types)
     check_dataset(dataset, recipe, example_types)
-    examples = with_one_spelling(dataset.examples)
-    malformed, files = dataset.malformed, _data_files(recipe.data)
-    removed: tuple[RemovedExample, ...] = ()
+    examples, datasets, files = (
+        with_one_spelling(dataset.examples),
+        [dataset],
+        _data_files(recipe.data),
+    )
     if isinstance(recipe.held_out, Path):
         other = read_dataset(recipe.held_out, columns=recipe.columns, kinds=example_types)
         check_dataset(other, recipe, example_types)
         known = {label for located in examples for label in located.example.class_labels}
-        held_out = with_one_spelling(other.examples, sorted(known))
-        train, removed = _without_duplicates(examples, held_out)
-        examples, malformed = examples + held_out, malformed + other.malformed
+        candidates, held_out = examples, with_one_spelling(other.examples, sorted(known))
+        datasets.append(other)
         files += _data_files(recipe.held_out)
     else:
-        train, held_out = split(examples, recipe.held_out, recipe.seed)
+        held_out = split(examples, recipe.held_out, recipe.seed)[1]
+        locations = {located.where for located in held_out}
+        candidates = tuple(each for each in examples if each.where not in locations)
+    train, removed = _without_duplicates(candidates, held_out)
     if not train:
         raise InputError(
-            "no training examples are left", where=str(recipe.data), fix="Add examples."
+            f"no training examples are left: all {len(removed):,} are held out as well",
+            where=str(recipe.data),
+            fix=f"Hold out other examples than {recipe.held_out}, or a share, as held_out: 0.1.",
         )
-    files += [path for located in examples for path in located.example.files]
-    return TrainingData(train, held_out, malformed, _digest(files), removed)
+    for part in datasets:
+        files += [path for located in part.examples for path in located.example.files]
+    return TrainingData(
+        train,
+        held_out,
+        tuple(row for each in datasets for row in each.malformed),
+        _digest(files),
+        removed,
+        tuple(lines for each in datasets for lines in each.unread),
+        sum(each.row_count for each in datasets),
+    )
 
 
 def _without_duplicates(

@@ -146,7 +146,7 @@ NO_LIMIT = 1 << 20  # positions of a model that has no highest one
 
 
 def max_positions(reference: str) -> int:
-    """Number of positions that a model has; a large number if its configuration does not say."""
+    """Number of positions that a model has; NO_LIMIT if its configuration has none."""
     config = load_config(reference)
     positions = getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0)
     padding = config.pad_token_id

@@ -6,12 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from moli.records.examples import LocatedExample, MalformedRow
+from moli.records.examples import LocatedExample, MalformedRow, UnreadLines
 from moli.training.batching.samples import advise_length
 from moli.training.checks.inspection import Repetitions, count_labels
 from moli.training.checks.report import Finding, Preflight, Severity
 from moli.training.data import TrainingData
 from moli.training.setup.memory import total_memory_mb
+from moli.training.tasks.base.task import Task
 from moli.workspace.datasets.labels import label_number
 
 _RARE = 5  # a label with fewer examples is rare
@@ -19,14 +20,17 @@ _IMBALANCED = 20  # times that the most common label may be as frequent as the r
 _REPEATED = 0.01  # share of examples that may be repetitions before it is more than a note
 
 
-def find_problems(report: Preflight, data: TrainingData, *, packs: bool) -> Iterator[Finding]:
+def find_problems(
+    report: Preflight, data: TrainingData, task: Task, *, packs: bool
+) -> Iterator[Finding]:
     """All findings of a report except the errors.
 
     Args:
         packs: whether the task's examples are meant to be packed.
     """
-    yield from find_malformed(report.rows.malformed, "warning")
+    yield from find_malformed((*report.rows.unread, *report.rows.malformed), "warning")
     yield from _find_row_problems(report)
+    yield from _find_length_problem(task)
     yield from _find_repetitions(report.repetitions, report.rows.kept)
     yield from _find_label_problems(report.labels, data.held_out)
     yield from _find_memory_problem(report)
@@ -59,11 +63,26 @@ def find_malformed(malformed: Sequence[MalformedRow], severity: Severity) -> Ite
     """One finding for each kind of fault, in the words of the first row that has it."""
     kinds: dict[str, list[MalformedRow]] = defaultdict(list)
     for row in malformed:
-        kinds[re.sub(r"\"[^\"]*\"|\d+", "", row.what)].append(row)
+        key = re.sub(r"\"[^\"]*\"|\d+", "", row.what)
+        kinds[type(row).__name__ + key].append(row)
     for rows in kinds.values():
-        count = "1 row is" if len(rows) == 1 else f"{len(rows):,} rows are"
-        what = f"{count} malformed: {rows[0].what}"
+        lines = sum(row.lines for row in rows if isinstance(row, UnreadLines))
+        number, noun = (lines, "line") if lines else (len(rows), "row")
+        count = f"1 {noun} is" if number == 1 else f"{number:,} {noun}s are"
+        what = f"{count} {'not read' if lines else 'malformed'}: {rows[0].what}"
         yield Finding(severity, what, rows[0].fix, tuple(row.where for row in rows))
+
+
+def _find_length_problem(task: Task) -> Iterator[Finding]:
+    """A finding if the recipe demands longer sequences than the base takes."""
+    demanded = task.recipe.max_length or 0
+    if task.length_limit and demanded > task.length_limit:
+        yield Finding(
+            "warning",
+            f"max_length is {demanded:,}, but {task.recipe.base} takes {task.length_limit:,} "
+            "tokens at most",
+            f"Set max_length: {task.length_limit}, or name a base that takes more.",
+        )
 
 
 def _find_row_problems(report: Preflight) -> Iterator[Finding]:

@@ -109,15 +109,19 @@ def count_labels(located: Sequence[LocatedExample], known: Sequence[str] = ()) -
     return dict(labels.most_common()) | {label: 0 for label in known if label not in labels}
 
 
-def measure_lengths(samples: Sequence[Sample], max_length: int, limit: int) -> Lengths:
+def measure_lengths(
+    samples: Sequence[Sample], max_length: int, limit: int, dropped: Iterable[int] = ()
+) -> Lengths:
     """Lengths of samples; a sample of several sequences is as long as the longest of them.
 
     Args:
         max_length: the maximum length; 0 if there is no limit.
         limit: the maximum length that the base can take; 0 if there is no limit.
+        dropped: lengths of the examples that have no samples because they are too long.
     """
     sizes = np.array(
         [max(map(len, each.sequences), default=0) + each.truncated_tokens for each in samples]
+        + list(dropped)
     )
     median, percentile95 = np.percentile(sizes, [50, 95])
     longest = int(sizes.max())

@@ -23,6 +23,7 @@ from moli.training.checks.servers import check_servers, summarize_adapter
 from moli.training.data import TrainingData, examples_of, read_data
 from moli.training.recipes.recipe import Recipe
 from moli.training.setup.estimates import estimate_cost
+from moli.training.setup.lengths import dropped_advice, dropped_reason
 from moli.training.setup.prepared import PreparedRun, RunData, prepare
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
@@ -60,7 +61,7 @@ def _report_run(prepared: PreparedRun) -> Preflight:
         supervision=supervision,
         repetitions=find_repetitions(examples.train, examples.held_out),
         labels=count_labels(examples.train, task.known_labels),
-        lengths=measure_lengths(samples, task.max_length, task.length_limit)
+        lengths=measure_lengths(samples, task.max_length, task.length_limit, data.too_long.values())
         if samples[0].sequences
         else None,
         masks=_mask_typical_samples(data),
@@ -69,7 +70,7 @@ def _report_run(prepared: PreparedRun) -> Preflight:
         estimate=estimate_cost(prepared),
         servers=tuple(check_servers(summarize_adapter(recipe, prepared.model))),
     )
-    return _add_findings(report, find_problems(report, examples, packs=task.supports_packing))
+    return _add_findings(report, find_problems(report, examples, task, packs=task.supports_packing))
 
 
 def _add_findings(report: Preflight, findings: Iterator[Finding]) -> Preflight:
@@ -84,10 +85,16 @@ def _report_rows(data: RunData) -> RowReport:
     examples = data.examples
     truncated, dropped = [], []
     for located, group in zip(examples.train, data.groups, strict=True):
-        where = located.where
         if tokens := sum(sample.truncated_tokens for sample in group):
-            truncated.append(TruncatedExample(where, tokens))
-        if not group:
+            truncated.append(TruncatedExample(located.where, tokens))
+    everything = zip(
+        (*examples.train, *examples.held_out), (*data.groups, *data.held_out_groups), strict=True
+    )
+    for where in (located.where for located, group in everything if not group):
+        if where in data.too_long:
+            advice = dropped_advice(data.task, data.too_long.values())
+            dropped.append(MalformedRow(where, dropped_reason(data.task), advice))
+        else:
             problem = "nothing in it can be learnt"
             dropped.append(MalformedRow(where, problem, "Complete it, or remove it."))
     for removed in examples.removed:
@@ -100,6 +107,8 @@ def _report_rows(data: RunData) -> RowReport:
         malformed=examples.malformed,
         cut=tuple(truncated),
         dropped=tuple(dropped),
+        unread=examples.unread,
+        counts=data.row_counts(),
     )
 
 
@@ -150,7 +159,9 @@ def _report_error(recipe: Recipe, error: MoliError) -> Preflight:
     if error.where == "template" and (locations := _unusable_locations(task, data)):
         fix = "Change these rows, or set another template with 'template: FILE'."
         refusal = replace(refusal, locations=locations, fix=fix)
-    rows = RowReport(len(data.train), len(data.held_out), malformed=data.malformed)
+    rows = RowReport(
+        len(data.train), len(data.held_out), malformed=data.malformed, unread=data.unread
+    )
     report = Preflight(
         values,
         (),
@@ -159,7 +170,7 @@ def _report_error(recipe: Recipe, error: MoliError) -> Preflight:
         labels=count_labels(data.train),
         servers=servers,
     )
-    return _add_findings(report, iter([refusal, *find_problems(report, data, packs=False)]))
+    return _add_findings(report, iter([refusal, *find_problems(report, data, task, packs=False)]))
 
 
 def _unusable_locations(task: Task, data: TrainingData) -> tuple[str, ...]:

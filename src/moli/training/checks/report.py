@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from moli.records.examples import MalformedRow
+from moli.records.examples import MalformedRow, UnreadLines
 from moli.training.checks.inspection import Lengths, Repetitions
 from moli.training.checks.masks import MaskedSample
 from moli.training.checks.servers import ServerSupport
@@ -50,6 +50,8 @@ class RowReport:
         malformed: rows that are not examples.
         cut: training examples that are truncated.
         dropped: examples that are not trained on, and why.
+        unread: lines that are no rows, because of a fault before them.
+        counts: numbers of rows by what becomes of them; empty if the data cannot be trained on.
     """
 
     kept: int = 0
@@ -58,6 +60,8 @@ class RowReport:
     malformed: tuple[MalformedRow, ...] = ()
     cut: tuple[TruncatedExample, ...] = ()
     dropped: tuple[MalformedRow, ...] = ()
+    unread: tuple[UnreadLines, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from moli.training.setup.evaluation import (
     HeldOutEvaluation,
     choose_evaluation_examples,
 )
+from moli.training.setup.lengths import dropped_advice, dropped_lengths, dropped_reason
 from moli.training.setup.memory import tokens_that_fit
 from moli.training.setup.resolved import (
     ResolvedRecipe,
@@ -52,6 +53,9 @@ class RunData:
         groups: the samples of each training example.
         samples: all training samples.
         evaluation_examples: the held-out examples that evaluations use.
+        held_out_groups: the samples of each held-out example.
+        too_long: lengths in tokens of the examples that have no samples because their prompts fill
+            the maximum length, by their locations.
     """
 
     task: Task
@@ -59,6 +63,38 @@ class RunData:
     groups: list[list[Sample]]
     samples: list[Sample]
     evaluation_examples: list[EvaluationExample]
+    held_out_groups: list[list[Sample]]
+    too_long: dict[str, int]
+
+    def row_counts(self) -> dict[str, int]:
+        """Numbers of rows by what becomes of them; `total` is the number in the files."""
+        data = self.examples
+        trained, held_out = (sum(map(bool, each)) for each in (self.groups, self.held_out_groups))
+        dropped = len(data.train) - trained + len(data.held_out) - held_out
+        return {
+            "total": data.rows,
+            "learnt": trained,
+            "held_out": held_out,
+            "malformed": len(data.malformed),
+            "dropped": dropped + len(data.removed),
+            "unread": sum(part.lines for part in data.unread),
+        }
+
+    def row_notes(self) -> list[str]:
+        """Advice on rows that are dropped or truncated for their lengths."""
+        truncated = [
+            max(map(len, sample.sequences)) + sample.truncated_tokens
+            for sample in self.samples
+            if sample.truncated_tokens and sample.sequences
+        ]
+        notes = []
+        if self.too_long:
+            advice = dropped_advice(self.task, self.too_long.values())
+            notes.append(f"{len(self.too_long):,} dropped: {dropped_reason(self.task)}. {advice}")
+        if truncated:
+            advice = dropped_advice(self.task, truncated)
+            notes.append(f"{len(truncated):,} truncated. {advice}")
+        return notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +127,8 @@ class PreparedRun:
             "held_out": len(data.held_out),
             "malformed": len(data.malformed),
             "overlap_removed": len(data.removed),
+            "rows": self.data.row_counts(),
+            "row_notes": self.data.row_notes(),
             "samples": len(samples),
             "cut": sum(each.truncated_tokens > 0 for each in samples),
             "tokens": sum(each.size for each in samples),
@@ -165,16 +203,20 @@ def read_run_data(recipe: Recipe, folder: Path, world: World) -> RunData:
     task.prepare(train)
     groups = task.samples(train, training=True)
     samples = [sample for group in groups for sample in group]
+    held_out_groups = task.samples(held_out, training=False)
+    located = (*data.train, *data.held_out)
+    too_long = dropped_lengths(task, located, (*groups, *held_out_groups))
     if not samples:
         raise InputError(
-            "nothing in the examples can be learnt",
+            f"nothing in the examples can be learnt: {dropped_reason(task)}"
+            if too_long
+            else "nothing in the examples can be learnt",
             where=str(recipe.data),
-            fix="Complete them. One that is cut before its answer teaches nothing: max_length is "
-            f"{task.max_length:,}, and the base takes {task.length_limit:,} at most.",
+            fix=dropped_advice(task, too_long.values()) if too_long else "Complete them.",
         )
     count_unknown_labels(held_out, task.known_labels, str(recipe.held_out))
-    chosen = choose_evaluation_examples(task, held_out, task.samples(held_out, training=False))
-    return RunData(task, data, groups, samples, chosen)
+    chosen = choose_evaluation_examples(task, held_out, held_out_groups)
+    return RunData(task, data, groups, samples, chosen, held_out_groups, too_long)
 
 
 def _hashes(task: Task, data: TrainingData) -> dict[str, str]:

@@ -102,6 +102,12 @@ class Instruction(CausalTask):
                     groups[row].append(sample)
         return groups
 
+    def full_length(self, example: Example) -> int:
+        """Tokens of the longest text rendered from an example, the end of its answer included."""
+        rendered = self._render(example)
+        tokenized = zip(rendered, self._tokenize(rendered), strict=True)
+        return max(len(tokens.ids) + (not text.ends_with_eos) for text, tokens in tokenized)
+
     def prompt_tokens(self, example: Example) -> list[int]:
         """Tokens of the conversation up to the assistant's last message."""
         return prompt_ids(self.tokenizer, _messages(example)[:-1], _tools(example))

@@ -25,7 +25,7 @@ from moli.metrics.classification import (
 from moli.metrics.main import main_metric
 from moli.metrics.statistics import Interval, bootstrap_interval, wilson_interval
 from moli.records.errors import InputError
-from moli.records.examples import Example, MalformedRow
+from moli.records.examples import Example, MalformedRow, UnreadLines
 from moli.training import inference
 from moli.training.batching.samples import Sample
 from moli.training.data import check_dataset, count_unknown_labels, examples_of
@@ -63,6 +63,8 @@ class Evaluation:
         interval: 95 % confidence interval of the main metric over examples of the same kind: by
             Wilson if it is a share of the examples, otherwise by bootstrap.
         malformed: rows that were left out.
+        unread: lines that are no rows, because of a fault before them.
+        rows: numbers of rows by what became of them, and their sum as `total`.
         cut: number of examples that were truncated.
         report, confusion: report and confusion matrix of classes; None for other tasks.
         unknown_labels: number of examples with each label that the model does not know. They count
@@ -83,6 +85,8 @@ class Evaluation:
     confusion: Confusion | None = None
     unknown_labels: Mapping[str, int] = field(default_factory=dict)
     known_labels: tuple[str, ...] = ()
+    unread: tuple[UnreadLines, ...] = ()
+    rows: dict[str, int] = field(default_factory=dict)
 
 
 @contextmanager
@@ -201,6 +205,14 @@ def evaluate_on(
         confusion=confusion,
         unknown_labels=unknown_labels,
         known_labels=tuple(task.known_labels),
+        unread=dataset.unread,
+        rows={
+            "total": dataset.row_count,
+            "evaluated": len(answered),
+            "malformed": len(dataset.malformed),
+            "dropped": len(examples) - len(answered),
+            "unread": dataset.unread_lines,
+        },
     )
 
 

@@ -46,6 +46,10 @@ class TaskSamples(ABC):
         """Maximum number of tokens that the base can take; 0 if there is no limit."""
         return self.max_length
 
+    def full_length(self, example: Example) -> int:  # noqa: ARG002
+        """Tokens of an example's longest sequence, untruncated; 0 if length drops no example."""
+        return 0
+
     @abstractmethod
     def prepare(self, examples: Sequence[Example]) -> None:
         """Derive from the training examples what building a model needs, such as the labels.

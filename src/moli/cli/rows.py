@@ -1,0 +1,21 @@
+"""The rows of a data set counted in a line, by what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+UNREAD = 3  # exit code if lines of a file could not be read as rows
+
+
+def format_rows(counts: Mapping[str, int]) -> str:
+    """Every row of the data accounted for: "80 rows = 79 answered + 1 unread".
+
+    Args:
+        counts: numbers of rows by what became of them, and their sum as `total`.
+    """
+    parts = [
+        f"{number:,} {name.replace('_', ' ')}"
+        for name, number in counts.items()
+        if number and name != "total"
+    ]
+    return f"{counts['total']:,} rows = {' + '.join(parts) or 0}"

@@ -1,0 +1,35 @@
+"""Examples that are longer than the maximum length, and advice on what length would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from moli.records.examples import LocatedExample
+from moli.training.batching.samples import Sample, advise_length
+from moli.training.tasks.base.task import Task
+
+
+def dropped_lengths(
+    task: Task, examples: Sequence[LocatedExample], groups: Sequence[Sequence[Sample]]
+) -> dict[str, int]:
+    """Length in tokens of each example without samples that is too long, by its location.
+
+    Args:
+        groups: the samples of each example.
+    """
+    lengths = {
+        located.where: task.full_length(located.example)
+        for located, group in zip(examples, groups, strict=True)
+        if not group
+    }
+    return {where: length for where, length in lengths.items() if length > task.max_length}
+
+
+def dropped_reason(task: Task) -> str:
+    """The reason why an example that is too long has no samples."""
+    return f"the prompt alone is longer than max_length {task.max_length:,}, so no answer is left"
+
+
+def dropped_advice(task: Task, lengths: Iterable[int]) -> str:
+    """Advice for examples that are dropped for their lengths in tokens."""
+    return advise_length(task.max_length, task.length_limit, max(lengths))
