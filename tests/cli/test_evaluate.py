@@ -37,7 +37,24 @@ def test_a_model_is_judged_and_exported(moli: Moli, home: Path) -> None:
 
     (home / "bare.jsonl").write_text('{"text": "w1"}\n')
     ran = moli("evaluate", "sorter", "bare.jsonl")
-    assert ran.code == 1 and "the rows are text examples" in ran.err
+    assert ran.code == 1 and "the rows are plain texts" in ran.err
+
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    table = ["text,label", *(f"{each['text']},{each['label']}" for each in rows)]
+    table.insert(3, '"w1 w2,a')
+    (home / "quote.csv").write_text("\n".join(table) + "\n")
+    ran = moli("evaluate", "sorter", "quote.csv")
+    assert ran.code == 3 and "41 rows = 40 evaluated + 1 unread" in ran.out
+    assert "quote.csv:4: not CSV" in ran.err
+    ran = moli("evaluate", "sorter", "quote.csv", "--json")
+    assert ran.code == 3 and ran.json["rows"]["unread"] == 1
+    ran = moli("predict", "sorter", "quote.csv")
+    assert ran.code == 3 and "41 rows = 40 answered + 1 unread" in ran.err
+    data_set = ("--set", "task=classification", "--set", f"base={base}", "--set", "data=quote.csv")
+    ran = moli("tune", *data_set, "--set", "held_out=8")
+    assert ran.code == 1
+    ran = moli("tune", *data_set, "--set", "held_out=20%")
+    assert ran.code == 3 and "41 rows = 32 learnt + 8 held out + 1 unread" in ran.out
 
     ran = moli("models", "export", "sorter", "merged", "--merge", "--json")
     assert ran.json["parity"]["exact"] < 1e-5

@@ -153,7 +153,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
         (("tune", "recipe.yaml", "--set", "epoch=2"), 1, "Did you mean 'epochs'?"),
         (("tune", "recipe.yaml", "--set", "epochs"), 2, "is not KEY=VALUE"),
         (("tune", "recipe.yaml", "--set", "epochs=[1"), 1, "'epochs' cannot be read"),
-        (("tune", "recipe.yaml", "--set", "epochs=no"), 1, "'epochs' is False"),
+        (("tune", "recipe.yaml", "--set", "epochs=no"), 1, "'epochs' is 'no'"),
         (("tune", "recipe.yaml", "--resume", "x"), 2, "a run already has its recipe"),
         (("tune", "--resume", "x"), 1, "x: no such run. See 'moli runs'."),
         (("tune", "none.yaml"), 1, "none.yaml: cannot be read"),

@@ -117,11 +117,13 @@ def _read_recipe(path: Path | None, changes: list[str] | None) -> Recipe:
 
 def _parse_value(key: str, text: str) -> Any:
     """A value as it would be read in a recipe's YAML."""
-    import yaml
+    from moli.training.recipes.yaml_values import load_yaml
 
+    if text.startswith(tuple("*&!%@")):  # no value of a recipe: a pattern of files, say
+        return text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return load_yaml(text, "--set")
+    except InputError as error:
         raise InputError(
             f"'{key}' cannot be read", where="--set", fix="Write it as in a recipe."
         ) from error

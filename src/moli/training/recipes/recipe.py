@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +16,13 @@ from moli.training.recipes.task_table import TASKS, TaskName
 from moli.workspace.aliases import check_alias
 
 _PATHS = ("data", "held_out", "template")
+_PERCENTAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
 
 
 class Recipe(BaseModel):
     """A recipe for a training run. A value of None or "" is derived when the run begins."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     task: TaskName = Field(description="What the model learns to do")
     base: str = Field(description="Model to start from; `new`: a new one of the given shape")
@@ -73,19 +75,15 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     Raises:
         InputError: the file cannot be read, a key is unknown or a value cannot be used.
     """
-    import yaml
+    from moli.training.recipes.yaml_values import load_yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"cannot be read ({error})", where=str(path), fix="Give a YAML file."
         ) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or error
-        raise InputError(f"not YAML ({problem})", where=where, fix="Correct that line.") from error
+    values = load_yaml(text, str(path))
     if not isinstance(values, dict):
         raise InputError(
             "not a recipe",
@@ -119,6 +117,7 @@ def make_recipe(
     Raises:
         InputError: a key is unknown (the nearest known one is named) or a value cannot be used.
     """
+    values = {key: _as_number(value) for key, value in values.items() if value is not None}
     spec = TASKS.get(str(values.get("task")))
     values = {"base": spec.base if spec else "", **values}
     for key in values:
@@ -146,6 +145,12 @@ def make_recipe(
     base = folder / recipe.base
     is_folder = recipe.base and not Path(recipe.base).is_absolute() and base.is_dir()
     return recipe.model_copy(update=paths | ({"base": str(base)} if is_folder else {}))
+
+
+def _as_number(value: Any) -> Any:
+    """The share that a percentage is, such as 0.2 for "20%"; any other value itself."""
+    percentage = _PERCENTAGE.fullmatch(value) if isinstance(value, str) else None
+    return float(percentage[1]) / 100 if percentage else value
 
 
 def _suggest_key(key: str) -> str:
