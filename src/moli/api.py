@@ -8,6 +8,7 @@ one in the current folder or in the nearest folder above. Errors that a person c
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -82,12 +83,20 @@ def search(
     Args:
         groups: see as a member of these; by default, of those in the workspace's settings.
         where: attributes that a document must have, such as `{"format": "pdf"}`.
+
+    Warns:
+        UserWarning: there is no document that could be found at all; the text says why.
     """
+    from moli.retrieval.absence import explain_absence, find_absence
     from moli.retrieval.search import Retriever
 
     with _open_workspace(workspace) as opened:
         retriever = Retriever(opened, _load_encoder(opened.settings.encoder))
-        return retriever.search(query, limit, _document_filter(opened, groups, where))
+        visible = _document_filter(opened, groups, where)
+        hits = retriever.search(query, limit, visible)
+        if not hits and (absence := find_absence(opened.documents, visible)):
+            warnings.warn(explain_absence(absence, visible, "en"), stacklevel=2)
+        return hits
 
 
 def ask(
@@ -115,7 +124,7 @@ def ask(
     with _open_workspace(workspace) as opened:
         settings = opened.settings
         reference = settings.model if model is None else model
-        chat = _load_chat(reference, settings.timeout_seconds) if reference else None
+        chat = _load_chat(reference, opened) if reference else None
         retriever = Retriever(opened, _load_encoder(settings.encoder))
         visible = _document_filter(opened, groups, where)
         return Answerer(opened, retriever, chat).ask(question, visible)
@@ -278,9 +287,16 @@ def _load_encoder(reference: str) -> Encoder:
     return load_encoder(reference)
 
 
-@cache
-def _load_chat(reference: str, timeout: float) -> ChatModel:
-    """The language model of a reference, loaded once per process."""
-    from moli.models.chat.load import load_chat
+def _load_chat(reference: str, workspace: Workspace) -> ChatModel:
+    """The language model of a reference or name; each is loaded once per process."""
+    from moli.training.trained.names import find_named, load_named_chat
 
-    return load_chat(reference, timeout=timeout)
+    stored = find_named(reference, workspace.models)
+    key = str(workspace.root), reference, stored.hash if stored else ""
+    if key not in _chats:
+        _chats[key] = load_named_chat(reference, workspace)
+    return _chats[key]
+
+
+# By workspace, reference and content hash, as an alias may be moved to another model.
+_chats: dict[tuple[str, str, str], ChatModel] = {}

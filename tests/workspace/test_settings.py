@@ -46,7 +46,7 @@ def test_an_unknown_key_in_the_file_is_refused_with_the_nearest_one(
     tmp_path: Path, key: str, near: str
 ) -> None:
     error = refusal(tmp_path, f"{key} = 1")
-    assert error.where == str(tmp_path / "moli.toml")
+    assert error.where == f"{tmp_path / 'moli.toml'}:1"
     assert f"'{key}'" in error.what
     assert f"'{near}'" in error.fix
 
@@ -83,22 +83,55 @@ def test_a_key_that_is_like_no_other_is_refused_with_all_there_are(tmp_path: Pat
 def test_a_value_that_cannot_be_used_is_refused_by_name(tmp_path: Path, line: str) -> None:
     error = refusal(tmp_path, line)
     assert line.split()[0].strip("[]") in error.what
-    assert error.where == str(tmp_path / "moli.toml")
+    assert error.where == f"{tmp_path / 'moli.toml'}:1"
 
 
-def test_a_bad_value_in_the_environment_is_refused(
+def test_a_bad_value_in_the_environment_is_refused_with_the_variable_and_its_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOLI_PASSAGES", "a few")
-    assert "'passages' is 'a few'" in refusal(tmp_path).what
+    error = refusal(tmp_path, "passages = 3")
+    assert "'passages' is 'a few'" in error.what
+    assert error.where == "MOLI_PASSAGES in the environment"
+    assert error.fix == "Give a whole number from 1 to 100: Passages an answer is based on."
 
 
-@pytest.mark.parametrize("data", [b"port = = 3", b"host = '\xff\xfe'"])
-def test_a_file_that_is_not_toml_is_refused_by_its_name(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("confidence = 2", "a number from 0 to 1"),
+        ("timeout_seconds = 0", "a number above 0"),
+        ('backend = "ollama"', 'one of "", vllm, sglang'),
+        ("groups = 3", "a list of texts"),
+        ("host = 3", "a text"),
+        ('log_texts = "perhaps"', "true or false"),
+        ("queue = 0", "a whole number from 1"),
+    ],
+)
+def test_a_bad_value_is_told_with_its_line_and_the_values_that_are_right(
+    tmp_path: Path, line: str, values: str
+) -> None:
+    error = refusal(tmp_path, f"# host = 1\n\nport = 80\n{line}\n")
+    assert error.where == f"{tmp_path / 'moli.toml'}:4"
+    assert error.fix.startswith(f"Give {values}: ")
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"port = = 3", 1),
+        (b"port = 1\nhost = '\xff\xfe'", 2),
+        (b"port = 1\nhost = localhost\n", 2),
+        (b"port = 1\n\ngroups = [", 3),
+    ],
+)
+def test_a_file_that_is_not_toml_is_refused_by_its_name_and_line(
+    tmp_path: Path, data: bytes, line: int
+) -> None:
     (tmp_path / "moli.toml").write_bytes(data)
     with pytest.raises(SettingsError) as caught:
         load_settings(tmp_path)
-    assert caught.value.where == str(tmp_path / "moli.toml")
+    assert caught.value.where == f"{tmp_path / 'moli.toml'}:{line}"
 
 
 def test_the_template_sets_nothing() -> None:

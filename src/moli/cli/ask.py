@@ -38,15 +38,15 @@ def ask(
 
     Example: moli ask "Which port does the server use?"
     """
-    from moli.models.chat.load import load_chat
     from moli.models.encoders.load import load_encoder
     from moli.retrieval.answer import Answerer
     from moli.retrieval.search import Retriever
+    from moli.training.trained.names import load_named_chat
 
     with open_workspace(workspace) as opened:
         settings = opened.settings
         reference = settings.model if model is None else model
-        chat = load_chat(reference, timeout=settings.timeout_seconds) if reference else None
+        chat = load_named_chat(reference, opened) if reference else None
         retriever = Retriever(opened, load_encoder(settings.encoder))
         visible = make_filter(opened, group, where)
         answer = Answerer(opened, retriever, chat).ask(question, visible)

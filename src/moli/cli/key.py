@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from typing import Annotated
 
@@ -15,7 +16,9 @@ from moli.cli.output import (
     open_workspace,
     print_json,
     print_table,
+    warn,
 )
+from moli.records.documents import EVERYONE
 
 app = App(help="Manage the keys of the server's users.", no_args_is_help=True)
 
@@ -54,8 +57,12 @@ def add(
         created = opened.keys.add(
             name, scope="admin" if admin else "use", tenant=tenant, groups=group or default
         )
+        known = opened.documents.groups()
+    unknown = [each for each in created.key.groups if each not in {*known, EVERYONE}]
+    for each in unknown if not as_json else ():
+        warn(_describe_unknown_group(each, known))
     if as_json:
-        print_json({"key": created.key, "secret": created.secret})
+        print_json({"key": created.key, "secret": created.secret, "unknown_groups": unknown})
         return
     typer.echo(f"{name}: {created.secret}")
     echo(
@@ -98,6 +105,13 @@ def revoke(name: Name, as_json: JsonOption = False, workspace: WorkspaceOption =
         print_json({"key": revoked, "left": left})
         return
     echo(f"{name} is revoked; {left} keys are left.")
+
+
+def _describe_unknown_group(group: str, known: set[str]) -> str:
+    """A warning of a group that no document is open to, with the one that may have been meant."""
+    near = difflib.get_close_matches(group, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"no document is open to the group '{group}', so it shows nothing yet.{hint}"
 
 
 def _format_date(timestamp: float | None) -> str:

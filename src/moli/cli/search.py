@@ -36,6 +36,7 @@ def search(
     Example: moli search "how is fusion chosen" -n 3
     """
     from moli.models.encoders.load import load_encoder
+    from moli.retrieval.absence import explain_absence, find_absence
     from moli.retrieval.search import Retriever
 
     with open_workspace(workspace) as opened:
@@ -43,11 +44,12 @@ def search(
         retriever = Retriever(opened, load_encoder(opened.settings.encoder))
         hits = retriever.search(query, limit, visible)
         warn_of_missing_vectors(retriever)
+        absence = "" if hits else find_absence(opened.documents, visible)
     if as_json:
-        print_json({"query": query, "hits": hits})
+        print_json({"query": query, "hits": hits, "reason": absence})
         return
     if not hits:
-        echo("Nothing found.")
+        echo(explain_absence(absence, visible, "en") if absence else "Nothing found.")
         return
     out = make_console()
     for rank, hit in enumerate(hits, 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ from moli.cli.output import (
 )
 from moli.cli.rows import UNREAD, format_rows
 from moli.metrics.main import main_first
-from moli.records.errors import InputError
+from moli.records.errors import InputError, WorkspaceError
 from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def tune(
         return
     resolved = _read_recipe(recipe, changes)
     if check:
-        _check(resolved, as_json=as_json)
+        _check(resolved, workspace, as_json=as_json)
         return
     with open_workspace(workspace) as opened:
         if ray:
@@ -129,11 +130,15 @@ def _parse_value(key: str, text: str) -> Any:
         ) from error
 
 
-def _check(recipe: Recipe, *, as_json: bool) -> None:
+def _check(recipe: Recipe, folder: Path | None, *, as_json: bool) -> None:
     """Check a recipe, and print the report."""
     from moli.training.checks.preflight import preflight
 
-    report = preflight(recipe)
+    with ExitStack() as stack:
+        models = None
+        with suppress(WorkspaceError):  # a recipe can be checked without one
+            models = stack.enter_context(open_workspace(folder)).models
+        report = preflight(recipe, models)
     if as_json:
         print_json({"ok": report.ok, "preflight": report})
     else:

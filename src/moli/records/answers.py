@@ -6,6 +6,10 @@ from typing import Literal
 
 from moli.records.documents import text_with_context
 
+# Why there is no answer or hit; "" if there is one. In the last three no document is visible: the
+# library is empty, none is open to the reader's groups, or none has the attributes asked for.
+Absence = Literal["", "not_in_documents", "no_documents", "no_access", "no_match"]
+
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
@@ -77,6 +81,7 @@ class Answer:
         answered: False if the documents do not contain the answer; `text` then says so.
         confidence: estimated probability that the documents contain the answer.
         trace_id: id of the trace, for `moli trace`.
+        reason: why there is no answer; "" if there is one.
     """
 
     question: str
@@ -86,6 +91,7 @@ class Answer:
     confidence: float
     model: str
     trace_id: str
+    reason: Absence = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from moli.models.protocols.chat import ChatModel
-from moli.records.answers import Answer, Citation, Hit, Sentence, Trace
+from moli.records.answers import Absence, Answer, Citation, Hit, Sentence, Trace
 from moli.records.documents import Document, Outline, page_at
 from moli.records.errors import InputError
+from moli.retrieval.absence import explain_absence, find_absence
 from moli.retrieval.evidence import ScoredSentence, score_sentences
 from moli.retrieval.grounding import Quote, QuotedSentence, grounding_prompt, parse_answer
 from moli.retrieval.search import Retriever
@@ -26,10 +27,6 @@ from moli.workspace.filter import Filter
 SentencesCallback = Callable[[Sequence[Sentence]], None]
 
 QUOTES = "quotes"  # the name of the model in traces of answers without a language model
-_NO_ANSWER = {
-    "en": "Your documents do not answer this question.",
-    "zh": "文档中没有这个问题的答案。",
-}
 _MAX_QUESTION = 4000
 _MAX_QUOTES = 3
 _MIN_ODDS_SHARE = 0.5  # of the best sentence's odds
@@ -103,7 +100,8 @@ class Answerer:
             tenant=tenant,
         )
         self._traces.add(trace)
-        return answer_of(trace)
+        absence = "" if hits else find_absence(self._documents, visible)
+        return answer_of(trace, absence or "not_in_documents", visible)
 
     def _answer_sentences(
         self,
@@ -184,17 +182,24 @@ def _citation(quote: Quote, documents: Mapping[int, Document]) -> Citation:
     )
 
 
-def answer_of(trace: Trace) -> Answer:
-    """The answer in a trace."""
+def answer_of(trace: Trace, absence: Absence, visible: Filter) -> Answer:
+    """The answer in a trace.
+
+    Args:
+        absence: the reason to give if there is no answer.
+        visible: the documents that could be used.
+    """
     text = " ".join(sentence.text for sentence in trace.sentences if sentence.supported)
+    language = language_of(trace.question)
     return Answer(
         question=trace.question,
         answered=trace.answered,
-        text=text if trace.answered else _NO_ANSWER[language_of(trace.question)],
+        text=text if trace.answered else explain_absence(absence, visible, language),
         sentences=trace.sentences,
         confidence=trace.confidence,
         model=trace.model,
         trace_id=trace.id,
+        reason="" if trace.answered else absence,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from pydantic import Field
 
-from moli.records.answers import Answer, Hit
+from moli.records.answers import Absence, Answer, Hit
 from moli.records.documents import Document
 from moli.serving.bodies import Body, ShortText, StorableText
 from moli.serving.dependencies import CallerDependency, LibraryDependency, VisibleFilter
@@ -49,9 +49,10 @@ class SearchRequest(_DocumentsRequest):
 
 @dataclass(frozen=True, slots=True)
 class SearchResponse:
-    """The best passages for a query, best first."""
+    """The best passages for a query, best first; `reason` says why no document could be found."""
 
     hits: list[Hit]
+    reason: Absence = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,8 @@ def search(
 ) -> SearchResponse:
     """Find passages."""
     visible = caller.document_filter(body.groups, body.where)
-    return SearchResponse(library.search(body.query, body.limit, visible))
+    hits = library.search(body.query, body.limit, visible)
+    return SearchResponse(hits, "" if hits else library.absence(visible))
 
 
 @router.get("/v1/documents")

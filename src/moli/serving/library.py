@@ -14,16 +14,17 @@ from typing import Any
 
 from moli.models.backend import ModelPool
 from moli.models.chat.lazy import LazyChat
-from moli.models.chat.load import load_chat
 from moli.models.encoders.load import load_encoder
 from moli.models.protocols.chat import ChatModel
 from moli.models.protocols.encoder import Encoder
 from moli.models.weights.loading import runs_locally
-from moli.records.answers import Answer, Hit, Trace
+from moli.records.answers import Absence, Answer, Hit, Trace
 from moli.records.documents import Document
 from moli.records.errors import NotFoundError
+from moli.retrieval.absence import find_absence
 from moli.retrieval.answer import QUOTES, Answerer, SentencesCallback
 from moli.retrieval.search import Retriever
+from moli.training.trained.names import find_named, load_named_chat
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
 
@@ -68,8 +69,9 @@ class Library:
         settings = workspace.settings
         chat: ChatModel | None = None
         if name := settings.model:
-            load = partial(load_chat, name, timeout=settings.timeout_seconds, model_pool=model_pool)
-            chat = LazyChat(name, load) if runs_locally(name) else load()
+            load = partial(load_named_chat, name, workspace, model_pool)
+            is_local = find_named(name, workspace.models) is not None or runs_locally(name)
+            chat = LazyChat(name, load) if is_local else load()
         library = cls(workspace, load_encoder(settings.encoder), chat)
         # Parts that are only loaded on first use are loaded now, not while the first reader waits.
         library.search("ready 就绪", 1, Filter(frozenset(settings.groups)))
@@ -93,6 +95,10 @@ class Library:
     def search(self, query: str, limit: int, visible: Filter) -> list[Hit]:
         """At most `limit` passages of the visible documents that fit a query, the best first."""
         return self._retriever.search(query, limit, visible)
+
+    def absence(self, visible: Filter) -> Absence:
+        """The reason why no document is visible; "" if any is."""
+        return find_absence(self._documents, visible)
 
     def documents(self, visible: Filter) -> list[Document]:
         """The visible documents by source, with only those of their groups the reader is in."""

@@ -23,6 +23,7 @@ from moli.serving.request_log import log
 from moli.training.recipes.method_table import METHODS, find_method
 from moli.training.recipes.task_table import GENERATIVE_TASKS
 from moli.training.trained.load import check_compatibility, recipe_of
+from moli.training.trained.names import find_named
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -87,7 +88,9 @@ class ServedModels:
     def __init__(self, workspace: Workspace, model_pool: ModelPool) -> None:
         self._store = workspace.models
         model = workspace.settings.model
-        self._default = model if _is_local_generator(model) else ""
+        self._default_is_stored = bool(model) and find_named(model, self._store) is not None
+        is_generator = self._default_is_stored or _is_local_generator(model)
+        self._default = model if is_generator else ""
         self._model_pool = model_pool
         self._tokenizers: dict[tuple[str, str], Any] = {}  # by base reference and adapter hash
         self._verified: set[str] = set()  # content hashes
@@ -96,7 +99,8 @@ class ServedModels:
 
     def list(self) -> list[ModelListing]:
         """The base of the settings, then every model with an alias that generates text."""
-        listings = [ModelListing(self._default, 0.0)] if self._default else []
+        is_base = self._default and not self._default_is_stored
+        listings = [ModelListing(self._default, 0.0)] if is_base else []
         for stored in self._store.list():
             manifest = stored.manifest
             if manifest.task in GENERATIVE_TASKS:
@@ -118,8 +122,9 @@ class ServedModels:
                 has changed since it was stored. An alias that worked before falls back to its
                 earlier target instead.
         """
-        if name in ("", self._default) and self._default:
-            return self._load_whole(self._default, self._default, self._default)
+        name = name or self._default
+        if name and name == self._default and not self._default_is_stored:
+            return self._load_whole(name, name, name)
         stored = self._find(name)
         try:
             served = self._load(name, stored)

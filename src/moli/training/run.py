@@ -23,6 +23,7 @@ from moli.training.loop.checkpoint import remove_checkpoints
 from moli.training.recipes.recipe import Recipe, make_recipe
 from moli.training.recipes.run_folder import ESTIMATE, REQUESTED
 from moli.training.runs import read_run
+from moli.training.trained.names import with_named_base
 from moli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def tune(
 def begin(recipe: Recipe, workspace: Workspace) -> Path:
     """Make the folder of a new run, which `resume` starts."""
     run = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+    recipe = with_named_base(recipe, workspace.models)
     folder = workspace.folder / "runs" / run
     folder.mkdir(parents=True)
     paths: dict[str, Any] = {

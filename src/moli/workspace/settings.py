@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -72,6 +73,9 @@ class Settings(BaseSettings):
     parse_memory_mb: int = Field(2048, ge=256, description="Memory limit for reading one file")
     timeout_seconds: float = Field(120.0, gt=0, description="Time limit for one model call")
     examples: Names = Field((), description="Example questions on the page")
+    language: Literal["", "en", "zh"] = Field(
+        "", description="Language of the commands; empty: the locale's"
+    )
 
     @classmethod
     def template(cls) -> str:
@@ -121,15 +125,22 @@ def load_settings(root: Path) -> Settings:
         SettingsError: a key is unknown (the most similar one is named), or a value is not valid.
     """
     path = root / SETTINGS_FILE
+    text = _read(path)
     try:
-        keys = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        keys = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problem, _, place = str(error).partition(" (at ")
+        line = re.match(r"line (\d+)", place)
         raise SettingsError(
-            f"not valid TOML ({error})", where=str(path), fix="Correct that line."
+            f"not valid TOML: {problem[0].lower()}{problem[1:]}",
+            where=f"{path}:{line[1] if line else len(text.splitlines())}",
+            fix='Correct that line. Texts stand in quotes: host = "127.0.0.1".',
         ) from error
-    _check_known(keys, str(path), "")
-    variables = (name for name in os.environ if name.startswith(_PREFIX) and name not in SECRETS)
-    _check_known(variables, "environment", _PREFIX)
+    for key in keys:
+        _check_known(key, key, _place(key, text, path))
+    for variable in os.environ:
+        if variable.startswith(_PREFIX) and variable not in SECRETS:
+            _check_known(variable, variable.removeprefix(_PREFIX).lower(), "environment")
 
     class FileSettings(Settings):
         """Settings with the workspace's file as a source."""
@@ -140,30 +151,77 @@ def load_settings(root: Path) -> Settings:
         return FileSettings()
     except ValidationError as error:
         first = error.errors()[0]
+        name = str(first["loc"][0])
+        variable = _PREFIX + name.upper()
+        place = _place(name, text, path)
         raise SettingsError(
-            f"'{'.'.join(map(str, first['loc']))}' is {first['input']!r}: {first['msg']}",
-            where=str(path),
-            fix="Correct it there or in the environment.",
+            f"'{name}' is {first['input']!r}",
+            where=f"{variable} in the environment" if os.environ.get(variable) else place,
+            fix=f"Give {_describe_values(Settings.model_fields[name])}: "
+            f"{Settings.model_fields[name].description}.",
         ) from error
 
 
-def _check_known(keys: Iterable[str], where: str, prefix: str) -> None:
-    """Check that all keys, without their prefix, are names of settings.
-
-    Args:
-        where: the origin of the keys, for errors.
+def _read(path: Path) -> str:
+    """The text of the file of settings.
 
     Raises:
-        SettingsError: one of them is not.
+        SettingsError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise SettingsError(
+            "not UTF-8", where=f"{path}:{line}", fix="Save the file as UTF-8."
+        ) from error
+    except OSError as error:
+        raise SettingsError(
+            f"cannot be read ({error.strerror})", where=str(path), fix="Check its permissions."
+        ) from error
+
+
+def _place(key: str, text: str, path: Path) -> str:
+    """The file and line that set a key, for errors."""
+    pattern = rf"""^\s*\[*\s*["']?{re.escape(key)}["']?\s*[].=]"""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(pattern, line):
+            return f"{path}:{number}"
+    return str(path)
+
+
+def _describe_values(field: FieldInfo) -> str:
+    """The values that a setting may have, in words."""
+    if choices := get_args(field.annotation):
+        if all(isinstance(choice, str) for choice in choices):
+            return "one of " + ", ".join(choice or '""' for choice in choices)
+        return "a list of texts"
+    kinds: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    bounds = {
+        word: getattr(bound, sign)
+        for bound in field.metadata
+        for sign, word in (("ge", "from"), ("gt", "above"), ("le", "to"))
+        if hasattr(bound, sign)
+    }
+    words = [kinds[field.annotation], *(f"{word} {value}" for word, value in bounds.items())]
+    return " ".join(words)
+
+
+def _check_known(key: str, name: str, where: str) -> None:
+    """Check that a key of the file, or a variable of the environment, is a setting's.
+
+    Args:
+        name: the setting that it would set.
+
+    Raises:
+        SettingsError: there is no such setting.
     """
     known = list(Settings.model_fields)
-    for key in keys:
-        name = key.removeprefix(prefix).lower() if prefix else key
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            shown = (prefix + near[0].upper() if prefix else near[0]) if near else ""
-            hint = f"Did you mean '{shown}'?" if shown else f"Known keys: {', '.join(known)}."
-            raise SettingsError(f"unknown setting '{key}'", where=where, fix=hint)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        shown = near[0] if near and key == name else _PREFIX + near[0].upper() if near else ""
+        hint = f"Did you mean '{shown}'?" if shown else f"Known keys: {', '.join(known)}."
+        raise SettingsError(f"unknown setting '{key}'", where=where, fix=hint)
 
 
 def _toml(value: Any) -> str:

@@ -17,12 +17,15 @@ from moli.records.messages import Message
 class CausalChat:
     """A causal language model, whose base may run here or on another server.
 
+    Args:
+        adapter: name of an adapter that the base's backend has; "" for the base alone.
+
     Attributes:
         max_model_len: maximum tokens of a conversation, including the answer.
     """
 
-    def __init__(self, reference: str, base: LoadedModel) -> None:
-        self.name = reference
+    def __init__(self, reference: str, base: LoadedModel, adapter: str = "") -> None:
+        self.name, self._adapter = reference, adapter
         self.tokenizer, self.max_model_len = base.tokenizer, base.max_model_len
         self.template_sha256 = hash_template(base.tokenizer)
         self._base = base
@@ -38,7 +41,8 @@ class CausalChat:
         """The assistant's next message, decoded greedily."""
         answer_tokens = answer_limit(self.max_model_len, max_tokens)
         ids = prompt_ids_within(self.tokenizer, messages, self.max_model_len - answer_tokens)
-        request = Request(ids, Sampling(answer_tokens), cache_namespace=cache_namespace)
+        sampling = Sampling(answer_tokens)
+        request = Request(ids, sampling, self._adapter, cache_namespace=cache_namespace)
         texts: list[str] = []
         with closing(stream(self._base.backend, request)) as pieces:
             for piece in pieces:

@@ -9,6 +9,7 @@ scripted:TEXT          answers TEXT; for tests
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,3 +58,8 @@ class ModelReference:
         if not text.strip():
             raise ModelError("the model reference is empty", fix="Name one, as org/name.")
         return cls("hub", text)
+
+
+def is_hub_name(reference: str) -> bool:
+    """Whether a reference is written as names on the hub are: org/name."""
+    return bool(re.fullmatch(r"\w[\w.-]*/[\w.-]+", reference))

@@ -27,17 +27,24 @@ from moli.training.setup.lengths import dropped_advice, dropped_reason
 from moli.training.setup.prepared import PreparedRun, RunData, prepare
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
+from moli.training.trained.names import with_named_base
 from moli.workspace.datasets import Kinds, read_dataset
+from moli.workspace.models import ModelStore
 
 _TEMPLATE_EXAMPLES, _MASKED_SAMPLES = 200, 2
 
 
-def preflight(recipe: Recipe) -> Preflight:
+def preflight(recipe: Recipe, models: ModelStore | None = None) -> Preflight:
     """Read the data, build the model, verify its packing and take a few steps; store nothing.
 
     An error that prevents a run is a finding, not an exception.
+
+    Args:
+        models: models that the recipe's base may name; None if there is no workspace.
     """
     try:
+        if models is not None:
+            recipe = with_named_base(recipe, models)
         with TemporaryDirectory(prefix="moli-check-") as folder:
             return _report_run(prepare(recipe, Path(folder)))
     except MoliError as error:

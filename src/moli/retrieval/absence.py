@@ -1,0 +1,45 @@
+"""Reasons why a reader sees no document at all, each of which needs another remedy."""
+
+from __future__ import annotations
+
+from moli.records.answers import Absence
+from moli.retrieval.tokens import Language
+from moli.workspace.documents import DocumentStore
+from moli.workspace.filter import Filter
+
+_TEXTS: dict[Language, dict[Absence, str]] = {
+    "en": {
+        "not_in_documents": "Your documents do not answer this question.",
+        "no_documents": "There are no documents yet. Add some with: moli add PATH",
+        "no_access": "No document is open to you: {groups}.",
+        "no_match": "No document that you may see has {where}.",
+    },
+    "zh": {
+        "not_in_documents": "文档中没有这个问题的答案。",
+        "no_documents": "还没有文档。请用命令添加：moli add 路径",
+        "no_access": "没有对你开放的文档：{groups}。",
+        "no_match": "你能看到的文档中，没有一篇的属性是 {where}。",
+    },
+}
+_GROUPS: dict[Language, tuple[str, str]] = {
+    "en": ("you are in no group", "none is in {names}"),
+    "zh": ("你不在任何组里", "没有一篇属于组 {names}"),
+}
+
+
+def find_absence(documents: DocumentStore, visible: Filter) -> Absence:
+    """The reason why a filter lets no document through; "" if it lets any through."""
+    if documents.any(visible):
+        return ""
+    if not documents.any(Filter(everything=True)):
+        return "no_documents"
+    groups_only = Filter(visible.groups, everything=visible.everything)
+    return "no_match" if documents.any(groups_only) else "no_access"
+
+
+def explain_absence(absence: Absence, visible: Filter, language: Language) -> str:
+    """The reason in a sentence."""
+    nowhere, names = _GROUPS[language]
+    groups = names.format(names=", ".join(sorted(visible.groups))) if visible.groups else nowhere
+    where = ", ".join(f"{key}={value}" for key, value in visible.where.items())
+    return _TEXTS[language][absence].format(groups=groups, where=where)

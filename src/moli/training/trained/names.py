@@ -1,0 +1,109 @@
+"""Names of a workspace's own models, wherever a model reference is expected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moli.models.weights.reference import ModelReference, is_hub_name
+from moli.records.errors import InputError, NotFoundError
+from moli.training.recipes.method_table import find_method
+from moli.training.recipes.recipe import Recipe
+from moli.workspace.content import StoredModel
+from moli.workspace.models import ModelStore
+
+if TYPE_CHECKING:
+    from moli.models.backend import ModelPool
+    from moli.models.protocols.chat import ChatModel
+    from moli.workspace import Workspace
+
+_NEW = ("", "new")  # bases that name no model
+
+
+def find_named(reference: str, store: ModelStore) -> StoredModel | None:
+    """The model of the workspace that a reference names; None if it names another.
+
+    An alias takes precedence over a folder, and a folder over a name on the hub.
+
+    Raises:
+        NotFoundError: it is none of these; similar names are suggested.
+        InputError: several models have hashes that begin so.
+    """
+    if ModelReference.parse(reference).scheme != "hub":
+        return None
+    try:
+        return store.get(reference)
+    except NotFoundError as error:
+        if Path(reference).is_dir() or is_hub_name(reference):
+            return None
+        fix = f"{error.fix} Or give a folder, or org/name of a model on the hub."
+        raise NotFoundError(error.what, fix=fix) from error
+
+
+def with_named_base(recipe: Recipe, store: ModelStore) -> Recipe:
+    """The recipe with the folder of its base, if that is a model of the workspace.
+
+    Raises:
+        NotFoundError: no model has the base's name.
+        InputError: the base is an adapter.
+    """
+    stored = None if recipe.base in _NEW else find_named(recipe.base, store)
+    if stored is None:
+        return recipe
+    if find_method(stored.manifest.method).is_adapter:
+        raise InputError(
+            "an adapter, which cannot be trained further",
+            where=f"base: {recipe.base}",
+            fix=f"Merge it first: moli models export {recipe.base} FOLDER --merge. "
+            "Then give base: FOLDER.",
+        )
+    return recipe.model_copy(update={"base": str(stored.folder)})
+
+
+def load_named_chat(
+    reference: str, workspace: Workspace, model_pool: ModelPool | None = None
+) -> ChatModel:
+    """Load a chat model by its reference, or by its name in the workspace.
+
+    Args:
+        model_pool: shared base models, among which the model is loaded if it runs here.
+
+    Raises:
+        NotFoundError: there is no such model; similar names are suggested.
+        InputError: the model does not generate text.
+        ModelError: it cannot be loaded, or has changed since it was stored.
+    """
+    from moli.models.chat.load import load_chat
+
+    stored = find_named(reference, workspace.models)
+    if stored is None:
+        timeout = workspace.settings.timeout_seconds
+        return load_chat(reference, timeout=timeout, model_pool=model_pool)
+    return _load_stored_chat(reference, stored, model_pool)
+
+
+def _load_stored_chat(name: str, stored: StoredModel, model_pool: ModelPool | None) -> ChatModel:
+    """Load a model of the workspace as a chat model: its base with the adapter, or all of it."""
+    from moli.models.backend import load_base_model
+    from moli.models.chat.causal import CausalChat
+    from moli.models.chat.load import load_local_chat
+    from moli.models.tokenizers import load_tokenizer
+    from moli.training.recipes.task_table import GENERATIVE_TASKS
+    from moli.training.trained.load import check_compatibility, recipe_of
+
+    manifest = stored.manifest
+    if manifest.task not in GENERATIVE_TASKS:
+        raise InputError(
+            f"a model for {manifest.task}, which does not generate text",
+            where=name,
+            fix="Use one that was tuned for 'instruction'.",
+        )
+    check_compatibility(stored, recipe_of(stored))
+    if not find_method(manifest.method).is_adapter:
+        return load_local_chat(str(stored.folder), model_pool)
+    pool = model_pool.get if model_pool else load_base_model
+    base = pool(manifest.base)
+    base.backend.add_adapter(stored.hash, stored.folder)
+    tokenizer = load_tokenizer(str(stored.folder))
+    return CausalChat(name, replace(base, tokenizer=tokenizer), adapter=stored.hash)
