@@ -196,7 +196,12 @@ def _describe_values(field: FieldInfo) -> str:
         if all(isinstance(choice, str) for choice in choices):
             return "one of " + ", ".join(choice or '""' for choice in choices)
         return "a list of texts"
-    kinds: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    kinds: dict[Any, str] = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a text",
+    }
     bounds = {
         word: getattr(bound, sign)
         for bound in field.metadata

@@ -42,7 +42,7 @@ def test_an_alias_comes_before_a_folder_of_that_name(
 
 
 def test_a_name_that_nothing_has_is_refused_with_the_nearest(store: ModelStore) -> None:
-    with pytest.raises(NotFoundError, match="no model is called 'suport'.*Did you mean support"):
+    with pytest.raises(NotFoundError, match=r"no model is called .suport.\..*Did you mean support"):
         find_named("suport", store)
 
 
@@ -61,15 +61,12 @@ def test_a_recipe_may_name_a_whole_model_as_its_base(store: ModelStore, tmp_path
     for base in ("new", "builtin:minilm", str(tmp_path)):
         other = recipe.model_copy(update={"base": base})
         assert with_named_base(other, store) is other
-    with pytest.raises(InputError, match="support: an adapter.*moli models export support"):
+    with pytest.raises(InputError, match=r"support: an adapter.*moli models export support"):
         with_named_base(recipe.model_copy(update={"base": "support"}), store)
 
 
 @pytest.mark.parametrize("name", ["suport", "no/such/folder", "./models", "model.gguf"])
-def test_only_org_and_name_are_looked_up_on_the_hub(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.file_download.get_session", None)
+def test_only_org_and_name_are_looked_up_on_the_hub(name: str) -> None:
     with pytest.raises(ModelError, match="no such folder, and no name on the hub"):
         folder_of(name)
 
