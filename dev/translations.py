@@ -25,6 +25,7 @@ COMMANDS = ROOT / "cli"
 SHOWS = {
     "Argument",
     "BadParameter",
+    "Field",
     "Finding",
     "Option",
     "App",
@@ -32,8 +33,9 @@ SHOWS = {
     "translate",
     "on_interrupt",
 }
-SHOWN_KEYWORDS = {"help", "what", "where", "fix", "reason"}  # of any call
+SHOWN_KEYWORDS = {"description", "fix", "help", "reason", "what"}  # of any call
 CODES = {"DocumentError", "Finding"}  # their first argument is a code
+_DEPTH = 3  # of names that stand for texts with names
 _MESSAGE = re.compile(r"^(?!--|[A-Z_]+$|\S*_\S*$).*[A-Za-z]{2}", re.DOTALL)
 _FOREIGN = re.compile(
     r"(Value|Type|Assertion|NotImplemented|Attribute|Key|Connection|BrokenPipe)Error"
@@ -45,7 +47,7 @@ def messages_of(path: Path) -> Iterator[tuple[int, str]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     texts = _Texts(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
+        if isinstance(node, ast.Call) and not _is_border(node, path):
             for argument in _shown_arguments(node):
                 for template in texts.of(argument):
                     yield node.lineno, template
@@ -60,15 +62,32 @@ def _is_command(function: ast.FunctionDef, path: Path) -> bool:
     return path.parent == COMMANDS and not function.name.startswith("_") and bool(described)
 
 
-def _shown_arguments(call: ast.Call) -> Iterator[ast.expr]:
-    """The arguments of a call that people read."""
+def _is_border(call: ast.Call, path: Path) -> bool:
+    """Whether a call prints what is translated already."""
+    return path.name in ("output.py", "main.py") and ast.unparse(call.func) == "typer.echo"
+
+
+def _shown_arguments(call: ast.Call) -> list[ast.expr]:
+    """The arguments of a call that people read; a place is shown as it is if it is one word."""
     name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+    keywords = [each.value for each in call.keywords if each.arg in SHOWN_KEYWORDS]
+    if name == "Field":
+        return keywords
     raises = name.endswith(("Error", "_error")) and not _FOREIGN.fullmatch(name)
-    if raises or name in SHOWS:
-        yield from call.args[1:] if name in CODES else call.args
-    for keyword in call.keywords:
-        if keyword.arg in SHOWN_KEYWORDS and (raises or name in SHOWS):
-            yield keyword.value
+    if not raises and name not in SHOWS:
+        return []
+    shown = call.args[1:] if name in CODES else call.args
+    places = [*shown[1:2], *(each.value for each in call.keywords if each.arg == "where")]
+    if raises:
+        shown = [each for each in shown if each not in places]
+        shown += [each for each in places if _has_space(each)]
+    return [*shown, *keywords]
+
+
+def _has_space(argument: ast.expr) -> bool:
+    """Whether a text in an argument has several words."""
+    texts = (node.value for node in ast.walk(argument) if isinstance(node, ast.Constant))
+    return any(" " in text for text in texts if isinstance(text, str))
 
 
 class _Texts:
@@ -86,7 +105,7 @@ class _Texts:
                 results = (each.value for each in ast.walk(node) if isinstance(each, ast.Return))
                 self._values.setdefault(node.name, []).extend(each for each in results if each)
 
-    def of(self, node: ast.expr, depth: int = 3) -> Iterator[str]:
+    def of(self, node: ast.expr, depth: int = _DEPTH) -> Iterator[str]:
         """Templates of the texts in an expression, and in what its names stand for."""
         if isinstance(node, ast.Constant):
             if isinstance(node.value, str) and _MESSAGE.search(node.value):
@@ -96,6 +115,8 @@ class _Texts:
         elif isinstance(node, ast.Name | ast.Call):
             name = getattr(node, "id", getattr(getattr(node, "func", None), "id", ""))
             for value in self._values.get(name, ()) if depth else ():
+                if isinstance(value, ast.Dict) and depth < _DEPTH:
+                    continue  # inside a text, its values are no texts
                 yield from self.of(value, depth - 1)
         elif isinstance(node, ast.IfExp):
             yield from self.of(node.body, depth)
@@ -113,7 +134,8 @@ class _Texts:
         for number, part in enumerate(node.values):
             if isinstance(part, ast.FormattedValue):
                 template += "{" + _name(part.value, number, template) + "}"
-                yield from self.of(part.value, depth - 1) if depth else ()
+                if depth and not isinstance(part.value, ast.Dict):
+                    yield from self.of(part.value, depth - 1)
             elif isinstance(part, ast.Constant):
                 template += _escape(str(part.value))
         if _MESSAGE.search(re.sub(r"\{\w*\}", "", template)):

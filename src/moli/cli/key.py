@@ -59,8 +59,8 @@ def add(
         )
         known = opened.documents.groups()
     unknown = [each for each in created.key.groups if each not in {*known, EVERYONE}]
-    for each in unknown if not as_json else ():
-        warn(_describe_unknown_group(each, known))
+    for unknown_group in unknown if not as_json else ():
+        warn(_describe_unknown_group(unknown_group, known))
     if as_json:
         print_json({"key": created.key, "secret": created.secret, "unknown_groups": unknown})
         return

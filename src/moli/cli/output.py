@@ -251,7 +251,8 @@ def print_error(error: MoliError, *, as_json: bool) -> None:
         print_json({"error": body})
     else:
         what, fix = translate(error.what), translate(error.fix)
-        located = f"{translate(error.where)}: {what}" if error.where else what
+        where = translate(error.where) if " " in error.where else error.where
+        located = f"{where}: {what}" if where else what
         end = "。" if fix and what != error.what else ". "
         typer.echo(f"moli: {located}{end}{fix}" if fix else f"moli: {located}", err=True)
     sys.stdout.flush()

@@ -3,7 +3,10 @@
 A message is written in English where it arises, and translated where it is shown. There it is
 compared with the catalogue's templates, and the values are taken over from its text:
 
-    "no model is called '{name}'" = "没有名为“{name}”的模型"
+    "no model is called '{name}'" = "没有名为 {name} 的模型"
+
+A name may say what fits it, where a template would fit too much otherwise: `{count:n}` is a number,
+and `{names:w}` a word, or several with commas.
 
 So code that raises errors knows nothing of languages, and `import moli` speaks English.
 """
@@ -21,6 +24,7 @@ from typing import Literal
 Language = Literal["en", "zh"]
 
 _GAP = re.compile(r"[.?!:;,] ")  # between two sentences, or items
+_VALUES = {"": ".*?", "n": r"-?[\d.,]+", "w": r"\S+(?:, \S+)*"}  # by the kind after the colon
 _MARKS = {".": "。", ":": "：", ";": "；", ",": "，"}
 
 
@@ -46,8 +50,8 @@ class Template:
         if self._pattern is None:
             self._pattern = re.compile(
                 "".join(
-                    re.escape(literal) + (f"(?P<{name}>.*?)" if name else "")
-                    for literal, name, *_ in self.parts
+                    re.escape(literal) + (f"(?P<{name}>{_VALUES[spec or '']})" if name else "")
+                    for literal, name, spec, _ in self.parts
                 ),
                 re.DOTALL,
             )
@@ -60,7 +64,7 @@ class Catalogue:
 
     def __init__(self, entries: Mapping[str, str]) -> None:
         parsed = [Template(text, translation) for text, translation in entries.items()]
-        self._texts = {t.parts[0][0]: t.translation.format() for t in parsed if t.is_plain}
+        self._texts = {t.text.format(): t.translation.format() for t in parsed if t.is_plain}
         # The most specific first: "{count} rows" also fits a longer message that ends so.
         self._templates = sorted((t for t in parsed if not t.is_plain), key=lambda t: -t.size)
 

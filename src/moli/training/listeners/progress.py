@@ -14,6 +14,7 @@ from moli.metrics.main import main_metric
 from moli.records.training import Evaluated, Event, RunEnded, RunStarted, StepTaken
 from moli.training.listeners.formatting import format_duration, format_value
 from moli.training.listeners.statistics import ExponentialMean, RecentRates
+from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,9 +88,9 @@ class ProgressLine:
             self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=redirect)
             self._live.start()
         elif event.step:
-            self._print(f"resumed after step {event.step:,} of {event.steps:,}")
+            self._print(translate(f"resumed after step {event.step:,} of {event.steps:,}"))
         else:
-            self._print(f"training for {event.steps:,} steps")
+            self._print(translate(f"training for {event.steps:,} steps"))
 
     def _show_step(self, status: _RunStatus) -> None:
         """Redraw the live line, or now and then print a plain one."""
@@ -103,7 +104,8 @@ class ProgressLine:
         percent = 100 * status.step / status.steps
         if elapsed >= _MAX_SILENCE or any(before < each <= percent for each in _PERCENTS):
             self._last_time, self._last_percent = now, percent
-            self._print(", ".join((f"step {status.count} ({percent:.0f}%)", *status.texts())))
+            count = translate(f"step {status.count} ({percent:.0f}%)")
+            self._print(", ".join((count, *status.texts())))
 
     def _show_evaluation(self, status: _RunStatus, event: Evaluated) -> None:
         """Redraw the live line, or print the metrics."""
@@ -112,7 +114,7 @@ class ProgressLine:
             return
         metrics = ", ".join(f"{name} {format_value(each)}" for name, each in event.metrics.items())
         best = ", the best so far" if event.best else ""
-        self._print(f"evaluated at step {event.step:,}: {metrics}{best}")
+        self._print(translate(f"evaluated at step {event.step:,}: {metrics}{best}"))
 
     def _show_end(self, status: _RunStatus, event: RunEnded) -> None:
         """End the live line, and print how the run ended."""
@@ -121,7 +123,8 @@ class ProgressLine:
         self._close()
         took = format_duration(status.seconds)
         text = _STATUS_TEXTS[event.status]
-        self._print(f"{text} after step {event.step:,} of {status.steps:,}, in {took}")
+        end = f"{text} after step {event.step:,} of {status.steps:,}, in {took}"
+        self._print(translate(end))
 
     def _redraw(self, live: Live, status: _RunStatus) -> None:
         """Draw the live line anew."""
@@ -163,7 +166,7 @@ class _RunStatus:
         elif isinstance(event, Evaluated):
             self._evaluation_seconds += event.seconds
             name = main_metric(event.metrics)
-            label = "held-out loss" if name == "loss" else _remove_controls(name)
+            label = translate("held-out loss") if name == "loss" else _remove_controls(name)
             value = format_value(event.metrics[name]) if event.metrics else ""
             self._evaluation = f"{label} {value}" if event.metrics else ""
 
@@ -187,11 +190,11 @@ class _RunStatus:
         """Loss, time left, evaluation and rates as texts, the least important last."""
         # The mean leaves out a loss that is no number; a person must see it.
         loss = self._mean_loss.value if math.isfinite(self._loss) else self._loss
-        texts = [f"loss {format_value(loss)}"]
+        texts = [translate(f"loss {format_value(loss)}")]
         left = self.seconds_left
         if self.step < self.steps and math.isfinite(left):
             total = format_duration(self.seconds + left)
-            texts.append(f"{format_duration(left)} left of {total}")
+            texts.append(translate(f"{format_duration(left)} left of {total}"))
         if self._evaluation:
             texts.append(self._evaluation)
         for rate, unit in (
@@ -199,7 +202,8 @@ class _RunStatus:
             (self._rates.examples_per_second, "examples/s"),
         ):
             if math.isfinite(rate):
-                texts.append(f"{rate:,.0f} {unit}" if rate >= 100 else f"{rate:.3g} {unit}")
+                number = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+                texts.append(translate(f"{number} {unit}"))
         return texts
 
     def draw(self, width: int) -> Table:
@@ -209,7 +213,10 @@ class _RunStatus:
         from rich.table import Table
         from rich.text import Text
 
-        parts = [self.count, *(self.texts() if self.step > self._first_step else ["starting"])]
+        parts = [
+            self.count,
+            *(self.texts() if self.step > self._first_step else [translate("starting")]),
+        ]
         gap = 2
 
         def bar_width(with_name: bool) -> int:
