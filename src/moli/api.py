@@ -94,7 +94,7 @@ def search(
         retriever = Retriever(opened, _load_encoder(opened.settings.encoder))
         visible = _document_filter(opened, groups, where)
         hits = retriever.search(query, limit, visible)
-        if not hits and (absence := find_absence(opened.documents, visible)):
+        if not hits and (absence := find_absence(opened.passages, visible)):
             warnings.warn(explain_absence(absence, visible, "en"), stacklevel=2)
         return hits
 

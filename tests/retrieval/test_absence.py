@@ -25,7 +25,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_each_reason_has_its_own_words(workspace: Workspace) -> None:
-    assert find_absence(workspace.documents, reader("everyone")) == "no_documents"
+    assert find_absence(workspace.passages, reader("everyone")) == "no_documents"
     ingest_with(ENCODER, workspace, {"a.txt": "Backups are kept for 35 days."}, "hr", team="x")
     reasons = [
         (reader("hr"), ""),
@@ -36,7 +36,7 @@ def test_each_reason_has_its_own_words(workspace: Workspace) -> None:
         (reader("sales", team="y"), "no_access"),
     ]
     for visible, reason in reasons:
-        assert find_absence(workspace.documents, visible) == reason
+        assert find_absence(workspace.passages, visible) == reason
 
 
 @pytest.mark.parametrize(

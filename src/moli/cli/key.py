@@ -57,7 +57,7 @@ def add(
         created = opened.keys.add(
             name, scope="admin" if admin else "use", tenant=tenant, groups=group or default
         )
-        known = opened.documents.groups()
+        known = opened.keys.document_groups()
     unknown = [each for each in created.key.groups if each not in {*known, EVERYONE}]
     for unknown_group in unknown if not as_json else ():
         warn(_describe_unknown_group(unknown_group, known))

@@ -44,7 +44,7 @@ def search(
         retriever = Retriever(opened, load_encoder(opened.settings.encoder))
         hits = retriever.search(query, limit, visible)
         warn_of_missing_vectors(retriever)
-        absence = "" if hits else find_absence(opened.documents, visible)
+        absence = "" if hits else find_absence(opened.passages, visible)
     if as_json:
         print_json({"query": query, "hits": hits, "reason": absence})
         return

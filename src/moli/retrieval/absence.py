@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from moli.records.answers import Absence
 from moli.retrieval.tokens import Language
-from moli.workspace.documents import DocumentStore
 from moli.workspace.filter import Filter
+from moli.workspace.passages import PassageStore
 
 _TEXTS: dict[Language, dict[Absence, str]] = {
     "en": {
@@ -27,14 +27,14 @@ _GROUPS: dict[Language, tuple[str, str]] = {
 }
 
 
-def find_absence(documents: DocumentStore, visible: Filter) -> Absence:
+def find_absence(passages: PassageStore, visible: Filter) -> Absence:
     """The reason why a filter lets no document through; "" if it lets any through."""
-    if documents.any(visible):
+    if passages.any_visible(visible):
         return ""
-    if not documents.any(Filter(everything=True)):
+    if not passages.any_visible(Filter(everything=True)):
         return "no_documents"
     groups_only = Filter(visible.groups, everything=visible.everything)
-    return "no_match" if documents.any(groups_only) else "no_access"
+    return "no_match" if passages.any_visible(groups_only) else "no_access"
 
 
 def explain_absence(absence: Absence, visible: Filter, language: Language) -> str:

@@ -43,6 +43,7 @@ class Answerer:
         self._settings = workspace.settings
         self._traces = workspace.traces
         self._documents = workspace.documents
+        self._passages = workspace.passages
 
     def ask(
         self,
@@ -100,7 +101,7 @@ class Answerer:
             tenant=tenant,
         )
         self._traces.add(trace)
-        absence = "" if hits else find_absence(self._documents, visible)
+        absence = "" if hits else find_absence(self._passages, visible)
         return answer_of(trace, absence or "not_in_documents", visible)
 
     def _answer_sentences(

@@ -98,7 +98,7 @@ class Library:
 
     def absence(self, visible: Filter) -> Absence:
         """The reason why no document is visible; "" if any is."""
-        return find_absence(self._documents, visible)
+        return find_absence(self._passages, visible)
 
     def documents(self, visible: Filter) -> list[Document]:
         """The visible documents by source, with only those of their groups the reader is in."""

@@ -173,17 +173,6 @@ class DocumentStore:
         with self._database.read() as connection:
             return "".join(scalars(connection, query))
 
-    def any(self, visible: Filter) -> bool:
-        """Whether any document matches a filter."""
-        query = sa.select(schema.documents.c.id).where(visible.condition()).limit(1)
-        with self._database.read() as connection:
-            return connection.execute(query).first() is not None
-
-    def groups(self) -> set[str]:
-        """The groups that any document is open to."""
-        with self._database.read() as connection:
-            return set(connection.execute(sa.select(schema.access.c.group).distinct()).scalars())
-
     def counts(self) -> dict[str, int]:
         """Number of documents, passages, vectors and traces."""
         tables = (schema.documents, schema.passages, schema.vectors, schema.traces)

@@ -69,6 +69,11 @@ class KeyStore:
             ) from error
         return NewKey(key, secret)
 
+    def document_groups(self) -> set[str]:
+        """The groups that any document is open to."""
+        with self._database.read() as connection:
+            return set(connection.execute(sa.select(schema.access.c.group).distinct()).scalars())
+
     def _rows(self) -> list[tuple[str, Key]]:
         """The hash of each key's secret and the key, the oldest first."""
         table = schema.keys

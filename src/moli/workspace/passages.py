@@ -56,6 +56,12 @@ class PassageStore:
         with self._database.read() as connection:
             return scalars(connection, query)
 
+    def any_visible(self, visible: Filter) -> bool:
+        """Whether any passage matches the filter."""
+        query = sa.select(schema.passages.c.id).join(schema.documents).where(visible.condition())
+        with self._database.read() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def scan(self, batch: int = 1000) -> Iterator[list[Passage]]:
         """All passages in order of id, in batches."""
         last = 0
