@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from moli.records.documents import Heading, ParsedDocument
 from moli.records.errors import DocumentError
@@ -99,15 +99,27 @@ class Blocks:
             offset = self._add(line, "heading")
             self._headings.append(Heading(offset, max(1, min(level, 9)), line))
 
-    def add_paragraph(self, text: str) -> None:
-        """Add a paragraph; single line breaks inside it stay."""
-        self._add(collapse_whitespace(text), "paragraph")
+    def add_paragraph(self, text: str, page_starts: Sequence[int] = ()) -> None:
+        """Add a paragraph; single line breaks inside it stay.
 
-    def add_item(self, text: str, marker: str = "- ", depth: int = 0) -> None:
-        """Add a list item, indented two spaces for each level of `depth`."""
+        Args:
+            page_starts: offsets in `text` at which pages begin that the paragraph runs on to.
+        """
+        self._add(collapse_whitespace(text), "paragraph")
+        self._begin_pages_inside(text, page_starts)
+
+    def add_item(
+        self, text: str, marker: str = "- ", depth: int = 0, *, page_starts: Sequence[int] = ()
+    ) -> None:
+        """Add a list item, indented two spaces for each level of `depth`.
+
+        Args:
+            page_starts: offsets in `text` at which pages begin that the item runs on to.
+        """
         line = collapse_whitespace(text)
         if line:
             self._add("  " * depth + marker + line, "item")
+            self._begin_pages_inside(text, page_starts)
 
     def add_row(self, cells: Iterable[str]) -> None:
         """Add a table row; a row without text adds nothing and does not end the table."""
@@ -154,6 +166,12 @@ class Blocks:
             },
             warnings=tuple(self._warnings),
         )
+
+    def _begin_pages_inside(self, text: str, page_starts: Sequence[int]) -> None:
+        """Note the pages that begin inside the block just added, which was made of `text`."""
+        self._pages += [
+            self._length - len(collapse_whitespace(text[start:])) for start in page_starts
+        ]
 
     def _separator(self, kind: str) -> str:
         """White space between the text so far and a block of `kind`."""

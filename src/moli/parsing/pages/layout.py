@@ -4,29 +4,32 @@ The order of the file is kept, since most programs write a page in reading order
 it runs line by line across columns, or goes back to something higher up on the page.
 """
 
-import heapq
 import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Self
+from typing import Literal
 
+from moli.parsing.pages.grid import Table, find_tables, place_tables
+from moli.parsing.pages.order import Row, in_reading_order
 from moli.parsing.pages.prose import is_unspaced, join_lines, whole_words
 from moli.parsing.pages.segments import (
     Glyph,
+    Line,
     Segment,
     lines_of_text,
     merge_segments,
+    reading_box,
     rotation_of,
     segments,
+    upright_characters,
 )
 
 _BULLET = re.compile(r"([•●○◦▪■□▫◆◇‣⁃✓✔➢❖\uf0b7\uf0a7\uf0d8\uf076]|[–—*·-](?=\s))\s*(?=\S)")
 _NUMBER = re.compile(r"(?:\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{2,4})[.)]|\[\d{1,3}\]|[①-⑳])\s+(?=\S)")
-_SENTENCE_ENDS = tuple('.!?:;。！？：；…"”’')
+SENTENCE_ENDS = tuple('.!?:;。！？：；…"”’')
 _MIN_ROWS = 4
-_MAX_ROWS = 1500
 
 
 @dataclass(slots=True)
@@ -40,6 +43,8 @@ class Block:
         lines: number of printed lines.
         marker: the bullet that was taken off an item; numbers stay in the text.
         cells: texts of a row's cells.
+        room: free space at the end of the last line, in points.
+        page_starts: offsets in the text at which pages begin that the block runs on to.
     """
 
     kind: Literal["text", "item", "row"]
@@ -48,37 +53,78 @@ class Block:
     lines: int = 1
     marker: str = ""
     cells: list[str] = field(default_factory=list)
+    room: float = 0.0
+    page_starts: list[int] = field(default_factory=list)
 
 
-Row = list[Segment]  # Segments on one line, from left to right.
 TitleKey = Callable[[str], str]
 
 
+@dataclass(slots=True)
+class Page:
+    """The text of a page as it is printed.
+
+    Attributes:
+        parts: rows in reading order: those of upright text, then of text along the margin.
+        known_words: the words on the page in lower case.
+    """
+
+    parts: list[list[Row]]
+    known_words: set[str]
+
+    def segments(self) -> Iterator[Segment]:
+        """All segments on the page."""
+        return (part for rows in self.parts for row in rows for part in row)
+
+    @property
+    def letters(self) -> int:
+        """Number of characters on the page."""
+        return sum(len(part.text) for part in self.segments())
+
+
+def read_page(glyphs: Sequence[Glyph], lines: Iterable[Line]) -> Page:
+    """The rows of a page, with its ruled tables.
+
+    Args:
+        glyphs: characters of the page in the order of the file.
+        lines: horizontal and vertical lines on the page.
+    """
+    rotations = Counter(rotation_of(glyph) for glyph in glyphs if glyph.size)
+    page = Page([], whole_words(lines_of_text(glyphs)))
+    boxes = list(lines)
+    for rotation, _ in rotations.most_common():
+        characters = list(upright_characters(glyphs, rotation))
+        tables: list[Table] = []
+        if not page.parts:
+            ruled = [reading_box(*box, rotation) for box in boxes]
+            tables, characters = find_tables(characters, ruled, page.known_words)
+        rows = place_tables(_rows(segments(characters)), tables)
+        page.parts.append(in_reading_order(rows))
+    return page
+
+
 def page_blocks(
-    glyphs: Sequence[Glyph],
-    titles: frozenset[str] = frozenset(),
-    key: TitleKey = str.casefold,
+    page: Page, titles: frozenset[str] = frozenset(), key: TitleKey = str.casefold
 ) -> Iterator[Block]:
     """The blocks of a page in reading order.
 
     Args:
-        glyphs: characters of the page in the order of the file.
         titles: keys of headings known to be on the page; each is a paragraph by itself.
         key: maps a line to the form in which titles are compared.
     """
-    rotations = Counter(rotation_of(glyph) for glyph in glyphs if glyph.size)
-    known_words = whole_words(lines_of_text(glyphs))
-    for rotation, _ in rotations.most_common():  # Text along the margin comes after the page.
-        rows = _rows(segments(glyphs, rotation))
+    for rows in page.parts:
         blocks: list[Block] = []
-        for group in _group_rows(_separate_columns(_in_reading_order(rows))):
-            if len(group) > 1 and all(len(row) > 1 for row in group):
+        for group in _group_rows(_separate_columns(rows)):
+            table = group[0][0]
+            if isinstance(table, Table):
+                blocks += [Block("row", " | ".join(row), table.size, cells=row)
+                           for row in table.rows]  # fmt: skip
+            elif len(group) > 1 and all(len(row) > 1 for row in group):
                 blocks += _table_rows(group)
             else:
-                blocks += _paragraphs(
-                    [merge_segments(row) for row in group], known_words, titles, key
-                )
-        yield from _join_across_columns(blocks, known_words)
+                lines = [merge_segments(row) for row in group]
+                blocks += _paragraphs(lines, page.known_words, titles, key)
+        yield from _join_across_columns(blocks, page.known_words)
 
 
 def _join_across_columns(blocks: list[Block], known_words: set[str]) -> Iterator[Block]:
@@ -88,6 +134,7 @@ def _join_across_columns(blocks: list[Block], known_words: set[str]) -> Iterator
         if last is not None and _continues_paragraph(last, block):
             last.text = join_lines([last.text, block.text], known_words)
             last.lines += block.lines
+            last.room = block.room
             continue
         if last is not None:
             yield last
@@ -106,85 +153,9 @@ def _continues_paragraph(last: Block, block: Block) -> bool:
         and block.kind == "text"
         and last.lines > 1
         and block.text[0].islower()
-        and not last.text.endswith(_SENTENCE_ENDS)
+        and not last.text.endswith(SENTENCE_ENDS)
         and abs(last.size - block.size) < 0.05 * last.size
     )
-
-
-def _in_reading_order(rows: list[Row]) -> list[Row]:
-    """`rows` in file order, except that no row comes before one above it in its column.
-
-    Titles, headers and footers are often written before or after everything else. Rows side by
-    side are not reordered, so columns stay as they were written.
-    """
-    if len(rows) > _MAX_ROWS:
-        return rows  # A map or a drawing, not worth time quadratic in its pieces.
-    boxes = [_RowBox.of_row(row) for row in rows]
-    below: list[list[int]] = [[] for _ in rows]
-    for upper, box in enumerate(boxes):
-        for lower, other in enumerate(boxes):
-            if box.bottom < other.top and box.shares_column_with(other):
-                below[upper].append(lower)
-    waiting = Counter(lower for lowers in below for lower in lowers)
-    keys = _sort_keys(below)
-    ready = [(keys[index], index) for index in range(len(rows)) if not waiting[index]]
-    heapq.heapify(ready)
-    ordered: list[Row] = []
-    while ready:
-        _, index = heapq.heappop(ready)
-        ordered.append(rows[index])
-        for lower in below[index]:
-            waiting[lower] -= 1
-            if not waiting[lower]:
-                heapq.heappush(ready, (keys[lower], lower))
-    return ordered
-
-
-def _sort_keys(below: list[list[int]]) -> list[float]:
-    """Sort keys of rows: a row's index in the file, or a lower or higher one if it has to move.
-
-    Two rows conflict if the upper one was written after the lower one; the one with more conflicts
-    moves: a title written after everything under it, or a footer written before the rest.
-
-    Args:
-        below: for every row, the indices of the rows that are printed below it in its column.
-    """
-    conflicts = [
-        (upper, lower) for upper, rows in enumerate(below) for lower in rows if lower < upper
-    ]
-    count = Counter(index for pair in conflicts for index in pair)
-    keys = [float(index) for index in range(len(below))]
-    for upper, lower in conflicts:
-        if count[upper] > count[lower]:
-            keys[upper] = min(keys[upper], lower - 0.5)
-        elif count[lower] > count[upper]:
-            keys[lower] = max(keys[lower], upper + 0.5)
-    return keys
-
-
-class _RowBox(NamedTuple):
-    """Bounding box of a row, reduced in height so that boxes of close rows do not overlap."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    @classmethod
-    def of_row(cls, row: Row) -> Self:
-        """The box of `row`."""
-        slack = 0.15 * min(part.size for part in row)
-        return cls(
-            row[0].left,
-            min(part.top for part in row) + slack,
-            row[-1].right,
-            max(part.bottom for part in row) - slack,
-        )
-
-    def shares_column_with(self, other: "_RowBox") -> bool:
-        """Whether both are in one column: they overlap horizontally by half of the narrower one."""
-        overlap = min(self.right, other.right) - max(self.left, other.left)
-        return overlap > 0.5 * min(self.right - self.left, other.right - other.left)
 
 
 def _rows(line_segments: Iterable[Segment]) -> list[Row]:
@@ -293,6 +264,8 @@ def _group_rows(rows: list[Row]) -> Iterator[list[Row]]:
 
 def _belongs_to_group(last: Row, row: Row) -> bool:
     """Whether `row` continues the table or column that `last` is in."""
+    if isinstance(last[0], Table) or isinstance(row[0], Table):
+        return False
     if (len(last) > 1) is not (len(row) > 1):
         return False
     if len(row) > 1:
@@ -312,20 +285,21 @@ def _paragraphs(
     lines: list[Segment], known_words: set[str], titles: frozenset[str], key: TitleKey
 ) -> Iterator[Block]:
     """The lines of one column split into paragraphs and list items; a title is a paragraph."""
+    edge = max(line.right for line in lines)
     for run in _evenly_spaced_runs(lines):
         right = max(line.right for line in run)
         paragraph: list[Segment] = []
         for line in run:
             is_title = key(line.text) in titles
             if paragraph and (is_title or _begins_paragraph(paragraph, line, right)):
-                yield _block_of(paragraph, known_words)
+                yield _block_of(paragraph, known_words, edge)
                 paragraph = []
             paragraph.append(line)
             if is_title:
-                yield _block_of(paragraph, known_words)
+                yield _block_of(paragraph, known_words, edge)
                 paragraph = []
         if paragraph:
-            yield _block_of(paragraph, known_words)
+            yield _block_of(paragraph, known_words, edge)
 
 
 def _evenly_spaced_runs(lines: list[Segment]) -> Iterator[list[Segment]]:
@@ -386,15 +360,19 @@ def _ends_paragraph(last: Segment, line: Segment, right: float) -> bool:
     needed = line.width * (len(head) + 1) / max(1, len(line.text))
     if room < 1.2 * needed + 0.3 * line.size:
         return False
-    return last.text.endswith(_SENTENCE_ENDS) or room > 0.35 * (right - last.left)
+    return last.text.endswith(SENTENCE_ENDS) or room > 0.35 * (right - last.left)
 
 
-def _block_of(lines: list[Segment], known_words: set[str]) -> Block:
-    """The paragraph or list item made of `lines`, with words divided at line ends joined."""
+def _block_of(lines: list[Segment], known_words: set[str], edge: float) -> Block:
+    """The paragraph or list item made of `lines`, with words divided at line ends joined.
+
+    Args:
+        edge: right edge of the column.
+    """
     text = join_lines([line.text for line in lines], known_words)
     size = statistics.median(line.size for line in lines)
+    room = edge - lines[-1].right
     if bullet := _BULLET.match(text):
-        return Block("item", text[bullet.end() :], size, len(lines), "- ")
-    if _NUMBER.match(text):
-        return Block("item", text, size, len(lines))
-    return Block("text", text, size, len(lines))
+        return Block("item", text[bullet.end() :], size, len(lines), "- ", room=room)
+    kind = "item" if _NUMBER.match(text) else "text"
+    return Block(kind, text, size, len(lines), room=room)

@@ -9,7 +9,7 @@ _UNSPACED = re.compile(
     r"[\u2e80-\u30ff\u3100-\u312f\u31a0-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef"
     r"\U00020000-\U0003ffff]"
 )
-_HYPHENS = "-\u2010\u00ad\x02\ufffe"
+HYPHENS = "-\u2010\u00ad\x02\ufffe"
 _DIVIDED = re.compile(r"\w+(?:[-\u2010]\s*\n\s*|[\u00ad\x02\ufffe]\s*)\w+")
 _BETWEEN_UNSPACED = re.compile(rf"(?<={_UNSPACED.pattern})[ \t]+(?={_UNSPACED.pattern})")
 _AROUND_PUNCTUATION = re.compile(r"[ \t]+(?=[。，、；：！？）」』》】])|(?<=[（「『《【])[ \t]+")
@@ -45,7 +45,7 @@ def join_lines(lines: Sequence[str], known_words: set[str]) -> str:
         line = line.strip()
         if not text or not line:
             text = text or line
-        elif text[-1] in _HYPHENS and text[-2:-1].isalnum():
+        elif text[-1] in HYPHENS and text[-2:-1].isalnum():
             text = _join_divided(text[:-1], line, text[-1], known_words)
         elif is_unspaced(text[-1]) and is_unspaced(line[0]):
             text += line

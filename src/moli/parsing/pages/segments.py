@@ -75,6 +75,16 @@ class Segment:
         return overlap > 0.5 * min(self.width, other.width)
 
 
+Line = tuple[float, float, float, float]
+"""Left, bottom, right and top of a horizontal or vertical line, in PDF coordinates."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in reading coordinates."""
+
+Character = tuple[str, Segment | None]
+"""A character and its box in reading coordinates, which white space does not have."""
+
+
 def lines_of_text(glyphs: Iterable[Glyph]) -> list[str]:
     """The text of the glyphs in file order, split at its line breaks."""
     return "".join(glyph.text for glyph in glyphs).split("\n")
@@ -85,29 +95,30 @@ def rotation_of(glyph: Glyph) -> int:
     return round(glyph.angle / (math.pi / 2)) % 4 if glyph.angle else 0
 
 
-def _upright_boxes(glyphs: Iterable[Glyph], rotation: int) -> Iterator[tuple[str, Segment | None]]:
-    """The characters with that rotation and their boxes in reading coordinates.
-
-    White space of any rotation is included, with None for its box.
-    """
+def upright_characters(glyphs: Iterable[Glyph], rotation: int) -> Iterator[Character]:
+    """The characters with that rotation in reading coordinates, with white space of any rotation."""
     for glyph in glyphs:
         text, x0, y0, x1, y1, _ = glyph
         if x0 == x1 and y0 == y1:
             yield text, None
-        elif rotation_of(glyph) != rotation:
-            continue
-        elif rotation == 0:
-            yield text, Segment(text, x0, -y1, x1, -y0, y1 - y0)
-        elif rotation == 3:
-            yield text, Segment(text, y0, x0, y1, x1, x1 - x0)
-        elif rotation == 2:
-            yield text, Segment(text, -x1, y0, -x0, y1, y1 - y0)
-        else:
-            yield text, Segment(text, -y1, -x1, -y0, -x0, x1 - x0)
+        elif rotation_of(glyph) == rotation:
+            left, top, right, bottom = reading_box(x0, y0, x1, y1, rotation)
+            yield text, Segment(text, left, top, right, bottom, bottom - top)
 
 
-def segments(glyphs: Iterable[Glyph], rotation: int) -> list[Segment]:
-    """The text with that rotation, split into segments where a line ends or a wide gap opens."""
+def reading_box(x0: float, y0: float, x1: float, y1: float, rotation: int) -> Box:
+    """A box in PDF coordinates, in the reading coordinates of text with that rotation."""
+    if rotation == 0:
+        return x0, -y1, x1, -y0
+    if rotation == 1:
+        return -y1, -x1, -y0, -x0
+    if rotation == 2:
+        return -x1, y0, -x0, y1
+    return y0, x0, y1, x1
+
+
+def segments(characters: Iterable[Character]) -> list[Segment]:
+    """Characters split into segments where a line ends or a wide gap opens."""
     result: list[Segment] = []
     boxes: list[Segment] = []
     text: list[str] = []
@@ -120,7 +131,7 @@ def segments(glyphs: Iterable[Glyph], rotation: int) -> list[Segment]:
         text.clear()
 
     accent: Segment | None = None
-    for character, box in _upright_boxes(glyphs, rotation):
+    for character, box in characters:
         if box is None:
             if character in "\r\n":
                 end_segment()
@@ -190,12 +201,17 @@ def _is_separate(last: Segment, box: Segment) -> bool:
 def _mirror_right_to_left(segments: list[Segment]) -> list[Segment]:
     """The segments; if their script runs from right to left, mirrored, so that it runs the other
     way."""
-    letters = [letter for segment in segments for letter in segment.text if letter.isalpha()]
-    backwards = sum(unicodedata.bidirectional(letter) in ("R", "AL") for letter in letters)
-    if backwards > 0.5 * len(letters):
+    if is_right_to_left(segment.text for segment in segments):
         for segment in segments:
             segment.left, segment.right = -segment.right, -segment.left
     return segments
+
+
+def is_right_to_left(texts: Iterable[str]) -> bool:
+    """Whether most letters of the texts are of scripts that run from right to left."""
+    letters = [letter for text in texts for letter in text if letter.isalpha()]
+    backwards = sum(unicodedata.bidirectional(letter) in ("R", "AL") for letter in letters)
+    return backwards > 0.5 * len(letters)
 
 
 def merge_segments(row: Sequence[Segment]) -> Segment:

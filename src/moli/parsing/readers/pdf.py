@@ -1,11 +1,11 @@
 """PDF: the text layer of every page, or OCR where a page is only a picture."""
 
-import ctypes
 import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
@@ -15,7 +15,10 @@ from moli.parsing.blocks import Blocks, normalize_text
 from moli.parsing.limits import Limits
 from moli.parsing.ocr import PageRecognizer, RecognizedPage, add_recognized_page
 from moli.parsing.pages import layout
-from moli.parsing.pages.layout import Block
+from moli.parsing.pages.breaks import join_over_breaks
+from moli.parsing.pages.drawn import glyphs_of, lines_of
+from moli.parsing.pages.layout import Block, Page
+from moli.parsing.pages.running import take_running_lines
 from moli.parsing.pages.segments import Glyph
 from moli.records.errors import DocumentError
 
@@ -23,7 +26,6 @@ _DPI = 300
 _MAX_RENDER_SIDE = 6000
 # With fewer letters than this, a picture over a fifth of the page makes it a scan.
 _MIN_LETTERS = 40
-_SAMPLE_PAGES = 12
 _METADATA = {"Author": "author", "Subject": "subject", "Keywords": "keywords",
              "CreationDate": "created", "ModDate": "modified"}  # fmt: skip
 _PDF_DATE = re.compile(r"D:(\d{4})(\d{2})?(\d{2})?")
@@ -119,25 +121,17 @@ def _title_key(text: str) -> str:
     return "".join(_LETTERS.findall(text)).casefold()
 
 
-def _glyphs(page: pdfium.PdfPage) -> list[Glyph]:
-    """The characters of the text layer with their boxes, in file order."""
-    text = page.get_textpage()
-    try:
-        box, handle = raw.FS_RECTF(), text.raw
-        reference = ctypes.byref(box)
-        glyphs = []
-        angle = 0.0
-        for index in range(text.count_chars()):
-            code = raw.FPDFText_GetUnicode(handle, index)
-            if code in (0x0A, 0x0D, 0x20, 0xA0, 0x09):
-                glyphs.append(Glyph(chr(code), 0, 0, 0, 0, angle))
-                continue
-            raw.FPDFText_GetLooseCharBox(handle, index, reference)
-            angle = raw.FPDFText_GetCharAngle(handle, index)
-            glyphs.append(Glyph(chr(code), box.left, box.bottom, box.right, box.top, angle))
-        return glyphs
-    finally:
-        text.close()
+@dataclass(slots=True)
+class _Page:
+    """A page that has been read, before its blocks are known.
+
+    Attributes:
+        text: its text layer; without rows if it is a scan.
+        recognized: its recognized text, if it is a scan.
+    """
+
+    text: Page
+    recognized: RecognizedPage | None = None
 
 
 class _PageReader:
@@ -146,16 +140,37 @@ class _PageReader:
     def __init__(self, document: pdfium.PdfDocument, blocks: Blocks, limits: Limits) -> None:
         self._document, self._blocks, self._limits = document, blocks, limits
         self._bookmarks = _Bookmarks(document)
-        self._body_size = 0.0 if self._bookmarks else _body_size_of(document)
+        self._body_size = 0.0
 
     def read(self) -> None:
         """Add all pages; one that cannot be read becomes a warning."""
+        pages = self._read_pages()
+        texts = [page.text for page in pages]
+        if not self._bookmarks:
+            self._body_size = _body_size_of(texts)
+        heads = take_running_lines([text.parts[0] if text.parts else [] for text in texts])
+        blocks = [
+            list(layout.page_blocks(text, frozenset(self._bookmarks.on_page(index)), _title_key))
+            for index, text in enumerate(texts)
+        ]
+        begun = join_over_breaks(blocks, [text.known_words for text in texts])
+        for index, page in enumerate(pages):
+            if index not in begun:
+                self._blocks.begin_page()
+            self._blocks.add_paragraph("\n".join(heads[index]))
+            if page.recognized is not None:
+                add_recognized_page(page.recognized, self._blocks)
+            self._add_blocks(blocks[index], self._bookmarks.on_page(index))
+
+    def _read_pages(self) -> list[_Page]:
+        """All pages; one that cannot be read is empty, and becomes a warning."""
         missing: DocumentError | None = None
+        pages = []
         for index in range(len(self._document)):
-            self._blocks.begin_page()
+            read = _Page(Page([], set()))
             try:
                 with _open_page(self._document, index) as page:
-                    self._add_page(page, self._bookmarks.on_page(index))
+                    read = self._read_page(page)
             except pdfium.PdfiumError:
                 self._blocks.warn(f"page {index + 1} could not be read")
             except DocumentError as error:
@@ -163,21 +178,26 @@ class _PageReader:
                     raise
                 missing = error
                 self._blocks.warn(f"page {index + 1} is a scan and was left out: {error.what}")
-        if missing is not None and not self._blocks.build().text:
+            pages.append(read)
+        if missing is not None and not any(page.text.parts or page.recognized for page in pages):
             raise missing
+        return pages
 
-    def _add_page(self, page: pdfium.PdfPage, titles: dict[str, int]) -> None:
-        """Add one page; `titles` are the levels of its headings by title."""
-        glyphs = _glyphs(page)
-        text_blocks = list(layout.page_blocks(glyphs, frozenset(titles), _title_key))
+    def _read_page(self, page: pdfium.PdfPage) -> _Page:
+        """One page: its text layer, or its recognized text if it is a scan."""
+        glyphs = glyphs_of(page)
+        text = layout.read_page(glyphs, lines_of(page))
         if _is_scan(page, glyphs):
             recognized = self._recognize(page)
             # A picture may hold less text than the few words of text layer on the same page.
-            if recognized.letters >= sum(len(block.text) for block in text_blocks) // 2:
-                add_recognized_page(recognized, self._blocks)
-                return
+            if recognized.letters >= text.letters // 2:
+                return _Page(Page([], set()), recognized)
+        return _Page(text)
+
+    def _add_blocks(self, blocks: list[Block], titles: dict[str, int]) -> None:
+        """Add the blocks of a page; `titles` are the levels of its headings by title."""
         last = ("", "")
-        for block in text_blocks:
+        for block in blocks:
             if (block.kind, block.marker) != last:
                 self._blocks.end_group()
             last = (block.kind, block.marker)
@@ -204,12 +224,12 @@ class _PageReader:
             level = _heading_level(block, self._body_size)
         if block.kind == "row":
             self._blocks.add_row(block.cells)
-        elif level:
+        elif level and not block.page_starts:
             self._blocks.add_heading(block.text, level)
         elif block.kind == "item":
-            self._blocks.add_item(block.text, block.marker)
+            self._blocks.add_item(block.text, block.marker, page_starts=block.page_starts)
         else:
-            self._blocks.add_paragraph(block.text)
+            self._blocks.add_paragraph(block.text, block.page_starts)
 
 
 def _heading_level(block: Block, body: float) -> int:
@@ -222,16 +242,12 @@ def _heading_level(block: Block, body: float) -> int:
     return 1 if ratio >= 1.6 else 2 if ratio >= 1.3 else 3
 
 
-def _body_size_of(document: pdfium.PdfDocument) -> float:
-    """The commonest font size on a sample of pages; 0 if they have no text."""
+def _body_size_of(pages: list[Page]) -> float:
+    """The commonest font size of the letters on the pages; 0 if they have no text."""
     sizes: Counter[float] = Counter()
-    step = max(1, len(document) // _SAMPLE_PAGES)
-    for index in range(0, len(document), step):
-        try:
-            with _open_page(document, index) as page:
-                sizes.update(round(glyph.size, 1) for glyph in _glyphs(page) if glyph.size)
-        except pdfium.PdfiumError:
-            continue
+    for page in pages:
+        for part in page.segments():
+            sizes[round(part.size, 1)] += len(part.text)
     return sizes.most_common(1)[0][0] if sizes else 0.0
 
 

@@ -1,0 +1,160 @@
+"""Running heads and feet: lines that stand at the same place on page after page, and page numbers.
+
+    heads = take_running_lines(pages)   # Removes them from the pages.
+    heads[0]                            # Those that are kept once, on the first page.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from moli.parsing.pages.order import Row
+from moli.parsing.pages.segments import Segment
+
+_DEPTH = 3  # Rows at each edge of a page that may be running.
+_MAX_TEXT = 200
+_MAX_SHIFT = 8.0  # Points by which a running line may move between pages.
+_DIGITS = re.compile(r"\d+")
+_ROMAN = re.compile(r"[ivxlc]{1,7}")
+_LETTERS = re.compile(r"[^\W\d_]+")
+# Words of a line that holds nothing but the page number, as in `Page 3 of 12` and `第3页`.
+_PAGE_WORDS = frozenset("page pages p pg of von de sur di da seite blatt pagina página 第 页 頁 共 共第 "
+                        "页共 頁共 页第 ページ 쪽 페이지 стр из".split())  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A segment near the upper or lower edge of a page.
+
+    Attributes:
+        page: index of the page.
+        depth: number of rows between it and the edge.
+        offset: vertical position.
+        numbers: the numbers in its text.
+        stands_apart: whether a gap separates it from the row towards the middle of the page.
+    """
+
+    page: int
+    depth: int
+    segment: Segment
+    offset: float
+    numbers: tuple[int, ...]
+    stands_apart: bool
+
+
+def take_running_lines(pages: Sequence[list[Row]]) -> list[list[str]]:
+    """Remove running lines from the rows of all pages.
+
+    Returns:
+        For each page the texts of the running lines that first occur on it, without page
+        numbers, and without those that the document also has as text of its own.
+    """
+    running: dict[int, set[int]] = defaultdict(set)  # Ids of segments by page.
+    first: list[list[str]] = [[] for _ in pages]
+    seen: set[str] = set()
+    minimum = 2 if len(pages) <= _DEPTH else 3
+    for is_top in (True, False):
+        runs = [run for run in _runs(pages, is_top=is_top) if len(run) >= minimum]
+        taken = _separate(runs)
+        for run in runs:
+            places = [place for place in run if id(place.segment) in taken]
+            for place in places:
+                running[place.page].add(id(place.segment))
+            if len(places) < minimum:
+                continue
+            pattern = _pattern(places[0].segment.text)
+            if pattern not in seen and not _is_page_number(pattern):
+                first[places[0].page].append(places[0].segment.text)
+                seen.add(pattern)
+    for index, ids in running.items():
+        rows = ([part for part in row if id(part) not in ids] for row in pages[index])
+        pages[index][:] = [row for row in rows if row]
+    own = {_pattern(part.text) for rows in pages for row in rows for part in row}
+    return [[text for text in texts if _pattern(text) not in own] for texts in first]
+
+
+def _separate(runs: list[list[_Place]]) -> set[int]:
+    """Ids of the segments of those runs that stand apart from the text of their pages.
+
+    A run next to another one stands apart if that does, so heads may have several lines.
+    """
+    taken: set[int] = set()
+    rows: dict[tuple[int, int], bool] = {}
+    for run in sorted(runs, key=lambda run: -run[0].depth):
+        apart = sum(
+            place.stands_apart or rows.get((place.page, place.depth + 1), False) for place in run
+        )
+        if _is_page_number(_pattern(run[0].segment.text)) or apart > len(run) / 2:
+            taken.update(id(place.segment) for place in run)
+            rows.update({(place.page, place.depth): True for place in run})
+    return taken
+
+
+def _runs(pages: Sequence[list[Row]], *, is_top: bool) -> Iterator[list[_Place]]:
+    """Places with one text on pages that follow each other, left and right pages apart or not."""
+    by_pattern: dict[tuple[str, int], list[_Place]] = defaultdict(list)
+    for index, rows in enumerate(pages):
+        for place in _places(index, rows, is_top=is_top):
+            by_pattern[_pattern(place.segment.text), round(place.segment.size)].append(place)
+    for places in by_pattern.values():
+        run: list[_Place] = []
+        for place in places:
+            if run and not _follows(run[-1], place):
+                yield run
+                run = []
+            run.append(place)
+        yield run
+
+
+def _follows(last: _Place, place: _Place) -> bool:
+    """Whether a place on one of the next two pages shows the same text, but for a page number."""
+    pages = place.page - last.page
+    return (
+        1 <= pages <= 2  # noqa: PLR2004
+        and abs(place.offset - last.offset) <= _MAX_SHIFT
+        and all(
+            number in (before, before + pages)
+            for before, number in zip(last.numbers, place.numbers, strict=True)
+        )
+    )
+
+
+def _places(index: int, rows: Sequence[Row], *, is_top: bool) -> Iterator[_Place]:
+    """The segments in the rows nearest to the upper or lower edge of a page."""
+    ordered = sorted(rows, key=lambda row: row[0].top, reverse=not is_top)
+    for depth, row in enumerate(ordered[:_DEPTH]):
+        inner = ordered[depth + 1] if depth + 1 < len(ordered) else None
+        for segment in row:
+            if len(segment.text) <= _MAX_TEXT:
+                yield _Place(
+                    index, depth, segment,
+                    segment.top if is_top else segment.bottom,
+                    _numbers(segment.text), inner is None or _gap(row, inner) > 0.6 * segment.size,
+                )  # fmt: skip
+
+
+def _gap(row: Row, other: Row) -> float:
+    """Vertical space between two rows; negative where they overlap."""
+    return max(other[0].top - row[0].bottom, row[0].top - other[0].bottom)
+
+
+def _pattern(text: str) -> str:
+    """A text without case, with a sign for each of its numbers."""
+    folded = " ".join(text.casefold().split())
+    return "#" if _ROMAN.fullmatch(folded) else _DIGITS.sub("#", folded)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """The numbers in a text; a text may also be one Roman numeral."""
+    folded = text.casefold().strip()
+    if not _ROMAN.fullmatch(folded):
+        return tuple(int(digits) for digits in _DIGITS.findall(folded))
+    values = [{"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}[letter] for letter in folded]
+    signed = zip(values, [*values[1:], 0], strict=True)
+    return (sum(-value if value < following else value for value, following in signed),)
+
+
+def _is_page_number(pattern: str) -> bool:
+    """Whether a pattern is that of a page number alone."""
+    return "#" in pattern and set(_LETTERS.findall(pattern)) <= _PAGE_WORDS
