@@ -23,11 +23,13 @@ from moli.parsing.pages.segments import (
 
 # Lines closer than this are one line: the two edges of a thin rectangle, or borders of neighbours.
 _TOLERANCE = 3.0
-# A cell with more text than this is a frame around prose.
+# A cell with more text than this is a frame around prose; one that spans others, with less.
 _MAX_CELL = 1500
 _MIN_FILLED = 0.25
 _MAX_SHORT_CELL = 40
 _MAX_CROSSINGS = 250_000
+_MAX_SPANNING = 400
+_MAX_REPEATED = 80
 
 
 @dataclass(slots=True)
@@ -197,47 +199,61 @@ Cells = dict[tuple[int, int], list[Character]]
 def _characters_by_cell(
     grid: _Grid, characters: Iterable[Character]
 ) -> tuple[Cells, list[Character]]:
-    """The characters in each cell of a grid, and those outside of it."""
+    """The characters in each cell of a grid, and those outside of it.
+
+    No cell has any if a word reaches over a boundary, which is then none.
+    """
     merged = grid.merged_cells()
     cells: Cells = defaultdict(list)
     outside: list[Character] = []
-    last: tuple[int, int] | None = None
+    cell: tuple[int, int] | None = None
+    above: Segment | None = None
     for character, box in characters:
         if box is not None:
-            cell = grid.cell_at(box.center, (box.top + box.bottom) / 2)
-            cell = merged[cell] if cell is not None else None
+            place = grid.cell_at(box.center, (box.top + box.bottom) / 2)
+            last, cell = cell, merged[place] if place is not None else None
             if cell is None and last is not None:
                 outside.append(("\n", None))
-            last = cell
-        (outside if last is None else cells[last]).append((character, box))
+            if None not in (cell, last) and cell != last and _is_in_word(above, box):
+                return {}, list(characters)
+        (outside if cell is None else cells[cell]).append((character, box))
+        above = box
     return cells, outside
+
+
+def _is_in_word(last: Segment | None, box: Segment) -> bool:
+    """Whether a letter follows another one in a word."""
+    return (
+        last is not None
+        and last.text.isalpha()
+        and box.text.isalpha()
+        and abs(last.horizontal_gap(box)) < 0.1 * box.size
+        and box.is_on_line_of(last)
+    )
 
 
 def _table_of(grid: _Grid, cells: Cells, known_words: set[str]) -> Table | None:
     """The table in a grid; None if it is no table but a frame, a form or the grid of a chart."""
+    if not cells:
+        return None
+    merged = grid.merged_cells()
+    spanning = {cell for place, cell in merged.items() if place != cell}
     lines = {cell: _lines(characters) for cell, characters in cells.items()}
-    rows = _rows_by_lines(grid, lines)
+    if any(_is_frame(each, is_spanning=cell in spanning) for cell, each in lines.items()):
+        return None
+    merged_lines = {
+        cell: [merge_segments(line) for line in each] for cell, each in lines.items()
+    }
+    rows = _rows_by_lines(grid, merged_lines)
     if rows is None:
-        texts = {
-            cell: join_lines([line.text for line in each], known_words)
-            for cell, each in lines.items()
-        }
-        merged = grid.merged_cells()
-        rows = [
-            [
-                texts.get(merged[row, column], "") if merged[row, column][1] == column else ""
-                for column in range(len(grid.xs) - 1)
-            ]
-            for row in range(len(grid.ys) - 1)
-        ]
+        rows = _rows_of_cells(grid, merged_lines, known_words)
     rows = _without_blanks(rows)
     filled = sum(bool(cell) for row in rows for cell in row)
-    is_small = all(len(cell) <= _MAX_CELL for row in rows for cell in row)
-    if len(rows) < 2 or len(rows[0]) < 2 or not is_small:  # noqa: PLR2004
+    if len(rows) < 2 or len(rows[0]) < 2:  # noqa: PLR2004
         return None
     if filled < _MIN_FILLED * len(rows) * len(rows[0]):
         return None
-    size = max(line.size for each in lines.values() for line in each)
+    size = max(line.size for each in merged_lines.values() for line in each)
     left, right = grid.xs[0], grid.xs[-1]
     if is_right_to_left(cell for row in rows for cell in row):
         left, right = -right, -left
@@ -246,8 +262,56 @@ def _table_of(grid: _Grid, cells: Cells, known_words: set[str]) -> Table | None:
     return Table(text, left, grid.ys[0], right, grid.ys[-1], size, rows)
 
 
-def _lines(characters: Iterable[Character]) -> list[Segment]:
-    """The lines of text in a cell, from top to bottom."""
+def _rows_of_cells(
+    grid: _Grid, lines: dict[tuple[int, int], list[Segment]], known_words: set[str]
+) -> list[list[str]]:
+    """The texts of the cells; one that spans rows repeats its text in all of them."""
+    texts = {
+        cell: join_lines([line.text for line in each], known_words) for cell, each in lines.items()
+    }
+    merged = grid.merged_cells()
+    columns = range(len(grid.xs) - 1)
+    cells = [[merged[row, column] for column in columns] for row in range(len(grid.ys) - 1)]
+    cells = _collapsed(cells, texts)
+    cells = _transposed(_collapsed(_transposed(cells), texts))
+    rows: list[list[str]] = []
+    above: list[tuple[int, int]] = []
+    for row in cells:
+        rows.append([
+            "" if cell in row[:column] or (cell in above and len(texts.get(cell, "")) > _MAX_REPEATED)
+            else texts.get(cell, "")
+            for column, cell in enumerate(row)
+        ])  # fmt: skip
+        above = row
+    return rows
+
+
+def _transposed(cells: list[list[tuple[int, int]]]) -> list[list[tuple[int, int]]]:
+    """Rows as columns."""
+    return [list(column) for column in zip(*cells, strict=True)]
+
+
+def _collapsed(
+    rows: list[list[tuple[int, int]]], texts: dict[tuple[int, int], str]
+) -> list[list[tuple[int, int]]]:
+    """The rows, those made one that are parted only by lines beside the cells that span them.
+
+    Such lines are the edges of a shade or a check box. No cell with text is lost.
+    """
+    result = rows[:1]
+    for row in rows[1:]:
+        pairs = list(zip(result[-1], row, strict=True))
+        is_spanned = any(one == other and texts.get(one) for one, other in pairs)
+        fits = all(one == other or not (texts.get(one) and texts.get(other)) for one, other in pairs)
+        if is_spanned and fits:
+            result[-1] = [one if texts.get(one) else other for one, other in pairs]
+        else:
+            result.append(row)
+    return result
+
+
+def _lines(characters: Iterable[Character]) -> list[list[Segment]]:
+    """The segments on each line of text in a cell, from top to bottom."""
     lines: list[list[Segment]] = []
     for segment in sorted(segments(characters), key=lambda segment: segment.top):
         if not segment.text:
@@ -256,7 +320,16 @@ def _lines(characters: Iterable[Character]) -> list[Segment]:
             lines[-1].append(segment)
         else:
             lines.append([segment])
-    return [merge_segments(sorted(line, key=lambda part: part.left)) for line in lines]
+    return [sorted(line, key=lambda part: part.left) for line in lines]
+
+
+def _is_frame(lines: list[list[Segment]], *, is_spanning: bool) -> bool:
+    """Whether what looks like a cell is a frame around prose, or around columns without lines."""
+    length = sum(len(part.text) for line in lines for part in line)
+    if length > (_MAX_SPANNING if is_spanning else _MAX_CELL):
+        return True
+    divided = sum(len(line) > 1 for line in lines)
+    return len(lines) > 2 and divided > len(lines) / 2  # noqa: PLR2004
 
 
 def _rows_by_lines(

@@ -9,18 +9,9 @@ from xlrd.compdoc import CompDocError
 from moli.parsing.archive import DECRYPT, REPAIR
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
-from moli.parsing.office.spreadsheet import (
-    EPOCH_1900,
-    EPOCH_1904,
-    NumberFormat,
-    Row,
-    Rows,
-    add_sheet_name,
-    add_tables,
-    format_number,
-    number_format,
-    repeat_merged,
-)
+from moli.parsing.office.date_format import EPOCH_1900, EPOCH_1904
+from moli.parsing.office.number_format import BUILT_IN_FORMATS, show_number, show_text
+from moli.parsing.office.spreadsheet import Row, Rows, add_sheet_name, add_tables, repeat_merged
 from moli.records.errors import DocumentError
 
 # Errors of the library on damaged files, which it checks little.
@@ -51,8 +42,9 @@ class _BookReader:
     def __init__(self, book: xlrd.Book, blocks: Blocks) -> None:
         self._blocks = blocks
         self._epoch = EPOCH_1904 if book.datemode else EPOCH_1900
-        self._formats: list[NumberFormat] = [
-            number_format(book.format_map[style.format_key].format_str) for style in book.xf_list
+        self._formats = [
+            BUILT_IN_FORMATS.get(style.format_key, book.format_map[style.format_key].format_str)
+            for style in book.xf_list
         ]
 
     def add_sheet(self, sheet: xlrd.sheet.Sheet) -> None:
@@ -80,6 +72,7 @@ class _BookReader:
             return "TRUE" if cell.value else "FALSE"
         if cell.ctype == xlrd.XL_CELL_ERROR:
             return str(xlrd.error_text_from_code[cell.value])
+        code = self._formats[cell.xf_index]
         if cell.ctype in (xlrd.XL_CELL_NUMBER, xlrd.XL_CELL_DATE):
-            return format_number(cell.value, self._formats[cell.xf_index], self._epoch)
-        return str(cell.value)
+            return show_number(cell.value, code, self._epoch)
+        return show_text(str(cell.value), code)

@@ -26,22 +26,10 @@ from moli.parsing.office.markup import (
     relationships,
     xml_error,
 )
-from moli.parsing.office.spreadsheet import (
-    EPOCH_1900,
-    EPOCH_1904,
-    NumberFormat,
-    Row,
-    Rows,
-    add_sheet_name,
-    add_tables,
-    format_number,
-    number_format,
-    repeat_merged,
-)
+from moli.parsing.office.date_format import EPOCH_1900, EPOCH_1904
+from moli.parsing.office.number_format import BUILT_IN_FORMATS, show_number, show_text
+from moli.parsing.office.spreadsheet import Row, Rows, add_sheet_name, add_tables, repeat_merged
 
-# Built-in formats, which files name by number only.
-_DATES = dict.fromkeys((*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)), "yyyy-mm-dd")
-_BUILT_IN_FORMATS = {**_DATES, 9: "0%", 10: "0.00%", 46: "[h]:mm:ss"}
 _CELL_REFERENCE = re.compile(r"([A-Z]{1,3})(\d+)$")
 
 
@@ -72,10 +60,10 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Workbook:
-    """Data that cells refer to: shared strings, number formats by cell style, the date of day 0."""
+    """Data that cells refer to: shared strings, format codes by cell style, the date of day 0."""
 
     strings: list[str]
-    formats: list[NumberFormat]
+    formats: list[str]
     epoch: datetime.datetime
 
 
@@ -115,18 +103,18 @@ def _rich_text(element: etree._Element) -> str:
     return "".join(run.text or "" for run in runs)
 
 
-def _formats(archive: Archive, part: str) -> list[NumberFormat]:
-    """The number format of every cell style; none if the part is missing."""
+def _formats(archive: Archive, part: str) -> list[str]:
+    """The format code of every cell style; none if the part is missing."""
     if part not in archive:
         return []
     root = parse_xml(archive.read(part))
-    codes = _BUILT_IN_FORMATS | {
+    codes = BUILT_IN_FORMATS | {
         int(attribute(code, "numFmtId") or 0): attribute(code, "formatCode")
         for code in descendants(root, "numFmt")
     }
     styles = child(root, "cellXfs")
     return [
-        number_format(codes.get(int(attribute(style, "numFmtId") or 0), ""))
+        codes.get(int(attribute(style, "numFmtId") or 0), "")
         for style in (children(styles, "xf") if styles is not None else ())
     ]
 
@@ -181,17 +169,18 @@ def _cell_text(cell: etree._Element, book: _Workbook) -> str:
         return _rich_text(inline) if inline is not None else ""
     value = child(cell, "v")
     text = (value.text or "") if value is not None else ""
+    style = attribute(cell, "s")
+    index = int(style) if style.isdigit() else 0
+    code = book.formats[index] if index < len(book.formats) else ""
     if kind == "s":
-        return book.strings[int(text)] if text.isdigit() and int(text) < len(book.strings) else ""
+        is_known = text.isdigit() and int(text) < len(book.strings)
+        return show_text(book.strings[int(text)], code) if is_known else ""
     if kind == "b":
         return {"1": "TRUE", "0": "FALSE"}.get(text, text)
     if kind in ("str", "e", "d") or not text:
-        return text
-    style = attribute(cell, "s")
-    index = int(style) if style.isdigit() else 0
-    shown = book.formats[index] if index < len(book.formats) else NumberFormat()
+        return show_text(text, code) if kind == "str" else text
     try:
-        return format_number(float(text), shown, book.epoch)
+        return show_number(float(text), code, book.epoch)
     except ValueError:
         return text
 
