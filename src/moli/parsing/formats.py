@@ -142,6 +142,7 @@ _OTHER_MAGIC = (
     (b"\x7fELF", "a program"), (b"MZ", "a Windows program"), (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf'\x1c", "a 7z archive"), (b"Rar!", "a RAR archive"), (b"BZh", "a bzip2 archive"),
     (b"\xfd7zXZ", "an xz archive"), (b"ID3", "an MP3 recording"), (b"OggS", "an Ogg recording"),
+    (b"x\x9f>\"", "Outlook's own format (winmail.dat)"),
     (b"\xff\xfb", "an MP3 recording"), (b"%!PS", "a PostScript file"),
     (b"SQLite format 3", "an SQLite database"), (b"RIFF", "a recording"),
 )  # fmt: skip

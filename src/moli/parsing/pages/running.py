@@ -64,8 +64,9 @@ def take_running_lines(pages: Sequence[list[Row]]) -> list[list[str]]:
             if len(places) < minimum:
                 continue
             pattern = _pattern(places[0].segment.text)
-            if pattern not in seen and not _is_page_number(pattern):
-                first[places[0].page].append(places[0].segment.text)
+            text = places[0].segment.text
+            if pattern not in seen and not is_page_number(text):
+                first[places[0].page].append(text)
                 seen.add(pattern)
     for index, ids in running.items():
         rows = ([part for part in row if id(part) not in ids] for row in pages[index])
@@ -85,7 +86,7 @@ def _separate(runs: list[list[_Place]]) -> set[int]:
         apart = sum(
             place.stands_apart or rows.get((place.page, place.depth + 1), False) for place in run
         )
-        if _is_page_number(_pattern(run[0].segment.text)) or apart > len(run) / 2:
+        if is_page_number(run[0].segment.text) or apart > len(run) / 2:
             taken.update(id(place.segment) for place in run)
             rows.update({(place.page, place.depth): True for place in run})
     return taken
@@ -155,6 +156,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return (sum(-value if value < following else value for value, following in signed),)
 
 
-def _is_page_number(pattern: str) -> bool:
-    """Whether a pattern is that of a page number alone."""
+def is_page_number(text: str) -> bool:
+    """Whether a line holds nothing but the number of its page, as in `Page 3 of 12`."""
+    pattern = _pattern(text)
     return "#" in pattern and set(_LETTERS.findall(pattern)) <= _PAGE_WORDS

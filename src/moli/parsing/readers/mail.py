@@ -1,6 +1,7 @@
 """Mail messages (.eml): headers, body, and attachments in formats that can be read."""
 
 from email import policy
+from email.errors import MessageError
 from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser
 
@@ -14,6 +15,11 @@ from moli.records.errors import DocumentError
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
 _METADATA_KEYS = {"From": "author", "To": "recipient", "Date": "date"}
 _MAX_DEPTH = 5
+_BODY_TYPES = ("text/plain", "text/html")
+_SIGNATURES = {"application/pgp-signature", "application/pkcs7-signature",
+               "application/x-pkcs7-signature"}  # fmt: skip
+# An HTML body with so many times the letters of the text beside it is more than its layout.
+_FULLER = 1.5
 
 
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:  # noqa: ARG001
@@ -23,24 +29,17 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:  # noqa: ARG001
 
 
 def _add_message(message: EmailMessage, blocks: Blocks, depth: int) -> None:
-    """Add a message; `depth` is 0 for the file itself and more for messages attached to it."""
+    """Add a message; `depth` is 0 for the file itself and more for messages inside it."""
     headers = {name: _header_text(message, name) for name in _HEADERS}
     if not depth:
         blocks.title = headers["Subject"]
         blocks.metadata.update({key: headers[name] for name, key in _METADATA_KEYS.items()})
     blocks.add_heading(headers["Subject"], depth + 1)
     blocks.add_paragraph("\n".join(f"{name}: {text}" for name, text in headers.items() if text))
-    body = message.get_body(preferencelist=("plain", "html"))
-    if body is not None and not _body_text(body).strip():
-        body = message.get_body(preferencelist=("html",)) or body
-    if body is not None:
-        if body.get_content_type() == "text/html":
-            read_html(_body_text(body), blocks)
-        else:
-            read_text(_body_text(body), blocks)
-    for part in message.iter_attachments():
-        if isinstance(part, EmailMessage):
-            _add_attachment(part, blocks, depth)
+    attachments: list[MIMEPart] = []
+    _add_bodies(message, blocks, attachments)
+    for part in attachments:
+        _add_attachment(part, blocks, depth)
 
 
 def _header_text(message: EmailMessage, name: str) -> str:
@@ -52,6 +51,65 @@ def _header_text(message: EmailMessage, name: str) -> str:
         return " ".join(str(raw).split())
 
 
+def _add_bodies(part: MIMEPart, blocks: Blocks, attachments: list[MIMEPart]) -> None:
+    """Add the texts of a message in order; everything else goes to `attachments`."""
+    if part.get_content_maintype() == "multipart" and part.is_multipart():
+        parts = [each for each in part.iter_parts() if isinstance(each, MIMEPart)]
+        if part.get_content_type() == "multipart/alternative":
+            parts = _without_lesser_bodies(parts)
+        for each in parts:
+            _add_bodies(each, blocks, attachments)
+    elif _is_body(part):
+        text = _body_text(part)
+        if part.get_content_type() == "text/html":
+            read_html(text, blocks)
+        else:
+            read_text(text, blocks)
+    else:
+        attachments.append(part)
+
+
+def _is_body(part: MIMEPart) -> bool:
+    """Whether a part is text of the message itself."""
+    is_attachment = part.is_attachment() or bool(part.get_filename())
+    return part.get_content_type() in _BODY_TYPES and not is_attachment
+
+
+def _without_lesser_bodies(parts: list[MIMEPart]) -> list[MIMEPart]:
+    """Alternatives of one text without the lesser ones.
+
+    The plain text is kept, unless it is no more than a stub that points to the HTML.
+    """
+    plain = [part for part in parts if part.get_content_type() == "text/plain" and _is_body(part)]
+    html = [part for part in parts if part not in plain and _has_html(part)]
+    if not plain or not html:
+        return parts
+    letters = sum(len("".join(_body_text(part).split())) for part in plain)
+    shown = Blocks()
+    for part in html:
+        _add_bodies(part, shown, [])
+    is_fuller = len("".join(shown.build().text.split())) > _FULLER * letters
+    lesser = plain if is_fuller else [part for part in html if not part.is_multipart()]
+    if not is_fuller:  # Of pictures and files around the HTML, those are kept.
+        parts = [
+            inner
+            for part in parts
+            for inner in (_related_files(part) if part in html and part.is_multipart() else [part])
+        ]
+    return [part for part in parts if part not in lesser]
+
+
+def _has_html(part: MIMEPart) -> bool:
+    """Whether an alternative is a page, perhaps with the files that it shows."""
+    return any(each.get_content_type() == "text/html" for each in part.walk())
+
+
+def _related_files(part: MIMEPart) -> list[MIMEPart]:
+    """The files beside the page in a multipart alternative."""
+    leaves = (each for each in part.walk() if not each.is_multipart())
+    return [each for each in leaves if isinstance(each, MIMEPart) and not _is_body(each)]
+
+
 def _body_text(part: MIMEPart) -> str:
     """The decoded text of a body; empty if it has none."""
     payload = part.get_payload(decode=True)
@@ -60,23 +118,37 @@ def _body_text(part: MIMEPart) -> str:
     return decode(payload, part.get_content_charset() or "")
 
 
-def _add_attachment(part: EmailMessage, blocks: Blocks, depth: int) -> None:
+def _add_attachment(part: MIMEPart, blocks: Blocks, depth: int) -> None:
     """Add an attachment under its name as heading, or a warning that it was left out."""
-    name = part.get_filename() or part.get_content_type()
-    if part.get_content_type() == "message/rfc822" and depth < _MAX_DEPTH:
-        inner = part.get_content()
-        if isinstance(inner, EmailMessage):
+    kind = part.get_content_type()
+    name = _file_name(part) or kind
+    if kind in _SIGNATURES:
+        return
+    if kind == "message/rfc822" and part.is_multipart():
+        inner = part.get_payload(0)
+        if depth >= _MAX_DEPTH:
+            blocks.warn(f"the message {name} was left out: it is nested too deep")
+        elif isinstance(inner, EmailMessage):
             _add_message(inner, blocks, depth + 1)
         return
+    if part.get_content_maintype() == "image" and part["Content-ID"]:
+        return  # A picture in the text, more often a logo than a document.
     payload = part.get_payload(decode=True)
-    if part.get_content_disposition() == "inline" and part.get_content_maintype() == "image":
-        return  # A logo in a signature more often than a document.
     if not isinstance(payload, bytes):
-        return
+        payload = "\n".join(map(str, part.get_payload())).encode("utf-8", "replace")
+    suffix = ".eml" if kind == "message/rfc822" else ".txt" if kind.startswith("message/") else ""
     try:
-        document = blocks.parse_contained(payload, name)
+        document = blocks.parse_contained(payload, name + suffix)
     except DocumentError as error:
         blocks.warn(f"the attachment {name} was left out: {error.what}")
         return
     blocks.add_heading(name, depth + 2)
     blocks.add_document(document)
+
+
+def _file_name(part: MIMEPart) -> str:
+    """The name of an attached file; empty if it has none that can be read."""
+    try:
+        return part.get_filename() or ""
+    except (ValueError, LookupError, TypeError, AttributeError, MessageError):
+        return ""

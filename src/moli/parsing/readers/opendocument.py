@@ -8,9 +8,12 @@ from moli.parsing.archive import DECRYPT, Archive
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
 from moli.parsing.office.markup import attribute, children, descendants, local_name, parse_xml
+from moli.parsing.pages.running import is_page_number
 from moli.records.errors import DocumentError
 
 _MAX_REPEAT = 64
+# Attributes that hold the value of a cell, the most readable first.
+_VALUES = ("string-value", "date-value", "time-value", "boolean-value", "value")
 _IGNORED = {"tracked-changes", "sequence-decls", "variable-decls", "forms", "settings",
            "annotation-end", "table-of-content-source", "shapes-template"}  # fmt: skip
 
@@ -25,8 +28,16 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     _read_metadata(archive, blocks)
     root = parse_xml(archive.read("content.xml"))
     reader = _ContentReader(root, blocks)
+    styles = parse_xml(archive.read("styles.xml")) if "styles.xml" in archive else None
+    is_text = next(root.iter("{*}body"), root).find("{*}text") is not None
+    if styles is not None and is_text:
+        reader.add_running_text(styles, "header")
     for body in descendants(root, "body"):
         reader.add_content(body)
+    if styles is not None and is_text:
+        reader.add_running_text(styles, "footer")
+    if next(descendants(root, "deletion"), None) is not None:
+        blocks.warn("its tracked changes are read as if they were accepted")
 
 
 def _read_metadata(archive: Archive, blocks: Blocks) -> None:
@@ -56,6 +67,17 @@ class _ContentReader:
         }
         self._depth = 0
 
+    def add_running_text(self, styles: etree._Element, kind: str) -> None:
+        """Add each header or footer of the pages once, without those that only number pages."""
+        seen: set[str] = set()
+        for name in (kind, f"{kind}-first", f"{kind}-left"):
+            for element in descendants(styles, name):
+                lines = [self._inline_text(line) for line in element.iter("{*}p", "{*}h")]
+                text = " ".join(lines).strip()
+                if text and text not in seen and not is_page_number(text):
+                    self.add_content(element)
+                    seen.add(text)
+
     def add_content(self, container: etree._Element) -> None:
         """Add everything in a body, section, page, frame or cell."""
         for element in container:
@@ -67,9 +89,11 @@ class _ContentReader:
                 self._blocks.add_heading(
                     self._inline_text(element), int(level) if level.isdigit() else 1
                 )
+                self._add_notes(element)
             elif name == "p":
                 self._blocks.add_paragraph(self._inline_text(element))
                 self._add_text_boxes(element)
+                self._add_notes(element)
             elif name == "list":
                 self._add_list(element)
             elif name == "table":
@@ -105,6 +129,23 @@ class _ContentReader:
             if not any(local_name(above) == "text-box" for above in box.iterancestors()):
                 self.add_content(box)
 
+    def _add_notes(self, paragraph: etree._Element) -> None:
+        """Add the footnotes, endnotes and comments of a paragraph after it."""
+        for text in self._note_texts(paragraph):
+            self._blocks.add_paragraph(text)
+
+    def _note_texts(self, element: etree._Element) -> Iterator[str]:
+        """The texts of the footnotes, endnotes and comments in an element, each on one line."""
+        for note in element.iter("{*}note-body", "{*}annotation"):
+            lines = (self._inline_text(line) for line in note.iter("{*}p", "{*}h"))
+            text = " ".join(line for line in lines if line.strip())
+            if local_name(note) == "annotation" and text:
+                author = next(descendants(note, "creator"), None)
+                name = (author.text or "") if author is not None else ""
+                text = f"[Comment by {name}: {text}]" if name else f"[Comment: {text}]"
+            if text:
+                yield text
+
     def _add_list(self, element: etree._Element) -> None:
         """Add a list with the lists inside it."""
         if not self._depth:
@@ -122,6 +163,8 @@ class _ContentReader:
                     self._blocks.add_item(self._inline_text(part), marker, self._depth - 1)
                     marker = "  "
                     self._add_text_boxes(part)
+                    for text in self._note_texts(part):
+                        self._blocks.add_item(text, marker, self._depth - 1)
             number += local_name(item) == "list-item"
         self._depth -= 1
         if not self._depth:
@@ -151,10 +194,18 @@ class _ContentReader:
         for cell in row:
             name = local_name(cell)
             if name in ("table-cell", "covered-table-cell"):
-                lines = (self._inline_text(line) for line in cell.iter("{*}p", "{*}h"))
                 repeated = attribute(cell, "number-columns-repeated")
                 count = int(repeated) if repeated.isdigit() else 1
-                yield from [" ".join(lines)] * min(count, _MAX_REPEAT)
+                yield from [self._cell_text(cell)] * min(count, _MAX_REPEAT)
+
+    def _cell_text(self, cell: etree._Element) -> str:
+        """The text of a cell as it is shown, then its notes; its value if no text is stored."""
+        lines = (
+            self._inline_text(line) for line in cell.iter("{*}p", "{*}h") if not _is_in_note(line)
+        )
+        text = " ".join(line for line in lines if line.strip())
+        values = (attribute(cell, name) for name in _VALUES)
+        return " ".join([text or next(filter(None, values), ""), *self._note_texts(cell)]).strip()
 
     def _inline_text(self, element: etree._Element) -> str:
         """The text of a paragraph, without frames, comments and notes inside it."""
@@ -174,3 +225,8 @@ class _ContentReader:
                 pieces.append(self._inline_text(part))
             pieces.append(part.tail or "")
         return "".join(pieces)
+
+
+def _is_in_note(element: etree._Element) -> bool:
+    """Whether an element is in a note or comment."""
+    return any(local_name(above) in ("note", "annotation") for above in element.iterancestors())

@@ -4,19 +4,22 @@ import re
 
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
+from moli.parsing.pages.running import is_page_number
 
 _TOKEN = re.compile(
     rb"\\([a-zA-Z]+)(-?\d+)? ?|\\'([0-9a-fA-F]{2})|\\([^a-zA-Z])|([{}])|[\r\n]+|([^\\{}\r\n]+)"
 )
 # Control words that begin groups of settings rather than text.
 _SETTINGS_GROUPS = {
-    "fonttbl", "colortbl", "stylesheet", "info", "pict", "object", "header", "footer",
-    "headerl", "headerr", "headerf", "footerl", "footerr", "footerf", "themedata",
+    "fonttbl", "colortbl", "stylesheet", "info", "pict", "object", "themedata",
     "colorschememapping", "latentstyles", "datastore", "listtable", "listoverridetable",
     "rsidtbl", "generator", "fldinst", "xmlnstbl", "filetbl", "revtbl", "pgptbl",
     "listtext", "pntext", "shppict", "nonshppict", "bkmkstart", "bkmkend",
 }  # fmt: skip
+# Control words that begin the headers and footers of a section.
+_RUNNING_GROUPS = {f"{kind}{pages}" for kind in ("header", "footer") for pages in ("", *"lrf")}
 _SYMBOLS = {
+    "chpgn": "1",  # The number of the page.
     "tab": " ",
     "line": "\n",
     "emdash": "—",
@@ -45,8 +48,9 @@ class _TokenReader:
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
-        self._groups: list[tuple[bool, int]] = []
-        self._in_settings, self._fallback_length = False, 1
+        self._groups: list[tuple[bool, int, bool]] = []
+        self._in_settings, self._fallback_length, self._in_running = False, 1, False
+        self._running: set[str] = set()
         self._bytes_to_skip = 0
         self._encoding = "cp1252"
         self._bytes = bytearray()
@@ -81,9 +85,11 @@ class _TokenReader:
         self._decode_bytes()
         self._bytes_to_skip = 0
         if brace == b"{":
-            self._groups.append((self._in_settings, self._fallback_length))
+            self._groups.append((self._in_settings, self._fallback_length, self._in_running))
         elif self._groups:
-            self._in_settings, self._fallback_length = self._groups.pop()
+            if self._in_running and not self._groups[-1][2]:
+                self.end_paragraph()
+            self._in_settings, self._fallback_length, self._in_running = self._groups.pop()
 
     def _handle_control_word(self, word: str, number: int | None) -> None:
         """Process a control word such as `par`, with its number if it has one."""
@@ -95,6 +101,9 @@ class _TokenReader:
             self._fallback_length = number
         elif self._in_settings:
             return
+        elif word in _RUNNING_GROUPS:
+            self.end_paragraph()
+            self._in_running = True
         elif word == "u" and number is not None:
             self._decode_bytes()
             self._text.append(chr(number % 0x10000))
@@ -138,4 +147,8 @@ class _TokenReader:
             return
         text = "".join(self._text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         self._text.clear()
+        if self._in_running:
+            if text in self._running or is_page_number(text):
+                return
+            self._running.add(text)
         self._blocks.add_paragraph(text)

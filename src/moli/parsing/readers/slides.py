@@ -27,7 +27,7 @@ from moli.records.errors import DocumentError
 
 _TITLES = ("title", "ctrTitle")
 # Placeholder types that repeat on every slide or hold fields.
-_REPEATED_PLACEHOLDERS = ("sldNum", "dt", "ftr", "hdr", "sldImg")
+_REPEATED_PLACEHOLDERS = ("sldNum", "dt", "hdr", "sldImg")
 
 
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
@@ -37,19 +37,24 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     main = main_part(archive, "ppt/presentation.xml")
     slides = child(parse_xml(archive.read(main)), "sldIdLst")
     targets = relationships(archive, main)
+    footers: set[str] = set()
     for number, entry in enumerate(slides if slides is not None else (), start=1):
         blocks.begin_page()
         part = targets.get(relation_id(entry), NO_RELATIONSHIP).part
         try:
-            _add_slide(archive, part, blocks)
+            _add_slide(archive, part, blocks, footers)
         except DocumentError as error:
             if error.reason != "broken":
                 raise
             blocks.warn(f"slide {number} could not be read: {error.what}")
 
 
-def _add_slide(archive: Archive, part: str, blocks: Blocks) -> None:
-    """Add the shapes of a slide, then its notes and comments."""
+def _add_slide(archive: Archive, part: str, blocks: Blocks, footers: set[str]) -> None:
+    """Add the shapes of a slide, then its notes and comments.
+
+    Args:
+        footers: the footers of the slides before, which are not repeated; updated.
+    """
     root = parse_xml(archive.read(part))
     tree = child(root, "cSld", "spTree")
     if tree is None:
@@ -58,6 +63,11 @@ def _add_slide(archive: Archive, part: str, blocks: Blocks) -> None:
         blocks.warn("hidden slides are included")
     targets = relationships(archive, part)
     for shape in _shapes_in_order(tree):
+        if _placeholder_type(shape) == "ftr":
+            text = " ".join(_paragraph_text(line) for line in descendants(shape, "p")).strip()
+            if text in footers:
+                continue
+            footers.add(text)
         _add_shape(shape, archive, targets, blocks)
     for target in targets.values():
         if target.part not in archive:

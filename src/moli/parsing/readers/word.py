@@ -1,4 +1,4 @@
-"""Word documents: paragraphs, headings, numbered lists, tables, text boxes, notes."""
+"""Word documents: paragraphs, headings, numbered lists, tables, text boxes, notes, headers."""
 
 import re
 from collections.abc import Iterator
@@ -20,10 +20,12 @@ from moli.parsing.office.markup import (
     local_name,
     main_part,
     parse_xml,
+    relation_id,
     relationships,
     val,
 )
 from moli.parsing.office.numbering import Numbering
+from moli.parsing.pages.running import is_page_number
 from moli.records.errors import DocumentError
 
 _HEADING = re.compile(r"(?:heading|标题|überschrift|titre)\s*(\d)$", re.IGNORECASE)
@@ -41,8 +43,14 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     main = main_part(archive, "word/document.xml")
     add_core_properties(archive, blocks)
     body = child(parse_xml(archive.read(main)), "body")
-    if body is not None:
-        _DocumentReader(archive, main, blocks).add_content(body)
+    if body is None:
+        return
+    reader = _DocumentReader(archive, main, blocks)
+    reader.add_running_text(body, "header")
+    reader.add_content(body)
+    reader.add_running_text(body, "footer")
+    if next(body.iter("{*}del", "{*}moveFrom"), None) is not None:
+        blocks.warn("its tracked changes are read as if they were accepted")
 
 
 class _ParagraphStyles:
@@ -103,10 +111,14 @@ class _DocumentReader:
             for kind in ("footnote", "endnote", "comment")
             if (root := self._parse_part(kind + "s")) is not None
         }
+        self._open_notes: set[etree._Element] = set()
 
     def _parse_part(self, kind: str) -> etree._Element | None:
         """The root of the part with that kind of relationship; None if missing or damaged."""
-        name = self._part_names.get(kind, "")
+        return self._parse(self._part_names.get(kind, ""), kind)
+
+    def _parse(self, name: str, kind: str) -> etree._Element | None:
+        """The root of a part; None if missing or damaged. Warnings call it `kind`."""
         if name not in self._archive:
             return None
         try:
@@ -116,6 +128,29 @@ class _DocumentReader:
                 raise
             self._blocks.warn(f"its {kind} could not be read")
             return None
+
+    def add_running_text(self, body: etree._Element, kind: str) -> None:
+        """Add each header or footer of the sections once, without those that only number pages.
+
+        Args:
+            kind: `header` or `footer`.
+        """
+        settings = self._parse_part("settings")
+        has_even = child(settings, "evenAndOddHeaders") is not None
+        seen: set[str] = set()
+        for section in descendants(body, "sectPr"):
+            shown = {"default", "first" if child(section, "titlePg") is not None else "",
+                     "even" if has_even else ""}  # fmt: skip
+            for reference in children(section, f"{kind}Reference"):
+                part = self._targets.get(relation_id(reference), NO_RELATIONSHIP).part
+                root = self._parse(part, kind) if attribute(reference, "type") in shown else None
+                if root is None:
+                    continue
+                text = " ".join(part.text or "" for part in descendants(root, "t"))
+                if text not in seen and not is_page_number(text):
+                    self._blocks.end_group()
+                    self.add_content(root)
+                    seen.add(text)
 
     def add_content(self, container: etree._Element) -> None:
         """Add everything in a body, cell, text box or content control."""
@@ -175,18 +210,24 @@ class _DocumentReader:
             if target in self._archive:
                 add_chart(parse_xml(self._archive.read(target)), self._blocks)
             return
-        kind = name.removesuffix("Reference")
-        note = self._notes.get(kind, {}).get(attribute(element, "id"))
-        if note is None:
-            return
+        self._blocks.add_paragraph(self._note_text(element))
+
+    def _note_text(self, reference: etree._Element) -> str:
+        """The text of the footnote, endnote or comment that a reference points to."""
+        kind = local_name(reference).removesuffix("Reference")
+        note = self._notes.get(kind, {}).get(attribute(reference, "id"))
+        if note is None or note in self._open_notes:
+            return ""  # A damaged file may have a note inside itself.
+        self._open_notes.add(note)
         text = self._text_on_one_line(note)
-        if kind == "comment":
+        self._open_notes.remove(note)
+        if kind == "comment" and text:
             author = attribute(note, "author")
             text = f"[Comment by {author}: {text}]" if author else f"[Comment: {text}]"
-        self._blocks.add_paragraph(text)
+        return text
 
     def _text_on_one_line(self, container: etree._Element) -> str:
-        """The text of a note or cell on one line, without nested tables."""
+        """The text of a note or cell on one line with its notes, without nested tables."""
         texts = []
         for element in container:
             name = local_name(element)
@@ -196,11 +237,16 @@ class _DocumentReader:
                 number = self._numbering_of(child(element, "pPr"))
                 if number is not None and text.strip():
                     text = f"{self._numbering.marker(number)} {text}"
-                boxes = (box for box in attached if local_name(box) == "txbxContent")
-                texts += [text, *map(self._text_on_one_line, boxes)]
+                texts += [text, *map(self._attached_text, attached)]
             elif name in ("sdt", "sdtContent", "customXml", "ins", "moveTo"):
                 texts.append(self._text_on_one_line(element))
         return " ".join(text for text in texts if text.strip())
+
+    def _attached_text(self, element: etree._Element) -> str:
+        """The text of a text box or note on one line; empty for a chart."""
+        if local_name(element) == "txbxContent":
+            return self._text_on_one_line(element)
+        return self._note_text(element)
 
     def _add_table(self, table: etree._Element) -> None:
         """Add a table, with the tables inside its cells after their rows."""
