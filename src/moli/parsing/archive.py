@@ -42,6 +42,10 @@ class Archive:
         """Names of all parts, in the order of the archive."""
         return list(self._entries)
 
+    def has_utf8_name(self, name: str) -> bool:
+        """Whether the archive says that the name of a part is in UTF-8."""
+        return bool(self._entries[name].flag_bits & 0x800)
+
     def read(self, name: str) -> bytes:
         """The bytes of one part."""
         with self.open(name) as part:

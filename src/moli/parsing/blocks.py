@@ -58,6 +58,13 @@ def _join_lines(text: str) -> str:
     return " ".join(collapse_whitespace(text).split())
 
 
+def _collapsed_value(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """A property with its white space collapsed; empty if nothing is left."""
+    if isinstance(value, str):
+        return collapse_whitespace(value)
+    return tuple(filter(None, map(collapse_whitespace, value)))
+
+
 class Blocks:
     """Collects the blocks of a document in reading order, with the offsets of headings and pages.
 
@@ -79,7 +86,7 @@ class Blocks:
         self.on_ocr = on_ocr
         self.parse_contained = parse_contained
         self.title = ""
-        self.metadata: dict[str, str] = {}
+        self.metadata: dict[str, str | tuple[str, ...]] = {}
         self._warnings: dict[str, None] = {}
         self._parts: list[str] = []
         self._length = 0
@@ -142,15 +149,21 @@ class Blocks:
         """Record a warning about something that could not be recovered; repeats are dropped."""
         self._warnings[_join_lines(warning)] = None
 
-    def add_document(self, document: ParsedDocument) -> None:
-        """Add the text, headings and warnings of a document contained in this one."""
+    def add_document(self, document: ParsedDocument, name: str, *, below: int = 0) -> None:
+        """Add the text, headings and warnings of a document contained in this one.
+
+        Args:
+            name: name of the contained file, for its warnings.
+            below: level of the heading that the document's headings are put under.
+        """
         if document.text:
             offset = self._add(document.text, "document")
             self._headings += [
-                Heading(offset + head.offset, head.level, head.text) for head in document.headings
+                Heading(offset + head.offset, min(9, head.level + below), head.text)
+                for head in document.headings
             ]
         for warning in document.warnings:
-            self.warn(warning)
+            self.warn(f"{name}: {warning}")
 
     def build(self) -> ParsedDocument:
         """The document made of everything added so far."""
@@ -160,9 +173,9 @@ class Blocks:
             headings=tuple(self._headings),
             title=_join_lines(self.title),
             metadata={
-                key: text
-                for key, value in self.metadata.items()
-                if (text := collapse_whitespace(value))
+                key: value
+                for key, stated in self.metadata.items()
+                if (value := _collapsed_value(stated))
             },
             warnings=tuple(self._warnings),
         )

@@ -125,6 +125,7 @@ _FORMATS = (
     FileFormat("ods", "an OpenDocument sheet", "readers.opendocument:read", (".ods",),
                mimetype=_OPENDOCUMENT + "spreadsheet"),
     FileFormat("rtf", "an RTF document", "readers.rtf:read", (".rtf",), magic=(b"{\\rtf",)),
+    FileFormat("zip", "a zip archive", "readers.zipped:read", (".zip",)),
 )  # fmt: skip
 
 _BY_NAME = {file_format.name: file_format for file_format in _FORMATS}
@@ -245,7 +246,7 @@ def _zip_format(data: bytes) -> str:
         part = file_format.package_part.lower()
         if part and any(name.lower().startswith(part) for name in names):
             return file_format.name
-    return "a zip archive"
+    return "zip"
 
 
 def _format_by_mimetype(mimetype: str) -> str:

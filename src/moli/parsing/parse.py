@@ -9,6 +9,8 @@ from moli.parsing.limits import DEFAULT_LIMITS, Limits
 from moli.records.documents import ParsedDocument
 from moli.records.errors import DocumentError
 
+_MAX_DEPTH = 5  # Files inside files, such as an archive in a mail in an archive.
+
 
 def parse_file(
     path: Path, limits: Limits = DEFAULT_LIMITS, *, on_ocr: Callable[[], None] | None = None
@@ -55,12 +57,23 @@ def parse_bytes(
     limits: Limits = DEFAULT_LIMITS,
     *,
     on_ocr: Callable[[], None] | None = None,
+    depth: int = 0,
 ) -> ParsedDocument:
-    """Parse a file held in memory; `name` provides its suffix and is used in errors."""
+    """Parse a file held in memory; `name` provides its suffix and is used in errors.
+
+    Args:
+        depth: number of files around this one, such as a mail that it is attached to.
+    """
+    if depth > _MAX_DEPTH:
+        raise DocumentError(
+            "unsupported", "it is nested too deep", where=name, fix="Add it by itself."
+        )
     try:
         blocks = Blocks(
             on_ocr or (lambda: None),
-            lambda content, its_name: parse_bytes(content, its_name, limits, on_ocr=on_ocr),
+            lambda content, its_name: parse_bytes(
+                content, its_name, limits, on_ocr=on_ocr, depth=depth + 1
+            ),
         )
         read = load_reader(detect(data, name))
         read(data, blocks, limits)

@@ -28,7 +28,7 @@ class ParsedDocument:
         pages: offset at which each page (slide, sheet) begins; empty if the format has no pages.
         headings: in order of offset.
         title: the document's own title, or empty.
-        metadata: properties from the file (author, date, sender, ...).
+        metadata: properties from the file (author, date, sender, ...), some with several values.
         warnings: messages to people about content that could not be extracted.
     """
 
@@ -36,7 +36,7 @@ class ParsedDocument:
     pages: tuple[int, ...] = ()
     headings: tuple[Heading, ...] = ()
     title: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 

@@ -303,7 +303,8 @@ def _attribute_rows(
     from_file = {**new.parsed.metadata, "format": new.format, "language": new.language}
     return [
         _attribute_row(document_id, key, value, from_user=key in from_user)
-        for key, value in sorted({**from_file, **from_user}.items())
+        for key, values in sorted({**from_file, **from_user}.items())
+        for value in ([values] if isinstance(values, str) else sorted(set(values)))
     ]
 
 

@@ -1,6 +1,7 @@
 """EPUB books: the chapters in the order of the spine."""
 
 import re
+from collections.abc import Iterator
 from urllib.parse import unquote
 
 from lxml import etree
@@ -30,14 +31,13 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     """Add the book in `data` to `blocks`."""
     archive = Archive(data, limits)
     _refuse_protected(archive)
-    container = parse_xml(archive.read("META-INF/container.xml"))
-    root_file = next(descendants(container, "rootfile"), None)
-    if root_file is None:
-        raise DocumentError("broken", "it does not say where its contents are", fix=REPAIR)
-    package = unquote(attribute(root_file, "full-path"))
+    package = _package_name(archive)
     root = parse_xml(archive.read(package))
     _read_metadata(child(root, "metadata"), blocks)
     spine = _spine_parts(root, package)
+    if not any(part in archive for part in spine):
+        blocks.warn("it does not say in which order its chapters are read")
+        spine = _listed_parts(archive, root, package)
     labels = _toc_labels(archive, root, package)
     for part in spine:
         if part not in archive:
@@ -67,6 +67,20 @@ def _refuse_protected(archive: Archive) -> None:
             )
 
 
+def _package_name(archive: Archive) -> str:
+    """Name of the part that describes the book."""
+    if "META-INF/container.xml" in archive:
+        container = parse_xml(archive.read("META-INF/container.xml"))
+        for root_file in descendants(container, "rootfile"):
+            name = unquote(attribute(root_file, "full-path"))
+            if name in archive:
+                return name
+    name = next((name for name in archive.names() if name.lower().endswith(".opf")), "")
+    if not name:
+        raise DocumentError("broken", "it does not say where its contents are", fix=REPAIR)
+    return name
+
+
 def _read_metadata(metadata: etree._Element | None, blocks: Blocks) -> None:
     """Take over the title and properties that the package states about the book."""
     for element in metadata if metadata is not None else ():
@@ -84,15 +98,32 @@ def _spine_parts(root: etree._Element, package: str) -> list[str]:
         root: the package document.
         package: name of its part, to which the others are relative.
     """
-    manifest = child(root, "manifest")
-    items = {
-        attribute(item, "id"): resolve_part(package, unquote(attribute(item, "href")))
-        for item in (children(manifest, "item") if manifest is not None else ())
-        if "html" in attribute(item, "media-type")
-    }
+    items = dict(_pages(root, package))
     spine = child(root, "spine")
     references = children(spine, "itemref") if spine is not None else ()
     return [items[name] for item in references if (name := attribute(item, "idref")) in items]
+
+
+def _pages(root: etree._Element, package: str) -> Iterator[tuple[str, str]]:
+    """Ids and part names of the pages in the manifest, without its table of contents."""
+    manifest = child(root, "manifest")
+    for item in children(manifest, "item") if manifest is not None else ():
+        is_contents = "nav" in attribute(item, "properties").split()
+        if "html" in attribute(item, "media-type"):
+            if not is_contents or _is_in_spine(root, attribute(item, "id")):
+                yield attribute(item, "id"), resolve_part(package, unquote(attribute(item, "href")))
+
+
+def _is_in_spine(root: etree._Element, name: str) -> bool:
+    """Whether the spine names an item of the manifest."""
+    return any(attribute(item, "idref") == name for item in descendants(root, "itemref"))
+
+
+def _listed_parts(archive: Archive, root: etree._Element, package: str) -> list[str]:
+    """Names of the pages in the order of the manifest, or of the archive if that names none."""
+    listed = [part for _, part in _pages(root, package) if part in archive]
+    pages = (name for name in archive.names() if name.lower().endswith((".xhtml", ".html", ".htm")))
+    return listed or list(pages)
 
 
 def _toc_labels(archive: Archive, root: etree._Element, package: str) -> dict[str, str]:

@@ -143,7 +143,7 @@ def _add_attachment(part: MIMEPart, blocks: Blocks, depth: int) -> None:
         blocks.warn(f"the attachment {name} was left out: {error.what}")
         return
     blocks.add_heading(name, depth + 2)
-    blocks.add_document(document)
+    blocks.add_document(document, name)
 
 
 def _file_name(part: MIMEPart) -> str:

@@ -63,6 +63,9 @@ def document_in(message: Message) -> ParsedDocument:
         pages=tuple(fields["pages"]),
         headings=tuple(Heading(*heading) for heading in fields["headings"]),
         title=fields["title"],
-        metadata=fields["metadata"],
+        metadata={
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in fields["metadata"].items()
+        },
         warnings=tuple(fields["warnings"]),
     )
