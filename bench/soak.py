@@ -32,7 +32,8 @@ import sys
 from pathlib import Path
 from moli.models.encoders.load import load_encoder
 from moli.retrieval.indexes import Indexes
-from moli.retrieval.ingest import Ingester, discover
+from moli.retrieval.discover import discover
+from moli.retrieval.ingest import Ingester
 from moli.workspace import Workspace
 
 with Workspace.open(Path(sys.argv[1])) as workspace:

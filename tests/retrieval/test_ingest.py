@@ -24,7 +24,8 @@ from moli.models.encoders.hashing import HashEncoder
 from moli.parsing import parse_file
 from moli.records.ingestion import FileReport
 from moli.retrieval.chunk import chunk_document
-from moli.retrieval.ingest import DocumentLabels, Ingester, discover, encode_missing
+from moli.retrieval.discover import discover
+from moli.retrieval.ingest import DocumentLabels, Ingester, encode_missing
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
 

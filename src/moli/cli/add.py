@@ -20,6 +20,8 @@ from moli.cli.output import (
 )
 from moli.translations.catalogue import translate
 
+_MAX_NAMES = 10
+
 if TYPE_CHECKING:
     from moli.records.ingestion import FileReport
 
@@ -50,7 +52,8 @@ def add(
     """
     from moli.models.encoders.load import load_encoder
     from moli.retrieval.indexes import Indexes
-    from moli.retrieval.ingest import DocumentLabels, Ingester, discover
+    from moli.retrieval.discover import discover
+    from moli.retrieval.ingest import DocumentLabels, Ingester
 
     with open_workspace(workspace) as opened:
         files, missing = discover(paths)
@@ -105,18 +108,19 @@ def _show_progress(
 
 
 def _print_summary(reports: list[FileReport], counts: Counter[str]) -> None:
-    """Print the number of files by outcome, the kinds that were skipped, and messages."""
+    """Print the number of files by outcome, those that were skipped with the reason, and notes."""
     passages = sum(report.passages for report in reports)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     echo(f"{outcomes or 'no files found'} ({passages:,} passages)")
-    kinds = {
-        Path(report.source).suffix or Path(report.source).name
-        for report in reports
-        if report.outcome == "skipped"
-    }
-    if kinds:
-        echo(f"  skipped: unsupported kinds of files ({', '.join(sorted(kinds))})")
+    skipped: dict[str, list[str]] = {}
     for report in reports:
-        if report.message:
+        if report.outcome == "skipped":
+            reason = report.message.removeprefix(f"{report.source}: ")
+            skipped.setdefault(reason, []).append(Path(report.source).name)
+        elif report.message:
             prefix = "failed" if report.outcome == "failed" else "note"
             echo(f"  {prefix}: {report.message}", err=report.outcome == "failed")
+    for reason, names in skipped.items():
+        more = f" (and {len(names) - _MAX_NAMES} more; --json names all)"
+        shown = ", ".join(names[:_MAX_NAMES]) + (more if len(names) > _MAX_NAMES else "")
+        echo(f"  skipped: {shown}: {reason}")

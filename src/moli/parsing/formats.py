@@ -152,7 +152,8 @@ _OTHER_STREAMS = (
     ("PowerPoint Document", "an old presentation (.ppt)"),
     ("__substg1.0", "an Outlook message (.msg)"),
 )
-_MODERN_SUFFIX = {".doc)": "docx", ".xlsb)": "xlsx", ".ppt)": "pptx", ".msg)": "eml"}
+_MODERN_SUFFIX = {".doc": "docx", ".xlsb": "xlsx", ".ppt": "pptx", ".msg": "eml"}
+_ARCHIVES = (".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 
 
 def detect(data: bytes, name: str) -> str:
@@ -297,9 +298,18 @@ def _compound_file_format(data: bytes, expected: FileFormat | None) -> str:
 
 def _advice(what: str) -> str:
     """Advice on a file that cannot be read; `what` describes it."""
-    modern = (suffix for old, suffix in _MODERN_SUFFIX.items() if what.endswith(old))
+    modern = (suffix for old, suffix in _MODERN_SUFFIX.items() if what.endswith(f"{old})"))
     if suffix := next(modern, ""):
         return f"Save it as .{suffix} in the program that made it."
     if "archive" in what:
         return "Unpack it and add the files inside."
     return "Save its text in a supported format, such as .pdf, .docx, .md or .txt."
+
+
+def advice_on_suffix(suffix: str) -> str:
+    """Advice on a file with a suffix, in lower case, that no format has."""
+    if modern := _MODERN_SUFFIX.get(suffix):
+        return f"Save it as .{modern} in the program that made it."
+    if suffix in _ARCHIVES:
+        return "Unpack it and add the files inside."
+    return "Name the file itself to have its content read as text."

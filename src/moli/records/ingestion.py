@@ -11,9 +11,10 @@ class FileReport:
     """The outcome of adding one file.
 
     Attributes:
-        outcome: "skipped" if the file is in a folder and its suffix is of no supported format.
-        reason: for a failed file, the reason code of `DocumentError`.
-        message: for a failed file, the problem and the fix; else warnings, if any.
+        outcome: "skipped" if a folder has a file with no supported suffix, or a link that leads
+            nowhere or to a folder that is read already.
+        reason: for a failed or skipped file, the reason code of `DocumentError`.
+        message: the name of the file, and the problem and the fix or warnings; else empty.
     """
 
     source: str

@@ -27,6 +27,7 @@ from moli.records.documents import Chunk, ParsedDocument, text_with_context
 from moli.records.errors import DocumentError
 from moli.records.ingestion import FileReport
 from moli.retrieval.chunk import chunk_document
+from moli.retrieval.titles import title_of
 from moli.retrieval.tokens import language_of
 from moli.workspace import Workspace
 from moli.workspace.documents import NewDocument, StoredVersion
@@ -192,10 +193,16 @@ class Ingester:
                 outcome="updated" if document.source.source in replaced else "added",
                 passages=len(document.chunks),
                 characters=len(document.source.parsed.text),
-                message=" ".join(document.source.parsed.warnings),
+                message=_notes(document.source),
             )
             for document in batch
         ]
+
+
+def _notes(source: SourceDocument) -> str:
+    """The warnings about a document after the name of its file; empty if there are none."""
+    warnings = "; ".join(source.parsed.warnings)
+    return f"{Path(source.source).name}: {warnings}." if warnings else ""
 
 
 def encode_missing(workspace: Workspace, encoder: Encoder, batch: int = 256) -> int:
@@ -248,89 +255,10 @@ class _ParserPool:
         if not hasattr(self._local, "sandbox"):
             self._local.sandbox = Sandbox(self._limits)
             self._sandboxes.append(self._local.sandbox)
-        parsed = _with_title(self._local.sandbox.parse(path), path)
+        parsed = self._local.sandbox.parse(path)
         kind = SUFFIXES.get(path.suffix.lower()) or detect(path.read_bytes(), path.name)
+        parsed = replace(parsed, title=title_of(parsed, path, kind))
         return SourceDocument(str(path), kind, sha256, size, parsed)
-
-
-def _with_title(parsed: ParsedDocument, path: Path) -> ParsedDocument:
-    """The document with a title: its own, or its first heading, or the file's name."""
-    heading = next((each.text for each in parsed.headings if each.level == 1), "")
-    return replace(parsed, title=parsed.title or heading or path.stem.replace("_", " "))
-
-
-def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:
-    """Files at `paths` (files, folders, glob patterns), and a report on each path that is left out.
-
-    In folders, files with an unknown suffix are reported as skipped, and hidden files are ignored.
-    A file that is named itself is returned whatever its name.
-    """
-    files: dict[Path, None] = {}
-    reports: list[FileReport] = []
-    for text in paths:
-        try:
-            path = _absolute_path(text)
-            matches = [path] if path.exists() else _glob_matches(path)
-        except (OSError, RuntimeError, ValueError):  # too long, no such user, or a NUL
-            matches = []
-        if not matches:
-            reports.append(
-                _failed_report(text, "missing", "no such file or folder. Check the path")
-            )
-        for path in matches:
-            is_folder = path.is_dir()
-            for file in _files_below(path) if is_folder else [path]:
-                if is_folder and file.suffix.lower() not in SUFFIXES:
-                    reports.append(
-                        FileReport(_printable_name(file), "skipped", reason="unsupported")
-                    )
-                elif not (is_folder or file.is_file()):
-                    reports.append(
-                        _failed_report(file, "unsupported", "neither a file nor a folder")
-                    )
-                elif _printable_name(file) != str(file):
-                    reports.append(
-                        _failed_report(file, "unsupported", "its name is not UTF-8. Rename it")
-                    )
-                else:
-                    files[file] = None
-    return list(files), reports
-
-
-def _absolute_path(text: str) -> Path:
-    """The absolute path without `~` and `..`, so that each file has one spelling."""
-    path = Path(text).expanduser().absolute()
-    return path.resolve() if ".." in path.parts else path
-
-
-def _failed_report(path: Path | str, reason: str, what: str) -> FileReport:
-    """A report that a path was not added, for the reason in words `what`."""
-    name = _printable_name(path)
-    return FileReport(name, "failed", reason=reason, message=f"{name}: {what}.")
-
-
-def _printable_name(path: Path | str) -> str:
-    """The path with bytes that are not UTF-8 replaced, since no output or database accepts them."""
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
-def _glob_matches(pattern: Path) -> list[Path]:
-    """The paths that match a glob pattern, sorted; none if it has no wildcard."""
-    parts = pattern.parts
-    fixed = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
-    if fixed == len(parts):
-        return []
-    return sorted(Path(*parts[:fixed]).glob(str(Path(*parts[fixed:]))))
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder in order of name, without hidden files and folders."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(root, name)
-            if not name.startswith(".") and path.is_file():
-                yield path
 
 
 def source_from_text(name: str, text: str, title: str = "") -> SourceDocument:
