@@ -14,6 +14,7 @@ def write_pdf(
     font: str = "",
     matrix: str = "1 0 0 1 0 0",
     bookmarks: Sequence[tuple[str, int]] = (),
+    drawn: str = "",
     cipher: Callable[[int, bytes], bytes] = lambda number, stream: stream,
 ) -> bytes:
     """A PDF whose pages show texts in Helvetica.
@@ -24,6 +25,7 @@ def write_pdf(
         extra: entries added to each page.
         font: entries added to the font.
         matrix: how each page's text is turned.
+        drawn: operators that draw lines on every page.
         bookmarks: titles and the pages, from 0, that they point to.
         cipher: encrypts the stream of an object, given its number.
     """
@@ -35,7 +37,7 @@ def write_pdf(
         3: f"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica {font} >>",
     }
     for index, texts in enumerate(pages):
-        shown = f"q {matrix} cm\n" + "\n".join(map(_shown, texts)) + "\nQ"
+        shown = f"q {matrix} cm\n{drawn}\n" + "\n".join(map(_shown, texts)) + "\nQ"
         stream = cipher(5 + 2 * index, shown.encode("latin-1")).decode("latin-1")
         objects[4 + 2 * index] = (
             f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * index} 0 R"

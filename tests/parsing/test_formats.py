@@ -49,7 +49,7 @@ def picture() -> bytes:
         (b"just words", "a.docx", "misnamed"),
         (b"%PDF-1.4\n", "a.txt", "misnamed"),
         (zipped({"xl/workbook.xml": b"<a/>"}), "a.docx", "misnamed"),
-        (zipped({"a.txt": b"hello"}), "a.zip", "unsupported"),
+        (zipped({"a.exe": b"\x7fELF" + bytes(100)}), "a.zip", "unsupported"),
         (b"\x7fELF" + bytes(100), "a", "unsupported"),
         (bytes(range(256)) * 10, "a.bin", "unsupported"),
         (OLE + "WordDocument".encode("utf-16-le"), "a.doc", "unsupported"),

@@ -1,5 +1,6 @@
 """Office files, written here by libraries that share no code with the parsers."""
 
+import copy
 import datetime
 import re
 from pathlib import Path
@@ -205,3 +206,57 @@ def test_dates_count_from_the_day_of_the_workbook(tmp_path: Path, system: str) -
     path = tmp_path / "made.xlsx"
     made.save(path)
     assert parse_file(path).text == "1999-12-31"
+
+
+def test_word_headers_and_notes_in_cells(tmp_path: Path) -> None:
+    made = docx.Document()
+    section = made.sections[0]
+    section.header.paragraphs[0].text = "Contract LX-5521"
+    section.footer.paragraphs[0].text = "Page 1 of 3"
+    table = made.add_table(1, 2)
+    table.cell(0, 0).text = "Gearbox"
+    runs = table.cell(0, 1).paragraphs[0]
+    runs.add_run("12 May")
+    made.add_comment(runs.runs, text="The date is in doubt.", author="Pavlov")
+    second = made.add_section()
+    second.header.is_linked_to_previous = False
+    second.header.paragraphs[0].text = "Contract LX-5521"
+    second.footer.is_linked_to_previous = False
+    second.footer.paragraphs[0].text = "Confidential"
+    path = tmp_path / "made.docx"
+    made.save(str(path))
+    assert parse_file(path).text.split("\n\n") == [
+        "Contract LX-5521",
+        "Gearbox | 12 May [Comment by Pavlov: The date is in doubt.]",
+        "Confidential",
+    ]
+
+
+def test_slide_footers_stand_once(tmp_path: Path) -> None:
+    made = pptx.Presentation()
+    layout = made.slide_layouts[5]
+    for title in ("One", "Two"):
+        slide = made.slides.add_slide(layout)
+        slide.shapes.title.text = title
+        footer = next(s for s in layout.placeholders if s.placeholder_format.type == 15)
+        element = copy.deepcopy(footer._element)
+        slide.shapes._spTree.append(element)
+        slide.shapes[-1].text_frame.text = "Internal use"
+    path = tmp_path / "made.pptx"
+    made.save(str(path))
+    assert parse_file(path).text == "One\n\nInternal use\n\nTwo"
+
+
+def test_cells_as_excel_shows_them(tmp_path: Path) -> None:
+    made = openpyxl.Workbook()
+    sheet = made.active
+    for column, (value, code) in enumerate(
+        [(417, "00000"), (82.5, '0.0" kg"'), (1490, "[$€-407] #,##0.00"), (0.125, "0.0%"),
+         (datetime.timedelta(hours=30.25), "[h]:mm"), ("X", '"No. "@')], start=1,
+    ):  # fmt: skip
+        sheet.cell(1, column, value).number_format = code
+    sheet.cell(2, 1, "end")
+    path = tmp_path / "made.xlsx"
+    made.save(path)
+    row = parse_file(path).text.split("\n")[0]
+    assert row == "00417 | 82.5 kg | € 1,490.00 | 12.5% | 30:15 | No. X"

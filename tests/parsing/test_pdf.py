@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pypdfium2 as pdfium
@@ -182,3 +183,98 @@ def encrypted(pages: list[list[tuple[float, float, float, str]]], user: bytes) -
         return rc4(hashlib.md5(key + number.to_bytes(3, "little") + bytes(2)).digest()[:10], stream)
 
     return write_pdf(pages, trailer=trailer, cipher=cipher)
+
+
+GRID_X, GRID_Y = (50, 140, 220, 300, 380), (600, 580, 560, 540)
+GRID = "\n".join(
+    [f"{x} {GRID_Y[0]} m {x} {GRID_Y[-1]} l S" for x in GRID_X]
+    + [f"{GRID_X[0]} {y} m {GRID_X[-1]} {y} l S" for y in GRID_Y]
+)
+GRID_CELLS = [["Type", "Power", "Voltage", "Mass"], ["B", "1500 W", "230 V", ""],
+              ["C", "", "400 V", "12 kg"]]  # fmt: skip
+GRID_ROWS = "Type | Power | Voltage | Mass\nB | 1500 W | 230 V\nC |  | 400 V | 12 kg"
+
+
+@pytest.mark.parametrize("style", ["lines", "boxes", "shades", "inner lines"])
+def test_a_ruled_table_keeps_its_columns(style: str) -> None:
+    boxes = [(x, y, right - x, y - below) for x, right in pairwise(GRID_X)
+             for y, below in pairwise(GRID_Y)]  # fmt: skip
+    drawn = {
+        "lines": GRID,
+        "boxes": "\n".join(f"{x} {y - h} {w} {h} re S" for x, y, w, h in boxes),
+        "shades": "0.9 g\n" + "\n".join(
+            f"{x + 1} {y - h + 1} {w - 2} {h - 2} re f" for x, y, w, h in boxes) + "\n0 g",
+        "inner lines": "\n".join(
+            [f"{x} 600 m {x} 540 l S" for x in GRID_X[1:-1]]
+            + [f"50 {y} m 380 {y} l S" for y in GRID_Y[1:-1]]),
+    }[style]  # fmt: skip
+    # Right-aligned, so that neighbours nearly touch.
+    cells = [(GRID_X[n + 1] - 4 - 5.2 * len(cell), y - 14, 10, cell)
+             for y, row in zip(GRID_Y, GRID_CELLS, strict=False) for n, cell in enumerate(row)]  # fmt: skip
+    page = [(50, 700, 10, "A sentence above."), *cells, (50, 500, 10, "A sentence below.")]
+    text = parse_bytes(write_pdf([page], drawn=drawn), "a.pdf").text
+    assert text == f"A sentence above.\n\n{GRID_ROWS}\n\nA sentence below."
+
+
+def test_lines_of_a_cell_are_joined_and_merged_cells_repeated() -> None:
+    drawn = ("50 600 m 300 600 l S 50 560 m 300 560 l S 150 580 m 300 580 l S 50 540 m 300 540 l S "
+             "50 600 m 50 540 l S 150 600 m 150 540 l S 300 600 m 300 540 l S")  # fmt: skip
+    page = [(55, 588, 9, "Heavy duty"), (55, 577, 9, "type D"), (155, 586, 9, "400 V"),
+            (155, 566, 9, "black"), (55, 546, 9, "E"), (155, 546, 9, "grey")]  # fmt: skip
+    text = parse_bytes(write_pdf([page], drawn=drawn), "a.pdf").text
+    assert text == "Heavy duty type D | 400 V\nHeavy duty type D | black\nE | grey"
+
+
+def test_a_frame_around_prose_is_no_table() -> None:
+    drawn = "40 712 m 600 712 l S 40 600 m 600 600 l S 40 712 m 40 600 l S 600 712 m 600 600 l S"
+    text = parse_bytes(write_pdf([columns("by line")], drawn=drawn), "a.pdf").text
+    assert " ".join(LEFT) in text and " ".join(RIGHT) in text
+
+
+def house_rules(count: int, *, number: str = "Page {} of 9") -> list[list[tuple[float, float, float, str]]]:
+    pages = []
+    for page in range(1, count + 1):
+        lines = [
+            f"Page {page} begins here and says in two lines of text that go across the page that",
+            f"the keys of house {page} are kept in the cellar, and that whoever needs them asks the",
+            f"porter of house {page}, who writes down who took them, and when they came back to the",
+        ]
+        if page > 1:
+            lines.insert(0, f"Cabinet of house {page - 1}. It is locked at night, and nobody else has the code for it.")
+        pages.append([
+            (50, 760, 9, "House rules, revision 9"), (500, 30, 9, number.format(page)),
+            *((50, 700 - 12 * n, 10, line) for n, line in enumerate(lines)),
+        ])  # fmt: skip
+    return pages
+
+
+@pytest.mark.parametrize("number", ["{}", "- {} -", "Page {} of 9"])
+def test_running_heads_stand_once_and_sentences_run_on(make_pdf: MakePdf, number: str) -> None:
+    document = parse_file(make_pdf(house_rules(4, number=number)))
+    assert document.text.count("House rules, revision 9") == 1
+    assert " of 9" not in document.text and "- 1 -" not in document.text
+    for page in range(1, 4):
+        sentence = f"when they came back to the Cabinet of house {page}. It is locked"
+        assert sentence in document.text
+        start = document.text.index(f"Cabinet of house {page}.")
+        assert page_at(document.pages, start) == page + 1
+        assert page_at(document.pages, start - 1) == page
+
+
+def test_a_word_runs_on_over_the_page_break(make_pdf: MakePdf) -> None:
+    pages = [
+        [(50, 100, 10, "The rules of the house were changed in the year of the great reno-")],
+        [(50, 700, 10, "vation of the cellar, which took place in 1995, and again later on.")],
+    ]
+    document = parse_file(make_pdf(pages))
+    assert document.text == (
+        "The rules of the house were changed in the year of the great renovation of the cellar, "
+        "which took place in 1995, and again later on."
+    )
+    assert document.pages == (0, document.text.index("vation"))
+
+
+def test_what_repeats_without_standing_apart_is_no_running_head(make_pdf: MakePdf) -> None:
+    pages = [[(50.0, 700.0 - 12 * n, 10.0, f"{line} {page}") for n, line in enumerate(LEFT)]
+             for page in range(4)]  # fmt: skip
+    assert parse_file(make_pdf(pages)).text.count("The left column begins") == 4

@@ -186,3 +186,97 @@ def test_rich_text() -> None:
     )
     text = text.replace(r"\ansicpg936", r"\ansicpg1252")
     assert parse(text, "a.rtf").text == "Café bold\n\n磨力\n\na | b\n\nend"
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        '---\ntitle: Runbook\nowner: "Nadia Petrov"\nversion: 1.10\ntags: [metrics, ops]\n'
+        "contact:\n  phone: 0417\ndraft: no\n---\n",
+        '+++\ntitle = "Runbook"\nowner = "Nadia Petrov"\nversion = 1.10\n'
+        'tags = ["metrics", "ops"]\ndraft = "no"\n[contact]\nphone = "0417"\n+++\n',
+        '{"title": "Runbook", "owner": "Nadia Petrov", "version": 1.10, "draft": "no",\n'
+        '"tags": ["metrics", "ops"], "contact": {"phone": "0417"}}\n',
+    ],
+)
+def test_front_matter_becomes_attributes(front: str) -> None:
+    document = parse(front + "\n# Exporter\n\nIt listens.\n", "run.md")
+    assert document.title == "Runbook"
+    assert document.metadata == {
+        "owner": "Nadia Petrov", "version": "1.10", "tags": ("metrics", "ops"),
+        "contact.phone": "0417", "draft": "no",
+    }  # fmt: skip
+    assert "owner: Nadia Petrov\n" in document.text
+    assert document.text.endswith("\n\nExporter\n\nIt listens.")
+
+
+def test_what_is_no_front_matter_stays() -> None:
+    rule = parse("---\n\nWords between rules.\n\n---\n\nMore.\n", "a.md")
+    assert rule.text == "Words between rules.\n\nMore."
+    damaged = parse("---\nowner: [open\n---\n\nWords.\n", "a.md")
+    assert "owner: [open" in damaged.text and "front matter" in damaged.warnings[0]
+
+
+def mail(content: str, kind: str = "text/plain", **headers: str) -> bytes:
+    lines = {"Subject": "Scan", "From": "a@x.org", "Content-Type": kind, **headers}
+    head = "".join(f"{name.replace('_', '-')}: {text}\n" for name, text in lines.items())
+    return f"{head}MIME-Version: 1.0\n\n{content}".encode()
+
+
+def part(content: str, kind: str, extra: str = "") -> str:
+    return f"--b\nContent-Type: {kind}\n{extra}\n{content}\n"
+
+
+def test_a_mail_that_is_only_an_attachment() -> None:
+    data = mail("item,box\npipes,4471", "application/octet-stream",
+                Content_Disposition='attachment; filename="list.csv"')  # fmt: skip
+    document = parse_bytes(data, "a.eml")
+    assert document.text.endswith("list.csv\n\nitem | box\npipes | 4471")
+
+
+@pytest.mark.parametrize("is_stub", [True, False])
+def test_the_fuller_of_two_alternatives_is_read(is_stub: bool) -> None:
+    words = "The gate code of the yard is 7731 until Friday, and 8842 from then on."
+    plain = "View this in HTML." if is_stub else words
+    body = part(plain, "text/plain") + part(f"<p>{words}</p>", "text/html") + "--b--\n"
+    text = parse_bytes(mail(body, "multipart/alternative; boundary=b"), "a.eml").text
+    assert text.count("7731") == 1
+    assert "View this" not in text
+
+
+def test_all_parts_of_a_mail() -> None:
+    inner = "Subject: Price\nFrom: t@x.org\n\nTomasz agreed."
+    body = (
+        part("First text.", "text/plain")
+        + part("Second text.", "text/plain", "Content-Disposition: inline\n")
+        + part(inner, "message/rfc822", "Content-Disposition: inline\n")
+        + part("x", "application/pgp-signature")
+        + "--b--\n"
+    )
+    document = parse_bytes(mail(body, "multipart/mixed; boundary=b"), "a.eml")
+    assert all(text in document.text for text in ("First text.", "Second text.", "Tomasz agreed."))
+    assert [heading.text for heading in document.headings] == ["Scan", "Price"]
+    assert not document.warnings
+
+
+def test_a_book_without_an_order_is_read_in_that_of_its_files() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as book:
+        book.writestr("mimetype", "application/epub+zip")
+        book.writestr("book.opf", '<package><manifest><item id="z" href="z.xhtml" '
+                      'media-type="application/xhtml+xml"/><item id="a" href="a.xhtml" '
+                      'media-type="application/xhtml+xml"/></manifest></package>')  # fmt: skip
+        for name in ("a", "z"):
+            book.writestr(f"{name}.xhtml", f"<html><body><p>text {name}</p></body></html>")
+    document = parse_bytes(buffer.getvalue(), "a.epub")
+    assert document.text == "text z\n\ntext a"
+    assert document.warnings == ("it does not say in which order its chapters are read",)
+
+
+def test_rich_text_headers() -> None:
+    text = parse(
+        r"{\rtf1{\header \pard Contract LX-5521\par}{\footer \pard Page \chpgn\par}"
+        r"\pard The rent.\par}",
+        "a.rtf",
+    ).text
+    assert text == "Contract LX-5521\n\nThe rent."

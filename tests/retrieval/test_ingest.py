@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import os
 import random
 import signal
@@ -289,7 +290,38 @@ def test_a_folder_gives_its_files_of_known_kinds_but_not_the_hidden_ones(folder:
         "sub/d.txt",
     ]
     # What is of no known kind is told of, not passed over in silence.
-    assert [(Path(r.source).name, r.outcome) for r in missing] == [("c.exe", "skipped")]
+    assert [(Path(r.source).name, r.outcome) for r in missing] == [
+        ("c.exe", "skipped"),
+        ("dangling.txt", "skipped"),
+    ]
+    assert missing[0].message.endswith("c.exe: .exe files are not read from a folder. "
+                                       "Name the file itself to have its content read as text.")  # fmt: skip
+
+
+def test_linked_folders_are_read_once(folder: Path) -> None:
+    (folder / "top" / "inner").mkdir(parents=True)
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "far.txt").touch()
+    (folder / "top" / "inner" / "near.txt").touch()
+    (folder / "top" / "a link").symlink_to(folder / "elsewhere")
+    (folder / "top" / "again").symlink_to(folder / "elsewhere")
+    (folder / "top" / "inner" / "loop").symlink_to(folder / "top")
+    (folder / "top" / "around").symlink_to(folder)
+    result, others = discover([str(folder / "top")])
+    names = [str(path.relative_to(folder / "top")) for path in result]
+    assert names == ["inner/near.txt", "a link/far.txt"]
+    left_out = {(Path(each.source).name, each.outcome) for each in others}
+    assert left_out == {("again", "skipped"), ("loop", "skipped"), ("around", "skipped")}
+
+
+def test_notes_name_their_file(workspace: Workspace, folder: Path) -> None:
+    message = "Subject: Plan\nFrom: a@x.org\nTo: b@x.org\nMIME-Version: 1.0\n"
+    kind = "Content-Type: application/ms-tnef; name=winmail.dat\n"
+    content = base64.b64encode(b'x\x9f>"' + bytes(9)).decode()
+    data = f"{message}{kind}Content-Transfer-Encoding: base64\n\n{content}\n"
+    (folder / "plan.eml").write_text(data)
+    (report,) = add(workspace, folder)
+    assert report.message.startswith("plan.eml: the attachment winmail.dat was left out: ")
 
 
 def test_a_pattern_gives_what_it_matches_and_a_file_that_is_called_so(folder: Path) -> None:

@@ -26,7 +26,10 @@ def join_over_breaks(pages: Sequence[list[Block]], known_words: Sequence[set[str
     for index, blocks in enumerate(pages):
         if last is not None and blocks and _runs_on(last, blocks[0]):
             _put_last(holder, last)
-            _append(last, blocks.pop(0), known_words[index - 1] | known_words[index])
+            # Halves of a divided word are no words of the two pages.
+            others = [*known_words[: index - 1], *known_words[index + 1 :]]
+            words = set().union(*others) if last.text[-1] in HYPHENS else set()
+            _append(last, blocks.pop(0), words)
             begun.add(index)
             if not blocks:
                 continue  # It may run on to the next page.

@@ -163,15 +163,14 @@ def _column(reference: str, default: int) -> int:
 
 def _cell_text(cell: etree._Element, book: _Workbook) -> str:
     """A cell as it is shown; empty if it has no value."""
-    kind = attribute(cell, "t")
-    if kind == "inlineStr":
-        inline = child(cell, "is")
-        return _rich_text(inline) if inline is not None else ""
-    value = child(cell, "v")
-    text = (value.text or "") if value is not None else ""
-    style = attribute(cell, "s")
+    kind, style = attribute(cell, "t"), attribute(cell, "s")
     index = int(style) if style.isdigit() else 0
     code = book.formats[index] if index < len(book.formats) else ""
+    if kind == "inlineStr":
+        inline = child(cell, "is")
+        return show_text(_rich_text(inline), code) if inline is not None else ""
+    value = child(cell, "v")
+    text = (value.text or "") if value is not None else ""
     if kind == "s":
         is_known = text.isdigit() and int(text) < len(book.strings)
         return show_text(book.strings[int(text)], code) if is_known else ""
