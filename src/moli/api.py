@@ -56,8 +56,8 @@ def add(
     Returns:
         A report on every file. One that cannot be read is reported as failed, with the reason.
     """
-    from moli.retrieval.indexes import Indexes
     from moli.retrieval.discover import discover
+    from moli.retrieval.indexes import Indexes
     from moli.retrieval.ingest import DocumentLabels, Ingester
 
     with _open_workspace(workspace) as opened:

@@ -191,12 +191,18 @@ def test_rich_text() -> None:
 @pytest.mark.parametrize(
     "front",
     [
-        '---\ntitle: Runbook\nowner: "Nadia Petrov"\nversion: 1.10\ntags: [metrics, ops]\n'
-        "contact:\n  phone: 0417\ndraft: no\n---\n",
-        '+++\ntitle = "Runbook"\nowner = "Nadia Petrov"\nversion = 1.10\n'
-        'tags = ["metrics", "ops"]\ndraft = "no"\n[contact]\nphone = "0417"\n+++\n',
-        '{"title": "Runbook", "owner": "Nadia Petrov", "version": 1.10, "draft": "no",\n'
-        '"tags": ["metrics", "ops"], "contact": {"phone": "0417"}}\n',
+        (
+            '---\ntitle: Runbook\nowner: "Nadia Petrov"\nversion: 1.10\ntags: [metrics, ops]\n'
+            "contact:\n  phone: 0417\ndraft: no\n---\n"
+        ),
+        (
+            '+++\ntitle = "Runbook"\nowner = "Nadia Petrov"\nversion = 1.10\n'
+            'tags = ["metrics", "ops"]\ndraft = "no"\n[contact]\nphone = "0417"\n+++\n'
+        ),
+        (
+            '{"title": "Runbook", "owner": "Nadia Petrov", "version": 1.10, "draft": "no",\n'
+            '"tags": ["metrics", "ops"], "contact": {"phone": "0417"}}\n'
+        ),
     ],
 )
 def test_front_matter_becomes_attributes(front: str) -> None:

@@ -294,8 +294,8 @@ def test_a_folder_gives_its_files_of_known_kinds_but_not_the_hidden_ones(folder:
         ("c.exe", "skipped"),
         ("dangling.txt", "skipped"),
     ]
-    assert missing[0].message.endswith("c.exe: .exe files are not read from a folder. "
-                                       "Name the file itself to have its content read as text.")  # fmt: skip
+    advice = "Name the file itself to have its content read as text."
+    assert missing[0].message.endswith(f": .exe files are not read from a folder. {advice}")
 
 
 def test_linked_folders_are_read_once(folder: Path) -> None:

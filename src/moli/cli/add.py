@@ -51,8 +51,8 @@ def add(
     Example: moli add handbook.pdf notes/ "reports/**/*.docx"
     """
     from moli.models.encoders.load import load_encoder
-    from moli.retrieval.indexes import Indexes
     from moli.retrieval.discover import discover
+    from moli.retrieval.indexes import Indexes
     from moli.retrieval.ingest import DocumentLabels, Ingester
 
     with open_workspace(workspace) as opened:

@@ -29,11 +29,11 @@ def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:
         if not matches:
             reports.append(_report(text, "missing", "no such file or folder. Check the path"))
         for path in matches:
-            for found in _Folder(path) if path.is_dir() else [_named_file(path)]:
-                if isinstance(found, FileReport):
-                    reports.append(found)
+            for entry in _Folder(path) if path.is_dir() else [_named_file(path)]:
+                if isinstance(entry, FileReport):
+                    reports.append(entry)
                 else:
-                    files[found] = None
+                    files[entry] = None
     return list(files), reports
 
 

@@ -1,14 +1,10 @@
 """Dates, times and lengths of time as a spreadsheet shows them."""
 
-from __future__ import annotations
-
 import datetime
 import locale as locales
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from moli.parsing.office.number_format import Token
+from dataclasses import dataclass
+from typing import Literal
 
 EPOCH_1900 = datetime.datetime(1899, 12, 30)
 EPOCH_1904 = datetime.datetime(1904, 1, 1)
@@ -23,22 +19,33 @@ _NAMES = {
            "Monday Tuesday Wednesday Thursday Friday Saturday Sunday", 3, 3),
     "de": ("Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
            "Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag", 3, 2),
-    "es": ("enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
-           "lunes martes miércoles jueves viernes sábado domingo", 3, 3),
-    "it": ("gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre "
-           "dicembre", "lunedì martedì mercoledì giovedì venerdì sabato domenica", 3, 3),
-    "nl": ("januari februari maart april mei juni juli augustus september oktober november december",
-           "maandag dinsdag woensdag donderdag vrijdag zaterdag zondag", 3, 2),
+    "es": (("enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre "
+           "diciembre"), "lunes martes miércoles jueves viernes sábado domingo", 3, 3),
+    "it": (("gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre "
+           "dicembre"), "lunedì martedì mercoledì giovedì venerdì sabato domenica", 3, 3),
+    "nl": (("januari februari maart april mei juni juli augustus september oktober november "
+           "december"), "maandag dinsdag woensdag donderdag vrijdag zaterdag zondag", 3, 2),
     "fr": ("janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
            "lundi mardi mercredi jeudi vendredi samedi dimanche", 4, 3),
-    "pt": ("janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro "
-           "dezembro", "segunda-feira terça-feira quarta-feira quinta-feira sexta-feira sábado "
-           "domingo", 3, 3),
+    "pt": (("janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro "
+           "dezembro"), ("segunda-feira terça-feira quarta-feira quinta-feira sexta-feira sábado "
+           "domingo"), 3, 3),
     "zh": ("一月 二月 三月 四月 五月 六月 七月 八月 九月 十月 十一月 十二月",
            "星期一 星期二 星期三 星期四 星期五 星期六 星期日", 3, 3),
     "ja": ("1月 2月 3月 4月 5月 6月 7月 8月 9月 10月 11月 12月",
            "月曜日 火曜日 水曜日 木曜日 金曜日 土曜日 日曜日", 3, 1),
 }  # fmt: skip
+
+
+TokenKind = Literal["text", "general", "noon", "exponent", "date", "elapsed", "digits", "sign"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A part of a format code; `text` is what it shows, or the placeholders that it consists of."""
+
+    kind: TokenKind
+    text: str
 
 
 def show_date(
@@ -93,7 +100,7 @@ def _minutes(tokens: Sequence[Token]) -> list[bool]:
     for place, n in enumerate(parts):
         before = tokens[parts[place - 1]].text[0] if place else ""
         after = tokens[parts[place + 1]].text[0] if place + 1 < len(parts) else ""
-        is_m = tokens[n].text[0] == "m" and len(tokens[n].text) <= 2  # noqa: PLR2004
+        is_m = tokens[n].text[0] == "m" and len(tokens[n].text) <= 2
         result[n] = is_m and (before == "h" or after == "s")
     return result
 
@@ -101,7 +108,7 @@ def _minutes(tokens: Sequence[Token]) -> list[bool]:
 def _show_part(
     token: Token, moment: datetime.datetime, language: str, *, is_minute: bool, is_halved: bool
 ) -> str:
-    """What one token of a format code shows of a moment.
+    """The part of a moment that one token of a format code shows.
 
     Args:
         is_minute: whether an `m` stands for minutes.
@@ -109,22 +116,22 @@ def _show_part(
     """
     if token.kind == "noon":
         first, _, second = token.text.partition("/")
-        return first if moment.hour < 12 else second  # noqa: PLR2004
+        return first if moment.hour < 12 else second
     if token.kind != "date":
         return token.text
     unit, width = token.text[0], len(token.text)
     months, weekdays, short_month, short_day = _NAMES.get(language, _NAMES["en"])
     if unit in "yeb":
-        return f"{moment.year % 100:02d}" if unit == "y" and width <= 2 else str(moment.year)  # noqa: PLR2004
-    if unit in "ad" and width > 2:  # noqa: PLR2004
+        return f"{moment.year % 100:02d}" if unit == "y" and width <= 2 else str(moment.year)
+    if unit in "ad" and width > 2:
         name = weekdays.split()[moment.weekday()]
-        return name if width > 3 else name[-1] if unit == "a" else name[:short_day]  # noqa: PLR2004
-    if unit == "m" and width > 2 and not is_minute:  # noqa: PLR2004
+        return name if width > 3 else name[-1] if unit == "a" else name[:short_day]
+    if unit == "m" and width > 2 and not is_minute:
         name = months.split()[moment.month - 1]
-        return name[:1] if width == 5 else name if width == 4 else name[:short_month]  # noqa: PLR2004
+        return name[:1] if width == 5 else name if width == 4 else name[:short_month]
     if unit == "s" and "." in token.text:
-        whole, _, places = token.text.partition(".")
-        return f"{moment.second:0{len(whole)}d}." + f"{moment.microsecond:06d}"[: len(places)]
+        whole, _, decimals = token.text.partition(".")
+        return f"{moment.second:0{len(whole)}d}." + f"{moment.microsecond:06d}"[: len(decimals)]
     hour = (moment.hour % 12 or 12) if is_halved else moment.hour
     values = {"m": moment.minute if is_minute else moment.month, "d": moment.day, "h": hour,
               "s": moment.second}  # fmt: skip

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
-from typing import Literal
+from typing import cast
 
-from moli.parsing.office.date_format import EPOCH_1900, show_date
+from moli.parsing.office.date_format import EPOCH_1900, Token, TokenKind, show_date
 
 _TOKEN = re.compile(
     r'"(?P<quoted>[^"]*)"?|\\(?P<escaped>.)|(?P<space>[_*].)|\[(?P<bracket>[^\]]*)\]'
@@ -42,16 +42,6 @@ BUILT_IN_FORMATS = {
     45: "mm:ss", 46: "[h]:mm:ss", 47: "mm:ss.0", 48: "##0.0E+0", 49: "@",
 }  # fmt: skip
 """Format codes by number."""
-
-TokenKind = Literal["text", "general", "noon", "exponent", "date", "elapsed", "digits", "sign"]
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A part of a format code; `text` is what it shows, or the placeholders that it consists of."""
-
-    kind: TokenKind
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,25 +132,20 @@ def _parse(code: str) -> list[_Section]:
             tokens.append(Token("text", " " if text[0] == "_" or text[1] == " " else ""))
         elif kind in ("quoted", "escaped", "other"):
             tokens.append(Token("text", text))
-        elif kind in ("general", "noon", "exponent", "date", "digits", "sign"):
-            tokens.append(Token(kind, text))
+        else:
+            tokens.append(Token(cast(TokenKind, kind), text))
     sections.append(_section(tokens, condition, locale))
     return sections
 
 
-def _section(
-    tokens: list[Token], condition: tuple[str, float] | None, locale: str
-) -> _Section:
+def _section(tokens: list[Token], condition: tuple[str, float] | None, locale: str) -> _Section:
     """The section made of tokens; beside places for digits, the letters of dates are text."""
     kinds = {token.kind for token in tokens}
     if "digits" in kinds and "elapsed" not in kinds:
-        tokens = [
-            Token("text", token.text) if token.kind == "date" else token for token in tokens
-        ]
+        tokens = [Token("text", token.text) if token.kind == "date" else token for token in tokens]
     else:
         tokens = [
-            Token("date", token.text.lower()) if token.kind == "date" else token
-            for token in tokens
+            Token("date", token.text.lower()) if token.kind == "date" else token for token in tokens
         ]
     return _Section(tuple(tokens), condition, locale)
 
@@ -183,7 +168,7 @@ def _choose(sections: Sequence[_Section], number: float) -> tuple[_Section | Non
         return None, False
     if len(numeric) > 1 and number < 0:
         return numeric[1], True
-    if len(numeric) > 2 and number == 0:  # noqa: PLR2004
+    if len(numeric) > 2 and number == 0:
         return numeric[2], False
     return numeric[0], False
 
@@ -201,9 +186,9 @@ def _show_digits(number: float, section: _Section) -> str:
     tokens = list(section.tokens)
     value = abs(Decimal(f"{number:.15g}"))
     value = value.scaleb(2 * sum(token == Token("sign", "%") for token in tokens))
-    places = [n for n, token in enumerate(tokens) if token.kind == "digits"]
+    first = next(n for n, token in enumerate(tokens) if token.kind == "digits")
     fraction = next((n for n, token in enumerate(tokens) if token == Token("sign", "/")
-                     and places[0] < n), None)  # fmt: skip
+                     and first < n), None)  # fmt: skip
     if fraction is not None:
         text = _show_fraction(value, tokens, fraction)
     elif section.has("exponent"):
@@ -286,11 +271,11 @@ def _show_scientific(value: Decimal, tokens: list[Token]) -> str:
     power = value.adjusted() // step * step if value else 0
     if round(value.scaleb(-power), decimals) >= Decimal(10) ** step:
         power += step
-    places = "".join(token.text for token in after if token.kind == "digits")
+    width = sum(len(token.text) for token in after if token.kind == "digits")
     sign = "-" if power < 0 else "+" if tokens[at].text.endswith("+") else ""
     rest = "".join(token.text for token in after if token.kind == "text")
     shown = _show_decimal(value.scaleb(-power), mantissa)
-    return f"{shown}E{sign}{str(abs(power)).zfill(len(places))}{rest}"
+    return f"{shown}E{sign}{str(abs(power)).zfill(width)}{rest}"
 
 
 def _show_fraction(value: Decimal, tokens: list[Token], slash: int) -> str:
@@ -304,8 +289,8 @@ def _show_fraction(value: Decimal, tokens: list[Token], slash: int) -> str:
     if fixed:
         numerator, below = round(part * int(fixed[0])), int(fixed[0])
     else:
-        places = len(re.match(r"[?#0]*", denominator)[0]) or 1  # type: ignore[index]
-        near = part.limit_denominator(10 ** min(places, 6) - 1)
+        width = len(denominator) - len(denominator.lstrip("?#0"))
+        near = part.limit_denominator(10 ** min(max(width, 1), 6) - 1)
         numerator, below = near.numerator, near.denominator
     if has_whole and numerator == below:
         whole, numerator = whole + 1, 0

@@ -1,4 +1,4 @@
-"""What is drawn on a PDF page: its characters, and the straight lines that may rule a table."""
+"""Characters drawn on a PDF page, and the straight lines that may rule a table."""
 
 import ctypes
 from collections.abc import Iterator

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from moli.parsing.pages.grid import Table, find_tables, place_tables
 from moli.parsing.pages.order import Row, in_reading_order
 from moli.parsing.pages.prose import is_unspaced, join_lines, whole_words
 from moli.parsing.pages.segments import (
@@ -25,6 +24,7 @@ from moli.parsing.pages.segments import (
     segments,
     upright_characters,
 )
+from moli.parsing.pages.tables import Table, find_tables, place_tables
 
 _BULLET = re.compile(r"([•●○◦▪■□▫◆◇‣⁃✓✔➢❖\uf0b7\uf0a7\uf0d8\uf076]|[–—*·-](?=\s))\s*(?=\S)")
 _NUMBER = re.compile(r"(?:\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{2,4})[.)]|\[\d{1,3}\]|[①-⑳])\s+(?=\S)")
@@ -374,5 +374,4 @@ def _block_of(lines: list[Segment], known_words: set[str], edge: float) -> Block
     room = edge - lines[-1].right
     if bullet := _BULLET.match(text):
         return Block("item", text[bullet.end() :], size, len(lines), "- ", room=room)
-    kind = "item" if _NUMBER.match(text) else "text"
-    return Block(kind, text, size, len(lines), room=room)
+    return Block("item" if _NUMBER.match(text) else "text", text, size, len(lines), room=room)

@@ -1,7 +1,7 @@
 """Running heads and feet: lines that stand at the same place on page after page, and page numbers.
 
-    heads = take_running_lines(pages)   # Removes them from the pages.
-    heads[0]                            # Those that are kept once, on the first page.
+heads = take_running_lines(pages)   # Removes them from the pages.
+heads[0]                            # Those that are kept once, on the first page.
 """
 
 import re
@@ -19,12 +19,41 @@ _DIGITS = re.compile(r"\d+")
 _ROMAN = re.compile(r"[ivxlc]{1,7}")
 _LETTERS = re.compile(r"[^\W\d_]+")
 # Words of a line that holds nothing but the page number, as in `Page 3 of 12` and `第3页`.
-_PAGE_WORDS = frozenset("page pages p pg of von de sur di da seite blatt pagina página 第 页 頁 共 共第 "
-                        "页共 頁共 页第 ページ 쪽 페이지 стр из".split())  # fmt: skip
+_PAGE_WORDS = frozenset(
+    [
+        "page",
+        "pages",
+        "p",
+        "pg",
+        "of",
+        "von",
+        "de",
+        "sur",
+        "di",
+        "da",
+        "seite",
+        "blatt",
+        "pagina",
+        "página",
+        "第",
+        "页",
+        "頁",
+        "共",
+        "页共",
+        "頁共",
+        "页第",
+        "頁第",
+        "ページ",
+        "쪽",
+        "페이지",
+        "стр",
+        "из",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Spot:
     """A segment near the upper or lower edge of a page.
 
     Attributes:
@@ -58,15 +87,15 @@ def take_running_lines(pages: Sequence[list[Row]]) -> list[list[str]]:
         runs = [run for run in _runs(pages, is_top=is_top) if len(run) >= minimum]
         taken = _separate(runs)
         for run in runs:
-            places = [place for place in run if id(place.segment) in taken]
-            for place in places:
-                running[place.page].add(id(place.segment))
-            if len(places) < minimum:
+            spots = [spot for spot in run if id(spot.segment) in taken]
+            for spot in spots:
+                running[spot.page].add(id(spot.segment))
+            if len(spots) < minimum:
                 continue
-            pattern = _pattern(places[0].segment.text)
-            text = places[0].segment.text
+            pattern = _pattern(spots[0].segment.text)
+            text = spots[0].segment.text
             if pattern not in seen and not is_page_number(text):
-                first[places[0].page].append(text)
+                first[spots[0].page].append(text)
                 seen.add(pattern)
     for index, ids in running.items():
         rows = ([part for part in row if id(part) not in ids] for row in pages[index])
@@ -75,7 +104,7 @@ def take_running_lines(pages: Sequence[list[Row]]) -> list[list[str]]:
     return [[text for text in texts if _pattern(text) not in own] for texts in first]
 
 
-def _separate(runs: list[list[_Place]]) -> set[int]:
+def _separate(runs: list[list[_Spot]]) -> set[int]:
     """Ids of the segments of those runs that stand apart from the text of their pages.
 
     A run next to another one stands apart if that does, so heads may have several lines.
@@ -84,51 +113,51 @@ def _separate(runs: list[list[_Place]]) -> set[int]:
     rows: dict[tuple[int, int], bool] = {}
     for run in sorted(runs, key=lambda run: -run[0].depth):
         apart = sum(
-            place.stands_apart or rows.get((place.page, place.depth + 1), False) for place in run
+            spot.stands_apart or rows.get((spot.page, spot.depth + 1), False) for spot in run
         )
         if is_page_number(run[0].segment.text) or apart > len(run) / 2:
-            taken.update(id(place.segment) for place in run)
-            rows.update({(place.page, place.depth): True for place in run})
+            taken.update(id(spot.segment) for spot in run)
+            rows.update({(spot.page, spot.depth): True for spot in run})
     return taken
 
 
-def _runs(pages: Sequence[list[Row]], *, is_top: bool) -> Iterator[list[_Place]]:
+def _runs(pages: Sequence[list[Row]], *, is_top: bool) -> Iterator[list[_Spot]]:
     """Places with one text on pages that follow each other, left and right pages apart or not."""
-    by_pattern: dict[tuple[str, int], list[_Place]] = defaultdict(list)
+    by_pattern: dict[tuple[str, int], list[_Spot]] = defaultdict(list)
     for index, rows in enumerate(pages):
-        for place in _places(index, rows, is_top=is_top):
-            by_pattern[_pattern(place.segment.text), round(place.segment.size)].append(place)
-    for places in by_pattern.values():
-        run: list[_Place] = []
-        for place in places:
-            if run and not _follows(run[-1], place):
+        for spot in _spots(index, rows, is_top=is_top):
+            by_pattern[_pattern(spot.segment.text), round(spot.segment.size)].append(spot)
+    for spots in by_pattern.values():
+        run: list[_Spot] = []
+        for spot in spots:
+            if run and not _follows(run[-1], spot):
                 yield run
                 run = []
-            run.append(place)
+            run.append(spot)
         yield run
 
 
-def _follows(last: _Place, place: _Place) -> bool:
-    """Whether a place on one of the next two pages shows the same text, but for a page number."""
-    pages = place.page - last.page
+def _follows(last: _Spot, spot: _Spot) -> bool:
+    """Whether a segment on one of the next two pages shows the same text, but for a page number."""
+    pages = spot.page - last.page
     return (
-        1 <= pages <= 2  # noqa: PLR2004
-        and abs(place.offset - last.offset) <= _MAX_SHIFT
+        1 <= pages <= 2
+        and abs(spot.offset - last.offset) <= _MAX_SHIFT
         and all(
             number in (before, before + pages)
-            for before, number in zip(last.numbers, place.numbers, strict=True)
+            for before, number in zip(last.numbers, spot.numbers, strict=True)
         )
     )
 
 
-def _places(index: int, rows: Sequence[Row], *, is_top: bool) -> Iterator[_Place]:
+def _spots(index: int, rows: Sequence[Row], *, is_top: bool) -> Iterator[_Spot]:
     """The segments in the rows nearest to the upper or lower edge of a page."""
     ordered = sorted(rows, key=lambda row: row[0].top, reverse=not is_top)
     for depth, row in enumerate(ordered[:_DEPTH]):
         inner = ordered[depth + 1] if depth + 1 < len(ordered) else None
         for segment in row:
             if len(segment.text) <= _MAX_TEXT:
-                yield _Place(
+                yield _Spot(
                     index, depth, segment,
                     segment.top if is_top else segment.bottom,
                     _numbers(segment.text), inner is None or _gap(row, inner) > 0.6 * segment.size,

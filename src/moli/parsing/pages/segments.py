@@ -96,7 +96,7 @@ def rotation_of(glyph: Glyph) -> int:
 
 
 def upright_characters(glyphs: Iterable[Glyph], rotation: int) -> Iterator[Character]:
-    """The characters with that rotation in reading coordinates, with white space of any rotation."""
+    """The characters with that rotation, and white space of any, in reading coordinates."""
     for glyph in glyphs:
         text, x0, y0, x1, y1, _ = glyph
         if x0 == x1 and y0 == y1:

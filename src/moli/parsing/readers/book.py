@@ -108,10 +108,11 @@ def _pages(root: etree._Element, package: str) -> Iterator[tuple[str, str]]:
     """Ids and part names of the pages in the manifest, without its table of contents."""
     manifest = child(root, "manifest")
     for item in children(manifest, "item") if manifest is not None else ():
+        name = attribute(item, "id")
         is_contents = "nav" in attribute(item, "properties").split()
-        if "html" in attribute(item, "media-type"):
-            if not is_contents or _is_in_spine(root, attribute(item, "id")):
-                yield attribute(item, "id"), resolve_part(package, unquote(attribute(item, "href")))
+        is_shown = not is_contents or _is_in_spine(root, name)
+        if is_shown and "html" in attribute(item, "media-type"):
+            yield name, resolve_part(package, unquote(attribute(item, "href")))
 
 
 def _is_in_spine(root: etree._Element, name: str) -> bool:

@@ -43,7 +43,9 @@ def take_front_matter(text: str, blocks: Blocks) -> str:
         fields = dict(_fields(_parse(source[: _MAX_LENGTH + 1], name)))
     except ValueError as error:
         if fenced is not None and ":" in source.partition("\n")[0]:
-            blocks.warn(f"its front matter is read as text, since it is not {name.upper()} ({error})")
+            blocks.warn(
+                f"its front matter is read as text, since it is not {name.upper()} ({error})"
+            )
         return text
     if not fields:
         return text
@@ -80,7 +82,7 @@ def _parse(source: str, name: str) -> object:
             return tomllib.loads(source, parse_float=str)
         if name == "json":
             return json.loads(source, parse_float=str, parse_int=str)
-        return yaml.load(source, Loader=yaml.BaseLoader)
+        return yaml.load(source, Loader=yaml.BaseLoader)  # noqa: S506 (makes texts only)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
     except RecursionError as error:

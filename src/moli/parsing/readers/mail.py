@@ -57,8 +57,8 @@ def _add_bodies(part: MIMEPart, blocks: Blocks, attachments: list[MIMEPart]) -> 
         parts = [each for each in part.iter_parts() if isinstance(each, MIMEPart)]
         if part.get_content_type() == "multipart/alternative":
             parts = _without_lesser_bodies(parts)
-        for each in parts:
-            _add_bodies(each, blocks, attachments)
+        for inner in parts:
+            _add_bodies(inner, blocks, attachments)
     elif _is_body(part):
         text = _body_text(part)
         if part.get_content_type() == "text/html":

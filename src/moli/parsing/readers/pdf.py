@@ -126,8 +126,8 @@ class _Page:
     """A page that has been read, before its blocks are known.
 
     Attributes:
-        text: its text layer; without rows if it is a scan.
-        recognized: its recognized text, if it is a scan.
+        text: the text layer; without rows if the page is a scan.
+        recognized: the recognized text of a scan.
     """
 
     text: Page

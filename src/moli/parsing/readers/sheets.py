@@ -11,6 +11,7 @@ from moli.parsing.archive import Archive
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
 from moli.parsing.office.charts import add_chart_title
+from moli.parsing.office.date_format import EPOCH_1900, EPOCH_1904
 from moli.parsing.office.markup import (
     NO_RELATIONSHIP,
     add_core_properties,
@@ -26,7 +27,6 @@ from moli.parsing.office.markup import (
     relationships,
     xml_error,
 )
-from moli.parsing.office.date_format import EPOCH_1900, EPOCH_1904
 from moli.parsing.office.number_format import BUILT_IN_FORMATS, show_number, show_text
 from moli.parsing.office.spreadsheet import Row, Rows, add_sheet_name, add_tables, repeat_merged
 
