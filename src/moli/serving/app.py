@@ -27,6 +27,7 @@ from moli.serving import (
     model_list,
     reranking,
     responses,
+    uploads,
 )
 from moli.serving.access import AccessMiddleware, Authenticator, RateLimiter, check_has_key
 from moli.serving.audio import TranscriptionService
@@ -67,6 +68,7 @@ _ENDPOINTS = (
     audio.router,
     feedback.router,
     documents.router,
+    uploads.router,
     model_list.router,
     router,
 )
@@ -128,7 +130,8 @@ def _add_middleware(app: FastAPI, workspace: Workspace, host: str, *, is_public:
     app.state.authenticator = authenticator
     limiter = RateLimiter(settings.rate)
     app.add_middleware(AccessMiddleware, authenticator=authenticator, limiter=limiter)
-    app.add_middleware(SecurityMiddleware, host=host, larger_bodies=audio.LARGER_BODIES)
+    larger_bodies = audio.LARGER_BODIES | uploads.larger_bodies(settings)
+    app.add_middleware(SecurityMiddleware, host=host, larger_bodies=larger_bodies)
     app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
 
 
