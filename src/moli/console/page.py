@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from fastapi import FastAPI
-from nicegui import core, run, ui
+from nicegui import core, ui
 from nicegui.client import Client
 from starlette.requests import Request
 from starlette.routing import Match, Mount
@@ -50,12 +50,15 @@ def mount_page(app: FastAPI, examples: Sequence[str] = ()) -> None:
         client.page.language = texts.language
         ui.add_head_html(f"<style>{style}</style><script>{script}</script>")
         reader = LibraryReader(library, request.state.caller)
-        documents = await run.io_bound(reader.documents)
-        ask_page = AskPage(reader, texts, documents or [], examples)
+        ask_page = AskPage(reader, texts, examples)
+        client.on_delete(ask_page.stop)
+        await ask_page.list_documents()
         if trace:
-            await ask_page.show_earlier_answer(trace)
+            await ask_page.show_address(trace)
 
     app.include_router(sign_in.router)
+    # The page shows itself what it waits for.
+    core.app.config.quasar_config["loadingBar"]["skipHijack"] = True
     ui.run_with(app, title="Moli", tailwind=False, show_welcome_message=False)
     app.router.routes[-1] = _PageMount("/", core.app)
 

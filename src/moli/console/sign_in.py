@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from moli.console.translations import Translation, translation_for
-from moli.serving.access import COOKIE, SIGN_IN, Authenticator
+from moli.serving.access import COOKIE, SIGN_IN, SIGN_OUT, Authenticator
 
 router = APIRouter(include_in_schema=False)
 
@@ -52,6 +52,14 @@ async def sign_in(request: Request, key: Annotated[str, Form(max_length=1000)]) 
         samesite="lax",
         secure=request.url.scheme == "https",
     )
+    return response
+
+
+@router.post(SIGN_OUT)
+def sign_out() -> Response:
+    """Forget the key that the browser keeps."""
+    response = RedirectResponse(SIGN_IN, 303)
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax")
     return response
 
 

@@ -33,16 +33,34 @@ class SourcePanel:
         self._reader, self._texts, self._root = reader, texts, root
         self._buttons: list[_LocationButton] = []
         self._location: DocumentLocation | None = None  # the one that is open or being opened
-        self._panel = add_container("aside", "source").props(f'aria-label="{texts.source}"')
+        self._panel = add_container("section", "source").props(f'aria-label="{texts.source}"')
         self._panel.set_visibility(False)
 
     def add_button(self, location: DocumentLocation, button: Element) -> None:
         """Keep a button pressed while its location is open."""
         self._buttons.append(_LocationButton(location, button))
 
-    def forget_buttons(self) -> None:
-        """Forget all buttons, as they are removed from the page."""
-        self._buttons.clear()
+    def add_row(
+        self, location: DocumentLocation, mark: str, quote: str = "", *, is_first: bool = True
+    ) -> None:
+        """Add a row that opens a location.
+
+        Args:
+            mark: the number or the format of the document; "" for none.
+            is_first: False below another row of the same document, whose title is not repeated.
+        """
+        row = add_button("entry").on("click", lambda: self.open(location, scroll_to=True))
+        with row:
+            if mark:
+                add_text("span", mark if is_first else "", "mark" if is_first else "mark blank")
+            with add_container("span", "what"):
+                if is_first:
+                    add_text("span", location.title, "title")
+                if page := self._texts.page_label(location.page, location.heading):
+                    add_text("span", page, "where")
+                if quote:
+                    add_text("span", " ".join(quote.split()), "quote")
+        self.add_button(location, row)
 
     async def open(self, location: DocumentLocation, *, scroll_to: bool = False) -> None:
         """Show a document; with `scroll_to`, scroll the page to the panel if it is out of sight."""
@@ -101,6 +119,7 @@ class SourcePanel:
 
     def _update_buttons(self) -> None:
         """Show on each button whether its location is open."""
+        self._buttons = [each for each in self._buttons if not each.button.is_deleted]
         for known in self._buttons:
             is_open = known.location == self._location
             known.button.props["aria-pressed"] = "true" if is_open else "false"

@@ -48,11 +48,40 @@ class Translation:
     key_label: str
     sign_in_button: str
     wrong_key: str
+    stop: str
+    stopped: str
+    filter: str
+    no_match: str
+    nothing_visible: str
+    drop: str
+    drop_hint: str
+    uploading: str
+    added: str
+    updated: str
+    unchanged: str
+    upload_failed: str
+    helpful: str
+    wrong: str
+    thanks: str
+    not_saved: str
+    offline: str
+    signed_in: str
+    sign_out: str
 
     def count_label(self, documents: int) -> str:
         """The number of documents, in words."""
         many = self.many_documents.format(count=f"{documents:,}")
         return self.one_document if documents == 1 else many
+
+    def upload_outcomes(self) -> dict[str, str]:
+        """Texts for the outcomes of adding a file, by the names that the API gives them."""
+        return {
+            "waiting": self.uploading,
+            "added": self.added,
+            "updated": self.updated,
+            "unchanged": self.unchanged,
+            "failed": self.upload_failed,
+        }
 
     def page_label(self, page: int | None, heading: str) -> str:
         """A position in a document: its page and heading, as far as they are known."""
@@ -99,6 +128,25 @@ ENGLISH = Translation(
     key_label="Key",
     sign_in_button="Enter",
     wrong_key="That key is not valid. Check it, or ask for a new one.",
+    stop="Stop",
+    stopped="Stopped. No answer was stored.",
+    filter="Filter by name",
+    no_match="No document has such a name.",
+    nothing_visible="Your key may not read any document. Ask the server's owner for access.",
+    drop="Drop files here, or choose them",
+    drop_hint="Everyone who may use this server will be able to read them.",
+    uploading="reading…",
+    added="added",
+    updated="replaced the older version",
+    unchanged="was there already",
+    upload_failed="could not be sent",
+    helpful="This answer is right",
+    wrong="This answer is wrong",
+    thanks="Thank you. Your rating is stored.",
+    not_saved="Your rating could not be stored.",
+    offline="The server does not answer. This page goes on by itself once it is back.",
+    signed_in="signed in as {name}",
+    sign_out="Sign out",
 )
 
 CHINESE = Translation(
@@ -140,6 +188,25 @@ CHINESE = Translation(
     key_label="密钥",
     sign_in_button="进入",
     wrong_key="此密钥无效。请检查，或索取新的密钥。",
+    stop="停止",
+    stopped="已停止，没有保存回答。",
+    filter="按名称筛选",
+    no_match="没有名称相符的文档。",
+    nothing_visible="你的密钥不能查看这里的任何文档。请向服务器的主人申请权限。",
+    drop="把文件拖到这里，或点击选择",
+    drop_hint="所有能使用本服务器的人都可以阅读这些文件。",
+    uploading="正在读取…",
+    added="已添加",
+    updated="已替换旧版本",
+    unchanged="已存在",
+    upload_failed="发送失败",
+    helpful="回答正确",
+    wrong="回答有误",
+    thanks="谢谢，评价已保存。",
+    not_saved="评价未能保存。",
+    offline="服务器没有响应。恢复后，页面会自动继续。",
+    signed_in="已登录：{name}",
+    sign_out="退出登录",
 )
 
 

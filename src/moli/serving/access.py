@@ -26,8 +26,8 @@ from moli.workspace.filter import Filter
 from moli.workspace.keys import KeyStore, hash_secret
 
 COOKIE = "moli_key"  # a browser sends its key in this cookie
-SIGN_IN = "/sign-in"
-_PATHS_WITHOUT_KEY = ("/health", "/favicon.ico", SIGN_IN)
+SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
+_PATHS_WITHOUT_KEY = ("/health", "/favicon.ico", SIGN_IN, SIGN_OUT)
 _REFRESH_SECONDS = 0.5  # keys that were read less long ago are not read again
 
 
