@@ -156,19 +156,23 @@ def test_waiting_can_be_stopped_and_the_model_stops_too(
 
 
 def test_a_server_that_is_gone_is_reported_until_it_is_back(chromium: Any, tmp_path: Path) -> None:
-    with make_workspace(tmp_path / "w") as workspace:
-        with serving(workspace) as (address, process), visiting(chromium, address) as visit:
-            page = visit.page
-            assert not page.is_visible(".offline-note")
-            process.terminate()
-            page.wait_for_selector(".offline-note", state="visible")
-            assert "does not answer" in page.inner_text(".offline-note")
-            process.wait(20)
-            with serving(workspace, int(address.rpartition(":")[2])):
-                page.wait_for_selector(".offline-note", state="hidden", timeout=60_000)
-                page.wait_for_selector(".documents .title")
-                visit.ask(WARRANTY)
-                assert QUOTE in page.inner_text(".answer")
+    workspace = make_workspace(tmp_path / "w")
+    with (
+        workspace,
+        serving(workspace) as (address, process),
+        visiting(chromium, address) as visit,
+    ):
+        page = visit.page
+        assert not page.is_visible(".offline-note")
+        process.terminate()
+        page.wait_for_selector(".offline-note", state="visible")
+        assert "does not answer" in page.inner_text(".offline-note")
+        process.wait(20)
+        with serving(workspace, int(address.rpartition(":")[2])):
+            page.wait_for_selector(".offline-note", state="hidden", timeout=60_000)
+            page.wait_for_selector(".documents .title")
+            visit.ask(WARRANTY)
+            assert QUOTE in page.inner_text(".answer")
 
 
 # Keys of the keyboard, thumbs
@@ -216,15 +220,15 @@ def test_a_document_with_several_quotes_is_listed_once(chromium: Any, tmp_path: 
         'Eighteen months. [1: "eighteen months"]\n'
         'Two hours. [1: "充满电需要两小时"]\nThe toy has it. [1: "The toy has a warranty"]'
     )
-    with make_workspace(tmp_path / "w", model=f"scripted:{answer}") as workspace:
-        with serving(workspace) as (address, _), visiting(chromium, address) as visit:
-            page = visit.page
-            visit.ask(WARRANTY)
-            assert page.locator(".chip").all_inner_texts() == ["1", "1", "1"]
-            assert page.locator(".sources .title").all_inner_texts() == ["Toy manual"]
-            assert page.locator(".sources .entry").count() == 3
-            page.click(".chip >> nth=1")
-            page.wait_for_function("document.querySelector('mark')?.innerText.includes('两小时')")
+    workspace = make_workspace(tmp_path / "w", model=f"scripted:{answer}")
+    with workspace, serving(workspace) as (address, _), visiting(chromium, address) as visit:
+        page = visit.page
+        visit.ask(WARRANTY)
+        assert page.locator(".chip").all_inner_texts() == ["1", "1", "1"]
+        assert page.locator(".sources .title").all_inner_texts() == ["Toy manual"]
+        assert page.locator(".sources .entry").count() == 3
+        page.click(".chip >> nth=1")
+        page.wait_for_function("document.querySelector('mark')?.innerText.includes('两小时')")
 
 
 def test_all_documents_are_listed_filtered_and_opened(
