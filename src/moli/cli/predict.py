@@ -250,7 +250,9 @@ def _format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return " ".join(map(_format_value, value))
+        return " ".join(map(_format_value, value)) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_format_value(item)}" for key, item in value.items())
     return " ".join(str(value).split())
 
 

@@ -14,7 +14,7 @@ from moli.records.errors import InputError
 from moli.records.examples import Example, LocatedExample, MalformedRow, UnreadLines
 from moli.training.recipes.recipe import Recipe
 from moli.workspace.datasets import Dataset, read_dataset
-from moli.workspace.datasets.labels import with_one_spelling
+from moli.workspace.datasets.labels import split_labels, with_one_spelling
 
 # Above this share of malformed rows it is the data set that is wrong, not a row.
 _MAX_MALFORMED = 0.01
@@ -70,16 +70,13 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
     """
     dataset = read_dataset(recipe.data, columns=recipe.columns, kinds=example_types)
     check_dataset(dataset, recipe, example_types)
-    examples, datasets, files = (
-        with_one_spelling(dataset.examples),
-        [dataset],
-        _data_files(recipe.data),
-    )
+    examples, datasets = examples_with_labels(dataset, recipe), [dataset]
+    files = _data_files(recipe.data)
     if isinstance(recipe.held_out, Path):
         other = read_dataset(recipe.held_out, columns=recipe.columns, kinds=example_types)
         check_dataset(other, recipe, example_types)
         known = {label for located in examples for label in located.example.class_labels}
-        candidates, held_out = examples, with_one_spelling(other.examples, sorted(known))
+        candidates, held_out = examples, examples_with_labels(other, recipe, sorted(known))
         datasets.append(other)
         files += _data_files(recipe.held_out)
     else:
@@ -104,6 +101,17 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
         tuple(lines for each in datasets for lines in each.unread),
         sum(each.row_count for each in datasets),
     )
+
+
+def examples_with_labels(
+    dataset: Dataset, recipe: Recipe, known: Iterable[str] = ()
+) -> tuple[LocatedExample, ...]:
+    """The examples of a data set, with their labels split and spelled alike.
+
+    Args:
+        known: labels in the spelling of the training data or of a model.
+    """
+    return with_one_spelling(split_labels(dataset.examples, recipe.label_separator), known)
 
 
 def _without_duplicates(

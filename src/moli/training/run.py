@@ -225,30 +225,34 @@ def _store(
         The model's name and metrics, and the reason if the alias was not pointed at it.
     """
     from moli.models.hardware.probe import DTYPES
+    from moli.training.setup.evaluation import calibrate
     from moli.training.trained.comparison import HeldOutResult, hash_examples
     from moli.training.trained.store import store_model
 
     recipe, progress = prepared.resolved.recipe, prepared.loop.progress
     held_out = [each.example for each in prepared.data.evaluation_examples]
-    result = HeldOutResult(
-        prepared.task.metric, progress.metrics, progress.base_metrics, hash_examples(held_out)
-    )
+    examples_hash = hash_examples(held_out)
     world.gather_model(prepared.model, DTYPES[str(recipe.precision)])
 
     def store() -> dict[str, Any]:
+        task = prepared.task
+        calibrated = calibrate(task, prepared.model, prepared.data.evaluation_examples)
+        result = HeldOutResult(
+            task.metric, calibrated or progress.metrics, progress.base_metrics, examples_hash
+        )
         stored = store_model(
             prepared.model,
-            prepared.task,
+            task,
             recipe,
             workspace,
             draft=prepared.loop.folder / "model",
             dataset_hash=prepared.data.examples.digest,
             result=result,
         )
-        return _point_alias(recipe.name, stored, result, workspace, force=force)
+        metrics = {"metrics": result.metrics, "base_metrics": result.base_metrics}
+        return metrics | _point_alias(recipe.name, stored, result, workspace, force=force)
 
-    metrics = {"metrics": result.metrics, "base_metrics": result.base_metrics}
-    return metrics | world.on_rank_zero(store)
+    return world.on_rank_zero(store)
 
 
 def _point_alias(

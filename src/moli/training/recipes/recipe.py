@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from moli.records.errors import InputError
 from moli.training.recipes.method_table import MethodName
@@ -31,6 +31,9 @@ class Recipe(BaseModel):
         0.05, description="Examples to evaluate on: a file or folder, or a share of `data`"
     )
     columns: dict[str, str] = Field({}, description="Maps Moli's column names to yours")
+    label_separator: str = Field(
+        "", description="Text between the labels in one cell, such as ';', if there are several"
+    )
     method: MethodName | None = Field(None, description="Training method: full, or an adapter")
     rank: int = Field(16, ge=1, le=1024, description="Rank, or width, of an adapter")
     epochs: float = Field(
@@ -63,6 +66,17 @@ class Recipe(BaseModel):
         (), description="Other places to report to"
     )
     name: str = Field("", description="Alias of the result in the workspace")
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _join_columns(cls, columns: Any) -> Any:
+        """The mapping with a list of columns, one for each label, as one text."""
+        if not isinstance(columns, dict):
+            return columns
+        return {
+            ours: ", ".join(map(str, theirs)) if isinstance(theirs, list) else theirs
+            for ours, theirs in columns.items()
+        }
 
 
 def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:

@@ -10,6 +10,8 @@ from typing import Literal
 
 TaskName = Literal[
     "classification",
+    "pair_classification",
+    "multi_label_classification",
     "instruction",
     "pretraining",
     "seq2seq",
@@ -48,6 +50,12 @@ class TaskSpec:
 
 TASKS = {
     "classification": TaskSpec("classification:Classification", "SEQ_CLS", batch=16),
+    "pair_classification": TaskSpec(
+        "pair_classification:PairClassification", "SEQ_CLS", batch=16
+    ),
+    "multi_label_classification": TaskSpec(
+        "multi_label_classification:MultiLabelClassification", "SEQ_CLS", batch=16
+    ),
     "instruction": TaskSpec(
         "instruction:Instruction",
         "CAUSAL_LM",

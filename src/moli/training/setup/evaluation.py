@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+import torch
+
 from moli.records.errors import InputError
 from moli.records.examples import Example
 from moli.training import inference
@@ -42,7 +44,7 @@ class HeldOutEvaluation:
     world: World
 
     def __call__(self) -> EvaluationResult:
-        """Metrics of the current weights, and the task's main metric as a score."""
+        """Metrics of the current weights, and the metric that chooses the best as a score."""
         return self.world.call_unsharded(self.loss, self._evaluate)
 
     def _evaluate(self) -> EvaluationResult:
@@ -55,7 +57,8 @@ class HeldOutEvaluation:
             [each.samples for each in self.examples],
             packed=self.packed,
         )
-        score = -metrics["loss"] if task.metric == "loss" else metrics[task.metric]
+        metric = task.selection_metric
+        score = -metrics["loss"] if metric == "loss" else metrics[metric]
         return EvaluationResult(metrics, score)
 
 
@@ -94,3 +97,20 @@ def choose_evaluation_examples(
         if tokens_left <= 0:
             break
     return chosen
+
+
+def calibrate(
+    task: Task, model: torch.nn.Module, held_out: Sequence[EvaluationExample]
+) -> dict[str, float]:
+    """Calibrate a task with the answers of its trained model to held-out examples.
+
+    Returns:
+        The metrics with which the model is then evaluated; empty if nothing was calibrated.
+    """
+    if not task.is_calibrated or not held_out:
+        return {}
+    examples = [each.example for each in held_out]
+    result = inference.run_inference(task, model, [each.samples for each in held_out])
+    answers, answered = inference.answers_of_examples(task, result, examples)
+    task.calibrate(answers, answered)
+    return {"loss": result.loss, **task.metrics(answers, answered)}

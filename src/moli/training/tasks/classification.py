@@ -12,7 +12,7 @@ import torch
 from moli.models.weights.loading import folder_of
 from moli.models.weights.truncation import Truncator
 from moli.records.examples import Example, Labelled
-from moli.training.batching.samples import Sample
+from moli.training.batching.samples import Sample, Tokens
 from moli.training.methods import method_of
 from moli.training.tasks.base.labels import LabelTask, label_id
 from moli.training.tasks.base.pooling import pooling_of
@@ -41,21 +41,27 @@ class Classification(LabelTask, TransformerTask):
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
         """One sample for each text."""
-        ids = self.label_ids
-        labelled = [example for example in examples if isinstance(example, Labelled)]
         truncator = Truncator(self.tokenizer, self.max_length)
-        texts = truncator.truncate([example.text for example in labelled])
+        texts = truncator.truncate([example.model_input for example in examples])
         return [
             [
                 Sample(
                     (text.ids,),
-                    target=label_id(example.label, ids),
-                    supervised=int(example.label in ids),
+                    target=self.target(example),
+                    supervised=self.is_supervised(example),
                     truncated_tokens=text.dropped,
                 )
             ]
-            for example, text in zip(labelled, texts, strict=True)
+            for example, text in zip(examples, texts, strict=True)
         ]
+
+    def target(self, example: Example) -> Any:
+        """The target of an example's sample."""
+        return label_id(str(example.class_label), self.label_ids)
+
+    def is_supervised(self, example: Example) -> bool:
+        """Whether the model knows the example's label, so that it has a loss."""
+        return example.class_label in self.label_ids
 
     @cached_property
     def pooling(self) -> str:
@@ -98,5 +104,10 @@ class Classification(LabelTask, TransformerTask):
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> torch.Tensor:
         """Logits before the softmax, [samples, labels], in float32."""
-        batch = self.collate([each.sequences[0] for each in samples], model, packed=packed)
+        sequences = [each.sequences[0] for each in samples]
+        batch = self.collate(sequences, model, packed=packed, **self.token_inputs(samples))
         return sequence_logits(model, batch, mean=self.pooling == "mean")
+
+    def token_inputs(self, samples: Sequence[Sample]) -> Mapping[str, Sequence[Tokens]]:  # noqa: ARG002
+        """Inputs with a number for each token, besides the token ids; none for single texts."""
+        return {}

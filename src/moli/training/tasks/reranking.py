@@ -21,6 +21,7 @@ from moli.metrics.ranking import reciprocal_rank
 from moli.records.errors import InputError
 from moli.records.examples import Example, Match, Scored
 from moli.training.batching.samples import Sample, Tokens
+from moli.training.tasks.base.pair_encoding import EncodedPair, encode_pairs
 from moli.training.tasks.base.sequence_logits import sequence_logits
 from moli.training.tasks.base.text_pairs import TextPairTask
 
@@ -40,20 +41,6 @@ class RerankingTarget:
 
     token_types: tuple[Tokens, ...]
     score: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class _EncodedPair:
-    """Two texts as one sequence.
-
-    Attributes:
-        token_types: 0 for tokens of the first text, 1 for the second; None without types.
-        truncated: number of tokens that were cut off.
-    """
-
-    ids: Tokens
-    token_types: Tokens | None
-    truncated: int
 
 
 class Reranking(TextPairTask):
@@ -93,7 +80,8 @@ class Reranking(TextPairTask):
         for start in range(0, len(examples), _CHUNK):
             chunk = examples[start : start + _CHUNK]
             pairs = [_text_pairs(example) for example in chunk]
-            encoded = iter(self._encode([pair for group in pairs for pair in group]))
+            flat = [pair for group in pairs for pair in group]
+            encoded = iter(encode_pairs(self.tokenizer, flat, self.max_length))
             for example, group in zip(chunk, pairs, strict=True):
                 own = [next(encoded) for _ in group]
                 groups.append([self._sample(example, own)] if own else [])
@@ -105,23 +93,7 @@ class Reranking(TextPairTask):
             )
         return groups
 
-    def _encode(self, pairs: Sequence[tuple[str, str]]) -> list[_EncodedPair]:
-        """Pairs of texts as sequences of at most the maximum length."""
-        if not pairs:
-            return []
-        encoded = self.tokenizer(*map(list, zip(*pairs, strict=True)), verbose=False)
-        all_types = encoded.get("token_type_ids")
-        result = []
-        for index, ids in enumerate(encoded["input_ids"]):
-            types, truncated = all_types and all_types[index], len(ids) - self.max_length
-            if truncated > 0:  # the longer of the two loses its end
-                cut = self.tokenizer(*pairs[index], truncation=True, max_length=self.max_length)
-                ids, types = cut["input_ids"], cut.get("token_type_ids")
-            types = np.asarray(types, np.int32) if all_types else None
-            result.append(_EncodedPair(np.asarray(ids, np.int32), types, max(truncated, 0)))
-        return result
-
-    def _sample(self, example: Example, pairs: Sequence[_EncodedPair]) -> Sample:
+    def _sample(self, example: Example, pairs: Sequence[EncodedPair]) -> Sample:
         """The sample of an example, with its score scaled to lie between 0 and 1."""
         score = None
         if isinstance(example, Scored):

@@ -28,7 +28,12 @@ from moli.records.errors import InputError
 from moli.records.examples import Example, MalformedRow, UnreadLines
 from moli.training import inference
 from moli.training.batching.samples import Sample
-from moli.training.data import check_dataset, count_unknown_labels, examples_of
+from moli.training.data import (
+    check_dataset,
+    count_unknown_labels,
+    examples_of,
+    examples_with_labels,
+)
 from moli.training.inference import InferenceResult, OnProgress, Progress, answers_of_examples
 from moli.training.recipes.task_table import GENERATIVE_TASKS
 from moli.training.tasks.base.task import Task
@@ -43,7 +48,6 @@ from moli.workspace.datasets import (
     read_questions,
     read_rows,
 )
-from moli.workspace.datasets.labels import with_one_spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,7 @@ def evaluate_on(
     task = trained.task
     dataset = read_dataset(path, columns=task.recipe.columns, kinds=task.example_types)
     check_dataset(dataset, task.recipe, task.example_types)
-    examples = examples_of(with_one_spelling(dataset.examples, task.known_labels))
+    examples = examples_of(examples_with_labels(dataset, task.recipe, task.known_labels))
     unknown_labels = count_unknown_labels(examples, task.known_labels, str(path))
     groups = task.samples(examples, training=False)
     if not any(groups):

@@ -24,6 +24,7 @@ from moli.workspace.datasets.columns import DatasetFormat
 from moli.workspace.datasets.detection import Kinds, QuestionFormats, check_columns, format_of
 from moli.workspace.datasets.fields import Row
 from moli.workspace.datasets.formats import FORMATS
+from moli.workspace.datasets.labels import join_label_columns
 from moli.workspace.datasets.preferences import check_no_preference
 from moli.workspace.datasets.rows import read_lines, read_rows
 from moli.workspace.datasets.suggestions import suggest_columns
@@ -74,10 +75,10 @@ def read_dataset(
         InputError: nothing can be read there, no row has a known format, rows are preferences, or
             `columns` has a name that neither Moli nor the data set knows.
     """
-    rows = list(read_rows(path))
+    mapping = columns or {}
+    rows = join_label_columns(list(read_rows(path)), mapping)
     if not rows:
         raise InputError("the data set is empty", where=str(path), fix="Add a row.")
-    mapping = columns or {}
     check_columns(mapping, rows, path)
     detected, usual = _detect_format(path, rows, mapping, kinds=kinds)
     if issubclass(detected.kind, Conversation | Pair | Text):

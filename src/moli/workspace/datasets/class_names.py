@@ -29,27 +29,29 @@ def class_names(features: Any) -> dict[str, tuple[str, ...]]:
     """
     if not isinstance(features, dict):
         return {}
-    return {
-        column: tuple(str(name) for name in feature["names"])
-        for column, feature in features.items()
-        if isinstance(feature, dict)
-        and feature.get("_type") == "ClassLabel"
-        and feature.get("names")
-    }
+    named = {}
+    for column, feature in features.items():
+        # A list of class numbers describes its items inside.
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else None
+        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" and inner.get("names"):
+            named[column] = tuple(str(name) for name in inner["names"])
+    return named
 
 
 def with_class_names(row: Row, names: Mapping[str, tuple[str, ...]]) -> Row | MalformedRow:
     """The row with names of classes instead of their numbers."""
     values = dict(row.values)
     for column, classes in names.items():
-        number = values.get(column)
-        if not isinstance(number, int) or isinstance(number, bool):
+        value = values.get(column)
+        numbers = value if isinstance(value, list) else [value]
+        if any(not isinstance(number, int) or isinstance(number, bool) for number in numbers):
             continue
-        if not 0 <= number < len(classes):
+        if wrong := [number for number in numbers if not 0 <= number < len(classes)]:
             return MalformedRow(
                 row.where,
-                f"'{column}' is {number}, but the data set has {len(classes)} classes, from 0 on",
+                f"'{column}' is {wrong[0]}, but the data set has {len(classes)} classes, from 0 on",
                 "Give the row a class, or remove it.",
             )
-        values[column] = ClassName(number, classes)
+        named = [ClassName(number, classes) for number in numbers]
+        values[column] = named if isinstance(value, list) else named[0]
     return Row(row.where, values)

@@ -11,7 +11,7 @@ from moli.records.errors import InputError
 from moli.records.examples import Example, MalformedRow
 from moli.workspace.datasets.columns import DatasetFormat, same_name
 from moli.workspace.datasets.fields import Row
-from moli.workspace.datasets.formats import FORMATS, TEXT
+from moli.workspace.datasets.formats import FORMATS, LABELLED, LABELLED_PAIRS, MULTI_LABELLED, TEXT
 
 # Names of formats, each with columns that a row may omit and their placeholder values.
 QuestionFormats = Mapping[str, Mapping[str, Any]]
@@ -40,9 +40,11 @@ def format_of(
     suitable = [each for each in fitting if not kinds or issubclass(each.kind, kinds)]
     if not suitable:
         return fitting[0] if fitting else None
-    # A text with a label, say, is not meant to be continued, unless the task reads nothing else.
+    # A text with a label, say, is not meant to be continued, unless the task reads nothing else;
+    # and of two texts with a label, none is meant to be left out.
     is_remainder = suitable[0] is TEXT is not fitting[0] and len(kinds) > 1
-    return fitting[0] if is_remainder else suitable[0]
+    is_half = suitable[0] in (LABELLED, MULTI_LABELLED) and fitting[0] in LABELLED_PAIRS
+    return fitting[0] if is_remainder or is_half else suitable[0]
 
 
 def _fits(

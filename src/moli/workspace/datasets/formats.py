@@ -12,7 +12,9 @@ from moli.records.examples import (
     Conversation,
     Labelled,
     LabelledImage,
+    LabelledPair,
     Match,
+    MultiLabelled,
     Pair,
     Scored,
     Span,
@@ -28,7 +30,7 @@ from moli.workspace.datasets.conversations import (
     system_messages,
 )
 from moli.workspace.datasets.fields import RowError, Values, check_encodable, text_of
-from moli.workspace.datasets.labels import classes_of, read_label
+from moli.workspace.datasets.labels import classes_of, read_label, read_labels
 
 _SYSTEM = ("system_prompt",)
 
@@ -233,14 +235,52 @@ def _read_labelled(values: Values) -> Labelled:
     return Labelled(text_of(values, "text"), label, classes=classes_of(values["label"]))
 
 
+_TEXT_NAMES = ("sentence", "review", "content")
+_LABEL_NAMES = ("labels", "category", "intent", "sentiment", "class")
+
 LABELLED = DatasetFormat(
-    "labelled",
-    Labelled,
-    {
-        "text": ("sentence", "review", "content"),
-        "label": ("labels", "category", "intent", "sentiment", "class"),
-    },
-    _read_labelled,
+    "labelled", Labelled, {"text": _TEXT_NAMES, "label": _LABEL_NAMES}, _read_labelled
+)
+
+
+def _read_multi_labelled(values: Values) -> MultiLabelled:
+    """The text and all its labels in a row."""
+    labels = read_labels(values["labels"], values.name("labels"))
+    return MultiLabelled(text_of(values, "text"), labels, classes=classes_of(values["labels"]))
+
+
+MULTI_LABELLED = DatasetFormat(
+    "multi_labelled",
+    MultiLabelled,
+    {"text": _TEXT_NAMES, "labels": ("label", "tags", "categories", *_LABEL_NAMES[1:])},
+    _read_multi_labelled,
+)
+
+
+def _pair_format(first: str, second: str) -> DatasetFormat:
+    """The format of two texts, in columns of these names, and the class of their relation."""
+
+    def read(values: Values) -> LabelledPair:
+        label = read_label(values["label"], values.name("label"))
+        classes = classes_of(values["label"])
+        return LabelledPair(text_of(values, first), text_of(values, second), label, classes)
+
+    columns = {first: (), second: (), "label": (*_LABEL_NAMES, "gold_label", "is_duplicate")}
+    return DatasetFormat("labelled_pair", LabelledPair, columns, read)
+
+
+# As GLUE, SNLI, CLUE and others name the columns.
+LABELLED_PAIRS = tuple(
+    _pair_format(first, second)
+    for first, second in (
+        ("text", "text_pair"),
+        ("premise", "hypothesis"),
+        ("sentence1", "sentence2"),
+        ("question1", "question2"),
+        ("question", "sentence"),
+        ("text1", "text2"),
+        ("text_a", "text_b"),
+    )
 )
 
 
@@ -252,4 +292,4 @@ def _read_text(values: Values) -> Text:
 TEXT = DatasetFormat("text", Text, {"text": ("content",)}, _read_text)
 
 # The most particular first: a row is read in the first format whose columns it has.
-FORMATS = (MESSAGES, ALPACA, SPAN, SCORED, MATCH, PAIR, IMAGE, LABELLED, TEXT)
+FORMATS = (MESSAGES, ALPACA, SPAN, SCORED, MATCH, PAIR, IMAGE, *LABELLED_PAIRS, LABELLED, MULTI_LABELLED, TEXT)

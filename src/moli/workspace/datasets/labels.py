@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
-from collections.abc import Iterable, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from moli.records.examples import LocatedExample
-from moli.workspace.datasets.fields import RowError, check_encodable
+from moli.records.examples import Example, LocatedExample, MalformedRow, MultiLabelled
+from moli.workspace.datasets.fields import Row, RowError, check_encodable
 
 _TRUTH_VALUES = {"false": "0", "true": "1"}
 _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,18})(\.0+)?")
@@ -41,6 +44,10 @@ def read_label(value: Any, column: str) -> str:
         return str(value).lower()
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))
+    if isinstance(value, list):
+        raise RowError(
+            f"'{column}' is a list of labels", "Use task: multi_label_classification for such rows."
+        )
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
         raise RowError(f"'{column}' is {kind}, not text", "Write a string.")
@@ -50,9 +57,92 @@ def read_label(value: Any, column: str) -> str:
     return value.strip()
 
 
+def read_labels(value: Any, column: str) -> tuple[str, ...]:
+    """The labels that a cell holds: a list, the text of a list, one label, or nothing.
+
+    The text of a list is JSON, or as Python prints one.
+
+    Raises:
+        RowError: the cell holds something else.
+    """
+    if value in (None, "", []):
+        return ()
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _list_in(value, column)
+    items = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(read_label(item, column) for item in items))
+
+
+def _list_in(text: str, column: str) -> list[Any]:
+    """The list that a text is in JSON or in Python.
+
+    Raises:
+        RowError: it is neither, as NumPy's ['a' 'b'] without commas, which Python reads as 'ab'.
+    """
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(value, list) and (read is json.loads or repr(value) == text.strip()):
+            return value
+    raise RowError(
+        f"'{column}' begins like a list, but is none", 'Write ["first", "second"], or one label.'
+    )
+
+
+def split_labels(
+    examples: Sequence[LocatedExample], separator: str
+) -> tuple[LocatedExample, ...]:
+    """The examples with each label split where a separator stands; all unchanged if it is ""."""
+
+    def split(example: Example) -> Example:
+        if not separator or not isinstance(example, MultiLabelled):
+            return example
+        parts = (part.strip() for label in example.labels for part in label.split(separator))
+        return replace(example, labels=tuple(dict.fromkeys(filter(None, parts))))
+
+    return tuple(replace(located, example=split(located.example)) for located in examples)
+
+
+def join_label_columns(
+    rows: Sequence[Row | MalformedRow], mapping: Mapping[str, str]
+) -> list[Row | MalformedRow]:
+    """Rows in which the columns of single labels, with 1 or 0 in them, are one with their names.
+
+    Args:
+        mapping: Moli's column names to the data set's. The columns are joined if `labels` is mapped
+            to several, with commas between their names.
+    """
+    joined = mapping.get("labels", "")
+    names = tuple(name.strip() for name in joined.split(","))
+    if len(names) < 2:
+        return list(rows)
+    return [
+        _join_columns(row, joined, names)
+        if isinstance(row, Row) and joined not in row.values and row.values.keys() >= set(names)
+        else row
+        for row in rows
+    ]
+
+
+def _join_columns(row: Row, joined: str, names: tuple[str, ...]) -> Row | MalformedRow:
+    """A row with the list of those labels whose columns have 1."""
+    labels: list[str] = []
+    for number, name in enumerate(names):
+        key = label_key(str(row.values[name]).strip())
+        if key not in ("0", "1"):
+            what = f"'{name}' is {reprlib.repr(row.values[name])}, neither 1 nor 0"
+            return MalformedRow(row.where, what, "Write 1 if the label applies, else 0.")
+        if key == "1":
+            labels.append(ClassName(number, names))
+    return Row(row.where, {**row.values, joined: labels})
+
+
 def classes_of(value: Any) -> tuple[str, ...]:
-    """All classes of a data set that numbers them, by the name of one; else empty."""
-    return value.classes if isinstance(value, ClassName) else ()
+    """All classes of a data set that numbers them, by the name of one or a list; else empty."""
+    names = value if isinstance(value, list) else [value]
+    return next((name.classes for name in names if isinstance(name, ClassName)), ())
 
 
 def label_key(label: str) -> str:

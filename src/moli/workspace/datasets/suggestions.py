@@ -30,6 +30,8 @@ _HINTS: Mapping[str, Sequence[str]] = {
     "question": ("question", "query", "问题"),
     "context": ("context", "passage", "paragraph", "document", "text", "上下文", "段落", "文章"),
     "answers": ("answer", "答案", "回答"),
+    "text_pair": ("pair", "2", "b", "second", "hypothesis", "句子2"),
+    "labels": ("label", "tag", "categor", "topic", "genre", "标签", "类别"),
     "text1": ("1", "a", "first", "premise", "句子1"),
     "text2": ("2", "b", "second", "hypothesis", "句子2"),
     "score": ("score", "similarity", "label", "分数", "相似度"),
@@ -104,6 +106,8 @@ def _is_usable(ours: str, values: Sequence[Any]) -> bool:
         return any(map(is_turns, values))
     if ours == "answers":
         return any(isinstance(value, list | dict) for value in values)
+    if ours == "labels":
+        return any(isinstance(value, list | str) for value in values)
     if ours == "label":
         distinct = {str(value) for value in values}
         is_scalar = all(isinstance(value, str | int | float) for value in values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,20 +29,23 @@ class LabelTask(Task):
         labels: names of the labels; a label's id is its index. Labels that are numbers are in the
             order of the numbers, and so are classes that a data set numbers. Others are in
             alphabetical order.
+        minimum_labels: number of labels without which there is nothing to choose from.
     """
 
     metric = "accuracy"
     state_fields: ClassVar[tuple[str, ...]] = ("labels",)
+    minimum_labels: ClassVar[int] = 2
     labels: list[str]
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Collect the labels of the examples."""
-        used = set(_labels_of(examples))
+        used = {label for example in examples for label in example.class_labels}
         numbered = {name: None for example in examples for name in getattr(example, "classes", ())}
         self.labels = list(numbered) if used <= numbered.keys() else order_labels(used)
-        if len(used) < 2:
+        if len(used) < self.minimum_labels:
+            one = f"every example has the label '{''.join(used)}'"
             raise InputError(
-                f"every example has the label '{''.join(used)}'",
+                one if used else "no example has a label",
                 where=str(self.recipe.data),
                 fix="Add examples of another class.",
             )
@@ -51,7 +55,7 @@ class LabelTask(Task):
         """The labels that the model can give."""
         return self.labels
 
-    @property
+    @cached_property
     def label_ids(self) -> Mapping[str, int]:
         """Id of each label."""
         return {label: index for index, label in enumerate(self.labels)}

@@ -155,12 +155,23 @@ class TaskStep(ABC):
 
 
 class TaskEvaluation(ABC):
-    """The evaluation of a model."""
+    """The evaluation of a model.
+
+    Attributes:
+        is_calibrated: whether `calibrate` has something to do.
+    """
+
+    is_calibrated: ClassVar[bool] = False
 
     @property
     def metric(self) -> str:
-        """Name of the metric that chooses the best weights: "loss", or one to maximize."""
+        """Name of the main metric, which models are compared by: "loss", or one to maximize."""
         return "loss"
+
+    @property
+    def selection_metric(self) -> str:
+        """Name of the metric that chooses the best weights; by default the main one."""
+        return self.metric
 
     @property
     def known_labels(self) -> Sequence[str]:
@@ -188,6 +199,12 @@ class TaskEvaluation(ABC):
         """Score of each example, of which `metric` is the mean; empty if it is not a mean."""
         pairs = zip(answers, examples, strict=True)
         return [self.metrics([answer], [example])[self.metric] for answer, example in pairs]
+
+    def calibrate(self, answers: Sequence[Any], examples: Sequence[Example]) -> None:
+        """Choose what turns answers into decisions, such as thresholds, by held-out examples.
+
+        Called once, with the answers of the trained model, before it is stored.
+        """
 
     def predicted_class(self, answer: Any) -> str | None:  # noqa: ARG002
         """The one class that an answer names, for a confusion matrix; None if it names none."""
