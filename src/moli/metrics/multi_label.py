@@ -55,4 +55,4 @@ def _f1(expected: Flags, predicted: Flags) -> NDArray[np.float64]:
     """F1 of each column, [labels]."""
     correct = (expected & predicted).sum(axis=0)
     total = expected.sum(axis=0) + predicted.sum(axis=0)
-    return np.divide(2 * correct, total, out=np.zeros(len(total)), where=total > 0)
+    return np.where(total > 0, 2 * correct / np.maximum(total, 1), 0.0)

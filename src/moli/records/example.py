@@ -1,4 +1,4 @@
-"""What all kinds of examples have, and an example's origin in a data set."""
+"""The base class of all kinds of examples, and an example with its origin in a data set."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ ROWS = [
     ("space.jsonl", GOOD + '{"text": " \\n ", "label": "y"}', 2, "'text' is empty"),
     ("number.jsonl", GOOD + '{"text": 5, "label": "y"}', 2, "'text' is int, not text"),
     ("nothing.jsonl", GOOD + '{"text": null, "label": "y"}', 2, "'text' is null, not text"),
-    ("labels.jsonl", GOOD + '{"text": "x", "label": ["a", "b"]}', 2, "'label' is list, not text"),
+    ("labels.jsonl", GOOD + '{"text": "x", "label": ["a", "b"]}', 2, "'label' is a list of labels"),
     ("fraction.jsonl", GOOD + '{"text": "x", "label": 0.5}', 2, "'label' is float, not text"),
     ("nolabel.jsonl", GOOD + '{"text": "x", "label": ""}', 2, "'label' is empty"),
     ("more.csv", "text,label\nx,y\na,b,c\n", 3, "3 cells under 2 columns"),

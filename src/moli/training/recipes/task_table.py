@@ -50,9 +50,7 @@ class TaskSpec:
 
 TASKS = {
     "classification": TaskSpec("classification:Classification", "SEQ_CLS", batch=16),
-    "pair_classification": TaskSpec(
-        "pair_classification:PairClassification", "SEQ_CLS", batch=16
-    ),
+    "pair_classification": TaskSpec("pair_classification:PairClassification", "SEQ_CLS", batch=16),
     "multi_label_classification": TaskSpec(
         "multi_label_classification:MultiLabelClassification", "SEQ_CLS", batch=16
     ),

@@ -30,7 +30,7 @@ class Classification(LabelTask, TransformerTask):
     """
 
     state_fields: ClassVar[tuple[str, ...]] = ("labels", "pooling")
-    example_types = (Labelled,)
+    example_types: ClassVar[tuple[type[Example], ...]] = (Labelled,)
     auto_class = "AutoModelForSequenceClassification"
     text_column = "text"
 

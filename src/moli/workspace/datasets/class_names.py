@@ -43,7 +43,7 @@ def with_class_names(row: Row, names: Mapping[str, tuple[str, ...]]) -> Row | Ma
     values = dict(row.values)
     for column, classes in names.items():
         value = values.get(column)
-        numbers = value if isinstance(value, list) else [value]
+        numbers: list[Any] = value if isinstance(value, list) else [value]
         if any(not isinstance(number, int) or isinstance(number, bool) for number in numbers):
             continue
         if wrong := [number for number in numbers if not 0 <= number < len(classes)]:

@@ -292,4 +292,16 @@ def _read_text(values: Values) -> Text:
 TEXT = DatasetFormat("text", Text, {"text": ("content",)}, _read_text)
 
 # The most particular first: a row is read in the first format whose columns it has.
-FORMATS = (MESSAGES, ALPACA, SPAN, SCORED, MATCH, PAIR, IMAGE, *LABELLED_PAIRS, LABELLED, MULTI_LABELLED, TEXT)
+FORMATS = (
+    MESSAGES,
+    ALPACA,
+    SPAN,
+    SCORED,
+    MATCH,
+    PAIR,
+    IMAGE,
+    *LABELLED_PAIRS,
+    LABELLED,
+    MULTI_LABELLED,
+    TEXT,
+)

@@ -91,9 +91,7 @@ def _list_in(text: str, column: str) -> list[Any]:
     )
 
 
-def split_labels(
-    examples: Sequence[LocatedExample], separator: str
-) -> tuple[LocatedExample, ...]:
+def split_labels(examples: Sequence[LocatedExample], separator: str) -> tuple[LocatedExample, ...]:
     """The examples with each label split where a separator stands; all unchanged if it is ""."""
 
     def split(example: Example) -> Example:

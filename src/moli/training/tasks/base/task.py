@@ -203,8 +203,10 @@ class TaskEvaluation(ABC):
     def calibrate(self, answers: Sequence[Any], examples: Sequence[Example]) -> None:
         """Choose what turns answers into decisions, such as thresholds, by held-out examples.
 
-        Called once, with the answers of the trained model, before it is stored.
+        Called once, with the answers of the trained model, before it is stored, if the task
+        `is_calibrated`.
         """
+        raise NotImplementedError
 
     def predicted_class(self, answer: Any) -> str | None:  # noqa: ARG002
         """The one class that an answer names, for a confusion matrix; None if it names none."""
