@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from moli.records.errors import InputError
 from moli.records.examples import Example, Labelled, LabelledImage, LocatedExample, Match, Span
 from moli.training.checks.inspection import find_repetitions
 from moli.training.data import read_data, split
-from moli.training.recipes.recipe import make_recipe
+from moli.training.recipes.recipe import make_recipe, read_recipe
+from moli.workspace.datasets import read_dataset
+from moli.workspace.datasets.labels import describe_similar
 
 
 def located(examples: list[Example]) -> list[LocatedExample]:
@@ -103,3 +106,64 @@ def test_each_class_has_its_share_of_both_parts(share: float) -> None:
         _, held_out = split(located(rows), share, seed)
         for label, size in sizes.items():
             assert abs(classes(held_out)[label] - share * size) <= 1.5
+
+
+def test_data_that_are_all_held_out_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"text": "t{n}", "label": "{n % 2}"}}\n' for n in range(8)))
+    recipe = make_recipe({"task": "classification", "data": path, "held_out": path})
+    with pytest.raises(InputError) as caught:
+        read_data(recipe, (Labelled,))
+    assert "all 8 are held out as well" in caught.value.what
+    assert f"than {path}" in caught.value.fix
+
+
+def test_a_file_with_splits_has_its_own_held_out_examples(tmp_path: Path) -> None:
+    path = tmp_path / "all.json"
+    rows = {
+        "train": [{"text": f"t{n}", "label": "a"} for n in range(6)],
+        "test": [{"text": "u", "label": "a"}],
+        "validation": {"text": ["v", "w"], "label": ["a", "b"]},
+    }
+    path.write_text(json.dumps(rows))
+    data = read_data(make_recipe({"task": "classification", "data": path}), (Labelled,))
+    assert [located.where for located in data.train][:2] == [
+        f"{path} train row 1",
+        f"{path} train row 2",
+    ]
+    assert [located.example for located in data.held_out] == [
+        Labelled("v", "a"),
+        Labelled("w", "b"),
+    ]
+    assert data.rows == 8
+    [last] = read_dataset(path, part="test").examples
+    assert last.example == Labelled("u", "a")
+    assert len(read_dataset(path).examples) == 9
+
+
+def test_several_files_and_patterns_are_one_data_set(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"text": "{name}", "label": "a"}}\n')
+    (tmp_path / "recipe.yaml").write_text(
+        "task: classification\ndata: [two.jsonl, one.jsonl]\nheld_out: 't*.jsonl'\n"
+    )
+    data = read_data(read_recipe(tmp_path / "recipe.yaml"), (Labelled,))
+    assert [located.example.model_input for located in data.train] == ["one"]
+    assert [located.example.model_input for located in data.held_out] == ["three", "two"]
+    assert [Path(each.held_out_where).name for each in data.removed] == ["two.jsonl:1"]
+    assert data.rows == 4
+    with pytest.raises(InputError, match="no file fits this pattern"):
+        read_dataset(tmp_path / "*.csv")
+
+
+def test_columns_that_are_not_read_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": 1, "Text": "t", "label": "a"}\n{"text": "u", "label": "b", "A": ""}\n')
+    recipe = make_recipe({"task": "classification", "data": path, "held_out": 0})
+    assert read_data(recipe, (Labelled,)).unused == ("id", "A")
+
+
+def test_labels_that_a_reader_takes_for_one_are_told() -> None:
+    labels = ["good", "Good", "go od", "\uff47ood", "bad", "+1", "-1", "C++", "C"]
+    assert describe_similar(labels).endswith("form: 'good' = 'Good' = 'go od' = '\uff47ood'")
+    assert describe_similar(["a", "b"]) == ""

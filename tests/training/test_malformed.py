@@ -113,7 +113,7 @@ TEXTS = {
     "twice.csv": ("text,label,label\na,b,c\n", ":1", "duplicate column 'label'"),
     "objects.json": ('{"a": {"text": "x"}, "b": {"text": "y"}}', " row 'a'", "are plain texts"),
     "lists.json": (f'[{GOOD}, ["a", "b"], ["c", "d"]]', " row 2", "a list, not an object"),
-    "splits.json": ('{"train": [{"text": "a"}], "test": []}', "", "not a list of objects"),
+    "splits.json": ('{"train": [{"text": "a"}], "test": []}', " train row 1", "are plain"),
     "nulls.json": (f"[{GOOD}, null, null]", " row 2", "a null, not an object"),
     "empty.json": ("", "", "the data set is empty"),
     "cut.json": (f"[{GOOD}, {GOOD[:20]}", ":1", "not JSON"),

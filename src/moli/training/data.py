@@ -12,8 +12,8 @@ from pathlib import Path
 from moli.models.weights.hashes import hash_files
 from moli.records.errors import InputError
 from moli.records.examples import Example, LocatedExample, MalformedRow, UnreadLines
-from moli.training.recipes.recipe import Recipe
-from moli.workspace.datasets import Dataset, read_dataset
+from moli.training.recipes.recipe import Paths, Recipe
+from moli.workspace.datasets import Dataset, Part, expand_paths, has_splits, read_dataset
 from moli.workspace.datasets.labels import split_labels, with_one_spelling
 
 # Above this share of malformed rows it is the data set that is wrong, not a row.
@@ -45,6 +45,7 @@ class TrainingData:
         digest: SHA-256 of the data files and of the images that they refer to.
         removed: training examples that were also held out.
         rows: number of rows in the data files, lines that are no rows included.
+        unused: names of columns of the training data that are not read.
     """
 
     train: tuple[LocatedExample, ...]
@@ -54,6 +55,7 @@ class TrainingData:
     removed: tuple[RemovedExample, ...] = ()
     unread: tuple[UnreadLines, ...] = ()
     rows: int = 0
+    unused: tuple[str, ...] = ()
 
 
 def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> TrainingData:
@@ -68,18 +70,18 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
     Raises:
         InputError: nothing can be read, or the examples are of another kind.
     """
-    dataset = read_dataset(recipe.data, columns=recipe.columns, kinds=example_types)
-    check_dataset(dataset, recipe, example_types)
+    dataset = _read_part(recipe, recipe.data, "training", example_types)
     examples, datasets = examples_with_labels(dataset, recipe), [dataset]
     files = _data_files(recipe.data)
-    if isinstance(recipe.held_out, Path):
-        other = read_dataset(recipe.held_out, columns=recipe.columns, kinds=example_types)
-        check_dataset(other, recipe, example_types)
+    held_out_paths = _held_out_paths(recipe)
+    if held_out_paths is not None:
+        other = _read_part(recipe, held_out_paths, "held_out", example_types)
         known = {label for located in examples for label in located.example.class_labels}
         candidates, held_out = examples, examples_with_labels(other, recipe, sorted(known))
         datasets.append(other)
-        files += _data_files(recipe.held_out)
+        files += _data_files(held_out_paths)
     else:
+        assert isinstance(recipe.held_out, float)  # noqa: S101 - for the type checker
         held_out = split(examples, recipe.held_out, recipe.seed)[1]
         locations = {located.where for located in held_out}
         candidates = tuple(each for each in examples if each.where not in locations)
@@ -87,7 +89,7 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
     if not train:
         raise InputError(
             f"no training examples are left: all {len(removed):,} are held out as well",
-            where=str(recipe.data),
+            where=recipe.data_name,
             fix=f"Hold out other examples than {recipe.held_out}, or a share, as held_out: 0.1.",
         )
     for part in datasets:
@@ -100,6 +102,7 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
         removed,
         tuple(lines for each in datasets for lines in each.unread),
         sum(each.row_count for each in datasets),
+        dataset.unused,
     )
 
 
@@ -112,6 +115,26 @@ def examples_with_labels(
         known: labels in the spelling of the training data or of a model.
     """
     return with_one_spelling(split_labels(dataset.examples, recipe.label_separator), known)
+
+
+def _read_part(
+    recipe: Recipe, paths: Paths, part: Part, example_types: tuple[type[Example], ...]
+) -> Dataset:
+    """One part of a recipe's data, of which the rows can be trained or evaluated on."""
+    dataset = read_dataset(paths, columns=recipe.columns, kinds=example_types, part=part)
+    check_dataset(dataset, recipe, example_types)
+    return dataset
+
+
+def _held_out_paths(recipe: Recipe) -> Paths | None:
+    """The files with the held-out examples; None if they are a share of the training data.
+
+    Data whose file holds splits, and one to hold out among them, have their own.
+    """
+    if not isinstance(recipe.held_out, float):
+        return recipe.held_out
+    is_split = recipe.held_out and isinstance(recipe.data, Path) and has_splits(recipe.data)
+    return recipe.data if is_split else None
 
 
 def _without_duplicates(
@@ -223,7 +246,7 @@ def check_dataset(
             raise InputError(
                 f"the rows are {located.example.plural}, but the task {recipe.task} needs {needed}",
                 where=located.where,
-                fix="Choose another task, or map the columns with 'columns'.",
+                fix=f"Choose another task, or map the columns. {dataset.advice}".strip(),
             )
 
 
@@ -259,9 +282,13 @@ def shorten_labels(labels: Iterable[str]) -> str:
     return shown if len(names) <= _LABELS_SHOWN else f"{shown}, ... ({len(names):,} in all)"
 
 
-def _data_files(path: Path) -> list[Path]:
-    """The files of a data set: the file itself, or all files in a folder and its subfolders."""
-    return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+def _data_files(paths: Paths) -> list[Path]:
+    """The files of a data set: files themselves, and all files in folders and their subfolders."""
+    files: list[Path] = []
+    for path in expand_paths(paths):
+        inner = (each for each in path.rglob("*") if each.is_file())
+        files += sorted(inner) if path.is_dir() else [path]
+    return files
 
 
 def _digest(files: Sequence[Path]) -> str:

@@ -177,6 +177,7 @@ def test_task_and_columns_decide_the_format(tmp_path: Path) -> None:
         ({"review_body": "A long review.", "stars": 5}, "text: review_body, label: stars"),
         ({"内容": "很好看", "标签": "好"}, "text: 内容, label: 标签"),
         ({"my text": "A long text.", "class name": "b"}, 'text: "my text", label: "class name"'),
+        ({"Review": "A long text.", "stars": 4}, "label: stars"),
     ],
 )
 def test_the_mapping_that_would_work_is_suggested(
@@ -207,6 +208,25 @@ def test_preferences_are_refused(tmp_path: Path, row: dict[str, Any], method: st
         read(path, row, kinds=LEARNT)
     assert caught.value.where == f"{path}:1"
     assert f"belong to {method}" in caught.value.what
+
+
+def test_advice_knows_what_the_task_needs(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / "a.jsonl", {"content": "A text.", "summary": "Text."}, kinds=LEARNT)
+    assert "`columns: {source: content, target: summary}`" in caught.value.fix
+    with pytest.raises(InputError, match="If the file has no header, add one"):
+        read(tmp_path / "a.csv", "a good film,yes\na bad film,no\nno film,yes\n")
+    with pytest.raises(InputError, match="the task needs source with target"):
+        read(tmp_path / "a.jsonl", {"translation": {"en": "x", "zh": "y"}}, kinds=(Pair,))
+
+
+def test_a_row_with_more_than_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"messages": TURNS, "images": ["a.png"]}))
+    [malformed] = read_dataset(path, kinds=LEARNT).malformed
+    assert malformed.what == "the row has 'images'"
+    path.write_text(json.dumps({"messages": TURNS, "images": []}))
+    assert read_dataset(path, kinds=LEARNT).malformed == ()
 
 
 def test_the_better_answers_of_preferences_can_be_mapped(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from moli.training.checks.report import Finding, Preflight, Severity
 from moli.training.data import TrainingData
 from moli.training.setup.memory import total_memory_mb
 from moli.training.tasks.base.task import Task
-from moli.workspace.datasets.labels import label_number
+from moli.workspace.datasets.labels import describe_similar, label_number
 
+_SHOWN = 10  # columns
 _RARE = 5  # a label with fewer examples is rare
 _IMBALANCED = 20  # times that the most common label may be as frequent as the rarest
 _REPEATED = 0.01  # share of examples that may be repetitions before it is more than a note
@@ -29,6 +30,12 @@ def find_problems(
         packs: whether the task's examples are meant to be packed.
     """
     yield from find_malformed((*report.rows.unread, *report.rows.malformed), "warning")
+    if data.unused:
+        yield Finding(
+            "note",
+            f"columns that are not read: {', '.join(data.unused[:_SHOWN])}",
+            "Put what is to be learnt from them into the others.",
+        )
     yield from _find_row_problems(report)
     yield from _find_length_problem(task)
     yield from _find_repetitions(report.repetitions, report.rows.kept)
@@ -176,6 +183,9 @@ def _find_label_problems(
             f"label {numbers[0]}, and so on in their order",
             "In other programs, take the label from id2label, not from the output's index.",
         )
+    if similar := describe_similar(labels):
+        fix = "Write each label in one way, unless they are meant to be different."
+        yield Finding("warning", similar, fix)
     unknown = [each for each in held_out if not count_labels([each]).keys() <= labels.keys()]
     if unknown:
         names = ", ".join(sorted(count_labels(unknown).keys() - labels.keys())[:10])

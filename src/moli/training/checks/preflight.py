@@ -189,10 +189,10 @@ def _unusable_locations(task: Task, data: TrainingData) -> tuple[str, ...]:
 def _read_malformed(recipe: Recipe, kinds: Kinds) -> tuple[MalformedRow, ...]:
     """All malformed rows of data that is refused as a whole."""
     malformed: list[MalformedRow] = []
-    for path in (recipe.data, recipe.held_out):
-        if isinstance(path, Path):
+    for paths in (recipe.data, recipe.held_out):
+        if not isinstance(paths, float):
             try:
-                dataset = read_dataset(path, columns=recipe.columns, kinds=kinds)
+                dataset = read_dataset(paths, columns=recipe.columns, kinds=kinds)
                 malformed += (*dataset.unread, *dataset.malformed)
             except InputError:
                 continue  # it is the error that the run was refused for

@@ -15,6 +15,8 @@ from moli.training.recipes.method_table import MethodName
 from moli.training.recipes.task_table import TASKS, TaskName
 from moli.workspace.aliases import check_alias
 
+Paths = Path | tuple[Path, ...]
+
 _PATHS = ("data", "held_out", "template")
 _PERCENTAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
 
@@ -26,9 +28,9 @@ class Recipe(BaseModel):
 
     task: TaskName = Field(description="What the model learns to do")
     base: str = Field(description="Model to start from; `new`: a new one of the given shape")
-    data: Path = Field(description="Training examples: a file or a folder")
-    held_out: Path | float = Field(
-        0.05, description="Examples to evaluate on: a file or folder, or a share of `data`"
+    data: Paths = Field(description="Training examples: a file, a folder, a pattern, or a list")
+    held_out: Paths | float = Field(
+        0.05, description="Examples to evaluate on: files as for `data`, or a share of `data`"
     )
     columns: dict[str, str] = Field({}, description="Maps Moli's column names to yours")
     label_separator: str = Field(
@@ -78,6 +80,12 @@ class Recipe(BaseModel):
             for ours, theirs in columns.items()
         }
 
+    @property
+    def data_name(self) -> str:
+        """The training data's path or paths, for messages."""
+        paths = [self.data] if isinstance(self.data, Path) else self.data
+        return ", ".join(map(str, paths))
+
 
 def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe from a YAML file; relative paths in it start from its folder.
@@ -111,12 +119,13 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
 
 def _with_absolute_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Values with their paths made absolute, relative to the current folder."""
-    return {
-        key: str(Path(value).absolute())
-        if isinstance(value, str) and (key in _PATHS or (key == "base" and Path(value).is_dir()))
-        else value
-        for key, value in changes.items()
-    }
+    absolute = dict(changes)
+    for key, value in changes.items():
+        if isinstance(value, str) and (key in _PATHS or (key == "base" and Path(value).is_dir())):
+            absolute[key] = str(Path(value).absolute())
+        elif isinstance(value, list) and key in _PATHS:
+            absolute[key] = [str(Path(path).absolute()) for path in value]
+    return absolute
 
 
 def make_recipe(
@@ -151,10 +160,18 @@ def make_recipe(
         ) from error
     if recipe.name:
         check_alias(recipe.name)
+    several = {
+        key: tuple(((folder or Path()) / path).absolute() for path in value)
+        for key in _PATHS
+        if isinstance(value := getattr(recipe, key), tuple)
+    }
+    recipe = recipe.model_copy(update=several)
     if folder is None:
         return recipe
     paths = {
-        key: folder / value for key in _PATHS if isinstance(value := getattr(recipe, key), Path)
+        key: folder / value.expanduser()
+        for key in _PATHS
+        if isinstance(value := getattr(recipe, key), Path)
     }
     base = folder / recipe.base
     is_folder = recipe.base and not Path(recipe.base).is_absolute() and base.is_dir()

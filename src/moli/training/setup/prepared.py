@@ -41,6 +41,7 @@ from moli.training.setup.resolved import (
 )
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
+from moli.workspace.datasets.labels import describe_similar
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class RunData:
         }
 
     def row_notes(self) -> list[str]:
-        """Advice on rows that are dropped or truncated for their lengths."""
+        """Advice on rows that are dropped or truncated for their lengths, and on their labels."""
         truncated = [
             max(map(len, sample.sequences)) + sample.truncated_tokens
             for sample in self.samples
@@ -94,6 +95,9 @@ class RunData:
         if truncated:
             advice = dropped_advice(self.task, truncated)
             notes.append(f"{len(truncated):,} truncated. {advice}")
+        labels = {label for each in self.examples.train for label in each.example.class_labels}
+        if similar := describe_similar(sorted(labels)):
+            notes.append(similar)
         return notes
 
 
@@ -211,7 +215,7 @@ def read_run_data(recipe: Recipe, folder: Path, world: World) -> RunData:
             f"nothing in the examples can be learnt: {dropped_reason(task)}"
             if too_long
             else "nothing in the examples can be learnt",
-            where=str(recipe.data),
+            where=recipe.data_name,
             fix=dropped_advice(task, too_long.values()) if too_long else "Complete them.",
         )
     count_unknown_labels(held_out, task.known_labels, str(recipe.held_out))

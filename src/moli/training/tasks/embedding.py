@@ -61,7 +61,7 @@ class Embedding(TextPairTask):
         if matches and not has_others and not any(match.negatives for match in matches):
             raise InputError(
                 "no query has a text that is wrong for it, so nothing can be learnt",
-                where=str(self.recipe.data),
+                where=self.recipe.data_name,
                 fix="Add 'negatives', or other positives with a batch of more than one.",
             )
 

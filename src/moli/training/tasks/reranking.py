@@ -65,7 +65,7 @@ class Reranking(TextPairTask):
             if self.bounds[0] == self.bounds[1]:
                 raise InputError(
                     f"every score is {scores[0]}",
-                    where=str(self.recipe.data),
+                    where=self.recipe.data_name,
                     fix="Add pairs with different scores.",
                 )
 
@@ -88,7 +88,7 @@ class Reranking(TextPairTask):
         if training and not any(groups):
             raise InputError(
                 "no query has negatives, so there is nothing to choose from",
-                where=str(self.recipe.data),
+                where=self.recipe.data_name,
                 fix="Add 'negatives': texts that seem to answer the query but do not.",
             )
         return groups

@@ -180,7 +180,7 @@ def evaluate_on(
         InputError: it cannot be read, or its examples are not of the model's kind.
     """
     task = trained.task
-    dataset = read_dataset(path, columns=task.recipe.columns, kinds=task.example_types)
+    dataset = read_dataset(path, columns=task.recipe.columns, kinds=task.example_types, part="test")
     check_dataset(dataset, task.recipe, task.example_types)
     examples = examples_of(examples_with_labels(dataset, task.recipe, task.known_labels))
     unknown_labels = count_unknown_labels(examples, task.known_labels, str(path))

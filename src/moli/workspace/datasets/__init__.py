@@ -6,6 +6,8 @@ dataset.examples, dataset.malformed
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +22,28 @@ from moli.records.examples import (
     Text,
     UnreadLines,
 )
-from moli.workspace.datasets.columns import DatasetFormat
+from moli.workspace.datasets.columns import DatasetFormat, same_name
 from moli.workspace.datasets.detection import Kinds, QuestionFormats, check_columns, format_of
 from moli.workspace.datasets.fields import Row
-from moli.workspace.datasets.formats import FORMATS
+from moli.workspace.datasets.folders import Part, expand_paths
+from moli.workspace.datasets.formats import FORMATS, TEXT
 from moli.workspace.datasets.labels import join_label_columns
 from moli.workspace.datasets.preferences import check_no_preference
-from moli.workspace.datasets.rows import read_lines, read_rows
+from moli.workspace.datasets.rows import has_splits, read_lines, read_rows
 from moli.workspace.datasets.suggestions import suggest_columns
 
-__all__ = ["Dataset", "Kinds", "Row", "read_dataset", "read_lines", "read_questions", "read_rows"]
+__all__ = [
+    "Dataset",
+    "Kinds",
+    "Part",
+    "Row",
+    "expand_paths",
+    "has_splits",
+    "read_dataset",
+    "read_lines",
+    "read_questions",
+    "read_rows",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,8 @@ class Dataset:
         format: name of the format, such as `messages`.
         rows: for each example the row that it was read from, with its other columns.
         unread: lines that are no rows, because of a fault before them.
+        unused: names of columns that the format does not read.
+        advice: the columns to map if the rows are of another kind than needed; "" if none would do.
     """
 
     path: Path
@@ -49,6 +65,8 @@ class Dataset:
     malformed: tuple[MalformedRow, ...]
     rows: tuple[Row, ...] = ()
     unread: tuple[UnreadLines, ...] = ()
+    unused: tuple[str, ...] = ()
+    advice: str = ""
 
     @property
     def unread_lines(self) -> int:
@@ -62,11 +80,17 @@ class Dataset:
 
 
 def read_dataset(
-    path: Path, *, columns: Mapping[str, str] | None = None, kinds: Kinds = ()
+    paths: Path | Sequence[Path],
+    *,
+    columns: Mapping[str, str] | None = None,
+    kinds: Kinds = (),
+    part: Part | None = None,
 ) -> Dataset:
-    """Read a file (JSONL, JSON, CSV, TSV, Parquet, Arrow) or a folder of them.
+    """Read a file (JSONL, JSON, CSV, TSV, Parquet, Arrow, plain text), a folder, or several.
 
     Args:
+        paths: a file, a folder, or a pattern such as `parts/*.csv`, or several of these.
+        part: the part of the data to read from JSON files that hold splits; None reads all.
         kinds: the kinds of example that are needed, which decide between formats that rows fit.
         columns: Moli's column names to the data set's, such as {"text": "body"}. A mapped column
             is read by that name only; mapping to a missing column is an error.
@@ -76,16 +100,51 @@ def read_dataset(
             `columns` has a name that neither Moli nor the data set knows.
     """
     mapping = columns or {}
-    rows = join_label_columns(list(read_rows(path)), mapping)
+    sources = {
+        path: join_label_columns(list(read_rows(path, part)), mapping)
+        for path in expand_paths(paths)
+    }
+    path = Path(os.path.commonpath(sources)) if len(sources) > 1 else next(iter(sources), Path())
+    rows = [row for source in sources.values() for row in source]
     if not rows:
         raise InputError("the data set is empty", where=str(path), fix="Add a row.")
     check_columns(mapping, rows, path)
     detected, usual = _detect_format(path, rows, mapping, kinds=kinds)
-    if issubclass(detected.kind, Conversation | Pair | Text):
-        for row in rows:
-            if isinstance(row, Row):
-                check_no_preference(row, detected, mapping)
-    return _read_examples(path, detected, rows, lambda row: detected.example(row, mapping, usual))
+    readable = [row for row in rows if isinstance(row, Row)]
+    is_needed = not kinds or issubclass(detected.kind, kinds)
+    if is_needed and issubclass(detected.kind, Conversation | Pair | Text):
+        for row in readable:
+            check_no_preference(row, detected, mapping)
+
+    def read(row: Row) -> Example | MalformedRow:
+        """The example in a row, or the reason why there is none."""
+        return detected.example(row, mapping, usual)
+
+    parts = [_read_examples(source, detected, rows, read) for source, rows in sources.items()]
+    return Dataset(
+        path,
+        detected.name,
+        tuple(example for part in parts for example in part.examples),
+        tuple(row for part in parts for row in part.malformed),
+        tuple(row for part in parts for row in part.rows),
+        tuple(lines for part in parts for lines in part.unread),
+        _unused_columns(detected, readable, mapping),
+        "" if is_needed else _columns_advice(readable, mapping, kinds),
+    )
+
+
+def _unused_columns(
+    detected: DatasetFormat, rows: Sequence[Row], mapping: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Names of the columns that a format does not read, in the order of the data."""
+    names = {name: None for row in rows for name in row.values}
+    used = {*detected.names_in(names, mapping).values(), *detected.known_names}
+    numbered = re.compile(rf"(?:{'|'.join(detected.optional) or '-'})_[0-9]+")
+    return tuple(
+        name
+        for name in names
+        if not {name, name.strip().casefold()} & used and not numbered.fullmatch(name)
+    )
 
 
 def read_questions(
@@ -110,8 +169,10 @@ def read_questions(
     rows = list(rows)
     if not rows:
         raise InputError("there are no rows to answer", where=str(path), fix="Add a row.")
-    in_data = {name for row in rows if isinstance(row, Row) for name in row.values}
-    mapping = {ours: theirs for ours, theirs in (columns or {}).items() if theirs in in_data}
+    in_data = {name: None for row in rows if isinstance(row, Row) for name in row.values}
+    mapping = {
+        ours: theirs for ours, theirs in (columns or {}).items() if same_name([theirs], in_data)
+    }
     detected, usual = _detect_format(path, rows, mapping, allowed)
     placeholders = allowed[detected.name]
     return _read_examples(
@@ -181,16 +242,33 @@ def _detect_format(
             where=str(path),
             fix=f"It needs {_needed_columns(mapping, allowed)}.",
         )
-    check_no_preference(readable[0], None, mapping)
-    suitable = [each for each in FORMATS if not kinds or issubclass(each.kind, kinds)]
-    line = suggest_columns(readable, suitable)
+    if not kinds or Conversation in kinds:
+        check_no_preference(readable[0], None, mapping)
     raise InputError(
         f"columns {shown} do not match any known format",
         where=str(path),
-        fix=f"Add this to the recipe, if it is what they are: `{line}`."
-        if line
-        else "Rename them as Moli expects, or map them: columns: {text: ..., label: ...}.",
+        fix=_columns_advice(readable, mapping, kinds),
     )
+
+
+def _columns_advice(rows: Sequence[Row], mapping: Mapping[str, str], kinds: Kinds) -> str:
+    """Advice for rows whose columns fit no format: a header, a mapping, or the columns needed."""
+    suitable = [each for each in FORMATS if not kinds or issubclass(each.kind, kinds)]
+    if _lacks_header(rows):
+        return "If the file has no header, add one as its first line, such as: text,label."
+    # Of a row with more than a text, the text alone is not what a task of several kinds is for.
+    mappable = [each for each in suitable if each is not TEXT or len(suitable) == 1]
+    if line := suggest_columns(rows, mappable):
+        return f"Add this to the recipe, if it is what they are: `{line}`."
+    needed = _needed_columns(mapping, {each.name: {} for each in suitable})
+    return f"Rename them, or map them with 'columns': the task needs {needed}."
+
+
+def _lacks_header(rows: Sequence[Row]) -> bool:
+    """Whether the names of a CSV file's columns seem to be its first row."""
+    if not re.search(r"\.[ct]sv(\.gz)?:[0-9]+$", rows[0].where):
+        return False
+    return any(name == row.values[name] for row in rows[:100] for name in row.values)
 
 
 def _needed_columns(mapping: Mapping[str, str], allowed: QuestionFormats) -> str:

@@ -38,6 +38,7 @@ _ROLES: Mapping[str, Role] = {
 }
 _COMMON_ROLES = "system, user, assistant, tool"  # that an error names
 _CALL_TAG = "<tool_call>"
+_MEDIA = ("image", "images", "audios", "videos")  # columns of data for models that see or hear
 # Keys by which data say that a turn is outside of the loss: OpenAI's; those of ms-swift and
 # AgentInstruct; Axolotl's. A turn without them counts.
 _LOSS_KEYS = ("weight", "loss", "loss_scale", "train", "training")
@@ -50,6 +51,9 @@ def read_conversation(values: Values) -> Conversation:
     Raises:
         RowError: the turns, the tools or the calls cannot be read or do not fit together.
     """
+    for column in _MEDIA:
+        if values.get(column):
+            raise RowError(f"the row has '{column}'", "Remove the row: only text is read.")
     name = values.name("messages")
     return _conversation(values, _read_turns(values["messages"], name), name)
 

@@ -40,11 +40,14 @@ def format_of(
     suitable = [each for each in fitting if not kinds or issubclass(each.kind, kinds)]
     if not suitable:
         return fitting[0] if fitting else None
-    # A text with a label, say, is not meant to be continued, unless the task reads nothing else;
-    # and of two texts with a label, none is meant to be left out.
-    is_remainder = suitable[0] is TEXT is not fitting[0] and len(kinds) > 1
+    if suitable[0] is TEXT and len(kinds) > 1 and not mapping:
+        # A text with a label, say, or a content with a summary is not meant to be continued, unless
+        # the task reads nothing else.
+        has_more = fitting[0] is not TEXT
+        return fitting[0] if has_more or same_name(["text"], row) else None
+    # Of two texts with a label, none is meant to be left out.
     is_half = suitable[0] in (LABELLED, MULTI_LABELLED) and fitting[0] in LABELLED_PAIRS
-    return fitting[0] if is_remainder or is_half else suitable[0]
+    return fitting[0] if is_half else suitable[0]
 
 
 def _fits(

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moli.records.errors import InputError
 
 ARROW_SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
 _TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", *ARROW_SUFFIXES)
+# Parts of data that one file may hold as splits: to train on, to hold out, and for the last test.
+Part = Literal["training", "held_out", "test"]
 SUFFIXES = (*_TABLE_SUFFIXES, ".txt")
 # Files that the library `datasets` keeps with its data.
 _STATE = "state.json"
 _METADATA = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", _STATE)
 # First splits for training, then for evaluation during a run, then for the final evaluation.
-_SPLITS = ("train", "training", "validation", "valid", "val", "dev", "eval", "test", "testing")
+_TRAINING = ("train", "training")
+_SPLITS = (*_TRAINING, "validation", "valid", "val", "dev", "eval", "test", "testing")
+_WILDCARD = re.compile(r"[*?\[]")
 _SPLIT_NAME = re.compile(rf"({'|'.join(_SPLITS)})(?=[-_.]|$)", re.IGNORECASE)
+
+
+def expand_paths(paths: Path | Sequence[Path]) -> list[Path]:
+    """The files and folders that paths name, some of which may be patterns such as `parts/*.csv`.
+
+    Raises:
+        InputError: no file fits a pattern.
+    """
+    expanded: list[Path] = []
+    for path in [paths] if isinstance(paths, Path) else paths:
+        home = path.expanduser()
+        if home.exists() or not _WILDCARD.search(str(home)):
+            expanded.append(home)
+            continue
+        # Path.glob takes no absolute pattern.
+        matches = sorted(map(Path, glob.glob(str(home), recursive=True)))  # noqa: PTH207
+        if not matches:
+            raise InputError("no file fits this pattern", where=str(path), fix="Check it.")
+        expanded += matches
+    return expanded
 
 
 def suffix_of(path: Path) -> str:
@@ -28,6 +53,24 @@ def suffix_of(path: Path) -> str:
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
+
+
+def choose_split(names: Collection[str], part: Part) -> str:
+    """The split of a file that holds several which serves as one part of the data.
+
+    Args:
+        names: names of the splits; "" is returned if none of them serves.
+    """
+    ordered = sorted(names, key=lambda name: _SPLITS.index(name.lower()))
+    training = [name for name in ordered if name.lower() in _TRAINING]
+    others = [name for name in ordered if name not in training]
+    chosen = training if part == "training" else others
+    return next(iter(chosen if part != "test" else reversed(chosen)), "")
+
+
+def are_splits(names: Collection[Any]) -> bool:
+    """Whether all of some names are names of splits."""
+    return bool(names) and all(str(name).lower() in _SPLITS for name in names)
 
 
 def data_files(folder: Path) -> list[Path]:

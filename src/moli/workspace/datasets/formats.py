@@ -157,6 +157,9 @@ def _read_match(values: Values) -> Match:
     """A query, its positive, and its negatives."""
     columns = _negative_columns(values)
     negatives = tuple(text for column in columns for text in _texts(values, column))
+    positive = values["positive"]
+    if isinstance(positive, list) and len(positive) == 1:
+        values = Values({**values, "positive": positive[0]}, {"positive": values.name("positive")})
     return Match(text_of(values, "query"), text_of(values, "positive"), negatives)
 
 
@@ -194,9 +197,9 @@ def _as_list(value: Any) -> list[Any]:
 MATCH = DatasetFormat(
     "match",
     Match,
-    {"query": ("anchor",), "positive": ()},
+    {"query": ("anchor",), "positive": ("pos",)},
     _read_match,
-    {"negative": (), "negatives": ()},
+    {"negative": ("neg",), "negatives": ()},
 )
 
 

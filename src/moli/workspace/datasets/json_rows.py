@@ -11,13 +11,17 @@ from typing import Any
 from moli.records.errors import InputError
 from moli.records.examples import MalformedRow, UnreadLines
 from moli.workspace.datasets.fields import Row
+from moli.workspace.datasets.folders import Part
 from moli.workspace.datasets.json_shapes import rows_in
 
 _DECODER = json.JSONDecoder()
 
 
-def read_json(path: Path, text: str) -> Iterator[Row | MalformedRow]:
+def read_json(path: Path, text: str, part: Part | None = None) -> Iterator[Row | MalformedRow]:
     """Rows of a text that is one JSON value, or one object after another.
+
+    Args:
+        part: the part of the data to read if the value holds splits; None reads all.
 
     Raises:
         InputError: the text is one value, and is not JSON or has no rows in it.
@@ -26,7 +30,7 @@ def read_json(path: Path, text: str) -> Iterator[Row | MalformedRow]:
         return
     value, problem = _parse(text)
     if problem is None:
-        rows = rows_in(value)
+        rows = rows_in(value, part)
         if rows is None:
             raise InputError(
                 "not a list of objects",
@@ -54,7 +58,7 @@ def read_json_lines(path: Path, text: str) -> Iterator[Row | MalformedRow]:
     first = text.strip().partition("\n")[0]
     value, problem = _parse(first)
     is_whole = isinstance(value, list) and first == text.strip()
-    begins_again = first.startswith("{") and "\n{" in text
+    begins_again = "\n{" in text and not first.startswith("[")
     if (problem is None and not is_whole) or begins_again or _is_sequence(text):
         yield from _read_objects(path, text)
     else:

@@ -7,16 +7,24 @@ from typing import Any
 
 from moli.workspace.datasets.conversations import is_turn
 from moli.workspace.datasets.detection import format_of
+from moli.workspace.datasets.folders import Part, are_splits, choose_split
 
 PlacedRow = tuple[str, Any]  # the place of a row, such as "row 3", and the row
 
 
-def rows_in(value: Any) -> Iterable[PlacedRow] | None:
+def rows_in(value: Any, part: Part | None = None) -> Iterable[PlacedRow] | None:
     """The rows in a JSON value, each with its place; None if there is no list of rows in it.
 
     Read are lists of rows, objects with such a list, a single row, columns of equal length (as
-    objects or as lists), rows by their key, the layouts of pandas, and SQuAD's own file.
+    objects or as lists), rows by their key, the layouts of pandas, and SQuAD's own file; and all of
+    these as splits by name.
+
+    Args:
+        part: the part of the data to read if the value holds splits; None reads all.
     """
+    if isinstance(value, dict) and are_splits(value):
+        chosen = [choose_split(value, part)] if part else list(value)
+        return _rows_of_splits({name: value[name] for name in chosen if name})
     if isinstance(value, list):
         return _numbered(_flat_squad(value) if _is_squad(value) else value)
     if not isinstance(value, dict):
@@ -29,6 +37,8 @@ def rows_in(value: Any) -> Iterable[PlacedRow] | None:
         return _numbered(_flat_squad(rows))
     first = rows[0] if isinstance(rows, list) and rows else None
     # A list of turns is no list of rows, though a turn's content could pass for a text.
+    if isinstance(first, dict) and isinstance(first.get("row"), dict) and "row_idx" in first:
+        return _numbered(entry["row"] for entry in rows)  # as the hub's viewer gives them
     if isinstance(first, dict) and not is_turn(first) and format_of(first, {}):
         return _numbered(rows)
     if is_turn(first) or format_of(value, {}):
@@ -36,6 +46,14 @@ def rows_in(value: Any) -> Iterable[PlacedRow] | None:
     if all(isinstance(item, dict) for item in value.values()) and value:
         return ((f"row '{key}'", row) for key, row in value.items())
     return _numbered(rows) if isinstance(rows, list) else None
+
+
+def _rows_of_splits(splits: Mapping[str, Any]) -> Iterator[PlacedRow] | None:
+    """The rows of splits, one after another; None if one of them is no list of rows."""
+    tables = {name: rows_in(split) for name, split in splits.items()}
+    if None in tables.values():
+        return None
+    return ((f"{name} {place}", row) for name, rows in tables.items() for place, row in rows or ())
 
 
 def _numbered(rows: Iterable[Any]) -> Iterator[PlacedRow]:

@@ -6,6 +6,8 @@ import ast
 import json
 import re
 import reprlib
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from moli.records.examples import Example, LocatedExample, MalformedRow, MultiLabelled
 from moli.workspace.datasets.fields import Row, RowError, check_encodable
 
+_MOST_SIMILAR = 10  # groups of similar labels in a warning
 _TRUTH_VALUES = {"false": "0", "true": "1"}
 _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,18})(\.0+)?")
 
@@ -161,6 +164,19 @@ def order_labels(labels: Iterable[str]) -> list[str]:
     names = sorted(set(labels))
     numbered = [(number, name) for name in names if (number := label_number(name)) is not None]
     return [name for _, name in sorted(numbered)] if len(numbered) == len(names) else names
+
+
+def describe_similar(labels: Iterable[str]) -> str:
+    """A warning of labels that a reader takes for one, as 'Good' and 'good'; "" without any."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        folded = unicodedata.normalize("NFKC", label).casefold()
+        groups["".join(folded.split())].append(label)
+    similar = [" = ".join(f"'{label}'" for label in each) for each in groups.values() if each[1:]]
+    if not similar:
+        return ""
+    shown = "; ".join(similar[:_MOST_SIMILAR])
+    return f"labels that differ only in case, spaces or Unicode form: {shown}"
 
 
 def with_one_spelling(

@@ -35,7 +35,7 @@ def check_no_preference(row: Row, used: DatasetFormat | None, mapping: Mapping[s
     if rejected := _rejected_column(row.values):
         what = f"'{rejected}' is a rejected answer: preference rows belong to DPO"
         better = _better_answer(row.values, rejected)
-        hint = f"add `columns: {{{better}}}`." if better else "remove it."
+        hint = f"add `columns: {{{better}}}`." if better else f"remove '{rejected}'."
     elif rating := _rating_column(row.values, used):
         what = f"'{rating}' rates the answer: rows with ratings belong to KTO"
         hint = f"keep only the rows with good answers, and remove '{rating}'."
@@ -60,12 +60,15 @@ def _better_answer(row: Mapping[str, Any], rejected: str) -> str:
     """The mapping of the column with the better answer to Moli's; "" if it is not clear."""
     for worse, better in (("rejected", "chosen"), ("reject", "chosen"), ("non_", ""), ("dis", "")):
         name = rejected.replace(worse, better)
-        if name != rejected and name in row:
-            if "instruction" in row:
-                return f"output: {name}"
-            if "prompt" in row or "question" in row:
-                return f"completion: {name}"
-            return f"messages: {name}" if is_turns(row[name]) else ""
+        if name == rejected or name not in row:
+            continue
+        if is_turns(row[name]):
+            turns = row[name]
+            return f"messages: {name}" if isinstance(turns, list) and len(turns) > 1 else ""
+        if "instruction" in row:
+            return f"output: {name}"
+        is_answer = "prompt" in row or "question" in row
+        return f"completion: {name}" if is_answer else f"text: {name}"
     return ""
 
 

@@ -13,17 +13,29 @@ from moli.workspace.datasets.arrow_rows import read_arrow
 from moli.workspace.datasets.class_names import class_names_in, with_class_names
 from moli.workspace.datasets.csv_rows import read_csv
 from moli.workspace.datasets.fields import Row
-from moli.workspace.datasets.folders import ARROW_SUFFIXES, SUFFIXES, data_files, suffix_of
+from moli.workspace.datasets.folders import (
+    ARROW_SUFFIXES,
+    SUFFIXES,
+    Part,
+    are_splits,
+    data_files,
+    expand_paths,
+    suffix_of,
+)
 from moli.workspace.datasets.json_rows import read_json, read_json_lines
 from moli.workspace.datasets.text_files import read_text_file
 
 Rows = Iterator[Row | MalformedRow]
 
+_HEAD = 200  # characters, in which the first key of a file is
 _BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
 
 
-def read_rows(path: Path) -> Rows:
-    """Rows of a file, or of the data files in a folder in order of name.
+def read_rows(path: Path, part: Part | None = None) -> Rows:
+    """Rows of a file, of the data files in a folder in order of name, or of all that fit a pattern.
+
+    Args:
+        part: the part of the data to read from a JSON file that holds splits; None reads all.
 
     Raises:
         InputError: there is nothing to read there, a file as a whole cannot be read, or a folder
@@ -31,6 +43,10 @@ def read_rows(path: Path) -> Rows:
     """
     if path.is_dir():
         yield from _read_folder(path)
+        return
+    if (paths := expand_paths(path)) != [path]:
+        for each_path in paths:
+            yield from read_rows(each_path, part)
         return
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
@@ -43,7 +59,7 @@ def read_rows(path: Path) -> Rows:
         if suffix in ARROW_SUFFIXES:
             yield from read_arrow(path, suffix)
         else:
-            yield from _read_text(path, read_text_file(path), suffix)
+            yield from _read_text(path, read_text_file(path), suffix, part)
     except FileNotFoundError as error:
         raise InputError("no such file", where=str(path), fix="Check the path.") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -53,6 +69,17 @@ def read_rows(path: Path) -> Rows:
             where=str(path),
             fix="Check the file, or copy it again.",
         ) from error
+
+
+def has_splits(path: Path) -> bool:
+    """Whether a file holds splits: a JSON object by whose keys rows are training or test rows."""
+    if suffix_of(path) != ".json" or not path.is_file():
+        return False
+    try:
+        names = re.findall(r'"((?:[^"\\]|\\.)*)"', read_text_file(path)[:_HEAD])
+    except (InputError, OSError, EOFError, zlib.error):
+        return False  # which reading its rows reports
+    return are_splits(names[:1])
 
 
 def read_lines(path: Path, column: str) -> Rows:
@@ -80,13 +107,13 @@ def _read_folder(folder: Path) -> Rows:
             yield with_class_names(row, names) if isinstance(row, Row) and names else row
 
 
-def _read_text(path: Path, text: str, suffix: str) -> Rows:
+def _read_text(path: Path, text: str, suffix: str, part: Part | None) -> Rows:
     """Rows of a text in the format that its suffix tells."""
     if suffix == ".txt":
         return _read_paragraphs(path, text.replace("\r\n", "\n"))
     if suffix in (".csv", ".tsv"):
         return read_csv(path, text, "\t" if suffix == ".tsv" else "")
-    return read_json(path, text) if suffix == ".json" else read_json_lines(path, text)
+    return read_json(path, text, part) if suffix == ".json" else read_json_lines(path, text)
 
 
 def _read_paragraphs(path: Path, text: str) -> Rows:

@@ -23,7 +23,8 @@ _HINTS: Mapping[str, Sequence[str]] = {
     "instruction": ("instruction", "指令"),
     "output": ("output", "response", "answer", "输出", "回答"),
     "source": ("source", "prompt", "question", "input", "instruction", "query", "ask", "user",
-               "article", "document", "src", "问题", "提问", "输入", "原文", "指令"),
+               "article", "document", "content", "src", "问题", "提问", "输入", "原文", "指令",
+               "内容"),
     "target": ("target", "completion", "response", "answer", "output", "reply", "assistant",
                "summary", "highlight", "translation", "tgt", "回答", "答案", "输出", "回复",
                "摘要"),
@@ -58,8 +59,7 @@ def suggest_columns(rows: Iterable[Row], formats: Iterable[DatasetFormat]) -> st
         mapping, score = _mapping_for(candidate, columns)
         if mapping and score > best_score:
             best, best_score = mapping, score
-    changed = {ours: theirs for ours, theirs in best.items() if ours != theirs}
-    return f"columns: {_in_yaml(changed)}" if changed else ""
+    return f"columns: {_in_yaml(best)}" if best else ""
 
 
 def _mapping_for(
@@ -69,9 +69,15 @@ def _mapping_for(
 
     One column that no name recalls is chosen by its values: texts are the longest ones.
     """
-    mapping: dict[str, str] = {}
-    scores = []
-    for ours in candidate.columns:
+    first = {name: values[0] for name, values in columns.items()}
+    mapping = {
+        ours: name
+        for ours, name in candidate.names_in(first, {}).items()
+        if ours in candidate.columns and _is_usable(ours, columns[name])
+    }
+    scores = [1.0] * len(mapping)
+    known = dict(mapping)  # without being mapped
+    for ours in [name for name in candidate.columns if name not in known]:
         free = [name for name in columns if name not in mapping.values()]
         usable = [name for name in free if _is_usable(ours, columns[name])]
         ranked = [(_recall(name, ours), name) for name in usable]
@@ -87,7 +93,8 @@ def _mapping_for(
         missing = []
     if missing:
         return {}, 0.0
-    return mapping, (sum(scores) + 0.1) / len(candidate.columns)
+    new = {ours: theirs for ours, theirs in mapping.items() if ours not in known}
+    return new, (sum(scores) + 0.1) / len(candidate.columns)
 
 
 def _recall(name: str, ours: str) -> float:

@@ -46,7 +46,7 @@ class LabelTask(Task):
             one = f"every example has the label '{''.join(used)}'"
             raise InputError(
                 one if used else "no example has a label",
-                where=str(self.recipe.data),
+                where=self.recipe.data_name,
                 fix="Add examples of another class.",
             )
 
