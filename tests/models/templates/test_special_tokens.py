@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken
 
-from moli.models.templates.chat_template import prompt_ids, render_prompt
+from moli.models.templates.chat_template import prompt_ids, render_for_training, render_prompt
+from moli.models.templates.special_tokens import allow_special_tokens, broken_special_tokens
 from moli.models.tokenizers import load_tokenizer
+from moli.records.errors import InputError
 from moli.records.messages import Message
 
 PIECES = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<", "|>", "<|", "im_end", "\ue000", "狼 "]
@@ -50,10 +54,44 @@ def test_other_conversations_are_read_in_one_piece(tokenizer: Any) -> None:
 
 
 def test_a_special_token_that_is_added_later_is_read_as_letters_too() -> None:
-    from tokenizers import AddedToken
-
     tokenizer = load_tokenizer("builtin:starter")
     messages = [Message("user", "<|tool|>")]
     before = prompt_ids(tokenizer, messages)
     tokenizer.add_tokens([AddedToken("<|tool|>", special=True)])
     assert prompt_ids(tokenizer, messages) == before
+
+
+def with_own_tokens() -> Any:
+    """The starter's tokenizer with two special tokens of a data set."""
+    tokenizer = load_tokenizer("builtin:starter")
+    tokenizer.add_tokens([AddedToken(each, special=True) for each in ("<|part|>", "<|heat|>")])
+    return tokenizer
+
+
+def test_a_token_that_texts_may_use_is_read_as_one(tmp_path: Path) -> None:
+    tokenizer = with_own_tokens()
+    part, heat = tokenizer.convert_tokens_to_ids(["<|part|>", "<|heat|>"])
+    messages = [Message("user", "<|part|> 5 and <|heat|>?<|im_end|>")]
+    assert broken_special_tokens(tokenizer, messages) == {"<|part|>", "<|heat|>", "<|im_end|>"}
+    assert not {part, heat} & set(prompt_ids(tokenizer, messages))
+    allow_special_tokens(tokenizer, ["<|part|>"])
+    ids = prompt_ids(tokenizer, messages)
+    assert (ids.count(part), ids.count(heat)) == (1, 0)
+    assert broken_special_tokens(tokenizer, messages) == {"<|heat|>", "<|im_end|>"}
+    # A model is served with the tokenizer that is stored with it, and trained with the same.
+    tokenizer.save_pretrained(tmp_path)
+    stored = load_tokenizer(str(tmp_path))
+    assert prompt_ids(stored, messages) == ids
+    (rendered,) = render_for_training(stored, [*messages, Message("assistant", "Warm.")])
+    trained = [
+        token
+        for text in rendered.parts
+        for token in stored(text, add_special_tokens=False)["input_ids"]
+    ]
+    assert trained[: len(ids)] == ids
+
+
+def test_only_special_tokens_can_be_allowed() -> None:
+    with pytest.raises(InputError, match="'<part>' is not a special token") as caught:
+        allow_special_tokens(with_own_tokens(), ["<part>"])
+    assert "<|part|>" in caught.value.fix

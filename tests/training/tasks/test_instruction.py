@@ -229,3 +229,21 @@ def test_a_turn_outside_of_the_loss_is_read_and_not_supervised(name: str, tmp_pa
     assert task.template_problems([Conversation(without_first)]) == task.template_problems(
         [Conversation(TALK)]
     )
+
+
+def test_special_tokens_in_the_texts_of_users_are_counted(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base", "llama")
+    values = {"task": "instruction", "base": base, "data": "unused.jsonl"}
+    talks = [
+        Conversation((Message("user", "w1 [SEP] w2 [SEP]"), Message("assistant", "w3 [CLS]"))),
+        Pair("w1 [SEP]", "w2"),
+        Pair("w1", "w2 [SEP]"),
+        Text("w1 [SEP]"),
+    ]
+    task = make_task(make_recipe(values))
+    assert task.count_broken_tokens(talks) == {"[SEP]": 2}
+    allowed: Any = make_task(make_recipe({**values, "special_tokens": ["[SEP]"]}))
+    assert allowed.count_broken_tokens(talks) == {}
+    end = allowed.tokenizer.eos_token_id
+    ((plain,), (read,)) = (each.samples(talks[:1], training=True)[0] for each in (task, allowed))
+    assert list(read.sequences[0]).count(end) == list(plain.sequences[0]).count(end) + 2

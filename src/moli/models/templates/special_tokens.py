@@ -1,4 +1,8 @@
-"""Special tokens in the texts of users and tools, which a model must read as plain text."""
+"""Special tokens in the texts of users and tools, which a model reads as plain text.
+
+A tokenizer may allow some of them, which is stored in its configuration, so that a model is served
+with the tokens that it was trained with.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,40 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from moli.records.errors import InputError
 from moli.records.messages import Message
 
+# The entry in the tokenizer's configuration that lists the tokens which texts may use.
+_ALLOWED_KEY = "special_tokens_in_texts"
 # By tokenizer, and then by its size and named special tokens, in case tokens are added to it.
 _patterns: WeakKeyDictionary[Any, dict[tuple[int | str, ...], re.Pattern[str]]] = (
     WeakKeyDictionary()
 )
+
+
+def allow_special_tokens(tokenizer: Any, tokens: Sequence[str]) -> None:
+    """Let the texts of users and tools use some of a tokenizer's special tokens.
+
+    Raises:
+        InputError: one of them is not a special token.
+    """
+    known = _special_tokens(tokenizer)
+    for token in tokens:
+        if token not in known:
+            shown = ", ".join(sorted(known))
+            raise InputError(
+                f"'{token}' is not a special token of the base's tokenizer",
+                where="special_tokens",
+                fix=f"It has: {shown}.",
+            )
+    tokenizer.init_kwargs[_ALLOWED_KEY] = list(tokens)
+
+
+def broken_special_tokens(tokenizer: Any, messages: Sequence[Message]) -> set[str]:
+    """The special tokens in messages that are read as plain text."""
+    pattern = _special_token_pattern(tokenizer)
+    texts = (each.content for each in messages if each.role != "assistant")
+    return {token for text in texts for token in pattern.findall(text)}
 
 
 def unused_character(messages: Sequence[Message]) -> str:
@@ -25,7 +57,8 @@ def unused_character(messages: Sequence[Message]) -> str:
 def break_special_tokens(
     tokenizer: Any, messages: Sequence[Message], separator: str
 ) -> list[Message]:
-    """Insert a separator into every special token in the messages, except the assistant's.
+    """Insert a separator into every special token in the messages, except the assistant's and
+    those that the tokenizer allows.
 
     If a text is split at the separators and its parts are tokenized one by one, these tokens are
     read as plain text.
@@ -43,12 +76,24 @@ def break_special_tokens(
 
 
 def _special_token_pattern(tokenizer: Any) -> re.Pattern[str]:
-    """A pattern of all special tokens of more than one character."""
+    """A pattern of all special tokens of more than one character that texts may not use."""
     patterns = _patterns.setdefault(tokenizer, {})
-    version = (len(tokenizer), *tokenizer.all_special_tokens)
+    allowed = _allowed_tokens(tokenizer)
+    version = (len(tokenizer), *tokenizer.all_special_tokens, -1, *allowed)
     if version not in patterns:
-        added = tokenizer.added_tokens_decoder.values()
-        special = {str(each) for each in added if each.special} | set(tokenizer.all_special_tokens)
-        texts = sorted((each for each in special if len(each) > 1), key=len, reverse=True)
+        broken = _special_tokens(tokenizer) - set(allowed)
+        texts = sorted((each for each in broken if len(each) > 1), key=len, reverse=True)
         patterns[version] = re.compile("|".join(map(re.escape, texts)) or "(?!)")
     return patterns[version]
+
+
+def _special_tokens(tokenizer: Any) -> set[str]:
+    """All special tokens, with those that have no role such as ending a text."""
+    added = tokenizer.added_tokens_decoder.values()
+    return {str(each) for each in added if each.special} | set(tokenizer.all_special_tokens)
+
+
+def _allowed_tokens(tokenizer: Any) -> Sequence[str]:
+    """The special tokens that texts may use; none for a tokenizer of llama.cpp."""
+    allowed = getattr(tokenizer, "init_kwargs", {}).get(_ALLOWED_KEY)
+    return tuple(map(str, allowed)) if isinstance(allowed, list) else ()

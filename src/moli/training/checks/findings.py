@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +47,14 @@ def find_problems(
             "warning",
             f"the chat template: {problem}",
             "Look at the tokens shown below, or set another template with 'template: FILE'.",
+        )
+    if report.broken_tokens:
+        counts = ", ".join(f"{token} ({count:,})" for token, count in report.broken_tokens.items())
+        yield Finding(
+            "note",
+            f"special tokens in the texts of users or tools are read as letters: {counts} examples",
+            "If the data mean the tokens, name them: "
+            f"special_tokens: {json.dumps(list(report.broken_tokens), ensure_ascii=False)}.",
         )
     if report.packing and packs and not report.packing.holds and report.packing.reason:
         yield Finding(

@@ -74,6 +74,7 @@ def _report_run(prepared: PreparedRun) -> Preflight:
         masks=_mask_typical_samples(data),
         packing=prepared.packing,
         contract=_template_problems(data),
+        broken_tokens=task.count_broken_tokens(examples_of(examples.train)),
         estimate=estimate_cost(prepared),
         servers=tuple(check_servers(summarize_adapter(recipe, prepared.model))),
     )

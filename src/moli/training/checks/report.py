@@ -93,6 +93,8 @@ class Preflight:
 
     Attributes:
         contract: problems of the chat template; None for tasks without one.
+        broken_tokens: number of training examples in which users or tools write each special token,
+            which is read as letters.
     """
 
     recipe: Mapping[str, Any]
@@ -105,6 +107,7 @@ class Preflight:
     masks: tuple[MaskedSample, ...] = ()
     packing: PackingCheck | None = None
     contract: tuple[str, ...] | None = None
+    broken_tokens: Mapping[str, int] = field(default_factory=dict)
     estimate: Estimate | None = None
     servers: tuple[ServerSupport, ...] = ()
 

@@ -64,6 +64,9 @@ class Recipe(BaseModel):
     )
     shape: dict[str, int] = Field({}, description="Size of a new model: hidden, layers, heads, ...")
     template: Path | None = Field(None, description="Chat template (Jinja) in place of the base's")
+    special_tokens: tuple[str, ...] = Field(
+        (), description="Special tokens that texts of users and tools may use; others are letters"
+    )
     trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
         (), description="Other places to report to"
     )

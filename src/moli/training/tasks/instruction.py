@@ -6,6 +6,7 @@ Those that the data mark, with a weight of 0 for example, are read but not super
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +22,7 @@ from moli.models.templates.chat_template import (
     prompt_ids,
     render_for_training,
 )
+from moli.models.templates.special_tokens import allow_special_tokens, broken_special_tokens
 from moli.models.templates.template_inputs import template_inputs
 from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
@@ -71,6 +73,8 @@ class Instruction(CausalTask):
                 ) from error
         elif not tokenizer.chat_template:
             tokenizer.chat_template = DEFAULT_CHAT_TEMPLATE
+        if self.recipe.special_tokens:
+            allow_special_tokens(tokenizer, self.recipe.special_tokens)
         return tokenizer
 
     def prepare(self, examples: Sequence[Example]) -> None:
@@ -168,6 +172,17 @@ class Instruction(CausalTask):
         truncated = max(0, len(ids) - self.max_length)
         kept, mask = np.asarray(ids, np.int32)[: self.max_length], mask[: self.max_length]
         return Sample((kept,), mask, int(mask[1:].sum()), truncated)
+
+    def count_broken_tokens(self, examples: Sequence[Example]) -> dict[str, int]:
+        """Number of examples in which users or tools write each special token."""
+        conversations = (_messages(each) for each in examples if not _continued_text(each))
+        return dict(
+            Counter(
+                token
+                for messages in conversations
+                for token in sorted(broken_special_tokens(self.tokenizer, messages))
+            )
+        )
 
     def template_problems(self, examples: Sequence[Example]) -> list[str]:
         """Reasons why the served model would read a different text from the trained one."""

@@ -254,6 +254,13 @@ class TaskChecks:
         """Indices of well-formed examples from which no sample can be made."""
         return []
 
+    def count_broken_tokens(self, examples: Sequence[Example]) -> dict[str, int]:  # noqa: ARG002
+        """Number of examples with each special token that texts hold and that is read as letters.
+
+        Empty for tasks without a chat template.
+        """
+        return {}
+
     def template_problems(self, examples: Sequence[Example]) -> list[str] | None:  # noqa: ARG002
         """Reasons why the served model would read a different text from the trained one.
 
