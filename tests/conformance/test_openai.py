@@ -16,7 +16,6 @@ from openai import OpenAI
 from moli.workspace import Workspace
 
 TOO_LONG: Any = [{"role": "user", "content": "sea " * 3000}]
-LOOK: Any = {"type": "function", "function": {"name": "look"}}
 NO_FORM: Any = {
     "type": "json_schema",
     "json_schema": {"name": "none", "schema": {"type": "thing"}},
@@ -131,18 +130,15 @@ def test_a_text_is_continued(client: OpenAI) -> None:
         ({"temperature": 3}, openai.BadRequestError, "temperature"),
         ({"n": 99}, openai.BadRequestError, "n:"),
         ({"messages": [{"role": "king", "content": "x"}]}, openai.BadRequestError, "role"),
-        ({"logit_bias": {"1": 2}}, openai.BadRequestError, "logit_bias"),
+        ({"logit_bias": {"99999": 2}}, openai.BadRequestError, "logit_bias"),
+        ({"logit_bias": {"sea": 2}}, openai.BadRequestError, "logit_bias"),
+        ({"logit_bias": {"5": 200}}, openai.BadRequestError, "logit_bias"),
         (
             {"response_format": NO_FORM},
             openai.BadRequestError,
             "cannot be followed",
         ),
         ({"messages": TOO_LONG}, openai.BadRequestError, "tokens"),
-        (
-            {"response_format": {"type": "json_object"}, "tools": [LOOK]},
-            openai.BadRequestError,
-            "cannot choose to call tools",
-        ),
     ],
 )  # fmt: skip
 def test_errors_have_openais_shape(

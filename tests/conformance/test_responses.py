@@ -147,7 +147,7 @@ def test_a_tool_is_called_and_its_result_is_read(client: OpenAI) -> None:
     after = client.responses.create(
         model=BASE, input=[result], previous_response_id=made.id, max_output_tokens=4
     )
-    kinds = [each.type for each in client.responses.input_items.list(after.id)]
+    kinds = [each.type for each in client.responses.input_items.list(after.id, order="asc")]
     assert kinds == ["message", "function_call", "function_call_output"]
     events = list(client.responses.create(**options, parallel_tool_calls=False, stream=True))
     assert [each.type for each in events][2:6] == [

@@ -11,6 +11,7 @@ from moli.records.generation import FinishReason
 from moli.records.messages import Message, Tool, ToolCall
 
 Rating = Literal["up", "down", ""]
+ExchangeKind = Literal["chat", "response", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Exchange:
     """A request and its answers, with everything that determined them.
 
     Attributes:
-        kind: `chat` if a conversation was answered, `text` if a text was continued.
+        kind: `chat` or `response` if a conversation was answered, by the API that was used; `text`
+            if a text was continued.
         model: the model's name in the request.
         base: reference of the base model.
         adapter: hash of the adapter's content, or of a whole model trained here; "" for others.
@@ -52,7 +54,7 @@ class Exchange:
 
     id: str
     created_at: float
-    kind: Literal["chat", "text"]
+    kind: ExchangeKind
     model: str
     base: str
     adapter: str

@@ -31,7 +31,7 @@ class Sampling:
     The order is that of transformers: penalties, temperature, top-k, top-p, min-p.
 
     Attributes:
-        max_tokens: maximum number of generated tokens.
+        max_tokens: maximum number of generated tokens; 0 only reads the prompt.
         temperature: 0 takes the likeliest token (greedy), and then top-k and so on do nothing.
         top_k: keep only this many of the likeliest tokens; 0 keeps all.
         top_p: keep only the likeliest that together have this probability (Holtzman et al. 2020).
@@ -41,7 +41,9 @@ class Sampling:
             or for each occurrence.
         stop: stop sequences, which end the answer and are not part of it.
         seed: the same seed, prompt and model give the same answer, whatever else is in the batch.
+        logit_bias: token ids with what is added to their logits.
         logprobs: number of alternatives to report with each token's own; None to report neither.
+        prompt_logprobs: whether to report them for the tokens of the prompt as well.
         ignore_eos: do not end the answer at the model's own stop tokens.
         constraint: the format that the answer has to follow; None for free text.
     """
@@ -56,7 +58,9 @@ class Sampling:
     frequency_penalty: float = 0.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()
     logprobs: int | None = None
+    prompt_logprobs: bool = False
     ignore_eos: bool = False
     constraint: OutputConstraint | None = None
 
@@ -86,6 +90,19 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """A token of a text with its log probability, and the likeliest tokens in its position.
+
+    Attributes:
+        logprob: None for the first token of a prompt, which nothing predicts.
+    """
+
+    id: int
+    logprob: float | None
+    alternatives: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """The part of an answer that one step of generation added.
 
@@ -95,6 +112,8 @@ class Delta:
         logprobs: log probabilities of `ids`; empty if none were requested.
         alternatives: for each of `ids` the likeliest tokens; empty if none were requested.
         reason: why the answer ends here, or "" if it continues.
+        prompt: the next tokens of the prompt with their log probabilities, from the second on;
+            empty if they were not requested.
     """
 
     text: str
@@ -102,6 +121,7 @@ class Delta:
     logprobs: tuple[float, ...] = ()
     alternatives: tuple[tuple[TokenLogprob, ...], ...] = ()
     reason: FinishReason | Literal[""] = ""
+    prompt: tuple[ScoredToken, ...] = ()
 
 
 DeltaCallback = Callable[[Delta], None]

@@ -27,11 +27,13 @@ class Tool:
 
     Attributes:
         parameters: JSON schema of the arguments, which are an object; by default without any.
+        strict: whether objects in the arguments have no other properties than the schema names.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=_no_parameters, hash=False)
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from moli.records.generation import Delta, TokenLogprob
+from moli.models.templates.tool_call_parser import ToolCallDelta, join_tool_calls
 from moli.records.messages import ToolCall
-from moli.serving.bodies import ChatRequest, CompletionBody, CompletionRequest
+from moli.serving.completion_bodies import ChatRequest, CompletionBody, CompletionRequest
 from moli.serving.events import report_failure, server_sent_event
 from moli.serving.generation import ActiveGeneration, ChoiceDelta, GenerationRequest
 from moli.serving.generation_service import GenerationService
 from moli.serving.headers import HEADERS
+from moli.serving.token_logprobs import PlacedToken, chat_logprobs, text_logprobs
 
 router = APIRouter()
 
@@ -100,14 +100,16 @@ def _choice_object(
 ) -> dict[str, Any]:
     """A complete answer as an element of `choices`, from its deltas."""
     text = "".join(each.text for each in deltas)
-    calls = [_tool_call_object(call) for each in deltas for call in each.calls]
+    tokens = [token for each in deltas for token in each.tokens]
+    calls = join_tool_calls(call for each in deltas for call in each.calls)
     choice = {"index": index, "finish_reason": _finish_reason(deltas[-1], has_calls=bool(calls))}
     if names is _TEXT:
-        return {**choice, "text": text, "logprobs": _text_logprobs(generation, deltas)}
+        return {**choice, **_continued_text(generation, index, text, tokens, is_first=True)}
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
     if calls:
-        message |= {"content": text or None, "tool_calls": calls}
-    return {**choice, "message": message, "logprobs": _chat_logprobs(generation, deltas)}
+        objects = list(map(_tool_call_object, calls))
+        message |= {"content": text or None, "tool_calls": objects}
+    return {**choice, "message": message, "logprobs": _chat_logprobs(tokens)}
 
 
 def _chunk_choice(
@@ -123,18 +125,60 @@ def _chunk_choice(
     """
     is_first = delta.index not in calls_sent
     before = calls_sent.get(delta.index, 0)
-    calls_sent[delta.index] = before + len(delta.calls)
+    calls_sent[delta.index] = max([before, *(call.index + 1 for call in delta.calls)])
     reason = _finish_reason(delta, has_calls=calls_sent[delta.index] > 0)
     choice = {"index": delta.index, "finish_reason": reason}
+    text, tokens = delta.text, delta.tokens
     if names is _TEXT:
-        return {**choice, "text": delta.text, "logprobs": _text_logprobs(generation, [delta])}
+        continued = _continued_text(generation, delta.index, text, tokens, is_first=is_first)
+        return {**choice, **continued}
     message: dict[str, Any] = {"role": "assistant"} if is_first else {}
-    if delta.text or (is_first and not delta.calls):
-        message["content"] = delta.text
+    if text or (is_first and not delta.calls):
+        message["content"] = text
     if delta.calls:
-        calls = enumerate(map(_tool_call_object, delta.calls), before)
-        message["tool_calls"] = [{"index": number, **call} for number, call in calls]
-    return {**choice, "delta": message, "logprobs": _chat_logprobs(generation, [delta])}
+        message["tool_calls"] = list(_call_chunks(delta.calls, before))
+    return {**choice, "delta": message, "logprobs": _chat_logprobs(tokens)}
+
+
+def _continued_text(
+    generation: ActiveGeneration,
+    index: int,
+    text: str,
+    tokens: Sequence[PlacedToken],
+    *,
+    is_first: bool,
+) -> dict[str, Any]:
+    """The fields `text` and `logprobs` of a completion, or of a part of one.
+
+    Args:
+        is_first: whether it begins the answer, which begins with its prompt if that was requested.
+    """
+    request = generation.request
+    if request.echo and is_first:
+        text = generation.prompt_text(index) + text
+        if request.sampling.logprobs is not None:
+            tokens = [*generation.prompt_tokens(index), *tokens]
+    return {"text": text, "logprobs": text_logprobs(tokens) if tokens else None}
+
+
+def _chat_logprobs(tokens: Sequence[PlacedToken]) -> dict[str, Any] | None:
+    """Log probabilities as chat completions have them; None if none were requested."""
+    return {"content": chat_logprobs(tokens), "refusal": None} if tokens else None
+
+
+def _call_chunks(calls: Sequence[ToolCallDelta], sent: int) -> Iterator[dict[str, Any]]:
+    """New parts of tool calls as elements of a chunk's `tool_calls`.
+
+    Args:
+        sent: number of calls that were sent before; their ids and names are not repeated.
+    """
+    for call in calls:
+        if call.index < sent:
+            yield {"index": call.index, "function": {"arguments": call.arguments}}
+        else:
+            whole = ToolCall(call.id, call.name, call.arguments)
+            yield {"index": call.index, **_tool_call_object(whole)}
+            sent = call.index + 1
 
 
 def _tool_call_object(call: ToolCall) -> dict[str, Any]:
@@ -165,52 +209,3 @@ def _usage_object(generation: ActiveGeneration) -> dict[str, Any]:
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _ScoredToken:
-    """A generated token with its log probability, and the likeliest tokens in its position."""
-
-    id: int
-    logprob: float
-    alternatives: tuple[TokenLogprob, ...]
-
-
-def _chat_logprobs(
-    generation: ActiveGeneration, deltas: Sequence[ChoiceDelta]
-) -> dict[str, Any] | None:
-    """Log probabilities as chat completions have them; None if none were requested."""
-    tokens = [token for each in deltas for token in _scored_tokens(each.delta)]
-    if not tokens:
-        return None
-    describe = generation.describe_token
-    content = []
-    for token in tokens:
-        top = [describe(each.id) | {"logprob": each.logprob} for each in token.alternatives]
-        content.append(describe(token.id) | {"logprob": token.logprob, "top_logprobs": top})
-    return {"content": content, "refusal": None}
-
-
-def _text_logprobs(
-    generation: ActiveGeneration, deltas: Sequence[ChoiceDelta]
-) -> dict[str, Any] | None:
-    """Log probabilities as completions have them; None if none were requested."""
-    tokens = [token for each in deltas for token in _scored_tokens(each.delta)]
-    if not tokens:
-        return None
-    texts = [generation.describe_token(each.id)["token"] for each in tokens]
-    return {
-        "tokens": texts,
-        "token_logprobs": [each.logprob for each in tokens],
-        "top_logprobs": [
-            {generation.describe_token(top.id)["token"]: top.logprob for top in token.alternatives}
-            for token in tokens
-        ],
-        "text_offset": [0, *accumulate(map(len, texts[:-1]))],
-    }
-
-
-def _scored_tokens(delta: Delta) -> list[_ScoredToken]:
-    """Tokens of a delta; [] if their log probabilities were not requested."""
-    rows = zip(delta.ids, delta.logprobs, delta.alternatives, strict=False)
-    return [_ScoredToken(*row) for row in rows]

@@ -17,11 +17,17 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 
 from moli.models.templates.tool_call_formats import detect_format
-from moli.models.templates.tool_call_parser import ToolCallParser
+from moli.models.templates.tool_call_parser import (
+    ToolCallDelta,
+    ToolCallParser,
+    join_tool_calls,
+)
+from moli.models.tokenizers import token_bytes_of
 from moli.records.errors import ModelError
-from moli.records.exchanges import Choice
-from moli.records.generation import Delta, FinishReason, Request, Sampling
-from moli.records.messages import Message, Tool, ToolCall
+from moli.records.exchanges import Choice, ExchangeKind
+from moli.records.generation import Delta, FinishReason, Request, Sampling, ScoredToken
+from moli.records.messages import Message, Tool
+from moli.serving.token_logprobs import PlacedToken, TokenPlacer, scored_tokens
 
 if TYPE_CHECKING:
     from moli.models.protocols.backend import RunningRequest
@@ -39,12 +45,14 @@ class GenerationRequest:
         sampling: how tokens are chosen; its `max_tokens` is not used.
         max_tokens: maximum tokens of an answer; None for the default.
         messages: the conversation to answer; () if texts are continued.
-        texts: texts to continue; () if a conversation is answered.
+        texts: texts to continue, some as token ids; () if a conversation is answered.
         n: number of answers to the conversation, or to each text.
         tools: tools that the model may call.
         required_tools: names of tools of which one must be called; () if the model decides.
         parallel_tool_calls: whether several tools may be called at once.
         options: the sampling options as the client sent them, which are stored with the exchange.
+        kind: the API, which decides what an exchange can be used for.
+        echo: whether an answer begins with the text that it continues.
         previous: id of the exchange (stored request and answers) that this one continues; "" if
             there is none.
     """
@@ -53,12 +61,14 @@ class GenerationRequest:
     sampling: Sampling
     max_tokens: int | None = None
     messages: tuple[Message, ...] = ()
-    texts: tuple[str, ...] = ()
+    texts: tuple[str | tuple[int, ...], ...] = ()
     n: int = 1
     tools: tuple[Tool, ...] = ()
     required_tools: tuple[str, ...] = ()
     parallel_tool_calls: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    kind: ExchangeKind = "chat"
+    echo: bool = False
     previous: str = ""
 
 
@@ -69,14 +79,16 @@ class ChoiceDelta:
     Attributes:
         index: index of the answer, from 0.
         text: new text that is not part of a tool call.
-        calls: tool calls that are complete now.
+        calls: new parts of tool calls.
         delta: the backend's delta that this comes from.
+        tokens: tokens whose text is complete now; () if their log probabilities were not requested.
     """
 
     index: int
     text: str
-    calls: tuple[ToolCall, ...]
+    calls: tuple[ToolCallDelta, ...]
     delta: Delta
+    tokens: tuple[PlacedToken, ...] = ()
 
     @property
     def reason(self) -> FinishReason | str:
@@ -128,6 +140,7 @@ class ActiveGeneration:
         self._queue: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
         self._running: list[RunningRequest] = []  # by the index of the answer
         self._choices: list[list[ChoiceDelta]] = []  # by the index of the answer
+        self._scored_prompts: list[list[ScoredToken]] = []  # by the index of the answer
 
     @property
     def model(self) -> str:
@@ -146,6 +159,7 @@ class ActiveGeneration:
         """
         self.prompts = prompts
         self._choices = [[] for _ in prompts]
+        self._scored_prompts = [[ScoredToken(ids[0], None)] if ids else [] for ids in prompts]
         for index, ids in enumerate(prompts):
             request = Request(ids, samplings[index], self.served.adapter, cache_namespace)
             on_delta = partial(self._enqueue, index)
@@ -163,13 +177,16 @@ class ActiveGeneration:
         """
         unfinished = len(self._running)
         try:
-            parsers = [self._tool_call_parser() for _ in self._running]
+            readers = [self._reader(index) for index in range(len(self._running))]
             while unfinished:
                 index, delta = await self._queue.get()
                 self.timings_ms.setdefault("first", self._elapsed_ms())
                 if delta.reason == "failed":
                     raise ModelError("the model failed to answer", fix="The server's log says why.")
-                parsed = _parse_delta(index, delta, parsers[index])
+                self._scored_prompts[index] += delta.prompt
+                if delta.prompt and not delta.reason:
+                    continue  # nothing of the answer yet
+                parsed = readers[index].read(delta)
                 self._choices[index].append(parsed)
                 unfinished -= bool(delta.reason)
                 if not unfinished:
@@ -213,11 +230,33 @@ class ActiveGeneration:
         """Milliseconds since this generation was created."""
         return round((time.perf_counter() - self._started) * 1000, 3)
 
-    def _tool_call_parser(self) -> ToolCallParser | None:
-        """A new parser for one answer; None if the request has no tools."""
-        if not self.request.tools:
-            return None
-        return ToolCallParser(detect_format(self.served.template), self.request.tools)
+    def _reader(self, index: int) -> _AnswerReader:
+        """A new reader of one answer."""
+        request, parser, placer = self.request, None, None
+        if request.tools:
+            call_format = detect_format(self.served.template)
+            parser = ToolCallParser(call_format, request.tools, request.required_tools)
+        if request.sampling.logprobs is not None:
+            offset = len(self.prompt_text(index)) if request.echo else 0
+            placer = self._token_placer(offset)
+        return _AnswerReader(index, parser, placer)
+
+    def _token_placer(self, offset: int = 0) -> TokenPlacer:
+        """A new placer of the tokens of a text."""
+        tokenizer = self.served.tokenizer
+        return TokenPlacer(tokenizer, token_bytes_of(tokenizer), offset)
+
+    def prompt_text(self, index: int) -> str:
+        """The text that an answer continues."""
+        prompt = self.request.texts[index // self.request.n]
+        if isinstance(prompt, str):
+            return prompt
+        return str(self.served.tokenizer.decode(prompt, skip_special_tokens=True))
+
+    def prompt_tokens(self, index: int) -> list[PlacedToken]:
+        """The tokens of that text; their log probabilities must have been requested."""
+        scored = self._scored_prompts[index]
+        return self._token_placer().feed(self.prompt_text(index), scored, "length")
 
     def cancel(self) -> None:
         """Stop the answers that are not complete."""
@@ -238,20 +277,30 @@ class ActiveGeneration:
         """The answers, when they are complete."""
         return tuple(map(_join_deltas, self._choices))
 
-    def describe_token(self, token_id: int) -> dict[str, Any]:
-        """Text and UTF-8 bytes of a token, as the fields `token` and `bytes` of OpenAI's API."""
-        text = str(self.served.tokenizer.decode([token_id]))
-        return {"token": text, "bytes": list(text.encode())}
 
+@dataclass(frozen=True, slots=True)
+class _AnswerReader:
+    """Reads the deltas of one answer.
 
-def _parse_delta(index: int, delta: Delta, parser: ToolCallParser | None) -> ChoiceDelta:
-    """Separate the text of a delta from the tool calls in it."""
-    if parser is None:
-        return ChoiceDelta(index, delta.text, (), delta)
-    parsed = parser.feed(delta.text) + (parser.close() if delta.reason else [])
-    text = "".join(each for each in parsed if isinstance(each, str))
-    calls = tuple(each for each in parsed if isinstance(each, ToolCall))
-    return ChoiceDelta(index, text, calls, delta)
+    Attributes:
+        parser: finds tool calls; None if the request has no tools.
+        placer: places tokens in the text; None if their log probabilities were not requested.
+    """
+
+    index: int
+    parser: ToolCallParser | None
+    placer: TokenPlacer | None
+
+    def read(self, delta: Delta) -> ChoiceDelta:
+        """The delta with its text, tool calls and tokens apart."""
+        text, calls, tokens = delta.text, tuple[ToolCallDelta, ...](), tuple[PlacedToken, ...]()
+        if self.placer:
+            tokens = tuple(self.placer.feed(text, scored_tokens(delta), delta.reason))
+        if self.parser:
+            parsed = self.parser.feed(text) + (self.parser.close() if delta.reason else [])
+            text = "".join(each for each in parsed if isinstance(each, str))
+            calls = tuple(each for each in parsed if not isinstance(each, str))
+        return ChoiceDelta(self.index, text, calls, delta, tokens)
 
 
 def _count_tokens(deltas: Sequence[ChoiceDelta]) -> int:
@@ -264,5 +313,5 @@ def _join_deltas(deltas: Sequence[ChoiceDelta]) -> Choice:
     reason = deltas[-1].delta.reason
     assert reason  # noqa: S101 - it is complete
     text = "".join(each.text for each in deltas)
-    calls = tuple(call for each in deltas for call in each.calls)
+    calls = join_tool_calls(call for each in deltas for call in each.calls)
     return Choice(text, reason, _count_tokens(deltas), calls)

@@ -23,6 +23,7 @@ from starlette.concurrency import run_in_threadpool
 
 from moli.models.templates.chat_template import prompt_ids
 from moli.models.templates.tool_call_formats import detect_format, tool_calls_grammar
+from moli.models.tokenizers import token_bytes_of
 from moli.records.errors import BusyError, InputError, MoliError
 from moli.records.exchanges import Exchange
 from moli.records.generation import Sampling
@@ -101,6 +102,8 @@ class GenerationService:
                     fix=f"Try again in {_RETRY_SECONDS} s, and ask for "
                     f"{self._settings.queue} at most.",
                 )
+            if request.sampling.logprobs is not None:
+                token_bytes_of(served.tokenizer)  # takes a moment the first time
             prompts = [ids for ids in _tokenize(request, served) for _ in range(request.n)]
             samplings = [
                 _sampling_for_answer(request, served, len(ids), index % request.n)
@@ -177,13 +180,13 @@ def _to_exchange(
     return Exchange(
         id=generation.id,
         created_at=generation.created_at,
-        kind="chat" if request.messages else "text",
+        kind=request.kind,
         model=served.name,
         base=served.base,
         adapter=served.trained_hash,
         template_sha256=served.template_sha256 if request.messages else "",
         prompt_sha256=_hash_ids(generation.prompts),
-        messages=request.messages or tuple(Message("user", text) for text in request.texts),
+        messages=request.messages or _text_messages(request, served),
         choices=generation.choices(),
         prompt_tokens=usage.prompt_tokens,
         cached_tokens=usage.cached_tokens,
@@ -197,6 +200,13 @@ def _to_exchange(
     )
 
 
+def _text_messages(request: GenerationRequest, served: ServedModel) -> tuple[Message, ...]:
+    """The texts that are continued, each as a user's message."""
+    decode = served.tokenizer.decode
+    texts = [each if isinstance(each, str) else str(decode(each)) for each in request.texts]
+    return tuple(Message("user", text) for text in texts)
+
+
 def _tokenize(request: GenerationRequest, served: ServedModel) -> list[list[int]]:
     """Token ids of the conversation, or of each text.
 
@@ -205,7 +215,12 @@ def _tokenize(request: GenerationRequest, served: ServedModel) -> list[list[int]
     """
     tokenizer = served.tokenizer
     if not request.messages:
-        return [list(tokenizer(text, verbose=False)["input_ids"]) for text in request.texts]
+        return [
+            list(tokenizer(each, verbose=False)["input_ids"])
+            if isinstance(each, str)
+            else _check_ids(each, len(tokenizer), "prompt")
+            for each in request.texts
+        ]
     if not tokenizer.chat_template:
         raise InputError(
             f"{served.name} has no chat template, so it cannot hold a conversation",
@@ -224,17 +239,38 @@ def _sampling_for_answer(
         index: index of the answer among those to the same prompt; each has a seed of its own.
     """
     room = max(1, served.max_model_len - prompt_tokens)
-    max_tokens = min(request.max_tokens or _DEFAULT_MAX_TOKENS, room)
-    sampling = replace(request.sampling, max_tokens=max_tokens)
+    max_tokens = _DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
+    sampling = replace(request.sampling, max_tokens=min(max_tokens, room))
+    _check_ids([token for token, _ in sampling.logit_bias], len(served.tokenizer), "logit_bias")
     if sampling.seed is not None:
         sampling = replace(sampling, seed=(sampling.seed + index) % (1 << 63))
-    if request.required_tools:
-        tools = [each for each in request.tools if each.name in request.required_tools]
-        call_format = detect_format(served.template)
-        added = served.tokenizer.get_added_vocab()
-        constraint = tool_calls_grammar(call_format, tools, request.parallel_tool_calls, added)
+    required = request.required_tools
+    if required or (request.tools and sampling.constraint):
+        tools = [each for each in request.tools if not required or each.name in required]
+        constraint = tool_calls_grammar(
+            detect_format(served.template),
+            tools,
+            request.parallel_tool_calls,
+            served.tokenizer.get_added_vocab(),
+            otherwise=None if required else sampling.constraint,
+        )
         sampling = replace(sampling, constraint=constraint)
     return sampling
+
+
+def _check_ids(ids: Sequence[int], vocabulary_size: int, where: str) -> list[int]:
+    """The token ids, if the tokenizer has all of them.
+
+    Raises:
+        InputError: it does not have one.
+    """
+    if wrong := [each for each in ids if not 0 <= each < vocabulary_size]:
+        raise InputError(
+            f"there is no token {wrong[0]}",
+            where=where,
+            fix=f"Token ids of this model are below {vocabulary_size}.",
+        )
+    return list(ids)
 
 
 def _hash_ids(prompts: Sequence[Sequence[int]]) -> str:

@@ -8,19 +8,35 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from moli.records.generation import OutputConstraint, Sampling
-from moli.records.messages import Message, Tool, ToolCall
+from moli.records.messages import Message, ToolCall
 from moli.serving.bodies import (
     Body,
     Function,
+    HintedBody,
+    RefusalPart,
+    ShortText,
     StorableText,
-    check_can_constrain,
+    StreamOptions,
+    ToolChoice,
     make_constraint,
-    required_tools,
 )
 from moli.serving.generation import GenerationRequest
 
 # Fields of a request that are not sampling options: stored elsewhere in an exchange, or not at all.
-_NOT_OPTIONS = {"model", "input", "tools", "stream", "user", "previous_response_id"}
+_NOT_OPTIONS = {
+    "model", "input", "tools", "stream", "stream_options", "include", "previous_response_id",
+}  # fmt: skip
+# What a client may ask to be included; only the log probabilities exist here.
+Includable = Literal[
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+]
 
 
 class ContentPart(Body):
@@ -34,12 +50,15 @@ class ContentPart(Body):
     logprobs: list[Any] | None = None
 
 
+Content = StorableText | list[ContentPart | RefusalPart]
+
+
 class MessageItem(Body):
     """A turn of a conversation."""
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: StorableText | list[ContentPart]
+    content: Content
     id: StorableText | None = None
     status: StorableText | None = None
     phase: StorableText | None = None
@@ -61,12 +80,30 @@ class ResultItem(Body):
 
     type: Literal["function_call_output"]
     call_id: StorableText
-    output: StorableText | list[ContentPart]
+    output: Content
     id: StorableText | None = None
     status: StorableText | None = None
 
 
-Item = MessageItem | CallItem | ResultItem
+class ReasoningItem(Body):
+    """Thoughts of another model, which this one does not read."""
+
+    type: Literal["reasoning"]
+    id: StorableText | None = None
+    summary: list[Any] | None = None
+    content: list[Any] | None = None
+    encrypted_content: StorableText | None = None
+    status: StorableText | None = None
+
+
+class ItemReference(Body):
+    """An item of an earlier response, by its id."""
+
+    type: Literal["item_reference"] = "item_reference"
+    id: ShortText
+
+
+Item = MessageItem | CallItem | ResultItem | ReasoningItem
 
 
 class ResponseTool(Function):
@@ -84,6 +121,24 @@ class ResponseToolChoice(Body):
 
     type: Literal["function"]
     name: StorableText
+
+    def to_choice(self) -> ToolChoice:
+        """The choice of one tool."""
+        return ToolChoice("required", (self.name,), several=False)
+
+
+class ResponseAllowedTools(Body):
+    """A choice among some of the tools."""
+
+    model_config = ConfigDict(title="AllowedToolsChoice")
+
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[ResponseToolChoice], Field(min_length=1, max_length=128)]
+
+    def to_choice(self) -> ToolChoice:
+        """The choice among the tools that it names."""
+        return ToolChoice(self.mode, tuple(each.name for each in self.tools))
 
 
 class TextFormat(Body):
@@ -103,40 +158,70 @@ class TextFormat(Body):
         Raises:
             InputError: the schema is missing.
         """
-        return make_constraint(self.type, self.schema_, "text.format.schema")
+        strict = bool(self.strict)
+        return make_constraint(self.type, self.schema_, "text.format.schema", strict=strict)
+
+
+class Reasoning(Body):
+    """Settings for thoughts, which models here do not keep apart."""
+
+    effort: ShortText | None = None
+    summary: ShortText | None = None
+    generate_summary: ShortText | None = None
 
 
 class TextOptions(Body):
     """Options for the text of an answer."""
 
     format: TextFormat = Field(default_factory=TextFormat)
+    verbosity: ShortText | None = None  # without effect here
 
 
-class ResponseRequest(Body):
+_LOGPROBS = "message.output_text.logprobs"
+
+
+class ResponseRequest(HintedBody):
     """Something to respond to."""
 
     model: StorableText = ""
-    input: StorableText | Annotated[list[Item], Field(min_length=1, max_length=4096)]
+    input: (
+        StorableText | Annotated[list[Item | ItemReference], Field(min_length=1, max_length=4096)]
+    )
     instructions: StorableText | None = None
     previous_response_id: Annotated[StorableText, Field(max_length=64)] | None = None
+    include: Annotated[list[Includable], Field(max_length=20)] | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     text: TextOptions = Field(default_factory=TextOptions)
     tools: Annotated[list[ResponseTool], Field(max_length=128)] = Field(default_factory=list)
-    tool_choice: Literal["none", "auto", "required"] | ResponseToolChoice = "auto"
+    tool_choice: Literal["none", "auto", "required"] | ResponseToolChoice | ResponseAllowedTools = (
+        "auto"
+    )
     parallel_tool_calls: bool = True
     stream: bool = False
-    store: bool = True
-    metadata: dict[str, StorableText] | None = None
-    user: StorableText | None = None
     background: Literal[False] | None = None
     truncation: Literal["disabled"] | None = None
+    # Without effect here.
+    stream_options: StreamOptions | None = None
+    reasoning: Reasoning | None = None
+    max_tool_calls: Annotated[int, Field(ge=1)] | None = None  # of tools that a server runs
 
-    def to_generation_request(self, history: Sequence[Message], previous: str) -> GenerationRequest:
+    @property
+    def is_stored(self) -> bool:
+        """Whether the response can be fetched and continued."""
+        return self.store is not False
+
+    def to_generation_request(
+        self, items: str | Sequence[Item], history: Sequence[Message], previous: str
+    ) -> GenerationRequest:
         """The request to the language model.
 
         Args:
+            items: the input, with no references in it.
             history: messages of the exchange that this request continues, with its answer.
             previous: id of that exchange; "" if there is none.
 
@@ -145,24 +230,26 @@ class ResponseRequest(Body):
         """
         tools = tuple(each.to_tool() for each in self.tools)
         choice = self.tool_choice
-        name = choice.name if isinstance(choice, ResponseToolChoice) else choice
-        required = required_tools(tools, name)
-        constraint = None if required else self.text.format.to_constraint()
-        check_can_constrain(constraint, tools, choice)
+        chosen = ToolChoice(choice) if isinstance(choice, str) else choice.to_choice()
+        offered, required = chosen.apply(tools)
         instructions = [Message("system", self.instructions)] if self.instructions else []
         return GenerationRequest(
             model=self.model,
             sampling=Sampling(
                 temperature=1.0 if self.temperature is None else self.temperature,
                 top_p=1.0 if self.top_p is None else self.top_p,
-                constraint=constraint,
+                presence_penalty=self.presence_penalty or 0.0,
+                frequency_penalty=self.frequency_penalty or 0.0,
+                logprobs=(self.top_logprobs or 0) if _LOGPROBS in (self.include or ()) else None,
+                constraint=None if required else self.text.format.to_constraint(),
             ),
             max_tokens=self.max_output_tokens,
-            messages=(*instructions, *history, *items_to_messages(self.input)),
-            tools=() if choice == "none" else tools,
+            messages=(*instructions, *history, *items_to_messages(items)),
+            tools=offered,
             required_tools=required,
-            parallel_tool_calls=self.parallel_tool_calls,
+            parallel_tool_calls=self.parallel_tool_calls and chosen.several,
             options=self._options(),
+            kind="response",
             previous=previous,
         )
 
@@ -182,7 +269,7 @@ def items_to_messages(items: str | Sequence[Item]) -> list[Message]:
             messages.append(Message(role, _join_parts(item.content)))
         elif isinstance(item, ResultItem):
             messages.append(Message("tool", _join_parts(item.output), call_id=item.call_id))
-        else:
+        elif isinstance(item, CallItem):
             call = ToolCall(item.call_id, item.name, item.arguments)
             last = messages.pop() if messages and messages[-1].role == "assistant" else None
             text, calls = (last.content, last.calls) if last else ("", ())
@@ -190,37 +277,6 @@ def items_to_messages(items: str | Sequence[Item]) -> list[Message]:
     return messages
 
 
-def _join_parts(content: str | Sequence[ContentPart]) -> str:
+def _join_parts(content: str | Sequence[ContentPart | RefusalPart]) -> str:
     """The whole text of a content, which is a text or a list of parts."""
     return content if isinstance(content, str) else "".join(each.text for each in content)
-
-
-def messages_to_items(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages as items of an input."""
-    items: list[dict[str, Any]] = []
-    for index, message in enumerate(messages):
-        if message.role == "tool":
-            result = {"call_id": message.call_id, "output": message.content}
-            items.append({"type": "function_call_output", **result})
-            continue
-        kind = "output_text" if message.role == "assistant" else "input_text"
-        if message.content or not message.calls:
-            content = [{"type": kind, "text": message.content}]
-            items.append({"type": "message", "role": message.role, "content": content})
-        items += [
-            {"type": "function_call", "call_id": c.id, "name": c.name, "arguments": c.arguments}
-            for c in message.calls
-        ]
-        items[-1] |= {"id": f"item_{index}", "status": "completed"}
-    return items
-
-
-def tool_object(tool: Tool) -> dict[str, Any]:
-    """A tool in the shape of a request's `tools`."""
-    return {
-        "type": "function",
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": dict(tool.parameters),
-        "strict": None,
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
@@ -23,11 +23,16 @@ from moli.models.templates.tool_call_formats import (
     detect_format,
     tool_calls_grammar,
 )
-from moli.models.templates.tool_call_parser import ParsedPart, ToolCallParser
+from moli.models.templates.tool_call_parser import (
+    ParsedPart,
+    ToolCallDelta,
+    ToolCallParser,
+    join_tool_calls,
+)
 from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
 from moli.records.generation import OutputConstraint, Request, Sampling
-from moli.records.messages import Tool, ToolCall
+from moli.records.messages import Tool
 
 CITY: dict[str, Any] = {
     "type": "object",
@@ -52,6 +57,7 @@ ELEMENTS = (
     "<parameter=days>\n[1,2]\n</parameter>\n</function>"
 )
 QWEN_CALL = f"<tool_call>\n{ELEMENTS}\n</tool_call>"
+DEEP = '{"a":' * 50_000 + "1" + "}" * 50_000
 KEYS = {"hermes": "arguments", "mistral": "arguments", "llama": "parameters"}
 QWEN_READ = ("look", '{"city": "Oslo", "days": [1, 2]}')
 
@@ -59,14 +65,20 @@ QWEN_READ = ("look", '{"city": "Oslo", "days": [1, 2]}')
 def taken(pieces: Sequence[ParsedPart]) -> list[Any]:
     """Texts, joined where they follow each other, and calls without their ids."""
     told: list[Any] = []
+    calls = join_tool_calls(pieces)
     for each in pieces:
-        if isinstance(each, ToolCall):
-            told.append((each.name, each.arguments))
+        if isinstance(each, ToolCallDelta):
+            call = calls[each.index].name, calls[each.index].arguments
+            told += [] if each.index in [n for n, _ in numbered(told)] else [(each.index, call)]
         elif told and isinstance(told[-1], str):
             told[-1] += each
         else:
             told.append(each)
-    return told
+    return [each if isinstance(each, str) else each[1] for each in told]
+
+
+def numbered(told: Sequence[Any]) -> list[Any]:
+    return [each for each in told if not isinstance(each, str)]
 
 
 def read(call_format: ToolCallFormat, parts: Sequence[str]) -> list[Any]:
@@ -95,7 +107,7 @@ def read(call_format: ToolCallFormat, parts: Sequence[str]) -> list[Any]:
         (MISTRAL, f" [{PLAIN}]", [CALL]),  # as it looks when the mark is a special token
         (MISTRAL, f"See: [{PLAIN}]", [f"See: [{PLAIN}]"]),
         (MISTRAL, "[TOOL_CALLS] is a mark", ["[TOOL_CALLS] is a mark"]),
-        (MISTRAL, f"[{PLAIN}, 1]", [f"[{PLAIN}, 1]"]),
+        (MISTRAL, f"[{PLAIN}, 1]", [CALL, ", 1]"]),
         (LLAMA, LLAMA_CALL, [CALL]),
         (LLAMA, f"\n{PLAIN}", [CALL]),
         (LLAMA, f"<|python_tag|>{LLAMA_CALL}", [CALL]),
@@ -116,11 +128,9 @@ def test_each_dialect_is_read(call_format: ToolCallFormat, text: str, expected: 
     [
         '{"name": "leave", "arguments": {}}',  # not offered
         '{"name": "look", "arguments": "Oslo"}',
-        '{"name": "look", "arguments": {"city": Oslo}}',
-        '{"name": "look", "arguments": {"days": [NaN]}}',
         '{"name": ["look"], "arguments": {}}',
-        '{"name": "look", "arguments": {"city": "Os',
-        '{"name": "look", "arguments": ' + '{"a":' * 50_000 + "1" + "}" * 50_000 + "}",
+        '{"arguments": {"city": Oslo}, "name": "look"}',
+        '{"name": "look", "ar',
         "look('Oslo')",
     ],
 )
@@ -132,11 +142,96 @@ def test_what_is_no_call_is_text(body: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("call_format", "text", "expected"),
+    [
+        # cut
+        (
+            HERMES,
+            '<tool_call>\n{"name": "look", "arguments": {"city": "Os',
+            [("look", '{"city": "Os')],
+        ),
+        (HERMES, f"So: {HERMES_CALL[:-3]}", ["So:", CALL]),
+        (MISTRAL, f'[TOOL_CALLS] [{PLAIN}, {{"name": "now", "arguments": {{', [CALL, ("now", "{")]),
+        (LLAMA, LLAMA_CALL[:-1], [CALL]),
+        (QWEN, QWEN_CALL.partition("lo\n")[0], [("look", '{"city": "Os')]),
+        (QWEN, QWEN_CALL.partition("eter=days")[0], [("look", '{"city": "Oslo')]),
+        (QWEN, QWEN_CALL.partition("1,2")[0], [("look", '{"city": "Oslo"')]),
+        # not JSON from somewhere on
+        (
+            HERMES,
+            '<tool_call>{"name": "look", "arguments": {"city": Oslo}}</tool_call>',
+            [("look", '{"city": '), "Oslo}}</tool_call>"],
+        ),
+        (
+            HERMES,
+            f'<tool_call>{{"name": "look", "arguments": {{"city": "a",}}}}</tool_call>\n{HERMES_CALL}',
+            [("look", '{"city": "a",}'), CALL],
+        ),
+        (
+            HERMES,
+            f'<tool_call>{{"name": "look", "arguments": {DEEP}}}</tool_call>',
+            [("look", DEEP)],
+        ),
+    ],
+)
+def test_a_call_whose_arguments_break_off_is_an_incomplete_one(
+    call_format: ToolCallFormat, text: str, expected: list[Any]
+) -> None:
+    assert read(call_format, [text]) == expected
+    assert read(call_format, list(text)) == expected
+
+
+@pytest.mark.parametrize("call_format", [HERMES, QWEN, MISTRAL, LLAMA], ids=lambda each: each.name)
+def test_arguments_are_passed_on_as_they_arrive(call_format: ToolCallFormat) -> None:
+    """Each letter of a value comes out before the next one goes in."""
+    if call_format is QWEN:
+        head, tail = (
+            "<tool_call>\n<function=look>\n<parameter=city>\n",
+            "\n</parameter>\n</function>",
+        )
+    else:
+        key = KEYS[call_format.name]
+        start = "[" if call_format is MISTRAL else ""
+        head, tail = f'{call_format.begin}{start}{{"name": "look", "{key}": {{"city": "', '"}}'
+    tool = Tool("look", "", {"properties": {"city": {"type": "string"}}})
+    calls = ToolCallParser(call_format, [tool])
+    [first] = join_tool_calls(calls.feed(head))
+    assert first.arguments == '{"city": "'
+    for letter in "Oslo, 挪威":
+        [part] = calls.feed(letter)
+        assert isinstance(part, ToolCallDelta) and part.arguments == letter
+        assert (part.index, part.id, part.name) == (0, first.id, "look")
+    [last] = join_tool_calls(calls.feed(tail) + calls.close())
+    assert (last.arguments, last.id) == ('"}', first.id)
+
+
+def required(text: str, *names: str) -> list[Any]:
+    calls = ToolCallParser(HERMES, TOOLS, required=names)
+    parts = [piece for letter in text for piece in calls.feed(letter)]
+    return taken(parts + calls.close())
+
+
+def test_a_required_call_is_not_repeated() -> None:
+    other = HERMES_CALL.replace("Oslo", "Osaka")
+    three = "\n".join([HERMES_CALL, HERMES_CALL, other, HERMES_CALL])
+    osaka = ("look", ARGUMENTS.replace("Oslo", "Osaka"))
+    assert required(three, "look", "now") == [CALL, osaka]
+    assert required(f"{HERMES_CALL}\n{HERMES_CALL[:-30]}", "look") == [CALL]  # cut in a repeat
+    assert read(HERMES, [three]) == [CALL, CALL, osaka, CALL]  # the model's own choice
+
+
+@pytest.mark.parametrize("length", [0, 4, 12, 25, 40])
+def test_a_required_call_that_is_cut_early_is_known_by_its_tool(length: int) -> None:
+    text = HERMES_CALL[:length]
+    assert required(text, "look") == [("look", "")]
+    expected = [("look", "")] if length >= 25 else [text] if text else []
+    assert required(text, "look", "now") == expected
+
+
+@pytest.mark.parametrize(
     "body",
     [
         ELEMENTS.replace("look", "leave"),  # not offered
-        ELEMENTS.removesuffix("</function>"),
-        ELEMENTS.replace("</parameter>", ""),
         ELEMENTS.replace("<parameter=city>", "city:"),
         ELEMENTS.replace("=look", "= look"),
         "<function=look",
@@ -167,8 +262,8 @@ def test_the_schema_says_what_is_a_text() -> None:
 
     def value(name: str, written: str) -> Any:
         text = f"<function=put>\n<parameter={name}>\n{written}\n</parameter>\n</function>"
-        [call] = ToolCallParser(QWEN, [tool]).feed(f"<tool_call>\n{text}\n</tool_call>")
-        assert isinstance(call, ToolCall)
+        parts = ToolCallParser(QWEN, [tool]).feed(f"<tool_call>\n{text}\n</tool_call>")
+        [call] = join_tool_calls(parts)
         return json.loads(call.arguments)[name]
 
     assert value("text", "5") == "5" and value("text", "true") == "true"
@@ -203,8 +298,8 @@ ODD = st.recursive(
 def test_a_schema_may_be_anything(parameters: dict[str, Any]) -> None:
     tool = Tool("put", "", parameters)
     text = "<tool_call><function=put><parameter=a>\n1\n</parameter></function>"
-    [call] = ToolCallParser(QWEN, [tool]).feed(text) or [None]
-    assert isinstance(call, ToolCall) and json.loads(call.arguments)["a"] in (1, "1")
+    [call] = join_tool_calls(ToolCallParser(QWEN, [tool]).feed(text))
+    assert json.loads(call.arguments)["a"] in (1, "1")
     assert tool_calls_grammar(QWEN, [tool], several=True).lark
 
 
@@ -220,8 +315,9 @@ def test_elements_are_read_as_templates_write_them(arguments: dict[str, Any]) ->
     inside = "".join(f"<parameter={k}>\n{v}\n</parameter>\n" for k, v in values.items())
     text = f"<tool_call>\n<function=put>\n{inside}</function>\n</tool_call>"
     calls = ToolCallParser(QWEN, [tool])
-    [call] = [piece for letter in text for piece in calls.feed(letter)] + calls.close()
-    assert isinstance(call, ToolCall) and json.loads(call.arguments) == arguments
+    parts = [piece for letter in text for piece in calls.feed(letter)] + calls.close()
+    [call] = join_tool_calls(parts)
+    assert json.loads(call.arguments) == arguments
 
 
 def test_arguments_may_hold_marks_quotes_and_brackets() -> None:
@@ -230,14 +326,15 @@ def test_arguments_may_hold_marks_quotes_and_brackets() -> None:
     assert read(HERMES, list(text)) == [("look", arguments)]
 
 
-def test_text_is_told_at_once_and_a_call_when_it_is_complete() -> None:
+def test_text_and_arguments_are_told_at_once() -> None:
     calls = ToolCallParser(HERMES, TOOLS)
     assert calls.feed("One ") == ["One"]
     assert calls.feed("< two <to") == [" < two"]
     assert calls.feed("p> <tool_") == [" <top>"]
-    assert calls.feed('call> {"name": "now", "arguments": {}') == []
-    [call] = calls.feed("}")
-    assert isinstance(call, ToolCall) and (call.name, call.arguments) == ("now", "{}")
+    assert calls.feed('call> {"name": "now", "arguments": ') == []
+    [call] = calls.feed("{}")
+    assert isinstance(call, ToolCallDelta) and (call.name, call.arguments) == ("now", "{}")
+    assert calls.feed("}") == []
     assert len(call.id) == 29 and int(call.id.removeprefix("call_"), 16) >= 0
     assert calls.feed(" </tool_call>\n") == calls.close() == []
     calls = ToolCallParser(LLAMA, TOOLS)
@@ -270,6 +367,12 @@ def test_how_an_answer_comes_changes_nothing(
         assert "".join(whole) == text
 
 
+def joined(told: Sequence[Any]) -> list[Any]:
+    """Texts that follow each other as one."""
+    groups = [(kind, list(each)) for kind, each in groupby(told, lambda e: isinstance(e, str))]
+    return [part for is_text, each in groups for part in (["".join(each)] if is_text else each)]
+
+
 WORDS = st.text('ab {["<;', min_size=1, max_size=6).filter(str.strip)
 
 
@@ -287,8 +390,8 @@ def test_what_is_put_together_is_taken_apart(parts: list[Any]) -> None:
             text += f' <tool_call>{{"name": "now", "arguments": {arguments}}}</tool_call>'
             if expected and isinstance(expected[-1], str):
                 expected[-1] = expected[-1].rstrip()
-            expected.append(ToolCall("", "now", arguments))
-    assert read(HERMES, [text]) == taken(expected)
+            expected.append(("now", arguments))
+    assert read(HERMES, [text]) == joined(expected)
 
 
 def test_a_dialect_is_found_in_the_template() -> None:

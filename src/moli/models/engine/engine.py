@@ -24,7 +24,7 @@ from moli.models.engine.sampling import apply_penalties, draw_token, warp_logits
 from moli.models.engine.scheduler import Scheduler
 from moli.models.engine.sequence import Sequence
 from moli.models.protocols.backend import check_request, join_deltas
-from moli.models.protocols.runner import ModelRunner
+from moli.models.protocols.runner import ModelRunner, ScheduledChunk
 from moli.models.weights.lora import LoraAdapter
 from moli.records.errors import InputError, ModelError
 from moli.records.generation import (
@@ -34,6 +34,7 @@ from moli.records.generation import (
     FinishReason,
     Request,
     Sampling,
+    ScoredToken,
     TokenLogprob,
 )
 
@@ -131,7 +132,7 @@ class Engine:
         if not schedule.chunks:
             return False
         logits = self.runner.run(schedule.chunks, self._cache)
-        self._append_tokens(schedule.sampled, logits)
+        self._use_logits(schedule.predicted, logits)
         self._scheduler.free_finished()
         return True
 
@@ -172,6 +173,29 @@ class Engine:
             _generator(sampling) if sampling.temperature > 0 else None,
             self._grammars.start(sampling.constraint) if sampling.constraint else None,
         )
+
+    def _use_logits(
+        self, predicted: list[tuple[Sequence, ScheduledChunk]], logits: torch.Tensor
+    ) -> None:
+        """Report the log probabilities of prompts, and append tokens to prompts that are complete.
+
+        Args:
+            logits: next-token logits, [all `num_logits` of the chunks, vocabulary].
+        """
+        begin, rows, sequences = 0, [], []
+        for sequence, chunk in predicted:
+            end, read = begin + chunk.num_logits, chunk.start + len(chunk.token_ids)
+            if sequence.request.sampling.prompt_logprobs and read <= sequence.prompt_tokens:
+                scored = _score_prompt(sequence, chunk, logits[begin:end])
+                sequence.on_delta(Delta("", (), prompt=scored))
+            if read == sequence.max_length:
+                sequence.finish("length")
+            elif read == sequence.length:
+                rows.append(end - 1)
+                sequences.append(sequence)
+            begin = end
+        if sequences:
+            self._append_tokens(sequences, logits if len(rows) == begin else logits[rows])
 
     def _append_tokens(self, sequences: list[Sequence], logits: torch.Tensor) -> None:
         """Choose each sequence's next token and report it.
@@ -231,6 +255,28 @@ def _generator(sampling: Sampling) -> torch.Generator:
 def _needs_logprobs(sequence: Sequence) -> bool:
     """Whether the request asks for log probabilities."""
     return sequence.request.sampling.logprobs is not None
+
+
+def _score_prompt(
+    sequence: Sequence, chunk: ScheduledChunk, logits: torch.Tensor
+) -> tuple[ScoredToken, ...]:
+    """The prompt's tokens that a chunk of it predicts, with their log probabilities.
+
+    Args:
+        logits: next-token logits, [tokens of the chunk, vocabulary].
+    """
+    first = chunk.start + 1
+    next_ids = sequence.request.ids[first : chunk.start + len(chunk.token_ids) + 1]
+    if not next_ids:
+        return ()
+    logprobs = logits[: len(next_ids)].log_softmax(-1)
+    top = logprobs.topk(sequence.request.sampling.logprobs or 0)
+    own = logprobs.gather(1, torch.tensor(next_ids, device=logits.device)[:, None])
+    rows = zip(next_ids, own[:, 0].tolist(), top.indices.tolist(), top.values.tolist(), strict=True)
+    return tuple(
+        ScoredToken(token_id, value, tuple(map(TokenLogprob, ids, values)))
+        for token_id, value, ids, values in rows
+    )
 
 
 def _next_token(sequence: Sequence, logits: torch.Tensor, likeliest: int) -> int:

@@ -12,11 +12,15 @@ from moli.records.generation import Sampling
 def apply_penalties(
     logits: torch.Tensor, sampling: Sampling, prompt_tokens: int, token_ids: NDArray[np.int32]
 ) -> torch.Tensor:
-    """Logits [V] after the penalties for tokens that occurred before.
+    """Logits [V] after the bias of single tokens, and penalties for tokens that occurred before.
 
     Args:
         prompt_tokens: how many of `token_ids` are the prompt; the others were generated.
     """
+    if sampling.logit_bias:
+        ids, values = zip(*sampling.logit_bias, strict=True)
+        biased = torch.tensor(ids, device=logits.device)
+        logits = logits.index_add(0, biased, logits.new_tensor(values))
     if sampling.repetition_penalty != 1.0:
         seen = torch.from_numpy(np.unique(token_ids)).long().to(logits.device)
         own = logits[seen]

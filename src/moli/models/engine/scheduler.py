@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 from moli.models.engine.adapter_slots import AdapterSlots
@@ -16,6 +16,7 @@ from moli.records.errors import ModelError
 from moli.records.generation import FinishReason
 
 _log = logging.getLogger(__name__)
+_MAX_SCORED_TOKENS = 128  # of a prompt in one pass: the logits of each take memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,10 @@ class Schedule:
     chunks: list[ScheduledChunk]
 
     @property
-    def sampled(self) -> list[Sequence]:
-        """The sequences that get a new token after the pass, in the order of its logits."""
+    def predicted(self) -> list[tuple[Sequence, ScheduledChunk]]:
+        """The sequences whose next tokens the pass predicts, in the order of its logits."""
         pairs = zip(self.sequences, self.chunks, strict=True)
-        return [sequence for sequence, chunk in pairs if chunk.needs_logits]
+        return [(sequence, chunk) for sequence, chunk in pairs if chunk.num_logits]
 
 
 class Scheduler:
@@ -118,7 +119,9 @@ class Scheduler:
             self._waiting.remove(sequence)
             running_per_adapter[sequence.request.adapter] += 1
             self._slots.reserve(sequence.max_length)
-            namespace = (sequence.request.adapter, sequence.request.cache_namespace)
+            namespace: Hashable = (sequence.request.adapter, sequence.request.cache_namespace)
+            if sequence.request.sampling.prompt_logprobs:
+                namespace = object()  # tokens that are cached would not be predicted
             token_ids = sequence.token_ids[: sequence.length]
             allocation = self._slots.allocate(namespace, token_ids)
             sequence.cache_slot = allocation.slot
@@ -166,6 +169,8 @@ class Scheduler:
             count = sequence.length - sequence.computed_tokens
             if count > 1:
                 count = min(count, budget)
+                if sequence.request.sampling.prompt_logprobs:
+                    count = min(count, _MAX_SCORED_TOKENS)
                 budget -= count
             if count:
                 chunk = self._take_chunk(sequence, count)
@@ -178,6 +183,7 @@ class Scheduler:
     def _take_chunk(self, sequence: Sequence, count: int) -> ScheduledChunk:
         """The next `count` tokens of a sequence, counted as computed from now on."""
         start, end = sequence.computed_tokens, sequence.computed_tokens + count
+        scores_prompt = sequence.request.sampling.prompt_logprobs and end <= sequence.prompt_tokens
         sequence.computed_tokens = end
         self._slots.record_tokens(sequence.cache_slot, sequence.token_ids[:end])
         return ScheduledChunk(
@@ -185,5 +191,5 @@ class Scheduler:
             sequence.cache_slot,
             start,
             sequence.adapter_slot,
-            needs_logits=end == sequence.length,
+            count if scores_prompt else int(end == sequence.length),
         )

@@ -68,15 +68,14 @@ class TransformersRunner:
         num_decodes = next(
             (n for n, chunk in enumerate(chunks) if len(chunk.token_ids) > 1), len(chunks)
         )
-        predicted = [n for n in range(num_decodes) if chunks[n].needs_logits]
+        predicted = [n for n in range(num_decodes) if chunks[n].num_logits]
         begin, prefills = num_decodes, []
         for chunk in chunks[num_decodes:]:
             end = begin + len(chunk.token_ids)
             prefills.append(
                 PrefillChunk(begin, end, chunk.cache_slot, chunk.start, chunk.adapter_slot)
             )
-            if chunk.needs_logits:
-                predicted.append(end - 1)
+            predicted += range(end - chunk.num_logits, end)
             begin = end
         metadata = self._metadata(chunks, num_decodes, prefills, cache)
         decode_slots = [chunk.adapter_slot for chunk in chunks[:num_decodes]]

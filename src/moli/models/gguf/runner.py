@@ -156,7 +156,7 @@ class LlamaCppKVCache(KVCache):
             self._lengths[sequence] = chunk.start + count
             table = np.zeros((4, count), np.int32)
             table[0], table[1] = chunk.token_ids, range(chunk.start, chunk.start + count)
-            table[2], table[3, -1] = sequence, chunk.needs_logits
+            table[2], table[3, count - chunk.num_logits :] = sequence, 1
             tables.append(table)
         self._reserve_cells(sum(self._lengths))
         return torch.from_numpy(self._context.read(np.concatenate(tables, axis=1)))

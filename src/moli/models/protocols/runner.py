@@ -20,14 +20,14 @@ class ScheduledChunk:
         cache_slot: the sequence's slot in the KV cache.
         start: position of the first of these tokens; the cache has all tokens before it.
         adapter_slot: the slot of the sequence's adapter, -1 for none.
-        needs_logits: whether to predict the token after the last one.
+        num_logits: for how many of the last tokens to predict the next one.
     """
 
     token_ids: Sequence[int]
     cache_slot: int
     start: int
     adapter_slot: int
-    needs_logits: bool
+    num_logits: int
 
 
 class ModelRunner(Protocol):
@@ -67,7 +67,7 @@ class ModelRunner(Protocol):
             cache: a cache made by this runner's `make_cache`.
 
         Returns:
-            Next-token logits [chunks that need them, vocabulary] in float32, in order of `chunks`.
+            Next-token logits [all `num_logits`, vocabulary] in float32, in order of `chunks`.
 
         Raises:
             ModelError: the pass failed.

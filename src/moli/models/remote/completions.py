@@ -9,7 +9,7 @@ from typing import Any, Literal
 import httpx
 
 from moli.models.remote.servers import ServerSpec
-from moli.records.errors import ModelError
+from moli.records.errors import InputError, ModelError
 from moli.records.generation import Delta, FinishReason, Request, TokenLogprob
 
 _FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
@@ -30,6 +30,11 @@ def request_body(
         InputError: the server cannot do what is requested.
     """
     sampling = request.sampling
+    if sampling.prompt_logprobs or not sampling.max_tokens:
+        raise InputError(
+            f"{server.name} only reports what it generates, not the tokens of a prompt",
+            fix="Ask for at least one token and no echo, or run the model here.",
+        )
     body = {
         "prompt": [int(token) for token in request.ids],
         "max_tokens": min(sampling.max_tokens, max_tokens),
@@ -50,6 +55,7 @@ def request_body(
     optional = {
         "seed": sampling.seed,
         "logprobs": sampling.logprobs,
+        "logit_bias": {str(token): value for token, value in sampling.logit_bias} or None,
         "cache_salt": cache_salt or None,
     }
     body |= {name: value for name, value in optional.items() if value is not None}

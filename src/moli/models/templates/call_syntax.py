@@ -18,11 +18,24 @@ class ParsedCall:
     """A call of a tool.
 
     Attributes:
-        arguments: a JSON object.
+        arguments: a JSON object, or the beginning of one.
     """
 
     name: str
     arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class BegunCalls:
+    """The calls in an incomplete text whose arguments have begun.
+
+    Attributes:
+        calls: the calls in their order; the last one's arguments may go on.
+        end: length of the text that they take up.
+    """
+
+    calls: Sequence[ParsedCall] = ()
+    end: int = 0
 
 
 class CallScanner(Protocol):
@@ -33,6 +46,13 @@ class CallScanner(Protocol):
 
         Args:
             text: the whole text up to now, beginning with the call.
+        """
+        ...
+
+    def begun_calls(self, text: str, tools: Sequence[Tool]) -> BegunCalls:
+        """The calls of offered tools that have begun in the text that `find_end` got last.
+
+        What they are depends on the text alone, not on the pieces in which it arrived.
         """
         ...
 
@@ -60,6 +80,10 @@ class CallSyntax(Protocol):
         The list is empty if any part of the text is something else, such as a call of a tool that
         is not among `tools`.
         """
+        ...
+
+    def call_head(self, tool: Tool) -> str:
+        """The text before the arguments in calls that are required of a model."""
         ...
 
     def call_rule(self, tool: Tool) -> str:

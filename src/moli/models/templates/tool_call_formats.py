@@ -13,6 +13,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from moli.models.templates.call_syntax import CallSyntax
+from moli.models.templates.json_schema import lark_json
 from moli.models.templates.json_syntax import JsonSyntax
 from moli.models.templates.xml_syntax import XmlSyntax
 from moli.records.errors import InputError
@@ -116,6 +117,7 @@ def tool_calls_grammar(
     tools: Sequence[Tool],
     several: bool,
     added_tokens: Mapping[str, int] = MappingProxyType({}),
+    otherwise: OutputConstraint | None = None,
 ) -> OutputConstraint:
     """A grammar of answers that call some of the tools and contain nothing else.
 
@@ -124,6 +126,7 @@ def tool_calls_grammar(
         added_tokens: ids of the tokenizer's added tokens (`get_added_vocab`). Where the text that
             announces or ends a call is one of them, it is written as that token, since the model
             was trained with it.
+        otherwise: the format of answers that call no tool; None if every answer has to call one.
 
     Raises:
         InputError: there is no tool.
@@ -139,7 +142,8 @@ def tool_calls_grammar(
     syntax = call_format.syntax
     separator = json.dumps(call_format.separator)
     rules = [
-        f"start: {call_format.answer_rule}",
+        f"start: calls | {_lark_expression(otherwise)}" if otherwise else "start: calls",
+        f"calls: {call_format.answer_rule}",
         f"item: {call_format.item_rule}",
         "others: " + (f"({separator} item){{0,{_MAX_CALLS - 1}}}" if several else '""'),
         fixed_text_rule("begin", call_format.begin),
@@ -148,3 +152,10 @@ def tool_calls_grammar(
         *syntax.extra_rules,
     ]
     return OutputConstraint(lark="\n".join(rules))
+
+
+def _lark_expression(constraint: OutputConstraint) -> str:
+    """A constraint by a schema or an expression as a part of a grammar."""
+    if constraint.schema:
+        return lark_json(json.loads(constraint.schema))
+    return "/" + constraint.regex.replace("/", r"\/").replace("\n", r"\n") + "/"

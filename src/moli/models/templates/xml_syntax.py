@@ -18,17 +18,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moli.models.templates.call_syntax import INCOMPLETE, NOT_A_CALL, ParsedCall
-from moli.models.templates.json_schema import lark_json
+from moli.models.templates.call_syntax import INCOMPLETE, NOT_A_CALL, BegunCalls, ParsedCall
+from moli.models.templates.json_schema import followable_schema, lark_json
+from moli.models.templates.partial_match import partial_match_length
 from moli.records.messages import STRICT_JSON, Tool
 
 _FUNCTION = "<function="
 _FUNCTION_END = "</function>"
 _PARAMETER = "<parameter="
+_PARAMETER_TAG_END = "</parameter>"
 _FUNCTION_TAG = re.compile(r"<function=([^<>\s]+)>\s*")
 _PARAMETER_TAG = re.compile(r"<parameter=([^<>\s]+)>")
 # A value may contain this very tag: it ends where something follows that can follow a value.
-_PARAMETER_END = re.compile(rf"</parameter>\s*(?={_PARAMETER}|{_FUNCTION_END})")
+_PARAMETER_END = re.compile(rf"{_PARAMETER_TAG_END}\s*(?={_PARAMETER}|{_FUNCTION_END})")
 _PYTHON_LITERALS = {"True": "true", "False": "false", "None": "null"}  # which models write as well
 _MAX_DEPTH = 8  # references to definitions that are followed; they may go in circles
 _VALUE_END = "\n</parameter>\n"
@@ -52,18 +54,16 @@ class XmlSyntax:
         tool = next((each for each in tools if element and each.name == element.name), None)
         if not element or not tool:
             return []
-        schemas = _properties(tool)
-        pairs = (
-            f"{json.dumps(name, ensure_ascii=False)}: "
-            + _value_as_json(value, schemas.get(name, {}), tool)
-            for name, value in element.values.items()
-        )
-        return [ParsedCall(tool.name, "{" + ", ".join(pairs) + "}")]
+        return [ParsedCall(tool.name, _arguments_so_far(element, tool) + "}")]
+
+    def call_head(self, tool: Tool) -> str:
+        """The text before the arguments in calls that are required of a model."""
+        return f"{_FUNCTION}{tool.name}>\n"
 
     def call_rule(self, tool: Tool) -> str:
         """A Lark expression of the parameters that the schema names, in its order."""
         required = _as_list(tool.parameters.get("required"))
-        parts = [json.dumps(f"{_FUNCTION}{tool.name}>\n", ensure_ascii=False)]
+        parts = [json.dumps(self.call_head(tool), ensure_ascii=False)]
         for name, schema in _properties(tool).items():
             head = json.dumps(f"{_PARAMETER}{name}>\n", ensure_ascii=False)
             part = f"{head} {_value_rule(schema, tool)}"
@@ -92,29 +92,82 @@ class XmlScanner:
         self._at = max(self._at, len(text) - len(_FUNCTION_END))
         return INCOMPLETE
 
+    def begun_calls(self, text: str, tools: Sequence[Tool]) -> BegunCalls:
+        """The call of an offered tool whose parameters have begun."""
+        element = _parse_beginning(text)
+        tool = next((each for each in tools if element and each.name == element.name), None)
+        if not element or not tool or not text.startswith((_PARAMETER, _FUNCTION_END), element.at):
+            return BegunCalls()
+        return BegunCalls([ParsedCall(tool.name, _arguments_so_far(element, tool))], len(text))
+
 
 @dataclass(frozen=True, slots=True)
 class _FunctionElement:
-    """A parsed function element: its name, and the texts of its parameters by name."""
+    """The beginning of a function element.
+
+    Attributes:
+        values: the names of its parameters that are complete, and their texts.
+        at: where the first tag begins that is not complete, or that ends the element.
+        open_name: the parameter that has begun but is not complete; "" if there is none.
+        open_value: its text as far as it is certain.
+    """
 
     name: str
-    values: dict[str, str]
+    values: Sequence[tuple[str, str]]
+    at: int
+    open_name: str = ""
+    open_value: str = ""
 
 
 def _parse_element(text: str) -> _FunctionElement | None:
     """The function element that a text consists of; None if it is something else."""
+    element = _parse_beginning(text)
+    return element if element and text[element.at :] == _FUNCTION_END else None
+
+
+def _parse_beginning(text: str) -> _FunctionElement | None:
+    """The function element that a text begins with; None if it begins with something else."""
     function = _FUNCTION_TAG.match(text)
     if not function:
         return None
-    at, values = function.end(), {}
+    at, values = function.end(), list[tuple[str, str]]()
     while parameter := _PARAMETER_TAG.match(text, at):
         end = _PARAMETER_END.search(text, parameter.end())
         if not end:
-            return None
+            value = _certain_value(text[parameter.end() :])
+            return _FunctionElement(function[1], values, at, parameter[1], value)
         value = text[parameter.end() : end.start()]
-        values[parameter[1]] = value.removeprefix("\n").removesuffix("\n")
+        values.append((parameter[1], value.removeprefix("\n").removesuffix("\n")))
         at = end.end()
-    return _FunctionElement(function[1], values) if text[at:] == _FUNCTION_END else None
+    return _FunctionElement(function[1], values, at)
+
+
+def _certain_value(text: str) -> str:
+    """The text of an incomplete value, without what may be the tag that ends it."""
+    value = text.removeprefix("\n")
+    if (at := value.find(_PARAMETER_TAG_END)) >= 0:
+        return value[:at].removesuffix("\n")
+    ends = (_PARAMETER_TAG_END, f"\n{_PARAMETER_TAG_END}")
+    return value[: len(value) - max(partial_match_length(value, each) for each in ends)]
+
+
+def _arguments_so_far(element: _FunctionElement, tool: Tool) -> str:
+    """The arguments as JSON, without what ends them; of an open value only that of a string."""
+    schemas = _properties(tool)
+
+    def pair(name: str, value: str) -> str:
+        """A key with its value."""
+        return f"{json.dumps(name, ensure_ascii=False)}: {value}"
+
+    pairs = [
+        pair(name, _value_as_json(value, schemas.get(name, {}), tool))
+        for name, value in element.values
+    ]
+    is_string = _allowed_types(schemas.get(element.open_name, {}), tool) == {"string"}
+    if element.open_name and is_string:
+        value = json.dumps(element.open_value, ensure_ascii=False)[:-1]
+        pairs.append(pair(element.open_name, value))
+    return "{" + ", ".join(pairs)
 
 
 def _value_rule(schema: Any, tool: Tool) -> str:
@@ -126,7 +179,8 @@ def _value_rule(schema: Any, tool: Tool) -> str:
         return f"({' | '.join(json.dumps(each, ensure_ascii=False) for each in choices)}) {end}"
     types = _allowed_types(schema, tool)
     if types and "string" not in types:
-        return f"{lark_json({**_definitions(tool), **resolved})} {end}"
+        value_schema = {**_definitions(tool), **resolved}
+        return f"{lark_json(followable_schema(value_schema, strict=tool.strict))} {end}"
     return "text"
 
 

@@ -16,11 +16,11 @@ from moli.models.templates.chat_template import (
     render_for_training,
 )
 from moli.models.templates.tool_call_formats import detect_format
-from moli.models.templates.tool_call_parser import ToolCallParser
+from moli.models.templates.tool_call_parser import ToolCallParser, join_tool_calls
 from moli.records.errors import InputError
 from moli.records.examples import Conversation
 from moli.records.messages import Message, Tool, ToolCall
-from moli.serving.bodies import ChatRequest
+from moli.serving.completion_bodies import ChatRequest
 from moli.training.checks.preflight import preflight
 from moli.training.recipes.recipe import make_recipe
 from moli.training.tasks import make_task
@@ -107,7 +107,7 @@ def test_supervised_tokens_follow_the_servers_prompt_and_are_parsed_as_they_were
         text = task.tokenizer.decode(ids, skip_special_tokens=True)
         reader = ToolCallParser(detect_format(TEMPLATES[name]), request.tools)
         pieces = reader.feed(text) + reader.close()
-        calls = [each for each in pieces if isinstance(each, ToolCall)]
+        calls = join_tool_calls(pieces)
         made = ROW["messages"][turn].get("tool_calls", ())
         assert [(each.name, json.loads(each.arguments)) for each in calls] == [
             (each["function"]["name"], json.loads(each["function"]["arguments"])) for each in made

@@ -13,7 +13,7 @@ from moli.models.templates.chat_template import (
     render_prompt,
 )
 from moli.models.templates.tool_call_formats import detect_format, supports_tools
-from moli.models.templates.tool_call_parser import ToolCallParser
+from moli.models.templates.tool_call_parser import ToolCallParser, join_tool_calls
 from moli.records.errors import InputError
 from moli.records.messages import Message, Tool, ToolCall
 
@@ -103,8 +103,8 @@ def _parsed_calls(tokenizer: Any, answer: str, tools: Sequence[Tool]) -> list[_C
     ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
     text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     parser = ToolCallParser(detect_format(tokenizer.get_chat_template(tools=[{}])), tools)
-    parsed = parser.feed(text) + parser.close()
-    return [_content_of(each) for each in parsed if isinstance(each, ToolCall)]
+    calls = join_tool_calls(parser.feed(text) + parser.close())
+    return [_content_of(each) for each in calls]
 
 
 def _calls_of(message: Message) -> list[_CallContent]:
@@ -113,8 +113,11 @@ def _calls_of(message: Message) -> list[_CallContent]:
 
 
 def _content_of(call: ToolCall) -> _CallContent:
-    """A call's name and parsed arguments."""
-    return _CallContent(call.name, json.loads(call.arguments or "{}"))
+    """A call's name and parsed arguments; arguments that are not JSON stay text."""
+    try:
+        return _CallContent(call.name, json.loads(call.arguments or "{}"))
+    except ValueError:
+        return _CallContent(call.name, call.arguments)
 
 
 def _answers(rendered: Sequence[RenderedConversation]) -> list[str]:
