@@ -88,6 +88,8 @@ async def _events(
     no_usage = {"usage": None} if body.streams_usage else {}
     calls_sent: dict[int, int] = {}  # by the index of the answer
     async for delta in generation.stream():
+        if delta.index in calls_sent and delta.is_empty:
+            continue
         choice = _chunk_choice(generation, delta, names, calls_sent)
         yield server_sent_event({**head, "choices": [choice], **no_usage})
     if body.streams_usage:

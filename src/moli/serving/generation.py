@@ -91,6 +91,11 @@ class ChoiceDelta:
     tokens: tuple[PlacedToken, ...] = ()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing, as while a character or a call is incomplete."""
+        return not (self.text or self.calls or self.tokens or self.delta.reason)
+
+    @property
     def reason(self) -> FinishReason | str:
         """Why the answer ends here, such as "stop" or "length"; "" if it goes on."""
         return self.delta.reason

@@ -81,8 +81,11 @@ class ToolCallParser:
         """The remaining parts when no more text follows; a call without arguments is text."""
         if name := self._cut_call_name():
             self._unparsed = ""
-            return [*self._call_deltas([ParsedCall(name, "")])]
-        return self._parse(final=True)
+            return self._call_deltas([ParsedCall(name, "")])
+        parts = self._parse(final=True)
+        if self._required and self._calls:  # text can only be the beginning of another call
+            parts = [each for each in parts if not isinstance(each, str)]
+        return parts
 
     def _cut_call_name(self) -> str:
         """The tool of a required call that was cut before its arguments; "" if it is not clear."""
