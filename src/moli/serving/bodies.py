@@ -1,4 +1,4 @@
-"""What the bodies of requests share: texts, tools, formats of answers, fields without effect.
+"""Parts of the bodies of requests: texts, tools, formats of answers, fields without effect.
 
 The shapes follow the public API reference; fields that are not supported are refused, not ignored.
 """

@@ -216,10 +216,10 @@ def _tokenize(request: GenerationRequest, served: ServedModel) -> list[list[int]
     tokenizer = served.tokenizer
     if not request.messages:
         return [
-            list(tokenizer(each, verbose=False)["input_ids"])
-            if isinstance(each, str)
-            else _check_ids(each, len(tokenizer), "prompt")
-            for each in request.texts
+            list(tokenizer(text, verbose=False)["input_ids"])
+            if isinstance(text, str)
+            else _check_ids(text, len(tokenizer), "prompt")
+            for text in request.texts
         ]
     if not tokenizer.chat_template:
         raise InputError(

@@ -144,12 +144,12 @@ def _resolve_references(
             resolved.append(item)
             continue
         exchange = _find_exchange(request, f"{RESPONSE_PREFIX}{exchange_id_of(item.id)}")
-        found = find_item(exchange, item.id)
-        if found is None:
+        stored_item = find_item(exchange, item.id)
+        if stored_item is None:
             raise NotFoundError(
                 f"no item '{item.id}'",
                 where=f"input.{number}.id",
                 fix="Copy the id that it came with, of a response that was stored.",
             )
-        resolved.append(_ITEM.validate_python(found))
+        resolved.append(_ITEM.validate_python(stored_item))
     return resolved

@@ -19,7 +19,7 @@ class PlacedToken:
     """A token of a text.
 
     Attributes:
-        data: its bytes; those of all tokens, joined, are the text.
+        data: the bytes of the token; those of all tokens, joined, are the text.
         offset: index of the character of the text that it begins in.
         alternatives: the likeliest tokens in its position, with their bytes.
     """
@@ -107,8 +107,12 @@ class TokenPlacer:
         offset, self._has_begun = self._offset, self._has_begun or bool(data)
         self._offset += len(self._characters.decode(data))
         alternatives = tuple(
-            (self._name(each.id, self._bytes_of(each.id)), self._bytes_of(each.id), each.logprob)
-            for each in token.alternatives
+            (
+                self._name(other.id, self._bytes_of(other.id)),
+                self._bytes_of(other.id),
+                other.logprob,
+            )
+            for other in token.alternatives
         )
         return PlacedToken(data, self._name(token.id, data), offset, token.logprob, alternatives)
 
@@ -132,15 +136,15 @@ def chat_logprobs(tokens: Sequence[PlacedToken]) -> list[dict[str, Any]]:
     """Log probabilities as chat completions and responses have them."""
     return [
         {
-            "token": each.token,
-            "logprob": each.logprob,
-            "bytes": list(each.data),
+            "token": token.token,
+            "logprob": token.logprob,
+            "bytes": list(token.data),
             "top_logprobs": [
                 {"token": name, "logprob": logprob, "bytes": list(data)}
-                for name, data, logprob in each.alternatives
+                for name, data, logprob in token.alternatives
             ],
         }
-        for each in tokens
+        for token in tokens
     ]
 
 

@@ -164,7 +164,7 @@ def test_what_is_no_call_is_text(body: str) -> None:
         ),
         (
             HERMES,
-            f'<tool_call>{{"name": "look", "arguments": {{"city": "a",}}}}</tool_call>\n{HERMES_CALL}',
+            '<tool_call>{"name": "look", "arguments": {"city": "a",}}</tool_call>\n' + HERMES_CALL,
             [("look", '{"city": "a",}'), CALL],
         ),
         (

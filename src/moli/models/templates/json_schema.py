@@ -115,8 +115,8 @@ def _fixed_values(schema: Any, root: Mapping[str, Any]) -> dict[str, set[str]]:
     if not isinstance(properties, Mapping):
         return {}
     listed = {}
-    for name, each in properties.items():
-        if isinstance(each, Mapping) and ("const" in each or isinstance(each.get("enum"), list)):
-            values = [each["const"]] if "const" in each else each["enum"]
-            listed[name] = {json.dumps(value, sort_keys=True) for value in values}
+    for name, value in properties.items():
+        if isinstance(value, Mapping) and ("const" in value or isinstance(value.get("enum"), list)):
+            values = [value["const"]] if "const" in value else value["enum"]
+            listed[name] = {json.dumps(item, sort_keys=True) for item in values}
     return listed

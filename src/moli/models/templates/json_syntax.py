@@ -63,7 +63,7 @@ class JsonSyntax:
 
 @dataclass(slots=True)
 class _CallSpan:
-    """Where the arguments of a call begin and end in a text; `end` is 0 while they go on."""
+    """The place of a call's arguments in a text; `end` is 0 while they go on."""
 
     name: str
     start: int

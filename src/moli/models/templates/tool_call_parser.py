@@ -33,10 +33,10 @@ ParsedPart = str | ToolCallDelta
 def join_tool_calls(parts: Iterable[ParsedPart]) -> tuple[ToolCall, ...]:
     """The calls that the parts of an answer add up to."""
     calls: dict[int, ToolCall] = {}
-    for each in parts:
-        if isinstance(each, ToolCallDelta):
-            before = calls[each.index].arguments if each.index in calls else ""
-            calls[each.index] = ToolCall(each.id, each.name, before + each.arguments)
+    for part in parts:
+        if isinstance(part, ToolCallDelta):
+            before = calls[part.index].arguments if part.index in calls else ""
+            calls[part.index] = ToolCall(part.id, part.name, before + part.arguments)
     return tuple(calls.values())
 
 
@@ -93,10 +93,9 @@ class ToolCallParser:
             return ""
         text, begin = self._unparsed.strip(), self._format.begin
         text = "" if begin.startswith(text) else text.removeprefix(begin).lstrip().removeprefix("[")
+        call_head = self._format.syntax.call_head
         tools = [each for each in self._tools if each.name in self._required]
-        names = [
-            each.name for each in tools if self._format.syntax.call_head(each).startswith(text)
-        ]
+        names = [tool.name for tool in tools if call_head(tool).startswith(text)]
         return names[0] if len(names) == 1 else ""
 
     def _parse(self, *, final: bool) -> list[ParsedPart]:
@@ -182,8 +181,8 @@ class ToolCallParser:
     def _may_repeat(self, call: ParsedCall) -> bool:
         """Whether a call is a repeat to be left out, or the beginning of one."""
         return bool(self._required) and any(
-            each.name == call.name and each.arguments.startswith(call.arguments)
-            for each in self._calls
+            earlier.name == call.name and earlier.arguments.startswith(call.arguments)
+            for earlier in self._calls
         )
 
     def _take_text(self, length: int) -> Sequence[ParsedPart]:

@@ -109,7 +109,7 @@ class _FunctionElement:
         values: the names of its parameters that are complete, and their texts.
         at: where the first tag begins that is not complete, or that ends the element.
         open_name: the parameter that has begun but is not complete; "" if there is none.
-        open_value: its text as far as it is certain.
+        open_value: the text of that parameter as far as it is certain.
     """
 
     name: str
