@@ -135,3 +135,33 @@ def test_the_work_grows_with_the_text_not_with_its_square(monkeypatch: pytest.Mo
     text = "word " * 40_000
     chunk_document(ParsedDocument(text))
     assert weighed < 10 * len(text)
+
+
+def test_chunks_inside_a_table_know_its_header() -> None:
+    header = "Policy | Holder | Premium"
+    rows = [f"P-{number:04} | Holder {number} | {1000 + number}" for number in range(200)]
+    text = "\n".join(["Policies", "", header, *rows, "", "The end."])
+    chunks = chunk_document(ParsedDocument(text, headings=(Heading(0, 1, "Policies"),)))
+    assert len(chunks) > 3
+    assert [chunk.heading for chunk in chunks[:-1]] == [
+        "Policies", *[f"Policies > {header}"] * (len(chunks) - 2)
+    ]  # fmt: skip
+    data = "\n".join(f"{number} | {number + 1} | word" for number in range(500))
+    assert {chunk.heading for chunk in chunk_document(ParsedDocument(data))} == {""}
+
+
+def test_each_slide_is_a_chunk() -> None:
+    slides = ["Launch\n\nIn October.", "Costs\n\nFell by 18 percent.", "No title here.", "Last"]
+    starts = [sum(len(each) + 2 for each in slides[:n]) for n in range(len(slides))]
+    document = ParsedDocument(
+        "\n\n".join(slides),
+        pages=tuple(starts),
+        headings=(Heading(0, 1, "Launch"), Heading(starts[1], 1, "Costs")),
+    )
+    assert [chunk.start for chunk in chunk_document(document)] == starts
+
+
+def test_a_page_of_text_does_not_end_a_chunk() -> None:
+    first, second = "First page of the text. " * 20, "Second page of the text. " * 20
+    document = ParsedDocument(f"{first}\n\n{second}", pages=(0, len(first) + 2))
+    assert len(chunk_document(document)) == 1

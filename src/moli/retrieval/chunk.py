@@ -6,7 +6,9 @@ The passages cover the document in order, without gaps and without overlap.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Container, Iterator
+from itertools import pairwise
 
 from moli.records.documents import Chunk, Outline, ParsedDocument
 from moli.retrieval.sentences import sentence_spans
@@ -18,27 +20,72 @@ MAX_WEIGHT = 1600
 MIN_WEIGHT = 300
 _IDEOGRAPH_WEIGHT = 3
 _IDEOGRAPH = re.compile(f"[{CJK}]")
+_CELL_END = " | "
+_MAX_HEADER = 1000
 _BLOCK_END = re.compile(r"\n[ \t]*\n\s*")
 
 
 def chunk_document(document: ParsedDocument) -> list[Chunk]:
-    """The chunks of a document, each of at most `MAX_WEIGHT`; none if its text is blank."""
+    """The chunks of a document, each of at most `MAX_WEIGHT`; none if its text is blank.
+
+    A section begins a chunk, unless the one before is short, and so does a slide, a sheet, or
+    another page that begins with a heading. A chunk that begins inside a table has the table's
+    first row in its heading.
+    """
     text = document.text
     if not text.strip():
         return []
     section_starts = {heading.offset for heading in document.headings}
+    page_starts = _starts_of_short_or_titled_pages(document, section_starts)
     starts = [0]
     filled = 0  # weight of the chunk so far
     for start, end in _cuttable_spans(text):
         weight = _weight(text[start:end])
         opens_section = start in section_starts and filled >= MIN_WEIGHT
-        if start > 0 and filled and (opens_section or filled + weight > MAX_WEIGHT):
+        opens = opens_section or start in page_starts
+        if start > 0 and filled and (opens or filled + weight > MAX_WEIGHT):
             starts.append(start)
             filled = 0  # weight of the chunk so far
         filled += weight
     ends = [*starts[1:], len(text)]
     outline = Outline(document.headings)
-    return [Chunk(start, end, outline.path(start)) for start, end in zip(starts, ends, strict=True)]
+    block_starts = [0, *(match.end() for match in _BLOCK_END.finditer(text))]
+    chunks = []
+    for start, end in zip(starts, ends, strict=True):
+        block_start = block_starts[bisect_right(block_starts, start) - 1]
+        header = _table_header(text, block_start, start)
+        chunks.append(Chunk(start, end, " > ".join(filter(None, (outline.path(start), header)))))
+    return chunks
+
+
+def _starts_of_short_or_titled_pages(
+    document: ParsedDocument, section_starts: Container[int]
+) -> set[int]:
+    """Starts of the pages that begin with a heading or after a short page, as slides do."""
+    return {
+        start
+        for previous, start in pairwise(document.pages)
+        if start in section_starts or _weight(document.text[previous:start]) < MIN_WEIGHT
+    }
+
+
+def _table_header(text: str, block_start: int, start: int) -> str:
+    """The first row of the table that `start` is inside of; empty outside of tables.
+
+    A row that begins with a number is data, and no header.
+
+    Args:
+        block_start: offset at which the block around `start` begins.
+    """
+    line = text[start : start + _MAX_HEADER].partition("\n")[0]
+    if start == block_start or _CELL_END not in line:
+        return ""
+    for row in text[block_start : min(start, block_start + _MAX_HEADER)].split("\n")[:-1]:
+        if _CELL_END in row:
+            cells = row.split(_CELL_END)
+            named = sum(not cell[:1].isdigit() for cell in cells)
+            return row if named > len(cells) / 2 else ""
+    return ""
 
 
 def _cuttable_spans(text: str) -> Iterator[tuple[int, int]]:

@@ -104,12 +104,16 @@ class LexicalIndex:
     def idf(self, terms: Collection[str]) -> dict[str, float]:
         """Inverse document frequency of each distinct term, as in BM25."""
         total = len(self)
-        counts = {term: self._searcher.doc_freq("terms", term) for term in set(terms)}
+        counts = {term: self._count(term) for term in set(terms)}
         return {
-            # A count may include removed passages until their segment is merged.
             term: math.log(1 + (max(total - count, 0) + 0.5) / (count + 0.5))
             for term, count in counts.items()
         }
+
+    def _count(self, term: str) -> int:
+        """Number of passages with a term; the index's own figure includes removed ones."""
+        query = Query.term_query(self._schema, "terms", term)
+        return int(self._searcher.search(query, 1, count=True).count or 0)
 
     def clear(self) -> None:
         """Erase the index and its files; the next `apply` starts with an empty one."""

@@ -6,6 +6,7 @@ it runs line by line across columns, or goes back to something higher up on the 
 
 import re
 import statistics
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -275,10 +276,26 @@ def _belongs_to_group(last: Row, row: Row) -> bool:
 
 
 def _table_rows(rows: list[Row]) -> Iterator[Block]:
-    """A block for every row of a table."""
+    """A block for every row of a table; a blank cell keeps its column."""
+    columns = _columns(rows)
     for row in rows:
         cells = [segment.text for segment in row]
+        if len(columns) >= max(map(len, rows)):
+            placed = {bisect_right(columns, segment.left + 0.1): segment.text for segment in row}
+            if len(placed) == len(row):
+                cells = [placed.get(number, "") for number in range(1, max(placed) + 1)]
         yield Block("row", " | ".join(cells), row[0].size, cells=cells)
+
+
+def _columns(rows: list[Row]) -> list[float]:
+    """Left edges of the columns: the stretches that segments of all rows cover."""
+    edges: list[float] = []
+    end = float("-inf")
+    for segment in sorted((segment for row in rows for segment in row), key=lambda part: part.left):
+        if segment.left >= end:
+            edges.append(segment.left)
+        end = max(end, segment.right)
+    return edges
 
 
 def _paragraphs(

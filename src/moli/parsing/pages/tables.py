@@ -74,10 +74,10 @@ def _characters_by_cell(
         if box is not None:
             place = grid.cell_at(box.center, (box.top + box.bottom) / 2)
             last, cell = cell, merged[place] if place is not None else None
-            if cell is None and last is not None:
-                outside.append(("\n", None))
-            if None not in (cell, last) and cell != last and _is_in_word(above, box):
-                return {}, list(characters)
+            if cell != last:
+                if None not in (cell, last) and _is_in_word(above, box):
+                    return {}, list(characters)
+                (outside if cell is None else cells[cell]).append(("\n", None))
         (outside if cell is None else cells[cell]).append((character, box))
         above = box
     return cells, outside
@@ -220,8 +220,12 @@ def _rows_by_lines(grid: Grid, lines: dict[Cell, list[Segment]]) -> list[list[st
 
 
 def _stand_in_rows(printed: list[dict[int, Segment]]) -> bool:
-    """Whether printed lines are rows of short cells, rather than lines of text in a few cells."""
-    if len(printed) < 3:
+    """Whether printed lines are rows of short cells, rather than lines of text in a few cells.
+
+    Two lines are, if they stand further apart than the lines of a text.
+    """
+    lines = [next(iter(row.values())) for row in printed]
+    if len(lines) < 2 or (len(lines) == 2 and lines[1].top - lines[0].top < 1.4 * lines[0].size):
         return False
     full = sum(len(row) > 1 for row in printed)
     lengths = [len(line.text) for row in printed for line in row.values()]
@@ -245,23 +249,19 @@ def _without_blanks(rows: list[list[str]]) -> list[list[str]]:
 
 
 def place_tables(rows: list[Row], tables: Iterable[Table]) -> list[Row]:
-    """The rows of a page in file order, with each table after what is above it in its column."""
+    """The rows of a page in file order, with each table after what is above it.
+
+    Rows that share horizontal space with the table count, or all if none does.
+    """
     rows = list(rows)
     for table in tables:
-        above = [index for index, row in enumerate(rows) if _is_above(row, table)]
-        below = [index for index, row in enumerate(rows) if _is_below(row, table)]
-        rows.insert(above[-1] + 1 if above else below[0] if below else len(rows), [table])
+        middle = (table.top + table.bottom) / 2
+        beside = [index for index, row in enumerate(rows) if _overlaps(row, table)]
+        near = beside or range(len(rows))
+        above = [index for index in near if rows[index][0].bottom < middle]
+        below = [index for index in near if rows[index][0].bottom >= middle]
+        rows.insert(above[-1] + 1 if above else below[0] if below else 0, [table])
     return rows
-
-
-def _is_above(row: Row, table: Table) -> bool:
-    """Whether a row is above a table, in its column."""
-    return row[-1].bottom <= table.top + row[0].size / 2 and _overlaps(row, table)
-
-
-def _is_below(row: Row, table: Table) -> bool:
-    """Whether a row is below a table, in its column."""
-    return row[0].top >= table.bottom - row[0].size / 2 and _overlaps(row, table)
 
 
 def _overlaps(row: Row, table: Table) -> bool:
