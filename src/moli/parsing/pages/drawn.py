@@ -11,7 +11,7 @@ from moli.parsing.pages.segments import Glyph, Line
 
 _Point = tuple[float, float]
 _MAX_PATHS = 5000
-_MAX_LINES = 20_000
+_MAX_EDGES = 8000
 _MIN_LENGTH = 4.0
 _MAX_SLANT = 1.0
 
@@ -42,7 +42,8 @@ def lines_of(page: pdfium.PdfPage) -> list[Line]:
     paths = list(
         islice(page.get_objects(filter=[raw.FPDF_PAGEOBJ_PATH], max_depth=4), _MAX_PATHS + 1)
     )
-    if len(paths) > _MAX_PATHS:
+    edges = sum(raw.FPDFPath_CountSegments(path.raw) for path in paths[:_MAX_PATHS])
+    if len(paths) > _MAX_PATHS or edges > _MAX_EDGES:
         return []
     lines = []
     for path in paths:
@@ -50,7 +51,7 @@ def lines_of(page: pdfium.PdfPage) -> list[Line]:
             width, height = abs(x1 - x0), abs(y1 - y0)
             if min(width, height) < _MAX_SLANT and max(width, height) > _MIN_LENGTH:
                 lines.append((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
-    return lines if len(lines) <= _MAX_LINES else []
+    return lines
 
 
 def _edges(path: pdfium.PdfObject) -> Iterator[tuple[_Point, _Point]]:

@@ -256,8 +256,8 @@ def place_tables(rows: list[Row], tables: Iterable[Table]) -> list[Row]:
     rows = list(rows)
     for table in tables:
         middle = (table.top + table.bottom) / 2
-        beside = [index for index, row in enumerate(rows) if _overlaps(row, table)]
-        near = beside or range(len(rows))
+        near = [index for index, row in enumerate(rows) if _overlaps(row, table)]
+        near = near or list(range(len(rows)))
         above = [index for index in near if rows[index][0].bottom < middle]
         below = [index for index in near if rows[index][0].bottom >= middle]
         rows.insert(above[-1] + 1 if above else below[0] if below else 0, [table])
