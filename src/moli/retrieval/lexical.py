@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import tantivy
 from tantivy import FieldType, Occur, Query
@@ -113,7 +114,8 @@ class LexicalIndex:
     def _count(self, term: str) -> int:
         """Number of passages with a term; the index's own figure includes removed ones."""
         query = Query.term_query(self._schema, "terms", term)
-        return int(self._searcher.search(query, 1, count=True).count or 0)
+        result: Any = self._searcher.search(query, 1, count=True)  # Its type omits the count.
+        return int(result.count or 0)
 
     def clear(self) -> None:
         """Erase the index and its files; the next `apply` starts with an empty one."""
