@@ -68,8 +68,10 @@ def tune(
     --check reads the data, builds the model, takes a few trial steps, and reports bad rows, what
     the model will learn from, how long training will take and where the result can be served. It
     exits with 1 if the recipe cannot be trained. Ctrl-C stops a run after the current step. It
-    exits with 130; continue with --resume. Every row is accounted for at the end; the exit code is
-    3 if lines of the data could not be read.
+    exits with 130; continue with --resume.
+
+    Every row is accounted for at the end; the exit code is 3 if lines of the data could not be
+    read.
 
     The base is evaluated before the first step. The recipe's alias is not moved to a model that
     does worse than its base, or than the alias's present model on the same held-out examples.
