@@ -1,5 +1,7 @@
 """Mail messages (.eml): headers, body, and attachments in formats that can be read."""
 
+import binascii
+import re
 from email import policy
 from email.errors import MessageError
 from email.message import EmailMessage, MIMEPart
@@ -18,8 +20,10 @@ _MAX_DEPTH = 5
 _BODY_TYPES = ("text/plain", "text/html")
 _SIGNATURES = {"application/pgp-signature", "application/pkcs7-signature",
                "application/x-pkcs7-signature"}  # fmt: skip
-# An HTML body with so many times the letters of the text beside it is more than its layout.
-_FULLER = 1.5
+_ADDRESS = re.compile(r"https?://\S+")
+_WORD = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W_]+")
+_MAX_MISSING = 0.4  # Share of the words of an HTML body that its plain text may lack.
+_MAX_STUB = 60  # Words.
 
 
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:  # noqa: ARG001
@@ -78,30 +82,35 @@ def _is_body(part: MIMEPart) -> bool:
 def _without_lesser_bodies(parts: list[MIMEPart]) -> list[MIMEPart]:
     """Alternatives of one text without the lesser ones.
 
-    The plain text is kept, unless it is no more than a stub that points to the HTML.
+    The plain text is kept if it has most of the words of the HTML. If not, it is no more than a
+    stub that points to the HTML, or else both are kept.
     """
     plain = [part for part in parts if part.get_content_type() == "text/plain" and _is_body(part)]
     html = [part for part in parts if part not in plain and _has_html(part)]
     if not plain or not html:
         return parts
-    letters = sum(len("".join(_body_text(part).split())) for part in plain)
+    words, shown = _words(plain), _words(html)
+    if len(shown - words) > _MAX_MISSING * len(shown):
+        is_stub = len(words - shown) < _MAX_STUB or len(words - shown) < _MAX_MISSING * len(words)
+        return [part for part in parts if part not in plain or not is_stub]
+    # Of pictures and files around the HTML, those are kept.
+    kept: list[MIMEPart] = []
+    for part in parts:
+        kept += _related_files(part) if part in html else [part]
+    return kept
+
+
+def _words(parts: list[MIMEPart]) -> set[str]:
+    """The words of bodies without addresses of pages, and characters of scripts without spaces."""
     shown = Blocks()
-    for part in html:
+    for part in parts:
         _add_bodies(part, shown, [])
-    is_fuller = len("".join(shown.build().text.split())) > _FULLER * letters
-    lesser = plain if is_fuller else [part for part in html if not part.is_multipart()]
-    if not is_fuller:  # Of pictures and files around the HTML, those are kept.
-        parts = [
-            inner
-            for part in parts
-            for inner in (_related_files(part) if part in html and part.is_multipart() else [part])
-        ]
-    return [part for part in parts if part not in lesser]
+    return set(_WORD.findall(_ADDRESS.sub(" ", shown.build().text).casefold()))
 
 
 def _has_html(part: MIMEPart) -> bool:
     """Whether an alternative is a page, perhaps with the files that it shows."""
-    return any(each.get_content_type() == "text/html" for each in part.walk())
+    return any(inner.get_content_type() == "text/html" for inner in part.walk())
 
 
 def _related_files(part: MIMEPart) -> list[MIMEPart]:
@@ -124,26 +133,37 @@ def _add_attachment(part: MIMEPart, blocks: Blocks, depth: int) -> None:
     name = _file_name(part) or kind
     if kind in _SIGNATURES:
         return
-    if kind == "message/rfc822" and part.is_multipart():
-        inner = part.get_payload(0)
+    inner = part.get_payload(0) if kind == "message/rfc822" and part.is_multipart() else None
+    if isinstance(inner, EmailMessage) and inner.keys():
         if depth >= _MAX_DEPTH:
             blocks.warn(f"the message {name} was left out: it is nested too deep")
-        elif isinstance(inner, EmailMessage):
+        else:
             _add_message(inner, blocks, depth + 1)
         return
     if part.get_content_maintype() == "image" and part["Content-ID"]:
         return  # A picture in the text, more often a logo than a document.
-    payload = part.get_payload(decode=True)
-    if not isinstance(payload, bytes):
-        payload = "\n".join(map(str, part.get_payload())).encode("utf-8", "replace")
     suffix = ".eml" if kind == "message/rfc822" else ".txt" if kind.startswith("message/") else ""
     try:
-        document = blocks.parse_contained(payload, name + suffix)
+        document = blocks.parse_contained(_content(part), name + suffix)
     except DocumentError as error:
         blocks.warn(f"the attachment {name} was left out: {error.what}")
         return
     blocks.add_heading(name, depth + 2)
     blocks.add_document(document, name)
+
+
+def _content(part: MIMEPart) -> bytes:
+    """The decoded content of an attachment."""
+    payload = part.get_payload(decode=True)
+    if isinstance(payload, bytes):
+        return payload
+    text = "\n".join(str(inner) for inner in part.iter_parts())
+    # The parser takes the lines of an encoded message, which the standard forbids, for its text.
+    encoded = str(part.get("Content-Transfer-Encoding", "")).strip().lower() == "base64"
+    try:
+        return binascii.a2b_base64(text) if encoded else text.encode("utf-8", "replace")
+    except binascii.Error:
+        return text.encode("utf-8", "replace")
 
 
 def _file_name(part: MIMEPart) -> str:
