@@ -14,6 +14,7 @@ from moli.cli.output import (
     WorkspaceOption,
     echo,
     make_console,
+    on_interrupt,
     open_workspace,
     parse_pairs,
     print_json,
@@ -60,7 +61,8 @@ def add(
         encoder = load_encoder(opened.settings.encoder)
         labels = DocumentLabels(tuple(group) if group else None, parse_pairs(label, "--label"))
         outcomes = Ingester(opened, encoder).add_files(files, labels, force=force)
-        reports = [*missing, *_show_progress(outcomes, len(files), quiet=as_json)]
+        with on_interrupt("Files added so far are kept; the same command adds the rest."):
+            reports = [*missing, *_show_progress(outcomes, len(files), quiet=as_json)]
         indexes = Indexes(opened, encoder)
         indexes.catch_up(timeout=60)
         indexes.save()
@@ -118,9 +120,9 @@ def _print_summary(reports: list[FileReport], counts: Counter[str]) -> None:
             reason = report.message.removeprefix(f"{report.source}: ")
             skipped.setdefault(reason, []).append(Path(report.source).name)
         elif report.message:
-            prefix = "failed" if report.outcome == "failed" else "note"
-            echo(f"  {prefix}: {report.message}", err=report.outcome == "failed")
+            prefix = translate("failed" if report.outcome == "failed" else "note")
+            typer.echo(f"  {prefix}: {translate(report.message)}", err=report.outcome == "failed")
     for reason, names in skipped.items():
         more = f" (and {len(names) - _MAX_NAMES} more; --json names all)"
-        shown = ", ".join(names[:_MAX_NAMES]) + (more if len(names) > _MAX_NAMES else "")
-        echo(f"  skipped: {shown}: {reason}")
+        shown = ", ".join(names[:_MAX_NAMES]) + (translate(more) if len(names) > _MAX_NAMES else "")
+        typer.echo(f"  {translate('skipped')}: {shown}: {translate(reason)}")

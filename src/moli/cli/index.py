@@ -16,6 +16,7 @@ from moli.cli.output import (
     print_json,
     print_table,
 )
+from moli.translations.catalogue import translate
 
 app = App(help="Manage the search indexes.", no_args_is_help=True)
 
@@ -36,7 +37,8 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
         print_json({"indexes": report, "fusion": fusions})
         return
     for name, index in report.items():
-        echo(f"{name:<8} {index['passages']:>10,} passages, {index['behind']} changes behind")
+        passages, behind = f"{index['passages']:,}", index["behind"]
+        echo(f"{translate(name)}: {passages} passages, {behind} changes behind")
     for language, fusion in fusions.items():
         method = f"{fusion.method}, {fusion.weight:g} on words" if fusion else "default"
         echo(f"fusion {language}: {method}")

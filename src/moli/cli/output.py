@@ -222,20 +222,21 @@ def print_table(
     Args:
         copied: columns whose cells are there to be copied, and are not folded.
     """
-    from rich.measure import Measurement
     from rich.table import Table
 
     out = make_console()
+    if not out.is_terminal:
+        lines = [[translate(name) for name in columns], *rows]
+        widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
+        for cells in lines:
+            out.print("  ".join(map(pad, cells, widths)).rstrip())
+        return
     table = Table(box=None, pad_edge=False)
     for name in columns:
         table.add_column(translate(name), no_wrap=name in copied, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    width = out.width
-    if not out.is_terminal:
-        unlimited = out.options.update(max_width=sys.maxsize)
-        width = Measurement.get(out, unlimited, table).maximum
-    out.print(table, width=width, soft_wrap=False, crop=False)
+    out.print(table, soft_wrap=False)
 
 
 def print_error(error: MoliError, *, as_json: bool) -> None:

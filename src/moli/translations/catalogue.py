@@ -25,6 +25,7 @@ Language = Literal["en", "zh"]
 
 _GAP = re.compile(r"[.?!:;,] ")  # between two sentences, or items
 _VALUES = {"": ".*?", "n": r"-?[\d.,]+", "w": r"\S+(?:, \S+)*"}  # by the kind after the colon
+_REST = r"(?:(?!\. [A-Z]).)*"
 _MARKS = {".": "。", ":": "：", ";": "；", ",": "，"}
 
 
@@ -48,15 +49,21 @@ class Template:
         if not all(literal in text for literal in self._literals):
             return None  # most templates, for a fraction of what the expression costs
         if self._pattern is None:
-            self._pattern = re.compile(
-                "".join(
-                    re.escape(literal) + (f"(?P<{name}>{_VALUES[spec or '']})" if name else "")
-                    for literal, name, spec, _ in self.parts
-                ),
-                re.DOTALL,
-            )
+            self._pattern = re.compile("".join(map(self._expression, range(len(self.parts)))), re.S)
         match = self._pattern.fullmatch(text)
         return match.groupdict() if match else None
+
+    def _expression(self, index: int) -> str:
+        """The regular expression of a part: its text, and the value behind it.
+
+        A value at the end of the message goes no further than its sentence.
+        """
+        literal, name, spec, _ = self.parts[index]
+        if name is None:
+            return re.escape(literal)
+        is_last = index == len(self.parts) - 1
+        value = _REST if is_last and not spec else _VALUES[spec or ""]
+        return re.escape(literal) + f"(?P<{name}>{value})"
 
 
 class Catalogue:
@@ -89,11 +96,8 @@ class Catalogue:
 
     def _part(self, text: str) -> str | None:
         """The translation of a part that ends with a mark, which its entry may lack."""
-        entry = self._entry(text)
-        if entry is None and text[-1] in _MARKS:
-            entry = self._entry(text[:-1])
-            return None if entry is None else entry + _MARKS[text[-1]]
-        return entry
+        entry = self._entry(text[:-1]) if text[-1] in _MARKS else None
+        return self._entry(text) if entry is None else entry + _MARKS[text[-1]]
 
     def _entry(self, text: str) -> str | None:
         """The translation of the entry that a text is; None if it is none."""
