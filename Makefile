@@ -68,11 +68,8 @@ $(VENV)/bin/python:
 		{ echo "Moli needs Python 3.11 or newer; set PYTHON=python3.11 or so." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-# torch goes first and by itself, so that pip settles on the CPU wheel where one is at hand.
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing Moli into $(VENV) (once; a few minutes)..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python dev/install.py
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -23,18 +23,11 @@ COMMANDS = ROOT / "cli"
 
 # Functions whose arguments people read, beside all classes of errors and warnings.
 SHOWS = {
-    "Argument",
-    "BadParameter",
-    "Field",
-    "Finding",
-    "Option",
-    "App",
-    "echo",
-    "translate",
-    "on_interrupt",
-}
-SHOWN_KEYWORDS = {"description", "fix", "help", "reason", "what"}  # of any call
-CODES = {"DocumentError", "Finding"}  # their first argument is a code
+    "App", "Argument", "BadParameter", "Field", "Finding", "Option", "_report", "echo",
+    "on_interrupt", "print_fields", "print_table", "translate", "warn",
+}  # fmt: skip
+SHOWN_KEYWORDS = {"description", "fix", "help", "what"}  # of any call
+CODES = {"DocumentError": 1, "Finding": 1, "_report": 2}  # arguments before those that people read
 _DEPTH = 3  # of names that stand for texts with names
 _MESSAGE = re.compile(r"^(?!--|[A-Z_]+$|\S*_\S*$).*[A-Za-z]{2}", re.DOTALL)
 _FOREIGN = re.compile(
@@ -76,7 +69,7 @@ def _shown_arguments(call: ast.Call) -> list[ast.expr]:
     raises = name.endswith(("Error", "_error")) and not _FOREIGN.fullmatch(name)
     if not raises and name not in SHOWS:
         return []
-    shown = call.args[1:] if name in CODES else call.args
+    shown = call.args[CODES.get(name, 0) :]
     places = [*shown[1:2], *(each.value for each in call.keywords if each.arg == "where")]
     if raises:
         shown = [each for each in shown if each not in places]
@@ -167,7 +160,7 @@ def shape(template: str) -> str:
 def all_messages() -> dict[str, str]:
     """Templates by their shape, in the order of the files."""
     messages: dict[str, str] = {}
-    for path in sorted(ROOT.rglob("*.py")):
+    for path in [*sorted(ROOT.rglob("*.py")), ROOT.parents[1] / "dev" / "install.py"]:
         if path.is_relative_to(ROOT / "serving"):  # an API's messages are English
             continue
         for _, template in messages_of(path):

@@ -15,6 +15,7 @@ from moli.cli.output import (
     make_filter,
     open_workspace,
     print_json,
+    recover_text,
     warn_of_missing_vectors,
 )
 from moli.translations.catalogue import translate
@@ -49,7 +50,7 @@ def ask(
         chat = load_named_chat(reference, opened) if reference else None
         retriever = Retriever(opened, load_encoder(settings.encoder))
         visible = make_filter(opened, group, where)
-        answer = Answerer(opened, retriever, chat).ask(question, visible)
+        answer = Answerer(opened, retriever, chat).ask(recover_text(question), visible)
         warn_of_missing_vectors(retriever)
     if as_json:
         print_json(answer)

@@ -92,6 +92,11 @@ def can_print(text: str) -> bool:
     return True
 
 
+def recover_text(argument: str) -> str:
+    """An argument as text, also where the locale has no encoding for its characters."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def echo(text: str, *, err: bool = False) -> None:
     """Print a message in the reader's language; it is written in English."""
     typer.echo(translate(text), err=err)

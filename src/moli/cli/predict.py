@@ -21,6 +21,7 @@ from moli.cli.output import (
     make_console,
     open_workspace,
     print_json,
+    recover_text,
     warn,
 )
 from moli.cli.rows import UNREAD, format_rows
@@ -84,7 +85,7 @@ def predict(
         stored = opened.models.get(model)
     with inference.loaded_model(stored) as trained:
         if text is not None:
-            example = inference.read_text(trained, text)
+            example = inference.read_text(trained, recover_text(text))
             answer = inference.predict(trained, [example], max_tokens=max_tokens)[0]
             _print_answer(answer, as_json=as_json)
             return

@@ -16,6 +16,7 @@ from moli.cli.output import (
     make_filter,
     open_workspace,
     print_json,
+    recover_text,
     warn_of_missing_vectors,
 )
 from moli.translations.catalogue import translate
@@ -42,7 +43,7 @@ def search(
     with open_workspace(workspace) as opened:
         visible = make_filter(opened, group, where)
         retriever = Retriever(opened, load_encoder(opened.settings.encoder))
-        hits = retriever.search(query, limit, visible)
+        hits = retriever.search(recover_text(query), limit, visible)
         warn_of_missing_vectors(retriever)
         absence = "" if hits else find_absence(opened.passages, visible)
     if as_json:
