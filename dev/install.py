@@ -9,7 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,45 +25,46 @@ STEPS = (
     ("PyTorch, the largest part: about 200 MB", ["torch"]),
     ("Moli and about 90 libraries", ["-e", "."]),
 )
-_SILENCE = 10.0  # seconds after which a log gets a line
+_SILENCE = 10.0  # seconds between two lines of a log
 _REASONS = ("ERROR", "error:")  # begin the lines in which pip says what is wrong
 _NO_NETWORK = ("Failed to establish", "NameResolution", "Name or service", "timed out", "Retrying")
 
 
 class Progress:
-    """The line that says what pip does: redrawn on a terminal, else printed now and then."""
+    """What pip does, on a line that is redrawn on a terminal and else printed now and then."""
 
     def __init__(self) -> None:
-        self._packages = 0
-        self._started = self._last = time.monotonic()
+        self._packages, self._doing = 0, "pip"
+        self._started = time.monotonic()
         self._live = sys.stdout.isatty()
+        self._next = 0.0 if self._live else _SILENCE
 
-    def show(self, line: str) -> None:
-        """Show what pip does, if a line of its output says so."""
-        words = line.split()
-        if not words or words[0] not in ("Collecting", "Downloading", "Using", "Installing"):
+    def read(self, line: str) -> None:
+        """Take over what pip does, if a line of its output says so."""
+        if line.startswith(("Collecting", "Downloading", "  Downloading", "Installing")):
+            self._packages += line.startswith("Collecting")
+            self._doing = " ".join(line.split())
+
+    def draw(self) -> None:
+        """Show the time, the packages so far and what pip does, if that is due."""
+        seconds = time.monotonic() - self._started
+        if seconds < self._next:
             return
-        self._packages += words[0] == "Collecting"
-        now = time.monotonic()
-        if not self._live and now - self._last < _SILENCE:
-            return
-        self._last = now
-        seconds = f"{now - self._started:.0f} s"
-        text = translate(f"{seconds}, {self._packages} packages") + f": {line.strip()}"
-        width = shutil.get_terminal_size().columns - 8
-        print(
-            f"\r\033[K      {text[:width]}" if self._live else f"      {text}", end="", flush=True
-        )
-        if not self._live:
-            print(flush=True)
+        self._next = seconds + (0.5 if self._live else _SILENCE)
+        text = translate(f"{seconds:.0f} s, {self._packages} packages") + f": {self._doing}"
+        if self._live:
+            width = shutil.get_terminal_size().columns - 10
+            print(f"\r\033[K      {text[:width]}", end="", flush=True)
+        else:
+            print(f"      {text}", flush=True)
 
     def close(self) -> None:
-        """End the line."""
+        """Clear the line."""
         if self._live:
             print("\r\033[K", end="", flush=True)
 
 
-def install(packages: list[str], progress: Progress) -> str:
+def install(packages: list[str]) -> str:
     """Install packages with pip.
 
     Returns:
@@ -69,25 +72,31 @@ def install(packages: list[str], progress: Progress) -> str:
     """
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", "--retries", "2", "-c", "constraints.txt", *packages]
-    problems: list[str] = []
-    offline = False
+    progress, output = Progress(), list[str]()
+
+    def read(lines: Iterable[str]) -> None:
+        for line in lines:
+            output.append(line)
+            progress.read(line)
+
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as pip:
-        for line in pip.stdout or ():
-            progress.show(line)
-            offline = offline or any(sign in line for sign in _NO_NETWORK)
-            if line.startswith(_REASONS):
-                problems.append(line.strip())
+        reader = threading.Thread(target=read, args=[pip.stdout])
+        reader.start()
+        while reader.is_alive():
+            progress.draw()
+            reader.join(0.2)
     progress.close()
     if not pip.returncode:
         return ""
-    if offline:
+    if any(sign in line for line in output for sign in _NO_NETWORK):
         return translate(
             "The package index cannot be reached. Check the network, or name another index with "
             "PIP_INDEX_URL or a proxy with HTTPS_PROXY; then run the command again: what was "
             "downloaded is kept."
         )
+    problems = [line.strip() for line in output if line.startswith(_REASONS)]
     return "\n".join(problems[-3:]) or translate(f"pip ended with status {pip.returncode}.")
 
 
@@ -98,7 +107,7 @@ def main() -> int:
     print(translate(f"Installing Moli into {sys.prefix} (once; two to ten minutes)"), flush=True)
     for number, (what, packages) in enumerate(STEPS, 1):
         print(f"[{number}/{len(STEPS)}] {translate(what)}", flush=True)
-        if problem := install(packages, Progress()):
+        if problem := install(packages):
             print(problem, file=sys.stderr)
             return 1
     print(translate(f"Installed in {time.monotonic() - started:.0f} s."), flush=True)

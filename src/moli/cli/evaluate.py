@@ -13,6 +13,7 @@ from moli.cli.output import (
     WorkspaceOption,
     echo,
     make_console,
+    on_interrupt,
     open_workspace,
     print_json,
     print_table,
@@ -45,7 +46,8 @@ def evaluate(
 
     with open_workspace(workspace) as opened:
         trained = load_trained(opened.models.get(model))
-    with progress_bar("Evaluating", quiet=as_json) as on_progress:
+    bar = progress_bar("Evaluating", quiet=as_json)
+    with on_interrupt("Nothing was changed."), bar as on_progress:
         evaluation = evaluate_on(trained, file, on_progress=on_progress)
     if as_json:
         print_json({"model": trained.name, **asdict(evaluation)})

@@ -12,6 +12,7 @@ from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
     echo,
+    on_interrupt,
     open_workspace,
     print_json,
     print_table,
@@ -56,9 +57,10 @@ def rebuild(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> N
 
     with open_workspace(workspace) as opened:
         encoder = load_encoder(opened.settings.encoder)
-        encoded = encode_missing(opened, encoder)
         indexes = Indexes(opened, encoder)
-        indexes.rebuild()
+        with on_interrupt("No document is lost; the next search completes the indexes."):
+            encoded = encode_missing(opened, encoder)
+            indexes.rebuild()
         report = indexes.status()
     if as_json:
         print_json({"indexes": report, "encoded": encoded})
@@ -92,7 +94,8 @@ def tune(
         labelled = (
             labelled_queries(queries) if queries else synthetic_queries(opened.passages, limit)
         )
-        tunings = tune_fusion(opened, retriever, labelled, limit)
+        with on_interrupt("The fusion is as it was."):
+            tunings = tune_fusion(opened, retriever, labelled, limit)
     if as_json:
         print_json({"tunings": tunings})
         return

@@ -29,3 +29,4 @@ def serve(
         echo(f"Moli is ready: {address}  (Ctrl-C stops it)")
 
     run(workspace=workspace, host=host, port=port, on_ready=say_ready)
+    echo("Stopped. Documents, answers and feedback are stored.")

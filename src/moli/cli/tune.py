@@ -15,6 +15,7 @@ from moli.cli.output import (
     WorkspaceOption,
     echo,
     make_console,
+    on_interrupt,
     open_workspace,
     parse_pairs,
     print_fields,
@@ -163,9 +164,11 @@ def _train(
         from moli.training.runs import find_run
 
         run = find_run(workspace, recipe_or_run).id
-        result = resume(run, workspace, listeners=listeners, force=force)
+        with on_interrupt(f"Continue with: moli tune --resume {run}"):
+            result = resume(run, workspace, listeners=listeners, force=force)
     else:
-        result = tune(recipe_or_run, workspace, listeners=listeners, estimate=True, force=force)
+        with on_interrupt("Steps up to the last checkpoint are kept; 'moli runs' lists the run."):
+            result = tune(recipe_or_run, workspace, listeners=listeners, estimate=True, force=force)
     _print_result(result, as_json=as_json)
 
 

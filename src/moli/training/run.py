@@ -79,7 +79,7 @@ def tune(
     folder = join_processes().on_rank_zero(lambda: begin(recipe, workspace))
     try:
         return resume(folder.name, workspace, listeners=listeners, estimate=estimate, force=force)
-    except MoliError:
+    except (MoliError, KeyboardInterrupt):
         # Without events there is nothing to resume.
         if join_processes().rank == 0 and not (folder / EVENTS).exists():
             shutil.rmtree(folder, ignore_errors=True)
