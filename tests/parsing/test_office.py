@@ -256,7 +256,23 @@ def test_cells_as_excel_shows_them(tmp_path: Path) -> None:
     ):  # fmt: skip
         sheet.cell(1, column, value).number_format = code
     sheet.cell(2, 1, "end")
+    sheet.oddHeader.center.text, sheet.oddFooter.center.text = "Q&&A 2026", "Page &P of &N"
     path = tmp_path / "made.xlsx"
     made.save(path)
-    row = parse_file(path).text.split("\n")[0]
-    assert row == "00417 | 82.5 kg | € 1,490.00 | 12.5% | 30:15 | No. X"
+    assert parse_file(path).text == (
+        "00417 | 82.5 kg | € 1,490.00 | 12.5% | 30:15 | No. X\nend\n\nQ&A 2026"
+    )
+
+
+def test_a_row_whose_deletion_is_tracked_is_left_out(tmp_path: Path) -> None:
+    made = docx.Document()
+    table = made.add_table(2, 2)
+    for row, texts in zip(table.rows, (("Rotor", "May"), ("Gone", "June")), strict=True):
+        for cell, text in zip(row.cells, texts, strict=True):
+            cell.text = text
+    table.rows[1]._tr.get_or_add_trPr().append(OxmlElement("w:del"))
+    path = tmp_path / "made.docx"
+    made.save(str(path))
+    document = parse_file(path)
+    assert document.text == "Rotor | May"
+    assert document.warnings == ("its tracked changes are read as if they were accepted",)

@@ -1,5 +1,6 @@
 """Formats that are text, and the encodings that text comes in."""
 
+import base64
 import io
 import json
 import zipfile
@@ -243,7 +244,8 @@ def test_a_mail_that_is_only_an_attachment() -> None:
 @pytest.mark.parametrize("is_stub", [True, False])
 def test_the_fuller_of_two_alternatives_is_read(is_stub: bool) -> None:
     words = "The gate code of the yard is 7731 until Friday, and 8842 from then on."
-    plain = "View this in HTML." if is_stub else words
+    address = "https://news.example/issues/2026/november/in-html/with/pictures?id=4711"
+    plain = f"View this in HTML: {address}" if is_stub else words
     body = part(plain, "text/plain") + part(f"<p>{words}</p>", "text/html") + "--b--\n"
     text = parse_bytes(mail(body, "multipart/alternative; boundary=b"), "a.eml").text
     assert text.count("7731") == 1
@@ -263,6 +265,13 @@ def test_all_parts_of_a_mail() -> None:
     assert all(text in document.text for text in ("First text.", "Second text.", "Tomasz agreed."))
     assert [heading.text for heading in document.headings] == ["Scan", "Price"]
     assert not document.warnings
+
+
+def test_an_encoded_message_in_a_mail() -> None:
+    inner = base64.encodebytes(b"Subject: Price\nFrom: t@x.org\n\nThe pin is 5520.\n").decode()
+    body = part(inner, "message/rfc822", "Content-Transfer-Encoding: base64\n") + "--b--\n"
+    document = parse_bytes(mail(body, "multipart/mixed; boundary=b"), "a.eml")
+    assert document.text.endswith("The pin is 5520.")
 
 
 def test_a_book_without_an_order_is_read_in_that_of_its_files() -> None:

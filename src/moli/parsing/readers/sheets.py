@@ -3,7 +3,7 @@
 import datetime
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lxml import etree
 
@@ -29,7 +29,11 @@ from moli.parsing.office.markup import (
 )
 from moli.parsing.office.number_format import BUILT_IN_FORMATS, show_number, show_text
 from moli.parsing.office.spreadsheet import Row, Rows, add_sheet_name, add_tables, repeat_merged
+from moli.parsing.pages.running import is_page_number
 
+# Codes in a header: font, size, colour, then alignment, and fields such as the page number.
+_HEADER_CODES = re.compile(r'&"[^"]*"|&K[0-9A-Fa-f]{6}|&\d+|&[LCR]|&[A-Z]')
+_HEADERS = ("oddHeader", "evenHeader", "firstHeader", "oddFooter", "evenFooter", "firstFooter")
 _CELL_REFERENCE = re.compile(r"([A-Z]{1,3})(\d+)$")
 
 
@@ -60,11 +64,18 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Workbook:
-    """Data that cells refer to: shared strings, format codes by cell style, the date of day 0."""
+    """Data that cells refer to, and the headers and footers of the sheets so far.
+
+    Attributes:
+        strings: texts that cells refer to by index.
+        formats: format codes by cell style.
+        epoch: the date of day 0.
+    """
 
     strings: list[str]
     formats: list[str]
     epoch: datetime.datetime
+    headers: set[str] = field(default_factory=set)
 
 
 def _epoch(root: etree._Element) -> datetime.datetime:
@@ -123,9 +134,13 @@ def _add_sheet(archive: Archive, part: str, book: _Workbook, blocks: Blocks) -> 
     """Add the tables of a sheet, then its comments, text boxes and charts."""
     rows: Rows = {}
     without_value = 0
-    for element in _elements(archive, part, "row", "mergeCell"):
+    headers: list[str] = []
+    for element in _elements(archive, part, "row", "mergeCell", *_HEADERS):
         if local_name(element) == "mergeCell":
             _repeat_merged(attribute(element, "ref"), rows)
+            continue
+        if local_name(element) in _HEADERS:
+            headers.append(_header_text(element.text or ""))
             continue
         cells: Row = {}
         for position, cell in enumerate(children(element, "c")):
@@ -139,7 +154,18 @@ def _add_sheet(archive: Archive, part: str, book: _Workbook, blocks: Blocks) -> 
     if without_value:
         blocks.warn(f"{without_value} formulas have no saved value; save the file in Excel first")
     add_tables(rows, blocks)
+    for text in headers:
+        if text not in book.headers:
+            blocks.add_paragraph(text)
+            book.headers.add(text)
     _add_attachments(archive, part, blocks)
+
+
+def _header_text(code: str) -> str:
+    """The text of a header or footer; empty if it only numbers pages or names the file."""
+    fields = code.replace("&&", "\0").replace("&P", "1").replace("&N", "1")
+    text = " ".join(_HEADER_CODES.sub(" ", fields).replace("\0", "&").split())
+    return "" if is_page_number(text) else text
 
 
 def _repeat_merged(reference: str, rows: Rows) -> None:

@@ -253,6 +253,7 @@ class _DocumentReader:
         rows = [
             list(_unwrapped(row, "tc", (*_CONTROLS, "customXml")))
             for row in _unwrapped(table, "tr", (*_CONTROLS, "customXml", "ins"))
+            if child(row, "trPr", "del") is None
         ]
         if sum(len(row) for row in rows) == 1:
             # A single cell is a frame around text, not a table.
