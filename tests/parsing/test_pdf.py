@@ -10,6 +10,7 @@ import pytest
 from parsing.pdf_writer import write_pdf
 
 from moli.parsing import Limits, Sandbox, parse_bytes, parse_file
+from moli.parsing.pages.running import is_page_number
 from moli.records.documents import page_at
 from moli.records.errors import DocumentError
 
@@ -256,7 +257,7 @@ def house_rules(
     return pages
 
 
-@pytest.mark.parametrize("number", ["{}", "- {} -", "Page {} of 9"])
+@pytest.mark.parametrize("number", ["{}", "- {} -", "Page {} of 9", "Flat rules - {}"])
 def test_running_heads_stand_once_and_sentences_run_on(make_pdf: MakePdf, number: str) -> None:
     document = parse_file(make_pdf(house_rules(4, number=number)))
     assert document.text.count("House rules, revision 9") == 1
@@ -286,3 +287,29 @@ def test_what_repeats_without_standing_apart_is_no_running_head(make_pdf: MakePd
     pages = [[(50.0, 700.0 - 12 * n, 10.0, f"{line} {page}") for n, line in enumerate(LEFT)]
              for page in range(4)]  # fmt: skip
     assert parse_file(make_pdf(pages)).text.count("The left column begins") == 4
+
+
+@pytest.mark.parametrize("line", ["Invoice {}", "Week {}"])
+def test_numbers_of_another_kind_are_kept(make_pdf: MakePdf, line: str) -> None:
+    pages = [[(50.0, 760.0, 9.0, line.format(page)), (50.0, 600.0, 10.0, f"Sum of sheet {page}.")]
+             for page in range(1, 6)]  # fmt: skip
+    text = parse_file(make_pdf(pages)).text
+    assert all(line.format(page) in text for page in range(1, 6))
+
+
+def test_the_title_of_several_slides_is_no_running_head(make_pdf: MakePdf) -> None:
+    pages = [[(50.0, 700.0, 20.0, "Results"), (50.0, 600.0, 10.0, f"Those of the region {page}.")]
+             for page in range(5)]  # fmt: skip
+    assert parse_file(make_pdf(pages)).text.count("Results") == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "is_number"),
+    [
+        ("12", True), ("- 3 -", True), ("Page 3 of 12", True), ("第3页", True), ("xiv", True),
+        ("第 3 页 共 12 页", True), ("3/12", True), ("Seite 4 von 9", True),
+        ("Rule 3", False), ("Page", False), ("2026 plan", False), ("", False),
+    ],
+)  # fmt: skip
+def test_page_numbers(text: str, is_number: bool) -> None:
+    assert is_page_number(text) is is_number

@@ -5,7 +5,7 @@ heads[0]                            # Those that are kept once, on the first pag
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +14,14 @@ from moli.parsing.pages.segments import Segment
 
 _DEPTH = 3  # Rows at each edge of a page that may be running.
 _MAX_TEXT = 200
+_MAX_SIZE = 1.15  # Size of a running line beside the text; a larger one is a title.
 _MAX_SHIFT = 8.0  # Points by which a running line may move between pages.
 _DIGITS = re.compile(r"\d+")
+_NUMBERED = re.compile(
+    r"\b(?:pages?|pg\.?|p\.|seite|página|pagina|стр\.)\s*\d+(?:\s*(?:of|/|von|de|sur|из)\s*\d+)?"
+    r"|第\s*\d+\s*[页頁](?:[\s,，/]*共\s*\d+\s*[页頁])?"
+    r"|^\d+\s*[|·•–—-]\s|\s[|·•–—-]\s*\d+$"
+)
 _ROMAN = re.compile(r"[ivxlc]{1,7}")
 _LETTERS = re.compile(r"[^\W\d_]+")
 # Words of a line that holds nothing but the page number, as in `Page 3 of 12` and `第3页`.
@@ -83,8 +89,12 @@ def take_running_lines(pages: Sequence[list[Row]]) -> list[list[str]]:
     first: list[list[str]] = [[] for _ in pages]
     seen: set[str] = set()
     minimum = 2 if len(pages) <= _DEPTH else 3
+    limit = _MAX_SIZE * _usual_size(pages)
     for is_top in (True, False):
-        runs = [run for run in _runs(pages, is_top=is_top) if len(run) >= minimum]
+        runs = [
+            run for run in _runs(pages, is_top=is_top)
+            if len(run) >= minimum and run[0].segment.size <= limit
+        ]  # fmt: skip
         taken = _separate(runs)
         for run in runs:
             spots = [spot for spot in run if id(spot.segment) in taken]
@@ -102,6 +112,16 @@ def take_running_lines(pages: Sequence[list[Row]]) -> list[list[str]]:
         pages[index][:] = [row for row in rows if row]
     own = {_pattern(part.text) for rows in pages for row in rows for part in row}
     return [[text for text in texts if _pattern(text) not in own] for texts in first]
+
+
+def _usual_size(pages: Sequence[list[Row]]) -> float:
+    """The commonest font size of the letters on all pages; 0 if there are none."""
+    sizes: Counter[float] = Counter()
+    for rows in pages:
+        for row in rows:
+            for part in row:
+                sizes[part.size] += len(part.text)
+    return sizes.most_common(1)[0][0] if sizes else 0.0
 
 
 def _separate(runs: list[list[_Spot]]) -> set[int]:
@@ -170,16 +190,27 @@ def _gap(row: Row, other: Row) -> float:
 
 
 def _pattern(text: str) -> str:
-    """A text without case, with a sign for each of its numbers."""
+    """A text without case, with a sign for each number in it that may be that of the page.
+
+    In a line with other words, a number is one only behind a word such as `page`, or apart from
+    them behind a mark. The number in `Invoice 1001` is part of the text.
+    """
     folded = " ".join(text.casefold().split())
-    return "#" if _ROMAN.fullmatch(folded) else _DIGITS.sub("#", folded)
+    if _ROMAN.fullmatch(folded):
+        return "#"
+    if set(_LETTERS.findall(folded)) <= _PAGE_WORDS:
+        return _DIGITS.sub("#", folded)
+    return _NUMBERED.sub(lambda match: _DIGITS.sub("#", match[0]), folded)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """The numbers in a text; a text may also be one Roman numeral."""
-    folded = text.casefold().strip()
+    """The numbers in a text that may be that of the page, in order; a Roman numeral is one."""
+    folded = " ".join(text.casefold().split())
     if not _ROMAN.fullmatch(folded):
-        return tuple(int(digits) for digits in _DIGITS.findall(folded))
+        pieces = [folded] if set(_LETTERS.findall(folded)) <= _PAGE_WORDS else (
+            [match[0] for match in _NUMBERED.finditer(folded)]
+        )  # fmt: skip
+        return tuple(int(digits) for piece in pieces for digits in _DIGITS.findall(piece))
     values = [{"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}[letter] for letter in folded]
     signed = zip(values, [*values[1:], 0], strict=True)
     return (sum(-value if value < following else value for value, following in signed),)
