@@ -1,52 +1,134 @@
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
-from serving.conftest import Build, client_of, fill
+from starlette.requests import ClientDisconnect
 
-THREADS = 16
-
-
-@pytest.mark.slow
-def test_sixteen_readers_each_get_the_answer_to_their_own_question(build: Build) -> None:
-    workspace = build()
-    facts = {f"room-{n}.txt": f"Locker zq{n}zq is in corridor kx{n}kx." for n in range(THREADS)}
-    fill(workspace, facts)
-    client = client_of(workspace)
-
-    def ask(number: int) -> tuple[str, str]:
-        answer = client.post("/v1/ask", json={"question": f"Where is locker zq{number}zq?"}).json()
-        trace = client.get(f"/v1/traces/{answer['trace_id']}").json()
-        return answer["text"], trace["question"]
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        for number, (text, question) in enumerate(pool.map(ask, range(THREADS))):
-            assert f"kx{number}kx" in text
-            assert f"zq{number}zq" in question
+from moli.records.errors import BusyError
+from moli.serving.concurrency import Steps, WorkQueue
 
 
-@pytest.mark.slow
-def test_searches_are_right_while_documents_are_added_and_removed(build: Build) -> None:
-    workspace = build()
-    client = client_of(workspace)
+class Client:
+    """A request whose client stays until it is told to leave."""
 
-    def search(_: int) -> set[str]:
-        body = {"query": "server port 7860", "limit": 100}
-        hits = client.post("/v1/search", json=body).json()["hits"]
-        return {hit["source"] for hit in hits if "7860" in hit["text"]}
+    def __init__(self) -> None:
+        self.left = False
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        searches = pool.map(search, range(10 * THREADS))
-        for round_ in range(5):
-            fill(workspace, {f"note-{round_}.txt": "The cat sleeps."})
-            added = {each.source: each.id for each in workspace.documents.list()}
-            workspace.documents.remove([added[f"note-{round_}.txt"]])
-        assert all(sources == {"guide.txt"} for sources in searches)
+    async def is_disconnected(self) -> bool:
+        return self.left
 
 
-def test_an_added_document_is_found_by_the_next_request(build: Build, client: TestClient) -> None:
-    fill(build(), {"new.txt": "The xylophone stands in the attic."})
-    hits = client.post("/v1/search", json={"query": "xylophone", "limit": 1}).json()["hits"]
-    assert [hit["source"] for hit in hits] == ["new.txt"]
+STAYING: Any = Client()
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine; not in this thread, where a browser's loop may be running."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, test()).result()
+
+
+def steps_of(log: list[str], name: str, count: int) -> Steps[str]:
+    for _ in range(count):
+        log.append(name)
+        yield
+    return name
+
+
+async def blocked(queue: WorkQueue) -> tuple[threading.Event, asyncio.Task[bool]]:
+    """A call that holds a thread of the queue until the event is set."""
+    begun, end = threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        begun.set()
+        return end.wait(20)
+
+    task = asyncio.create_task(queue.run(STAYING, wait))
+    await asyncio.to_thread(begun.wait, 20)
+    return end, task
+
+
+def test_more_than_may_wait_are_told_to_come_back() -> None:
+    async def test() -> None:
+        queue = WorkQueue(1, 2, retry_seconds=7)
+        end, first = await blocked(queue)
+        waiting = [asyncio.create_task(queue.run(STAYING, lambda: 5)) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert queue.waiting == 2
+        with pytest.raises(BusyError, match="2 requests are already waiting") as refused:
+            await queue.run(STAYING, lambda: 5)
+        assert refused.value.seconds == 7
+        end.set()
+        assert await first
+        assert await asyncio.gather(*waiting) == [5, 5]
+        assert await queue.run(STAYING, lambda: 6) == 6  # there is room again
+
+    run(test)
+
+
+def test_steps_take_turns() -> None:
+    async def test() -> None:
+        log: list[str] = []
+        queue = WorkQueue(1, 3)
+        names = await asyncio.gather(
+            *(queue.run_steps(STAYING, steps_of(log, name, 3)) for name in "abc")
+        )
+        assert names == ["a", "b", "c"]
+        assert "".join(log) == "abc" * 3
+
+    run(test)
+
+
+def test_work_stops_between_two_steps_when_the_client_leaves() -> None:
+    async def test() -> None:
+        log: list[str] = []
+        client: Any = Client()
+
+        def leaving() -> Steps[None]:
+            for number in range(9):
+                log.append(str(number))
+                client.left = number == 2
+                yield
+
+        queue = WorkQueue(1, 1)
+        with pytest.raises(ClientDisconnect):
+            await queue.run_steps(client, leaving())
+        assert log == ["0", "1", "2"]
+        assert queue.waiting == 0
+
+    run(test)
+
+
+def test_who_has_left_while_waiting_costs_nothing() -> None:
+    async def test() -> None:
+        queue = WorkQueue(1, 8)
+        end, first = await blocked(queue)
+        client: Any = Client()
+        called: list[int] = []
+        gone = [asyncio.create_task(queue.run(client, lambda: called.append(1))) for _ in range(8)]
+        await asyncio.sleep(0)
+        client.left = True
+        end.set()
+        assert await first
+        outcomes = await asyncio.gather(*gone, return_exceptions=True)
+        assert [type(each) for each in outcomes] == [ClientDisconnect] * 8
+        assert called == []
+
+    run(test)
+
+
+def test_a_turn_is_given_back_by_what_fails() -> None:
+    def fail() -> None:
+        raise ValueError("on purpose")
+
+    async def test() -> None:
+        queue = WorkQueue(1, 0)
+        for _ in range(3):
+            with pytest.raises(ValueError, match="on purpose"):
+                await queue.run(STAYING, fail)
+
+    run(test)

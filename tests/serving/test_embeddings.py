@@ -23,6 +23,7 @@ from training.stored_models import train_and_store
 
 from moli.models.encoders.load import load_encoder
 from moli.serving import embeddings
+from moli.serving.concurrency import WorkQueue
 from moli.serving.encoders import Encoders
 from moli.serving.errors import add_error_handlers
 from moli.workspace import Workspace
@@ -71,6 +72,7 @@ def client(root: Path) -> Iterator[TestClient]:
     with Workspace.open(root / "home") as workspace:
         app = FastAPI()
         app.state.encoders = Encoders(workspace, load_encoder("builtin:minilm"))
+        app.state.encoder_queue = WorkQueue(1, 64)
         app.include_router(embeddings.router)
         add_error_handlers(app)
         yield TestClient(app, raise_server_exceptions=False)

@@ -24,6 +24,7 @@ from moli.models.encoders.hashing import HashEncoder
 from moli.models.encoders.load import load_encoder
 from moli.records.errors import ModelError
 from moli.serving import reranking
+from moli.serving.concurrency import WorkQueue
 from moli.serving.encoders import MAX_LOADED, Encoders
 from moli.serving.errors import add_error_handlers
 from moli.workspace import Workspace
@@ -59,8 +60,12 @@ def workspace(root: Path) -> Iterator[Workspace]:
 
 @pytest.fixture(scope="module")
 def client(workspace: Workspace) -> TestClient:
+    return client_of(Encoders(workspace, load_encoder("builtin:minilm")))
+
+
+def client_of(encoders: Encoders) -> TestClient:
     app = FastAPI()
-    app.state.encoders = Encoders(workspace, load_encoder("builtin:minilm"))
+    app.state.encoders, app.state.encoder_queue = encoders, WorkQueue(1, 64)
     app.include_router(reranking.router)
     add_error_handlers(app)
     return TestClient(app, raise_server_exceptions=False)
@@ -179,21 +184,30 @@ def test_a_few_models_are_kept_and_the_longest_unused_is_given_up(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     encoders = Encoders(workspace, HashEncoder())
+
+    def score(name: str) -> Any:
+        steps = encoders.score(name, "w1", WORDS[:2])
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value.scores
+
     names = [f"judge{number}" for number in range(MAX_LOADED + 1)]
     copies = [
         with_bias(workspace, tmp_path / name, -2.0 - number, name)
         for number, name in enumerate(names)
     ]
-    first = encoders.score(names[0], "w1", WORDS[:2])
+    first = score(names[0])
     for name in names[1:MAX_LOADED]:
-        encoders.score(name, "w1", WORDS[:2])
-    encoders.score(names[0], "w1", WORDS[:2])  # so that the second is the longest unused
-    encoders.score(names[MAX_LOADED], "w1", WORDS[:2])
+        score(name)
+    score(names[0])  # so that the second is the longest unused
+    score(names[MAX_LOADED])
     for copy in copies:
         (copy.folder / "model.safetensors").unlink()
-    np.testing.assert_array_equal(encoders.score(names[0], "w1", WORDS[:2]).scores, first.scores)
+    np.testing.assert_array_equal(score(names[0]), first)
     with pytest.raises(ModelError):
-        encoders.score(names[1], "w1", WORDS[:2])
+        score(names[1])
 
 
 @pytest.fixture
@@ -227,12 +241,16 @@ def test_many_at_once_share_one_model_and_take_turns(
     """The first to come prove that pairs may be packed, while others want to be answered."""
     expected, _ = by_transformers(workspace.models.get("judge"), "w1", WORDS)
     forward_passes.clear()
-    encoders = Encoders(workspace, HashEncoder())
-    with ThreadPoolExecutor(8) as pool:
+    with (
+        client_of(Encoders(workspace, HashEncoder())) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
         counts = [3, len(WORDS)] * 8
-        results = pool.map(
-            lambda count: encoders.score("judge", "w1", WORDS[:count]).scores, counts
-        )
+
+        def scores_of_first(count: int) -> list[float]:
+            return scores_of(post(client, model="judge", query="w1", documents=WORDS[:count]))
+
+        results = pool.map(scores_of_first, counts)
         for scores, count in zip(results, counts, strict=True):
             np.testing.assert_allclose(scores, expected[:count], atol=1e-5)
     assert len(forward_passes) >= len(counts)

@@ -3,11 +3,12 @@
     app = create_app(workspace)
 
 An endpoint is in a file of its own, which has a `router`; add it to `_ENDPOINTS`. Endpoints that
-compute are plain functions, so each call has a thread; slow work is limited by the services.
+read the database are plain functions, so each call has a thread; slow work waits in a `WorkQueue`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -31,7 +32,7 @@ from moli.serving import (
 )
 from moli.serving.access import AccessMiddleware, Authenticator, RateLimiter, check_has_key
 from moli.serving.audio import TranscriptionService
-from moli.serving.concurrency import ConcurrencyLimit
+from moli.serving.concurrency import WorkQueue
 from moli.serving.dependencies import CallerDependency
 from moli.serving.encoders import Encoders
 from moli.serving.errors import add_error_handlers
@@ -42,6 +43,7 @@ from moli.serving.middleware import SecurityMiddleware, is_loopback
 from moli.workspace import Settings, Workspace
 
 _VERSION = version("moli")
+_ASKS_AT_ONCE = 16
 
 router = APIRouter()
 
@@ -111,7 +113,10 @@ def _add_services(app: FastAPI, workspace: Workspace) -> None:
     state.workspace, state.metrics = workspace, Metrics()
     state.model_pool = ModelPool(_remote_model(settings))
     state.library = Library.open(workspace, state.model_pool)
-    state.ask_limit = ConcurrencyLimit(settings.queue)
+    # With a model on another server, an answer is mostly waited for.
+    state.ask_queue = WorkQueue(_ASKS_AT_ONCE, settings.queue)
+    state.search_queue = WorkQueue(os.cpu_count() or 1, settings.queue)
+    state.encoder_queue = WorkQueue(1, settings.queue)
     state.encoders = Encoders(workspace, state.library.encoder)
     state.transcription_service = TranscriptionService(settings)
     state.generation_service = GenerationService(workspace, state.model_pool, state.metrics)

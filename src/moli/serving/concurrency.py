@@ -1,42 +1,101 @@
-"""Limit on slow work that holds a thread."""
+"""Queues for slow work: a few calls run at once, and the others wait for their turn.
+
+A request that waits holds no thread, and one whose client has left gets no further turn.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import anyio
+from starlette.requests import ClientDisconnect, Request
 
 from moli.records.errors import BusyError
 
-# Requests share 40 threads. Two kinds of slow work with 16 each leave enough for quick requests.
-_MAX_THREADS = 16
-_RETRY_SECONDS = 2
+T = TypeVar("T")
+# Work that can be interrupted wherever it yields; what it returns is its result.
+Steps = Generator[None, None, T]
 
 
-class ConcurrencyLimit:
-    """Runs a limited number of slow calls at once, and refuses the others.
+class WorkQueue:
+    """Runs slow work of requests in threads of its own, in the order in which they came.
 
     Args:
-        limit: maximum calls at once; more than `_MAX_THREADS` counts as that many.
+        threads: number of calls that run at once.
+        max_waiting: number of requests that may wait for a thread; more are refused.
+        retry_seconds: seconds after which a refused request is worth another try.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._free = threading.Semaphore(min(limit, _MAX_THREADS))
+    def __init__(self, threads: int, max_waiting: int, retry_seconds: int = 2) -> None:
+        self._max_pending = threads + max_waiting
+        self._retry_seconds = retry_seconds
+        self._turns = asyncio.Semaphore(threads)
+        # The threads of other endpoints are not used, so that quick requests always have one.
+        self._threads = anyio.CapacityLimiter(threads)
+        self._pending = 0
 
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold a slot while the block runs.
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait for a thread."""
+        return max(0, self._pending - int(self._threads.total_tokens))
+
+    async def run(self, request: Request, work: Callable[[], T]) -> T:
+        """Call a function for a request, when it is its turn.
 
         Raises:
-            BusyError: none is free.
+            BusyError: too many requests wait.
+            ClientDisconnect: the client left before the call began.
         """
-        if not self._free.acquire(blocking=False):
-            raise BusyError(
-                _RETRY_SECONDS,
-                "too many requests are already waiting for an answer",
-                fix=f"Try again in {_RETRY_SECONDS} s.",
-            )
-        try:
+
+        def one_step() -> Steps[T]:
+            """The call as a single step."""
+            return work()
             yield
+
+        return await self.run_steps(request, one_step())
+
+    async def run_steps(self, request: Request, steps: Steps[T]) -> T:
+        """Take the steps of a request's work; other requests have their turns between them.
+
+        Raises:
+            BusyError: too many requests wait.
+            ClientDisconnect: the client left before the last step.
+        """
+        if self._pending >= self._max_pending:
+            raise BusyError(
+                self._retry_seconds,
+                f"{self.waiting} requests are already waiting for this",
+                fix=f"Try again in {self._retry_seconds} s.",
+            )
+        self._pending += 1
+        try:
+            while True:
+                async with self._turns:
+                    if await request.is_disconnected():
+                        raise ClientDisconnect
+                    result = await anyio.to_thread.run_sync(
+                        _take_step, steps, limiter=self._threads
+                    )
+                if result is not None:
+                    return result.value
         finally:
-            self._free.release()
+            self._pending -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Result(Generic[T]):
+    """What finished work has returned."""
+
+    value: T
+
+
+def _take_step(steps: Steps[T]) -> _Result[T] | None:
+    """Go on to the next step of some work; its result if there is none."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        return _Result(end.value)
+    return None

@@ -1,4 +1,7 @@
-"""Dependencies of endpoints, which FastAPI gets from a request."""
+"""Dependencies of endpoints, which FastAPI gets from a request.
+
+They are coroutines, since a plain function would need a thread.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from moli.serving.library import Library
 from moli.workspace.filter import Filter
 
 
-def _get_library(request: Request) -> Library:
+async def _get_library(request: Request) -> Library:
     """The library of the app."""
     library: Library = request.app.state.library
     return library
 
 
-def _get_caller(request: Request) -> Caller:
+async def _get_caller(request: Request) -> Caller:
     """The caller that the access middleware authenticated."""
     caller: Caller = request.state.caller
     return caller
@@ -28,7 +31,7 @@ LibraryDependency = Annotated[Library, Depends(_get_library)]
 CallerDependency = Annotated[Caller, Depends(_get_caller)]
 
 
-def _get_visible_filter(caller: CallerDependency, groups: QueryGroups = None) -> Filter:
+async def _get_visible_filter(caller: CallerDependency, groups: QueryGroups = None) -> Filter:
     """Filter for the documents that the caller may see as a member of the query's groups."""
     return caller.document_filter(groups)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -11,6 +12,7 @@ from pydantic import Field
 from moli.records.answers import Absence, Answer, Hit
 from moli.records.documents import Document
 from moli.serving.bodies import Body, ShortText, StorableText
+from moli.serving.concurrency import WorkQueue
 from moli.serving.dependencies import CallerDependency, LibraryDependency, VisibleFilter
 
 router = APIRouter()
@@ -67,23 +69,30 @@ DocumentId = Annotated[int, Path(ge=1, lt=1 << 63)]
 
 
 @router.post("/v1/ask")
-def ask(
+async def ask(
     body: AskRequest, library: LibraryDependency, caller: CallerDependency, request: Request
 ) -> Answer:
     """Answer a question from the documents."""
     visible = caller.document_filter(body.groups, body.where)
-    with request.app.state.ask_limit.slot():
-        return library.ask(body.question, visible, caller.tenant)
+    queue: WorkQueue = request.app.state.ask_queue
+    work = partial(library.ask, body.question, visible, caller.tenant)
+    return await queue.run(request, work)
 
 
 @router.post("/v1/search")
-def search(
-    body: SearchRequest, library: LibraryDependency, caller: CallerDependency
+async def search(
+    body: SearchRequest, library: LibraryDependency, caller: CallerDependency, request: Request
 ) -> SearchResponse:
     """Find passages."""
     visible = caller.document_filter(body.groups, body.where)
-    hits = library.search(body.query, body.limit, visible)
-    return SearchResponse(hits, "" if hits else library.absence(visible))
+    queue: WorkQueue = request.app.state.search_queue
+
+    def work() -> SearchResponse:
+        """Search, and find out why there is nothing."""
+        hits = library.search(body.query, body.limit, visible)
+        return SearchResponse(hits, "" if hits else library.absence(visible))
+
+    return await queue.run(request, work)
 
 
 @router.get("/v1/documents")

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from moli.records.errors import InputError
 from moli.serving.bodies import Body, ShortText, StorableText
+from moli.serving.concurrency import WorkQueue
 from moli.serving.encoders import Encoders, unit_vectors
 from moli.serving.headers import HEADERS
 
@@ -48,10 +49,12 @@ class EmbeddingsRequest(Body):
 
 
 @router.post("/v1/embeddings")
-def embeddings(body: EmbeddingsRequest, request: Request) -> JSONResponse:
+async def embeddings(body: EmbeddingsRequest, request: Request) -> JSONResponse:
     """Make vectors of texts."""
-    encoders: Encoders = request.app.state.encoders
-    encoded = encoders.encode(body.model, body.input)
+    state = request.app.state
+    encoders: Encoders = state.encoders
+    queue: WorkQueue = state.encoder_queue
+    encoded = await queue.run_steps(request, encoders.encode(body.model, body.input))
     vectors = _truncate_vectors(encoded.vectors, body.dimensions)
     values = _encode_base64(vectors) if body.encoding_format == "base64" else vectors.tolist()
     whole = {

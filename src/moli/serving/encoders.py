@@ -7,9 +7,9 @@ then on.
 
 from __future__ import annotations
 
-import threading
+import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from moli.models.protocols.encoder import Encoder
 from moli.records.errors import InputError, NotFoundError
 from moli.records.examples import Example, Scored, Text
-from moli.serving.concurrency import ConcurrencyLimit
+from moli.serving.concurrency import Steps
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_LOADED = 4  # trained models in memory at once
 _EMBEDDING, _RERANKING = "embedding", "reranking"
+# Texts that a step reads: enough for every core, and over in a moment.
+_TEXTS_PER_STEP = 8 * (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,12 @@ class _ModelOutput:
 class Encoders:
     """The encoder of a workspace's settings, and its trained models for embedding and reranking.
 
-    Many threads may call it at once. Trained models are loaded on first use; if there are more
-    than `MAX_LOADED`, the least recently used one is dropped.
+    Its work comes in steps, each of a few texts, so that requests can take turns and end when
+    their clients leave. One thread at a time may take a step: the check whether samples may be
+    packed changes a model for a moment, and a single forward pass takes all cores anyway.
+
+    Trained models are loaded on first use; if there are more than `MAX_LOADED`, the least recently
+    used one is dropped.
 
     Args:
         encoder: the encoder of the settings, loaded.
@@ -88,12 +94,8 @@ class Encoders:
         self._store = workspace.models
         self._encoder = encoder
         self._loaded: OrderedDict[str, TrainedModel] = OrderedDict()  # by hash, last used last
-        # One thread at a time: the check whether samples may be packed changes a model for a
-        # moment, and a single forward pass takes all cores anyway.
-        self._lock = threading.Lock()
-        self._limit = ConcurrencyLimit(workspace.settings.queue)
 
-    def encode(self, model: str, texts: Sequence[str]) -> EncodedTexts:
+    def encode(self, model: str, texts: Sequence[str]) -> Steps[EncodedTexts]:
         """Encode texts as vectors.
 
         Args:
@@ -103,38 +105,43 @@ class Encoders:
         Raises:
             NotFoundError: there is no such model.
             InputError: it is for another task, or several models fit a hash.
-            BusyError: too many requests wait for trained models.
             ModelError: it cannot be loaded, or has changed since it was stored.
         """
-        return self._encode_with(model, self._find(model, _EMBEDDING), texts)
+        return (yield from self._encode_with(model, self._find(model, _EMBEDDING), texts))
 
-    def score(self, model: str, query: str, texts: Sequence[str]) -> RelevanceScores:
+    def score(self, model: str, query: str, texts: Sequence[str]) -> Steps[RelevanceScores]:
         """Score how well texts answer a query.
 
         Args:
             model: alias or hash of a model for reranking, or a model for `encode`.
 
         Raises:
-            NotFoundError, InputError, BusyError, ModelError: for the reasons that `encode` has.
+            NotFoundError, InputError, ModelError: for the reasons that `encode` has.
         """
         stored = self._find(model, _RERANKING, _EMBEDDING)
         if stored and stored.manifest.task == _RERANKING:
-            output = self._run(stored, [Scored(query, each, 0.0) for each in texts])
+            output = yield from self._run(stored, [Scored(query, each, 0.0) for each in texts])
             probabilities = 1 / (1 + np.exp(-output.rows.astype(np.float64)))
             return RelevanceScores(model, probabilities, output.tokens)
-        encoded = self._encode_with(model, stored, [query, *texts])
+        encoded = yield from self._encode_with(model, stored, [query, *texts])
         vectors = encoded.vectors.astype(np.float64)
         return RelevanceScores(encoded.model, vectors[1:] @ vectors[0], encoded.tokens)
 
     def _encode_with(
         self, name: str, stored: StoredModel | None, texts: Sequence[str]
-    ) -> EncodedTexts:
+    ) -> Steps[EncodedTexts]:
         """Encode texts with a trained model, or with None the encoder of the settings."""
-        if stored is None:
-            tokens, vectors = self._encoder.tokens(texts), self._encoder.encode(texts)
-            return EncodedTexts(self._encoder.name, unit_vectors(vectors), tokens)
-        output = self._run(stored, [Text(each) for each in texts])
-        return EncodedTexts(name, unit_vectors(output.rows), output.tokens)
+        if stored is not None:
+            output = yield from self._run(stored, [Text(each) for each in texts])
+            return EncodedTexts(name, unit_vectors(output.rows), output.tokens)
+        vectors = np.empty((len(texts), self._encoder.dimensions), np.float32)
+        tokens = 0
+        for rows in _portions([len(each) for each in texts]):
+            portion = [texts[row] for row in rows]
+            vectors[rows] = self._encoder.encode(portion)
+            tokens += self._encoder.tokens(portion)
+            yield
+        return EncodedTexts(self._encoder.name, unit_vectors(vectors), tokens)
 
     def _find(self, name: str, *tasks: str) -> StoredModel | None:
         """The trained model with a name, for one of the tasks; None for the settings' encoder."""
@@ -158,19 +165,24 @@ class Encoders:
         names = [self._encoder.name, *(alias for each in models for alias in each.aliases)]
         return f"Ask for {' or '.join(names)}, or train one with 'moli tune' and task: {tasks[0]}."
 
-    def _run(self, stored: StoredModel, examples: Sequence[Example]) -> _ModelOutput:
+    def _run(self, stored: StoredModel, examples: Sequence[Example]) -> Steps[_ModelOutput]:
         """Run a trained model on examples."""
         from moli.training import inference
 
-        with self._limit.slot(), self._lock:
-            trained = self._load(stored)
-            groups = trained.task.samples(examples, training=False)
-            samples = [each for group in groups for each in group]
-            packed = trained.should_pack(samples)
-            task, model = trained.task, trained.model
-            outcome = inference.run_inference(task, model, groups, packed=packed, with_losses=False)
-        rows = [row for answers in outcome.answers for row in answers]
-        return _ModelOutput(np.concatenate(rows), sum(each.size for each in samples))
+        groups = self._load(stored).task.samples(examples, training=False)
+        sizes = [sum(each.size for each in group) for group in groups]
+        packed = self._load(stored).should_pack([each for group in groups for each in group])
+        rows: dict[int, NDArray[np.float32]] = {}  # by the index of the example
+        for indices in _portions(sizes):
+            trained = self._load(stored)  # others may have had their turn, and displaced it
+            portion = [groups[index] for index in indices]
+            outcome = inference.run_inference(
+                trained.task, trained.model, portion, packed=packed, with_losses=False
+            )
+            for index, answers in zip(indices, outcome.answers, strict=True):
+                rows[index] = np.concatenate(answers)
+            yield
+        return _ModelOutput(np.concatenate([rows[n] for n in range(len(rows))]), sum(sizes))
 
     def _load(self, stored: StoredModel) -> TrainedModel:
         """Load a trained model, unless it is in memory."""
@@ -182,6 +194,13 @@ class Encoders:
             self._loaded[stored.hash] = load_trained(stored)
         self._loaded.move_to_end(stored.hash)
         return self._loaded[stored.hash]
+
+
+def _portions(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Indices of the texts of each step; texts of similar size are read together."""
+    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    for start in range(0, len(order), _TEXTS_PER_STEP):
+        yield order[start : start + _TEXTS_PER_STEP]
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

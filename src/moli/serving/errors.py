@@ -8,6 +8,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from moli.records.errors import (
     AccessError,
@@ -39,6 +41,9 @@ _TYPES = {
 }
 
 
+_CLIENT_LEFT = 499  # in the log only, since nobody receives it
+
+
 def error_response(status: int, message: str, code: str, param: str | None = None) -> JSONResponse:
     """Error response in the shape of OpenAI's API."""
     default = "invalid_request_error" if status < 500 else "api_error"
@@ -52,6 +57,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(MoliError, _handle_moli_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
     app.add_exception_handler(Exception, _handle_server_error)
 
 
@@ -84,6 +90,11 @@ def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
     response = error_response(status, detail, phrase.lower().replace(" ", "_"))
     response.headers.update(getattr(error, "headers", None) or {})
     return response
+
+
+def _handle_disconnect(_request: Request, _error: Exception) -> Response:
+    """The response to a client that has left, with the status by which logs know that."""
+    return Response(status_code=_CLIENT_LEFT)
 
 
 def _handle_server_error(_request: Request, _error: Exception) -> JSONResponse:

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from moli.serving.bodies import Body, ShortText, StorableText
+from moli.serving.concurrency import WorkQueue
 from moli.serving.encoders import Encoders
 from moli.serving.headers import HEADERS
 
@@ -50,10 +51,13 @@ class RerankRequest(Body):
 
 
 @router.post("/v1/rerank")
-def rerank(body: RerankRequest, request: Request) -> JSONResponse:
+async def rerank(body: RerankRequest, request: Request) -> JSONResponse:
     """Rank documents, best first; equals stay in the order they came in."""
-    encoders: Encoders = request.app.state.encoders
-    scored = encoders.score(body.model, body.query, [each.text for each in body.documents])
+    state = request.app.state
+    encoders: Encoders = state.encoders
+    queue: WorkQueue = state.encoder_queue
+    texts = [each.text for each in body.documents]
+    scored = await queue.run_steps(request, encoders.score(body.model, body.query, texts))
     best = np.argsort(-scored.scores, kind="stable")[: body.top_n].tolist()
     whole = {
         "id": f"rerank-{uuid.uuid4().hex}",
