@@ -103,7 +103,7 @@ def test_work_stops_between_two_steps_when_the_client_leaves() -> None:
     run(test)
 
 
-def test_who_has_left_while_waiting_costs_nothing() -> None:
+def test_who_has_left_waits_no_longer() -> None:
     async def test() -> None:
         queue = WorkQueue(1, 8)
         end, first = await blocked(queue)
@@ -112,10 +112,11 @@ def test_who_has_left_while_waiting_costs_nothing() -> None:
         gone = [asyncio.create_task(queue.run(client, lambda: called.append(1))) for _ in range(8)]
         await asyncio.sleep(0)
         client.left = True
-        end.set()
-        assert await first
         outcomes = await asyncio.gather(*gone, return_exceptions=True)
         assert [type(each) for each in outcomes] == [ClientDisconnect] * 8
+        assert queue.waiting == 0
+        end.set()
+        assert await first
         assert called == []
 
     run(test)

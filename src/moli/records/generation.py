@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-FinishReason = Literal["stop", "length", "cancelled", "failed"]
+# "refused" says that the request is why there is no answer, "failed" that the model is.
+FinishReason = Literal["stop", "length", "cancelled", "failed", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +18,13 @@ class OutputConstraint:
         schema: a JSON schema, as JSON.
         regex: a regular expression.
         lark: a grammar in llguidance's dialect of Lark.
+        where: field of the request that the constraint comes from, for errors.
     """
 
     schema: str = ""
     regex: str = ""
     lark: str = ""
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)

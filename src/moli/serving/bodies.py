@@ -17,11 +17,12 @@ from moli.models.templates.json_schema import followable_schema
 from moli.records.errors import InputError
 from moli.records.generation import OutputConstraint
 from moli.records.messages import Tool
+from moli.serving.json_body import is_storable
 
 
 def _storable(text: str) -> str:
     """Refuse half of a surrogate pair and a null character: JSON has them, databases do not."""
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_storable(text):
         raise ValueError("contains a character that cannot be stored")
     return text
 
@@ -139,7 +140,9 @@ def make_constraint(
         return OutputConstraint(schema='{"type": "object"}')
     if schema is None:
         raise InputError("the schema is missing", where=where, fix="Give one, or json_object.")
-    return OutputConstraint(schema=json.dumps(followable_schema(schema, strict=strict)))
+    return OutputConstraint(
+        schema=json.dumps(followable_schema(schema, strict=strict)), where=where
+    )
 
 
 class StreamOptions(Body):

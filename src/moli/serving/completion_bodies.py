@@ -146,7 +146,9 @@ class ResponseFormat(Body):
         """
         form = self.json_schema
         schema, strict = (form.schema_, bool(form.strict)) if form else (None, False)
-        return make_constraint(self.type, schema, "response_format.json_schema", strict=strict)
+        return make_constraint(
+            self.type, schema, "response_format.json_schema.schema", strict=strict
+        )
 
 
 # Fields of a request that are not sampling options: stored elsewhere in an exchange, or not at all.
@@ -195,8 +197,12 @@ class CompletionBody(HintedBody):
             logit_bias=tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items()),
             logprobs=logprobs,
             prompt_logprobs=prompt_logprobs,
-            constraint=constraint or (OutputConstraint(regex=self.regex) if self.regex else None),
+            constraint=constraint or self._regex_constraint(),
         )
+
+    def _regex_constraint(self) -> OutputConstraint | None:
+        """The constraint of the field `regex`; None without one."""
+        return OutputConstraint(regex=self.regex, where="regex") if self.regex else None
 
     def options(self) -> dict[str, Any]:
         """The sampling options that the request sets, by the names of its fields."""
@@ -278,6 +284,7 @@ class CompletionRequest(CompletionBody):
             max_tokens=self.max_tokens,
             texts=tuple(texts),
             n=self.n,
+            prompt_field="prompt",
             options=self.options(),
             kind="text",
             echo=self.echo,

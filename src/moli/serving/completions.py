@@ -16,9 +16,10 @@ from moli.serving.events import report_failure, server_sent_event
 from moli.serving.generation import ActiveGeneration, ChoiceDelta, GenerationRequest
 from moli.serving.generation_service import GenerationService
 from moli.serving.headers import HEADERS
+from moli.serving.json_body import JsonRoute
 from moli.serving.token_logprobs import PlacedToken, chat_logprobs, text_logprobs
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 @dataclass(frozen=True, slots=True)

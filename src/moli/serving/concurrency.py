@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import anyio
 from starlette.requests import ClientDisconnect, Request
 
 from moli.records.errors import BusyError
 
 T = TypeVar("T")
+DISCONNECT_POLL = 0.25  # seconds between two checks whether the client is still connected
 # Work that can be interrupted wherever it yields; what it returns is its result.
 Steps = Generator[None, None, T]
 
@@ -32,15 +33,15 @@ class WorkQueue:
     def __init__(self, threads: int, max_waiting: int, retry_seconds: int = 2) -> None:
         self._max_pending = threads + max_waiting
         self._retry_seconds = retry_seconds
-        self._turns = asyncio.Semaphore(threads)
-        # The threads of other endpoints are not used, so that quick requests always have one.
-        self._threads = anyio.CapacityLimiter(threads)
+        # Not those of other endpoints, so that quick requests always have a thread.
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="work")
+        self._thread_count = threads
         self._pending = 0
 
     @property
     def waiting(self) -> int:
         """Number of requests that wait for a thread."""
-        return max(0, self._pending - int(self._threads.total_tokens))
+        return max(0, self._pending - self._thread_count)
 
     async def run(self, request: Request, work: Callable[[], T]) -> T:
         """Call a function for a request, when it is its turn.
@@ -72,22 +73,30 @@ class WorkQueue:
             )
         self._pending += 1
         try:
-            while True:
-                async with self._turns:
-                    if await request.is_disconnected():
-                        raise ClientDisconnect
-                    result = await anyio.to_thread.run_sync(
-                        _take_step, steps, limiter=self._threads
-                    )
-                if result is not None:
-                    return result.value
+            while (result := await self._take_turn(request, steps)) is None:
+                pass
+            return result.value
         finally:
             self._pending -= 1
+
+    async def _take_turn(self, request: Request, steps: Steps[T]) -> _Result[T] | None:
+        """Wait in line for a thread, and go on to the next step there; its result at the end."""
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        future = self._threads.submit(_take_step, steps)
+        turn = asyncio.wrap_future(future)
+        try:
+            while not (await asyncio.wait({turn}, timeout=DISCONNECT_POLL))[0]:
+                if await request.is_disconnected() and future.cancel():
+                    raise ClientDisconnect
+            return turn.result()
+        finally:
+            future.cancel()  # where the request itself was cancelled
 
 
 @dataclass(frozen=True, slots=True)
 class _Result(Generic[T]):
-    """What finished work has returned."""
+    """The value that finished work has returned."""
 
     value: T
 

@@ -14,8 +14,9 @@ from moli.records.documents import Document
 from moli.serving.bodies import Body, ShortText, StorableText
 from moli.serving.concurrency import WorkQueue
 from moli.serving.dependencies import CallerDependency, LibraryDependency, VisibleFilter
+from moli.serving.json_body import JsonRoute
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 Groups = Annotated[
     list[ShortText] | None,

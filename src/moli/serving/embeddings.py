@@ -19,8 +19,9 @@ from moli.serving.bodies import Body, ShortText, StorableText
 from moli.serving.concurrency import WorkQueue
 from moli.serving.encoders import Encoders, unit_vectors
 from moli.serving.headers import HEADERS
+from moli.serving.json_body import JsonRoute
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 def _to_list(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -22,6 +23,7 @@ from moli.records.errors import (
     WorkspaceError,
 )
 from moli.serving.headers import HEADERS
+from moli.serving.validation import describe_errors
 
 _STATUS: dict[type[MoliError], int] = {
     InputError: 400,
@@ -41,6 +43,8 @@ _TYPES = {
 }
 
 
+_UNAVAILABLE = 503
+_RETRY_SECONDS = 2  # after which a workspace that is not available is worth another try
 _CLIENT_LEFT = 499  # in the log only, since nobody receives it
 
 
@@ -61,25 +65,40 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _handle_server_error)
 
 
-def _handle_moli_error(_request: Request, error: Exception) -> JSONResponse:
+def _handle_moli_error(request: Request, error: Exception) -> JSONResponse:
     """The response to a MoliError, with the HTTP status of its class."""
+    assert isinstance(error, MoliError)  # noqa: S101 - what it is registered for
     status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 400)
-    code = error.code if isinstance(error, MoliError) else "error"
-    response = error_response(status, str(error), code)
+    param = error.where if _names_field(request, error.where) else ""
+    _note(request, error.code, param)
+    response = error_response(status, str(error), error.code, param or None)
     if isinstance(error, BusyError):
         response.headers["Retry-After"] = str(error.seconds)
+    elif status == _UNAVAILABLE:
+        response.headers["Retry-After"] = str(_RETRY_SECONDS)
     return response
 
 
-def _handle_validation_error(_request: Request, error: Exception) -> JSONResponse:
+def _names_field(request: Request, where: str) -> bool:
+    """Whether the place of an error is in the body of the request."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    model = field.field_info.annotation if field else None
+    fields = getattr(model, "model_fields", {})
+    return re.split(r"[.\[]", where)[0] in fields
+
+
+def _note(request: Request, code: str, param: str) -> None:
+    """Note the error for the log: its code and the field of the body, but no word of the client."""
+    field = re.split(r"[.\[]", param)[0]
+    request.state.error = {"error": code, "field": field if _names_field(request, field) else ""}
+
+
+def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
     """The response to a request whose fields are not valid."""
-    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
-    code = str(first.get("type", "invalid"))
-    # The first part of the location only says "body" or "query"; for invalid JSON it is an offset.
-    location = () if code == "json_invalid" else first.get("loc", ())[1:]
-    param = ".".join(map(str, location))
-    message = str(first.get("msg", "the request cannot be read")).removeprefix("Value error, ")
-    return error_response(400, f"{param}: {message}" if param else message, code, param or None)
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
+    problem = describe_errors(error.errors(), error.body)
+    _note(request, problem.code, problem.param)
+    return error_response(400, problem.message, problem.code, problem.param or None)
 
 
 def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:

@@ -14,10 +14,11 @@ from moli.records.errors import AccessError, InputError, NotFoundError
 from moli.records.exchanges import Exchange, Feedback
 from moli.serving.access import Caller
 from moli.serving.bodies import Body, QueryGroups, StorableText
+from moli.serving.json_body import JsonRoute
 from moli.serving.library import Library
 from moli.workspace import Workspace
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 _PREFIXES = ("chatcmpl-", "cmpl-", "resp_")
 AnswerId = Annotated[StorableText, Path(max_length=64)]

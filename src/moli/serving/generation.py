@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 
+from moli.models.protocols.backend import failure
 from moli.models.templates.tool_call_formats import detect_format
 from moli.models.templates.tool_call_parser import (
     ToolCallDelta,
@@ -23,17 +24,15 @@ from moli.models.templates.tool_call_parser import (
     join_tool_calls,
 )
 from moli.models.tokenizers import token_bytes_of
-from moli.records.errors import ModelError
 from moli.records.exchanges import Choice, ExchangeKind
 from moli.records.generation import Delta, FinishReason, Request, Sampling, ScoredToken
 from moli.records.messages import Message, Tool
+from moli.serving.concurrency import DISCONNECT_POLL
 from moli.serving.token_logprobs import PlacedToken, TokenPlacer, scored_tokens
 
 if TYPE_CHECKING:
     from moli.models.protocols.backend import RunningRequest
     from moli.serving.served_models import ServedModel
-
-_DISCONNECT_POLL = 0.25  # seconds between two checks whether the client is still connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,7 @@ class GenerationRequest:
         tools: tools that the model may call.
         required_tools: names of tools of which one must be called; () if the model decides.
         parallel_tool_calls: whether several tools may be called at once.
+        prompt_field: field of the request with the conversation or the texts, for errors.
         options: the sampling options as the client sent them, which are stored with the exchange.
         kind: the API, which decides what an exchange can be used for.
         echo: whether an answer begins with the text that it continues.
@@ -66,6 +66,7 @@ class GenerationRequest:
     tools: tuple[Tool, ...] = ()
     required_tools: tuple[str, ...] = ()
     parallel_tool_calls: bool = True
+    prompt_field: str = "messages"
     options: dict[str, Any] = field(default_factory=dict)
     kind: ExchangeKind = "chat"
     echo: bool = False
@@ -179,6 +180,7 @@ class ActiveGeneration:
 
         Raises:
             ModelError: an answer failed.
+            InputError: an answer cannot go on with the format that the request asks for.
         """
         unfinished = len(self._running)
         try:
@@ -186,8 +188,8 @@ class ActiveGeneration:
             while unfinished:
                 index, delta = await self._queue.get()
                 self.timings_ms.setdefault("first", self._elapsed_ms())
-                if delta.reason == "failed":
-                    raise ModelError("the model failed to answer", fix="The server's log says why.")
+                if delta.reason in ("failed", "refused"):
+                    raise failure(delta.reason, self._constrained_by())
                 self._scored_prompts[index] += delta.prompt
                 if delta.prompt and not delta.reason:
                     continue  # nothing of the answer yet
@@ -217,13 +219,20 @@ class ActiveGeneration:
         task = asyncio.create_task(read_stream())
         try:
             while not task.done():
-                await asyncio.wait({task}, timeout=_DISCONNECT_POLL)
+                await asyncio.wait({task}, timeout=DISCONNECT_POLL)
                 if not task.done() and await is_disconnected():
                     self.cancel()
             await task
         finally:
             self.cancel()
         return self._choices
+
+    def _constrained_by(self) -> str:
+        """Field of the request that constrains the answers; "" if they are free."""
+        if self.request.required_tools:
+            return "tools"
+        constraint = self.request.sampling.constraint
+        return constraint.where if constraint else ""
 
     async def _complete(self) -> None:
         """Call `on_complete`, unless an answer was cancelled."""

@@ -15,6 +15,7 @@ import random
 import threading
 from array import array
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -51,6 +52,8 @@ class GenerationService:
         self._exchanges, self._shadows = workspace.exchanges, workspace.shadows
         self._models: ServedModels | None = None
         self._lock = threading.Lock()
+        # To compile a large constraint takes a second, which must not take the threads of others.
+        self._constrained_thread = ThreadPoolExecutor(1, thread_name_prefix="constraints")
         self._shadow_tasks: set[asyncio.Task[None]] = set()  # else they could be collected
 
     @property
@@ -111,8 +114,16 @@ class GenerationService:
             ]
             generation.start(prompts, samplings, caller.tenant)
 
+        constrained = request.required_tools or request.sampling.constraint
         try:
-            await run_in_threadpool(submit_prompts)
+            if constrained:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._constrained_thread, submit_prompts)
+            else:
+                await run_in_threadpool(submit_prompts)
+        except InputError as error:
+            generation.cancel()
+            raise InputError(error.what, error.where or request.prompt_field, error.fix) from error
         except BaseException:
             generation.cancel()
             raise

@@ -87,7 +87,8 @@ class MetricsMiddleware:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", _UNKNOWN_ROUTE)
             self._metrics.count_request(route, scope["method"], status, seconds)
-            caller = scope.get("state", {}).get("caller")
+            state = scope.get("state", {})
+            caller = state.get("caller")
             log(
                 "request",
                 method=scope["method"],
@@ -95,4 +96,5 @@ class MetricsMiddleware:
                 status=status,
                 ms=round(seconds * 1000, 1),
                 key=caller.key if caller else "",
+                **state.get("error", {}),
             )

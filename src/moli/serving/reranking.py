@@ -18,8 +18,9 @@ from moli.serving.bodies import Body, ShortText, StorableText
 from moli.serving.concurrency import WorkQueue
 from moli.serving.encoders import Encoders
 from moli.serving.headers import HEADERS
+from moli.serving.json_body import JsonRoute
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 NonEmptyText = Annotated[StorableText, Field(min_length=1)]
 

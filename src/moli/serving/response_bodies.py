@@ -248,6 +248,7 @@ class ResponseRequest(HintedBody):
             tools=offered,
             required_tools=required,
             parallel_tool_calls=self.parallel_tool_calls and chosen.several,
+            prompt_field="input",
             options=self._options(),
             kind="response",
             previous=previous,

@@ -21,6 +21,7 @@ from moli.serving.bodies import ShortText
 from moli.serving.generation import Usage
 from moli.serving.generation_service import GenerationService
 from moli.serving.headers import HEADERS
+from moli.serving.json_body import JsonRoute
 from moli.serving.response_bodies import Item, ItemReference, ResponseRequest
 from moli.serving.response_events import response_events
 from moli.serving.response_objects import (
@@ -34,7 +35,7 @@ from moli.serving.response_objects import (
 )
 from moli.workspace import Workspace
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 _ITEM: TypeAdapter[Item] = TypeAdapter(Item)
 ResponseId = Annotated[str, Path(max_length=64)]

@@ -10,6 +10,7 @@ token, and prompts are read as far as the step's budget goes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,7 @@ from moli.models.engine.sequence import Sequence
 from moli.models.protocols.backend import check_request, join_deltas
 from moli.models.protocols.runner import ModelRunner, ScheduledChunk
 from moli.models.weights.lora import LoraAdapter
-from moli.records.errors import InputError, ModelError
+from moli.records.errors import InputError
 from moli.records.generation import (
     Completion,
     Delta,
@@ -37,6 +38,8 @@ from moli.records.generation import (
     ScoredToken,
     TokenLogprob,
 )
+
+_log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -209,8 +212,9 @@ class Engine:
         for number, (sequence, best) in enumerate(zip(sequences, likeliest, strict=True)):
             try:
                 token_id = _next_token(sequence, logits[number], best)
-            except ModelError:
-                sequence.finish("failed")
+            except InputError as error:
+                _log.warning("an answer cannot go on: %s", error)
+                sequence.finish("refused")
                 continue
             sequence.append(token_id)
             delta = self._make_delta(sequence, token_id)
@@ -287,7 +291,7 @@ def _next_token(sequence: Sequence, logits: torch.Tensor, likeliest: int) -> int
         likeliest: the token with the largest logit.
 
     Raises:
-        ModelError: the request's constraint has become too complex to follow.
+        InputError: the request's constraint has become too complex to follow.
     """
     sampling, so_far = sequence.request.sampling, sequence.token_ids[: sequence.length]
     changed = apply_penalties(logits, sampling, sequence.prompt_tokens, so_far)

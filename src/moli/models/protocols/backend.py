@@ -104,7 +104,7 @@ def complete(
             does not say which request it belongs to.
 
     Raises:
-        InputError: one of the requests cannot be answered.
+        InputError: one of the requests cannot be answered, or its answer was refused.
         ModelError: one of them failed.
     """
     deltas_of_all: list[list[Delta]] = [[] for _ in requests]
@@ -129,8 +129,9 @@ def complete(
     for _ in running:
         done.acquire()
     completions = list(map(join_deltas, running, deltas_of_all))
-    if any(completion.reason not in _COMPLETE for completion in completions):
-        raise ModelError("the model failed to answer", fix="See the log.")
+    for completion in completions:
+        if completion.reason not in _COMPLETE:
+            raise failure(completion.reason)
     return completions
 
 
@@ -140,7 +141,7 @@ def stream(backend: Backend, request: Request) -> Generator[str]:
     Closing the generator cancels the request.
 
     Raises:
-        InputError: the request cannot be answered.
+        InputError: the request cannot be answered, or its answer was refused.
         ModelError: it failed.
     """
     deltas: SimpleQueue[Delta] = SimpleQueue()
@@ -159,7 +160,22 @@ def stream(backend: Backend, request: Request) -> Generator[str]:
         if not reason:
             running.cancel()
     if reason not in _COMPLETE:
-        raise ModelError("the model failed to answer", fix="See the log.")
+        raise failure(reason)
+
+
+def failure(reason: FinishReason | Literal[""], where: str = "") -> InputError | ModelError:
+    """The error for an answer that did not end well.
+
+    Args:
+        where: field of the request with the format of the answer; "" if it has none.
+    """
+    if reason == "refused":
+        return InputError(
+            "the model cannot write an answer to this request",
+            where,
+            fix="Ask for a simpler format.",
+        )
+    return ModelError("the model failed to answer", fix="See the log.")
 
 
 def join_deltas(request: RunningRequest, deltas: Sequence[Delta]) -> Completion:

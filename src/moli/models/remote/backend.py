@@ -36,10 +36,11 @@ from moli.models.remote.completions import (
     stream_events,
 )
 from moli.models.remote.servers import ServerKind
-from moli.records.errors import ModelError
+from moli.records.errors import InputError, ModelError, MoliError
 from moli.records.generation import Delta, DeltaCallback, FinishReason, Request
 
 _log = logging.getLogger(__name__)
+_REFUSALS = (400, 413, 422)  # statuses by which a server says that the request is wrong
 _CONNECT_TIMEOUT = 10.0  # seconds
 _MAX_CONNECTIONS = 512  # at once; further requests wait for one
 _KEEPALIVE = 2.0  # seconds an idle connection is kept; these servers close it after 5
@@ -153,7 +154,7 @@ class RemoteBackend:
     def submit(self, request: Request, on_delta: DeltaCallback) -> RemoteRequest:
         """Have a request answered, without waiting for the server.
 
-        If the server is gone or refuses the request, its answer ends as failed.
+        If the server is gone, its answer ends as failed; if it refuses the request, as refused.
 
         Raises:
             InputError: the request has no tokens or too many, an adapter that was not added, or
@@ -237,9 +238,10 @@ class RemoteBackend:
                 missing = self._admin.server.adapter_missing_message in error["message"]
                 if running.request.adapter and missing:
                     raise _AdapterMissingError
-                raise ModelError(
-                    f"it responded with {response.status_code}, {loggable_error(error)}"
-                )
+                problem = f"it responded with {response.status_code}, {loggable_error(error)}"
+                if response.status_code in _REFUSALS:
+                    raise InputError(problem)
+                raise ModelError(problem)
             async for event in stream_events(response):
                 running.has_begun = True
                 if "error" in event:
@@ -263,9 +265,10 @@ class RemoteBackend:
             running.finish(Delta("", (), reason="cancelled"))
         elif error := task.exception():
             # An error of another kind may quote the conversation: only its type is logged.
-            why = error if isinstance(error, ModelError) else type(error).__name__
+            why = error if isinstance(error, MoliError) else type(error).__name__
             _log.warning("%s at %s did not answer: %s", self._admin.server.name, self.url, why)
-            running.finish(Delta("", (), reason="failed"))
+            reason: FinishReason = "refused" if isinstance(error, InputError) else "failed"
+            running.finish(Delta("", (), reason=reason))
         else:
             running.finish(task.result())
 

@@ -151,7 +151,8 @@ def tool_calls_grammar(
         "body: " + " | ".join(syntax.call_rule(each) for each in tools),
         *syntax.extra_rules,
     ]
-    return OutputConstraint(lark="\n".join(rules))
+    where = otherwise.where if otherwise else "tools"
+    return OutputConstraint(lark="\n".join(rules), where=where)
 
 
 def _lark_expression(constraint: OutputConstraint) -> str:
