@@ -18,6 +18,7 @@ from moli.models.weights.hashes import hashes_of
 from moli.models.weights.loading import folder_of
 from moli.records.models import Manifest
 from moli.serving.app import create_app
+from moli.serving.connections import server_config
 from moli.workspace import Workspace
 
 BASE = "builtin:starter"
@@ -60,7 +61,7 @@ def add_adapter(workspace: Workspace, folder: Path, alias: str, seed: int) -> st
 @contextlib.contextmanager
 def serving(workspace: Workspace, app: FastAPI | None = None) -> Iterator[str]:
     """A server of a workspace in this process, and its address."""
-    config = uvicorn.Config(app or create_app(workspace), port=0, log_level="warning")
+    config = server_config(app or create_app(workspace), workspace.settings, port=0)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

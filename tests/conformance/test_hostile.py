@@ -58,6 +58,7 @@ SCHEMAS: dict[str, Any] = {
     },
 }
 
+
 def chat(**fields: Any) -> dict[str, Any]:
     return {"model": BASE, "messages": TALK, "max_tokens": 2, **fields}
 

@@ -14,6 +14,7 @@ import uvicorn
 from moli.console.page import mount_page
 from moli.records.errors import WorkspaceError
 from moli.serving.app import create_app
+from moli.serving.connections import server_config
 from moli.serving.request_log import add_log_handler
 from moli.workspace import Workspace
 
@@ -42,12 +43,7 @@ def serve(
         add_log_handler(logging.StreamHandler())
         app = create_app(workspace, host=host)
         mount_page(app, examples)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-        )
+        config = server_config(app, workspace.settings, timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
         server = _Server(config, lambda: on_ready(_browser_address(host, listener)))
         # The server shuts down in order and then raises KeyboardInterrupt. SIGTERM has the same
         # effect as Ctrl-C.

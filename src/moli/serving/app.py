@@ -40,6 +40,7 @@ from moli.serving.generation_service import GenerationService
 from moli.serving.library import Library
 from moli.serving.metrics import Metrics, MetricsMiddleware
 from moli.serving.middleware import SecurityMiddleware, is_loopback
+from moli.serving.request_ids import RequestIdMiddleware
 from moli.workspace import Settings, Workspace
 
 _VERSION = version("moli")
@@ -136,8 +137,15 @@ def _add_middleware(app: FastAPI, workspace: Workspace, host: str, *, is_public:
     limiter = RateLimiter(settings.rate)
     app.add_middleware(AccessMiddleware, authenticator=authenticator, limiter=limiter)
     larger_bodies = audio.LARGER_BODIES | uploads.larger_bodies(settings)
-    app.add_middleware(SecurityMiddleware, host=host, larger_bodies=larger_bodies)
+    app.add_middleware(
+        SecurityMiddleware,
+        host=host,
+        larger_bodies=larger_bodies,
+        max_body=settings.max_request_mb << 20,
+        body_seconds=settings.request_seconds,
+    )
     app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
+    app.add_middleware(RequestIdMiddleware)
 
 
 def _remote_model(settings: Settings) -> RemoteModel | None:

@@ -62,6 +62,7 @@ async def _respond(
     """Generate, and return the answers as one object or as a stream."""
     service: GenerationService = request.app.state.generation_service
     generation = await service.start(generation_request, request.state.caller)
+    request.state.request_id = generation.id
     head = {
         "id": f"{names.id_prefix}{generation.id}",
         "created": int(generation.created_at),

@@ -77,7 +77,9 @@ async def ask(
     visible = caller.document_filter(body.groups, body.where)
     queue: WorkQueue = request.app.state.ask_queue
     work = partial(library.ask, body.question, visible, caller.tenant)
-    return await queue.run(request, work)
+    answer = await queue.run(request, work)
+    request.state.request_id = answer.trace_id
+    return answer
 
 
 @router.post("/v1/search")

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 
 from moli.records.errors import (
     AccessError,
@@ -43,17 +44,23 @@ _TYPES = {
 }
 
 
-_UNAVAILABLE = 503
-_RETRY_SECONDS = 2  # after which a workspace that is not available is worth another try
+RETRY_SECONDS = 2  # after which a server that is not available is worth another try
 _CLIENT_LEFT = 499  # in the log only, since nobody receives it
 
 
 def error_response(status: int, message: str, code: str, param: str | None = None) -> JSONResponse:
     """Error response in the shape of OpenAI's API."""
+    error = error_object(status, message, code, param)
+    return JSONResponse({"error": error}, status, headers=HEADERS)
+
+
+def error_object(
+    status: int, message: str, code: str, param: str | None = None
+) -> dict[str, str | None]:
+    """The `error` of an error response."""
     default = "invalid_request_error" if status < 500 else "api_error"
     kind = _TYPES.get(status, default)
-    body = {"message": message, "type": kind, "param": param, "code": code}
-    return JSONResponse({"error": body}, status, headers=HEADERS)
+    return {"message": message, "type": kind, "param": param, "code": code}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -74,8 +81,8 @@ def _handle_moli_error(request: Request, error: Exception) -> JSONResponse:
     response = error_response(status, str(error), error.code, param or None)
     if isinstance(error, BusyError):
         response.headers["Retry-After"] = str(error.seconds)
-    elif status == _UNAVAILABLE:
-        response.headers["Retry-After"] = str(_RETRY_SECONDS)
+    elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
 
 
@@ -101,14 +108,29 @@ def _handle_validation_error(request: Request, error: Exception) -> JSONResponse
     return error_response(400, problem.message, problem.code, problem.param or None)
 
 
-def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
+def _handle_http_error(request: Request, error: Exception) -> JSONResponse:
     """The response to an error of the framework, such as an unknown path."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     phrase = HTTPStatus(status).phrase
     detail = str(error.detail) if isinstance(error, HTTPException) else phrase
     response = error_response(status, detail, phrase.lower().replace(" ", "_"))
     response.headers.update(getattr(error, "headers", None) or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return response
+
+
+def _methods(request: Request) -> set[str]:
+    """The methods that the path of a request has."""
+    routes = [each for each in request.app.routes if not isinstance(each, Mount)]
+
+    def has_route(method: str) -> bool:
+        """Whether there is an endpoint of this path for a method."""
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in routes)
+
+    methods = set(filter(has_route, ("DELETE", "GET", "PATCH", "POST", "PUT")))
+    return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 def _handle_disconnect(_request: Request, _error: Exception) -> Response:

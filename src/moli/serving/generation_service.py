@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from moli.serving.served_models import ModelListing, ServedModel, ServedModels
 
 _RETRY_SECONDS = 2  # after which a full queue is worth another try
-_DEFAULT_MAX_TOKENS = 4096  # of an answer: the KV cache has to have room for them
 
 
 class GenerationService:
@@ -108,8 +107,10 @@ class GenerationService:
             if request.sampling.logprobs is not None:
                 token_bytes_of(served.tokenizer)  # takes a moment the first time
             prompts = [ids for ids in _tokenize(request, served) for _ in range(request.n)]
+            by_default = self._settings.max_tokens
+            most = by_default if request.max_tokens is None else request.max_tokens
             samplings = [
-                _sampling_for_answer(request, served, len(ids), index % request.n)
+                _sampling_for_answer(request, served, len(ids), index % request.n, most)
                 for index, ids in enumerate(prompts)
             ]
             generation.start(prompts, samplings, caller.tenant)
@@ -241,17 +242,17 @@ def _tokenize(request: GenerationRequest, served: ServedModel) -> list[list[int]
 
 
 def _sampling_for_answer(
-    request: GenerationRequest, served: ServedModel, prompt_tokens: int, index: int
+    request: GenerationRequest, served: ServedModel, prompt_tokens: int, index: int, most: int
 ) -> Sampling:
     """Sampling parameters of one answer to a prompt.
 
     Args:
         prompt_tokens: number of tokens of the prompt, which limits the length of the answer.
         index: index of the answer among those to the same prompt; each has a seed of its own.
+        most: maximum tokens of the answer, where the model has room for them.
     """
     room = max(1, served.max_model_len - prompt_tokens)
-    max_tokens = _DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
-    sampling = replace(request.sampling, max_tokens=min(max_tokens, room))
+    sampling = replace(request.sampling, max_tokens=min(most, room))
     _check_ids([token for token, _ in sampling.logit_bias], len(served.tokenizer), "logit_bias")
     if sampling.seed is not None:
         sampling = replace(sampling, seed=(sampling.seed + index) % (1 << 63))

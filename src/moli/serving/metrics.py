@@ -91,6 +91,7 @@ class MetricsMiddleware:
             caller = state.get("caller")
             log(
                 "request",
+                id=state.get("request_id", ""),
                 method=scope["method"],
                 route=route,
                 status=status,

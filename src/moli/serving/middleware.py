@@ -6,6 +6,7 @@ requests either carry its own name as the host (DNS rebinding) or its own addres
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Mapping
@@ -20,7 +21,8 @@ from starlette.websockets import WebSocketClose
 from moli.serving.errors import error_response
 from moli.serving.headers import HEADERS
 
-MAX_BODY = 1 << 20  # bytes
+MAX_BODY = 1 << 20  # bytes, by default
+_BODY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +37,29 @@ class _Refusal:
 class SecurityMiddleware:
     """Refuses requests for other hosts, from other origins, and with too large bodies.
 
-    A body of up to `MAX_BODY` bytes is read whole before the request is passed on. The larger ones
+    A body of up to `max_body` bytes is read whole before the request is passed on. The larger ones
     that some paths allow are passed on in chunks, so that nobody without a key can fill memory.
 
     Args:
         host: the address the server listens on. If it stands for every address, requests for any
             IP address and for this machine's name are accepted, since DNS rebinding needs a name
             of the attacker's.
-        larger_bodies: maximum bytes of a body, by path, where it is more than `MAX_BODY`.
+        larger_bodies: maximum bytes of a body, by path, where it may be more than `max_body`.
+        max_body: maximum bytes of a body on other paths.
+        body_seconds: time for the body of a request.
     """
 
     def __init__(
-        self, app: ASGIApp, host: str, larger_bodies: Mapping[str, int] | None = None
+        self,
+        app: ASGIApp,
+        host: str,
+        larger_bodies: Mapping[str, int] | None = None,
+        max_body: int = MAX_BODY,
+        body_seconds: float = _BODY_SECONDS,
     ) -> None:
         self._app = app
         self._larger_bodies = larger_bodies or {}
+        self._max_body, self._body_seconds = max_body, body_seconds
         self._hosts = {"localhost", host.lower().strip("[]")}
         self._any_address = _is_unspecified(host)
         if self._any_address:
@@ -65,14 +75,30 @@ class SecurityMiddleware:
             inner = WebSocketClose(1008) if refusal else self._app
             await inner(scope, receive, send)
             return
-        limit = self._larger_bodies.get(scope["path"], MAX_BODY)
-        body = None if refusal else await _limit_body(headers, receive, limit)
-        if body is None:
-            refusal = refusal or _Refusal(413, _too_large(limit), "request_too_large")
+        if refusal is None:
+            try:
+                receive = await self._read_body(scope["path"], headers, receive)
+            except _RefusedError as error:
+                refusal = error.refusal
+        if refusal:
             response = error_response(refusal.status, refusal.message, refusal.code)
+            response.headers["Connection"] = "close"  # a body may still come
             await response(scope, receive, send)
-            return
-        await self._app(scope, body, _add_headers(send))
+        else:
+            await self._app(scope, receive, _add_headers(send))
+
+    async def _read_body(self, path: str, headers: Headers, receive: Receive) -> Receive:
+        """A `receive` that gives the body of a request.
+
+        Raises:
+            _RefusedError: the body is too large or too slow.
+        """
+        limit = max(self._larger_bodies.get(path, 0), self._max_body)
+        declared = headers.get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > limit:
+            raise _RefusedError(_too_large(limit))
+        limited = _limit_body(receive, limit, self._body_seconds)
+        return limited if limit > self._max_body else await _read_whole(limited)
 
     def _check(self, headers: Headers) -> _Refusal | None:
         """The refusal of a request with a wrong host or origin; None if both are right."""
@@ -115,32 +141,53 @@ def _is_unspecified(host: str) -> bool:
         return not host
 
 
-def _too_large(limit: int) -> str:
-    """The message that a body is larger than `limit` bytes."""
-    return f"the request has more than {limit} bytes"
+class _RefusedError(HTTPException):
+    """A body that is too large or too slow, wherever it is read."""
+
+    def __init__(self, refusal: _Refusal) -> None:
+        super().__init__(refusal.status, refusal.message)
+        self.refusal = refusal
 
 
-async def _limit_body(headers: Headers, receive: Receive, limit: int) -> Receive | None:
-    """A `receive` that gives the body of a request; None if it has more than `limit` bytes."""
-    declared = headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > limit:
-        return None
-    if limit > MAX_BODY:
-        return _count_bytes(receive, limit)
-    messages: list[Message] = []
-    size = 0
-    while True:
-        message = await receive()
-        messages.append(message)
+def _too_large(limit: int) -> _Refusal:
+    """The refusal of a body of more than `limit` bytes."""
+    return _Refusal(413, f"the request has more than {limit} bytes", "request_too_large")
+
+
+def _too_slow(seconds: float) -> _Refusal:
+    """The refusal of a body that took more than a number of seconds."""
+    return _Refusal(408, f"the body did not come within {seconds:g} s", "timeout")
+
+
+def _limit_body(receive: Receive, limit: int, seconds: float) -> Receive:
+    """A `receive` that raises _RefusedError once the body has too many bytes or takes too long."""
+    size, is_complete = 0, False
+    deadline = asyncio.get_running_loop().time() + seconds
+
+    async def limited() -> Message:
+        """The next message, whose bytes are counted; after the body, what the server says."""
+        nonlocal size, is_complete
+        if is_complete:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise _RefusedError(_too_slow(seconds)) from None
         size += len(message.get("body", b""))
         if size > limit:
-            return None
-        if not message.get("more_body", False):
-            return _replay(messages, receive)
+            raise _RefusedError(_too_large(limit))
+        is_complete = not message.get("more_body", False)
+        return message
+
+    return limited
 
 
-def _replay(messages: list[Message], receive: Receive) -> Receive:
-    """A `receive` that gives messages that were read already, and then the later ones."""
+async def _read_whole(receive: Receive) -> Receive:
+    """A `receive` that gives a body again that was read whole, and then the later messages."""
+    messages = [await receive()]
+    while messages[-1].get("more_body", False):
+        messages.append(await receive())
     waiting = iter(messages)
 
     async def replayed() -> Message:
@@ -149,22 +196,6 @@ def _replay(messages: list[Message], receive: Receive) -> Receive:
         return await receive() if message is None else message
 
     return replayed
-
-
-def _count_bytes(receive: Receive, limit: int) -> Receive:
-    """A `receive` that raises HTTPException once the body has more than `limit` bytes."""
-    size = 0
-
-    async def counted() -> Message:
-        """The next message, whose bytes are counted."""
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > limit:
-            raise HTTPException(413, _too_large(limit))
-        return message
-
-    return counted
 
 
 def _add_headers(send: Send) -> Send:

@@ -54,6 +54,7 @@ async def create(body: ResponseRequest, request: Request) -> Any:
     items = await run_in_threadpool(_resolve_references, request, body.input)
     generation_request = body.to_generation_request(items, history, previous)
     generation = await service.start(generation_request, request.state.caller)
+    request.state.request_id = generation.id
     if body.stream:
         events = response_events(generation)
         return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)

@@ -67,6 +67,16 @@ class Settings(BaseSettings):
     backend_url: str = Field("http://127.0.0.1:8000", description="Address of that server")
     rate: int = Field(0, ge=0, description="Requests per minute for each key; 0: no limit")
     queue: int = Field(64, ge=1, description="Answers that may wait for a model; more are refused")
+    max_tokens: int = Field(
+        4096,
+        ge=1,
+        description="Tokens of a language model's answer, unless a request says how many",
+    )
+    max_request_mb: int = Field(1, ge=1, description="Larger requests are refused")
+    max_connections: int = Field(500, ge=1, description="Connections the server has at once")
+    request_seconds: float = Field(
+        60.0, gt=0, description="Time limit for receiving a request's head, and for its body"
+    )
     log_texts: bool = Field(False, description="Write questions and answers to the log")
     max_file_mb: int = Field(200, ge=1, description="Larger files are refused")
     parse_seconds: int = Field(120, ge=1, description="Time limit for reading one file")
