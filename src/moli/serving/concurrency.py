@@ -28,6 +28,9 @@ class WorkQueue:
         threads: number of calls that run at once.
         max_waiting: number of requests that may wait for a thread; more are refused.
         retry_seconds: seconds after which a refused request is worth another try.
+
+    Attributes:
+        pending: number of requests that run or wait.
     """
 
     def __init__(self, threads: int, max_waiting: int, retry_seconds: int = 2) -> None:
@@ -36,12 +39,12 @@ class WorkQueue:
         # Not those of other endpoints, so that quick requests always have a thread.
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="work")
         self._thread_count = threads
-        self._pending = 0
+        self.pending = 0
 
     @property
     def waiting(self) -> int:
         """Number of requests that wait for a thread."""
-        return max(0, self._pending - self._thread_count)
+        return max(0, self.pending - self._thread_count)
 
     async def run(self, request: Request, work: Callable[[], T]) -> T:
         """Call a function for a request, when it is its turn.
@@ -65,19 +68,19 @@ class WorkQueue:
             BusyError: too many requests wait.
             ClientDisconnect: the client left before the last step.
         """
-        if self._pending >= self._max_pending:
+        if self.pending >= self._max_pending:
             raise BusyError(
                 self._retry_seconds,
                 f"{self.waiting} requests are already waiting for this",
                 fix=f"Try again in {self._retry_seconds} s.",
             )
-        self._pending += 1
+        self.pending += 1
         try:
             while (result := await self._take_turn(request, steps)) is None:
                 pass
             return result.value
         finally:
-            self._pending -= 1
+            self.pending -= 1
 
     async def _take_turn(self, request: Request, steps: Steps[T]) -> _Result[T] | None:
         """Wait in line for a thread, and go on to the next step there; its result at the end."""
