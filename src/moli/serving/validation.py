@@ -12,6 +12,8 @@ from typing import Any
 
 from moli.serving.json_body import Path, join_path
 
+_NOTHING = object()
+
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
@@ -76,17 +78,22 @@ def _locate(error: Mapping[str, Any], body: Any) -> _Located:
     branches: set[tuple[Path, str]] = set()
     value = body
     for index, part in enumerate(location):
-        is_last = index == len(location) - 1
-        if isinstance(value, dict) and isinstance(part, str):
-            named = part in value or (is_last and error["type"] == "missing")
-        else:
-            named = isinstance(value, list) and isinstance(part, int) and part < len(value)
-        if named:
+        inner = _part_of(value, part)
+        is_missing = error["type"] == "missing" and index == len(location) - 1
+        if inner is not _NOTHING or is_missing or index == 0:  # a body is no union
             path.append(part)
-            value = value.get(part) if isinstance(value, dict) else value[part]
+            value = inner
         elif isinstance(part, str):
             branches.add((tuple(path), part))
     return _Located(error, tuple(path), frozenset(branches))
+
+
+def _part_of(value: Any, part: str | int) -> Any:
+    """The part of an object or a list with a name or an index; `_NOTHING` if it has none."""
+    if isinstance(value, Mapping):
+        return value.get(part, _NOTHING)
+    is_index = isinstance(value, list) and isinstance(part, int) and part < len(value)
+    return value[part] if is_index else _NOTHING
 
 
 def _meant_branches(located: list[_Located]) -> list[_Located]:
