@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 from conformance.served import BASE, TALK
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from moli.serving.request_log import add_log_handler
 
@@ -250,3 +252,69 @@ def test_another_content_type_is_told(address: str, path: str, kind: str) -> Non
     answer = httpx.post(f"{address}/v1/{path}", content=b"{}", headers=headers)
     assert answer.status_code == 400
     assert "Content-Type: application/json" in answer.json()["error"]["message"]
+
+
+# Bodies that are answered, of which the fuzz test changes a part.
+GOOD: dict[str, dict[str, Any]] = {
+    "chat/completions": chat(
+        tools=[tool({"type": "object", "properties": {}})], tool_choice="none", seed=1, stop=["a"],
+        stream_options={"include_usage": True}, response_format={"type": "text"}, regex=None,
+    ),
+    "completions": {"model": BASE, "prompt": "a", "max_tokens": 1, "logprobs": 1, "n": 1},
+    "responses": {
+        "model": BASE, "max_output_tokens": 1, "text": {"format": {"type": "text"}},
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}],
+        "metadata": {"a": "b"},
+    },
+    "embeddings": {"input": ["a"], "encoding_format": "float", "dimensions": 4},
+    "rerank": {"query": "a", "documents": ["a", {"text": "b"}], "top_n": 1},
+    "ask": {"question": "why", "groups": ["everyone"], "where": {"a": "b"}},
+    "search": {"query": "a", "limit": 1, "where": {}},
+    "feedback": {"id": "a", "rating": "up", "comment": "a", "choice": 0},
+}  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+    | st.sampled_from(["\ud800", "\0", "a" * 5000, "$ref", "{}", "function", "text"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=9) | st.sampled_from(["type", "\udfff", "$ref"]), inner,
+                      max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths to all parts of a value."""
+    yield path
+    parts: Any = ()
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, list):
+        parts = enumerate(value)
+    for name, part in parts:
+        yield from places(part, (*path, name))
+
+
+def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """A copy of a value with another part at a place."""
+    if not path:
+        return new
+    copy = value.copy()
+    copy[path[0]] = changed(value[path[0]], path[1:], new)
+    return copy
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=150, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(data=st.data())
+def test_no_body_is_the_servers_fault(address: str, data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(sorted(GOOD)))
+    place = data.draw(st.sampled_from(list(places(GOOD[path]))))
+    body = json.dumps(changed(GOOD[path], place, data.draw(JSON)))
+    headers = {"content-type": "application/json"}
+    answer = httpx.post(f"{address}/v1/{path}", content=body, headers=headers, timeout=60)
+    assert answer.status_code < 500, body
+    if answer.status_code >= 400:
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}

@@ -118,6 +118,7 @@ def _add_services(app: FastAPI, workspace: Workspace) -> None:
     state.ask_queue = WorkQueue(_ASKS_AT_ONCE, settings.queue)
     state.search_queue = WorkQueue(os.cpu_count() or 1, settings.queue)
     state.encoder_queue = WorkQueue(1, settings.queue)
+    state.upload_queue = WorkQueue(1, settings.queue)
     state.encoders = Encoders(workspace, state.library.encoder)
     state.transcription_service = TranscriptionService(settings)
     state.generation_service = GenerationService(workspace, state.model_pool, state.metrics)

@@ -46,7 +46,7 @@ class SecurityMiddleware:
             of the attacker's.
         larger_bodies: maximum bytes of a body, by path, where it may be more than `max_body`.
         max_body: maximum bytes of a body on other paths.
-        body_seconds: time for the body of a request.
+        body_seconds: time for the body of a request, and again for each further MiB of it.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ def _too_slow(seconds: float) -> _Refusal:
 def _limit_body(receive: Receive, limit: int, seconds: float) -> Receive:
     """A `receive` that raises _RefusedError once the body has too many bytes or takes too long."""
     size, is_complete = 0, False
-    deadline = asyncio.get_running_loop().time() + seconds
+    begun = asyncio.get_running_loop().time()
 
     async def limited() -> Message:
         """The next message, whose bytes are counted; after the body, what the server says."""
@@ -170,7 +170,7 @@ def _limit_body(receive: Receive, limit: int, seconds: float) -> Receive:
         if is_complete:
             return await receive()
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(begun + seconds * (1 + size // MAX_BODY)):
                 message = await receive()
         except TimeoutError:
             raise _RefusedError(_too_slow(seconds)) from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import unicodedata
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, BinaryIO
@@ -19,6 +20,7 @@ from moli.records.errors import AccessError, InputError
 from moli.records.ingestion import FileReport
 from moli.retrieval.ingest import DocumentLabels, Ingester
 from moli.serving.bodies import Body, ShortText
+from moli.serving.concurrency import WorkQueue
 from moli.serving.dependencies import CallerDependency, LibraryDependency
 from moli.serving.middleware import MAX_BODY
 from moli.workspace import Settings, Workspace
@@ -45,7 +47,7 @@ class UploadRequest(Body):
 
 
 @router.post(_PATH, status_code=201)
-def add_document(
+async def add_document(
     body: Annotated[UploadRequest, File()],
     library: LibraryDependency,
     caller: CallerDependency,
@@ -55,9 +57,10 @@ def add_document(
     if not caller.admin:
         raise AccessError("only an admin may add documents", fix="Use an admin key.")
     labels = DocumentLabels(tuple(body.groups) or None)
-    with request.app.state.ask_limit.slot():
-        uploads = Uploads(request.app.state.workspace, library.encoder)
-        return uploads.add(body.file.filename or "", body.file.file, labels)
+    uploads = Uploads(request.app.state.workspace, library.encoder)
+    queue: WorkQueue = request.app.state.upload_queue
+    work = partial(uploads.add, body.file.filename or "", body.file.file, labels)
+    return await queue.run(request, work)
 
 
 class Uploads:

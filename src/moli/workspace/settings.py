@@ -75,7 +75,9 @@ class Settings(BaseSettings):
     max_request_mb: int = Field(1, ge=1, description="Larger requests are refused")
     max_connections: int = Field(500, ge=1, description="Connections the server has at once")
     request_seconds: float = Field(
-        60.0, gt=0, description="Time limit for receiving a request's head, and for its body"
+        60.0,
+        gt=0,
+        description="Time limit for receiving a request's head, and each MiB of its body",
     )
     log_texts: bool = Field(False, description="Write questions and answers to the log")
     max_file_mb: int = Field(200, ge=1, description="Larger files are refused")
