@@ -6,6 +6,7 @@ At each step only those tokens may be chosen after which the text can still matc
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -22,6 +23,8 @@ from moli.records.generation import OutputConstraint
 _LEXER_FUEL = 200_000
 _LOCATION = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")
 _MAX_REASON = 300  # characters of llguidance's own words
+# All answers wait for a slow mask. Most take a hundredth of this; these are seconds of computing.
+_MASK_SECONDS, _MAX_SLOW_SECONDS = 0.02, 1.0
 _MAX_CHARACTERS = 1 << 18  # of a schema, an expression or a grammar
 
 
@@ -35,6 +38,7 @@ class GrammarMatcher:
 
     def __init__(self, matcher: Any, where: str = "") -> None:
         self._matcher, self._where = matcher, where
+        self._slow_seconds = 0.0  # by which masks took longer than a mask should
 
     def mask(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits [V] with -inf for tokens after which the constraint can no longer be met.
@@ -42,7 +46,11 @@ class GrammarMatcher:
         Raises:
             InputError: the grammar has become too complex to follow.
         """
+        begun = time.thread_time()
         bias = self._allowed_tokens()
+        self._slow_seconds += max(0.0, time.thread_time() - begun - _MASK_SECONDS)
+        if self._slow_seconds > _MAX_SLOW_SECONDS:
+            raise _invalid("format", "it takes too long", self._where)
         forbidden = torch.ones(len(logits), dtype=torch.bool)
         forbidden[: len(bias)] = torch.from_numpy(bias[: len(logits)] == 0)
         return logits.masked_fill(forbidden.to(logits.device), float("-inf"))
