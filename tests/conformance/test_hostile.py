@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import httpx
@@ -89,10 +90,14 @@ class Notes(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: list[dict[str, Any]] = []
+        self._lines: SimpleQueue[dict[str, Any]] = SimpleQueue()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(json.loads(record.getMessage()))
+        self._lines.put(json.loads(record.getMessage()))
+
+    def next_line(self) -> dict[str, Any]:
+        """The next line, which is written when the response has been sent."""
+        return self._lines.get(timeout=20)
 
 
 @pytest.fixture
@@ -127,7 +132,8 @@ def test_a_schema_that_cannot_be_followed_is_refused_by_its_field(
     named = re.split(r"[.\[]", refused(address, path, body)["param"])[0]
     # A tool is part of the prompt, which can be too long before its schema is looked at.
     assert named in (field, "messages", "input")
-    assert (notes.lines[-1]["status"], notes.lines[-1]["field"]) == (400, named)
+    line = notes.next_line()
+    assert (line["status"], line["field"]) == (400, named)
 
 
 @pytest.mark.slow
