@@ -11,7 +11,17 @@ from pathlib import Path
 
 from moli.models.weights.hashes import hash_files
 from moli.records.errors import InputError
-from moli.records.examples import Example, LocatedExample, MalformedRow, UnreadLines
+from moli.records.examples import (
+    Example,
+    Labelled,
+    LabelledImage,
+    LabelledPair,
+    LocatedExample,
+    MalformedRow,
+    MultiLabelled,
+    Span,
+    UnreadLines,
+)
 from moli.training.recipes.recipe import Paths, Recipe
 from moli.workspace.datasets import Dataset, Part, expand_paths, has_splits, read_dataset
 from moli.workspace.datasets.labels import split_labels, with_one_spelling
@@ -19,6 +29,14 @@ from moli.workspace.datasets.labels import split_labels, with_one_spelling
 # Above this share of malformed rows it is the data set that is wrong, not a row.
 _MAX_MALFORMED = 0.01
 _MAX_HELD_OUT = 2000
+# The tasks of those kinds of examples that only one task reads.
+_TASK_OF: Mapping[type[Example], TaskName] = {
+    Labelled: "classification",
+    LabelledImage: "image",
+    LabelledPair: "pair_classification",
+    MultiLabelled: "multi_label_classification",
+    Span: "span",
+}
 _LABELS_SHOWN = 10  # in a message
 
 
@@ -243,10 +261,12 @@ def check_dataset(
     for located in dataset.examples:
         if not isinstance(located.example, example_types):
             needed = " or ".join(each.plural for each in example_types)
+            task = _TASK_OF.get(type(located.example))
+            advice = f"Use task: {task}" if task else "Choose another task"
             raise InputError(
                 f"the rows are {located.example.plural}, but the task {recipe.task} needs {needed}",
                 where=located.where,
-                fix=f"Choose another task, or map the columns. {dataset.advice}".strip(),
+                fix=f"{advice}, or map the columns. {dataset.advice}".strip(),
             )
 
 

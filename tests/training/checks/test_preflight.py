@@ -17,6 +17,7 @@ from moli.cli.preflight import print_report
 from moli.records.examples import Conversation, Example, Labelled, LocatedExample, Pair
 from moli.records.messages import Message, Tool, ToolCall
 from moli.training.batching.samples import Sample, advise_length
+from moli.training.checks.findings import _find_joined_labels
 from moli.training.checks.inspection import (
     count_labels,
     find_repetitions,
@@ -112,6 +113,14 @@ def test_lengths_are_counted_up_to_whole_numbers_of_tokens() -> None:
     assert [each for each in result.values() if each] == [2, 1, 1]
     # So that what is over the maximum length is counted apart.
     assert {10: 2, 12: 1}.items() <= bins(10, 10, 12, 24, most=10).items()
+
+
+def test_labels_that_are_several_are_told() -> None:
+    labels = {"refund": 9, "damage": 7, "refund; damage": 3, "late": 5, "AC/DC": 4}
+    (finding,) = _find_joined_labels(labels, "classification")
+    assert finding.what == "1 labels hold ';' between other labels: 'refund; damage'"
+    assert "label_separator: ';', with task: multi_label_classification." in finding.fix
+    assert not list(_find_joined_labels({"a, b": 3, "c": 4}, "classification"))
 
 
 def test_advice_on_length_is_within_what_the_base_takes() -> None:

@@ -19,6 +19,7 @@ from moli.workspace.datasets.labels import describe_similar, label_number
 _SHOWN = 10  # columns
 _RARE = 5  # a label with fewer examples is rare
 _IMBALANCED = 20  # times that the most common label may be as frequent as the rarest
+_SEPARATORS = (";", ",", "|", "/", "；", "，", "、")  # that people put between labels
 _REPEATED = 0.01  # share of examples that may be repetitions before it is more than a note
 
 
@@ -41,6 +42,7 @@ def find_problems(
     yield from _find_length_problem(task)
     yield from _find_repetitions(report.repetitions, report.rows.kept)
     yield from _find_label_problems(report.labels, data.held_out)
+    yield from _find_joined_labels(report.labels, str(report.recipe["task"]))
     yield from _find_memory_problem(report)
     for problem in report.contract or ():
         yield Finding(
@@ -204,6 +206,23 @@ def _find_label_problems(
             "Correct them, or add training examples with these labels.",
             tuple(each.where for each in unknown),
         )
+
+
+def _find_joined_labels(labels: Mapping[str, int], task: str) -> Iterator[Finding]:
+    """A finding if labels seem to be several labels in one text."""
+    for separator in _SEPARATORS:
+        joined = [label for label in labels if separator in label]
+        known = [
+            each for each in joined if any(part.strip() in labels for part in each.split(separator))
+        ]
+        if len(known) > len(joined) / 2:
+            multi = "multi_label_classification"
+            yield Finding(
+                "warning",
+                f"{len(joined):,} labels hold '{separator}' between other labels: '{known[0]}'",
+                f"If these are several labels, set label_separator: '{separator}'"
+                + (f", with task: {multi}." if task != multi else "."),
+            )
 
 
 def _join_locations(groups: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 import reprlib
 import unicodedata
@@ -47,6 +48,12 @@ def read_label(value: Any, column: str) -> str:
         return str(value).lower()
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))
+    if isinstance(value, float) and math.isfinite(value):
+        raise RowError(
+            f"'{column}' is {value}, no class",
+            f"Write a class. A score is for task: reranking or embedding, with "
+            f"columns: {{score: {column}}}.",
+        )
     if isinstance(value, list):
         raise RowError(
             f"'{column}' is a list of labels", "Use task: multi_label_classification for such rows."
