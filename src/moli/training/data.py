@@ -23,6 +23,7 @@ from moli.records.examples import (
     UnreadLines,
 )
 from moli.training.recipes.recipe import Paths, Recipe
+from moli.training.recipes.task_table import TaskName
 from moli.workspace.datasets import Dataset, Part, expand_paths, has_splits, read_dataset
 from moli.workspace.datasets.labels import split_labels, with_one_spelling
 
