@@ -226,6 +226,7 @@ def test_a_turn_outside_of_the_loss_is_read_and_not_supervised(name: str, tmp_pa
     assert supervised_words(task, Conversation(without_last)) == [["w4", "w5", "[SEP]"]]
     neither = (*without_first[:4], without_last[4])
     assert task.samples([Conversation(neither)], training=True) == [[]]
+    assert task.full_length(Conversation(neither)) == 0
     assert task.template_problems([Conversation(without_first)]) == task.template_problems(
         [Conversation(TALK)]
     )

@@ -212,9 +212,7 @@ def _find_joined_labels(labels: Mapping[str, int], task: str) -> Iterator[Findin
     """A finding if labels seem to be several labels in one text."""
     for separator in _SEPARATORS:
         joined = [label for label in labels if separator in label]
-        known = [
-            each for each in joined if any(part.strip() in labels for part in each.split(separator))
-        ]
+        known = [name for name in joined if _has_label(name.split(separator), labels)]
         if len(known) > len(joined) / 2:
             multi = "multi_label_classification"
             yield Finding(
@@ -223,6 +221,11 @@ def _find_joined_labels(labels: Mapping[str, int], task: str) -> Iterator[Findin
                 f"If these are several labels, set label_separator: '{separator}'"
                 + (f", with task: {multi}." if task != multi else "."),
             )
+
+
+def _has_label(parts: Sequence[str], labels: Mapping[str, int]) -> bool:
+    """Whether one of some parts of a label is a label itself."""
+    return any(part.strip() in labels for part in parts)
 
 
 def _join_locations(groups: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -109,6 +109,8 @@ class Instruction(CausalTask):
     def full_length(self, example: Example) -> int:
         """Tokens of the longest text rendered from an example, the end of its answer included."""
         rendered = self._render(example)
+        if not rendered:  # no turn of it is supervised
+            return 0
         tokenized = zip(rendered, self._tokenize(rendered), strict=True)
         return max(len(tokens.ids) + (not text.ends_with_eos) for text, tokens in tokenized)
 
