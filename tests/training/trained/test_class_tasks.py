@@ -51,9 +51,10 @@ def test_several_labels_from_rows_to_other_programs(tmp_path: Path) -> None:
     )
     trained: Any = load_trained(stored, precision="fp32")
     assert trained.task.labels == ["early", "late"]
-    assert trained.task.thresholds == json.loads((stored.folder / "task.json").read_text())[
-        "thresholds"
-    ]
+    assert (
+        trained.task.thresholds
+        == json.loads((stored.folder / "task.json").read_text())["thresholds"]
+    )
     evaluation = evaluate_on(trained, data)
     assert evaluation.metric == "micro_f1"
     assert evaluation.metrics["micro_f1"] > 0.8
