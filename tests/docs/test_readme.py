@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,21 @@ from docs.pages import READMES, blocks, commands, name_of
 from typer.testing import CliRunner
 
 from moli.cli.main import app
+from moli.translations.catalogue import use_language
 from moli.workspace import Workspace
 
 each_readme = pytest.mark.parametrize("readme", READMES, ids=name_of)
+
+
+@pytest.fixture(autouse=True)
+def language(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Commands answer in the language of the README."""
+    readme = (
+        request.node.callspec.params.get("readme") if hasattr(request.node, "callspec") else None
+    )
+    use_language("zh" if readme and readme.name == "README.zh.md" else "en")
+    yield
+    use_language("en")
 
 
 def tour(readme: Path) -> str:
@@ -35,8 +48,8 @@ def run(text: str) -> dict[str, str]:
         result = CliRunner().invoke(app, words, catch_exceptions=False)
         assert result.exit_code == 0, (line, result.output)
         printed[line] = result.output
-        if "confidence" in result.output and not trace:
-            trace = re.findall(r"moli trace (\w+)", result.output)[0]
+        if not trace and (ids := re.findall(r"moli trace (\w+)", result.output)):
+            trace = ids[0]
     return printed
 
 
@@ -53,7 +66,8 @@ def test_the_tour_and_the_python_example_run(
     [example] = [body for kind, body in blocks(readme.read_text("utf-8")) if kind == "python"]
     exec(compile(example, readme.name, "exec"), {})
     printed = run("```sh\n" + removal + after)
-    assert "Removed: documents 1, " in "".join(printed.values())
+    removed = "已删除：文档 1 篇" if readme.name == "README.zh.md" else "Removed: documents 1, "
+    assert removed in "".join(printed.values())
 
 
 @pytest.mark.slow
