@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import ast
 import re
-import string
 from collections.abc import Iterator
 from pathlib import Path
 
 from moli.cli.command import paragraphs
-from moli.translations.catalogue import read_entries
+from moli.translations.catalogue import read_entries, shape
 
 ROOT = Path(__file__).resolve().parents[1] / "src" / "moli"
 COMMANDS = ROOT / "cli"
@@ -40,13 +39,22 @@ def messages_of(path: Path) -> Iterator[tuple[int, str]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     texts = _Texts(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and not _is_border(node, path):
+        if isinstance(node, ast.Call) and _name_of(node) == "Translation":  # the page's templates
+            for keyword in node.keywords:
+                if isinstance(keyword.value, ast.Constant) and keyword.arg != "language":
+                    yield node.lineno, keyword.value.value
+        elif isinstance(node, ast.Call) and not _is_border(node, path):
             for argument in _shown_arguments(node):
                 for template in texts.of(argument):
                     yield node.lineno, template
         elif isinstance(node, ast.FunctionDef) and _is_command(node, path):
             for paragraph in paragraphs(ast.get_docstring(node) or ""):
                 yield node.lineno, _escape(paragraph)
+
+
+def _name_of(call: ast.Call) -> str:
+    """The name of the function or class that is called."""
+    return str(getattr(call.func, "id", getattr(call.func, "attr", "")))
 
 
 def _is_command(function: ast.FunctionDef, path: Path) -> bool:
@@ -62,7 +70,7 @@ def _is_border(call: ast.Call, path: Path) -> bool:
 
 def _shown_arguments(call: ast.Call) -> list[ast.expr]:
     """The arguments of a call that people read; a place is shown as it is if it is one word."""
-    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+    name = _name_of(call)
     keywords = [each.value for each in call.keywords if each.arg in SHOWN_KEYWORDS]
     if name == "Field":
         return keywords
@@ -149,12 +157,6 @@ def _name(value: ast.expr, number: int, template: str) -> str:
     )
     name = name.strip("_")
     return f"{name}{number}" if "{" + name + "}" in template else name
-
-
-def shape(template: str) -> str:
-    """A template with its names erased, so that they need not be the code's."""
-    parts = string.Formatter().parse(template)
-    return "".join(literal + ("{}" if name is not None else "") for literal, name, *_ in parts)
 
 
 def all_messages() -> dict[str, str]:

@@ -1,9 +1,11 @@
-"""Texts of the page in English and in Chinese."""
+"""Texts of the page in English, and in Chinese by the catalogue of messages."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
+
+from moli.translations.catalogue import load_catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,64 +151,14 @@ ENGLISH = Translation(
     sign_out="Sign out",
 )
 
+_catalogue = load_catalogue("zh")
 CHINESE = Translation(
     language="zh-CN",
-    heading="向你的文档提问",
-    subheading="每个回答都附上原文依据。",
-    placeholder="请输入问题",
-    question="问题",
-    ask="提问",
-    searching="正在查找文档…",
-    try_example="试试这些问题",
-    one_document="1 篇文档",
-    many_documents="{count} 篇文档",
-    no_documents="还没有文档。请用命令添加：moli add 文件夹",
-    more_documents="还有 {count} 篇",
-    answer="回答",
-    unsupported="无依据",
-    unsupported_hint="没有找到支持这句话的文档。",
-    no_answer="文档中没有这个问题的答案。",
-    no_answer_hint="换一种说法试试，或查看下面最接近的段落。",
-    nearest_passages="最接近的段落",
-    no_passages="没有接近的段落。",
-    sources="出处",
-    source="原文",
-    page="第 {page} 页",
-    citation="出处 {number}：{title}",
-    confidence="置信度 {percent}%",
-    made_of_quotes="逐字引用原文",
-    generated_by="由 {model} 作答",
-    duration="{seconds} 秒",
-    trace_id="追溯号 {id}",
-    close="关闭原文",
-    excerpt_note="文档较长：显示第 {first}–{last} 字，共 {total} 字。",
-    document_removed="这篇文档已不存在。",
-    server_error="服务器出错了，请重新提问。",
-    separator=" · ",
-    sign_in="登录",
-    sign_in_hint="本服务器只回答持有密钥的人。密钥由服务器的主人发放。",
-    key_label="密钥",
-    sign_in_button="进入",
-    wrong_key="此密钥无效。请检查，或索取新的密钥。",
-    stop="停止",
-    stopped="已停止，没有保存回答。",
-    filter="按名称筛选",
-    no_match="没有名称相符的文档。",
-    nothing_visible="你的密钥不能查看这里的任何文档。请向服务器的主人申请权限。",
-    drop="把文件拖到这里，或点击选择",
-    drop_hint="所有能使用本服务器的人都可以阅读这些文件。",
-    uploading="正在读取…",
-    added="已添加",
-    updated="已替换旧版本",
-    unchanged="已存在",
-    upload_failed="发送失败",
-    helpful="回答正确",
-    wrong="回答有误",
-    thanks="谢谢，评价已保存。",
-    not_saved="评价未能保存。",
-    offline="服务器没有响应。恢复后，页面会自动继续。",
-    signed_in="已登录：{name}",
-    sign_out="退出登录",
+    **{
+        field.name: _catalogue.template(getattr(ENGLISH, field.name))
+        for field in fields(ENGLISH)
+        if field.name != "language"
+    },
 )
 
 

@@ -71,6 +71,7 @@ class Catalogue:
 
     def __init__(self, entries: Mapping[str, str]) -> None:
         parsed = [Template(text, translation) for text, translation in entries.items()]
+        self._by_shape = {shape(text): translation for text, translation in entries.items()}
         self._texts = {t.text.format(): t.translation.format() for t in parsed if t.is_plain}
         # The most specific first: "{count} rows" also fits a longer message that ends so.
         self._templates = sorted((t for t in parsed if not t.is_plain), key=lambda t: -t.size)
@@ -94,6 +95,10 @@ class Catalogue:
             return text[:end] + self.translate(text[end:])
         return text
 
+    def template(self, text: str) -> str:
+        """The translation of a template, in which its names are still to be filled in."""
+        return self._by_shape.get(shape(text), text)
+
     def _part(self, text: str) -> str | None:
         """The translation of a part that ends with a mark, which its entry may lack."""
         entry = self._entry(text[:-1]) if text[-1] in _MARKS else None
@@ -113,6 +118,12 @@ class Catalogue:
     def _value(self, value: str) -> str:
         """A value of a message: a name stays as it is, and words are translated."""
         return self.translate(value) if " " in value else value
+
+
+def shape(template: str) -> str:
+    """A template without its names, which may differ between the catalogue and the code."""
+    parts = string.Formatter().parse(template)
+    return "".join(literal + ("{}" if name is not None else "") for literal, name, *_ in parts)
 
 
 def translate(text: str) -> str:
