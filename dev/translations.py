@@ -42,7 +42,7 @@ def messages_of(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Call) and _name_of(node) == "Translation":  # the page's templates
             for keyword in node.keywords:
                 if isinstance(keyword.value, ast.Constant) and keyword.arg != "language":
-                    yield node.lineno, keyword.value.value
+                    yield node.lineno, str(keyword.value.value)
         elif isinstance(node, ast.Call) and not _is_border(node, path):
             for argument in _shown_arguments(node):
                 for template in texts.of(argument):
