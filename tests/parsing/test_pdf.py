@@ -313,3 +313,10 @@ def test_the_title_of_several_slides_is_no_running_head(make_pdf: MakePdf) -> No
 )  # fmt: skip
 def test_page_numbers(text: str, is_number: bool) -> None:
     assert is_page_number(text) is is_number
+
+
+def test_a_table_goes_on_over_the_page_break() -> None:
+    cells = [(x + 4, y - 14, 10, "abc"[n]) for y in GRID_Y[:-1] for n, x in enumerate(GRID_X[:3])]
+    document = parse_bytes(write_pdf([cells, cells], drawn=GRID), "a.pdf")
+    assert document.text == "\n".join(["a | b | c"] * 6)
+    assert document.pages == (0, len("a | b | c\n" * 3))

@@ -94,10 +94,15 @@ class Blocks:
         self._pages: list[int] = []
         self._headings: list[Heading] = []
 
-    def begin_page(self) -> None:
-        """Begin a page, to which everything added next belongs."""
-        self._last_kind = ""
-        self._pages.append(self._next_offset("page"))
+    def begin_page(self, *, in_table: bool = False) -> None:
+        """Begin a page, to which everything added next belongs.
+
+        Args:
+            in_table: whether the page begins with more rows of the table before it.
+        """
+        if not in_table:
+            self._last_kind = ""
+        self._pages.append(self._next_offset("row" if in_table else "page"))
 
     def add_heading(self, text: str, level: int = 1) -> None:
         """Add a heading on one line; level 1 is the highest."""

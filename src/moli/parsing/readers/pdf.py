@@ -155,12 +155,13 @@ class _PageReader:
         ]
         begun = join_over_breaks(blocks, [text.known_words for text in texts])
         for index, page in enumerate(pages):
+            in_table = index > 0 and not heads[index] and _goes_on(blocks[index - 1], blocks[index])
             if index not in begun:
-                self._blocks.begin_page()
+                self._blocks.begin_page(in_table=in_table)
             self._blocks.add_paragraph("\n".join(heads[index]))
             if page.recognized is not None:
                 add_recognized_page(page.recognized, self._blocks)
-            self._add_blocks(blocks[index], self._bookmarks.on_page(index))
+            self._add_blocks(blocks[index], self._bookmarks.on_page(index), in_table=in_table)
 
     def _read_pages(self) -> list[_Page]:
         """All pages; one that cannot be read is empty, and becomes a warning."""
@@ -194,9 +195,14 @@ class _PageReader:
                 return _Page(Page([], set()), recognized)
         return _Page(text)
 
-    def _add_blocks(self, blocks: list[Block], titles: dict[str, int]) -> None:
-        """Add the blocks of a page; `titles` are the levels of its headings by title."""
-        last = ("", "")
+    def _add_blocks(self, blocks: list[Block], titles: dict[str, int], *, in_table: bool) -> None:
+        """Add the blocks of a page.
+
+        Args:
+            titles: levels of its headings by title.
+            in_table: whether its first rows belong to the table before it.
+        """
+        last = ("row" if in_table else "", "")
         for block in blocks:
             if (block.kind, block.marker) != last:
                 self._blocks.end_group()
@@ -230,6 +236,14 @@ class _PageReader:
             self._blocks.add_item(block.text, block.marker, page_starts=block.page_starts)
         else:
             self._blocks.add_paragraph(block.text, block.page_starts)
+
+
+def _goes_on(blocks: list[Block], following: list[Block]) -> bool:
+    """Whether the last table of a page goes on at the top of the next: both have as many columns."""
+    if not blocks or not following:
+        return False
+    last, first = blocks[-1], following[0]
+    return last.kind == first.kind == "row" and len(last.cells) == len(first.cells)
 
 
 def _heading_level(block: Block, body: float) -> int:
