@@ -316,7 +316,10 @@ def test_page_numbers(text: str, is_number: bool) -> None:
 
 
 def test_a_table_goes_on_over_the_page_break() -> None:
-    cells = [(x + 4, y - 14, 10, "abc"[n]) for y in GRID_Y[:-1] for n, x in enumerate(GRID_X[:3])]
-    document = parse_bytes(write_pdf([cells, cells], drawn=GRID), "a.pdf")
-    assert document.text == "\n".join(["a | b | c"] * 6)
+    pages = [
+        [(x + 4, y - 14, 10, letters[n]) for y in GRID_Y[:-1] for n, x in enumerate(GRID_X[:3])]
+        for letters in ("abc", "xyz")
+    ]
+    document = parse_bytes(write_pdf(pages, drawn=GRID), "a.pdf")
+    assert document.text == "\n".join(["a | b | c"] * 3 + ["x | y | z"] * 3)
     assert document.pages == (0, len("a | b | c\n" * 3))

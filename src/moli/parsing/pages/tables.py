@@ -118,7 +118,7 @@ def _table_of(grid: Grid, cells: Cells, known_words: set[str]) -> Table | None:
     if is_right_to_left(cell for row in rows for cell in row):
         left, right = -right, -left
         rows = [row[::-1] for row in rows]
-    text = " | ".join(cell for row in rows for cell in row)
+    text = "\n".join(" | ".join(row) for row in rows)
     return Table(text, left, grid.ys[0], right, grid.ys[-1], size, rows)
 
 

@@ -239,7 +239,7 @@ class _PageReader:
 
 
 def _goes_on(blocks: list[Block], following: list[Block]) -> bool:
-    """Whether the last table of a page goes on at the top of the next: both have as many columns."""
+    """Whether a page ends and the next begins with table rows of as many columns."""
     if not blocks or not following:
         return False
     last, first = blocks[-1], following[0]
