@@ -111,6 +111,7 @@ def test_a_part_that_is_no_text_is_told(tmp_path: Path) -> None:
         ("excel.csv", "sep=;\r\ntext;label\r\na film;good\r\na bore;bad\r\n"),
         ("pipe.csv", "text|label\na film|good\na bore|bad\n"),
         ("tab.csv", "text\tlabel\na film\tgood\na bore\tbad\n"),
+        ("blank.csv", "text,label,,\na film,good,,\n  \n,,,\na bore,bad,,\n,,,\n"),
         ("padded.csv", "Text , LABEL\na film,good\na bore,bad\n"),
         ("marked.csv", b"\xef\xbb\xbf" + b'"text","label"\r\na film,good\r\na bore,bad\r\n'),
         ("wide.csv", "text\tlabel\na film\tgood\na bore\tbad\n".encode("utf-16")),
@@ -141,6 +142,20 @@ def test_the_official_file_of_squad(tmp_path: Path) -> None:
     expected = [Span("Where?", "The sea.", ("sea",), (4,)), Span("When?", "The sea.", (), ())]
     assert read(tmp_path / "a.json", {"version": "v2.0", "data": [article]}) == expected
     assert read(tmp_path / "a.json", [article]) == expected
+
+
+def test_cells_without_a_value_and_with_json(tmp_path: Path) -> None:
+    row = {"instruction": "Hi", "input": float("nan"), "output": "Hello"}
+    assert read(tmp_path / "a.jsonl", row, kinds=LEARNT) == [CHAT]
+    answers = json.dumps({"text": ["sea"], "answer_start": [4]})
+    row = {"question": "Where?", "context": "The sea.", "answers": answers}
+    assert read(tmp_path / "a.jsonl", row) == [Span("Where?", "The sea.", ("sea",), (4,))]
+
+
+def test_a_workbook_is_no_table_of_text(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"PK\x03\x04\x14\x00")
+    with pytest.raises(InputError, match="an Excel or zip file"):
+        read_dataset(tmp_path / "a.csv")
 
 
 def test_a_plain_text_is_paragraphs_or_lines(tmp_path: Path) -> None:

@@ -57,11 +57,13 @@ def read_csv(path: Path, text: str, delimiter: str) -> Iterator[Row | MalformedR
             if not names:
                 raise InputError(f"not CSV ({record.fault})", where, "Correct the header.")
             yield _unread(where, record)
+        elif not any(map(str.strip, record.cells)):
+            continue  # a blank line, or the empty cells that spreadsheets leave below a table
         elif not names:
             names = _column_names(record.cells, where)
         elif len(record.cells) == len(names):
             yield Row(where, dict(zip(names, record.cells, strict=True)))
-        elif record.cells:
+        else:
             yield MalformedRow(
                 where,
                 f"{len(record.cells)} cells under {len(names)} columns",
@@ -70,12 +72,12 @@ def read_csv(path: Path, text: str, delimiter: str) -> Iterator[Row | MalformedR
 
 
 def _column_names(cells: Sequence[str], where: str) -> list[str]:
-    """Names of the columns, without spaces around them.
+    """Names of the columns, without spaces around them; one without a name has its number.
 
     Raises:
         InputError: two columns have the same name.
     """
-    names = [cell.strip() for cell in cells]
+    names = [cell.strip() or f"column {number}" for number, cell in enumerate(cells, 1)]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise InputError(
             f"duplicate column '{sorted(repeated)[0]}'", where, "Give each column its own name."

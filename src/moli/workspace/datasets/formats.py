@@ -31,6 +31,7 @@ from moli.workspace.datasets.conversations import (
 )
 from moli.workspace.datasets.fields import RowError, Values, check_encodable, text_of
 from moli.workspace.datasets.labels import classes_of, read_label, read_labels
+from moli.workspace.datasets.tools import decode_json
 
 _SYSTEM = ("system_prompt",)
 
@@ -47,13 +48,18 @@ MESSAGES = DatasetFormat(
 def _read_alpaca(values: Values) -> Conversation:
     """A request with its input, after earlier requests, and the answer."""
     request = text_of(values, "instruction")
-    if values.get("input"):
+    if not _is_missing(values.get("input")):
         request = f"{request}\n{text_of(values, 'input')}"
     turns = system_messages(values)
     for earlier_request, answer in _alpaca_history(values):
         turns += [Message("user", earlier_request), Message("assistant", answer)]
     turns += [Message("user", request), Message("assistant", text_of(values, "output"))]
     return Conversation(tuple(turns))
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a cell has no value; pandas writes NaN into one without."""
+    return value in (None, "") or value != value
 
 
 def _alpaca_history(values: Values) -> list[tuple[str, str]]:
@@ -87,7 +93,7 @@ ALPACA = DatasetFormat(
 def _read_span(values: Values) -> Span:
     """A question, a context, and the answers in it."""
     context = text_of(values, "context")
-    answers = values["answers"]
+    answers = decode_json(values["answers"])
     if isinstance(answers, dict):  # as `datasets` stores SQuAD
         texts, starts = answers.get("text"), answers.get("answer_start")
     elif isinstance(answers, list) and answers and isinstance(answers[0], dict):  # SQuAD's own file

@@ -9,6 +9,7 @@ from pathlib import Path
 from moli.records.errors import InputError
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_ZIP = b"PK\x03\x04"
 _POINTER = b"version https://git-lfs.github.com/spec/"
 # Encodings of older Windows programs, Chinese and Western, with what to recognise them by.
 _OLD_ENCODINGS = ("gb18030", "cp1252")
@@ -18,7 +19,7 @@ def read_text_file(path: Path) -> str:
     """The text of a file in UTF-8 or UTF-16, which may be compressed.
 
     Raises:
-        InputError: it is in another encoding, or is a Git LFS pointer in place of the data.
+        InputError: it is in another encoding, or is no text, such as a Git LFS pointer to the data.
         OSError, EOFError, zlib.error: it cannot be read or decompressed.
     """
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
@@ -26,6 +27,10 @@ def read_text_file(path: Path) -> str:
     if data.startswith(_POINTER):
         raise InputError(
             "a Git LFS pointer, not the data", where=str(path), fix="Fetch it: git lfs pull."
+        )
+    if data.startswith(_ZIP):
+        raise InputError(
+            "an Excel or zip file, not text", where=str(path), fix="Save the table as CSV in UTF-8."
         )
     encoding = _unicode_encoding(data)
     try:

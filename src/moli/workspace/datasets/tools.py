@@ -40,7 +40,7 @@ def read_tools(values: Values) -> tuple[Tool, ...]:
     value, name = values.get("tools"), values.name("tools")
     if value in (None, "", []):
         return ()
-    tools = _decoded(value)
+    tools = decode_json(value)
     if not isinstance(tools, list):
         raise RowError(f"'{name}' is not a list of tools, or its JSON", _TOOL_HINT)
     return tuple(_read_tool(tool, f"{name}[{number}]") for number, tool in enumerate(tools))
@@ -54,7 +54,7 @@ def _read_tool(value: Any, where: str) -> Tool:
         raise RowError(f"'{where}' has a description that is not text", "Write a string.")
     tool = Tool(function["name"], description)
     if function.get("parameters") not in (None, ""):
-        parameters = _decoded(function["parameters"])
+        parameters = decode_json(function["parameters"])
         if not isinstance(parameters, dict) or not _to_json(parameters):
             raise RowError(f"'{where}' has parameters that are not a JSON schema", _TOOL_HINT)
         tool = replace(tool, parameters=parameters)
@@ -70,7 +70,7 @@ def read_calls(value: Any, where: str) -> tuple[ToolCall, ...]:
     """
     if value in (None, "", []):
         return ()
-    decoded = _decoded(value)
+    decoded = decode_json(value)
     calls = [decoded] if isinstance(decoded, dict) else decoded
     if not isinstance(calls, list):
         raise RowError(f"'{where}' has calls that are not JSON objects", _CALL_HINT)
@@ -81,7 +81,7 @@ def _read_call(value: Any, where: str) -> ToolCall:
     """A call from its value in the row; `where` is its position in the row."""
     function = _function_of(value, where, _CALL_HINT)
     name, arguments = function["name"], function.get("arguments")
-    decoded = _decoded(arguments)
+    decoded = decode_json(arguments)
     as_json = _to_json(decoded)
     if not isinstance(decoded, dict) or not as_json:
         raise RowError(
@@ -169,7 +169,7 @@ def _one_turn_per_call(results: list[Turn], pending: Sequence[ToolCall]) -> list
     first = results[0]
     is_anonymous = not first.message.call_id and not first.tool_name
     if len(results) == 1 < len(pending) and is_anonymous:
-        parts = _decoded(first.message.content)
+        parts = decode_json(first.message.content)
         if isinstance(parts, list) and len(parts) == len(pending):
             texts = [part if isinstance(part, str) else _to_json(part) for part in parts]
             return [replace(first, message=replace(first.message, content=text)) for text in texts]
@@ -194,7 +194,7 @@ def _result_message(turn: Turn, pending: list[ToolCall]) -> Message:
     )
 
 
-def _decoded(value: Any) -> Any:
+def decode_json(value: Any) -> Any:
     """A text's value as JSON, or None if it is not JSON; any other value itself."""
     if not isinstance(value, str):
         return value
