@@ -214,7 +214,9 @@ def test_the_mapping_that_would_work_is_suggested(
         ({"input": {"messages": TURNS[:1]}, "preferred_output": TURNS[1:],
           "non_preferred_output": TURNS[1:]}, "DPO"),
         ({"prompt": "Hi", "completion": "Hello", "label": True}, "KTO"),
+        ({"prompt": "Hi", "completion": "Hello", "label": 1}, "KTO"),
         ({"messages": TURNS, "kto_tag": False}, "KTO"),
+        ({"instruction": "Hi", "output": "Hello", "kto_tag": 0}, "KTO"),
     ],
 )  # fmt: skip
 def test_preferences_are_refused(tmp_path: Path, row: dict[str, Any], method: str) -> None:
@@ -242,6 +244,11 @@ def test_a_row_with_more_than_text_is_told(tmp_path: Path) -> None:
     assert malformed.what == "the row has 'images'"
     path.write_text(json.dumps({"messages": TURNS, "images": []}))
     assert read_dataset(path, kinds=LEARNT).malformed == ()
+
+
+def test_a_number_beside_an_answer_is_no_rating(tmp_path: Path) -> None:
+    row = {"instruction": "Hi", "output": "Hello", "label": 1}
+    assert read(tmp_path / "a.jsonl", row, kinds=LEARNT) == [CHAT]
 
 
 def test_the_better_answers_of_preferences_can_be_mapped(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def _unread(where: str, record: _Record) -> UnreadLines:
     """The report of lines that are no rows."""
     return UnreadLines(
         where,
-        f"not CSV ({record.fault})",
+        f"not CSV (a quote does not match: {record.fault})",
         'Close the quote; write a quote inside as "".',
         record.lines,
     )

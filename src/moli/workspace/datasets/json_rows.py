@@ -83,7 +83,8 @@ def _parse(text: str) -> tuple[Any, _Problem | None]:
         return json.loads(text), None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column" if error.lineno > 1 else "column"
-        return None, _Problem(f"{error.msg} at {place} {error.colno}", error.lineno, error.pos)
+        what = f"{error.msg.removesuffix(' at')} at {place} {error.colno}"
+        return None, _Problem(what, error.lineno, error.pos)
     except ValueError:  # of Python, which takes no number of more than 4,300 digits
         return None, _Problem("a number has too many digits")
     except RecursionError:

@@ -15,6 +15,7 @@ from moli.workspace.datasets.fields import Row
 _REJECTED = re.compile(
     r"(.*[_\W])?(rejected|reject|non[_-]?preferred|dis[_-]?preferred|loser|losing)([_\W].*)?"
 )
+_KTO = {"prompt", "completion", "label"}  # the columns of such data for TRL
 _RATINGS = ("label", "kto_tag")  # columns that say whether an answer is good
 
 
@@ -76,6 +77,10 @@ def _rating_column(row: Mapping[str, Any], used: DatasetFormat | None) -> str:
     """The column that says whether the answer is good; "" if there is none."""
     names = () if used is None else {*used.columns, *used.optional}
     for name in _RATINGS:
-        if name not in names and str(row.get(name)).casefold() in ("true", "false"):
+        value = str(row.get(name)).casefold()
+        is_number = value in ("0", "1", "0.0", "1.0")  # a class, unless the columns are KTO's
+        if name not in names and (
+            value in ("true", "false") or (is_number and (name == "kto_tag" or row.keys() == _KTO))
+        ):
             return name
     return ""
