@@ -38,8 +38,11 @@ class Recipe(BaseModel):
     )
     method: MethodName | None = Field(None, description="Training method: full, or an adapter")
     rank: int = Field(16, ge=1, le=1024, description="Rank, or width, of an adapter")
-    epochs: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="Passes over the data; may be a fraction"
+    epochs: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Passes over the data; may be a fraction. 0: only fit a classifier's head",
     )
     batch: int | None = Field(None, ge=1, description="Examples per optimiser step")
     learning_rate: float | None = Field(
@@ -59,8 +62,8 @@ class Recipe(BaseModel):
     seed: int = Field(
         0, ge=0, lt=1 << 63, description="Seed for data order, new weights and dropout"
     )
-    patience: int = Field(
-        0, ge=0, description="Evaluations without improvement before stopping; 0: never"
+    patience: int | None = Field(
+        None, ge=0, description="Evaluations without improvement before stopping; 0: never"
     )
     shape: dict[str, int] = Field({}, description="Size of a new model: hidden, layers, heads, ...")
     template: Path | None = Field(None, description="Chat template (Jinja) in place of the base's")

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+# The base of classifiers that know no language: they weigh a text's n-grams.
+NGRAMS = "builtin:ngrams"
+
 TaskName = Literal[
     "classification",
     "pair_classification",
@@ -30,7 +33,8 @@ class TaskSpec:
         implementation: module in `moli.training.tasks` and class in it, as MODULE:CLASS.
         peft_type: PEFT's name for the task; None if PEFT has none, as for inputs without tokens.
         batch: default number of examples in an optimizer step.
-        base: default base model.
+        base: default base model; "" if it is chosen for the language of the texts.
+        ngrams: implementation on the base `NGRAMS`; "" if the task has none.
         method: default training method.
         new_learning_rate, new_optimizer: defaults for a model that begins with random weights.
         generates: whether its models are language models, and can be served as such.
@@ -41,6 +45,7 @@ class TaskSpec:
     peft_type: str | None
     batch: int
     base: str = "builtin:minilm"
+    ngrams: str = ""
     method: str = "full"
     new_learning_rate: float = 1e-3
     new_optimizer: str = "adamw"
@@ -49,7 +54,13 @@ class TaskSpec:
 
 
 TASKS = {
-    "classification": TaskSpec("classification:Classification", "SEQ_CLS", batch=16),
+    "classification": TaskSpec(
+        "classification:Classification",
+        "SEQ_CLS",
+        batch=16,
+        base="",
+        ngrams="ngram_classification:NgramClassification",
+    ),
     "pair_classification": TaskSpec("pair_classification:PairClassification", "SEQ_CLS", batch=16),
     "multi_label_classification": TaskSpec(
         "multi_label_classification:MultiLabelClassification", "SEQ_CLS", batch=16

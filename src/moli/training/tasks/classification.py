@@ -16,7 +16,7 @@ from moli.training.batching.samples import Sample, Tokens
 from moli.training.methods import method_of
 from moli.training.tasks.base.labels import LabelTask, label_id
 from moli.training.tasks.base.pooling import pooling_of
-from moli.training.tasks.base.sequence_logits import sequence_logits
+from moli.training.tasks.base.sequence_logits import sequence_logits, sequence_means
 from moli.training.tasks.base.transformer import TransformerTask
 from moli.training.tasks.base.wrapped_models import unwrapped_model
 
@@ -82,6 +82,16 @@ class Classification(LabelTask, TransformerTask):
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         """The base model with a head for the labels."""
         return self._without_unused_pooler(self.load_base(dtype, **self.label_config))
+
+    def linear_head(self, model: torch.nn.Module) -> torch.nn.Linear | None:
+        """The head above the mean of a sentence encoder's states, unless it has two layers."""
+        head = getattr(unwrapped_model(model), "classifier", None)
+        return head if self.pooling == "mean" and isinstance(head, torch.nn.Linear) else None
+
+    def head_inputs(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
+        """The mean of each text's states."""
+        batch = self.collate([each.sequences[0] for each in samples], model, packed=False)
+        return sequence_means(model, batch)
 
     def load_state(self, folder: Path) -> None:
         """Set the labels and the pooling from the saved state."""

@@ -42,11 +42,16 @@ def _packed_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     return inner.classifier(first).float()  # type: ignore[no-any-return]
 
 
+def sequence_means(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Mean state of each sequence, [sequences, hidden], in float32."""
+    states = batch.gather(model_without_head(model)(**batch.inputs).last_hidden_state)
+    return mean_states(states.float(), batch.starts)
+
+
 def _logits_of_means(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """Logits from the mean of each sequence's states."""
     inner = unwrapped_model(model)
-    states = batch.gather(model_without_head(model)(**batch.inputs).last_hidden_state)
-    means = mean_states(states.float(), batch.starts)
+    means = sequence_means(model, batch)
     dropped = getattr(inner, "dropout", torch.nn.Identity())(means)
     # Some heads are a linear layer, others take the first of several states.
     logits: torch.Tensor = inner.classifier(dropped[:, None].to(inner.dtype))

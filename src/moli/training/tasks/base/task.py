@@ -96,6 +96,17 @@ class TaskModel(ABC):
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         """The base model with the heads that the task needs."""
 
+    def linear_head(self, model: torch.nn.Module) -> torch.nn.Linear | None:  # noqa: ARG002
+        """The head of a built model, if it is one linear layer above vectors of the base's own.
+
+        Such a head is fitted to the frozen base before the first step.
+        """
+        return None
+
+    def head_inputs(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
+        """The vectors that `linear_head` reads, [samples, features], dense or sparse, float32."""
+        raise NotImplementedError
+
     @abstractmethod
     def restore(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         """The trained model that was saved in a folder; also loads the task's state from there."""

@@ -1,0 +1,55 @@
+"""Defaults of a classification recipe that depend on its texts and labels."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+
+from moli.records.examples import Example
+from moli.training.recipes.recipe import Recipe
+from moli.training.recipes.task_table import NGRAMS
+
+_ENGLISH_BASE = "builtin:minilm"
+_TEXTS = 200  # that are looked at to choose a base
+_MAX_FOREIGN = 0.3  # share of letters in other scripts up to which the encoder reads a language
+# Epochs fall with the square root of the examples per class: 10 for 20, 4 for 130, 1 for 2,000.
+_EPOCHS_FOR_ONE, _MAX_EPOCHS = 45.0, 10
+_PATIENCE = 3
+
+
+def needs_defaults(recipe: Recipe) -> bool:
+    """Whether a recipe leaves open what its examples decide."""
+    return recipe.task == "classification" and (not recipe.base or recipe.epochs is None)
+
+
+def with_label_defaults(recipe: Recipe, examples: Sequence[Example]) -> Recipe:
+    """The recipe with a base, epochs and patience that suit its training examples.
+
+    Values that it has are kept.
+    """
+    base = recipe.base or choose_base([example.model_input for example in examples[:_TEXTS]])
+    if recipe.epochs is not None:
+        return recipe.model_copy(update={"base": base})
+    if base == NGRAMS:  # the fitted classifier is the optimum already
+        return recipe.model_copy(update={"base": base, "epochs": 0.0})
+    classes = {label for example in examples for label in example.class_labels}
+    epochs = 1.0 if base == "new" else choose_epochs(len(examples), len(classes))
+    patience = _PATIENCE if recipe.patience is None else recipe.patience
+    return recipe.model_copy(update={"base": base, "epochs": epochs, "patience": patience})
+
+
+def choose_base(texts: Sequence[str]) -> str:
+    """The base for texts by their script: the built-in encoder reads English.
+
+    An encoder for other languages would be chosen here.
+    """
+    letters = [letter for text in texts for letter in text[:1000] if letter.isalpha()]
+    foreign = sum("LATIN" not in unicodedata.name(letter, "") for letter in letters)
+    return NGRAMS if foreign > _MAX_FOREIGN * len(letters) else _ENGLISH_BASE
+
+
+def choose_epochs(examples: int, classes: int) -> float:
+    """Passes over the data: many if there are few examples for each class."""
+    per_class = examples / max(classes, 1)
+    return float(min(max(round(_EPOCHS_FOR_ONE / math.sqrt(max(per_class, 1))), 1), _MAX_EPOCHS))
