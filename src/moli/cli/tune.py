@@ -210,9 +210,13 @@ def _print_summary(result: RunResult) -> None:
     counts = facts["rows"]
     is_incomplete = counts["malformed"] or counts["dropped"] or counts["unread"]
     listed = "; 'moli tune --check' lists them" if is_incomplete else ""
+    baselines = ", ".join(
+        f"{name} {format_value(value)}" for name, value in facts.get("baselines", {}).items()
+    )
     rows = {
         "metrics": metrics or f"none: {_why_no_metrics(facts)}",
         "before": f"{before} (the base, before the first step)" if before else "",
+        "compare": f"{baselines} (on the same held-out rows)" if baselines else "",
         "best": f"at step {facts['best_step']:,} of {facts['step']:,}" if metrics else "",
         "time": f"{format_duration(facts['seconds'])} of training{_compare_with_estimate(facts)}",
         "rates": rates,
@@ -222,6 +226,9 @@ def _print_summary(result: RunResult) -> None:
     print_fields(rows, out)
     for note in facts["row_notes"]:
         warn(note)
+    if facts["still_improving"]:
+        epochs = 2 * facts["epochs"]
+        echo(f"It was still improving at the last step: try --set epochs={epochs:g}.")
     if reason := facts.get("alias_kept"):
         alias, model = facts["alias"], result.model.rpartition("@")[2]
         out.print(translate(f"'{alias}' was not moved to it: {reason}."), style="bold")

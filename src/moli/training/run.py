@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from moli.workspace.content import StoredModel
 
 
+_CLEAR_GAIN = 0.01  # of a score, as a share of it
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """The result of a training run.
@@ -139,12 +142,15 @@ def _run(
 ) -> RunResult:
     """Prepare the run in a folder, train it to its end, and store its model."""
     from moli.training.loop.distributed import join_processes
+    from moli.training.setup.baselines import measure_baselines
     from moli.training.setup.prepared import ignore_event, prepare
 
     world = join_processes()
     on_event = _all_listeners(recipe, listeners) if world.rank == 0 else ignore_event
     prepared = prepare(recipe, folder, on_event, world)
     facts = prepared.facts()
+    if baselines := world.on_rank_zero(lambda: measure_baselines(prepared)):
+        facts["baselines"] = baselines
     if expected := _estimate(prepared, folder, estimate=estimate and world.size == 1):
         facts["estimate"] = expected
     loop = prepared.loop
@@ -160,6 +166,9 @@ def _run(
         on_event(RunEnded("interrupted" if interrupted else "failed", loop.progress.step, reason))
         raise
     facts = facts | {"model": ""} | stored | _outcome(prepared, expected)
+    if "baselines" in facts and loop.keeps_start and prepared.task.hidden_size:
+        frozen = loop.progress.base_metrics.get(prepared.task.metric)
+        facts["baselines"] = facts["baselines"] | {"frozen encoder": frozen}
     on_event(RunEnded(status, loop.progress.step, facts))
     if status != "interrupted":
         world.on_rank_zero(lambda: remove_checkpoints(folder))
@@ -200,6 +209,7 @@ def _outcome(prepared: PreparedRun, expected: dict[str, Any] | None) -> dict[str
     outcome = {
         "step": progress.step,
         "best_step": progress.best_step,
+        "still_improving": _is_still_improving(prepared),
         "seconds": round(progress.seconds, 3),
         "examples_per_second": round(progress.examples / seconds, 2),
         "tokens_per_second": round(progress.tokens / seconds, 1),
@@ -216,6 +226,14 @@ def _outcome(prepared: PreparedRun, expected: dict[str, Any] | None) -> dict[str
     return outcome | {"against_estimate": rounded}
 
 
+def _is_still_improving(prepared: PreparedRun) -> bool:
+    """Whether the last evaluation of the last step was the best by more than a hundredth."""
+    progress, steps = prepared.loop.progress, prepared.loop.schedule.steps
+    if not steps or progress.best_step != steps or progress.best is None:
+        return False
+    return progress.gain > _CLEAR_GAIN * abs(progress.best)
+
+
 def _store(
     prepared: PreparedRun, workspace: Workspace, world: World, *, force: bool
 ) -> dict[str, Any]:
@@ -226,20 +244,25 @@ def _store(
     """
     from moli.models.hardware.probe import DTYPES
     from moli.training.setup.evaluation import calibrate
+    from moli.training.setup.head import fit_head
     from moli.training.trained.comparison import HeldOutResult, hash_examples
     from moli.training.trained.store import store_model
 
     recipe, progress = prepared.resolved.recipe, prepared.loop.progress
-    held_out = [each.example for each in prepared.data.evaluation_examples]
-    examples_hash = hash_examples(held_out)
+    held_out = prepared.data.evaluation_examples
+    examples_hash = hash_examples([each.example for each in held_out])
+    may_refit = prepared.loop.keeps_start and isinstance(recipe.held_out, float)
     world.gather_model(prepared.model, DTYPES[str(recipe.precision)])
 
     def store() -> dict[str, Any]:
         task = prepared.task
-        calibrated = calibrate(task, prepared.model, prepared.data.evaluation_examples)
+        calibrated = calibrate(task, prepared.model, held_out)
         result = HeldOutResult(
             task.metric, calibrated or progress.metrics, progress.base_metrics, examples_hash
         )
+        if may_refit and progress.best_step == 0:  # evaluated; now it may learn from all
+            others = [sample for each in held_out for sample in each.samples]
+            fit_head(task, prepared.model, prepared.data.samples + others, recipe.seed)
         stored = store_model(
             prepared.model,
             task,

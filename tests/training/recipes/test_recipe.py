@@ -64,7 +64,7 @@ def test_an_unknown_key_like_no_other_is_refused_with_all_keys() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("task", "chat"), ("method", "loha"), ("rank", 0), ("rank", "many"), ("epochs", 0),
+    [("task", "chat"), ("method", "loha"), ("rank", 0), ("rank", "many"), ("epochs", -1),
      ("epochs", float("inf")), ("learning_rate", float("nan")), ("seed", 1 << 63),
      ("batch", -1), ("learning_rate", "fast"), ("max_length", 3), ("dropout", 1),
      ("optimizer", "sgd"), ("precision", "fp16"), ("seed", -1), ("patience", -1),
@@ -121,7 +121,8 @@ def test_a_base_is_derived_from_the_task() -> None:
         return make_recipe({"task": task, "data": "x"}).base
 
     assert base("pretraining") == base("image") == base("seq2seq") == "new"
-    assert base("classification") == base("span") == "builtin:minilm"
+    assert base("embedding") == base("span") == "builtin:minilm"
+    assert base("classification") == ""  # by the language of the texts
 
 
 @pytest.mark.parametrize("name", ["Tickets", "two words", "票"])

@@ -26,6 +26,7 @@ class TrainingProgress:
         best: the best evaluation's score, larger is better; None before the first evaluation.
         metrics: metrics of the best evaluation.
         base_metrics: metrics before the first step.
+        gain: amount by which the best score is above the best one before it.
         stale: number of evaluations since the best one.
     """
 
@@ -38,6 +39,7 @@ class TrainingProgress:
     best_step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     base_metrics: dict[str, float] = field(default_factory=dict)
+    gain: float = 0.0
     stale: int = 0
 
 

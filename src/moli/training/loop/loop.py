@@ -74,6 +74,7 @@ class Loop:
         batching: the division of those samples into steps, and whether samples are packed.
         on_event: receives each step and evaluation.
         evaluate: evaluates the current model; None without held-out examples.
+        keeps_start: whether the weights before the first step may be the best ones.
     """
 
     loss: StepLoss
@@ -86,6 +87,7 @@ class Loop:
     folder: Path
     on_event: Callable[[Event], None]
     evaluate: Callable[[], EvaluationResult] | None = None
+    keeps_start: bool = False
     world: World = field(default_factory=SingleProcess)
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     heap: Heap = field(default_factory=Heap)
@@ -192,6 +194,10 @@ class Loop:
 
     def _evaluate_base(self, evaluate: Callable[[], EvaluationResult]) -> None:
         """Evaluate the weights before the first step."""
+        if self.keeps_start:
+            self._keep_if_best(evaluate)
+            self.progress.base_metrics = self.progress.metrics
+            return
         begun = time.perf_counter()
         own_result = evaluate()
         result = self.world.on_rank_zero(lambda: own_result)
@@ -199,14 +205,22 @@ class Loop:
         self.on_event(Evaluated(0, result.metrics, False, time.perf_counter() - begun))
 
     def _keep_if_best(self, evaluate: Callable[[], EvaluationResult]) -> None:
-        """Evaluate the current weights, and save them if they are the best so far."""
+        """Evaluate the current weights, and save them if they are the best so far.
+
+        Of equally good weights, those with the smaller loss are better.
+        """
         begun = time.perf_counter()
         own_result = evaluate()
         result = self.world.on_rank_zero(lambda: own_result)
         progress = self.progress
-        is_best = progress.best is None or result.score > progress.best
+        is_best = progress.best is None or (result.score, -result.metrics["loss"]) > (
+            progress.best,
+            -progress.metrics["loss"],
+        )
         if is_best:
+            before = result.score if progress.best is None else progress.best
             progress.best, progress.best_step, progress.stale = result.score, progress.step, 0
+            progress.gain = result.score - before
             progress.metrics = result.metrics
             state = self.world.gather_state(self.weights.state_dict())
             if self.world.rank == 0:

@@ -75,7 +75,7 @@ def fit_logistic(
         max_iter=_ITERATIONS,
         tolerance_grad=1e-5,
         tolerance_change=1e-8,
-        history_size=10,
+        history_size=5,
         line_search_fn="strong_wolfe",
     )
 
@@ -84,9 +84,9 @@ def fit_logistic(
         optimizer.zero_grad()
         penalty = weight.square().sum() / (2 * strength * len(targets))
         loss = cross_entropy(features @ weight.T + bias, targets) + penalty
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
     return LogisticRegression(weight.detach(), bias.detach())

@@ -14,7 +14,7 @@ from moli.training import inference
 from moli.training.batching.samples import Sample, Step, plan_epoch, steps_in_epoch
 from moli.training.loop.checkpoint import TrainingProgress, write_tensors
 from moli.training.loop.loop import Loop
-from moli.training.setup.memory import expected_memory_mb
+from moli.training.setup.memory import expected_memory_mb, peak_memory_mb
 from moli.training.setup.prepared import PreparedRun
 
 # Steps that are timed: until both of the first, or one of the last, are reached.
@@ -50,6 +50,8 @@ def estimate_cost(prepared: PreparedRun) -> Estimate:
     It is not timed, since it also does set-up work.
     """
     loop = prepared.loop
+    if not loop.schedule.steps:
+        return Estimate(0.0, round(_evaluation_seconds(prepared), 2), peak_memory_mb(), 0.0, 0)
     sizes = [sample.size for sample in loop.samples]
     plan = plan_epoch(sizes, loop.batching, loop.seed, 0)
     largest = max(plan, key=lambda step: _largest_micro_batch(step, sizes))

@@ -110,7 +110,7 @@ def calibrate(
     if not task.is_calibrated or not held_out:
         return {}
     examples = [each.example for each in held_out]
-    result = inference.run_inference(task, model, [each.samples for each in held_out])
-    answers, answered = inference.answers_of_examples(task, result, examples)
-    task.calibrate(answers, answered)
-    return {"loss": result.loss, **task.metrics(answers, answered)}
+    groups = [each.samples for each in held_out]
+    result = inference.run_inference(task, model, groups, with_losses=False)
+    task.calibrate(*inference.answers_of_examples(task, result, examples))
+    return inference.evaluate(task, model, examples, groups)

@@ -29,10 +29,8 @@ def with_label_defaults(recipe: Recipe, examples: Sequence[Example]) -> Recipe:
     Values that it has are kept.
     """
     base = recipe.base or choose_base([example.model_input for example in examples[:_TEXTS]])
-    if recipe.epochs is not None:
+    if recipe.epochs is not None or base == NGRAMS:
         return recipe.model_copy(update={"base": base})
-    if base == NGRAMS:  # the fitted classifier is the optimum already
-        return recipe.model_copy(update={"base": base, "epochs": 0.0})
     classes = {label for example in examples for label in example.class_labels}
     epochs = 1.0 if base == "new" else choose_epochs(len(examples), len(classes))
     patience = _PATIENCE if recipe.patience is None else recipe.patience

@@ -31,6 +31,8 @@ from moli.training.setup.evaluation import (
     HeldOutEvaluation,
     choose_evaluation_examples,
 )
+from moli.training.setup.head import fit_head
+from moli.training.setup.label_defaults import needs_defaults, with_label_defaults
 from moli.training.setup.lengths import dropped_advice, dropped_lengths, dropped_reason
 from moli.training.setup.memory import tokens_that_fit
 from moli.training.setup.resolved import (
@@ -140,6 +142,7 @@ class PreparedRun:
             "trained_parameters": count_parameters(trained),
             "packing": asdict(self.packing),
             "judged": len(self.data.evaluation_examples),
+            "epochs": self.resolved.recipe.epochs,
         }
 
 
@@ -170,7 +173,7 @@ def prepare(
         torch.set_num_threads(resolved.threads)
     torch.manual_seed(resolved.recipe.seed)
     data = read_run_data(resolved.recipe, folder, world)
-    model = build_model(data.task, resolved.recipe)
+    model, has_fitted_head = build_model(data, resolved.recipe)
     packing = world.on_rank_zero(lambda: check_packing_of(data, model))
     loss = StepLoss(data.task, model)
     weights = world.shard(loss, DTYPES[str(resolved.recipe.precision)])
@@ -178,6 +181,7 @@ def prepare(
         lambda: plan_batches_once(resolved, loss, data.samples, folder, packing, world)
     )
     loop = make_loop(planned, data, loss, weights, folder, on_event, world)
+    loop.keeps_start = has_fitted_head
     loop.resume()
     return PreparedRun(planned, data, model, packing, loop)
 
@@ -187,6 +191,9 @@ def resolve_once(recipe: Recipe, folder: Path) -> ResolvedRecipe:
     path = folder / RESOLVED
     if path.exists():
         return read_resolved(path)
+    if needs_defaults(recipe):
+        data = read_data(recipe, make_task(recipe).example_types)
+        recipe = with_label_defaults(recipe, examples_of(data.train))
     machine = probe()
     resolved = resolve_recipe(recipe, machine, make_task(recipe).hidden_size)
     write_resolved(path, resolved)
@@ -234,15 +241,33 @@ def _hashes(task: Task, data: TrainingData) -> dict[str, str]:
     }
 
 
-def build_model(task: Task, recipe: Recipe) -> torch.nn.Module:
-    """Build the model that a recipe trains, in training mode."""
+def build_model(data: RunData, recipe: Recipe) -> tuple[torch.nn.Module, bool]:
+    """Build the model that a recipe trains, in training mode.
+
+    Returns:
+        The model, and whether its head is fitted to the base.
+
+    Raises:
+        InputError: no steps are to be taken, and there is no head to fit.
+    """
+    task = data.task
     method = methods.method_of(recipe)
     if method.quantizes_base:
         methods.require_four_bit_support()
     # Full training begins from the weights as they are; a frozen base has the compute precision.
     dtype = DTYPES[str(recipe.precision)] if method.is_adapter else torch.float32
-    model = methods.apply_method(task.build(dtype), recipe)
-    return methods.prepare_for_device(model).train()
+    base = task.build(dtype)
+    if torch.cuda.is_available() and not method.quantizes_base:
+        base.cuda()
+    has_fitted_head = fit_head(task, base, data.samples, recipe.seed)
+    if not recipe.epochs and not has_fitted_head:
+        raise InputError(
+            "with epochs: 0 only a classifier's head is fitted, and there is none",
+            where=recipe.base,
+            fix="Give epochs, or classify with a sentence encoder such as builtin:minilm as base.",
+        )
+    model = methods.apply_method(base, recipe)
+    return methods.prepare_for_device(model).train(), has_fitted_head
 
 
 def check_packing_of(data: RunData, model: torch.nn.Module) -> PackingCheck:
@@ -268,11 +293,9 @@ def plan_batches_once(
     if resolved.packed is not None:
         return resolved
     batching = resolved.batching(packed=packing.holds, split=loss.can_split_steps)
-    tokens = sum(sample.size for sample in samples)
-    is_worth_trying = (
-        tokens * resolved.recipe.epochs > autotune.MIN_RUN_TOKENS and not torch.cuda.is_available()
-    )
-    if batching.max_tokens and world.size == 1:
+    tokens = float(resolved.recipe.epochs or 0) * sum(sample.size for sample in samples)
+    is_worth_trying = tokens > autotune.MIN_RUN_TOKENS and not torch.cuda.is_available()
+    if batching.max_tokens and world.size == 1 and tokens:
         fitting = tokens_that_fit(loss, samples, packed=batching.packed)
         batching = dataclasses.replace(batching, max_tokens=min(batching.max_tokens, fitting))
         if is_worth_trying:
@@ -296,7 +319,8 @@ def make_loop(
     recipe, packed = resolved.recipe, bool(resolved.packed)
     batching = resolved.batching(packed=packed, split=loss.can_split_steps)
     epoch_steps = steps_in_epoch(len(data.samples), batching.batch)
-    steps = max(1, round(epoch_steps * recipe.epochs))
+    epochs = float(recipe.epochs or 0)
+    steps = max(1, round(epoch_steps * epochs)) if epochs else 0
     held_out = data.evaluation_examples
     return Loop(
         loss=loss,
@@ -309,7 +333,7 @@ def make_loop(
         ),
         samples=data.samples,
         batching=batching,
-        schedule=RunSchedule(steps, max(1, min(epoch_steps, steps // 5)), recipe.patience),
+        schedule=RunSchedule(steps, max(1, min(epoch_steps, steps // 5)), recipe.patience or 0),
         seed=recipe.seed,
         folder=folder,
         on_event=on_event,

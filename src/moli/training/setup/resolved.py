@@ -12,7 +12,7 @@ from moli.models.weights.json_files import write_json
 from moli.training.batching.samples import Batching
 from moli.training.recipes.method_table import METHODS
 from moli.training.recipes.recipe import Recipe
-from moli.training.recipes.task_table import TASKS
+from moli.training.recipes.task_table import NGRAMS, TASKS
 
 # The classic recipe's rate for full training at a width of 768. The best rate falls with the width
 # (Yang et al. 2022), and an adapter's is about ten times that of full training.
@@ -52,13 +52,18 @@ def resolve_recipe(recipe: Recipe, machine: Machine, width: int) -> ResolvedReci
     if rate is None:
         rate = spec.new_learning_rate if new else _RATE * _WIDTH / max(width, 64)
         rate *= _ADAPTER if METHODS[method].is_adapter else 1.0
+    epochs = 1.0 if recipe.epochs is None else recipe.epochs
+    if recipe.base == NGRAMS:  # fitted to its optimum before the first step
+        epochs = 0.0
     resolved = recipe.model_copy(
         update={
             "method": method,
             "learning_rate": float(f"{rate:.2g}"),
             "batch": recipe.batch or spec.batch,
+            "epochs": epochs,
+            "patience": recipe.patience or 0,
             "optimizer": recipe.optimizer or (spec.new_optimizer if new else "adamw"),
-            "precision": recipe.precision or machine.precision,
+            "precision": "fp32" if recipe.base == NGRAMS else recipe.precision or machine.precision,
         }
     )
     return ResolvedRecipe(resolved, _max_tokens(machine), machine.threads)

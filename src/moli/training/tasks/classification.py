@@ -12,6 +12,7 @@ import torch
 from moli.models.weights.loading import folder_of
 from moli.models.weights.truncation import Truncator
 from moli.records.examples import Example, Labelled
+from moli.training.batching.batches import Batch
 from moli.training.batching.samples import Sample, Tokens
 from moli.training.methods import method_of
 from moli.training.tasks.base.labels import LabelTask, label_id
@@ -29,7 +30,7 @@ class Classification(LabelTask, TransformerTask):
     state, or the last one's for a causal model.
     """
 
-    state_fields: ClassVar[tuple[str, ...]] = ("labels", "pooling")
+    state_fields: ClassVar[tuple[str, ...]] = (*LabelTask.state_fields, "pooling")
     example_types: ClassVar[tuple[type[Example], ...]] = (Labelled,)
     auto_class = "AutoModelForSequenceClassification"
     text_column = "text"
@@ -90,8 +91,7 @@ class Classification(LabelTask, TransformerTask):
 
     def head_inputs(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
         """The mean of each text's states."""
-        batch = self.collate([each.sequences[0] for each in samples], model, packed=False)
-        return sequence_means(model, batch)
+        return sequence_means(model, self._collate(samples, model, packed=False))
 
     def load_state(self, folder: Path) -> None:
         """Set the labels and the pooling from the saved state."""
@@ -114,9 +114,15 @@ class Classification(LabelTask, TransformerTask):
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> torch.Tensor:
         """Logits before the softmax, [samples, labels], in float32."""
-        sequences = [each.sequences[0] for each in samples]
-        batch = self.collate(sequences, model, packed=packed, **self.token_inputs(samples))
+        batch = self._collate(samples, model, packed=packed)
         return sequence_logits(model, batch, mean=self.pooling == "mean")
+
+    def _collate(
+        self, samples: Sequence[Sample], model: torch.nn.Module, *, packed: bool
+    ) -> Batch:
+        """A batch of the samples' sequences."""
+        sequences = [each.sequences[0] for each in samples]
+        return self.collate(sequences, model, packed=packed, **self.token_inputs(samples))
 
     def token_inputs(self, samples: Sequence[Sample]) -> Mapping[str, Sequence[Tokens]]:  # noqa: ARG002
         """Inputs with a number for each token, besides the token ids; none for single texts."""

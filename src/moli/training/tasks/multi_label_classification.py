@@ -37,7 +37,6 @@ class MultiLabelClassification(Classification):
     metric = "micro_f1"
     selection_metric = "loss"  # at first no label reaches its threshold, and F1 is 0
     minimum_labels = 1
-    is_calibrated = True
     thresholds: list[float]
 
     @property
@@ -54,6 +53,9 @@ class MultiLabelClassification(Classification):
         """Collect the labels of the examples."""
         super().prepare(examples)
         self.thresholds = [_THRESHOLD] * len(self.labels)
+
+    def linear_head(self, model: torch.nn.Module) -> None:  # type: ignore[override]  # noqa: ARG002
+        """None: the labels are separate decisions."""
 
     def target(self, example: Example) -> NDArray[np.float32]:
         """1 for each label that applies, else 0: [labels]."""

@@ -16,7 +16,7 @@ from moli.records.examples import Example, Labelled
 from moli.training.batching.samples import Sample
 from moli.training.methods import method_of
 from moli.training.tasks.base.labels import LabelTask, label_id
-from moli.training.tasks.base.ngrams import NgramVocabulary
+from moli.training.tasks.base.ngrams import MAX_WEIGHTS, NgramVocabulary
 
 _WEIGHTS = "model.safetensors"
 
@@ -87,7 +87,7 @@ class NgramClassification(LabelTask):
                 fix="Use method: full, or name a model as base.",
             )
         texts = [example.text for example in examples if isinstance(example, Labelled)]
-        vocabulary = NgramVocabulary.of(texts)
+        vocabulary = NgramVocabulary.of(texts, MAX_WEIGHTS // len(self.labels))
         self.ngrams, self.idf = list(vocabulary.ngrams), vocabulary.idf.tolist()
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002

@@ -20,6 +20,7 @@ from moli.models.weights.loading import folder_of, load_config
 from moli.records.errors import InputError, ModelError, WorkspaceError
 from moli.training.methods import method_of
 from moli.training.recipes.recipe import Recipe
+from moli.training.recipes.task_table import NGRAMS
 from moli.training.tasks import make_task
 from moli.training.tasks.base.wrapped_models import evaluation_mode, unwrapped_model
 from moli.training.trained.load import check_compatibility, recipe_of
@@ -84,6 +85,12 @@ def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> ExportR
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError("it already exists", where=str(folder), fix="Name a new or empty folder.")
     recipe = recipe_of(stored)
+    if recipe.base == NGRAMS:
+        raise InputError(
+            "it weighs a text's n-grams, which no other program has a class for",
+            where=stored.name,
+            fix="Use it through Moli: 'moli predict', or POST /v1/classify.",
+        )
     method = method_of(recipe)
     merging = merge and method.is_adapter
     if merging and (obstacle := method.merge_obstacle):

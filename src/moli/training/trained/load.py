@@ -22,6 +22,7 @@ from moli.training.batching.samples import Sample
 from moli.training.packing import can_pack, check_packing
 from moli.training.recipes.method_table import find_method
 from moli.training.recipes.recipe import Recipe, make_recipe
+from moli.training.recipes.task_table import NGRAMS
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
 from moli.workspace.content import StoredModel, read_manifest
@@ -76,9 +77,9 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
 
 
 def recipe_of(stored: StoredModel) -> Recipe:
-    """The recipe of a stored model; a whole model is its own base."""
+    """The recipe of a stored model; a whole model is its own base, unless it weighs n-grams."""
     recipe = make_recipe(stored.manifest.recipe, where=stored.name)
-    if not find_method(stored.manifest.method).is_adapter:
+    if not find_method(stored.manifest.method).is_adapter and recipe.base != NGRAMS:
         return recipe.model_copy(update={"base": str(stored.folder)})
     return recipe
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from moli.metrics.calibration import expected_calibration_error, fit_temperature
 from moli.metrics.classification import accuracy, macro_f1
 from moli.records.errors import InputError
 from moli.records.examples import Example
@@ -17,6 +18,7 @@ from moli.training.batching.samples import Sample
 from moli.training.tasks.base.task import Task
 from moli.workspace.datasets.labels import order_labels
 
+_MIN_CALIBRATION_EXAMPLES = 20
 _IGNORED = -100  # the id of a label that the training examples lack: it has no loss
 
 
@@ -30,12 +32,16 @@ class LabelTask(Task):
             order of the numbers, and so are classes that a data set numbers. Others are in
             alphabetical order.
         minimum_labels: number of labels without which there is nothing to choose from.
+        temperature: number that logits are divided by (Guo et al. 2017), fitted to held-out
+            examples after training; 1 until then.
     """
 
     metric = "accuracy"
-    state_fields: ClassVar[tuple[str, ...]] = ("labels",)
+    state_fields: ClassVar[tuple[str, ...]] = ("labels", "temperature")
     minimum_labels: ClassVar[int] = 2
+    is_calibrated = True
     labels: list[str]
+    temperature: float = 1.0
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Collect the labels of the examples."""
@@ -72,20 +78,37 @@ class LabelTask(Task):
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Cross-entropy of each sample; 0 if training examples lack its label."""
         targets = torch.tensor([self.target_id(each) for each in samples], device=outputs.device)
-        return cross_entropy(outputs, targets, reduction="none", ignore_index=_IGNORED)
+        scaled = outputs / self.temperature
+        return cross_entropy(scaled, targets, reduction="none", ignore_index=_IGNORED)
 
     def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:  # noqa: ARG002
         """For each sample the probabilities of the labels, [labels]."""
-        return list(torch.softmax(outputs, -1).cpu().numpy())
+        return list(torch.softmax(outputs / self.temperature, -1).cpu().numpy())
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
-        """Accuracy and macro-averaged F1 of the likeliest labels."""
+        """Accuracy and macro-averaged F1 of the likeliest labels, and their calibration error."""
         predicted = [self.predicted_class(probabilities) for probabilities in answers]
         expected = _labels_of(examples)
         return {
             "accuracy": accuracy(expected, predicted),
             "macro_f1": macro_f1(expected, predicted),
+            "calibration_error": expected_calibration_error(
+                np.array([np.max(probabilities) for probabilities in answers], np.float64),
+                np.array(expected) == np.array(predicted),
+            ),
         }
+
+    def calibrate(self, answers: Sequence[Any], examples: Sequence[Example]) -> None:
+        """Set the temperature, unless there are too few examples; no likeliest label changes."""
+        known = [
+            (answer, self.label_ids[str(example.class_label)])
+            for answer, example in zip(answers, examples, strict=True)
+            if example.class_label in self.label_ids
+        ]
+        if len(known) >= _MIN_CALIBRATION_EXAMPLES:
+            probabilities = np.array([answer for answer, _ in known], np.float64)
+            targets = np.array([target for _, target in known])
+            self.temperature = fit_temperature(np.log(np.maximum(probabilities, 1e-30)), targets)
 
     def predicted_class(self, answer: Any) -> str:
         """The likeliest label."""

@@ -1,7 +1,7 @@
 """Texts as TF-IDF vectors of n-grams, for which no model has to know the language.
 
-In scripts without spaces, n-grams are of 1 to 3 characters; elsewhere they are the words, and 2 to 4
-characters within a word and its ends.
+In scripts without spaces, n-grams are of 1 to 3 characters. Elsewhere they are the words, and 2 to
+4 characters within a word and its ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f\u0e00-\u0e7f"
 _RUN = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|[^\W_{_UNSPACED}]+|[!?！？]")
 _UNSPACED_LENGTHS, _SPACED_LENGTHS = (1, 2, 3), (2, 3, 4)
-_MAX_FEATURES = 100_000  # the most frequent n-grams
+MAX_WEIGHTS = 4_000_000  # of a classifier: one for each class and each of the most frequent n-grams
 _MAX_CHARACTERS = 5_000  # of a text that are read
 
 
@@ -39,11 +39,11 @@ class NgramVocabulary:
     idf: NDArray[np.float32]
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> NgramVocabulary:
-        """The vocabulary of some texts."""
+    def of(cls, texts: Sequence[str], limit: int) -> NgramVocabulary:
+        """The vocabulary of some texts, of the `limit` n-grams that most of them have."""
         frequencies = Counter(ngram for text in texts for ngram in set(ngrams_of(text)))
         chosen = sorted(frequencies, key=lambda ngram: (-frequencies[ngram], ngram))
-        ngrams = tuple(sorted(chosen[:_MAX_FEATURES]))
+        ngrams = tuple(sorted(chosen[:limit]))
         idf = [math.log((1 + len(texts)) / (1 + frequencies[ngram])) + 1 for ngram in ngrams]
         return cls(ngrams, np.array(idf, np.float32))
 
@@ -75,6 +75,7 @@ class NgramVocabulary:
             torch.from_numpy(np.concatenate(values).astype(np.float32)),
             (len(texts), len(self.ngrams)),
             is_coalesced=True,
+            check_invariants=False,
         )
 
 

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from moli.records.examples import Labelled
+from moli.training.recipes.recipe import make_recipe
+from moli.training.setup.label_defaults import choose_base, choose_epochs, with_label_defaults
+
+
+@pytest.mark.parametrize(
+    ("text", "base"),
+    [("It came broken.", "builtin:minilm"), ("Größe, naïve, señor", "builtin:minilm"),
+     ("房间很脏", "builtin:ngrams"), ("部屋はきれい", "builtin:ngrams"),
+     ("방이 더러워요", "builtin:ngrams"),
+     ("Комната грязная", "builtin:ngrams"), ("iPhone 很好用，屏幕也大", "builtin:ngrams"),
+     ("The Greek letters α and β", "builtin:minilm"), ("12:30!", "builtin:minilm")],
+)  # fmt: skip
+def test_the_base_reads_the_script(text: str, base: str) -> None:
+    assert choose_base([text]) == base
+
+
+def test_fewer_examples_of_a_class_take_more_epochs() -> None:
+    assert [choose_epochs(20 * 150, 150), choose_epochs(2000, 77), choose_epochs(1000, 6)] == [
+        10,
+        9,
+        3,
+    ]
+    assert choose_epochs(25_000, 2) == choose_epochs(5_000, 2) == 1
+    assert choose_epochs(3, 3) == 10
+
+
+def test_what_a_recipe_says_is_kept() -> None:
+    examples = [Labelled("房间很脏", "0"), Labelled("很好", "1")]
+    values = {"task": "classification", "data": "x", "base": "org/name", "epochs": 2, "patience": 0}
+    kept = with_label_defaults(make_recipe(values), examples)
+    assert (kept.base, kept.epochs, kept.patience) == ("org/name", 2, 0)
+    derived = with_label_defaults(make_recipe({"task": "classification", "data": "x"}), examples)
+    assert derived.base == "builtin:ngrams"
