@@ -190,7 +190,7 @@ def _print_result(result: RunResult, *, as_json: bool) -> None:
 
 def _print_summary(result: RunResult) -> None:
     """Print the new model with its metrics, or how to resume the run if it was interrupted."""
-    from moli.training.listeners.formatting import format_duration, format_value
+    from moli.training.listeners.formatting import format_duration
     from moli.training.listeners.report import PAGE
 
     out, facts = make_console(), result.facts
@@ -199,10 +199,8 @@ def _print_summary(result: RunResult) -> None:
         echo(f"Resume with: moli tune --resume {result.run}")
         return
     out.print(result.model, style="bold")
-    metrics, before = (
-        ", ".join(f"{name} {format_value(value)}" for name, value in main_first(values).items())
-        for values in (facts["metrics"], facts["base_metrics"])
-    )
+    metrics, before = map(_format_metrics, (facts["metrics"], facts["base_metrics"]))
+    baselines = _format_metrics(facts.get("baselines", {}))
     rates = (
         f"{facts['examples_per_second']:,} examples/s, {facts['tokens_per_second']:,} tokens/s, "
         f"{facts['peak_memory_mb']:,} MB at most"
@@ -210,9 +208,6 @@ def _print_summary(result: RunResult) -> None:
     counts = facts["rows"]
     is_incomplete = counts["malformed"] or counts["dropped"] or counts["unread"]
     listed = "; 'moli tune --check' lists them" if is_incomplete else ""
-    baselines = ", ".join(
-        f"{name} {format_value(value)}" for name, value in facts.get("baselines", {}).items()
-    )
     rows = {
         "metrics": metrics or f"none: {_why_no_metrics(facts)}",
         "before": f"{before} (the base, before the first step)" if before else "",
@@ -233,6 +228,13 @@ def _print_summary(result: RunResult) -> None:
         alias, model = facts["alias"], result.model.rpartition("@")[2]
         out.print(translate(f"'{alias}' was not moved to it: {reason}."), style="bold")
         echo(f"Move it with: moli models alias {alias} {model}")
+
+
+def _format_metrics(metrics: dict[str, float]) -> str:
+    """Metrics with their names in a line, the main one first."""
+    from moli.training.listeners.formatting import format_value
+
+    return ", ".join(f"{name} {format_value(value)}" for name, value in main_first(metrics).items())
 
 
 def _why_no_metrics(facts: dict[str, Any]) -> str:

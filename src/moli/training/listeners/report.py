@@ -189,17 +189,42 @@ def _subtitle(run: _RunFiles) -> str:
 
 def _summary_html(run: _RunFiles) -> str:
     """The few numbers that one looks for first."""
-    steps = run.steps
-    if run.started is None or not steps:
+    if run.started is None or not (run.steps or run.evaluations):
         return ""
+    values = _training_numbers(run.steps, run.started.steps) | _evaluation_numbers(run)
+    cells = (
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in values.items()
+    )
+    return f'<dl class="figures">{"".join(cells)}</dl>'
+
+
+def _training_numbers(steps: Sequence[StepTaken], total: int) -> dict[str, str]:
+    """The loss and the rates of a run's steps by what they are; empty before the first."""
+    if not steps:
+        return {}
     mean = ExponentialMean()
     for step in steps:
         mean.add(step.loss)
     last = steps[-1]
     values = {
-        "Step": f"{last.step:,} of {run.started.steps:,}",
+        "Step": f"{last.step:,} of {total:,}",
         "Training loss, mean": format_value(mean.value),
+        "Time in training": format_duration(last.seconds),
     }
+    if last.seconds > 0:
+        values["Tokens per second"] = f"{last.tokens / last.seconds:,.0f}"
+        values["Examples per second"] = format_value(round(last.examples / last.seconds, 1))
+    return values
+
+
+def _evaluation_numbers(run: _RunFiles) -> dict[str, str]:
+    """Results on the held-out examples by what was evaluated: baselines, the base, the best."""
+    values = {}
+    if run.started:
+        result = run.ended.result if run.ended else run.started.facts
+        for name, value in (result.get("baselines") or {}).items():
+            values[f"Baseline: {name}"] = format_value(value)
     if run.evaluations and run.evaluations[0].step == 0:
         before = run.evaluations[0].metrics
         main = main_metric(before)
@@ -215,15 +240,7 @@ def _summary_html(run: _RunFiles) -> str:
             for name in names
             if name in run.best.metrics
         }
-    values["Time in training"] = format_duration(last.seconds)
-    if last.seconds > 0:
-        values["Tokens per second"] = f"{last.tokens / last.seconds:,.0f}"
-        values["Examples per second"] = format_value(round(last.examples / last.seconds, 1))
-    cells = (
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in values.items()
-    )
-    return f'<dl class="figures">{"".join(cells)}</dl>'
+    return values
 
 
 def _warnings_html(run: _RunFiles) -> str:

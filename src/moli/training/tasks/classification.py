@@ -117,9 +117,7 @@ class Classification(LabelTask, TransformerTask):
         batch = self._collate(samples, model, packed=packed)
         return sequence_logits(model, batch, mean=self.pooling == "mean")
 
-    def _collate(
-        self, samples: Sequence[Sample], model: torch.nn.Module, *, packed: bool
-    ) -> Batch:
+    def _collate(self, samples: Sequence[Sample], model: torch.nn.Module, *, packed: bool) -> Batch:
         """A batch of the samples' sequences."""
         sequences = [each.sequences[0] for each in samples]
         return self.collate(sequences, model, packed=packed, **self.token_inputs(samples))
