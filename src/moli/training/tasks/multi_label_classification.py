@@ -54,7 +54,7 @@ class MultiLabelClassification(Classification):
         super().prepare(examples)
         self.thresholds = [_THRESHOLD] * len(self.labels)
 
-    def linear_head(self, model: torch.nn.Module) -> None:  # type: ignore[override]
+    def linear_head(self, model: torch.nn.Module) -> None:
         """None: the labels are separate decisions."""
 
     def target(self, example: Example) -> NDArray[np.float32]:
