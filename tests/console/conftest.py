@@ -54,7 +54,11 @@ def make_workspace(root: Path, **settings: object) -> Workspace:
     text = "Warranty\n\nThe toy has a warranty of eighteen months.\n\n充电\n\n充满电需要两小时。"
     second = text.index("充电")
     parsed = ParsedDocument(
-        text, (0, second), (Heading(0, 1, "Warranty"), Heading(second, 1, "充电")), "Toy manual"
+        text,
+        (0, second),
+        (Heading(0, 1, "Warranty"), Heading(second, 1, "充电")),
+        "Toy manual",
+        warnings=("page 3 could not be read",),
     )
     list(ingest.add_documents([SourceDocument("docs/manual.pdf", "pdf", "0" * 64, 1, parsed)]))
     return workspace

@@ -84,6 +84,7 @@ def test_an_empty_page_lists_the_visible_documents_and_offers_an_example(
         assert page.inner_text(".count") == "3 documents"
         titles = page.locator(".documents .title").all_inner_texts()
         assert sorted(titles) == ["Toy manual", "gremlin.txt", "shelves.txt"]
+        assert "manual.pdf: page 3 could not be read" in page.inner_text(".documents")
         page.click("text=Toy manual")
         page.wait_for_selector(".source .text")
         assert page.locator("mark").count() == 0

@@ -120,6 +120,9 @@ class Shelf:
                     with add_container("li"):
                         location = DocumentLocation.of_document(document)
                         self._source.add_row(location, document.format.upper())
+                        if document.warnings:
+                            name = document.source.rpartition("/")[2]
+                            add_text("p", f"{name}: {'; '.join(document.warnings)}", "quiet")
             if (more := len(matches) - self._limit) > 0:
                 label = self._texts.more_documents.format(count=f"{more:,}")
                 with add_button("more").on("click", self._show_more):
