@@ -7,7 +7,6 @@ requests of many documents and leave; a chat is asked for beside them, and the s
 The same again with clients that stay. What is measured is in seconds:
 
     chat       until an answer of 16 tokens is complete, asked for right after the others left
-    refused    requests that got 429, of those that stayed
     stopped    from SIGTERM until the process has ended
 """
 
@@ -129,8 +128,8 @@ def main() -> None:
         stopped = server.stop()
         for thread in threads:
             thread.join()
-    print(f"{2 * options.abandoned} that stayed: chat {chat:.2f} s, {statuses[429]} refused, "
-          f"{statuses[200]} answered, {statuses[0]} cut off, stopped {stopped:.2f} s")  # fmt: skip
+    print(f"{2 * options.abandoned} that stayed: chat {chat:.2f} s, stopped {stopped:.2f} s, "
+          f"by status (0: cut off) {dict(sorted(statuses.items()))}")  # fmt: skip
 
 
 if __name__ == "__main__":

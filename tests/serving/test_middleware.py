@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from moli.serving.audio import LARGER_BODIES
 from moli.serving.errors import add_error_handlers
-from moli.serving.middleware import MAX_BODY, SecurityMiddleware
+from moli.serving.middleware import MAX_BODY, SecurityMiddleware, ShutdownMiddleware
 
 
 @pytest.mark.parametrize(
@@ -156,3 +156,28 @@ def test_sound_is_not_read_for_those_who_may_not_come_in(path: str, read: int) -
     with ThreadPoolExecutor(1) as other:  # in this thread a browser's loop may be running
         other.submit(asyncio.run, guarded).result()
     assert (sent[0]["status"], taken) == (401, read)
+
+
+def test_a_request_that_a_stopping_server_cancels_is_told_to_come_back() -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def stop() -> None:
+        task = asyncio.create_task(ShutdownMiddleware(endless)({"type": "http"}, receive, send))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(asyncio.run, stop()).result()
+    assert sent[0]["status"] == 503
+    assert b"retry-after" in dict(sent[0]["headers"])
+    assert b"the server is stopping" in sent[1]["body"]

@@ -19,7 +19,7 @@ from moli.serving.request_log import add_log_handler
 from moli.workspace import Workspace
 
 _BACKLOG = 128
-_SHUTDOWN_SECONDS = 8  # for which a server that is stopped goes on with answers in progress
+_SHUTDOWN_SECONDS = 6  # for which a server that is stopped goes on with answers in progress
 
 
 def serve(

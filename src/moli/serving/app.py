@@ -39,7 +39,7 @@ from moli.serving.errors import add_error_handlers
 from moli.serving.generation_service import GenerationService
 from moli.serving.library import Library
 from moli.serving.metrics import Metrics, MetricsMiddleware
-from moli.serving.middleware import SecurityMiddleware, is_loopback
+from moli.serving.middleware import SecurityMiddleware, ShutdownMiddleware, is_loopback
 from moli.serving.request_ids import RequestIdMiddleware
 from moli.workspace import Settings, Workspace
 
@@ -145,6 +145,7 @@ def _add_middleware(app: FastAPI, workspace: Workspace, host: str, *, is_public:
         max_body=settings.max_request_mb << 20,
         body_seconds=settings.request_seconds,
     )
+    app.add_middleware(ShutdownMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(RequestIdMiddleware)
 

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from moli.serving.errors import error_response
+from moli.serving.errors import RETRY_SECONDS, error_response
 from moli.serving.headers import HEADERS
 
 MAX_BODY = 1 << 20  # bytes, by default
@@ -123,6 +123,31 @@ class SecurityMiddleware:
         except ValueError:
             return False
         return self._any_address or address.is_loopback
+
+
+class ShutdownMiddleware:
+    """Answers requests that are cancelled, as those are that a server which stops cannot finish."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_and_note(message: Message) -> None:
+            """Pass a message on, and note that there is a response."""
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except asyncio.CancelledError:
+            if has_begun or scope["type"] != "http":
+                raise
+            response = error_response(503, "the server is stopping; try again later", "stopping")
+            response.headers["Retry-After"] = str(RETRY_SECONDS)
+            await response(scope, receive, send)
 
 
 def is_loopback(host: str) -> bool:
