@@ -1,4 +1,5 @@
-"""Writes docs/cli.md and docs/cli.zh.md from the command line itself.
+"""Writes docs/cli.md and docs/cli.zh.md from the command line itself, and the tables of fields in
+docs/*/api.md from the bodies of requests.
 
 Use: python docs/generate.py
 """
@@ -86,3 +87,6 @@ def _row(parameter: Any) -> str:
 if __name__ == "__main__":
     for language, path in FILES.items():
         path.write_text(reference(language), encoding="utf-8")
+    import fields  # beside this file
+
+    fields.write()

@@ -63,6 +63,14 @@ def test_the_reference_of_commands_is_up_to_date() -> None:
         assert written == generate["reference"](language), "run: python docs/generate.py"
 
 
+def test_the_tables_of_fields_are_up_to_date() -> None:
+    fields = runpy.run_path(str(ROOT / "docs" / "fields.py"))
+    for language, path in fields["FILES"].items():
+        page = path.read_text(encoding="utf-8")
+        assert page == fields["with_tables"](page, language), "run: python docs/generate.py"
+        assert page.count("| `messages[].content` |") == 1
+
+
 def test_both_languages_have_the_same_pages_and_sections() -> None:
     def outline(language: str) -> dict[str, list[str]]:
         return {

@@ -2,7 +2,7 @@
 
     app = create_app(workspace)
 
-An endpoint is in a file of its own, which has a `router`; add it to `_ENDPOINTS`. Endpoints that
+An endpoint is in a file of its own, which has a `router`; add it to `ENDPOINTS`. Endpoints that
 read the database are plain functions, so each call has a thread; slow work waits in a `WorkQueue`.
 """
 
@@ -63,7 +63,7 @@ def metrics(request: Request, caller: CallerDependency) -> Response:
     return Response(request.app.state.metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-_ENDPOINTS = (
+ENDPOINTS = (
     completions.router,
     responses.router,
     embeddings.router,
@@ -101,7 +101,7 @@ def create_app(workspace: Workspace, *, host: str = "") -> FastAPI:
         lifespan=_lifespan,
     )
     _add_services(app, workspace)
-    for endpoints in _ENDPOINTS:
+    for endpoints in ENDPOINTS:
         app.include_router(endpoints)
     _add_middleware(app, workspace, host, is_public=is_public)
     add_error_handlers(app)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -34,8 +34,13 @@ QueryGroups = Annotated[list[ShortText] | None, Query(max_length=50)]
 
 
 class Body(BaseModel):
-    """A body that refuses unknown fields, as silently ignoring them would hide mistakes."""
+    """A body that refuses unknown fields, as silently ignoring them would hide mistakes.
 
+    Attributes:
+        ignored: names of the fields that clients may send, and that change nothing here.
+    """
+
+    ignored: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
@@ -50,6 +55,18 @@ class Body(BaseModel):
 class HintedBody(Body):
     """Fields that OpenAI's clients send, and that change nothing here."""
 
+    ignored = frozenset(
+        {
+            "metadata",
+            "store",
+            "user",
+            "safety_identifier",
+            "service_tier",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+            "prompt_cache_options",
+        }
+    )
     metadata: Annotated[dict[ShortText, ShortText], Field(max_length=64)] | None = None
     store: bool | None = None
     user: StorableText | None = None
@@ -148,5 +165,6 @@ def make_constraint(
 class StreamOptions(Body):
     """Options of a stream."""
 
+    ignored = frozenset({"include_obfuscation"})
     include_usage: bool = False
     include_obfuscation: bool = False

@@ -53,6 +53,7 @@ class Call(Body):
 class ChatMessage(Body):
     """A turn of a conversation."""
 
+    ignored = frozenset({"name", "annotations"})
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: StorableText | list[TextPart | RefusalPart] | None = None
     name: StorableText | None = None
@@ -126,6 +127,7 @@ class ChatAllowedTools(Body):
 class JsonSchema(Body):
     """A schema with a name."""
 
+    ignored = frozenset({"name", "description"})
     name: StorableText = "answer"
     description: StorableText | None = None
     schema_: dict[str, Any] = Field(alias="schema")
@@ -217,6 +219,7 @@ class CompletionBody(HintedBody):
 class ChatRequest(CompletionBody):
     """A conversation to answer."""
 
+    ignored = HintedBody.ignored | {"reasoning_effort", "verbosity", "prediction", "modalities"}
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None

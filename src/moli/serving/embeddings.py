@@ -36,6 +36,7 @@ def _to_list(value: Any) -> Any:
 class EmbeddingsRequest(Body):
     """Texts to make vectors of."""
 
+    ignored = frozenset({"user"})
     model: ShortText = ""
     input: Annotated[
         list[Annotated[StorableText, Field(min_length=1)]],

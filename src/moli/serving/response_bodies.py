@@ -42,6 +42,7 @@ Includable = Literal[
 class ContentPart(Body):
     """A part of a message."""
 
+    ignored = frozenset({"annotations", "logprobs"})
     model_config = ConfigDict(title="Part")
 
     type: Literal["input_text", "output_text"]
@@ -56,6 +57,7 @@ Content = StorableText | list[ContentPart | RefusalPart]
 class MessageItem(Body):
     """A turn of a conversation."""
 
+    ignored = frozenset({"id", "status", "phase"})
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
     content: Content
@@ -67,6 +69,7 @@ class MessageItem(Body):
 class CallItem(Body):
     """A call that the assistant made."""
 
+    ignored = frozenset({"id", "status"})
     type: Literal["function_call"]
     call_id: StorableText
     name: StorableText
@@ -78,6 +81,7 @@ class CallItem(Body):
 class ResultItem(Body):
     """The result of a call."""
 
+    ignored = frozenset({"id", "status"})
     type: Literal["function_call_output"]
     call_id: StorableText
     output: Content
@@ -88,6 +92,7 @@ class ResultItem(Body):
 class ReasoningItem(Body):
     """Thoughts of another model, which this one does not read."""
 
+    ignored = frozenset({"id", "summary", "content", "encrypted_content", "status"})
     type: Literal["reasoning"]
     id: StorableText | None = None
     summary: list[Any] | None = None
@@ -144,6 +149,7 @@ class ResponseAllowedTools(Body):
 class TextFormat(Body):
     """Format of an answer."""
 
+    ignored = frozenset({"name", "description"})
     model_config = ConfigDict(title="Format")
 
     type: Literal["text", "json_object", "json_schema"] = "text"
@@ -173,6 +179,7 @@ class Reasoning(Body):
 class TextOptions(Body):
     """Options for the text of an answer."""
 
+    ignored = frozenset({"verbosity"})
     format: TextFormat = Field(default_factory=TextFormat)
     verbosity: ShortText | None = None  # without effect here
 
@@ -183,6 +190,11 @@ _LOGPROBS = "message.output_text.logprobs"
 class ResponseRequest(HintedBody):
     """Something to respond to."""
 
+    ignored = HintedBody.ignored - {"metadata", "store"} | {
+        "stream_options",
+        "reasoning",
+        "max_tool_calls",
+    }
     model: StorableText = ""
     input: (
         StorableText | Annotated[list[Item | ItemReference], Field(min_length=1, max_length=4096)]
