@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moli.metrics.multi_label import best_threshold, macro_f1, micro_f1, subset_accuracy
+from moli.metrics.multi_label import (
+    best_threshold,
+    macro_f1,
+    micro_f1,
+    multi_label_report,
+    subset_accuracy,
+)
 from moli.records.errors import InputError
 
 EXPECTED = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]], bool)
@@ -20,6 +26,15 @@ def test_f1_by_hand() -> None:
     assert micro_f1(EXPECTED, EXPECTED) == subset_accuracy(EXPECTED, EXPECTED) == 1
     with pytest.raises(InputError):
         micro_f1(EXPECTED, PREDICTED[:2])
+
+
+def test_the_report_has_each_label() -> None:
+    report = multi_label_report(EXPECTED, PREDICTED, ["a", "b", "c", "d"])
+    scores = [(each.precision, each.recall, each.f1, each.support) for each in report.classes]
+    assert scores == [(1, 1, 1, 2), (1, 0.5, pytest.approx(2 / 3), 2), (0, 0, 0, 1), (0, 0, 0, 0)]
+    assert (report.accuracy, report.examples) == (1 / 4, 4)
+    assert report.macro.f1 == pytest.approx(macro_f1(EXPECTED, PREDICTED))
+    assert report.weighted.recall == pytest.approx((2 + 1) / 5)
 
 
 def test_the_threshold_is_the_best_one_nearest_to_a_half() -> None:

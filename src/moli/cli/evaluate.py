@@ -67,9 +67,10 @@ def _print_evaluation(name: str, evaluation: Evaluation) -> None:
     for metric, value in evaluation.metrics.items():
         interval = f"  (95 %: {low:.4f} to {high:.4f})" if metric == evaluation.metric else ""
         out.print(f"  {metric:<16} {value:.4f}{interval}")
-    if evaluation.report and evaluation.confusion:
+    if evaluation.report:
         out.print()
         out.print(evaluation.report.text())
+    if evaluation.confusion:
         _print_confusion(evaluation.confusion)
     echo(format_rows(evaluation.rows))
     if evaluation.cut:

@@ -35,6 +35,7 @@ class ClassificationReport:
 
     classes: tuple[ClassScore, ...]
     accuracy: float
+    examples: int
     macro: ClassScore
     weighted: ClassScore
 
@@ -43,7 +44,7 @@ class ClassificationReport:
         rows = (*self.classes, self.macro, self.weighted)
         width = max(len(row.label) for row in rows)
         heads = ("precision", "recall", "f1-score", "support")
-        accuracy = f"{self.accuracy:>9.{digits}f} {self.macro.support:>9}"
+        accuracy = f"{self.accuracy:>9.{digits}f} {self.examples:>9}"
         lines = [
             f"{'':>{width}} " + "".join(f" {head:>9}" for head in heads),
             "",
@@ -104,8 +105,29 @@ def classification_report(
     """
     names = labels or _labels(expected, predicted)
     counts = confusion_matrix(expected, predicted, names)
-    correct = np.diag(counts).astype(np.float64)
+    correct = np.diag(counts)
+    share = float(correct.sum() / counts.sum())
     support, predictions = counts.sum(axis=1), counts.sum(axis=0)
+    return report_of_counts(names, correct, support, predictions, share, len(expected))
+
+
+def report_of_counts(
+    names: Sequence[Label],
+    correct: NDArray[np.int64],
+    support: NDArray[np.int64],
+    predictions: NDArray[np.int64],
+    accuracy: float,
+    examples: int,
+) -> ClassificationReport:
+    """The report on classes, from numbers of examples, [classes].
+
+    Args:
+        correct: number of examples that have a class and are predicted to have it.
+        support: number of examples that have it.
+        predictions: number of examples that are predicted to have it.
+        accuracy: share of examples without any error.
+        examples: number of examples, which may have several classes or none.
+    """
     scores = np.stack(  # [3, classes]: precision, recall, F1
         [
             _share(correct, predictions),
@@ -118,9 +140,10 @@ def classification_report(
         classes=tuple(
             _score(str(name), scores[:, n], int(support[n])) for n, name in enumerate(names)
         ),
-        accuracy=float(correct.sum() / total),
+        accuracy=accuracy,
+        examples=examples,
         macro=_score("macro avg", scores.mean(axis=1), total),
-        weighted=_score("weighted avg", scores @ (support / total), total),
+        weighted=_score("weighted avg", scores @ (support / max(total, 1)), total),
     )
 
 
@@ -139,7 +162,7 @@ def _labels(expected: Sequence[Label], predicted: Sequence[Label]) -> list[Label
     return sorted({*expected, *predicted}, key=lambda label: (isinstance(label, str), label))
 
 
-def _share(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
     """Elementwise part / whole; 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 

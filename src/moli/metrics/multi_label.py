@@ -6,10 +6,13 @@ a label neither occurs nor is predicted: the convention of scikit-learn's `zero_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from moli.metrics.checks import check_predictions
+from moli.metrics.classification import ClassificationReport, report_of_counts
 
 Flags = NDArray[np.bool_]
 
@@ -34,6 +37,16 @@ def subset_accuracy(expected: Flags, predicted: Flags) -> float:
     """Share of examples for which the decision on every label is right."""
     check_predictions(expected, predicted)
     return float((expected == predicted).all(axis=1).mean())
+
+
+def multi_label_report(
+    expected: Flags, predicted: Flags, labels: Sequence[str]
+) -> ClassificationReport:
+    """Precision, recall, F1 and support of each label, and their means; accuracy is of subsets."""
+    correct = (expected & predicted).sum(axis=0)
+    support, predictions = expected.sum(axis=0), predicted.sum(axis=0)
+    accuracy = subset_accuracy(expected, predicted)
+    return report_of_counts(labels, correct, support, predictions, accuracy, len(expected))
 
 
 def best_threshold(expected: Flags, probabilities: NDArray[np.floating]) -> float:

@@ -14,7 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from moli.metrics.multi_label import best_threshold, macro_f1, micro_f1, subset_accuracy
+from moli.metrics.classification import ClassificationReport
+from moli.metrics.multi_label import (
+    best_threshold,
+    macro_f1,
+    micro_f1,
+    multi_label_report,
+    subset_accuracy,
+)
 from moli.records.examples import Example, MultiLabelled
 from moli.training.batching.samples import Sample
 from moli.training.tasks.classification import Classification
@@ -81,6 +88,25 @@ class MultiLabelClassification(Classification):
 
         A label that the model does not know is one that it never gives.
         """
+        _, expected, predicted = self._decisions(answers, examples)
+        return {
+            "micro_f1": micro_f1(expected, predicted),
+            "macro_f1": macro_f1(expected, predicted),
+            "subset_accuracy": subset_accuracy(expected, predicted),
+        }
+
+    def class_report(
+        self, answers: Sequence[Any], examples: Sequence[Example]
+    ) -> ClassificationReport:
+        """Precision, recall and F1 of each label."""
+        labels, expected, predicted = self._decisions(answers, examples)
+        return multi_label_report(expected, predicted, labels)
+
+    def _decisions(
+        self, answers: Sequence[Any], examples: Sequence[Example]
+    ) -> tuple[list[str], NDArray[np.bool_], NDArray[np.bool_]]:
+        """All labels, with those of the examples that the model does not know, and for each
+        whether it is expected and whether it is predicted, [examples, labels]."""
         used = {label for example in examples for label in example.class_labels}
         labels = [*self.labels, *sorted(used - set(self.labels))]
         expected = np.array(
@@ -88,11 +114,7 @@ class MultiLabelClassification(Classification):
         )
         predicted = np.zeros_like(expected)
         predicted[:, : len(self.labels)] = np.stack(answers) >= self.thresholds
-        return {
-            "micro_f1": micro_f1(expected, predicted),
-            "macro_f1": macro_f1(expected, predicted),
-            "subset_accuracy": subset_accuracy(expected, predicted),
-        }
+        return labels, expected, predicted
 
     def example_scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:  # noqa: ARG002
         """Empty: F1 is no mean over examples."""

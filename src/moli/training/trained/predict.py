@@ -272,12 +272,12 @@ def _confidence_interval(
 def _class_report(
     trained: TrainedModel, answers: Sequence[Any], examples: Sequence[Example]
 ) -> tuple[ClassificationReport | None, Confusion | None]:
-    """The report and the confusion matrix of classes; None if examples or answers have no class."""
+    """The report and the confusion matrix of classes; None if there are none, or no matrix."""
     expected = [each.class_label for each in examples if each.class_label is not None]
     classes = [trained.task.predicted_class(answer) for answer in answers]
     predicted = [each for each in classes if each is not None]
     if not expected or len(predicted) < len(expected):
-        return None, None
+        return trained.task.class_report(answers, examples), None
     known = list(trained.task.known_labels)
     labels = known + sorted({*expected, *predicted} - set(known))
     counts = confusion_matrix(expected, predicted, labels)

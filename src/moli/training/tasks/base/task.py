@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from moli.metrics.classification import ClassificationReport
 from moli.models.weights.hashes import ModelHashes
 from moli.models.weights.json_files import read_json, write_json
 from moli.records.examples import Example
@@ -218,6 +219,14 @@ class TaskEvaluation(ABC):
         `is_calibrated`.
         """
         raise NotImplementedError
+
+    def class_report(
+        self,
+        answers: Sequence[Any],  # noqa: ARG002
+        examples: Sequence[Example],  # noqa: ARG002
+    ) -> ClassificationReport | None:
+        """A report on each class, for a task whose answers name no single class; else None."""
+        return None
 
     def predicted_class(self, answer: Any) -> str | None:  # noqa: ARG002
         """The one class that an answer names, for a confusion matrix; None if it names none."""
