@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Iterable
@@ -35,15 +36,19 @@ class Progress:
 
     def __init__(self) -> None:
         self._packages, self._doing = 0, "pip"
+        self._to_install = self._before = 0
         self._started = time.monotonic()
         self._live = sys.stdout.isatty()
         self._next = 0.0 if self._live else _SILENCE
 
     def read(self, line: str) -> None:
         """Take over what pip does, if a line of its output says so."""
-        if line.startswith(("Collecting", "Downloading", "  Downloading", "Installing")):
-            self._packages += line.startswith("Collecting")
-            self._doing = " ".join(line.split())
+        words = line.split()
+        if line.startswith("Installing collected packages"):
+            self._to_install, self._before = len(words) - 3, _count_installed()
+        elif words and words[0] in ("Collecting", "Downloading", "Building"):
+            self._packages += words[0] == "Collecting"
+            self._doing = " ".join(words[:2])
 
     def draw(self) -> None:
         """Show the time, the packages so far and what pip does, if that is due."""
@@ -51,17 +56,26 @@ class Progress:
         if seconds < self._next:
             return
         self._next = seconds + (0.5 if self._live else _SILENCE)
-        text = translate(f"{seconds:.0f} s, {self._packages} packages") + f": {self._doing}"
-        if self._live:
-            width = shutil.get_terminal_size().columns - 10
-            print(f"\r\033[K      {text[:width]}", end="", flush=True)
+        if self._to_install:
+            done = _count_installed() - self._before
+            text = translate(f"{seconds:.0f} s, {done} of {self._to_install} packages installed")
         else:
-            print(f"      {text}", flush=True)
+            text = translate(f"{seconds:.0f} s, {self._packages} packages found: {self._doing}")
+        if self._live:
+            print(f"\r\033[K      {text[: shutil.get_terminal_size().columns - 10]}", end="")
+        else:
+            print(f"      {text}")
+        sys.stdout.flush()
 
     def close(self) -> None:
         """Clear the line."""
         if self._live:
             print("\r\033[K", end="", flush=True)
+
+
+def _count_installed() -> int:
+    """The number of packages that are installed in this environment."""
+    return len(list(Path(sysconfig.get_path("purelib")).glob("*.dist-info")))
 
 
 def install(packages: list[str]) -> str:

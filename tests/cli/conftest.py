@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from samples import clean_environment
 from typer.testing import CliRunner
 
 from moli.cli.main import app, main
+from moli.translations.catalogue import use_language
 from moli.workspace import Workspace
 
 Moli = Callable[..., "Ran"]
@@ -40,11 +41,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (docs / "guide.md").write_text("# Guide\n\nThe server listens on port 7860.\n")
     (docs / "手册.txt").write_text("充满电需要两小时。", encoding="utf-8")
     monkeypatch.chdir(home)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")  # so that commands speak English wherever tests run
     return home
 
 
 @pytest.fixture
-def moli(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Moli:
+def moli(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Moli]:
     """Runs `moli` in this process, as its script would, in the folder `home`."""
 
     def run(*arguments: object) -> Ran:
@@ -55,7 +59,8 @@ def moli(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         code = ended.value.code
         return Ran(code if isinstance(code, int) else int(code is not None), out, err)
 
-    return run
+    yield run
+    use_language("en")
 
 
 @pytest.fixture
