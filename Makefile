@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # A process for each core (8 at most), each with one thread: small models gain nothing from a second.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale bench-training bench-serving soak soak-serving clean
+.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale bench-training bench-serving conformance soak soak-serving clean
 
 run: $(VENV)/installed
 	@$(BIN)/moli add -w sample docs/en docs/zh
@@ -56,6 +56,10 @@ bench-training: $(VENV)/installed-dev
 bench-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/decode.py
 	@$(BIN)/python bench/serving/clients.py
+
+# Client libraries in environments of their own against a live server; needs npm.
+conformance: $(VENV)/installed-dev
+	@$(BIN)/python bench/conformance/run.py
 
 soak-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/soak.py

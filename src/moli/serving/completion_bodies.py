@@ -40,6 +40,7 @@ class CalledFunction(Body):
 
     name: StorableText
     arguments: StorableText
+    parsed_arguments: Any = None  # which OpenAI's clients add
 
 
 class Call(Body):
@@ -48,6 +49,7 @@ class Call(Body):
     id: StorableText
     type: Literal["function"] = "function"
     function: CalledFunction
+    index: int | None = None  # which clients keep from a stream
 
 
 class ChatMessage(Body):
@@ -59,6 +61,8 @@ class ChatMessage(Body):
     name: StorableText | None = None
     refusal: StorableText | None = None
     annotations: list[Any] | None = None
+    parsed: Any = None  # which OpenAI's clients add
+    reasoning_content: StorableText | None = None  # which models here do not read
     tool_calls: Annotated[list[Call], Field(max_length=128)] | None = None
     tool_call_id: StorableText | None = None
 

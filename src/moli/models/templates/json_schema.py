@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from moli.records.errors import InputError
@@ -15,8 +16,8 @@ JSON_WHITESPACE: Any = {
     "item_separator": ", ",
     "key_separator": ": ",
 }
-# In a schema with no other keywords, a property that is not named is one the tool does not know.
-_PLAIN_KEYWORDS = {"type", "properties", "required", "title", "description", "$defs", "$schema"}
+# Beside these keywords, other schemas have a say in what properties there are.
+_COMBINED = {"allOf", "anyOf", "oneOf", "$ref", "if", "patternProperties"}
 # Keywords with a schema, a list of schemas, and schemas by name.
 _SCHEMA = ("items", "additionalItems", "additionalProperties", "not", "if", "then", "else")
 _SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -37,57 +38,84 @@ def lark_json(schema: Mapping[str, Any]) -> str:
 
 
 def arguments_schema(tool: Tool) -> dict[str, Any]:
-    """The schema of a tool's arguments; a plain list of properties allows no others."""
-    schema = followable_schema({"type": "object", **tool.parameters}, strict=tool.strict)
-    if "properties" in schema and schema.keys() <= _PLAIN_KEYWORDS:
-        schema["additionalProperties"] = False
-    return schema
+    """The schema of a tool's arguments, which are an object."""
+    return followable_schema({"type": "object", **tool.parameters}, strict=tool.strict)
 
 
 def followable_schema(schema: Mapping[str, Any], *, strict: bool = False) -> dict[str, Any]:
-    """A schema with the same meaning that llguidance can follow in more cases.
+    """A schema for the same values, or some of them, that llguidance can follow in more cases.
 
     Keywords that restrict nothing are dropped, and `oneOf` becomes `anyOf` where one property
-    tells its branches apart. Keywords that cannot be followed stay, and are refused later.
+    tells its branches apart. Keywords that cannot be followed stay, and are refused later. An
+    object has only the properties that are listed, unless `additionalProperties` says otherwise:
+    a weak model would not stop to invent others.
 
     Args:
-        strict: whether an object has no other properties than its schema names.
+        strict: whether an object for which no properties are listed has none.
 
     Raises:
         InputError: it is nested too deeply.
     """
     try:
-        return dict(_rewrite(schema, schema, strict=strict))
+        is_extended = '"allOf"' in json.dumps(schema)
+        return dict(_Rewriting(schema, strict, is_extended).rewrite(schema))
     except RecursionError:
         raise InputError("the JSON schema is nested too deeply", fix="Simplify it.") from None
 
 
-def _rewrite(schema: Any, root: Mapping[str, Any], *, strict: bool) -> Any:
-    """The schema with all that it contains rewritten; anything else than a schema as it is."""
-    if not isinstance(schema, Mapping):
-        return schema
-    result = {
-        name: value
-        for name, value in schema.items()
-        if not (name in _IDLE and value == _IDLE[name])
-        and not (name == "format" and str(value) not in _FORMATS)
-    }
-    for name in result.keys() & set(_SCHEMA):
-        result[name] = _rewrite(result[name], root, strict=strict)
-    for name in result.keys() & set(_SCHEMAS):
-        if isinstance(branches := result[name], Sequence) and not isinstance(branches, str):
-            # Parts of one object: what one of them does not name, another one may.
-            closing = strict and name != "allOf"
-            result[name] = [_rewrite(each, root, strict=closing) for each in branches]
-    for name in result.keys() & set(_NAMED_SCHEMAS):
-        if isinstance(named := result[name], Mapping):
-            result[name] = {key: _rewrite(each, root, strict=strict) for key, each in named.items()}
-    if strict and (result.get("type") == "object" or "properties" in result):
-        result.setdefault("additionalProperties", False)
-    tag = _telling_property(result.get("oneOf"), root)
-    if tag and "anyOf" not in result:
-        result["anyOf"] = [{"allOf": [each, {"required": [tag]}]} for each in result.pop("oneOf")]
-    return result
+@dataclass(frozen=True, slots=True)
+class _Rewriting:
+    """The rewriting of a schema with all that it contains.
+
+    Attributes:
+        is_extended: whether definitions may be parts of larger objects, with more properties.
+    """
+
+    root: Mapping[str, Any]
+    strict: bool
+    is_extended: bool
+
+    def rewrite(self, schema: Any, *, close: bool = True) -> Any:
+        """The schema rewritten; anything else than a schema as it is.
+
+        Args:
+            close: whether an object may have no other properties than those that are listed.
+        """
+        if not isinstance(schema, Mapping):
+            return schema
+        result = {
+            name: value
+            for name, value in schema.items()
+            if not (name in _IDLE and value == _IDLE[name])
+            and not (name == "format" and str(value) not in _FORMATS)
+        }
+        for name in result.keys() & set(_SCHEMA):
+            result[name] = self.rewrite(result[name])
+        for name in result.keys() & set(_SCHEMAS):
+            if isinstance(branches := result[name], list):
+                closing = name == "prefixItems" or (close and self._closes_branches(name, schema))
+                result[name] = [self.rewrite(branch, close=closing) for branch in branches]
+        for name in result.keys() & set(_NAMED_SCHEMAS):
+            if isinstance(named := result[name], Mapping):
+                closing = name in ("properties", "patternProperties") or not self.is_extended
+                result[name] = {
+                    key: self.rewrite(value, close=closing) for key, value in named.items()
+                }
+        lists_all = "properties" in result or (self.strict and result.get("type") == "object")
+        if close and lists_all and not result.keys() & _COMBINED:
+            result.setdefault("additionalProperties", False)
+        tag = _telling_property(result.get("oneOf"), self.root)
+        if tag and "anyOf" not in result:
+            result["anyOf"] = [{"allOf": [b, {"required": [tag]}]} for b in result.pop("oneOf")]
+        return result
+
+    def _closes_branches(self, keyword: str, schema: Mapping[str, Any]) -> bool:
+        """Whether the branches under a keyword list all properties of an object.
+
+        A value that fits one closed branch of a `oneOf` may also fit another one that is open.
+        """
+        is_whole = keyword == "anyOf" or (keyword == "oneOf" and self.strict)
+        return is_whole and "properties" not in schema
 
 
 def _telling_property(branches: Any, root: Mapping[str, Any]) -> str:
