@@ -133,7 +133,9 @@ def main(names: list[str]) -> int:
         for name in names or CLIENTS:
             problems = run(name, url)
             by_responses = [v for case, v in problems.items() if case.endswith("(responses)")]
-            marks = [{"": "ok"}.get(problems[case], "FAIL") if case in problems else "" for case in CASES]
+            marks = [
+                {"": "ok"}.get(problems[case], "FAIL") if case in problems else "" for case in CASES
+            ]
             passed = f"{by_responses.count('')} of {len(by_responses)}" if by_responses else ""
             table.add_row(name, *marks, passed)
             for case, problem in problems.items():

@@ -23,7 +23,7 @@ def weather(city: Literal["Torino", "上海"]) -> str:
     return f"sunny in {city}"
 
 
-def cases(**options: Any) -> dict[str, Any]:
+def cases(**options: Any) -> dict[str, Any]:  # long: one function for each case
     chat = ChatOpenAI(
         model=MODEL, base_url=URL, api_key="none", max_retries=0, max_tokens=60, **options
     )

@@ -72,12 +72,10 @@ def check(response: Any, status: str = "completed") -> Any:
 def events(**body: Any) -> list[Any]:
     """The events of a stream, each checked by itself, and the last one's response."""
     body = {"model": MODEL, "stream": True, **body}
-    received = []
     with httpx.stream("POST", f"{URL}/responses", json=body, timeout=300) as answer:
         assert answer.status_code == 200
-        for line in answer.iter_lines():
-            if line.startswith("data: {"):
-                received.append(json.loads(line.removeprefix("data: ")))
+        lines = [line for line in answer.iter_lines() if line.startswith("data: {")]
+    received = [json.loads(line.removeprefix("data: ")) for line in lines]
     for number, event in enumerate(received):
         assert event["sequence_number"] == number
         if event["type"] in EVENT_FIELDS:
@@ -96,7 +94,11 @@ def text() -> None:
 
 
 def system() -> None:
-    check(post(input=[{"type": "message", "role": "system", "content": "Be brief."}, USER], text=SHORT))
+    check(
+        post(
+            input=[{"type": "message", "role": "system", "content": "Be brief."}, USER], text=SHORT
+        )
+    )
 
 
 def stream() -> None:
@@ -117,7 +119,9 @@ def second_turn() -> None:
 
 
 def tool_call() -> None:
-    [call] = check(post(input=[USER], tools=[TOOL], tool_choice={"type": "function", "name": "weather"}))["output"]
+    [call] = check(
+        post(input=[USER], tools=[TOOL], tool_choice={"type": "function", "name": "weather"})
+    )["output"]
     assert json.loads(call["arguments"])["city"] in ("Torino", "上海")
 
 

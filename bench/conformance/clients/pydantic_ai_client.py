@@ -18,7 +18,7 @@ class Weather(BaseModel):
     city: Literal["Torino", "上海"]
 
 
-def cases(kind: Any) -> dict[str, Any]:
+def cases(kind: Any) -> dict[str, Any]:  # long: one function for each case
     model = kind(MODEL, provider=OpenAIProvider(base_url=URL, api_key="none"))
     settings: Any = {"max_tokens": 60}
 

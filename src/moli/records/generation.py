@@ -43,7 +43,8 @@ class Sampling:
         presence_penalty, frequency_penalty: subtracted from the logits of generated tokens, once
             or for each occurrence.
         stop: stop sequences, which end the answer and are not part of it.
-        seed: the same seed, prompt and model give the same answer, whatever else is in the batch.
+        seed: the same seed, prompt and model give the same answer if the logits are the same; in
+            bfloat16 they may differ in the last bit with what else is in the batch.
         logit_bias: token ids with what is added to their logits.
         logprobs: number of alternatives to report with each token's own; None to report neither.
         prompt_logprobs: whether to report them for the tokens of the prompt as well.
