@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from moli.records.errors import InputError
 from moli.records.generation import OutputConstraint, Sampling
 from moli.records.messages import Message, ToolCall
 from moli.serving.bodies import (
@@ -238,13 +239,17 @@ class ResponseRequest(HintedBody):
             previous: id of that exchange; "" if there is none.
 
         Raises:
-            InputError: the schema of an answer is missing, or a tool that is to be called.
+            InputError: the input has no message, the schema of an answer is missing, or a tool
+                that is to be called.
         """
         tools = tuple(each.to_tool() for each in self.tools)
         choice = self.tool_choice
         chosen = ToolChoice(choice) if isinstance(choice, str) else choice.to_choice()
         offered, required = chosen.apply(tools)
         instructions = [Message("system", self.instructions)] if self.instructions else []
+        messages = (*instructions, *history, *items_to_messages(items))
+        if not messages:
+            raise InputError("the input has no message", where="input", fix="Say something.")
         return GenerationRequest(
             model=self.model,
             sampling=Sampling(
@@ -256,7 +261,7 @@ class ResponseRequest(HintedBody):
                 constraint=None if required else self.text.format.to_constraint(),
             ),
             max_tokens=self.max_output_tokens,
-            messages=(*instructions, *history, *items_to_messages(items)),
+            messages=messages,
             tools=offered,
             required_tools=required,
             parallel_tool_calls=self.parallel_tool_calls and chosen.several,

@@ -172,4 +172,6 @@ def _reason(error: str) -> str:
     lines = [line.removesuffix("<non-verbose/>").strip() for line in error.splitlines()] or [""]
     line = next((each for each in lines if each.startswith("error: ")), lines[0])
     reason = _LOCATION.sub("", line).removeprefix("error: ")
+    if "coerce_one_of" in reason:
+        return "the branches of a oneOf may overlap"
     return "no text fits it" if reason == "NoExtensionBias" else reason[:_MAX_REASON]
