@@ -167,7 +167,7 @@ def test_metrics_of_scores_by_hand(base: str) -> None:
 
 def test_two_kinds_of_example_are_refused(base: str) -> None:
     task, _ = _prepared(base, [Match("w1", "w2"), Match("w3", "w4")])
-    with pytest.raises(InputError, match="match and scored"):
+    with pytest.raises(InputError, match="pairs of texts with a score and queries with a match"):
         task.samples([Scored("w1", "w2", 1.0)], training=False)
 
 

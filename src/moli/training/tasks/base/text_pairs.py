@@ -72,8 +72,7 @@ class TextPairTask(TransformerTask):
         types |= {self.trained_on} if self.trained_on else set()
         if len(types) > 1:
             raise InputError(
-                f"the data mix {' and '.join(sorted(each.__name__.lower() for each in types))} "
-                "examples",
+                f"the data mix {' and '.join(sorted(each.plural for each in types))}",
                 where=str(self.recipe.held_out),
                 fix="Use the same columns for training and held-out data.",
             )
