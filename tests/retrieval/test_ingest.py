@@ -386,11 +386,11 @@ ADD = """
     import sys
     from pathlib import Path
     from samples import ENCODER
-    from moli.retrieval import ingest
+    from moli.retrieval import discover, ingest
     from moli.workspace import Workspace
     ingest._BATCH_PASSAGES = 3
     with Workspace.open(Path(sys.argv[1])) as workspace:
-        found, _ = ingest.discover([sys.argv[2]])
+        found, _ = discover.discover([sys.argv[2]])
         for report in ingest.Ingester(workspace, ENCODER).add_files(found):
             print(report.outcome, report.source, flush=True)
 """
