@@ -15,6 +15,7 @@ from conformance.served import BASE, TALK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from moli.serving import generation_service
 from moli.serving.request_log import add_log_handler
 
 Body = dict[str, Any] | bytes
@@ -233,6 +234,19 @@ def test_a_hostile_body_is_refused_by_its_field(
     error = refused(address, path, body)
     assert error["param"] == param
     assert error["message"].startswith(f"{param}: ")
+
+
+def test_a_prompt_that_no_tokens_could_hold_is_refused_unread(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: Any) -> None:
+        raise AssertionError("it was tokenized")
+
+    monkeypatch.setattr(generation_service, "prompt_ids", read)
+    long = [{"role": "user", "content": "the sea " * 100_000}]
+    error = refused(address, "chat/completions", chat(messages=long))
+    assert error["param"] == "messages"
+    assert "room for 2,048 tokens" in error["message"]
 
 
 NO_OBJECTS = [b"", b" ", b"{", b"[]", b"null", b'"x"', b"7", b"\xff\xfe", b"{}{}", b'{"a": }',

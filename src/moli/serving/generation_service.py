@@ -17,8 +17,8 @@ from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from moli.models.backend import ModelPool
     from moli.serving.served_models import ModelListing, ServedModel, ServedModels
 
+_MANY_CHARACTERS = 1 << 10
 _RETRY_SECONDS = 2  # after which a full queue is worth another try
 
 
@@ -223,9 +224,20 @@ def _tokenize(request: GenerationRequest, served: ServedModel) -> list[list[int]
     """Token ids of the conversation, or of each text.
 
     Raises:
-        InputError: the model has no chat template, or its template refuses the conversation.
+        InputError: the model has no chat template, its template refuses the conversation, or a text
+            is longer than any of as many tokens as the model can read.
     """
     tokenizer = served.tokenizer
+    texts = [each.content for each in request.messages] or request.texts
+    # A megabyte takes seconds to tokenize, only to be refused.
+    if max((len(text) for text in texts if isinstance(text, str)), default=0) > (
+        served.max_model_len * _longest_token(tokenizer)
+    ):
+        raise InputError(
+            f"the prompt is too long for the model, which has room for {served.max_model_len:,} "
+            "tokens, including the answer",
+            fix="Shorten it.",
+        )
     if not request.messages:
         return [
             list(tokenizer(text, verbose=False)["input_ids"])
@@ -239,6 +251,13 @@ def _tokenize(request: GenerationRequest, served: ServedModel) -> list[list[int]
             fix="Use /v1/completions, or tune it for 'instruction'.",
         )
     return [prompt_ids(tokenizer, request.messages, request.tools)]
+
+
+@lru_cache(maxsize=16)
+def _longest_token(tokenizer: Any) -> int:
+    """Characters of a tokenizer's longest token; those of GGUF files do not say, but are fast."""
+    vocabulary = getattr(tokenizer, "get_vocab", None)
+    return max(map(len, vocabulary())) if vocabulary else _MANY_CHARACTERS
 
 
 def _sampling_for_answer(
