@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,10 @@ def texts(home: Path) -> list[str]:
     train_and_store(home, data, base, name="sorter", epochs=2)
     rows = [json.loads(line) for line in data.read_text().splitlines()]
     return [each["text"] for each in rows[:5]]
+
+
+def no_space(value: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_rows_are_answered_in_order(
@@ -104,3 +109,17 @@ def test_rows_are_answered_in_order(
     assert ran.code == 1 and "Did you mean sorter" in ran.err
     ran = moli("predict", "sorter", path, "--out", "none/out.csv")
     assert ran.code == 1 and "cannot be written" in ran.err
+    kept = (home / "new.csv").read_text()
+    (home / "链 接.csv").symlink_to("new.csv")
+    for out in ("new.csv", "./docs/../new.csv", "链 接.csv"):
+        ran = moli("predict", "sorter", "new.csv", "--out", out)
+        assert ran.code == 1 and "would be written over the input new.csv" in ran.err
+    assert (home / "new.csv").read_text() == kept
+
+    # A file that cannot be written whole is left as it was.
+    monkeypatch.setattr("moli.cli.predict._to_csv_cell", no_space)
+    before = (home / "out.csv").read_bytes()
+    ran = moli("predict", "sorter", path, "--out", "out.csv")
+    assert ran.code == 1 and "out.csv: cannot be written (No space left on device)" in ran.err
+    assert (home / "out.csv").read_bytes() == before
+    assert not list(home.glob(".*.part"))

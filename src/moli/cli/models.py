@@ -1,11 +1,11 @@
-"""`moli models`: list, show, verify, export, alias and remove."""
+"""`moli models`: list, show, verify, export, alias, rebase and remove."""
 
 from __future__ import annotations
 
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,6 +25,7 @@ from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
     from moli.workspace.content import StoredModel
+
 
 app = App(help="Manage trained models.", no_args_is_help=True)
 
@@ -137,27 +138,50 @@ def verify(
 @app.command()
 def export(
     name: Reference,
-    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder; or a file NAME.gguf.")],
     merge: Annotated[
         bool, typer.Option("--merge", help="Merge the adapter into its base.")
     ] = False,
+    fp32: Annotated[
+        bool, typer.Option("--fp32", help="Merge it, and write it in 32 bits: nothing is rounded.")
+    ] = False,
+    gguf: Annotated[
+        bool, typer.Option("--gguf", help="Merge it into one GGUF file, for llama.cpp and Ollama.")
+    ] = False,
+    kind: Annotated[
+        Literal["f16", "bf16", "q8_0"] | None,
+        typer.Option(
+            "--type", help="Numbers of a GGUF file: f16, bf16 or q8_0; default: as the base."
+        ),
+    ] = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write a model to a folder for other programs: an adapter for PEFT, or a whole model.
 
-    A merged model is compared with the unmerged adapter, and refused if its outputs differ.
+    A merged model is compared with the unmerged adapter, and refused if its outputs differ. A GGUF
+    file is for language models of the families Llama, Mistral, Qwen2 and Qwen3. It has the
+    tokenizer and the chat template; with --fp32, its numbers have 32 bits.
 
     Example: moli models export support support-merged --merge
     """
     from moli.training.trained.export import export as write
 
     with open_workspace(workspace) as opened:
-        exported = write(opened.models.get(name), folder, merge=merge)
+        stored = opened.models.get(name)
+    if gguf or folder.suffix == ".gguf":
+        from moli.training.trained.export_gguf import export_gguf
+
+        exported = export_gguf(stored, folder, "f32" if fp32 else kind)
+    else:
+        exported = write(stored, folder, merge=merge, fp32=fp32)
     if as_json:
         print_json(exported)
         return
-    echo(f"Written: {exported.folder} ({len(exported.files)} files)")
+    if len(exported.files) == 1:
+        echo(f"Written: {exported.folder / exported.files[0]}")
+    else:
+        echo(f"Written: {exported.folder} ({len(exported.files)} files)")
     if parity := exported.parity:
         echo(
             f"  compared with the unmerged adapter, whose outputs go up to {parity.largest:.3g}: "
@@ -200,6 +224,27 @@ def alias(
     for entry in history[:1] if model or retire else history:
         target = entry.hash[:8] or "nothing"
         echo(f"{entry.alias} -> {target:<8}  since {_format_time(entry.set_at)}")
+
+
+@app.command()
+def rebase(
+    name: Reference,
+    folder: Annotated[Path, typer.Argument(help="The folder that its base is in now.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Say where an adapter's base is now; the folder must have the same weights.
+
+    A base in the workspace's folder is found by itself when that folder was moved.
+
+    Example: moli models rebase support ../models/base
+    """
+    with open_workspace(workspace) as opened:
+        model = opened.models.rebase(name, folder)
+    if as_json:
+        print_json(model)
+    else:
+        typer.echo(f"{model.name} has its base in {model.manifest.base}")
 
 
 @app.command()

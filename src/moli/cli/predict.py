@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +26,8 @@ from moli.cli.output import (
     warn,
 )
 from moli.cli.rows import UNREAD, format_rows
-from moli.records.errors import MoliError, WorkspaceError
+from moli.records.errors import InputError, MoliError, WorkspaceError
+from moli.records.files import whole_file
 from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
@@ -85,9 +87,7 @@ def predict(
         stored = opened.models.get(model)
     with inference.loaded_model(stored) as trained:
         if text is not None:
-            example = inference.read_text(trained, recover_text(text))
-            answer = inference.predict(trained, [example], max_tokens=max_tokens)[0]
-            _print_answer(answer, as_json=as_json)
+            _answer_text(trained, recover_text(text), out, max_tokens, as_json=as_json)
             return
         assert file is not None  # noqa: S101 - for the type checker; it was checked above
         dataset = inference.read_unanswered(trained, file)
@@ -118,14 +118,56 @@ def predict(
         raise typer.Exit(UNREAD)
 
 
+def _answer_text(
+    trained: TrainedModel | AnswerGenerator,
+    text: str,
+    out: Path | None,
+    max_tokens: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Answer one text; print the answer, or write it to a file."""
+    from moli.training.trained import predict as inference
+
+    example = inference.read_text(trained, text)
+    answer = inference.predict(trained, [example], max_tokens=max_tokens)[0]
+    if out:
+        _write_rows(out, [answer])
+    if as_json or not out:
+        _print_answer(answer, as_json=as_json)
+
+
 def _check_options(file: Path | None, text: str | None, out: Path | None) -> None:
     """Check what can be checked before the model is loaded."""
     if (file is None) == (text is None):
         raise typer.BadParameter("give a FILE or --text", param_hint="FILE")
     if out and out.suffix not in (".jsonl", ".csv"):
         raise typer.BadParameter("its name must end in .jsonl or .csv", param_hint="--out")
-    if out and not out.parent.is_dir():  # checked before the work rather than after it
+    if out:  # checked before the work rather than after it
+        check_output(out, file)
+
+
+def check_output(out: Path, *inputs: Path | None) -> None:
+    """Check that a file can be written, and is not an input of the command or in one.
+
+    Raises:
+        InputError: it is.
+        WorkspaceError: its folder is not there or may not be written to.
+    """
+    if not out.parent.is_dir():
         raise _write_error(out, "there is no such folder")
+    if out.is_dir():
+        raise _write_error(out, "it is a folder")
+    if not os.access(out.resolve().parent, os.W_OK):
+        raise _write_error(out, "the folder may not be written to")
+    for path in inputs:
+        is_same = path and path.exists() and out.exists() and path.samefile(out)
+        if path and (is_same or out.resolve().is_relative_to(path.resolve())):
+            raise InputError(
+                f"the output would be written over the input {path}",
+                where=str(out),
+                fix="Name another file.",
+            )
 
 
 def _count_rows(dataset: Dataset, answered: int) -> dict[str, int]:
@@ -266,11 +308,17 @@ def _summarize(example: Example) -> str:
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as JSON lines, or as CSV with JSON in the cells that are no text or number.
 
+    The file is written whole or not at all.
+
     Raises:
         WorkspaceError: the file cannot be written.
     """
     try:
-        with path.open("w", encoding="utf-8", newline="") as file:
+        # A lone surrogate, which UTF-8 cannot hold, becomes the escape that JSON has for it.
+        with (
+            whole_file(path) as draft,
+            draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
             if path.suffix == ".jsonl":
                 for row in rows:
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")

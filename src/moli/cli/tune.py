@@ -69,8 +69,7 @@ def tune(
     --check reads the data, builds the model, takes a few trial steps, and reports bad rows, what
     the model will learn from, how long training will take and where the result can be served. It
     exits with 1 if the recipe cannot be trained. Ctrl-C stops a run after the current step. It
-    exits with 130; continue with --resume.
-
+    exits with 130; continue with --resume, and with --set data=FILE if the data have been moved.
     Every row is accounted for at the end; the exit code is 3 if lines of the data could not be
     read.
 
@@ -82,12 +81,13 @@ def tune(
     # The libraries warn their developers; users are warned by our errors and findings.
     warnings.simplefilter("ignore")
     if resume:
-        if recipe or check or changes:
+        if recipe or check:
             raise typer.BadParameter("a run already has its recipe", param_hint="--resume")
+        paths = parse_pairs(changes, "--set")
         if ray:
             raise typer.BadParameter("a run on Ray resumes by itself", param_hint="--ray")
         with open_workspace(workspace) as opened:
-            _train(opened, resume, as_json=as_json, force=force)
+            _resume(opened, resume, paths, as_json=as_json, force=force)
         return
     resolved = _read_recipe(recipe, changes)
     if check:
@@ -138,10 +138,10 @@ def _check(recipe: Recipe, folder: Path | None, *, as_json: bool) -> None:
     from moli.training.checks.preflight import preflight
 
     with ExitStack() as stack:
-        models = None
+        workspace = None
         with suppress(WorkspaceError):  # a recipe can be checked without one
-            models = stack.enter_context(open_workspace(folder)).models
-        report = preflight(recipe, models)
+            workspace = stack.enter_context(open_workspace(folder))
+        report = preflight(recipe, workspace)
     if as_json:
         print_json({"ok": report.ok, "preflight": report})
     else:
@@ -152,23 +152,29 @@ def _check(recipe: Recipe, folder: Path | None, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _train(
-    workspace: Workspace, recipe_or_run: Recipe | str, *, as_json: bool, force: bool
-) -> None:
-    """Train a recipe, or resume the run with this id; print the result."""
+def _train(workspace: Workspace, recipe: Recipe, *, as_json: bool, force: bool) -> None:
+    """Train a recipe, and print the result."""
     from moli.training.listeners.progress import ProgressLine
-    from moli.training.run import resume, tune
+    from moli.training.run import tune
 
     listeners = [] if as_json else [ProgressLine()]
-    if isinstance(recipe_or_run, str):
-        from moli.training.runs import find_run
+    with on_interrupt("Steps up to the last checkpoint are kept; 'moli runs' lists the run."):
+        result = tune(recipe, workspace, listeners=listeners, estimate=True, force=force)
+    _print_result(result, as_json=as_json)
 
-        run = find_run(workspace, recipe_or_run).id
-        with on_interrupt(f"Continue with: moli tune --resume {run}"):
-            result = resume(run, workspace, listeners=listeners, force=force)
-    else:
-        with on_interrupt("Steps up to the last checkpoint are kept; 'moli runs' lists the run."):
-            result = tune(recipe_or_run, workspace, listeners=listeners, estimate=True, force=force)
+
+def _resume(
+    workspace: Workspace, run: str, paths: dict[str, str], *, as_json: bool, force: bool
+) -> None:
+    """Resume the run with this id, with the new paths of its data, and print the result."""
+    from moli.training.listeners.progress import ProgressLine
+    from moli.training.run import resume
+    from moli.training.runs import find_run
+
+    listeners = [] if as_json else [ProgressLine()]
+    run = find_run(workspace, run).id
+    with on_interrupt(f"Continue with: moli tune --resume {run}"):
+        result = resume(run, workspace, listeners=listeners, force=force, paths=paths)
     _print_result(result, as_json=as_json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,17 @@ def hash_file(path: Path) -> bytes:
     """
     status = path.stat()
     return _hash_file(path, status.st_mtime_ns, status.st_size)
+
+
+def hash_files(files: Iterable[Path]) -> str:
+    """SHA-256 of the hashes of files, in the given order."""
+    return hashlib.sha256(b"".join(map(hash_file, files))).hexdigest()
+
+
+def hash_weight_files(folder: Path) -> str:
+    """SHA-256 of a model's weight files in order of name; "" if the folder has none."""
+    files = sorted(folder.glob("*.safetensors"))
+    return hash_files(files) if files else ""
 
 
 @cache

@@ -9,7 +9,6 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moli.models.weights.hashes import hash_files
 from moli.records.errors import InputError
 from moli.records.examples import (
     Example,
@@ -22,6 +21,7 @@ from moli.records.examples import (
     Span,
     UnreadLines,
 )
+from moli.records.hashing import hash_files
 from moli.training.recipes.recipe import Paths, Recipe
 from moli.training.recipes.task_table import TaskName
 from moli.workspace.datasets import Dataset, Part, expand_paths, has_splits, read_dataset

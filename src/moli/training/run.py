@@ -5,17 +5,19 @@ result = tune(make_recipe({"task": "classification", "data": "tickets.jsonl"}), 
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moli.models.weights.json_files import write_json
-from moli.records.errors import InputError, MoliError, NotFoundError
+from moli.records.errors import InputError, MoliError, NotFoundError, WorkspaceError
 from moli.records.training import COMPLETE, Event, RunEnded, RunStarted
 from moli.training.listeners import Listener
 from moli.training.listeners.event_log import EVENTS
@@ -25,6 +27,8 @@ from moli.training.recipes.run_folder import ESTIMATE, REQUESTED
 from moli.training.runs import read_run
 from moli.training.trained.names import with_named_base
 from moli.workspace import Workspace
+from moli.workspace.locks import hold_lock
+from moli.workspace.paths import PLACES, absolute_values, located_values, relative_values
 
 if TYPE_CHECKING:
     from moli.training.loop.world import World
@@ -94,17 +98,52 @@ def begin(recipe: Recipe, workspace: Workspace) -> Path:
     run = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     recipe = with_named_base(recipe, workspace.models)
     folder = workspace.folder / "runs" / run
-    folder.mkdir(parents=True)
-    paths: dict[str, Any] = {
-        key: value.absolute()
-        for key in ("data", "held_out", "template")
-        if isinstance(value := getattr(recipe, key), Path)
-    }
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise WorkspaceError(
+            f"a run cannot be kept there ({error.strerror})",
+            where=str(folder.parent),
+            fix="Check the folder's permissions, or use another workspace.",
+        ) from error
+    write_json(folder / REQUESTED, relative_values(_absolute_values(recipe), workspace.root))
+    return folder
+
+
+def _absolute_values(recipe: Recipe) -> dict[str, Any]:
+    """A recipe's values, in which paths do not depend on the current folder."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(absolute, value))
+        return value.absolute() if isinstance(value, Path) else value
+
+    paths = {key: absolute(getattr(recipe, key)) for key in PLACES}
     if recipe.base and Path(recipe.base).is_dir():
         paths["base"] = str(Path(recipe.base).absolute())
-    absolute = recipe.model_copy(update=paths)
-    write_json(folder / REQUESTED, absolute.model_dump(mode="json"))
-    return folder
+    return recipe.model_copy(update=paths).model_dump(mode="json")
+
+
+def _requested_recipe(folder: Path, root: Path, changes: Mapping[str, str]) -> Recipe:
+    """The recipe of a run, with its paths as they are now; new places are written down.
+
+    Raises:
+        InputError: a new place is for a value of the recipe that is no path.
+    """
+    path = folder / REQUESTED
+    values = absolute_values(json.loads(path.read_text(encoding="utf-8")), root)
+    values = located_values(values, root)
+    for key, path_text in changes.items():
+        if key not in PLACES or not isinstance(values.get(key), str | list):
+            raise InputError(
+                f"'{key}' of a run cannot be changed",
+                where=folder.name,
+                fix=f"Only the places of {', '.join(PLACES)} can be.",
+            )
+        values[key] = str(Path(path_text).absolute())
+    if changes:
+        write_json(path, relative_values(values, root))
+    return make_recipe(values, where=str(path))
 
 
 def resume(
@@ -114,21 +153,52 @@ def resume(
     listeners: Sequence[Listener] = (),
     estimate: bool = False,
     force: bool = False,
+    paths: Mapping[str, str] | None = None,
 ) -> RunResult:
-    """Resume a run from its last checkpoint; the options are as for `tune`.
+    """Resume a run from its last checkpoint; the other options are as for `tune`.
+
+    Args:
+        paths: the paths at which the data, the base and so on are now, by the recipe's keys.
 
     Raises:
         NotFoundError: there is no such run.
+        WorkspaceError: another process is training it, or the disk is too full.
         InputError: the data or the base has changed since, or the run is complete.
     """
+    from moli.training.loop.distributed import join_processes
+
     folder = workspace.folder / "runs" / run
     if not run or not (folder / REQUESTED).is_file():
         raise NotFoundError("no such run", where=run or "run", fix="See 'moli runs'.")
-    if read_run(folder).status in COMPLETE:
-        raise InputError("the run is complete", where=run, fix="Start a new one to train further.")
-    values = json.loads((folder / REQUESTED).read_text(encoding="utf-8"))
-    recipe = make_recipe(values, where=str(folder / REQUESTED))
-    return _run(recipe, workspace, folder, listeners, estimate=estimate, force=force)
+    with ExitStack() as locks:
+        join_processes().on_rank_zero(lambda: locks.enter_context(_lock(folder)))
+        if read_run(folder).status in COMPLETE:
+            fix = "Start a new one to train further."
+            raise InputError("the run is complete", where=run, fix=fix)
+        recipe = _requested_recipe(folder, workspace.root, paths or {})
+        with _disk_errors(folder):
+            return _run(recipe, workspace, folder, listeners, estimate=estimate, force=force)
+
+
+def _lock(folder: Path) -> AbstractContextManager[None]:
+    """The lock of the process that works on a run."""
+    return hold_lock(folder / "run.lock", "the run", where=folder.name)
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Raise a WorkspaceError where a disk is full or may not be written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        raise WorkspaceError(
+            f"it cannot be written to ({error.strerror})",
+            where=str(folder),
+            fix=f"Free some space or correct its permissions, then: moli tune --resume "
+            f"{folder.name}",
+        ) from error
 
 
 def _run(
@@ -143,11 +213,13 @@ def _run(
     """Prepare the run in a folder, train it to its end, and store its model."""
     from moli.training.loop.distributed import join_processes
     from moli.training.setup.baselines import measure_baselines
+    from moli.training.setup.disk import check_disk_space
     from moli.training.setup.prepared import ignore_event, prepare
 
     world = join_processes()
     on_event = _all_listeners(recipe, listeners) if world.rank == 0 else ignore_event
     prepared = prepare(recipe, folder, on_event, world)
+    world.on_rank_zero(lambda: check_disk_space(prepared.loop, folder))
     facts = prepared.facts()
     if baselines := world.on_rank_zero(lambda: measure_baselines(prepared)):
         facts["baselines"] = baselines

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
 from moli.records.errors import WorkspaceError
@@ -22,6 +21,7 @@ from moli.workspace.documents import DocumentStore
 from moli.workspace.exchanges import ExchangeStore
 from moli.workspace.feedback import FeedbackStore
 from moli.workspace.keys import KeyStore
+from moli.workspace.locks import hold_lock
 from moli.workspace.models import ModelStore
 from moli.workspace.passages import PassageStore
 from moli.workspace.settings import SETTINGS_FILE, Settings, find_root, load_settings
@@ -135,17 +135,9 @@ class Workspace:
         Raises:
             WorkspaceError: another process held it for `timeout` seconds.
         """
-        folder = self.folder / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(folder / f"{name}.lock", timeout=timeout):
-                yield
-        except Timeout:
-            raise WorkspaceError(
-                f"another process has been using '{name}' for {timeout:.0f} s",
-                where=str(self.root),
-                fix="Wait for it to finish, or stop it.",
-            ) from None
+        path = self.folder / "locks" / f"{name}.lock"
+        with hold_lock(path, f"'{name}'", where=str(self.root), timeout=timeout):
+            yield
 
     def close(self) -> None:
         """Close the database, if it was used."""

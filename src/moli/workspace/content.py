@@ -25,6 +25,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from moli.records.errors import InputError, WorkspaceError
+from moli.records.files import whole_file
 from moli.records.models import Manifest
 
 MANIFEST = "manifest.json"
@@ -100,12 +101,35 @@ def write_draft(folder: Path, draft: Path, manifest: Manifest) -> str:
     if (draft / ADAPTER_CONFIG).is_file():
         _order_sets(draft / ADAPTER_CONFIG)
     digests = {name: _digest(path) for name, path in files_of(draft).items()}
-    values = {**_MANIFEST_TYPE.dump_python(manifest, mode="json"), "files": digests}
-    text = json.dumps(values, ensure_ascii=False, indent=2)
-    (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    _write_manifest(draft, manifest, digests)
     for path in (*draft.rglob("*"), draft):
         sync(path)
     return _content_hash(digests)
+
+
+def rewrite_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest of a stored model; the hashes of its files stay.
+
+    Raises:
+        WorkspaceError: the manifest cannot be read or written.
+    """
+    digests = read_manifest(folder)[1]
+    try:
+        _write_manifest(folder, manifest, digests)
+    except OSError as error:
+        raise WorkspaceError(
+            f"the manifest cannot be written ({error.strerror})",
+            where=str(folder),
+            fix="Check the disk space and the permissions.",
+        ) from error
+
+
+def _write_manifest(folder: Path, manifest: Manifest, digests: Mapping[str, str]) -> None:
+    """Write a manifest with the hashes of the model's files."""
+    values = {**_MANIFEST_TYPE.dump_python(manifest, mode="json"), "files": digests}
+    text = json.dumps(values, ensure_ascii=False, indent=2)
+    with whole_file(folder / MANIFEST) as draft:
+        draft.write_text(text + "\n", encoding="utf-8")
 
 
 def _order_sets(path: Path) -> None:

@@ -12,6 +12,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from moli.records.errors import InputError, NotFoundError, WorkspaceError
@@ -25,6 +26,12 @@ from moli.workspace.aliases import (
     current_targets,
     set_alias,
 )
+from moli.workspace.bases import (
+    with_absolute_paths,
+    with_base,
+    with_found_base,
+    with_relative_paths,
+)
 from moli.workspace.content import (
     SHORT_HASH,
     Difference,
@@ -32,6 +39,7 @@ from moli.workspace.content import (
     check_folder,
     differences_of,
     read_stored_model,
+    rewrite_manifest,
     sync,
     write_draft,
 )
@@ -50,11 +58,15 @@ class ModelStore:
     A model is stored whole or not at all: its files are written to a draft folder, synced to disk
     and moved to their place by one rename. The database serializes additions, removals and changes
     of aliases, in whatever process they are.
+
+    Args:
+        folder: `.moli/adapters` in the workspace's folder.
     """
 
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._folder = folder
+        self._root = folder.parent.parent
 
     # Writing
 
@@ -73,7 +85,7 @@ class ModelStore:
         self._remove_leftovers()
         draft = self._folder / f".new-{uuid.uuid4().hex}"
         try:
-            content_hash = write_draft(folder, draft, manifest)
+            content_hash = write_draft(folder, draft, with_relative_paths(manifest, self._root))
             self._install(draft, content_hash, alias)
         except OSError as error:
             raise WorkspaceError(
@@ -98,6 +110,19 @@ class ModelStore:
             self._folder_of(content_hash)  # it may have been removed meanwhile
             set_alias(connection, alias, content_hash)
         return self._stored_model(content_hash, alias, self._current_aliases())
+
+    def rebase(self, reference: str, folder: Path) -> StoredModel:
+        """Record the folder that an adapter's base is in now.
+
+        Raises:
+            InputError: the model has no base, or the folder has other weights than its base.
+            NotFoundError: no model matches the reference.
+            WorkspaceError: the manifest cannot be written.
+        """
+        stored = self.get(reference)
+        manifest = with_base(stored, folder)
+        rewrite_manifest(stored.folder, with_relative_paths(manifest, self._root))
+        return replace(stored, manifest=manifest)
 
     def retire(self, alias: str) -> None:
         """Make an alias point at nothing; its history stays.
@@ -150,7 +175,8 @@ class ModelStore:
         if is_shipped(reference):
             return shipped(reference)
         content_hash, alias = self._resolve(reference)
-        return self._stored_model(content_hash, alias, self._current_aliases())
+        stored = self._stored_model(content_hash, alias, self._current_aliases())
+        return with_found_base(stored, self._root)
 
     def find(self, alias: str) -> StoredModel | None:
         """The model that an alias points at; None if it points at none that is on this disk."""
@@ -262,7 +288,8 @@ class ModelStore:
         aliases = aliases_of(content_hash, current)
         alias = alias or next(iter(aliases), "")
         name = f"{alias}@{content_hash[:SHORT_HASH]}" if alias else content_hash[:SHORT_HASH]
-        return read_stored_model(target, name, content_hash, aliases)
+        stored = read_stored_model(target, name, content_hash, aliases)
+        return replace(stored, manifest=with_absolute_paths(stored.manifest, self._root))
 
     def _remove_leftovers(self) -> None:
         """Make the store if needed, and delete what removals and crashes have left in it."""

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from training.small_models import WORDS, write_conversations, write_labelled, write_model
 from training.stored_models import write_spans
 
-from moli.records.errors import InputError, ModelError
+from moli.records.errors import InputError, ModelError, WorkspaceError
 from moli.records.examples import Labelled
 from moli.records.training import Evaluated, Event, StepTaken
 from moli.training.batching.samples import plan_epoch
@@ -223,15 +223,16 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
 
     def torn(tensors: Any, path: Path, *_: Any) -> None:
         Path(path).write_bytes(b"half")
-        raise OSError("disk full")
+        raise OSError("it is full")
 
     monkeypatch.setattr(checkpoint, "save_file", torn)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WorkspaceError, match="it is full"):
         checkpoint.save_checkpoint(tmp_path, TrainingProgress(step=2), {"w": torch.zeros(3)}, {})
     found = checkpoint.load_checkpoint(tmp_path)
     assert found is not None
     assert found.progress.step == 1
     assert torch.equal(found.weights["w"], one["w"])
+    assert len(list(tmp_path.iterdir())) == 1  # the half was removed
 
 
 @pytest.mark.slow

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moli.records.hashing import hash_file
+from moli.models.weights.reference import is_hub_name
+from moli.records.hashing import hash_weight_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,7 @@ def hashes_of(folder: str, tokenizer: Any = None) -> ModelHashes:
 def hash_weights(folder: str) -> str:
     """SHA-256 of a model's weight files in order of name; "" if it has none yet."""
     path = _local_folder(folder)
-    files = sorted(path.glob("*.safetensors")) if path else []
-    return hash_files(files) if files else ""
-
-
-def hash_files(files: Iterable[Path]) -> str:
-    """SHA-256 of the hashes of files, in the given order."""
-    return hashlib.sha256(b"".join(map(hash_file, files))).hexdigest()
+    return hash_weight_files(path) if path else ""
 
 
 def hash_tokenizer(tokenizer: Any) -> str:
@@ -83,10 +77,10 @@ def hash_text(text: str) -> str:
 
 def _local_folder(name: str) -> Path | None:
     """The folder of a model, given by folder or hub name; None if it is not on this machine."""
-    if not name:
-        return None
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Path(name)
+    if not is_hub_name(name):
+        return None
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(name, "config.json")

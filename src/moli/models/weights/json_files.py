@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from moli.records.errors import ModelError
+from moli.records.files import whole_file
+
+CONFIG_NAME = "config.json"
 
 
 def read_model_json(model: str, name: str) -> Any:
@@ -37,9 +40,8 @@ def read_model_json(model: str, name: str) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file that people can read as well, whole or not at all."""
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
-    draft.replace(path)
+    with whole_file(path) as draft:
+        draft.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

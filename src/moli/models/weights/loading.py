@@ -127,12 +127,25 @@ def load_pretrained(class_name: str, reference: str, failure: str, **options: An
             if Path(source).is_dir():  # nothing is fetched, so there is no progress to show
                 transformers.logging.disable_progress_bar()
             return getattr(transformers, class_name).from_pretrained(source, **options)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"{failure} ({str(error).splitlines()[0]})",
+            f"{failure} ({describe_failure(error)})",
             where=reference,
             fix="Check the name; without a network, give a folder.",
         ) from error
+
+
+def describe_failure(error: Exception) -> str:
+    """The first line of what transformers says on a model that cannot be loaded.
+
+    Raises:
+        RuntimeError: `error`, unless it is on weights of other sizes than the configuration has.
+    """
+    if isinstance(error, RuntimeError):
+        if "mismatched_sizes" not in str(error):
+            raise error
+        return "its weights have other sizes than its config.json says"
+    return str(error).splitlines()[0]
 
 
 def is_encoder(config: Any) -> bool:

@@ -22,31 +22,36 @@ from moli.training.checks.report import (
 from moli.training.checks.servers import check_servers, summarize_adapter
 from moli.training.data import TrainingData, examples_of, read_data
 from moli.training.recipes.recipe import Recipe
+from moli.training.setup.disk import check_disk_space
 from moli.training.setup.estimates import estimate_cost
 from moli.training.setup.lengths import dropped_advice, dropped_reason
 from moli.training.setup.prepared import PreparedRun, RunData, prepare
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
 from moli.training.trained.names import with_named_base
+from moli.workspace import Workspace
 from moli.workspace.datasets import Kinds, read_dataset
-from moli.workspace.models import ModelStore
 
 _TEMPLATE_EXAMPLES, _MASKED_SAMPLES = 200, 2
 
 
-def preflight(recipe: Recipe, models: ModelStore | None = None) -> Preflight:
+def preflight(recipe: Recipe, workspace: Workspace | None = None) -> Preflight:
     """Read the data, build the model, verify its packing and take a few steps; store nothing.
 
     An error that prevents a run is a finding, not an exception.
 
     Args:
-        models: models that the recipe's base may name; None if there is no workspace.
+        workspace: has the models that the recipe's base may name, and the disk that must have space
+            for the run; None if there is none.
     """
     try:
-        if models is not None:
-            recipe = with_named_base(recipe, models)
+        if workspace:
+            recipe = with_named_base(recipe, workspace.models)
         with TemporaryDirectory(prefix="moli-check-") as folder:
-            return _report_run(prepare(recipe, Path(folder)))
+            prepared = prepare(recipe, Path(folder))
+            if workspace:
+                check_disk_space(prepared.loop, workspace.folder)
+            return _report_run(prepared)
     except MoliError as error:
         return _report_error(recipe, error)
 

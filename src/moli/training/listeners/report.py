@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from moli.metrics.main import main_metric
+from moli.records.files import whole_file
 from moli.records.training import Evaluated, Event, RunEnded, RunStarted, StepTaken
 from moli.training.listeners.charts import Panel, make_panels, render_png, render_svg
 from moli.training.listeners.event_log import read_events
@@ -115,9 +116,9 @@ def write_report(folder: Path) -> Path:
     panels = make_panels(run.events) if find_spec("matplotlib") else []
     name = run.started.run if run.started else folder.name
     if panels:
-        _write_atomically(folder / PICTURE, render_png(panels, name))
+        _write(folder / PICTURE, render_png(panels, name))
     page = _page_html(name, run, panels)
-    _write_atomically(folder / PAGE, page.encode("utf-8", "replace"))
+    _write(folder / PAGE, page.encode("utf-8", "replace"))
     return folder / PAGE
 
 
@@ -142,11 +143,10 @@ def _read_files(folder: Path) -> _RunFiles:
     return _RunFiles(read_events(folder), recipe, environment, warnings)
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> None:
     """Write a file as a whole, so that nobody sees half of it."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with whole_file(path) as draft:
+        draft.write_bytes(content)
 
 
 def _page_html(name: str, run: _RunFiles, panels: Sequence[Panel]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +13,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from moli.records.errors import InputError
+from moli.records.errors import InputError, WorkspaceError
+from moli.records.files import remove_drafts, whole_file
 
 CHECKPOINT, _BEST = "checkpoint.safetensors", "best-*.safetensors"
 
@@ -79,9 +80,15 @@ def best_weights_path(folder: Path, step: int) -> Path:
     return folder / _BEST.replace("*", str(step))
 
 
+def saved_files(folder: Path) -> list[Path]:
+    """The checkpoint and all best weights in a run's folder."""
+    return [*folder.glob(CHECKPOINT), *folder.glob(_BEST)]
+
+
 def remove_checkpoints(folder: Path) -> None:
     """Remove the checkpoint and all best weights from a run's folder."""
-    for path in (folder / CHECKPOINT, *folder.glob(_BEST)):
+    remove_drafts(folder)
+    for path in saved_files(folder):
         path.unlink(missing_ok=True)
 
 
@@ -126,10 +133,33 @@ def _strip_prefix(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str,
 def write_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
 ) -> None:
-    """Write tensors to a safetensors file that gets its name only once all of it is on disk."""
-    partial = path.with_suffix(".partial")
+    """Write tensors to a safetensors file that gets its name only once all of it is on disk.
+
+    Raises:
+        WorkspaceError: it cannot be written; what was saved before is still there.
+    """
+    from safetensors import SafetensorError
+
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, partial, {name: str(value) for name, value in metadata.items()})
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with whole_file(path) as draft:
+            save_file(contiguous, draft, {name: str(value) for name, value in metadata.items()})
+    except (OSError, SafetensorError) as error:
+        needed = sum(each.nbytes for each in contiguous.values())
+        raise _write_error(path, error, needed) from error
+
+
+def _write_error(path: Path, error: Exception, needed: int) -> WorkspaceError:
+    """The error for a file of so many bytes that cannot be written."""
+    folder = path.parent
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        reason = f"the disk is full: {needed / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} are free"
+    else:
+        reason = str(error).splitlines()[0]
+    resume = f"continue from the last checkpoint with: moli tune --resume {folder.name}"
+    return WorkspaceError(
+        f"{path.name} cannot be written ({reason})",
+        where=str(folder),
+        fix=f"Free some space, and {resume if (folder / CHECKPOINT).exists() else 'start again'}.",
+    )

@@ -11,19 +11,29 @@ from typing import Any
 
 from moli.models.hardware.probe import Machine
 from moli.models.weights.json_files import write_json
+from moli.records.files import whole_file
 from moli.training.recipes.recipe import Recipe
+from moli.workspace.paths import PLACES, relative_values
 
 RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
 _PACKAGES = ("moli", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 
 
 def write_environment(folder: Path, recipe: Recipe, machine: Machine) -> None:
-    """Write `recipe.yaml`, with every value that was left open, and `environment.json`."""
+    """Write `recipe.yaml`, with every value that was left open, and `environment.json`.
+
+    A recipe's paths start from its file, so that it still works once the workspace was moved.
+    """
     import yaml
 
-    values = recipe.model_dump(mode="json")
+    root = [*folder.parents][:3][-1]  # the workspace's, above .moli/runs
+    values = relative_values(recipe.model_dump(mode="json"), root)
+    for key in PLACES:
+        if str(values.get(key)).startswith("./"):
+            values[key] = f"../../../{values[key][2:]}"
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    (folder / RECIPE).write_text(text, encoding="utf-8")
+    with whole_file(folder / RECIPE) as draft:
+        draft.write_text(text, encoding="utf-8")
     write_json(folder / ENVIRONMENT, describe_environment(machine))
 
 

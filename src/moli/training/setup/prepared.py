@@ -44,6 +44,7 @@ from moli.training.setup.resolved import (
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
 from moli.workspace.datasets.labels import describe_similar
+from moli.workspace.paths import PLACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +188,15 @@ def prepare(
 
 
 def resolve_once(recipe: Recipe, folder: Path) -> ResolvedRecipe:
-    """The recipe as it was resolved when the run began, or resolved and written down now."""
+    """The recipe as it was resolved when the run began, or resolved and written down now.
+
+    Its paths are those of `recipe`, since a run's data and base may have been moved.
+    """
     path = folder / RESOLVED
     if path.exists():
-        return read_resolved(path)
+        resolved = read_resolved(path)
+        paths = {key: value for key in PLACES if is_place(value := getattr(recipe, key))}
+        return dataclasses.replace(resolved, recipe=resolved.recipe.model_copy(update=paths))
     if needs_defaults(recipe):
         data = read_data(recipe, make_task(recipe).example_types)
         recipe = with_label_defaults(recipe, examples_of(data.train))
@@ -199,6 +205,12 @@ def resolve_once(recipe: Recipe, folder: Path) -> ResolvedRecipe:
     write_resolved(path, resolved)
     write_environment(folder, resolved.recipe, machine)
     return resolved
+
+
+def is_place(value: Any) -> bool:
+    """Whether a value of a recipe is a path, or several."""
+    is_folder = isinstance(value, str) and Path(value).is_absolute()
+    return is_folder or isinstance(value, Path | tuple)
 
 
 def read_run_data(recipe: Recipe, folder: Path, world: World) -> RunData:

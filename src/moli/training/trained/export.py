@@ -71,11 +71,15 @@ class ExportResult:
     parity: Parity | None
 
 
-def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> ExportResult:
+def export(
+    stored: StoredModel, folder: Path, *, merge: bool = False, fp32: bool = False
+) -> ExportResult:
     """Write a stored model to a new folder, either completely or not at all.
 
     Args:
         merge: whether to merge an adapter into its base. A whole model is copied either way.
+        fp32: whether to merge it and write it in 32 bits, so that nothing is rounded; by default it
+            is written in the base's precision.
 
     Raises:
         InputError: the folder is not empty, or the adapter cannot be merged.
@@ -92,17 +96,18 @@ def export(stored: StoredModel, folder: Path, *, merge: bool = False) -> ExportR
             fix="Use it through Moli: 'moli predict', or POST /v1/classify.",
         )
     method = method_of(recipe)
-    merging = merge and method.is_adapter
+    merging = (merge or fp32) and method.is_adapter
     if merging and (obstacle := method.merge_obstacle):
         raise InputError(
             f"method '{recipe.method}' cannot be merged: {obstacle}",
             where=stored.name,
             fix="Export it without --merge.",
         )
+    folder = folder.absolute()
     draft = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     try:
         draft.mkdir(parents=True)
-        parity = _merge(stored, recipe, draft) if merging else None
+        parity = _merge(stored, recipe, draft, fp32=fp32) if merging else None
         if not merging:
             _copy_files(stored, recipe, draft)
         if folder.exists():
@@ -136,8 +141,8 @@ def _with_unquantized_base(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"method": "lora"}) if quantized else recipe
 
 
-def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
-    """Merge in float32, write in the base's precision, and compare what is read again."""
+def _merge(stored: StoredModel, recipe: Recipe, draft: Path, *, fp32: bool) -> Parity:
+    """Merge in float32, write in that or the base's precision, and compare what is read again."""
     check_compatibility(stored, recipe)
     task = make_task(_with_unquantized_base(recipe))
     task.load_state(stored.folder)
@@ -154,7 +159,7 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
     merged = adapted.merge_and_unload()
     exact = float((_outputs(merged, probes) - expected).abs().max())
     largest = float(expected.abs().max())
-    precision = _weights_dtype(recipe.base)
+    precision = torch.float32 if fp32 else weights_dtype(recipe.base)
     model_class = type(merged)
     merged.to(precision).save_pretrained(draft)
     task.save_state(merged, draft)
@@ -180,7 +185,7 @@ def _merge(stored: StoredModel, recipe: Recipe, draft: Path) -> Parity:
     return parity
 
 
-def _weights_dtype(base: str) -> torch.dtype:
+def weights_dtype(base: str) -> torch.dtype:
     """The precision of the base's files; float32 if its configuration has none."""
     dtype = load_config(base).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32

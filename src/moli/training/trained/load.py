@@ -26,6 +26,7 @@ from moli.training.recipes.task_table import NGRAMS
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
 from moli.workspace.content import StoredModel, read_manifest
+from moli.workspace.paths import is_gone
 
 # With fewer samples it is not worth while to check that they may be packed.
 _MIN_SAMPLES = 16
@@ -112,12 +113,15 @@ def check_compatibility(stored: StoredModel, recipe: Recipe, *, weights: bool = 
         )
     if not find_method(manifest.method).is_adapter:
         return
-    base_hash = hash_weights(folder_of(recipe.base)) if weights else manifest.base_hash
+    base_hash = manifest.base_hash
+    if weights:
+        base_hash = "" if is_gone(recipe.base) else hash_weights(folder_of(recipe.base))
     if manifest.base_hash and not base_hash:
         raise ModelError(
             f"its base {recipe.base} is not on this machine",
             where=stored.name,
-            fix=f"Put it back: {_format_hashes(stored)}.",
+            fix=f"Put it back ({_format_hashes(stored)}), or name the folder that has it now: "
+            f"moli models rebase {stored.name} FOLDER",
         )
     differing = ["weights"] if base_hash != manifest.base_hash else []
     if has_tokenizer and hash_tokenizer(load_tokenizer(recipe.base)) != manifest.tokenizer_hash:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from moli.records.errors import WorkspaceError
 from moli.records.models import Manifest
 from moli.training import methods
 from moli.training.recipes.recipe import Recipe
@@ -33,11 +34,24 @@ def store_model(
         recipe: the resolved recipe.
         draft: a folder for the files until they are stored; it is removed again.
         result: the evaluations that the manifest records.
+
+    Raises:
+        WorkspaceError: the files cannot be written.
     """
+    from safetensors import SafetensorError
+
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    methods.save_weights(model, recipe, draft)
-    task.save_state(model, draft)
+    try:
+        draft.mkdir()
+        methods.save_weights(model, recipe, draft)
+        task.save_state(model, draft)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise WorkspaceError(
+            f"the model cannot be written ({str(error).splitlines()[0]})",
+            where=str(draft.parent),
+            fix=f"Free some space, then: moli tune --resume {draft.parent.name}",
+        ) from error
     hashes = task.base_hashes()
     manifest = Manifest(
         task=recipe.task,

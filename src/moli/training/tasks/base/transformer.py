@@ -11,7 +11,7 @@ import torch
 
 from moli.models.tokenizers import load_tokenizer
 from moli.models.weights.hashes import ModelHashes, hashes_of
-from moli.models.weights.loading import folder_of, load_config, max_positions
+from moli.models.weights.loading import describe_failure, folder_of, load_config, max_positions
 from moli.records.errors import ModelError
 from moli.training import methods
 from moli.training.batching.batches import Batch, collate
@@ -160,9 +160,9 @@ def load_pretrained(
             except ValueError as error:
                 if "attention" not in str(error).lower() or implementation == "eager":
                     raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
-            f"cannot be loaded as {auto_class} ({str(error).splitlines()[0]})",
+            f"cannot be loaded as {auto_class} ({describe_failure(error)})",
             where=recipe.base,
             fix="Check the name; without a network, give a folder.",
         ) from error

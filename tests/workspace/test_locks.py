@@ -1,0 +1,62 @@
+"""Locks between processes: who holds one, and what ends it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from samples import clean_environment
+
+from moli.records.errors import WorkspaceError
+from moli.workspace.locks import hold_lock
+
+HOLD = """
+import sys
+from pathlib import Path
+from moli.workspace.locks import hold_lock
+with hold_lock(Path(sys.argv[1]), "it", where="here"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_lock_says_who_holds_it_until_that_process_is_dead(tmp_path: Path) -> None:
+    path = tmp_path / "资料 夹" / "run.lock"
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        env=clean_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(WorkspaceError) as refused,
+            hold_lock(path, "the run", where="20261130-1"),
+        ):
+            pass
+        assert str(refused.value) == (
+            f"20261130-1: the run is in use by process {other.pid} on this machine. "
+            "Wait for it to end, or stop it."
+        )
+    finally:
+        other.kill()  # nothing is put in order
+        other.communicate()
+    assert path.with_suffix(".pid").read_text().split()[0] == str(other.pid)
+    with hold_lock(path, "the run", where=""):
+        assert path.with_suffix(".pid").read_text().split()[0] == str(os.getpid())
+    assert not path.with_suffix(".pid").exists()
+
+
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(WorkspaceError, match="it cannot be locked"),
+        hold_lock(tmp_path / "file" / "run.lock", "it", where="here"),
+    ):
+        pass
