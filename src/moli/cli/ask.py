@@ -80,7 +80,8 @@ def _print_answer(answer: Answer) -> None:
         out.print(f"[{number}] {citation.source}{page}{heading}", style="bold")
         if citation.quote not in sentences:  # an answer made of quotes has printed it already
             out.print(f"    “{' '.join(citation.quote.split())}”")
-    out.print(
-        "\n" + translate(f"confidence {answer.confidence:.2f} · moli trace {answer.trace_id[:8]}"),
-        style="dim",
-    )
+    if answer.trace_id:
+        text = f"confidence {answer.confidence:.2f} · moli trace {answer.trace_id[:8]}"
+    else:
+        text = f"confidence {answer.confidence:.2f} · no trace: the workspace is read-only"
+    out.print("\n" + translate(text), style="dim")

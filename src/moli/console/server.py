@@ -37,8 +37,9 @@ def serve(
         examples: questions to offer on the page while nothing has been asked.
 
     Raises:
-        WorkspaceError: the address cannot be listened on.
+        WorkspaceError: the address cannot be listened on, or the workspace is read-only.
     """
+    workspace.check_writable()  # every answer is stored with its trace
     with contextlib.closing(_listen(host, port)) as listener:
         add_log_handler(logging.StreamHandler())
         app = create_app(workspace, host=host)

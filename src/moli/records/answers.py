@@ -80,7 +80,7 @@ class Answer:
     Attributes:
         answered: False if the documents do not contain the answer; `text` then says so.
         confidence: estimated probability that the documents contain the answer.
-        trace_id: id of the trace, for `moli trace`.
+        trace_id: id of the trace, for `moli trace`; "" if none was stored.
         reason: why there is no answer; "" if there is one.
     """
 

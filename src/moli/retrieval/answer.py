@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from moli.models.protocols.chat import ChatModel
 from moli.records.answers import Absence, Answer, Citation, Hit, Sentence, Trace
@@ -33,7 +34,10 @@ _MIN_ODDS_SHARE = 0.5  # of the best sentence's odds
 
 
 class Answerer:
-    """Answers questions from a workspace's documents and stores a trace of each answer."""
+    """Answers questions from a workspace's documents and stores a trace of each answer.
+
+    In a read-only workspace it stores none, and the answer's `trace_id` is "".
+    """
 
     def __init__(
         self, workspace: Workspace, retriever: Retriever, chat: ChatModel | None = None
@@ -42,6 +46,7 @@ class Answerer:
         self._chat = chat
         self._settings = workspace.settings
         self._traces = workspace.traces
+        self._is_read_only = workspace.database.is_read_only
         self._documents = workspace.documents
         self._passages = workspace.passages
 
@@ -100,9 +105,11 @@ class Answerer:
             template_sha256=self._chat.template_sha256 if self._chat else "",
             tenant=tenant,
         )
-        self._traces.add(trace)
+        if not self._is_read_only:
+            self._traces.add(trace)
         absence = "" if hits else find_absence(self._passages, visible)
-        return answer_of(trace, absence or "not_in_documents", visible)
+        answer = answer_of(trace, absence or "not_in_documents", visible)
+        return replace(answer, trace_id="") if self._is_read_only else answer
 
     def _answer_sentences(
         self,

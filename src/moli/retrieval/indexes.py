@@ -81,7 +81,12 @@ class Indexes:
             self.dense.save()
 
     def rebuild(self) -> None:
-        """Erase both indexes, including remains of removed texts, and build them again."""
+        """Erase both indexes, including remains of removed texts, and build them again.
+
+        Raises:
+            WorkspaceError: the workspace is read-only.
+        """
+        self._workspace.check_writable()
         self._erase()
         self.catch_up(timeout=60)
         self.save()

@@ -97,6 +97,7 @@ def begin(recipe: Recipe, workspace: Workspace) -> Path:
     """Make the folder of a new run, which `resume` starts."""
     run = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     recipe = with_named_base(recipe, workspace.models)
+    workspace.check_writable()
     folder = workspace.folder / "runs" / run
     try:
         folder.mkdir(parents=True)

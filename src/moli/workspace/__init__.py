@@ -6,10 +6,12 @@ with Workspace.open() as workspace:
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +26,7 @@ from moli.workspace.keys import KeyStore
 from moli.workspace.locks import hold_lock
 from moli.workspace.models import ModelStore
 from moli.workspace.passages import PassageStore
+from moli.workspace.read_only import may_write, read_only_error, read_only_url
 from moli.workspace.settings import SETTINGS_FILE, Settings, find_root, load_settings
 from moli.workspace.shadows import ShadowStore
 from moli.workspace.traces import TraceStore
@@ -39,6 +42,7 @@ class Workspace:
         self.root = root
         self.settings = settings
         self.folder = root / ".moli"
+        self._temporary_folder: TemporaryDirectory[str] | None = None
 
     @classmethod
     def init(cls, root: Path) -> Workspace:
@@ -55,6 +59,7 @@ class Workspace:
         if not toml.exists():
             toml.write_text(Settings.template(), encoding="utf-8")
         workspace = cls.open(root)
+        workspace.check_writable()
         workspace.folder.mkdir(exist_ok=True)
         (workspace.folder / ".gitignore").write_text("*\n", encoding="utf-8")
         workspace.database.migrate()
@@ -68,9 +73,19 @@ class Workspace:
 
     @cached_property
     def database(self) -> Database:
-        """The workspace's database, migrated to this version's schema on first use."""
-        self.folder.mkdir(exist_ok=True)
-        embedded = URL.create("sqlite", database=str(self.folder / "moli.db"))
+        """The workspace's database, migrated to this version's schema on first use.
+
+        If the workspace is read-only, so is a database in it.
+        """
+        if self.is_read_only and not self.settings.database:
+            database = Database(
+                read_only_url(self._database_file, self._scratch), read_only=self.root
+            )
+            database.migrate()
+            return database
+        if not self.is_read_only:
+            self.folder.mkdir(exist_ok=True)
+        embedded = URL.create("sqlite", database=str(self._database_file))
         database = Database(self.settings.database or embedded)
         with self.lock("migrate"):
             database.migrate()
@@ -121,10 +136,45 @@ class Workspace:
         """Adapters and models that were made here."""
         return ModelStore(self.database, self.folder / "adapters")
 
+    @cached_property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written to the workspace's folder, or to its database's file."""
+        return not may_write(
+            self.folder if self.folder.exists() else self.root, self._database_file
+        )
+
+    def check_writable(self) -> None:
+        """Check that the workspace can be written to.
+
+        Raises:
+            WorkspaceError: it is read-only.
+        """
+        if self.is_read_only:
+            raise read_only_error(self.root)
+
     @property
+    def _database_file(self) -> Path:
+        """The file of the embedded database."""
+        return self.folder / "moli.db"
+
+    @cached_property
+    def _scratch(self) -> Path:
+        """A folder for what a read-only workspace has to write while it is open."""
+        self._temporary_folder = TemporaryDirectory(prefix="moli-")
+        return Path(self._temporary_folder.name)
+
+    @cached_property
     def cache(self) -> Path:
-        """The folder of derived files: any of them may be deleted and is created again."""
+        """The folder of derived files: any of them may be deleted and is created again.
+
+        A read-only workspace has a copy.
+        """
         path = self.folder / "cache"
+        if self.is_read_only:
+            copy = self._scratch / "cache"
+            if path.is_dir():
+                shutil.copytree(path, copy)
+            path = copy
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -135,14 +185,17 @@ class Workspace:
         Raises:
             WorkspaceError: another process held it for `timeout` seconds.
         """
-        path = self.folder / "locks" / f"{name}.lock"
+        folder = self._scratch if self.is_read_only else self.folder
+        path = folder / "locks" / f"{name}.lock"
         with hold_lock(path, f"'{name}'", where=str(self.root), timeout=timeout):
             yield
 
     def close(self) -> None:
-        """Close the database, if it was used."""
+        """Close the database, if it was used, and remove what is temporary."""
         if "database" in self.__dict__:
             self.database.close()
+        if self._temporary_folder:
+            self._temporary_folder.cleanup()
 
     def __enter__(self) -> Self:
         return self

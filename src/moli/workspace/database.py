@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from moli.records.errors import WorkspaceError
 from moli.workspace import schema
+from moli.workspace.read_only import read_only_error
 
 REVISION = "0004"
 _BUSY_TIMEOUT_MS = 60_000
@@ -30,12 +32,16 @@ _MIGRATION_LOCK = 0x6D6F6C69  # "moli": PostgreSQL's advisory locks are named by
 class Database:
     """The database at a SQLAlchemy URL.
 
+    Args:
+        read_only: the workspace that cannot be written to, if the database cannot.
+
     Raises:
         WorkspaceError: the URL names no supported database; later, on use, if the database cannot
             be reached or was written by a newer Moli.
     """
 
-    def __init__(self, url: str | sa.URL) -> None:
+    def __init__(self, url: str | sa.URL, *, read_only: Path | None = None) -> None:
+        self._read_only = read_only
         try:
             self.engine = sa.create_engine(_with_driver(url))
         except (ArgumentError, ImportError) as error:
@@ -52,7 +58,8 @@ class Database:
                 fix="Leave it empty for SQLite, or give a postgresql:// address.",
             )
         if self.is_sqlite:
-            event.listen(self.engine, "connect", _configure_sqlite)
+            configure = _leave_transactions_to_us if read_only else _configure_sqlite
+            event.listen(self.engine, "connect", configure)
             event.listen(self.engine, "begin", _begin_sqlite)
 
     @property
@@ -71,13 +78,24 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction that commits whole or not at all; other writers wait for it."""
+        """A transaction that commits whole or not at all; other writers wait for it.
+
+        Raises:
+            WorkspaceError: the database is read-only.
+        """
+        if self._read_only:
+            raise read_only_error(self._read_only)
         with self.engine.connect() as connection:
             connection.execution_options(write=True)
             with connection.begin():
                 if not self.is_sqlite:
                     connection.exec_driver_sql("LOCK TABLE changes IN EXCLUSIVE MODE")
                 yield connection
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written to it."""
+        return self._read_only is not None
 
     def identity(self) -> str:
         """A random name, drawn when the database was created, that no other database has.
@@ -92,6 +110,12 @@ class Database:
         current = self._revision()
         if current == REVISION:
             return
+        if self._read_only:
+            raise WorkspaceError(
+                f"its database has the schema {current or 'of nothing'}, and is read-only",
+                where=str(self._read_only),
+                fix="Open it once with permission to write, which brings it up to date.",
+            )
         from alembic import command
         from alembic.config import Config
 
@@ -153,10 +177,14 @@ def _with_driver(url: str | sa.URL) -> sa.URL:
     return parsed.set(drivername="postgresql+psycopg") if is_unspecified else parsed
 
 
+def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
+    """Turn the driver's own transaction control off: `_begin_sqlite` begins transactions."""
+    connection.isolation_level = None
+
+
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     """Set a new connection's pragmas: write-ahead log, durability, foreign keys, lock timeout."""
-    # The driver's own transaction control is turned off: `_begin_sqlite` begins transactions.
-    connection.isolation_level = None
+    _leave_transactions_to_us(connection, _record)
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
