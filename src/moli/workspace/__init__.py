@@ -163,7 +163,7 @@ class Workspace:
         self._temporary_folder = TemporaryDirectory(prefix="moli-")
         return Path(self._temporary_folder.name)
 
-    @cached_property
+    @property
     def cache(self) -> Path:
         """The folder of derived files: any of them may be deleted and is created again.
 
@@ -172,7 +172,7 @@ class Workspace:
         path = self.folder / "cache"
         if self.is_read_only:
             copy = self._scratch / "cache"
-            if path.is_dir():
+            if path.is_dir() and not copy.exists():
                 shutil.copytree(path, copy)
             path = copy
         path.mkdir(parents=True, exist_ok=True)
