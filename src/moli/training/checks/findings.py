@@ -39,7 +39,8 @@ def find_problems(
             "Put what is to be learnt from them into the others.",
         )
     yield from _find_row_problems(report)
-    yield from _find_length_problem(task)
+    if report.lengths:  # else the base may be what prevents the run
+        yield from _find_length_problem(task)
     yield from _find_repetitions(report.repetitions, report.rows.kept)
     yield from _find_label_problems(report.labels, data.held_out)
     yield from _find_joined_labels(report.labels, str(report.recipe["task"]))
