@@ -41,6 +41,7 @@ CATALOGUE = Catalogue(
         # Parts of what is no entry: sentences, items, and what stands behind a place.
         ("no model is called 'x'. Did you mean y?", "没有名为 x 的模型。是 y 吗？"),
         ("3 rows, 4 rows", "3 行，4 行"),
+        ("name: 3 rows.", "name: 3 行。"),
         ("one of all. Did you mean y?", "all 的 one。是 y 吗？"),
         ("a.csv:3: cannot be read (x). Did you mean y?", "a.csv:3: 无法读取（x）。是 y 吗？"),
         ("nothing that is known, at all", "nothing that is known, at all"),

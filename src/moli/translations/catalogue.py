@@ -82,7 +82,7 @@ class Catalogue:
         A text that is no entry is translated part by part: sentences, and items between commas.
         Values that are sentences themselves are translated too, as in an error that quotes another.
         """
-        whole = self._entry(text)
+        whole = self._entry(text) or self._part(text)
         if whole is not None:
             return whole
         gaps = list(_GAP.finditer(text))
@@ -100,7 +100,12 @@ class Catalogue:
         return self._by_shape.get(shape(text), text)
 
     def _part(self, text: str) -> str | None:
-        """The translation of a part that ends with a mark, which its entry may lack."""
+        """The translation of a part that ends with a mark, which its entry may lack.
+
+        A single word is a name, such as the key before a colon, and is no part.
+        """
+        if " " not in text:
+            return None
         entry = self._entry(text[:-1]) if text[-1] in _MARKS else None
         return self._entry(text) if entry is None else entry + _MARKS[text[-1]]
 
