@@ -191,3 +191,107 @@ def test_each_event_is_framed_with_its_name(address: str) -> None:
     for frame in frames[:-1]:
         name, data = frame.split("\n")
         assert name == f"event: {json.loads(data.removeprefix('data: '))['type']}"
+
+
+# The fields that Open Responses requires
+
+REQUIRED = {
+    "id", "object", "created_at", "completed_at", "status", "incomplete_details", "model",
+    "previous_response_id", "instructions", "output", "error", "tools", "tool_choice", "truncation",
+    "parallel_tool_calls", "text", "top_p", "presence_penalty", "frequency_penalty", "top_logprobs",
+    "temperature", "reasoning", "user", "usage", "max_output_tokens", "max_tool_calls", "store",
+    "background", "service_tier", "metadata", "safety_identifier", "prompt_cache_key",
+}  # fmt: skip
+
+
+def test_a_response_has_all_fields_whether_new_or_fetched(address: str, client: OpenAI) -> None:
+    hints: Any = {
+        "include": [],
+        "reasoning": {"effort": "low"},
+        "service_tier": "auto",
+        "safety_identifier": "anna",
+        "prompt_cache_key": "sea",
+        "text": {"verbosity": "low"},
+        "stream_options": {"include_obfuscation": False},
+        "truncation": "disabled",
+    }
+    body = {**ASKED, **hints, "max_output_tokens": 4}
+    made = httpx.post(f"{address}/v1/responses", json=body, timeout=60).json()
+    assert not REQUIRED - made.keys()
+    assert made["text"] == {"verbosity": "low", "format": {"type": "text"}}
+    assert made["reasoning"]["effort"] == "low" and made["safety_identifier"] == "anna"
+    assert made["output"][0]["status"] == made["status"] == "incomplete"
+    assert made["completed_at"] is None
+    assert httpx.get(f"{address}/v1/responses/{made['id']}").json() == made
+    whole = client.responses.create(**ASKED, text=FORM)
+    assert whole.completed_at and whole.completed_at >= whole.created_at
+    assert whole.output[0].status == "completed"
+
+
+def test_a_text_has_its_logprobs_if_they_are_included(client: OpenAI) -> None:
+    options: Any = ASKED | {"max_output_tokens": 6, "top_logprobs": 2}
+    included: Any = options | {"include": ["message.output_text.logprobs"]}
+    made = client.responses.create(**included)
+    part: Any = made.output[0].content[0]  # type: ignore[union-attr]
+    assert bytes(b for each in part.logprobs for b in each.bytes).decode() == part.text
+    assert all(len(each.top_logprobs) == 2 for each in part.logprobs)
+    events: list[Any] = list(client.responses.create(**included, stream=True))
+    deltas = [each for each in events if each.type == "response.output_text.delta"]
+    sent = [token.token for each in deltas for token in each.logprobs]
+    assert sent == [each.token for each in part.logprobs][: len(sent)] and len(sent) >= 5
+    plain: Any = client.responses.create(**options).output[0]
+    assert plain.content[0].logprobs == []
+
+
+def test_items_are_referred_to_by_their_ids(client: OpenAI) -> None:
+    first = client.responses.create(**ASKED, max_output_tokens=6)
+    asked = client.responses.input_items.list(first.id).data[0]
+    reference: Any = [
+        {"type": "item_reference", "id": asked.id},
+        {"type": "item_reference", "id": first.output[0].id},
+        {"role": "user", "content": "And then?"},
+    ]
+    second = client.responses.create(model=BASE, input=reference, max_output_tokens=2)
+    items: Any = client.responses.input_items.list(second.id, order="asc").data
+    assert [each.content[0].text for each in items] == [
+        "Tell me of the sea.", first.output_text, "And then?",
+    ]  # fmt: skip
+    for name in ("msg_1", f"msg_{'0' * 32}_0", first.output[0].id + "9"):
+        unknown: Any = [{"type": "item_reference", "id": name}]
+        with pytest.raises(openai.NotFoundError):
+            client.responses.create(model=BASE, input=unknown)
+
+
+def test_the_input_is_listed_in_pages(client: OpenAI) -> None:
+    talk: Any = [{"role": "user", "content": str(number)} for number in range(5)]
+    made = client.responses.create(model=BASE, input=talk, max_output_tokens=1)
+
+    def texts(items: Any) -> list[str]:
+        return [each.content[0].text for each in items]
+
+    page = client.responses.input_items.list(made.id, limit=2)
+    assert texts(page.data) == ["4", "3"] and page.has_more
+    assert texts(client.responses.input_items.list(made.id, limit=2)) == ["4", "3", "2", "1", "0"]
+    last = client.responses.input_items.list(made.id, order="asc", after=page.data[0].id)
+    assert last.data == [] and not last.has_more
+    everything = client.responses.input_items.list(made.id, order="asc").data
+    assert len({each.id for each in everything}) == 5
+    assert all(each.status == "completed" for each in everything)  # type: ignore[union-attr]
+
+
+def test_a_chat_completion_is_no_response(client: OpenAI) -> None:
+    talk: Any = [{"role": "user", "content": "Tell me."}]
+    made = client.chat.completions.create(model=BASE, messages=talk, max_tokens=1)
+    name = made.id.replace("chatcmpl-", "resp_")
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(name)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.create(**ASKED, previous_response_id=name)
+
+
+def test_thoughts_of_other_models_are_not_read(client: OpenAI) -> None:
+    thought: Any = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
+    said: Any = {"role": "user", "content": "Tell me."}
+    assert client.responses.create(model=BASE, input=[thought, said], max_output_tokens=1)
+    with pytest.raises(openai.BadRequestError, match="input"):
+        client.responses.create(model=BASE, input=[thought])

@@ -356,3 +356,33 @@ def test_no_weight_is_in_memory_twice_while_layouts_change(
     monkeypatch.setattr(transformers_runner, "fastest_layout", lambda _: TransposedProductLayout)
     load_transformers_runner(write(tmp_path, "llama"), adapter_slots=1, precision="fp32")
     assert len(alive) > 4 and set(alive) == {0}
+
+
+@pytest.mark.parametrize("max_prefill_tokens", [5, 512])
+def test_the_tokens_of_a_prompt_are_scored(tmp_path: Path, max_prefill_tokens: int) -> None:
+    """Beside other requests, in pieces, and although the prompt is cached."""
+    from transformers import AutoModelForCausalLM
+
+    base, rows = write(tmp_path, "llama"), prompts(4)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    scoring = engine(base, max_num_seqs=3, max_prefill_tokens=max_prefill_tokens)
+    scoring.complete([Request(ids, Sampling(max_tokens=2)) for ids in rows])
+    deltas: list[list[Delta]] = [[] for _ in rows]
+    sequences = []
+    for number, ids in enumerate(rows):
+        sampling = Sampling(max_tokens=number % 2, logprobs=2, prompt_logprobs=True)
+        sequences.append(scoring.submit(Request(ids, sampling), deltas[number].append))
+        scoring.submit(Request(ids, Sampling(max_tokens=3)), lambda _: None)
+    while any(sequence.reason is None for sequence in sequences):
+        scoring.step()
+    for number, (ids, received) in enumerate(zip(rows, deltas, strict=True)):
+        scored = [token for delta in received for token in delta.prompt]
+        with torch.no_grad():
+            truth = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        assert [token.id for token in scored] == ids[1:]
+        for place, token in enumerate(scored):
+            assert token.logprob == pytest.approx(float(truth[place, token.id]), abs=1e-4)
+            top = truth[place].topk(2)
+            assert [other.id for other in token.alternatives] == top.indices.tolist()
+        assert [len(delta.ids) for delta in received if delta.reason] == [number % 2]
+        assert received[-1].reason == "length"

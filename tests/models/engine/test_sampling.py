@@ -75,3 +75,11 @@ def test_draws_follow_the_probabilities() -> None:
     for count, share in zip(counts, expected.tolist(), strict=True):
         deviation = (share * (1 - share) / 20_000) ** 0.5
         assert abs(count / 20_000 - share) <= 4 * deviation
+
+
+def test_a_bias_is_added_to_the_logits_of_its_tokens() -> None:
+    logits = torch.tensor([1.0, 2.0, 3.0])
+    sampling = Sampling(logit_bias=((0, 5.0), (2, -100.0)))
+    biased = apply_penalties(logits, sampling, 0, np.zeros(0, np.int32))
+    assert biased.tolist() == [6.0, 2.0, -97.0]
+    assert logits.tolist() == [1.0, 2.0, 3.0]
