@@ -203,6 +203,26 @@ def predict(
         return predict(trained, examples, max_tokens=max_tokens)
 
 
+def classify(
+    model: str, *texts: str, workspace: AnyWorkspace = None, top_k: int = 5
+) -> list[dict[str, Any]]:
+    """The label of each text with its probability, and the `top_k` likeliest labels.
+
+    Args:
+        model: a classifier, named like that of `predict`.
+
+    Raises:
+        NotFoundError: there is no such model.
+        InputError: it is no classifier of texts.
+    """
+    from moli.training.trained.predict import classify, loaded_model
+
+    with _open_workspace(workspace) as opened:
+        stored = opened.models.get(model)
+    with loaded_model(stored) as trained:
+        return classify(trained, texts, top_k=top_k)
+
+
 def evaluate(model: str, data: Path | str, *, workspace: AnyWorkspace = None) -> Evaluation:
     """The metrics of a trained model on labelled examples, the main one with a 95 % interval.
 

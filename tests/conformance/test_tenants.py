@@ -90,6 +90,7 @@ MAKE: dict[str, Callable[[str], tuple[str, str, Any]]] = {
     "rerank": lambda t: (
         "POST", "/v1/rerank", {"model": "", "query": "sea", "documents": [MARKS[t]]}
     ),
+    "classify": lambda t: ("POST", "/v1/classify", {"model": "none", "input": MARKS[t]}),
 }  # fmt: skip
 
 # What it tries with an id, of its own or of the other's.

@@ -21,6 +21,7 @@ from moli.models.backend import ModelPool, RemoteModel
 from moli.records.errors import AccessError, SettingsError
 from moli.serving import (
     audio,
+    classification,
     completions,
     documents,
     embeddings,
@@ -68,6 +69,7 @@ ENDPOINTS = (
     responses.router,
     embeddings.router,
     reranking.router,
+    classification.router,
     audio.router,
     feedback.router,
     documents.router,

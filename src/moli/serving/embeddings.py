@@ -24,7 +24,7 @@ from moli.serving.json_body import JsonRoute
 router = APIRouter(route_class=JsonRoute)
 
 
-def _to_list(value: Any) -> Any:
+def to_list(value: Any) -> Any:
     """Put a single text into a list, and refuse token ids."""
     if isinstance(value, str):
         return [value]
@@ -43,7 +43,7 @@ class EmbeddingsRequest(Body):
         Field(
             min_length=1, max_length=2048, description="A single text may be given without a list"
         ),
-        BeforeValidator(_to_list),
+        BeforeValidator(to_list),
     ]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None

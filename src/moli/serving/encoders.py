@@ -11,15 +11,16 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moli.models.protocols.encoder import Encoder
 from moli.records.errors import InputError, NotFoundError
-from moli.records.examples import Example, Scored, Text
+from moli.records.examples import Example, Labelled, MultiLabelled, Scored, Text
 from moli.serving.concurrency import Steps
+from moli.serving.served_models import find_stored
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_LOADED = 4  # trained models in memory at once
 _EMBEDDING, _RERANKING = "embedding", "reranking"
+_CLASSIFICATION = ("classification", "multi_label_classification")
 # Texts that a step reads: enough for every core, and over in a moment.
 _TEXTS_PER_STEP = 8 * (os.cpu_count() or 1)
 
@@ -60,6 +62,19 @@ class RelevanceScores:
 
     model: str
     scores: NDArray[np.float64]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifiedTexts:
+    """Labels of texts.
+
+    Attributes:
+        rows: for each text its label with its probability, or its labels, and the likeliest ones.
+        tokens: number of tokens that the model read.
+    """
+
+    rows: list[dict[str, Any]]
     tokens: int
 
 
@@ -127,6 +142,44 @@ class Encoders:
         vectors = encoded.vectors.astype(np.float64)
         return RelevanceScores(encoded.model, vectors[1:] @ vectors[0], encoded.tokens)
 
+    def classify(self, model: str, texts: Sequence[str], count: int) -> Steps[ClassifiedTexts]:
+        """Classify texts.
+
+        Args:
+            model: alias, `base@adapter` or hash of a model for classification.
+            count: number of labels to return for each text, likeliest first.
+
+        Raises:
+            NotFoundError, InputError, ModelError: for the reasons that `encode` has.
+        """
+        from moli.training.tasks.base.labels import LabelTask
+
+        stored = self._find(model, *_CLASSIFICATION)
+        if stored is None:
+            raise InputError(
+                f"'{model}' is an encoder, not a classifier",
+                where="model",
+                fix="Train one with 'moli tune' and task: classification.",
+            )
+        examples: list[Example] = [
+            Labelled(text, "")
+            if stored.manifest.task == _CLASSIFICATION[0]
+            else MultiLabelled(text, ())
+            for text in texts
+        ]
+        output = yield from self._run(stored, examples)
+        task = self._load(stored).task
+        if not isinstance(task, LabelTask):
+            raise TypeError(f"{stored.manifest.task} has no labels")
+        answers = output.rows.reshape(len(texts), len(task.labels))
+        rows = [task.label_row(answer, count) for answer in answers]
+        return ClassifiedTexts(rows, output.tokens)
+
+    def classifiers(self) -> list[StoredModel]:
+        """The classifiers that `classify` can name by an alias."""
+        stored = self._store.list()
+        return [each for each in stored if each.aliases and each.manifest.task in _CLASSIFICATION]
+
     def _encode_with(
         self, name: str, stored: StoredModel | None, texts: Sequence[str]
     ) -> Steps[EncodedTexts]:
@@ -148,7 +201,7 @@ class Encoders:
         if name in ("", self._encoder.name):
             return None
         try:
-            stored = self._store.get(name)
+            stored = find_stored(self._store, name)
         except NotFoundError as error:
             raise NotFoundError(error.what, error.where, self._suggest(tasks)) from error
         if stored.manifest.task not in tasks:
@@ -162,8 +215,10 @@ class Encoders:
     def _suggest(self, tasks: Sequence[str]) -> str:
         """Names of the models for some tasks, in a sentence for an error."""
         models = [each for each in self._store.list() if each.manifest.task in tasks]
-        names = [self._encoder.name, *(alias for each in models for alias in each.aliases)]
-        return f"Ask for {' or '.join(names)}, or train one with 'moli tune' and task: {tasks[0]}."
+        encoders = [] if tasks == _CLASSIFICATION else [self._encoder.name]
+        names = [*encoders, *(alias for each in models for alias in each.aliases)]
+        train = f"rain one with 'moli tune' and task: {tasks[0]}."
+        return f"Ask for {' or '.join(names)}, or t{train}" if names else f"T{train}"
 
     def _run(self, stored: StoredModel, examples: Sequence[Example]) -> Steps[_ModelOutput]:
         """Run a trained model on examples."""

@@ -17,15 +17,14 @@ router = APIRouter()
 
 @router.get("/v1/models")
 def models(request: Request) -> dict[str, Any]:
-    """List the language models: the base in the settings, and those trained here."""
-    listings = request.app.state.generation_service.list_models()
-    return {"object": "list", "data": [_model_object(each) for each in listings]}
+    """List the language models, the one in the settings first, and then the classifiers."""
+    return {"object": "list", "data": [_model_object(each) for each in _list(request)]}
 
 
 @router.get("/v1/models/{name:path}")
 def model(name: StorableText, request: Request) -> dict[str, Any]:
     """Describe one model."""
-    listings = request.app.state.generation_service.list_models()
+    listings = _list(request)
     for listing in listings:
         if listing.id == name:
             return _model_object(listing)
@@ -33,6 +32,19 @@ def model(name: StorableText, request: Request) -> dict[str, Any]:
         f"no model is called '{name}'",
         fix=f"There are: {', '.join(each.id for each in listings) or 'none'}.",
     )
+
+
+def _list(request: Request) -> list[ModelListing]:
+    """All models that requests can name, besides the encoder."""
+    from moli.serving.served_models import ModelListing
+
+    state = request.app.state
+    classifiers = [
+        ModelListing(alias, stored.manifest.created_at, hash=stored.hash)
+        for stored in state.encoders.classifiers()
+        for alias in stored.aliases
+    ]
+    return [*state.generation_service.list_models(), *classifiers]
 
 
 def _model_object(listing: ModelListing) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from moli.training.trained.load import check_compatibility, recipe_of
 from moli.training.trained.names import find_named
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
+from moli.workspace.models import ModelStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,28 @@ class ModelListing:
     hash: str = ""
 
 
+def find_stored(store: ModelStore, name: str) -> StoredModel:
+    """The stored model with an alias, hash or `base@adapter`.
+
+    Raises:
+        NotFoundError: there is none, or it is an adapter of another base.
+        InputError: several models fit a hash.
+    """
+    base, separator, adapter = name.rpartition("@")
+    try:
+        return store.get(name)
+    except NotFoundError:
+        if not separator:
+            raise
+    stored = store.get(adapter)
+    if stored.manifest.base != base:
+        raise NotFoundError(
+            f"'{adapter}' is an adapter of {stored.manifest.base}, not of {base}",
+            fix=f"Ask for {adapter}.",
+        )
+    return stored
+
+
 class ServedModels:
     """The models of a workspace: the one its settings name, and those that were trained here."""
 
@@ -125,7 +148,7 @@ class ServedModels:
         name = name or self._default
         if name and name == self._default and not self._default_is_stored:
             return self._load_whole(name, name, name)
-        stored = self._find(name)
+        stored = find_stored(self._store, name)
         try:
             served = self._load(name, stored)
         except ModelError as error:
@@ -137,22 +160,6 @@ class ServedModels:
         if name in stored.aliases:
             self._last_working[name] = served
         return served
-
-    def _find(self, name: str) -> StoredModel:
-        """The stored model with an alias, hash or `base@adapter`."""
-        base, separator, adapter = name.rpartition("@")
-        try:
-            return self._store.get(name)
-        except NotFoundError:
-            if not separator:
-                raise
-        stored = self._store.get(adapter)
-        if stored.manifest.base != base:
-            raise NotFoundError(
-                f"'{adapter}' is an adapter of {stored.manifest.base}, not of {base}",
-                fix=f"Ask for {adapter}.",
-            )
-        return stored
 
     def _load(self, name: str, stored: StoredModel) -> ServedModel:
         """Load a stored model, as an adapter on its base or as a whole model."""

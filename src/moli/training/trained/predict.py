@@ -36,6 +36,7 @@ from moli.training.data import (
 )
 from moli.training.inference import InferenceResult, OnProgress, Progress, answers_of_examples
 from moli.training.recipes.task_table import GENERATIVE_TASKS
+from moli.training.tasks.base.labels import LabelTask
 from moli.training.tasks.base.task import Task
 from moli.training.trained.generate import AnswerGenerator, load_generator
 from moli.training.trained.load import TrainedModel, load_trained
@@ -169,6 +170,27 @@ def predict(
         task.to_row(task.aggregate(answers, example)) if answers else {}
         for answers, example in zip(result.answers, examples, strict=True)
     ]
+
+
+def classify(
+    trained: TrainedModel | AnswerGenerator, texts: Sequence[str], *, top_k: int = 5
+) -> list[dict[str, Any]]:
+    """The label of each text, and the `top_k` likeliest labels with their probabilities.
+
+    Raises:
+        InputError: the model is no classifier of texts.
+    """
+    task = trained.task
+    if isinstance(trained, AnswerGenerator) or not isinstance(task, LabelTask):
+        raise InputError(
+            f"a model for {task.recipe.task}, not for classification",
+            where=trained.name,
+            fix="Use one that was tuned for classification.",
+        )
+    examples = [read_text(trained, text) for text in texts]
+    groups = task.samples(examples, training=False)
+    result = _answer_groups(trained, groups, with_losses=False, on_progress=None)
+    return [task.label_row(answers[0], top_k) for answers in result.answers]
 
 
 def evaluate_on(

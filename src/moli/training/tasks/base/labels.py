@@ -114,6 +114,14 @@ class LabelTask(Task):
         """The likeliest label."""
         return self.labels[int(np.argmax(answer))]
 
+    def label_row(self, answer: Any, count: int) -> dict[str, Any]:
+        """The decision as `to_row` has it, and the `count` likeliest labels with probabilities."""
+        best = np.argsort(-np.asarray(answer), kind="stable")[:count].tolist()
+        likeliest = [
+            {"label": self.labels[index], "probability": float(answer[index])} for index in best
+        ]
+        return {**self.to_row(answer), "probabilities": likeliest}
+
     def to_row(self, answer: Any) -> dict[str, Any]:
         """The likeliest label, and its probability."""
         best = int(np.argmax(answer))
