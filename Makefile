@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # A process for each core (8 at most), each with one thread: small models gain nothing from a second.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale bench-training bench-serving conformance soak soak-serving clean
+.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale bench-training bench-small-data bench-serving conformance soak soak-serving clean
 
 run: $(VENV)/installed
 	@$(BIN)/moli add -w sample docs/en docs/zh
@@ -52,6 +52,10 @@ bench-training: $(VENV)/installed-dev
 	@$(BIN)/python bench/training/speed.py
 	@$(BIN)/python bench/training/resume.py
 	@$(BIN)/python bench/training/quality.py
+
+bench-small-data: $(VENV)/installed-dev
+	@sh bench/peers/setup.sh setfit ../training/peers/setfit.requirements.txt
+	@$(BIN)/python bench/training/small_data.py
 
 bench-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/decode.py

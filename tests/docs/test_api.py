@@ -11,6 +11,7 @@ import pytest
 from docs.pages import ROOT, blocks
 from fastapi.testclient import TestClient
 
+import moli
 from moli.models.encoders.load import load_encoder
 from moli.records.exchanges import Exchange
 from moli.retrieval.ingest import Ingester
@@ -35,7 +36,23 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder = tmp_path_factory.mktemp("api")
     for name, text in TEXTS.items():
         (folder / name).write_text(text, encoding="utf-8")
+    rows = [
+        {"text": f"{text} {number}", "label": label}
+        for number in range(12)
+        for text, label in (
+            ("Where is my parcel?", "delivery"),
+            ("The invoice is wrong.", "invoice"),
+        )
+    ]
+    (folder / "tickets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with Workspace.init(folder) as workspace:
+        moli.tune(
+            task="classification",
+            data=folder / "tickets.jsonl",
+            epochs=0,
+            name="tickets",
+            workspace=workspace,
+        )
         encoder = load_encoder(workspace.settings.encoder)
         list(Ingester(workspace, encoder).add_files([folder / name for name in TEXTS]))
         yield TestClient(create_app(workspace), base_url="http://127.0.0.1:7860")
