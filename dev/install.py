@@ -1,6 +1,6 @@
 """Installs Moli into the environment that runs this, and shows how far it is.
 
-Use: .venv/bin/python dev/install.py    (exits 1 if a package cannot be installed)
+Use: .venv/bin/python dev/install.py    (its status is 1 after a failure)
 """
 
 from __future__ import annotations
