@@ -33,7 +33,9 @@ def train_and_store(home: Path, data: Path, base: str, **recipe: Any) -> StoredM
         "held_out": 0.2,
     }
     with Workspace.init(home) as workspace:
-        return workspace.models.get(tune(make_recipe(settings | recipe), workspace).model)
+        return workspace.models.get(
+            tune(make_recipe(settings | recipe), workspace, force=True).model
+        )
 
 
 def write_spans(path: Path, count: int = 40) -> Path:
