@@ -25,7 +25,7 @@ def recipe(home: Path) -> Path:
     path = home / "recipe.yaml"
     path.write_text(
         "task: classification\nbase: base\ndata: rows.jsonl\nheld_out: 0.2\n"
-        "batch: 8\nname: support\nprecision: fp32\n"
+        "batch: 8\nepochs: 1\nname: support\nprecision: fp32\n"
     )
     return path
 
@@ -94,7 +94,7 @@ def test_a_model_is_trained_and_its_run_is_listed(moli: Moli, home: Path, recipe
 def test_a_recipe_can_be_given_on_the_command_line(moli: Moli, home: Path, recipe: Path) -> None:
     ran = moli(
         "tune", "--set", "task=classification", "--set", "data=rows.jsonl", "--set", "base=base",
-        "--set", "held_out=0.2", "--json",
+        "--set", "held_out=0.2", "--set", "epochs=1", "--json",
     )  # fmt: skip
     assert (ran.code, ran.err) == (0, "")
     assert ran.json["result"]["status"] == "finished"

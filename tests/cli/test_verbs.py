@@ -68,7 +68,7 @@ def test_the_same_is_told_in_words(moli: Moli) -> None:
     output = moli("search", "port", "-n", 1).out
     assert "Guide" in output
     assert "words" in output
-    assert "Nothing found" in moli("search", "port", "--group", "nobody").out
+    assert "none is in nobody" in moli("search", "port", "--group", "nobody").out
     assert "documents 2, passages 2, vectors 2" in moli("remove", "docs").out
 
 

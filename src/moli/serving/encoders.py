@@ -20,7 +20,6 @@ from moli.models.protocols.encoder import Encoder
 from moli.records.errors import InputError, NotFoundError
 from moli.records.examples import Example, Labelled, MultiLabelled, Scored, Text
 from moli.serving.concurrency import Steps
-from moli.serving.served_models import find_stored
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -198,6 +197,8 @@ class Encoders:
 
     def _find(self, name: str, *tasks: str) -> StoredModel | None:
         """The trained model with a name, for one of the tasks; None for the settings' encoder."""
+        from moli.serving.served_models import find_stored  # it imports torch
+
         if name in ("", self._encoder.name):
             return None
         try:

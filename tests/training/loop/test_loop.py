@@ -85,7 +85,7 @@ def run(
     prepared.loop.schedule = type(prepared.loop.schedule)(
         prepared.loop.schedule.steps,
         prepared.loop.schedule.evaluate_every,
-        requested.patience,
+        requested.patience or 0,
         save_every=3,
     )
     prepared.loop.run()

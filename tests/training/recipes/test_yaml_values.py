@@ -46,7 +46,7 @@ def test_a_recipe_is_free_of_the_traps(tmp_path: Path) -> None:
         b"columns: {label: no, text: 1}\nepochs: ~\nlearning_rate: 2e-5\n"
     )
     recipe = read_recipe(path)
-    assert (recipe.held_out, recipe.name, recipe.epochs) == (0.2, "2024", 1.0)
+    assert (recipe.held_out, recipe.name, recipe.epochs) == (0.2, "2024", None)
     assert recipe.columns == {"label": "no", "text": "1"}
     assert recipe.learning_rate == 2e-5
     with pytest.raises(InputError, match="'data' is missing"):

@@ -61,6 +61,7 @@ def test_a_failing_run_says_so_in_its_files(
             "task": "classification",
             "base": write_model(tmp_path / "model", "bert"),
             "data": write_labelled(tmp_path / "rows.jsonl"),
+            "epochs": 1,
         }
     )
 

@@ -71,6 +71,7 @@ def test_a_run_takes_parts_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         base=write_model(tmp_path / "model", "bert"),
         data=write_labelled(tmp_path / "rows.jsonl", 40),
         held_out=0.2,
+        epochs=1,
         precision="fp32",
     )
     losses = []

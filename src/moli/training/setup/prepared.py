@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,7 @@ def prepare(
         torch.set_num_threads(resolved.threads)
     torch.manual_seed(resolved.recipe.seed)
     data = read_run_data(resolved.recipe, folder, world)
-    model, has_fitted_head = build_model(data, resolved.recipe)
+    model = build_model(data.task, resolved.recipe, data.samples)
     packing = world.on_rank_zero(lambda: check_packing_of(data, model))
     loss = StepLoss(data.task, model)
     weights = world.shard(loss, DTYPES[str(resolved.recipe.precision)])
@@ -182,7 +182,7 @@ def prepare(
         lambda: plan_batches_once(resolved, loss, data.samples, folder, packing, world)
     )
     loop = make_loop(planned, data, loss, weights, folder, on_event, world)
-    loop.keeps_start = has_fitted_head
+    loop.keeps_start = data.task.linear_head(model) is not None
     loop.resume()
     return PreparedRun(planned, data, model, packing, loop)
 
@@ -253,16 +253,15 @@ def _hashes(task: Task, data: TrainingData) -> dict[str, str]:
     }
 
 
-def build_model(data: RunData, recipe: Recipe) -> tuple[torch.nn.Module, bool]:
+def build_model(task: Task, recipe: Recipe, samples: Sequence[Sample] = ()) -> torch.nn.Module:
     """Build the model that a recipe trains, in training mode.
 
-    Returns:
-        The model, and whether its head is fitted to the base.
+    Args:
+        samples: to which the head is fitted if it is a linear one; without them it is random.
 
     Raises:
         InputError: no steps are to be taken, and there is no head to fit.
     """
-    task = data.task
     method = methods.method_of(recipe)
     if method.quantizes_base:
         methods.require_four_bit_support()
@@ -271,15 +270,15 @@ def build_model(data: RunData, recipe: Recipe) -> tuple[torch.nn.Module, bool]:
     base = task.build(dtype)
     if torch.cuda.is_available() and not method.quantizes_base:
         base.cuda()
-    has_fitted_head = fit_head(task, base, data.samples, recipe.seed)
-    if not recipe.epochs and not has_fitted_head:
+    has_fitted_head = bool(samples) and fit_head(task, base, samples, recipe.seed)
+    if samples and not recipe.epochs and not has_fitted_head:
         raise InputError(
             "with epochs: 0 only a classifier's head is fitted, and there is none",
             where=recipe.base,
             fix="Give epochs, or classify with a sentence encoder such as builtin:minilm as base.",
         )
     model = methods.apply_method(base, recipe)
-    return methods.prepare_for_device(model).train(), has_fitted_head
+    return methods.prepare_for_device(model).train()
 
 
 def check_packing_of(data: RunData, model: torch.nn.Module) -> PackingCheck:

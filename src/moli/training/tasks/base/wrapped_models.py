@@ -36,8 +36,10 @@ def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
     """Compute without dropout and without gradients."""
     was_training = model.training
     model.eval()
+    # A sharded model keeps the buffers of its first pass. Training must be able to write into them.
+    is_sharded = torch.distributed.is_available() and torch.distributed.is_initialized()
     try:
-        with torch.inference_mode():
+        with torch.no_grad() if is_sharded else torch.inference_mode():
             yield
     finally:
         model.train(was_training)
