@@ -110,3 +110,40 @@ def test_the_cache_of_datasets_is_no_data(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text(json.dumps(files))
     with pytest.raises(InputError, match=r"data-00001-of-00001\.arrow: no such file"):
         read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("训练集", "测试集"),
+        ("训练", "验证"),
+        ("客服训练集", "客服测试集"),
+        ("lcqmc_train", "lcqmc_dev"),
+        ("reviews.train.v2", "reviews.test.v2"),
+    ],
+)
+def test_splits_are_told_by_any_word_of_a_name(names: tuple[str, str], tmp_path: Path) -> None:
+    for name in names:
+        write(tmp_path / f"{name}.jsonl")
+    paths = [tmp_path / f"{name}.jsonl" for name in names]
+    assert refused(tmp_path).fix == f"Give one of them: {paths[0]} or {paths[1]}."
+
+
+def test_a_word_within_a_word_is_no_split(tmp_path: Path) -> None:
+    for name in ("latest", "training", "constraint", "valley", "压力测试", "devices"):
+        write(tmp_path / f"{name}.jsonl")
+    assert len(read(tmp_path)) == 6
+
+
+def test_a_file_without_rows_among_others_is_reported(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl")
+    empty = tmp_path / "b.jsonl"
+    empty.touch()
+    for paths in (tmp_path, tmp_path / "*.jsonl", [tmp_path / "a.jsonl", empty]):
+        dataset = read_dataset(paths)
+        assert len(dataset.examples) == 1
+        assert [(each.where, each.what) for each in dataset.malformed] == [
+            (str(empty), "the file has no rows")
+        ]
+    with pytest.raises(InputError, match="the data set is empty"):
+        read_dataset(empty)

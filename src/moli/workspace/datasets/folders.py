@@ -21,10 +21,14 @@ SUFFIXES = (*_TABLE_SUFFIXES, ".txt")
 _STATE = "state.json"
 _METADATA = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", _STATE)
 # First splits for training, then for evaluation during a run, then for the final evaluation.
-_TRAINING = ("train", "training")
-_SPLITS = (*_TRAINING, "validation", "valid", "val", "dev", "eval", "test", "testing")
+_TRAINING = ("train", "training", "训练集", "训练")
+_EVALUATION = ("validation", "valid", "val", "dev", "eval", "验证集", "验证", "开发集")
+_SPLITS = (*_TRAINING, *_EVALUATION, "test", "testing", "测试集", "测试")
 _WILDCARD = re.compile(r"[*?\[]")
-_SPLIT_NAME = re.compile(rf"({'|'.join(_SPLITS)})(?=[-_.]|$)", re.IGNORECASE)
+# A word of a name; Chinese has no spaces between words.
+_SPLIT_NAME = re.compile(
+    rf"(?:^|[-_. ])({'|'.join(_SPLITS)})(?=[-_. ]|$)|(训练集|验证集|开发集|测试集)", re.IGNORECASE
+)
 
 
 def expand_paths(paths: Path | Sequence[Path]) -> list[Path]:
@@ -114,8 +118,8 @@ def _saved_files(state: Path, siblings: set[Path]) -> set[Path]:
 def _split_of(path: Path) -> str:
     """The split that a file's own name or the nearest folder's name tells; "" if none does."""
     for name in reversed(path.parts):
-        if match := _SPLIT_NAME.match(name):
-            return match[0].lower()
+        if match := _SPLIT_NAME.search(name):
+            return (match[1] or match[2]).lower()
     return ""
 
 

@@ -27,6 +27,7 @@ from moli.workspace.datasets.text_files import read_text_file
 
 Rows = Iterator[Row | MalformedRow]
 
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".et")
 _HEAD = 200  # characters, in which the first key of a file is
 _BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
 
@@ -49,6 +50,8 @@ def read_rows(path: Path, part: Part | None = None) -> Rows:
             yield from read_rows(each_path, part)
         return
     suffix = suffix_of(path)
+    if suffix in _SPREADSHEETS:
+        raise InputError("a spreadsheet", where=str(path), fix="Save the table as CSV in UTF-8.")
     if suffix not in SUFFIXES:
         raise InputError(
             "unsupported kind of file",
@@ -99,12 +102,21 @@ def read_lines(path: Path, column: str) -> Rows:
             yield Row(f"{path}:{number}", {column: line.strip()})
 
 
+def empty_file(path: Path) -> MalformedRow:
+    """The report of a file without rows among others, as a copy that stopped leaves it."""
+    return MalformedRow(str(path), "the file has no rows", "Copy it again, or remove it.")
+
+
 def _read_folder(folder: Path) -> Rows:
     """Rows of all data files, with names of classes that `datasets` numbers."""
-    for path in data_files(folder):
-        names = class_names_in(path.parent)
+    paths = data_files(folder)
+    for path in paths:
+        names, is_empty = class_names_in(path.parent), True
         for row in read_rows(path):
             yield with_class_names(row, names) if isinstance(row, Row) and names else row
+            is_empty = False
+        if is_empty and len(paths) > 1:
+            yield empty_file(path)
 
 
 def _read_text(path: Path, text: str, suffix: str, part: Part | None) -> Rows:
