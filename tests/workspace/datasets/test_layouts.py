@@ -11,7 +11,16 @@ import pyarrow.feather
 import pytest
 
 from moli.records.errors import InputError
-from moli.records.examples import Conversation, Example, Labelled, Pair, Span, Text, UnreadLines
+from moli.records.examples import (
+    Conversation,
+    Example,
+    Labelled,
+    LabelledPair,
+    Pair,
+    Span,
+    Text,
+    UnreadLines,
+)
 from moli.records.messages import Message
 from moli.workspace.datasets import read_dataset
 
@@ -20,6 +29,10 @@ EXAMPLES = [Labelled("a film", "good"), Labelled("a bore", "bad")]
 CHAT = Conversation((Message("user", "Hi"), Message("assistant", "Hello")))
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 LEARNT = (Conversation, Pair, Text)
+
+
+# The kinds of examples of tasks, by a column that they need.
+TASKS = {"text1": (LabelledPair,), "label": (Labelled,), "source": LEARNT}
 
 
 def read(path: Path, content: Any, **options: Any) -> list[Example]:
@@ -46,6 +59,7 @@ def read(path: Path, content: Any, **options: Any) -> list[Example]:
         {"messages": [{"role": "用户", "content": "Hi"}, {"role": "助手", "content": "Hello"}]},
         {"messages": json.dumps(TURNS)},
         {"messages": repr(TURNS)},  # as pandas writes it into a CSV file
+        {"messages": repr(TURNS).replace("}, {", "}\n {")},  # and as it writes an array
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]},
                       {"role": "assistant", "content": ["Hel", {"type": "text", "text": "lo"}]}]},
         {"prompt": TURNS[:1], "completion": TURNS[1:]},
@@ -193,14 +207,34 @@ def test_task_and_columns_decide_the_format(tmp_path: Path) -> None:
         ({"内容": "很好看", "标签": "好"}, "text: 内容, label: 标签"),
         ({"my text": "A long text.", "class name": "b"}, 'text: "my text", label: "class name"'),
         ({"Review": "A long text.", "stars": 4}, "label: stars"),
+        ({"问": "几点开门？", "答": "九点。"}, "source: 问, target: 答"),
+        ({"问题1": "几点开门？", "问题2": "何时营业？", "相似": 1},
+         "text1: 问题1, text2: 问题2, label: 相似"),
+        ({"q1": "When?", "q2": "At what time?", "same": 1}, "text1: q1, text2: q2, label: same"),
     ],
-)
+)  # fmt: skip
 def test_the_mapping_that_would_work_is_suggested(
     tmp_path: Path, row: dict[str, Any], line: str
 ) -> None:
+    kinds = next(kind for name, kind in TASKS.items() if name in line)
     with pytest.raises(InputError) as caught:
-        read(tmp_path / "a.jsonl", row, kinds=(Labelled,))
+        read(tmp_path / "a.jsonl", row, kinds=kinds)
     assert f"`columns: {{{line}}}`" in caught.value.fix
+
+
+def test_keys_of_turns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    answer = {"role": "assistant", "reasoning_content": "A greeting.", "content": "Hello"}
+    rows = [
+        {"messages": [TURNS[0] | {"name": "Ann"}, answer]},
+        {"messages": json.dumps([TURNS[0], TURNS[1] | {"masked": True, "audio": None}])},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    dataset = read_dataset(path)
+    assert [each.example for each in dataset.examples] == [CHAT, CHAT]
+    assert dataset.unused == ("messages[].masked", "messages[].reasoning_content")
+    path.write_text(json.dumps({"prompt": TURNS[:1], "completion": [answer]}))
+    assert read_dataset(path).unused == ("completion[].reasoning_content",)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +267,7 @@ def test_advice_knows_what_the_task_needs(tmp_path: Path) -> None:
     assert "`columns: {source: content, target: summary}`" in caught.value.fix
     with pytest.raises(InputError, match="If the file has no header, add one"):
         read(tmp_path / "a.csv", "a good film,yes\na bad film,no\nno film,yes\n")
-    with pytest.raises(InputError, match="the task needs source with target"):
+    with pytest.raises(InputError, match=r"the task needs source \+ target"):
         read(tmp_path / "a.jsonl", {"translation": {"en": "x", "zh": "y"}}, kinds=(Pair,))
 
 

@@ -23,13 +23,14 @@ from moli.records.examples import (
     UnreadLines,
 )
 from moli.workspace.datasets.columns import DatasetFormat, same_name
+from moli.workspace.datasets.conversations import unread_keys
 from moli.workspace.datasets.detection import Kinds, QuestionFormats, check_columns, format_of
 from moli.workspace.datasets.fields import Row
 from moli.workspace.datasets.folders import Part, expand_paths
 from moli.workspace.datasets.formats import FORMATS, TEXT
 from moli.workspace.datasets.labels import join_label_columns
 from moli.workspace.datasets.preferences import check_no_preference
-from moli.workspace.datasets.rows import has_splits, read_lines, read_rows
+from moli.workspace.datasets.rows import empty_file, has_splits, read_lines, read_rows
 from moli.workspace.datasets.suggestions import suggest_columns
 
 __all__ = [
@@ -46,6 +47,9 @@ __all__ = [
 ]
 
 
+_TURN_COLUMNS = {"messages", "source", "target"}  # in which turns may be
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """The examples and the malformed rows of a data set, each in file order.
@@ -55,7 +59,8 @@ class Dataset:
         format: name of the format, such as `messages`.
         rows: for each example the row that it was read from, with its other columns.
         unread: lines that are no rows, because of a fault before them.
-        unused: names of columns that the format does not read.
+        unused: names of columns that the format does not read, and of keys in turns, such as
+            `messages[].reasoning_content`.
         advice: the columns to map if the rows are of another kind than needed; "" if none would do.
     """
 
@@ -104,6 +109,8 @@ def read_dataset(
         path: join_label_columns(list(read_rows(path, part)), mapping)
         for path in expand_paths(paths)
     }
+    if any(sources.values()):
+        sources = {path: rows or [empty_file(path)] for path, rows in sources.items()}
     path = Path(os.path.commonpath(sources)) if len(sources) > 1 else next(iter(sources), Path())
     rows = [row for source in sources.values() for row in source]
     if not rows:
@@ -136,15 +143,24 @@ def read_dataset(
 def _unused_columns(
     detected: DatasetFormat, rows: Sequence[Row], mapping: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Names of the columns that a format does not read, in the order of the data."""
+    """Names of columns that a format does not read, in the order of the data, and keys of turns."""
     names = {name: None for row in rows for name in row.values}
-    used = {*detected.names_in(names, mapping).values(), *detected.known_names}
+    read = detected.names_in(names, mapping)
+    used = {*read.values(), *detected.known_names}
     numbered = re.compile(rf"(?:{'|'.join(detected.optional) or '-'})_[0-9]+")
-    return tuple(
+    columns = [
         name
         for name in names
         if not {name, name.strip().casefold()} & used and not numbered.fullmatch(name)
-    )
+    ]
+    keys = {
+        f"{name}[].{key}": None
+        for ours in _TURN_COLUMNS & read.keys()
+        for row in rows
+        for name in [read[ours]]
+        for key in unread_keys(row.values.get(name))
+    }
+    return (*columns, *sorted(keys))
 
 
 def read_questions(
@@ -272,13 +288,14 @@ def _lacks_header(rows: Sequence[Row]) -> bool:
 
 
 def _needed_columns(mapping: Mapping[str, str], allowed: QuestionFormats) -> str:
-    """The columns that rows need in each of some formats, such as "context with question"."""
+    """The columns that rows need in each of some formats, such as "question + context"."""
     needed = [
-        sorted(
+        [
             mapping.get(name, name)
-            for name in candidate.columns.keys() - allowed[candidate.name].keys()
-        )
+            for name in candidate.columns
+            if name not in allowed[candidate.name]
+        ]
         for candidate in FORMATS
         if candidate.name in allowed
     ]
-    return " or ".join(" with ".join(names) for names in needed)
+    return ", or ".join(dict.fromkeys(" + ".join(names) for names in needed))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from moli.records.examples import Conversation
 from moli.records.messages import STRICT_JSON, Message, Role, Tool
-from moli.workspace.datasets.fields import RowError, Values, check_encodable, text_of
+from moli.workspace.datasets.fields import RowError, Values, check_encodable, is_blank, text_of
 from moli.workspace.datasets.tools import Turn, pair_calls, read_calls, read_tools
 
 # Keys of a turn's role and of its content: OpenAI's, then ShareGPT's.
@@ -38,10 +38,18 @@ _ROLES: Mapping[str, Role] = {
 }
 _COMMON_ROLES = "system, user, assistant, tool"  # that an error names
 _CALL_TAG = "<tool_call>"
+_NO_COMMA = re.compile(r"\}\s*\n\s*\{")  # in Python's notation, no text has a line break
 _MEDIA = ("image", "images", "audios", "videos")  # columns of data for models that see or hear
 # Keys by which data say that a turn is outside of the loss: OpenAI's; those of ms-swift and
 # AgentInstruct; Axolotl's. A turn without them counts.
 _LOSS_KEYS = ("weight", "loss", "loss_scale", "train", "training")
+_READ_KEYS = {
+    *_ROLE_KEYS,
+    *_CONTENT_KEYS,
+    *_LOSS_KEYS,
+    *(key for keys in _EXCHANGE_KEYS for key in keys),
+    *("system", "tool_calls", "function_call", "tool_call_id", "name"),
+}
 _LOSS_VALUES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
@@ -103,6 +111,14 @@ def is_turns(value: Any) -> bool:
     return is_turn(value[0] if isinstance(value, list) and value else value)
 
 
+def unread_keys(value: Any) -> Iterator[str]:
+    """Keys of turns that hold something but are not read, such as `reasoning_content`."""
+    turns = _decoded_turns(value)
+    for turn in turns if isinstance(turns, list) else [turns]:
+        if isinstance(turn, dict):
+            yield from (key for key in turn.keys() - _READ_KEYS if turn[key] not in (None, "", []))
+
+
 def add_missing_answer(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The row with "?" as the assistant's answer, if its last turn is still to be answered."""
     turns = _decoded_turns(values.get("messages"))
@@ -115,7 +131,8 @@ def add_missing_answer(values: Mapping[str, Any]) -> Mapping[str, Any]:
 def _decoded_turns(value: Any) -> Any:
     """The list or the object whose JSON or Python notation a text is; any other value itself.
 
-    pandas writes a list into a CSV file in Python's notation.
+    pandas writes a list into a CSV file in Python's notation, and an array, as a list is that comes
+    from Parquet, in NumPy's, which has line breaks in place of the commas.
     """
     if not isinstance(value, str) or not value.lstrip().startswith(("[{", "[ {", "[\n", "{")):
         return value
@@ -124,7 +141,7 @@ def _decoded_turns(value: Any) -> Any:
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(value.strip())
+        return ast.literal_eval(_NO_COMMA.sub("}, {", value.strip()))
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return value
 
@@ -260,8 +277,8 @@ def _read_content(turn: Mapping[str, Any], where: str, role: Role, *, has_calls:
         raise _missing_keys(where)
     if isinstance(content, list):
         content = _joined_parts(content, where)
-    is_blank = isinstance(content, str) and role == "assistant" and not content.strip()
-    if not isinstance(content, str) or (is_blank and not has_calls):
+    lacks_answer = role == "assistant" and not has_calls and is_blank(str(content))
+    if not isinstance(content, str) or lacks_answer:
         raise RowError(f"'{where}' has no text in '{key}'", "Fill it in, or remove the row.")
     check_encodable(content, where)
     return content

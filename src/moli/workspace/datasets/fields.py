@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,35 @@ class RowError(Exception):
         self.what, self.fix = what, fix
 
 
+# Anything but spaces and the characters that have no width.
+_VISIBLE = re.compile(r"[^\s\u200b-\u200f\u2060\ufeff]")
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text has nothing to see."""
+    return not _VISIBLE.search(text)
+
+
+def kind_of(value: Any) -> str:
+    """The kind of a value in words, such as "a number"."""
+    match value:
+        case None:
+            return "null"
+        case str():
+            return "text"
+        case bool():
+            return "a truth value"
+        case int() | float():
+            return "a number"
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "an object"
+        case bytes():
+            return "bytes"
+    return f"a {type(value).__name__.lower()}"
+
+
 def text_of(values: Values, column: str, *, empty: bool = False) -> str:
     """The text in a column.
 
@@ -55,12 +85,18 @@ def text_of(values: Values, column: str, *, empty: bool = False) -> str:
     """
     value, name = values[column], values.name(column)
     if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        raise RowError(f"'{name}' is {kind}, not text", "Write a string.")
-    if not empty and not value.strip():
+        raise not_text(name, value)
+    if not empty and is_blank(value):
         raise RowError(f"'{name}' is empty", "Fill it in, or remove the row.")
     check_encodable(value, name)
     return value
+
+
+def not_text(name: str, value: Any) -> RowError:
+    """The error for a column whose value is no text."""
+    if value is None or value != value:  # NaN, as pandas writes for an empty cell
+        return RowError(f"'{name}' is empty", "Fill it in, or remove the row.")
+    return RowError(f"'{name}' is {kind_of(value)}, not text", "Write it as text.")
 
 
 def check_encodable(text: str, where: str) -> None:

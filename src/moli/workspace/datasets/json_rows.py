@@ -10,7 +10,7 @@ from typing import Any
 
 from moli.records.errors import InputError
 from moli.records.examples import MalformedRow, UnreadLines
-from moli.workspace.datasets.fields import Row
+from moli.workspace.datasets.fields import Row, kind_of
 from moli.workspace.datasets.folders import Part
 from moli.workspace.datasets.json_shapes import rows_in
 
@@ -165,6 +165,6 @@ def _is_cut_off(problem: _Problem, line: str, is_last: bool) -> bool:
 def _to_row(where: str, value: Any) -> Row | MalformedRow:
     """A row from a JSON value; malformed if that is no object."""
     if not isinstance(value, dict):
-        kind = "null" if value is None else type(value).__name__
-        return MalformedRow(where, f"a {kind}, not an object", 'Write {"name": value, ...}.')
+        what = f"{kind_of(value)}, not an object"
+        return MalformedRow(where, what, 'Write {"name": value, ...}.')
     return Row(where, value)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from moli.records.examples import Example, LocatedExample, MalformedRow, MultiLabelled
-from moli.workspace.datasets.fields import Row, RowError, check_encodable
+from moli.workspace.datasets.fields import Row, RowError, check_encodable, is_blank, not_text
 
 _MOST_SIMILAR = 10  # groups of similar labels in a warning
 _TRUTH_VALUES = {"false": "0", "true": "1"}
@@ -59,9 +59,8 @@ def read_label(value: Any, column: str) -> str:
             f"'{column}' is a list of labels", "Use task: multi_label_classification for such rows."
         )
     if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        raise RowError(f"'{column}' is {kind}, not text", "Write a string.")
-    if not value.strip():
+        raise not_text(column, value)
+    if is_blank(value):
         raise RowError(f"'{column}' is empty", "Fill it in, or remove the row.")
     check_encodable(value, column)
     return value.strip()

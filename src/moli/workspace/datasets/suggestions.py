@@ -17,29 +17,31 @@ _ROWS = 200  # that are looked at
 _HINTS: Mapping[str, Sequence[str]] = {
     "messages": ("message", "conversation", "dialog", "turn", "chat", "对话"),
     "text": ("text", "body", "content", "sentence", "review", "comment", "utterance", "message",
-             "tweet", "description", "document", "title", "文本", "内容", "评论", "正文", "句子"),
+             "tweet", "description", "document", "title", "文本", "内容", "评论", "正文", "句子",
+             "评价", "留言"),
     "label": ("label", "class", "category", "target", "intent", "sentiment", "tag", "topic", "star",
-              "rating", "queue", "标签", "类别", "分类", "情感", "意图"),
+              "rating", "queue", "标签", "类别", "分类", "情感", "意图", "标注", "相似", "关系"),
     "instruction": ("instruction", "指令"),
     "output": ("output", "response", "answer", "输出", "回答"),
     "source": ("source", "prompt", "question", "input", "instruction", "query", "ask", "user",
                "article", "document", "content", "src", "问题", "提问", "输入", "原文", "指令",
-               "内容"),
+               "内容", "问"),
     "target": ("target", "completion", "response", "answer", "output", "reply", "assistant",
                "summary", "highlight", "translation", "tgt", "回答", "答案", "输出", "回复",
-               "摘要"),
+               "摘要", "答", "译文"),
     "question": ("question", "query", "问题"),
     "context": ("context", "passage", "paragraph", "document", "text", "上下文", "段落", "文章"),
     "answers": ("answer", "答案", "回答"),
-    "text_pair": ("pair", "2", "b", "second", "hypothesis", "句子2"),
+    "text_pair": ("pair", "2", "b", "second", "hypothesis", "假设"),
     "labels": ("label", "tag", "categor", "topic", "genre", "标签", "类别"),
-    "text1": ("1", "a", "first", "premise", "句子1"),
-    "text2": ("2", "b", "second", "hypothesis", "句子2"),
+    "text1": ("1", "a", "first", "premise", "前提"),
+    "text2": ("2", "b", "second", "hypothesis", "假设"),
     "score": ("score", "similarity", "label", "分数", "相似度"),
     "query": ("query", "question", "anchor", "prompt", "问题", "查询"),
     "positive": ("positive", "pos", "passage", "chosen", "document", "answer", "正例"),
     "image": ("image", "picture", "photo", "img", "file", "path", "图片"),
 }  # fmt: skip
+_WORDS = re.compile(r"[0-9]+|[^\W\d_]+")  # of a name
 _PLAIN = re.compile(r"[^\W\d][\w.\-]*")  # needs no quotes in YAML
 
 
@@ -101,7 +103,7 @@ def _recall(name: str, ours: str) -> float:
     """Likeness of a column's name to what people call one of Moli's, from 0 (none) to 1."""
     folded = name.strip().casefold()
     for rank, hint in enumerate(_HINTS.get(ours, (ours,))):
-        is_word = hint in re.split(r"[\W_]+", folded)
+        is_word = hint in _WORDS.findall(folded)
         if is_word or (hint in folded and len(hint) > 1):
             return (1.0 if is_word else 0.8) - 0.02 * rank
     return 0.0

@@ -51,7 +51,7 @@ def _read_tool(value: Any, where: str) -> Tool:
     function = _function_of(value, where, _TOOL_HINT)
     description = function.get("description") or ""
     if not isinstance(description, str):
-        raise RowError(f"'{where}' has a description that is not text", "Write a string.")
+        raise RowError(f"'{where}' has a description that is not text", "Write it as text.")
     tool = Tool(function["name"], description)
     if function.get("parameters") not in (None, ""):
         parameters = decode_json(function["parameters"])
