@@ -141,7 +141,7 @@ def _requested_recipe(folder: Path, root: Path, changes: Mapping[str, str]) -> R
                 where=folder.name,
                 fix=f"Only the places of {', '.join(PLACES)} can be.",
             )
-        values[key] = str(Path(path_text).absolute())
+        values[key] = str(Path(path_text).expanduser().absolute())
     if changes:
         write_json(path, relative_values(values, root))
     return make_recipe(values, where=str(path))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 from moli.records.errors import InputError, ModelError
 from moli.training.recipes.method_table import METHODS, MethodName, find_method
@@ -95,7 +96,10 @@ def test_a_missing_key_is_told(key: str) -> None:
         ("just words\n", r"recipe\.yaml: not a recipe"),
         ("- task\n", r"recipe\.yaml: not a recipe"),
         ("", r"recipe\.yaml: not a recipe"),
-        (b"task: caf\xe9\n", r"recipe\.yaml: cannot be read"),
+        (b"task: caf\xe9\n", r"recipe\.yaml:1: not UTF-8"),
+        ("task: x\ndata: 甲.csv\n".encode("gbk"), "iconv -f GB18030"),
+        ("task：x\ndata：a.csv\n", "Line 1: write 'task: ' with a colon of ASCII"),
+        ("task: x\ndata：a.csv\n", "Line 2: write 'data: ' with a colon of ASCII"),
     ],
 )
 def test_what_is_no_recipe_is_told_by_file_and_line(
@@ -143,3 +147,21 @@ def test_a_method_of_a_newer_version_is_named() -> None:
     assert find_method("lora") is METHODS["lora"]
     with pytest.raises(ModelError, match="trained with 'loha'"):
         find_method("loha")
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "base").mkdir()
+    values = {"task": "classification", "base": "~/base", "held_out": ["~/b.csv", "c.csv"]}
+    path = write(tmp_path, f"{yaml.safe_dump(values)}data: ~/a.csv\n")
+    recipes = [
+        read_recipe(path),
+        read_recipe(path, {"data": "~/a.csv", "held_out": ["~/b.csv", str(tmp_path / "c.csv")]}),
+        make_recipe(values | {"data": "~/a.csv", "held_out": ["~/b.csv", str(tmp_path / "c.csv")]}),
+    ]
+    for recipe in recipes:
+        assert recipe.data == tmp_path / "a.csv"
+        assert recipe.held_out == (tmp_path / "b.csv", tmp_path / "c.csv")
+        assert recipe.base == str(tmp_path / "base")

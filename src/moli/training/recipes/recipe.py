@@ -103,21 +103,19 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     Raises:
         InputError: the file cannot be read, a key is unknown or a value cannot be used.
     """
-    from moli.training.recipes.yaml_values import load_yaml
+    from moli.training.recipes.yaml_values import colon_advice, load_yaml
+    from moli.workspace.datasets.text_files import read_text_file
 
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text_file(path)
+    except OSError as error:
         raise InputError(
-            f"cannot be read ({error})", where=str(path), fix="Give a YAML file."
+            f"cannot be read ({error.strerror})", where=str(path), fix="Give a YAML file."
         ) from error
     values = load_yaml(text, str(path))
     if not isinstance(values, dict):
-        raise InputError(
-            "not a recipe",
-            where=str(path),
-            fix="Write 'task: ...' and 'data: ...', one key per line.",
-        )
+        fix = "Write 'task: ...' and 'data: ...', one key per line."
+        raise InputError("not a recipe", where=str(path), fix=colon_advice(text) or fix)
     return make_recipe(
         values | _with_absolute_paths(changes or {}), where=str(path), folder=path.parent
     )
@@ -127,10 +125,11 @@ def _with_absolute_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Values with their paths made absolute, relative to the current folder."""
     absolute = dict(changes)
     for key, value in changes.items():
-        if isinstance(value, str) and (key in _PATHS or (key == "base" and Path(value).is_dir())):
-            absolute[key] = str(Path(value).absolute())
+        path = Path(value).expanduser() if isinstance(value, str) else Path()
+        if isinstance(value, str) and (key in _PATHS or (key == "base" and path.is_dir())):
+            absolute[key] = str(path.absolute())
         elif isinstance(value, list) and key in _PATHS:
-            absolute[key] = [str(Path(path).absolute()) for path in value]
+            absolute[key] = [str(Path(path).expanduser().absolute()) for path in value]
     return absolute
 
 
@@ -166,22 +165,22 @@ def make_recipe(
         ) from error
     if recipe.name:
         check_alias(recipe.name)
-    several = {
-        key: tuple(((folder or Path()) / path).absolute() for path in value)
-        for key in _PATHS
-        if isinstance(value := getattr(recipe, key), tuple)
-    }
-    recipe = recipe.model_copy(update=several)
-    if folder is None:
-        return recipe
+    start = folder or Path()
     paths = {
-        key: folder / value.expanduser()
+        key: _paths_from(start, value)
         for key in _PATHS
-        if isinstance(value := getattr(recipe, key), Path)
+        if isinstance(value := getattr(recipe, key), Path | tuple)
     }
-    base = folder / recipe.base
-    is_folder = recipe.base and not Path(recipe.base).is_absolute() and base.is_dir()
+    base = start / Path(recipe.base).expanduser()
+    is_folder = recipe.base and base.is_dir()
     return recipe.model_copy(update=paths | ({"base": str(base)} if is_folder else {}))
+
+
+def _paths_from(folder: Path, paths: Paths) -> Paths:
+    """Paths that start from a folder, unless they are absolute; ~ is the home folder."""
+    if isinstance(paths, Path):
+        return folder / paths.expanduser()
+    return tuple(folder / path.expanduser() for path in paths)
 
 
 def _as_number(value: Any) -> Any:

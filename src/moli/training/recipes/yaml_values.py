@@ -87,6 +87,15 @@ def load_yaml(text: str, where: str) -> Any:
         problem = str(getattr(error, "problem", None) or error)
         context = f"{getattr(error, 'context', '')} {problem}"
         fix = next((fix for sign, fix in _FIXES.items() if sign in context), "Correct that line.")
+        fix = colon_advice(text) or fix
         raise InputError(
             f"not YAML ({problem})", f"{where}:{mark.line + 1}" if mark else where, fix
         ) from error
+
+
+def colon_advice(text: str) -> str:
+    """Advice on the first line whose key is followed by a colon of Chinese text; "" without one."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := re.match(r"\s*(\w+)\s*：", line):
+            return f"Line {number}: write '{match[1]}: ' with a colon of ASCII and a space."
+    return ""
