@@ -57,6 +57,8 @@ def test_a_check_of_what_cannot_be_trained_ends_with_one(
     shown = moli("tune", "recipe.yaml", "--check")
     assert shown.code == 1
     assert "error: 2 rows are malformed: 'label' is missing" in shown.out
+    assert "3 rows = 1 readable + 2 malformed" in shown.out
+    assert "training examples" not in shown.out
     ran = moli("tune", "recipe.yaml", "--check", "--json")
     assert (ran.code, ran.json["ok"]) == (1, False)
     locations = ran.json["preflight"]["findings"][0]["places"]

@@ -77,8 +77,9 @@ def _print_evaluation(name: str, evaluation: Evaluation) -> None:
         echo(f"{evaluation.cut:,} examples were truncated to the model's maximum length.")
     if unknown := evaluation.unknown_labels:
         counts = ", ".join(f"'{label}' ({count:,})" for label, count in list(unknown.items())[:10])
+        number = "1 label is" if len(unknown) == 1 else f"{len(unknown):,} labels are"
         warn(
-            f"{len(unknown):,} labels are unknown to the model and count as wrong: {counts}. "
+            f"{number} unknown to the model and count as wrong: {counts}. "
             f"It knows {shorten_labels(evaluation.known_labels)}."
         )
     for row in (*evaluation.unread, *evaluation.malformed):

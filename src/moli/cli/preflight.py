@@ -61,7 +61,7 @@ def _print_finding(finding: Finding, out: Console) -> None:
     severity = (f"{translate(finding.severity)}: ", _STYLES[finding.severity])
     out.print(Text.assemble(severity, translate(finding.what)))
     for place in finding.locations[:_MAX_PLACES]:
-        out.print(f"  {place}")
+        out.print(f"  {_shorten(place)}")
     if len(finding.locations) > _MAX_PLACES:
         more = f"  and {len(finding.locations) - _MAX_PLACES:,} more, which --json lists"
         out.print(translate(more))
@@ -69,9 +69,23 @@ def _print_finding(finding: Finding, out: Console) -> None:
         out.print(f"  {translate(finding.fix)}")
 
 
+def _shorten(place: str) -> str:
+    """A place, or the first of many places that hold the same."""
+    equal = place.split(" = ")
+    if len(equal) <= _MAX_PLACES + 1:
+        return place
+    more = translate(f"{len(equal) - _MAX_PLACES:,} more")
+    return " = ".join((*equal[:_MAX_PLACES], more))
+
+
 def _print_data(report: Preflight, out: Console) -> None:
     """Print numbers of rows, of repetitions and of supervised tokens, and the labels."""
     rows, supervision, repeated = report.rows, report.supervision, report.repetitions
+    if not rows.kept:  # the data is refused as a whole
+        if rows.counts:
+            _print_title("data", out)
+            out.print(f"  {format_rows(rows.counts)}")
+        return
     _print_title("data", out)
     some = rows.evaluated is not None and rows.evaluated < rows.held_out
     drawn = f" ({rows.evaluated:,} of them evaluated on)" if some else ""

@@ -187,7 +187,7 @@ class Workspace:
         """
         folder = self._scratch if self.is_read_only else self.folder
         path = folder / "locks" / f"{name}.lock"
-        with hold_lock(path, f"'{name}'", where=str(self.root), timeout=timeout):
+        with hold_lock(path, "the workspace", where=str(self.root), timeout=timeout):
             yield
 
     def close(self) -> None:

@@ -118,7 +118,7 @@ def test_lengths_are_counted_up_to_whole_numbers_of_tokens() -> None:
 def test_labels_that_are_several_are_told() -> None:
     labels = {"refund": 9, "damage": 7, "refund; damage": 3, "late": 5, "AC/DC": 4}
     (finding,) = _find_joined_labels(labels, "classification")
-    assert finding.what == "1 labels hold ';' between other labels: 'refund; damage'"
+    assert finding.what == "1 label holds ';' between other labels: 'refund; damage'"
     assert "label_separator: ';', with task: multi_label_classification." in finding.fix
     assert not list(_find_joined_labels({"a, b": 3, "c": 4}, "classification"))
 
@@ -230,7 +230,7 @@ def test_what_is_found_is_said(classified: tuple[Path, Preflight]) -> None:
         "1 example is dropped: also held out",
         "texts with conflicting answers: 1",
         "2 examples are also held out, apart from case, spaces and punctuation",
-        "held-out examples have labels that are not in the training data: c",
+        "held-out examples have labels that are not in the training data: 'c'",
     ):
         assert any(part in each and severities[each] == "warning" for each in severities), part
     assert severities["1 example is duplicated"] == "note"
@@ -332,6 +332,16 @@ def test_four_bits_without_a_gpu_are_refused_and_the_data_still_looked_at(tmp_pa
     assert "qlora needs a CUDA GPU" in result.findings[0].what
     assert result.rows.kept == 19
     assert result.estimate is None
+
+
+@pytest.mark.slow
+def test_a_share_that_holds_nothing_out_is_told(tmp_path: Path) -> None:
+    rows = [{"text": f"问题{number}", "label": f"类{number}"} for number in range(6)]
+    data = write(tmp_path / "rows.jsonl", rows)
+    recipe = make_recipe({"task": "classification", "data": data, "held_out": 0.5})
+    assert any(each.what.startswith("nothing is held out") for each in preflight(recipe).findings)
+    recipe = make_recipe({"task": "classification", "data": data, "held_out": 0})
+    assert not any("held out" in each.what for each in preflight(recipe).findings)
 
 
 @pytest.mark.slow

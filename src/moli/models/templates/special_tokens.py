@@ -29,7 +29,7 @@ def allow_special_tokens(tokenizer: Any, tokens: Sequence[str]) -> None:
     Raises:
         InputError: one of them is not a special token.
     """
-    known = _special_tokens(tokenizer)
+    known = special_tokens(tokenizer)
     for token in tokens:
         if token not in known:
             shown = ", ".join(sorted(known))
@@ -81,13 +81,13 @@ def _special_token_pattern(tokenizer: Any) -> re.Pattern[str]:
     allowed = _allowed_tokens(tokenizer)
     version = (len(tokenizer), *tokenizer.all_special_tokens, -1, *allowed)
     if version not in patterns:
-        broken = _special_tokens(tokenizer) - set(allowed)
+        broken = special_tokens(tokenizer) - set(allowed)
         texts = sorted((each for each in broken if len(each) > 1), key=len, reverse=True)
         patterns[version] = re.compile("|".join(map(re.escape, texts)) or "(?!)")
     return patterns[version]
 
 
-def _special_tokens(tokenizer: Any) -> set[str]:
+def special_tokens(tokenizer: Any) -> set[str]:
     """All special tokens, with those that have no role such as ending a text."""
     added = tokenizer.added_tokens_decoder.values()
     return {str(each) for each in added if each.special} | set(tokenizer.all_special_tokens)

@@ -11,12 +11,12 @@ from moli.records.examples import LocatedExample, MalformedRow, UnreadLines
 from moli.training.batching.samples import advise_length
 from moli.training.checks.inspection import Repetitions, count_labels
 from moli.training.checks.report import Finding, Preflight, Severity
-from moli.training.data import TrainingData
+from moli.training.data import TrainingData, shorten_labels
 from moli.training.setup.memory import total_memory_mb
 from moli.training.tasks.base.task import Task
 from moli.workspace.datasets.labels import describe_similar, label_number
 
-_SHOWN = 10  # columns
+_SHOWN = 10  # columns, or labels
 _RARE = 5  # a label with fewer examples is rare
 _IMBALANCED = 20  # times that the most common label may be as frequent as the rarest
 _SEPARATORS = (";", ",", "|", "/", "；", "，", "、")  # that people put between labels
@@ -39,6 +39,7 @@ def find_problems(
             "Put what is to be learnt from them into the others.",
         )
     yield from _find_row_problems(report)
+    yield from _find_evaluation_problem(report)
     if report.lengths:  # else the base may be what prevents the run
         yield from _find_length_problem(task)
     yield from _find_repetitions(report.repetitions, report.rows.kept)
@@ -53,11 +54,14 @@ def find_problems(
         )
     if report.broken_tokens:
         counts = ", ".join(f"{token} ({count:,})" for token, count in report.broken_tokens.items())
+        own = [token for token in report.broken_tokens if token not in task.turn_tokens]
+        named = json.dumps(own, ensure_ascii=False)
         yield Finding(
             "note",
             f"special tokens in the texts of users or tools are read as letters: {counts} examples",
-            "If the data mean the tokens, name them: "
-            f"special_tokens: {json.dumps(list(report.broken_tokens), ensure_ascii=False)}.",
+            f"If the data mean the tokens, name them: special_tokens: {named}."
+            if own
+            else "So no text can pass for a turn; nothing needs to be done.",
         )
     if report.packing and packs and not report.packing.holds and report.packing.reason:
         yield Finding(
@@ -87,7 +91,7 @@ def find_malformed(malformed: Sequence[MalformedRow], severity: Severity) -> Ite
     for rows in kinds.values():
         lines = sum(row.lines for row in rows if isinstance(row, UnreadLines))
         number, noun = (lines, "line") if lines else (len(rows), "row")
-        count = f"1 {noun} is" if number == 1 else f"{number:,} {noun}s are"
+        count = _counted(number, f"{noun} is", f"{noun}s are")
         what = f"{count} {'not read' if lines else 'malformed'}: {rows[0].what}"
         yield Finding(severity, what, rows[0].fix, tuple(row.where for row in rows))
 
@@ -121,12 +125,6 @@ def _find_row_problems(report: Preflight) -> Iterator[Finding]:
     for (what, fix), locations in reasons.items():
         what = f"{_count_examples(len(locations))} dropped: {what}"
         yield Finding("warning", what, fix, tuple(locations))
-    if rows.held_out and rows.evaluated == 0:
-        yield Finding(
-            "warning",
-            "no held-out example can be evaluated, so the last weights are kept, not the best",
-            "Hold out other examples.",
-        )
     if supervision and supervision.unended and lengths:
         advice = advise_length(lengths.most, lengths.limit, lengths.longest)
         yield Finding(
@@ -135,6 +133,24 @@ def _find_row_problems(report: Preflight) -> Iterator[Finding]:
             "not learn to stop from them",
             f"Use another template, if it does not end a turn. If they are truncated: {advice}",
             supervision.unended,
+        )
+
+
+def _find_evaluation_problem(report: Preflight) -> Iterator[Finding]:
+    """A finding if a run evaluates nothing, unless its recipe asks for that."""
+    rows, share = report.rows, report.recipe["held_out"]
+    if rows.evaluated == 0 and rows.held_out:
+        yield Finding(
+            "warning",
+            "no held-out example can be evaluated, so the last weights are kept, not the best",
+            "Hold out other examples.",
+        )
+    elif rows.evaluated == 0 and share:
+        yield Finding(
+            "warning",
+            f"nothing is held out: a share of {share} of {rows.kept:,} examples is less than one, "
+            "or no class can spare one, so the last weights are kept, not the best",
+            "Add examples, set a larger share, or give a file as held_out.",
         )
 
 
@@ -173,12 +189,15 @@ def _find_label_problems(
     """Findings on rare, imbalanced and unknown labels."""
     if not labels:
         return
-    rare = [f"'{name}' ({count})" for name, count in labels.items() if count < _RARE]
+    rare = {name: count for name, count in labels.items() if count < _RARE}
     most, least = max(labels.values()), min(labels.values())
     if rare:
+        shown = ", ".join(f"'{name}' ({count})" for name, count in list(rare.items())[:_SHOWN])
+        more = ", ..." if len(rare) > _SHOWN else ""
         yield Finding(
             "warning",
-            f"{len(rare)} labels have fewer than {_RARE} examples: {', '.join(rare[:10])}",
+            f"{_counted(len(rare), 'label has', 'labels have')} fewer than {_RARE} examples: "
+            f"{shown}{more}",
             "Add examples of them, or merge them with other labels.",
         )
     elif most > _IMBALANCED * least:
@@ -200,7 +219,7 @@ def _find_label_problems(
         yield Finding("warning", similar, fix)
     unknown = [each for each in held_out if not count_labels([each]).keys() <= labels.keys()]
     if unknown:
-        names = ", ".join(sorted(count_labels(unknown).keys() - labels.keys())[:10])
+        names = shorten_labels(sorted(count_labels(unknown).keys() - labels.keys()))
         yield Finding(
             "warning",
             f"held-out examples have labels that are not in the training data: {names}",
@@ -218,7 +237,8 @@ def _find_joined_labels(labels: Mapping[str, int], task: str) -> Iterator[Findin
             multi = "multi_label_classification"
             yield Finding(
                 "warning",
-                f"{len(joined):,} labels hold '{separator}' between other labels: '{known[0]}'",
+                f"{_counted(len(joined), 'label holds', 'labels hold')} '{separator}' between "
+                f"other labels: '{known[0]}'",
                 f"If these are several labels, set label_separator: '{separator}'"
                 + (f", with task: {multi}." if task != multi else "."),
             )
@@ -236,4 +256,9 @@ def _join_locations(groups: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 def _count_examples(count: int) -> str:
     """The beginning of a sentence, such as "2 examples are"."""
-    return "1 example is" if count == 1 else f"{count:,} examples are"
+    return _counted(count, "example is", "examples are")
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    """A count with the words that follow it."""
+    return f"1 {one}" if count == 1 else f"{count:,} {several}"

@@ -24,7 +24,7 @@ from moli.training.data import TrainingData, examples_of, read_data
 from moli.training.recipes.recipe import Recipe
 from moli.training.setup.disk import check_disk_space
 from moli.training.setup.estimates import estimate_cost
-from moli.training.setup.lengths import dropped_advice, dropped_reason
+from moli.training.setup.lengths import dropped_advice, dropped_reason, unlearnable_reason
 from moli.training.setup.prepared import PreparedRun, RunData, prepare
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
@@ -103,13 +103,12 @@ def _report_rows(data: RunData) -> RowReport:
     everything = zip(
         (*examples.train, *examples.held_out), (*data.groups, *data.held_out_groups), strict=True
     )
-    for where in (located.where for located, group in everything if not group):
-        if where in data.too_long:
+    for located in (located for located, group in everything if not group):
+        if located.where in data.too_long:
             advice = dropped_advice(data.task, data.too_long.values())
-            dropped.append(MalformedRow(where, dropped_reason(data.task), advice))
+            dropped.append(MalformedRow(located.where, dropped_reason(data.task), advice))
         else:
-            problem = "nothing in it can be learnt"
-            dropped.append(MalformedRow(where, problem, "Complete it, or remove it."))
+            dropped.append(MalformedRow(located.where, *unlearnable_reason(located.example)))
     for removed in examples.removed:
         where = f"{removed.where} = {removed.held_out_where}"
         dropped.append(MalformedRow(where, "also held out", "Remove one of the two."))
@@ -166,9 +165,9 @@ def _report_error(recipe: Recipe, error: MoliError) -> Preflight:
     try:
         data = read_data(recipe, task.example_types)
     except MoliError:
-        malformed = _read_malformed(recipe, task.example_types)
-        errors = tuple(find_malformed(malformed, "error")) or (refusal,)
-        return Preflight(values, errors, RowReport(malformed=malformed), servers=servers)
+        rows = _report_refused(recipe, task.example_types)
+        errors = tuple(find_malformed((*rows.unread, *rows.malformed), "error")) or (refusal,)
+        return Preflight(values, errors, rows, servers=servers)
     if error.where == "template" and (locations := _unusable_locations(task, data)):
         fix = "Change these rows, or set another template with 'template: FILE'."
         refusal = replace(refusal, locations=locations, fix=fix)
@@ -192,14 +191,21 @@ def _unusable_locations(task: Task, data: TrainingData) -> tuple[str, ...]:
     return tuple(rows[number].where for number in task.unusable_examples(examples_of(rows)))
 
 
-def _read_malformed(recipe: Recipe, kinds: Kinds) -> tuple[MalformedRow, ...]:
-    """All malformed rows of data that is refused as a whole."""
-    malformed: list[MalformedRow] = []
+def _report_refused(recipe: Recipe, kinds: Kinds) -> RowReport:
+    """The rows of data that is refused as a whole."""
+    datasets = []
     for paths in (recipe.data, recipe.held_out):
         if not isinstance(paths, float):
             try:
-                dataset = read_dataset(paths, columns=recipe.columns, kinds=kinds)
-                malformed += (*dataset.unread, *dataset.malformed)
+                datasets.append(read_dataset(paths, columns=recipe.columns, kinds=kinds))
             except InputError:
                 continue  # it is the error that the run was refused for
-    return tuple(malformed)
+    malformed = tuple(row for each in datasets for row in each.malformed)
+    unread = tuple(lines for each in datasets for lines in each.unread)
+    counts = {
+        "total": sum(each.row_count for each in datasets),
+        "readable": sum(len(each.examples) for each in datasets),
+        "malformed": len(malformed),
+        "unread": sum(each.unread_lines for each in datasets),
+    }
+    return RowReport(malformed=malformed, unread=unread, counts=counts if datasets else {})

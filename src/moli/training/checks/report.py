@@ -51,7 +51,7 @@ class RowReport:
         cut: training examples that are truncated.
         dropped: examples that are not trained on, and why.
         unread: lines that are no rows, because of a fault before them.
-        counts: numbers of rows by what becomes of them; empty if the data cannot be trained on.
+        counts: numbers of rows by what becomes of them; empty if that is not known.
     """
 
     kept: int = 0

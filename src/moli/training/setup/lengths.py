@@ -1,10 +1,10 @@
-"""Examples that are longer than the maximum length, and advice on what length would do."""
+"""Examples without anything to learn: the reasons, and advice on what length would do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from moli.records.examples import LocatedExample
+from moli.records.examples import Conversation, Example, LocatedExample
 from moli.training.batching.samples import Sample, advise_length
 from moli.training.tasks.base.task import Task
 
@@ -33,3 +33,15 @@ def dropped_reason(task: Task) -> str:
 def dropped_advice(task: Task, lengths: Iterable[int]) -> str:
     """Advice for examples that are dropped for their lengths in tokens."""
     return advise_length(task.max_length, task.length_limit, max(lengths))
+
+
+def unlearnable_reason(example: Example) -> tuple[str, str]:
+    """The reason why an example that is not too long has no samples, and what to do about it."""
+    if isinstance(example, Conversation) and not any(
+        turn.supervised for turn in example.messages if turn.role == "assistant"
+    ):
+        return (
+            "all turns of the assistant are left out of the loss",
+            "Let one of them count, or remove the row.",
+        )
+    return "nothing in it can be learnt", "Complete it, or remove it."

@@ -33,7 +33,12 @@ from moli.training.setup.evaluation import (
 )
 from moli.training.setup.head import fit_head
 from moli.training.setup.label_defaults import needs_defaults, with_label_defaults
-from moli.training.setup.lengths import dropped_advice, dropped_lengths, dropped_reason
+from moli.training.setup.lengths import (
+    dropped_advice,
+    dropped_lengths,
+    dropped_reason,
+    unlearnable_reason,
+)
 from moli.training.setup.memory import tokens_that_fit
 from moli.training.setup.resolved import (
     ResolvedRecipe,
@@ -230,13 +235,12 @@ def read_run_data(recipe: Recipe, folder: Path, world: World) -> RunData:
     located = (*data.train, *data.held_out)
     too_long = dropped_lengths(task, located, (*groups, *held_out_groups))
     if not samples:
-        raise InputError(
-            f"nothing in the examples can be learnt: {dropped_reason(task)}"
+        why, fix = (
+            (dropped_reason(task), dropped_advice(task, too_long.values()))
             if too_long
-            else "nothing in the examples can be learnt",
-            where=recipe.data_name,
-            fix=dropped_advice(task, too_long.values()) if too_long else "Complete them.",
+            else unlearnable_reason(train[0])
         )
+        raise InputError(f"nothing in the examples can be learnt: {why}", recipe.data_name, fix)
     count_unknown_labels(held_out, task.known_labels, str(recipe.held_out))
     chosen = choose_evaluation_examples(task, held_out, held_out_groups)
     return RunData(task, data, groups, samples, chosen, held_out_groups, too_long)

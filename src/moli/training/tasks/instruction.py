@@ -22,7 +22,11 @@ from moli.models.templates.chat_template import (
     prompt_ids,
     render_for_training,
 )
-from moli.models.templates.special_tokens import allow_special_tokens, broken_special_tokens
+from moli.models.templates.special_tokens import (
+    allow_special_tokens,
+    broken_special_tokens,
+    special_tokens,
+)
 from moli.models.templates.template_inputs import template_inputs
 from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
@@ -186,6 +190,12 @@ class Instruction(CausalTask):
             )
         )
 
+    @property
+    def turn_tokens(self) -> Sequence[str]:
+        """Special tokens that the chat template writes around turns."""
+        template = self.tokenizer.chat_template or ""
+        return [token for token in special_tokens(self.tokenizer) if token in template]
+
     def template_problems(self, examples: Sequence[Example]) -> list[str]:
         """Reasons why the served model would read a different text from the trained one."""
         problems: list[str] = []
@@ -199,7 +209,9 @@ class Instruction(CausalTask):
             rendered = render_for_training(self.tokenizer, messages, tools)
             problems += self._prompt_problems(rendered, messages, tools)
             problems += tool_call_problems(self.tokenizer, rendered, messages, tools)
-            problems += self._mask_problems(messages, tools)
+            # The template's own tags take a token in a text for a turn's.
+            if not broken_special_tokens(self.tokenizer, messages):
+                problems += self._mask_problems(messages, tools)
         return sorted(set(problems))
 
     def _prompt_problems(

@@ -281,6 +281,11 @@ class TaskChecks:
         """
         return {}
 
+    @property
+    def turn_tokens(self) -> Sequence[str]:
+        """Special tokens that the chat template writes around turns; empty without a template."""
+        return ()
+
     def template_problems(self, examples: Sequence[Example]) -> list[str] | None:  # noqa: ARG002
         """Reasons why the served model would read a different text from the trained one.
 
