@@ -125,7 +125,7 @@ def events(home: Path) -> list[dict[str, Any]]:
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     moli: Moli, home: Path, recipe: Path
 ) -> None:
-    recipe.write_text(recipe.read_text() + "epochs: 12\ndropout: 0.1\n")
+    recipe.write_text(recipe.read_text().replace("epochs: 1\n", "epochs: 12\ndropout: 0.1\n"))
     process = begin(home, "recipe.yaml")
     deadline = time.monotonic() + 300
     while sum(each["event"] == "step" for each in events(home)) < 3:
