@@ -73,3 +73,15 @@ def test_data_of_prompts_that_are_all_too_long_are_refused(tmp_path: Path) -> No
     [refusal] = [each for each in report.findings if each.severity == "error"]
     assert "the prompt alone is longer than max_length 16" in refusal.what
     assert refusal.fix.startswith("Set max_length: 25,")
+
+
+def test_answers_that_are_all_out_of_the_loss_are_told(tmp_path: Path) -> None:
+    unread = json.loads(chat("w1", "w2"))
+    unread["messages"][1]["weight"] = 0
+    rows = [chat("w1", f"w{n}") for n in range(10)] + [json.dumps(unread)]
+    report = check(tmp_path, rows, held_out=0)
+    [finding] = [each for each in report.findings if "dropped" in each.what]
+    assert finding.what.endswith("all turns of the assistant are left out of the loss")
+    report = check(tmp_path, rows[-1:] * 2, held_out=0)
+    assert "all turns of the assistant are left out" in report.findings[0].what
+    assert report.findings[0].fix == "Let one of them count, or remove the row."

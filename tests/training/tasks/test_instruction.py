@@ -156,8 +156,11 @@ def test_the_mask_is_that_of_the_templates_own_marks(tmp_path: Path) -> None:
         assert task.template_problems([Conversation(TALK)]) == [
             "the template marks different tokens as the assistant's"
         ]
-    # Of what is cut no token is missed.
+    # Tokens in the texts of users, which only the template takes for its own, are no difference.
     task.tokenizer.chat_template = marked
+    quoted = replace(TALK[1], content="w1 [SEP] w2")
+    assert task.template_problems([Conversation((TALK[0], quoted, *TALK[2:]))]) == []
+    # Of what is cut no token is missed.
     task.max_length = size - 3
     assert task.template_problems([Conversation(TALK)]) == []
 
@@ -243,6 +246,8 @@ def test_special_tokens_in_the_texts_of_users_are_counted(tmp_path: Path) -> Non
     ]
     task = make_task(make_recipe(values))
     assert task.count_broken_tokens(talks) == {"[SEP]": 2}
+    task.tokenizer.chat_template = "{% for m in messages %}{{ m.content }}[SEP]{% endfor %}"
+    assert list(task.turn_tokens) == ["[SEP]"]
     allowed: Any = make_task(make_recipe({**values, "special_tokens": ["[SEP]"]}))
     assert allowed.count_broken_tokens(talks) == {}
     end = allowed.tokenizer.eos_token_id
