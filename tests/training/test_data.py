@@ -135,7 +135,9 @@ def test_a_file_with_splits_has_its_own_held_out_examples(tmp_path: Path) -> Non
         Labelled("v", "a"),
         Labelled("w", "b"),
     ]
-    assert data.rows == 8
+    assert (data.rows, data.unread_splits) == (8, ("test",))
+    recipe = make_recipe({"task": "classification", "data": path, "held_out": 0})
+    assert read_data(recipe, (Labelled,)).unread_splits == ("test", "validation")
     [last] = read_dataset(path, part="test").examples
     assert last.example == Labelled("u", "a")
     assert len(read_dataset(path).examples) == 9

@@ -158,7 +158,9 @@ def _train(workspace: Workspace, recipe: Recipe, *, as_json: bool, force: bool) 
     from moli.training.run import tune
 
     listeners = [] if as_json else [ProgressLine()]
-    with on_interrupt("Steps up to the last checkpoint are kept; 'moli runs' lists the run."):
+    with on_interrupt(
+        "A run that has taken steps is kept up to its last checkpoint; see 'moli runs'."
+    ):
         result = tune(recipe, workspace, listeners=listeners, estimate=True, force=force)
     _print_result(result, as_json=as_json)
 

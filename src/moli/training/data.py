@@ -24,7 +24,8 @@ from moli.records.examples import (
 from moli.records.hashing import hash_files
 from moli.training.recipes.recipe import Paths, Recipe
 from moli.training.recipes.task_table import TaskName
-from moli.workspace.datasets import Dataset, Part, expand_paths, has_splits, read_dataset
+from moli.workspace.datasets import Dataset, Part, expand_paths, read_dataset, split_names
+from moli.workspace.datasets.folders import choose_split
 from moli.workspace.datasets.labels import split_labels, with_one_spelling
 
 # Above this share of malformed rows it is the data set that is wrong, not a row.
@@ -65,6 +66,7 @@ class TrainingData:
         removed: training examples that were also held out.
         rows: number of rows in the data files, lines that are no rows included.
         unused: names of columns of the training data that are not read.
+        unread_splits: names of splits in the file of the data that are not read.
     """
 
     train: tuple[LocatedExample, ...]
@@ -75,6 +77,7 @@ class TrainingData:
     unread: tuple[UnreadLines, ...] = ()
     rows: int = 0
     unused: tuple[str, ...] = ()
+    unread_splits: tuple[str, ...] = ()
 
 
 def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> TrainingData:
@@ -92,7 +95,8 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
     dataset = _read_part(recipe, recipe.data, "training", example_types)
     examples, datasets = examples_with_labels(dataset, recipe), [dataset]
     files = _data_files(recipe.data)
-    held_out_paths = _held_out_paths(recipe)
+    splits = split_names(recipe.data) if isinstance(recipe.data, Path) else []
+    held_out_paths = _held_out_paths(recipe, splits)
     if held_out_paths is not None:
         other = _read_part(recipe, held_out_paths, "held_out", example_types)
         known = {label for located in examples for label in located.example.class_labels}
@@ -122,6 +126,7 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
         tuple(lines for each in datasets for lines in each.unread),
         sum(each.row_count for each in datasets),
         dataset.unused,
+        _unread_splits(splits, holds_out=held_out_paths == recipe.data),
     )
 
 
@@ -145,15 +150,21 @@ def _read_part(
     return dataset
 
 
-def _held_out_paths(recipe: Recipe) -> Paths | None:
+def _held_out_paths(recipe: Recipe, splits: Sequence[str]) -> Paths | None:
     """The files with the held-out examples; None if they are a share of the training data.
 
-    Data whose file holds splits, and one to hold out among them, have their own.
+    Args:
+        splits: names of the splits in the file of the data, one of which is held out.
     """
     if not isinstance(recipe.held_out, float):
         return recipe.held_out
-    is_split = recipe.held_out and isinstance(recipe.data, Path) and has_splits(recipe.data)
-    return recipe.data if is_split else None
+    return recipe.data if recipe.held_out and splits else None
+
+
+def _unread_splits(splits: Sequence[str], *, holds_out: bool) -> tuple[str, ...]:
+    """Names of the splits of a file that serve neither to train nor, if one does, to hold out."""
+    used = {choose_split(splits, "training"), choose_split(splits, "held_out") if holds_out else ""}
+    return tuple(name for name in splits if name not in used)
 
 
 def _without_duplicates(

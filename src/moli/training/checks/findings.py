@@ -32,12 +32,7 @@ def find_problems(
         packs: whether the task's examples are meant to be packed.
     """
     yield from find_malformed((*report.rows.unread, *report.rows.malformed), "warning")
-    if data.unused:
-        yield Finding(
-            "note",
-            f"columns that are not read: {', '.join(data.unused[:_SHOWN])}",
-            "Put what is to be learnt from them into the others.",
-        )
+    yield from _find_unread(data)
     yield from _find_row_problems(report)
     yield from _find_evaluation_problem(report)
     if report.lengths:  # else the base may be what prevents the run
@@ -68,6 +63,22 @@ def find_problems(
             "note",
             f"examples are padded, not packed ({report.packing.reason})",
             "The result is the same, but training takes longer.",
+        )
+
+
+def _find_unread(data: TrainingData) -> Iterator[Finding]:
+    """Findings on columns and splits that are not read."""
+    if data.unused:
+        yield Finding(
+            "note",
+            f"columns that are not read: {', '.join(data.unused[:_SHOWN])}",
+            "Put what is to be learnt from them into the others.",
+        )
+    if data.unread_splits:
+        yield Finding(
+            "note",
+            f"splits that are not read: {', '.join(data.unread_splits)}",
+            "When the model is trained, 'moli evaluate' reads the last one of the file.",
         )
 
 

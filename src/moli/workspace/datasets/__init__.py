@@ -30,7 +30,7 @@ from moli.workspace.datasets.folders import Part, expand_paths
 from moli.workspace.datasets.formats import FORMATS, TEXT
 from moli.workspace.datasets.labels import join_label_columns
 from moli.workspace.datasets.preferences import check_no_preference
-from moli.workspace.datasets.rows import empty_file, has_splits, read_lines, read_rows
+from moli.workspace.datasets.rows import empty_file, read_lines, read_rows, split_names
 from moli.workspace.datasets.suggestions import suggest_columns
 
 __all__ = [
@@ -39,11 +39,11 @@ __all__ = [
     "Part",
     "Row",
     "expand_paths",
-    "has_splits",
     "read_dataset",
     "read_lines",
     "read_questions",
     "read_rows",
+    "split_names",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Iterator
@@ -74,15 +75,20 @@ def read_rows(path: Path, part: Part | None = None) -> Rows:
         ) from error
 
 
-def has_splits(path: Path) -> bool:
-    """Whether a file holds splits: a JSON object by whose keys rows are training or test rows."""
+def split_names(path: Path) -> list[str]:
+    """Names of the splits that a file holds: a JSON object by whose keys rows are kept apart.
+
+    Empty if it holds none.
+    """
     if suffix_of(path) != ".json" or not path.is_file():
-        return False
+        return []
     try:
-        names = re.findall(r'"((?:[^"\\]|\\.)*)"', read_text_file(path)[:_HEAD])
-    except (InputError, OSError, EOFError, zlib.error):
-        return False  # which reading its rows reports
-    return are_splits(names[:1])
+        text = read_text_file(path)
+        first = re.findall(r'"((?:[^"\\]|\\.)*)"', text[:_HEAD])[:1]
+        value = json.loads(text) if are_splits(first) else None
+    except (InputError, OSError, EOFError, zlib.error, ValueError, RecursionError):
+        return []  # which reading its rows reports
+    return list(value) if isinstance(value, dict) and are_splits(value) else []
 
 
 def read_lines(path: Path, column: str) -> Rows:
