@@ -2,7 +2,9 @@
 
 import copy
 import datetime
+import io
 import re
+import zipfile
 from pathlib import Path
 
 import docx
@@ -16,6 +18,7 @@ from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
 
 from moli.parsing import parse_file
+from moli.parsing.parse import parse_bytes
 from moli.records.documents import page_at
 
 BOX = """<w:r xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"
@@ -276,3 +279,93 @@ def test_a_row_whose_deletion_is_tracked_is_left_out(tmp_path: Path) -> None:
     document = parse_file(path)
     assert document.text == "Rotor | May"
     assert document.warnings == ("its tracked changes are read as if they were accepted",)
+
+
+W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+FIELD = '<w:r><w:fldChar w:fldCharType="begin"><w:ffData>{}</w:ffData></w:fldChar></w:r>'
+BOX_FIELD = FIELD.format("<w:checkBox>{}</w:checkBox>")
+LIST_FIELD = FIELD.format("<w:ddList>{}</w:ddList>")
+SYMBOL = '<w:r><w:sym w:font="{}" w:char="{}"/></w:r>'
+RAISED = '<w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>{}</w:t></w:r>'
+ENTRIES = '<w:listEntry w:val="low"/><w:listEntry w:val="high"/>'
+
+
+@pytest.mark.parametrize(
+    ("runs", "text"),
+    [
+        (BOX_FIELD.format('<w:default w:val="0"/><w:checked/>'), "☒"),
+        (BOX_FIELD.format('<w:default w:val="0"/>'), "☐"),
+        (BOX_FIELD.format('<w:default w:val="1"/><w:checked w:val="0"/>'), "☐"),
+        (LIST_FIELD.format(f'<w:result w:val="1"/>{ENTRIES}'), "high"),
+        (SYMBOL.format("Symbol", "F0B3"), "≥"),
+        (SYMBOL.format("Symbol", "F061"), "α"),
+        (SYMBOL.format("Wingdings", "F0E0"), "→"),
+        (RAISED.format("-6"), "⁻⁶"),
+        (RAISED.format("st"), "st"),
+    ],
+)
+def test_what_word_shows_without_text_of_its_own(tmp_path: Path, runs: str, text: str) -> None:
+    made = docx.Document()
+    made.element.body.insert(0, parse_xml(f"<w:p {W}><w:r><w:t>State: </w:t></w:r>{runs}</w:p>"))
+    path = tmp_path / "made.docx"
+    made.save(str(path))
+    assert parse_file(path).text.removeprefix("State:").strip() == text
+
+
+def test_raised_numbers_on_slides(tmp_path: Path) -> None:
+    made = pptx.Presentation()
+    slide = made.slides.add_slide(made.slide_layouts[6])
+    line = slide.shapes.add_textbox(0, 0, Inches(2), Inches(1)).text_frame.paragraphs[0]
+    line.add_run().text = "12 m"
+    raised = line.add_run()
+    raised.text = "2"
+    raised.font._element.set("baseline", "30000")
+    path = tmp_path / "made.pptx"
+    made.save(str(path))
+    assert parse_file(path).text == "12 m²"
+
+
+def test_a_row_with_one_cell_keeps_its_column(tmp_path: Path) -> None:
+    made = openpyxl.Workbook()
+    for row in (["", "Staff of May"], ["Name", "Unit", "Phone"], ["Li", "Lab", None],
+                [None, None, 8012], ["Wu", None, None]):  # fmt: skip
+        made.active.append([cell or None for cell in row])
+    path = tmp_path / "made.xlsx"
+    made.save(path)
+    assert parse_file(path).text == "Staff of May\nName | Unit | Phone\nLi | Lab\n |  | 8012\nWu"
+
+
+ODF = "urn:oasis:names:tc:opendocument:xmlns:"
+NAMES = " ".join(f'xmlns:{name}="{ODF}{name}:1.0"' for name in ("office", "style", "table", "text"))
+
+
+def test_merged_cells_and_page_headers_of_a_calc_workbook() -> None:
+    cell = "<table:table-cell>{p}%s{q}</table:table-cell>"
+    merged = '<table:table-cell table:number-rows-spanned="2">{p}Fang{q}</table:table-cell>'
+    rows = (
+        merged + cell % "Lab",
+        "<table:covered-table-cell/>" + cell % "8012",
+        "<table:table-cell/>" + cell % "8013",
+    )
+    table = "".join(f"<table:table-row>{row}</table:table-row>" for row in rows)
+    content = (
+        f'<office:document-content {NAMES}><style:style style:name="t" style:family="table" '
+        'style:master-page-name="Used"/><office:body><office:spreadsheet><table:table '
+        f'table:name="Staff">{table}</table:table></office:spreadsheet></office:body>'
+        "</office:document-content>"
+    ).format(p="<text:p>", q="</text:p>")
+    line = "<text:p>{}</text:p>"
+    pages = (
+        f'<style:master-page style:name="Used"><style:header>{line}</style:header>'
+        f'<style:footer>{line}</style:footer><style:header-left style:display="false">{line}'
+        f'</style:header-left></style:master-page><style:master-page style:name="Report">'
+        f"<style:header>{line}</style:header></style:master-page>"
+    ).format("Harbour office", "<text:sheet-name>???</text:sheet-name>", "Off", "Nobody")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as book:
+        book.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        book.writestr("content.xml", content)
+        book.writestr("styles.xml", f"<office:document-styles {NAMES}>{pages}"
+                      "</office:document-styles>")  # fmt: skip
+    document = parse_bytes(buffer.getvalue(), "a.ods")
+    assert document.text == "Staff\n\nFang | Lab\nFang | 8012\n | 8013\n\nHarbour office"

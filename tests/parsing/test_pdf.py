@@ -297,6 +297,31 @@ def test_numbers_of_another_kind_are_kept(make_pdf: MakePdf, line: str) -> None:
     assert all(line.format(page) in text for page in range(1, 6))
 
 
+def test_a_table_at_the_end_of_every_page_is_no_running_foot(make_pdf: MakePdf) -> None:
+    pages = []
+    for month, count in enumerate(("200", "201", "202"), start=1):
+        table = (("Item", "Count"), ("Boxes", count), ("Tape", "roll"))
+        pages.append([
+            (50.0, 500.0, 10.0, f"The stock of month {month}, as counted by the clerk on duty."),
+            *((left, 110.0 - 20 * row, 10.0, text) for row, cells in enumerate(table)
+              for left, text in zip((50.0, 200.0), cells, strict=True)),
+            (280.0, 30.0, 9.0, f"Page {month} of 3"),
+        ])  # fmt: skip
+    text = parse_file(make_pdf(pages)).text
+    for count in ("200", "201", "202"):
+        assert f"Item | Count\nBoxes | {count}\nTape | roll" in text
+
+
+def test_the_label_of_a_figure_is_no_running_foot(make_pdf: MakePdf) -> None:
+    pages = [
+        [(50.0, 600.0, 10.0, f"The pay of person {n} for the month of May."),
+         (50.0, 60.0, 10.0, "Net pay"), (300.0, 60.0, 10.0, amount)]
+        for n, amount in enumerate(("1,204.50", "998.00", "2,310.75"))
+    ]  # fmt: skip
+    text = parse_file(make_pdf(pages)).text
+    assert text.count("Net pay") == 3
+
+
 def test_the_title_of_several_slides_is_no_running_head(make_pdf: MakePdf) -> None:
     pages = [[(50.0, 700.0, 20.0, "Results"), (50.0, 600.0, 10.0, f"Those of the region {page}.")]
              for page in range(5)]  # fmt: skip

@@ -295,3 +295,98 @@ def test_rich_text_headers() -> None:
         "a.rtf",
     ).text
     assert text == "Contract LX-5521\n\nThe rent."
+
+
+def test_notes_and_properties_of_rich_text() -> None:
+    document = parse(
+        r"{\rtf1{\info{\title Memo 12}{\author Hu}}\pard Rope costs 40"
+        r"{\footnote\pard plus 19 %\par} euros.\par{\*\annotation\pard Ask Petra.\par}End.\par}",
+        "a.rtf",
+    )
+    assert document.text == "Rope costs 40 euros.\n\nplus 19 %\n\nEnd.\n\n[Comment: Ask Petra.]"
+    assert (document.title, document.metadata["author"]) == ("Memo 12", "Hu")
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<p>price <del>99</del><ins>79</ins> euros</p>", "price ~~99~~79 euros"),
+        ("<p>10<sup>6</sup> cells, 1<sup>st</sup> row<sup><a>[2]</a></sup></p>",
+         "10⁶ cells, 1st row[2]"),
+        ("<table><tr><td>area<td>12 m<sup>2</sup><tr><td>old<td><s>8</s>9</table>",
+         "area | 12 m²\nold | ~~8~~9"),
+        ("<ruby>蜂<rp>(</rp><rt>fēng</rt><rp>)</rp></ruby>蜜", "蜂蜜"),
+    ],
+)  # fmt: skip
+def test_inline_marks_that_change_what_a_page_says(html: str, text: str) -> None:
+    assert parse(html, "a.html").text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"\\u8bbe\\u5907": "\\u6cf5", "icon": "\\ud83d\\ude00"}', '{"设备": "泵", "icon": "😀"}'),
+        ('["a\\u0022b", "\\u000a", "C:\\\\u6cf5"]', '["a\\u0022b", "\\u000a", "C:\\\\u6cf5"]'),
+        ("the escape \\u6cf5 in prose", "the escape \\u6cf5 in prose"),
+    ],
+)
+def test_letters_that_json_escapes(text: str, shown: str) -> None:
+    assert parse(text, "a.json").text == shown
+
+
+def test_a_log_of_a_terminal() -> None:
+    log = "\x1b[1;31mERROR\x1b[0m disk\a full on \x1b]8;;http://x\ano\x1b]8;;\ade-7\nb\bold\n"
+    assert parse(log, "a.log").text == "ERROR disk full on node-7\nold"
+
+
+def test_a_table_that_states_its_delimiter() -> None:
+    assert parse("sep=;\r\nCity;Lat\r\nOslo;59,9\r\n", "a.csv").text == "City | Lat\nOslo | 59,9"
+
+
+def test_styles_of_subtitles_are_left_out() -> None:
+    text = "1\n00:00:01,000 --> 00:00:02,000\n{\\an8}Valve <i>2024</i> {shut}\n"
+    assert parse(text, "a.srt").text == "Valve 2024 {shut}"
+
+
+def test_a_text_longer_than_its_page_is_no_stub() -> None:
+    words = "The bearing costs 38 euros and arrives within 15 days."
+    body = part(words, "text/plain") + part("<p>Hi</p>", "text/html") + "--b--\n"
+    assert words in parse_bytes(mail(body, "multipart/alternative; boundary=b"), "a.eml").text
+
+
+def test_lines_of_a_flowed_mail_are_joined() -> None:
+    text = "The unit costs \n4,300 euros.\n> old words \n> go on\n-- \nIlse"
+    shown = parse_bytes(mail(text, "text/plain; format=flowed"), "a.eml").text
+    assert shown.endswith("The unit costs 4,300 euros.\n> old words go on\n--\nIlse")
+    text = "轴承报价为每只 \n38 元。"
+    shown = parse_bytes(mail(text, "text/plain; charset=utf-8; format=flowed; delsp=yes"), "a.eml")
+    assert shown.text.endswith("轴承报价为每只38 元。")
+
+
+def test_a_page_saved_as_one_file() -> None:
+    page = part("<html><body><p>61 =E2=82=AC</p></body></html>", "text/html; charset=utf-8",
+                "Content-Transfer-Encoding: quoted-printable\n") + "--b--\n"  # fmt: skip
+    data = mail(page, "multipart/related; boundary=b", Date="Mon, 3 Nov 2025 10:00:00 -0000")
+    for name in ("a.mht", "a.mhtml"):
+        assert parse_bytes(data, name).text.endswith("61 €")
+
+
+def test_all_messages_of_a_mailbox() -> None:
+    first, second = mail("alpha", Date="x"), mail("YmV0YQ==", Content_Transfer_Encoding="base64")
+    data = b"From a@x.org Mon Nov\n" + first + b"\n\nFrom b@x.org Tue Nov\n" + second + b"\n"
+    document = parse_bytes(data, "all.mbox")
+    assert "alpha" in document.text and document.text.endswith("beta")
+    assert [heading.level for heading in document.headings] == [2, 2] and not document.title
+
+
+def test_a_message_of_apple_mail() -> None:
+    message = mail("The pin is 77.")
+    data = f"{len(message)}      \n".encode() + message + b'\n<?xml version="1.0"?><plist/>'
+    assert parse_bytes(data, "a.emlx").text.endswith("The pin is 77.")
+
+
+def test_long_lines_of_a_calendar_go_on() -> None:
+    calendar = "BEGIN:VCALENDAR\nDESCRIPTION:Bring the per\n mit 55\nEND:VCALENDAR"
+    body = part(calendar, "text/calendar") + "--b--\n"
+    text = parse_bytes(mail(body, "multipart/mixed; boundary=b"), "a.eml").text
+    assert "Bring the permit 55" in text and "text/calendar" not in text

@@ -87,10 +87,12 @@ def test_a_document_is_titled_by_itself_its_first_heading_or_its_name(
     (folder / "page.html").write_text("<title>Own title</title><h1>Heading</h1><p>Words.</p>")
     (folder / "notes.md").write_text("Words first.\n\n# The heading\n\nMore.")
     (folder / "plain_text.txt").write_text("Words.")
+    (folder / "default.html").write_text("<title>Word Document</title><p>Words.</p>")
     add(workspace, folder)
     titles = {Path(each.source).name: each.title for each in workspace.documents.list()}
     assert titles == {
         "page.html": "Own title",
+        "default.html": "default",
         "notes.md": "The heading",
         "plain_text.txt": "plain text",
     }

@@ -18,6 +18,7 @@ from moli.cli.output import (
 )
 from moli.records.documents import Document
 from moli.records.errors import NotFoundError
+from moli.retrieval.discover import absolute_path
 
 
 def list_documents(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
@@ -128,7 +129,7 @@ def is_file_gone(document: Document) -> bool:
 
 def _matches(document: Document, target: str) -> bool:
     """Whether a target is a document's id, source or folder, or a pattern that its source has."""
-    path = str(Path(target).absolute())
+    path = str(absolute_path(target))
     return (
         target in (str(document.id), document.source)
         or document.source == path

@@ -230,6 +230,7 @@ def print_table(
     from rich.table import Table
 
     out = make_console()
+    rows = [[" ".join(cell.splitlines()) for cell in row] for row in rows]
     if not out.is_terminal:
         lines = [[translate(name) for name in columns], *rows]
         widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]

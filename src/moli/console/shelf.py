@@ -122,7 +122,8 @@ class Shelf:
                         self._source.add_row(location, document.format.upper())
                         if document.warnings:
                             name = document.source.rpartition("/")[2]
-                            add_text("p", f"{name}: {'; '.join(document.warnings)}", "quiet")
+                            notes = "; ".join(map(self._texts.translate, document.warnings))
+                            add_text("p", f"{name}: {notes}", "remark")
             if (more := len(matches) - self._limit) > 0:
                 label = self._texts.more_documents.format(count=f"{more:,}")
                 with add_button("more").on("click", self._show_more):

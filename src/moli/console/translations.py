@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from moli.translations.catalogue import load_catalogue
+from moli.translations.preference import requested_language
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,10 @@ class Translation:
             "failed": self.upload_failed,
         }
 
+    def translate(self, message: str) -> str:
+        """A message of the library, which is written in English."""
+        return message if self is ENGLISH else _catalogue.translate(message)
+
     def page_label(self, page: int | None, heading: str) -> str:
         """A position in a document: its page and heading, as far as they are known."""
         parts = [self.page.format(page=page) if page is not None else "", heading]
@@ -163,31 +168,9 @@ CHINESE = Translation(
 
 
 def translation_for(accept_language: str) -> Translation:
-    """The language a browser prefers, by its Accept-Language header; English if it names neither.
+    """The texts in the language a browser prefers, by its Accept-Language header.
 
     >>> translation_for("fr, zh-TW;q=0.8, en;q=0.5").language
     'zh-CN'
     """
-    preferences = map(_parse_preference, accept_language.split(","))
-    for preferred in sorted(preferences, key=lambda each: -each.weight):
-        if preferred.weight > 0 and preferred.language in ("zh", "en"):
-            return CHINESE if preferred.language == "zh" else ENGLISH
-    return ENGLISH
-
-
-@dataclass(frozen=True, slots=True)
-class _Preference:
-    """A language of an Accept-Language header, such as "en", and its weight from 0 to 1."""
-
-    language: str
-    weight: float
-
-
-def _parse_preference(entry: str) -> _Preference:
-    """One entry of the header, such as "en-GB;q=0.9"; its weight is 0 if it cannot be read."""
-    tag, _, quality = entry.strip().partition(";")
-    try:
-        weight = float(quality.strip().removeprefix("q=")) if quality else 1.0
-    except ValueError:
-        weight = 0.0
-    return _Preference(tag.strip().lower().split("-")[0], weight)
+    return CHINESE if requested_language(accept_language) == "zh" else ENGLISH

@@ -73,7 +73,7 @@ def _is_html(data: bytes) -> bool:
 
 
 def _is_mail(data: bytes) -> bool:
-    lines = data[:4096].lstrip(_LEADING_SPACE).lower().splitlines()[:12]
+    lines = data[:4096].lstrip(_LEADING_SPACE).lower().splitlines()[:15]
     return sum(line.startswith(_MAIL_HEADERS) for line in lines) >= 3
 
 
@@ -102,10 +102,14 @@ _FORMATS = (
     # Many programs save web pages, text tables or new workbooks under the old suffix.
     FileFormat("xls", "an old workbook", "readers.old_sheets:read", (".xls", ".xlt"),
                streams=("Workbook", "Book\0"), accepted=("xlsx", "ods", "html", "txt", "eml")),
-    FileFormat("csv", "a table in text", "readers.delimited:read",
-               (".csv", ".tsv", ".psv", ".tab"), is_text=True),
+    # A page that a browser saves as one file is a mail message, so mail is recognized first.
+    FileFormat("eml", "a mail message", "readers.mail:read", (".eml", ".emlx", ".mbox",
+                                                              ".mht", ".mhtml"),
+               is_text=True, has_signature=_is_mail),
     FileFormat("html", "a web page", "readers.web:read", (".html", ".htm", ".xhtml"),
                is_text=True, has_signature=_is_html),
+    FileFormat("csv", "a table in text", "readers.delimited:read",
+               (".csv", ".tsv", ".psv", ".tab"), is_text=True),
     FileFormat("md", "Markdown", "readers.markdown:read", (".md", ".markdown", ".mdx"),
                is_text=True),
     FileFormat("txt", "plain text", "readers.plain:read",
@@ -114,8 +118,6 @@ _FORMATS = (
     FileFormat("captions", "subtitles", "readers.plain:read_captions", (".vtt", ".srt"),
                is_text=True),
     FileFormat("ipynb", "a notebook", "readers.plain:read_notebook", (".ipynb",), is_text=True),
-    FileFormat("eml", "a mail message", "readers.mail:read", (".eml",),
-               is_text=True, has_signature=_is_mail),
     FileFormat("epub", "a book", "readers.book:read", (".epub",),
                package_part="META-INF/container.xml", mimetype="application/epub+zip"),
     FileFormat("odt", "an OpenDocument text", "readers.opendocument:read", (".odt",),
@@ -226,7 +228,7 @@ def _is_text(data: bytes) -> bool:
         return True
     if b"\0" in head:
         head = decode(head).encode()
-    controls = sum(byte < 32 and byte not in b"\t\n\v\f\r\x1a\x1b" for byte in head)
+    controls = sum(byte < 32 and byte not in b"\a\b\t\n\v\f\r\x1a\x1b" for byte in head)
     return controls <= len(head) * 0.002
 
 

@@ -22,7 +22,7 @@ def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:
     reports: list[FileReport] = []
     for text in paths:
         try:
-            path = _absolute_path(text)
+            path = absolute_path(text)
             matches = [path] if path.exists() else _glob_matches(path)
         except (OSError, RuntimeError, ValueError):  # too long, no such user, or a NUL
             matches = []
@@ -102,7 +102,7 @@ def _listed_file(path: Path) -> Iterator[Path | FileReport]:
         yield _with_utf8_name(path)
 
 
-def _absolute_path(text: str) -> Path:
+def absolute_path(text: str) -> Path:
     """The absolute path without `~` and `..`, so that each file has one spelling."""
     path = Path(text).expanduser().absolute()
     return path.resolve() if ".." in path.parts else path

@@ -11,6 +11,7 @@ _DEFAULT = re.compile(
     r"\W*(?:untitled|unnamed|anonymous|unspecified|unknown|none|null|no title|title|new|"
     r"document|dokument|documento|presentation|präsentation|ohne titel|unbenannt|sans titre|"
     r"sin título|senza titolo|无标题|未命名|無標題|无题|新建|文档|演示文稿|無題|제목 없음|"
+    r"word document|"
     r"powerpoint[- ](?:presentation|präsentation)|powerpoint 演示文稿|microsoft \w+ - .*|"
     r"slide|sheet|幻灯片|工作表)?[\s_-]*"
     r"(?:document|presentation|slide|page|文档|演示文稿|文件)?[\s\W\d]*",

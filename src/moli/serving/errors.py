@@ -25,6 +25,8 @@ from moli.records.errors import (
 )
 from moli.serving.headers import HEADERS
 from moli.serving.validation import describe_errors
+from moli.translations.catalogue import load_catalogue
+from moli.translations.preference import requested_language
 
 _STATUS: dict[type[MoliError], int] = {
     InputError: 400,
@@ -78,7 +80,9 @@ def _handle_moli_error(request: Request, error: Exception) -> JSONResponse:
     status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 400)
     param = error.where if _names_field(request, error.where) else ""
     _note(request, error.code, param)
-    response = error_response(status, str(error), error.code, param or None)
+    language = requested_language(request.headers.get("accept-language", ""))
+    message = str(error) if language == "en" else load_catalogue(language).translate(str(error))
+    response = error_response(status, message, error.code, param or None)
     if isinstance(error, BusyError):
         response.headers["Retry-After"] = str(error.seconds)
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -91,7 +91,7 @@ class Uploads:
                 if previous.exists():
                     previous.rename(path)
                 # The folder is this server's own business.
-                raise InputError(report.message.replace(f"{self._folder}/", "").rstrip("."))
+                raise InputError(report.message.replace(f"{self._folder}/", ""))
             return report
 
 

@@ -1,10 +1,11 @@
-"""The language that a person prefers: by a variable, the workspace's settings, or the locale."""
+"""The language that a person prefers: by a variable, a setting, the locale, or a browser."""
 
 from __future__ import annotations
 
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from moli.translations.catalogue import Language
@@ -30,6 +31,37 @@ def preferred_language(folder: Path, environment: Mapping[str, str] = os.environ
         # GNU's list of languages, of which the first is preferred; it counts in no plain locale.
         locale = environment.get("LANGUAGE") or locale
     return "zh" if locale.lower().startswith("zh") else "en"
+
+
+def requested_language(accept_language: str) -> Language:
+    """The language that a request prefers, by its Accept-Language header; English if neither.
+
+    >>> requested_language("fr, zh-TW;q=0.8, en;q=0.5")
+    'zh'
+    """
+    preferences = map(_parse_preference, accept_language.split(","))
+    for preferred in sorted(preferences, key=lambda each: -each.weight):
+        if preferred.weight > 0 and preferred.language in ("zh", "en"):
+            return "zh" if preferred.language == "zh" else "en"
+    return "en"
+
+
+@dataclass(frozen=True, slots=True)
+class _Preference:
+    """A language of an Accept-Language header, such as "en", and its weight from 0 to 1."""
+
+    language: str
+    weight: float
+
+
+def _parse_preference(entry: str) -> _Preference:
+    """One entry of the header, such as "en-GB;q=0.9"; its weight is 0 if it cannot be read."""
+    tag, _, quality = entry.strip().partition(";")
+    try:
+        weight = float(quality.strip().removeprefix("q=")) if quality else 1.0
+    except ValueError:
+        weight = 0.0
+    return _Preference(tag.strip().lower().split("-")[0], weight)
 
 
 def _language_setting(folder: Path) -> str:

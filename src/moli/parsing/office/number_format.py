@@ -18,7 +18,7 @@ from typing import cast
 from moli.parsing.office.date_format import EPOCH_1900, Token, TokenKind, show_date
 
 _TOKEN = re.compile(
-    r'"(?P<quoted>[^"]*)"?|\\(?P<escaped>.)|(?P<space>[_*].)|\[(?P<bracket>[^\]]*)\]'
+    r'"(?P<quoted>[^"]*)"?|[\\!](?P<escaped>.)|(?P<space>[_*].)|\[(?P<bracket>[^\]]*)\]'
     r"|(?P<general>General|G/通用格式|G/標準|Standard)|(?P<noon>AM/PM|A/P|上午/下午)"
     r"|(?P<exponent>E[+-])|(?P<date>y+|m+|d+|h+|s+(?:\.0+)?|e+|g+|aaa+|bb?(?:bb)?(?![a-z]))"
     r"|(?P<digits>[0#?]+)|(?P<sign>[.,%/@;])|(?P<other>.)",

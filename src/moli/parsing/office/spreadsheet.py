@@ -34,10 +34,12 @@ def add_tables(rows: Rows, blocks: Blocks) -> None:
     for table in _tables(rows):
         columns = sorted({column for cells in table for column in cells})
         blocks.end_group()
+        in_table = False
         for cells in table:
-            if len(cells) == 1:
+            if len(cells) == 1 and not (in_table and columns[0] not in cells):
                 blocks.add_row(cells.values())  # A title or a note, not a row of the table.
             else:
+                in_table = True
                 blocks.add_row(cells.get(column, "") for column in columns)
         blocks.end_group()
 

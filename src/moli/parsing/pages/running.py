@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from moli.parsing.pages.order import Row
 from moli.parsing.pages.segments import Segment
@@ -16,6 +17,7 @@ _DEPTH = 3  # Rows at each edge of a page that may be running.
 _MAX_TEXT = 200
 _MAX_SIZE = 1.15  # Size of a running line beside the text; a larger one is a title.
 _MAX_SHIFT = 8.0  # Points by which a running line may move between pages.
+_MAX_IRREGULARITY = 0.5  # Points between the distances of rows in one table.
 _DIGITS = re.compile(r"\d+")
 _NUMBERED = re.compile(
     r"\b(?:pages?|pg\.?|p\.|seite|página|pagina|стр\.)\s*\d+(?:\s*(?:of|/|von|de|sur|из)\s*\d+)?"
@@ -90,9 +92,11 @@ def take_running_lines(pages: Sequence[list[Row]]) -> list[list[str]]:
     seen: set[str] = set()
     minimum = 2 if len(pages) <= _DEPTH else 3
     limit = _MAX_SIZE * _usual_size(pages)
-    for is_top in (True, False):
+    edges = [list(_runs(pages, is_top=is_top)) for is_top in (True, False)]
+    numbers = _page_numbers([*edges[0], *edges[1]])
+    for edge in edges:
         runs = [
-            run for run in _runs(pages, is_top=is_top)
+            run for run in _without_figures(pages, edge, numbers)
             if len(run) >= minimum and run[0].segment.size <= limit
         ]  # fmt: skip
         taken = _separate(runs)
@@ -141,6 +145,44 @@ def _separate(runs: list[list[_Spot]]) -> set[int]:
     return taken
 
 
+def _without_figures(
+    pages: Sequence[list[Row]], runs: list[list[_Spot]], numbers: dict[int, tuple[int, ...]]
+) -> list[list[_Spot]]:
+    """The runs without those that count something other than pages, and without labels.
+
+    A label stands in a row with a figure that changes from page to page, such as `Total 1,204`.
+
+    Args:
+        numbers: the number of each page.
+    """
+    runs = [
+        run for run in runs
+        if len(run) > 1 and not (
+            is_page_number(run[0].segment.text)
+            and any(spot.numbers[:1] != numbers[spot.page] for spot in run)
+        )
+    ]  # fmt: skip
+    same = {id(spot.segment) for run in runs for spot in run}
+    labels = {
+        id(part) for rows in pages for row in rows for part in row
+        if any(id(other) not in same and _is_figure(other.text) for other in row)
+    }  # fmt: skip
+    return [[spot for spot in run if id(spot.segment) not in labels] for run in runs]
+
+
+def _page_numbers(runs: list[list[_Spot]]) -> dict[int, tuple[int, ...]]:
+    """The number that each page shows nearest to an edge, if any."""
+    spots = [spot for run in runs if is_page_number(run[0].segment.text) for spot in run]
+    spots.sort(key=lambda spot: -spot.depth)
+    return {spot.page: spot.numbers[:1] for spot in spots}
+
+
+def _is_figure(text: str) -> bool:
+    """Whether a text is a number, an amount or the like rather than words."""
+    digits = sum(character.isdigit() for character in text)
+    return digits > sum(character.isalpha() for character in text)
+
+
 def _runs(pages: Sequence[list[Row]], *, is_top: bool) -> Iterator[list[_Spot]]:
     """Places with one text on pages that follow each other, left and right pages apart or not."""
     by_pattern: dict[tuple[str, int], list[_Spot]] = defaultdict(list)
@@ -174,14 +216,23 @@ def _spots(index: int, rows: Sequence[Row], *, is_top: bool) -> Iterator[_Spot]:
     """The segments in the rows nearest to the upper or lower edge of a page."""
     ordered = sorted(rows, key=lambda row: row[0].top, reverse=not is_top)
     for depth, row in enumerate(ordered[:_DEPTH]):
-        inner = ordered[depth + 1] if depth + 1 < len(ordered) else None
         for segment in row:
             if len(segment.text) <= _MAX_TEXT:
                 yield _Spot(
                     index, depth, segment,
                     segment.top if is_top else segment.bottom,
-                    _numbers(segment.text), inner is None or _gap(row, inner) > 0.6 * segment.size,
+                    _numbers(segment.text), _stands_apart(ordered[depth : depth + 3], segment.size),
                 )  # fmt: skip
+
+
+def _stands_apart(rows: Sequence[Row], size: float) -> bool:
+    """Whether a gap separates the first row from the second, other than that before the third.
+
+    Rows at equal distances are those of one table.
+    """
+    gaps = [_gap(row, inner) for row, inner in pairwise(rows)]
+    is_regular = len(gaps) > 1 and abs(gaps[0] - gaps[1]) < _MAX_IRREGULARITY
+    return not gaps or (gaps[0] > 0.6 * size and not is_regular)
 
 
 def _gap(row: Row, other: Row) -> float:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 
 from moli.parsing.archive import REPAIR
@@ -12,6 +13,7 @@ from moli.records.errors import DocumentError
 
 _DELIMITERS = ",\t;|"
 _SAMPLE_ROWS = 50
+_STATED_DELIMITER = re.compile(r'"?sep=([^\r\n"])"?\r?\n')  # A first line for Excel.
 
 
 def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
@@ -19,7 +21,10 @@ def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     text = decode(data, blocks=blocks).replace("\0", "")
     csv.field_size_limit(1 << 24)
     try:
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=_guess_delimiter(text)):
+        stated = _STATED_DELIMITER.match(text)
+        delimiter = stated[1] if stated else _guess_delimiter(text)
+        table = text[stated.end() :] if stated else text
+        for row in csv.reader(io.StringIO(table, newline=""), delimiter=delimiter):
             blocks.add_row(row)
     except csv.Error as error:
         raise DocumentError("broken", f"its rows cannot be read ({error})", fix=REPAIR) from error

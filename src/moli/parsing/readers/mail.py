@@ -17,6 +17,10 @@ from moli.records.errors import DocumentError
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
 _METADATA_KEYS = {"From": "author", "To": "recipient", "Date": "date"}
 _MAX_DEPTH = 5
+# What stands before each message of a mailbox file.
+_MAILBOX_LINE = re.compile(rb"(?:\A|(?<=\n)\r?\n)From [^\r\n]*\r?\n(?=[A-Za-z-]+:)")
+_SIZE_LINE = re.compile(rb"(\d+) *\r?\n")
+_QUOTED = re.compile(r"(>*) ?")
 _BODY_TYPES = ("text/plain", "text/html")
 _SIGNATURES = {"application/pgp-signature", "application/pkcs7-signature",
                "application/x-pkcs7-signature"}  # fmt: skip
@@ -28,8 +32,19 @@ _MAX_STUB = 60  # Words.
 
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:  # noqa: ARG001
     """Add the message in `data` to `blocks`."""
-    message = BytesParser(policy=policy.default).parsebytes(data)
-    _add_message(message, blocks, 0)
+    messages = _messages(data)
+    depth = int(len(messages) > 1)  # The subject of one message is not the title of all.
+    for content in messages:
+        _add_message(BytesParser(policy=policy.default).parsebytes(content), blocks, depth)
+
+
+def _messages(data: bytes) -> list[bytes]:
+    """The messages of a mailbox file; otherwise the one message, without what Apple Mail adds."""
+    if data.startswith(b"From "):
+        return [message for message in _MAILBOX_LINE.split(data) if message.strip()]
+    if size := _SIZE_LINE.match(data):
+        return [data[size.end() : size.end() + int(size[1])]]
+    return [data]
 
 
 def _add_message(message: EmailMessage, blocks: Blocks, depth: int) -> None:
@@ -91,7 +106,8 @@ def _without_lesser_bodies(parts: list[MIMEPart]) -> list[MIMEPart]:
         return parts
     words, shown = _words(plain), _words(html)
     if len(shown - words) > _MAX_MISSING * len(shown):
-        is_stub = len(words - shown) < _MAX_STUB or len(words - shown) < _MAX_MISSING * len(words)
+        own = len(words - shown)
+        is_stub = len(words) < len(shown) and (own < _MAX_STUB or own < _MAX_MISSING * len(words))
         return [part for part in parts if part not in plain or not is_stub]
     # Of pictures and files around the HTML, those are kept.
     kept: list[MIMEPart] = []
@@ -124,7 +140,33 @@ def _body_text(part: MIMEPart) -> str:
     payload = part.get_payload(decode=True)
     if not isinstance(payload, bytes):
         return ""
-    return decode(payload, part.get_content_charset() or "")
+    text = decode(payload, part.get_content_charset() or "")
+    parameters = part["Content-Type"].params if part["Content-Type"] else {}
+    if str(parameters.get("format", "")).lower() != "flowed":
+        return text
+    return _without_soft_breaks(text, str(parameters.get("delsp", "")).lower() == "yes")
+
+
+def _without_soft_breaks(text: str, drops_spaces: bool) -> str:
+    """The text of a body in the form `flowed`, whose lines go on after a space at their end.
+
+    Args:
+        drops_spaces: whether these spaces are not part of the text.
+    """
+    lines: list[str] = []
+    goes_on, depth = False, ""
+    for line in text.splitlines():
+        quoted = _QUOTED.match(line)
+        mark = quoted[1] if quoted else ""
+        rest = line[quoted.end() :] if quoted else line
+        if goes_on and mark == depth:
+            lines[-1] += rest
+        else:
+            lines.append(f"{mark} {rest}" if mark else rest)
+        goes_on, depth = rest.endswith(" ") and rest != "-- ", mark
+        if goes_on and drops_spaces:
+            lines[-1] = lines[-1][:-1]
+    return "\n".join(lines)
 
 
 def _add_attachment(part: MIMEPart, blocks: Blocks, depth: int) -> None:
@@ -148,7 +190,8 @@ def _add_attachment(part: MIMEPart, blocks: Blocks, depth: int) -> None:
     except DocumentError as error:
         blocks.warn(f"the attachment {name} was left out: {error.what}")
         return
-    blocks.add_heading(name, depth + 2)
+    if _file_name(part):
+        blocks.add_heading(name, depth + 2)
     blocks.add_document(document, name)
 
 
@@ -156,7 +199,9 @@ def _content(part: MIMEPart) -> bytes:
     """The decoded content of an attachment."""
     payload = part.get_payload(decode=True)
     if isinstance(payload, bytes):
-        return payload
+        is_calendar = part.get_content_type() == "text/calendar"
+        # Long lines of a calendar go on behind a space.
+        return re.sub(rb"\r?\n[ \t]", b"", payload) if is_calendar else payload
     text = "\n".join(str(inner) for inner in part.iter_parts())
     # The parser takes the lines of an encoded message, which the standard forbids, for its text.
     encoded = str(part.get("Content-Transfer-Encoding", "")).strip().lower() == "base64"

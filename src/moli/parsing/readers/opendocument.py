@@ -7,7 +7,14 @@ from lxml import etree
 from moli.parsing.archive import DECRYPT, Archive
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
-from moli.parsing.office.markup import attribute, children, descendants, local_name, parse_xml
+from moli.parsing.office.markup import (
+    attribute,
+    child,
+    children,
+    descendants,
+    local_name,
+    parse_xml,
+)
 from moli.parsing.pages.running import is_page_number
 from moli.records.errors import DocumentError
 
@@ -28,16 +35,31 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     _read_metadata(archive, blocks)
     root = parse_xml(archive.read("content.xml"))
     reader = _ContentReader(root, blocks)
-    styles = parse_xml(archive.read("styles.xml")) if "styles.xml" in archive else None
-    is_text = next(root.iter("{*}body"), root).find("{*}text") is not None
-    if styles is not None and is_text:
-        reader.add_running_text(styles, "header")
+    pages = _page_styles(archive, root)
+    is_workbook = next(root.iter("{*}spreadsheet"), None) is not None
+    if not is_workbook:
+        reader.add_running_text(pages, "header")
     for body in descendants(root, "body"):
         reader.add_content(body)
-    if styles is not None and is_text:
-        reader.add_running_text(styles, "footer")
+    for kind in ("header", "footer") if is_workbook else ("footer",):
+        reader.add_running_text(pages, kind)
     if next(descendants(root, "deletion"), None) is not None:
         blocks.warn("its tracked changes are read as if they were accepted")
+
+
+def _page_styles(archive: Archive, root: etree._Element) -> list[etree._Element]:
+    """The styles of the pages, which hold headers and footers; none for a presentation.
+
+    A workbook has styles that no sheet uses, with headers that nobody has written.
+    """
+    body = next(descendants(root, "body"), root)
+    if "styles.xml" not in archive or child(body, "presentation") is not None:
+        return []
+    pages = list(descendants(parse_xml(archive.read("styles.xml")), "master-page"))
+    if child(body, "spreadsheet") is None:
+        return pages
+    used = {attribute(style, "master-page-name") for style in descendants(root, "style")}
+    return [page for page in pages if attribute(page, "name") in used]
 
 
 def _read_metadata(archive: Archive, blocks: Blocks) -> None:
@@ -67,11 +89,13 @@ class _ContentReader:
         }
         self._depth = 0
 
-    def add_running_text(self, styles: etree._Element, kind: str) -> None:
+    def add_running_text(self, pages: list[etree._Element], kind: str) -> None:
         """Add each header or footer of the pages once, without those that only number pages."""
         seen: set[str] = set()
         for name in (kind, f"{kind}-first", f"{kind}-left"):
-            for element in descendants(styles, name):
+            for element in (each for page in pages for each in descendants(page, name)):
+                if attribute(element, "display") == "false":
+                    continue
                 lines = [self._inline_text(line) for line in element.iter("{*}p", "{*}h")]
                 text = " ".join(lines).strip()
                 if text and text not in seen and not is_page_number(text):
@@ -179,24 +203,36 @@ class _ContentReader:
             if name.lower().rstrip("0123456789 ") != "sheet":
                 self._blocks.add_heading(name, 1)
         self._blocks.end_group()
+        spans: dict[int, tuple[int, str]] = {}
         for row in descendants(table, "table-row"):
             if any(local_name(above) == "table" and above is not table and above in
                    table.iterdescendants() for above in row.iterancestors()):  # fmt: skip
                 continue  # A row of a table inside a cell, which is in the cell's text.
-            cells = list(self._cell_texts(row))
+            cells = list(self._cell_texts(row, spans))
             self._blocks.add_row(cells) if any(cells) else self._blocks.end_group()
         for shapes in children(table, "shapes"):
             self.add_content(shapes)
         self._blocks.end_group()
 
-    def _cell_texts(self, row: etree._Element) -> Iterator[str]:
-        """The texts of the cells of a row, with repeated cells as often as they are repeated."""
+    def _cell_texts(self, row: etree._Element, spans: dict[int, tuple[int, str]]) -> Iterator[str]:
+        """The texts of the cells of a row; one that is repeated, or spans rows, in each place.
+
+        Args:
+            spans: for cells from rows above, the rows they still span and their text, by column;
+                updated.
+        """
+        column = 0
         for cell in row:
-            name = local_name(cell)
-            if name in ("table-cell", "covered-table-cell"):
-                repeated = attribute(cell, "number-columns-repeated")
-                count = int(repeated) if repeated.isdigit() else 1
-                yield from [self._cell_text(cell)] * min(count, _MAX_REPEAT)
+            if local_name(cell) not in ("table-cell", "covered-table-cell"):
+                continue
+            for _ in range(min(_count(cell, "number-columns-repeated"), _MAX_REPEAT)):
+                left, text = spans.pop(column, (0, ""))
+                if not left or local_name(cell) == "table-cell":
+                    left, text = _count(cell, "number-rows-spanned"), self._cell_text(cell)
+                if left > 1:
+                    spans[column] = (left - 1, text)
+                yield text
+                column += 1
 
     def _cell_text(self, cell: etree._Element) -> str:
         """The text of a cell as it is shown, then its notes; its value if no text is stored."""
@@ -219,12 +255,16 @@ class _ContentReader:
                 pieces.append(" ")
             elif name == "line-break":
                 pieces.append("\n")
-            elif name == "note":
-                pieces.append("")
-            elif name not in ("frame", "annotation", "custom-shape"):
+            elif name not in ("note", "sheet-name", "frame", "annotation", "custom-shape"):
                 pieces.append(self._inline_text(part))
             pieces.append(part.tail or "")
         return "".join(pieces)
+
+
+def _count(cell: etree._Element, name: str) -> int:
+    """The number of rows or columns that an attribute of a cell states; 1 if it states none."""
+    stated = attribute(cell, name)
+    return int(stated) if stated.isdigit() else 1
 
 
 def _is_in_note(element: etree._Element) -> bool:

@@ -11,18 +11,41 @@ from moli.records.errors import DocumentError
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
 _VOICE = re.compile(r"<v(?:\.[\w.]+)?\s+([^>]+)>")
-_TAGS = re.compile(r"</?[a-z0-9][^>]*>")
+_TAGS = re.compile(r"</?[a-z0-9][^>]*>|\{\\[^}]*\}")
+_TERMINAL_CODES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9]|[=>78])"
+)
+_OVERSTRIKE = re.compile(r"[^\n]\x08")
+# Characters beyond the 16-bit range are two escapes.
+_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}")
+_JSON = re.compile(r"\s*[\[{]")
+_ESCAPES = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-fA-F]{4})+)")
 
 
 def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     """Add the text in `data` to `blocks`."""
-    read_text(decode(data, blocks=blocks), blocks)
+    text = decode(data, blocks=blocks)
+    text = _OVERSTRIKE.sub("", _TERMINAL_CODES.sub("", text))
+    read_text(_with_letters(text) if _JSON.match(text) else text, blocks)
 
 
 def read_text(text: str, blocks: Blocks) -> None:
     """Add text with its line breaks and indentation as they are."""
     for block in _BLANK_LINES.split(normalize_text(text)):
         blocks.add_preformatted(block)
+
+
+def _with_letters(text: str) -> str:
+    """JSON with letters of other scripts in place of their escapes, as in `\\u6cf5` for 泵."""
+    return _ESCAPES.sub(
+        lambda match: match[1] + "".join(map(_readable, _PAIR.findall(match[2]))), text
+    )
+
+
+def _readable(escape: str) -> str:
+    """The letter or symbol that a JSON escape stands for; the escape itself for all others."""
+    character = str(json.loads(f'"{escape}"'))
+    return character if character.isprintable() and character not in '"\\' else escape
 
 
 def read_captions(data: bytes, blocks: Blocks, _limits: Limits) -> None:

@@ -1,6 +1,7 @@
 """Rich Text Format: its text, without styles."""
 
 import re
+from dataclasses import dataclass
 
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
@@ -16,6 +17,9 @@ _SETTINGS_GROUPS = {
     "rsidtbl", "generator", "fldinst", "xmlnstbl", "filetbl", "revtbl", "pgptbl",
     "listtext", "pntext", "shppict", "nonshppict", "bkmkstart", "bkmkend",
 }  # fmt: skip
+# Control words that begin groups which state something about the document, or hold a note.
+_PROPERTIES = {"title", "author", "subject", "keywords"}
+_ASIDES = _PROPERTIES | {"footnote", "annotation"}
 # Control words that begin the headers and footers of a section.
 _RUNNING_GROUPS = {f"{kind}{pages}" for kind in ("header", "footer") for pages in ("", *"lrf")}
 _SYMBOLS = {
@@ -43,6 +47,23 @@ def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
     reader.end_paragraph()
 
 
+@dataclass(slots=True)
+class _Aside:
+    """A group whose text is not that of the paragraph around it: a note or a property.
+
+    Attributes:
+        word: the control word that begins it.
+        depth: number of groups around its own.
+        text: text of the paragraph before it.
+        in_table: whether the paragraph is in a table.
+    """
+
+    word: str
+    depth: int
+    text: list[str]
+    in_table: bool
+
+
 class _TokenReader:
     """Adds paragraphs and table rows to `blocks`, and passes over groups that hold settings."""
 
@@ -51,6 +72,8 @@ class _TokenReader:
         self._groups: list[tuple[bool, int, bool]] = []
         self._in_settings, self._fallback_length, self._in_running = False, 1, False
         self._running: set[str] = set()
+        self._asides: list[_Aside] = []
+        self._notes: list[str] = []
         self._bytes_to_skip = 0
         self._encoding = "cp1252"
         self._bytes = bytearray()
@@ -87,13 +110,17 @@ class _TokenReader:
         if brace == b"{":
             self._groups.append((self._in_settings, self._fallback_length, self._in_running))
         elif self._groups:
+            if self._asides and self._asides[-1].depth == len(self._groups):
+                self._end_aside()
             if self._in_running and not self._groups[-1][2]:
                 self.end_paragraph()
             self._in_settings, self._fallback_length, self._in_running = self._groups.pop()
 
     def _handle_control_word(self, word: str, number: int | None) -> None:
         """Process a control word such as `par`, with its number if it has one."""
-        if word in _SETTINGS_GROUPS:
+        if word in _ASIDES:
+            self._begin_aside(word)
+        elif word in _SETTINGS_GROUPS:
             self._in_settings = True
         elif word == "ansicpg" and number is not None:
             self._encoding = _CODE_PAGES.get(number, f"cp{number}")
@@ -116,7 +143,7 @@ class _TokenReader:
         elif word == "intbl":
             self._in_table = True
         elif word == "pard":
-            self._in_table = False
+            self._in_table = bool(self._asides)
         elif word == "cell":
             self._decode_bytes()
             self._cells.append("".join(self._text))
@@ -124,6 +151,32 @@ class _TokenReader:
         elif word == "row":
             self._blocks.add_row(self._cells)
             self._cells.clear()
+            self._add_notes()
+
+    def _begin_aside(self, word: str) -> None:
+        """Begin to gather the text of a note or property apart."""
+        self._decode_bytes()
+        self._in_settings = False
+        self._asides.append(_Aside(word, len(self._groups), self._text, self._in_table))
+        self._text, self._in_table = [], True  # The paragraphs of a note are on one line.
+
+    def _end_aside(self) -> None:
+        """Keep a note until the end of the paragraph, and a property for the document."""
+        aside = self._asides.pop()
+        text = " ".join("".join(self._text).split())
+        self._text, self._in_table = aside.text, aside.in_table
+        if aside.word == "title":
+            self._blocks.title = self._blocks.title or text
+        elif aside.word in _PROPERTIES:
+            self._blocks.metadata.setdefault(aside.word, text)
+        elif text:
+            self._notes.append(f"[Comment: {text}]" if aside.word == "annotation" else text)
+
+    def _add_notes(self) -> None:
+        """Add the notes of the paragraph or row just added."""
+        for note in self._notes:
+            self._blocks.add_paragraph(note)
+        self._notes.clear()
 
     def _add_bytes(self, text: bytes) -> None:
         """Gather encoded text, unless the group holds settings."""
@@ -152,3 +205,4 @@ class _TokenReader:
                 return
             self._running.add(text)
         self._blocks.add_paragraph(text)
+        self._add_notes()

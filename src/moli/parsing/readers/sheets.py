@@ -25,11 +25,13 @@ from moli.parsing.office.markup import (
     refuse_entities,
     relation_id,
     relationships,
+    val,
     xml_error,
 )
 from moli.parsing.office.number_format import BUILT_IN_FORMATS, show_number, show_text
 from moli.parsing.office.spreadsheet import Row, Rows, add_sheet_name, add_tables, repeat_merged
 from moli.parsing.pages.running import is_page_number
+from moli.parsing.raised import raise_number
 
 # Codes in a header: font, size, colour, then alignment, and fields such as the page number.
 _HEADER_CODES = re.compile(r'&"[^"]*"|&K[0-9A-Fa-f]{6}|&\d+|&[LCR]|&[A-Z]')
@@ -111,7 +113,13 @@ def _shared_strings(archive: Archive, part: str) -> list[str]:
 def _rich_text(element: etree._Element) -> str:
     """The text of all runs, without phonetic guides."""
     runs = (run for run in descendants(element, "t") if local_name(run.getparent()) != "rPh")
-    return "".join(run.text or "" for run in runs)
+    return "".join(_run_text(run) for run in runs)
+
+
+def _run_text(text: etree._Element) -> str:
+    """The text of a run; a number that is raised is in superscript."""
+    align = child(text.getparent(), "rPr", "vertAlign")
+    return raise_number(text.text or "") if val(align) == "superscript" else text.text or ""
 
 
 def _formats(archive: Archive, part: str) -> list[str]:

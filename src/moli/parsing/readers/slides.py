@@ -23,6 +23,7 @@ from moli.parsing.office.markup import (
     relation_id,
     relationships,
 )
+from moli.parsing.raised import raise_number
 from moli.records.errors import DocumentError
 
 _TITLES = ("title", "ctrTitle")
@@ -147,14 +148,23 @@ def _paragraph_text(paragraph: etree._Element) -> str:
     for part in paragraph:
         name = local_name(part)
         if name in ("r", "fld"):
-            text = child(part, "t")
-            pieces.append((text.text or "") if text is not None else "")
+            pieces.append(_run_text(part))
         elif name == "br":
             pieces.append("\n")
         elif name in ("m", "AlternateContent"):
             math = next(descendants(part, "oMath"), None)
             pieces.append(equation_text(math))
     return "".join(pieces)
+
+
+def _run_text(run: etree._Element) -> str:
+    """The text of a run; a number that is raised is in superscript."""
+    text = child(run, "t")
+    if text is None or not text.text:
+        return ""
+    properties = child(run, "rPr")
+    shift = attribute(properties, "baseline") if properties is not None else ""
+    return raise_number(text.text) if shift.strip("%0").isdigit() else text.text
 
 
 def _add_graphic_frame(

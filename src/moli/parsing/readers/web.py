@@ -8,12 +8,13 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from moli.parsing.blocks import Blocks
 from moli.parsing.encodings import decode
 from moli.parsing.limits import Limits
+from moli.parsing.raised import raise_number
 
 # Elements that hold no prose: code, controls, menus.
 _IGNORED_TAGS = {
     "script", "style", "template", "noscript", "svg", "nav", "iframe", "object", "canvas",
     "audio", "video", "select", "datalist", "head", "annotation", "annotation-xml", "rp",
-    "dialog", "-comment",
+    "dialog", "rt", "rtc", "-comment",
 }  # fmt: skip
 _BLOCK_TAGS = {
     "address", "article", "aside", "blockquote", "body", "center", "dd", "details", "div",
@@ -26,6 +27,8 @@ _HEADING_LEVELS = {f"h{level}": level for level in range(1, 7)}
 _MENU_ROLES = {"navigation", "menu", "menubar", "toolbar", "tablist", "search"}
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _MAX_SPAN = 100
+# What is struck out stands between these, as in Markdown, so that it does not run into the rest.
+_STRUCK = {"del": "~~", "s": "~~", "strike": "~~"}
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 
@@ -85,7 +88,9 @@ class _PageWalker:
         for node, entering in _walk(top, self._skips_children):
             tag = node.tag or ""
             if tag == "-text":
-                self._add_text(node.text_content or "")
+                self._add_text(_inline_text(node))
+            elif tag in _STRUCK:
+                self._text.append(_STRUCK[tag])
             elif not entering:
                 self._leave_element(tag)
             elif tag == "table" and not _is_layout_table(node):
@@ -204,6 +209,15 @@ def _row_texts(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, 
     return cells
 
 
+def _inline_text(node: LexborNode) -> str:
+    """The characters of a text node; a number in `sup` is in superscript."""
+    text = node.text_content or ""
+    parent = node.parent
+    above = parent.parent if parent is not None else None
+    is_raised = any(each is not None and each.tag == "sup" for each in (parent, above))
+    return raise_number(text) if is_raised else text
+
+
 def _span(cell: LexborNode, name: str) -> int:
     """Number of rows or columns that a cell spans, from its attribute `name`."""
     value = cell.attributes.get(name) or ""
@@ -279,7 +293,9 @@ def _text_on_one_line(top: LexborNode) -> str:
     for node, entering in _walk(top):
         tag = node.tag or ""
         if tag == "-text":
-            pieces.append(node.text_content or "")
+            pieces.append(_inline_text(node))
+        elif tag in _STRUCK:
+            pieces.append(_STRUCK[tag])
         elif tag in _BLOCK_TAGS or tag in _HEADING_LEVELS or tag == "br":
             pieces.append(" ")
         elif entering and tag == "math" and node.attributes.get("alttext"):

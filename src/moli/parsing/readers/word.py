@@ -25,7 +25,9 @@ from moli.parsing.office.markup import (
     val,
 )
 from moli.parsing.office.numbering import Numbering
+from moli.parsing.office.symbols import symbol_character
 from moli.parsing.pages.running import is_page_number
+from moli.parsing.raised import raise_number
 from moli.records.errors import DocumentError
 
 _HEADING = re.compile(r"(?:heading|标题|überschrift|titre)\s*(\d)$", re.IGNORECASE)
@@ -34,7 +36,7 @@ _INLINE_CONTAINERS = {"hyperlink", "smartTag", "ins", "moveTo", "fldSimple", "sd
                 "customXml", "dir", "bdo", "r", "ruby", "rubyBase"}  # fmt: skip
 _CONTROLS = ("sdt", "sdtContent")
 _CHARACTERS = {"tab": " ", "ptab": " ", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
-_CHECKBOXES = {"2612": "☒", "2610": "☐", "F0FE": "☒", "F0A8": "☐", "F0FC": "✓"}
+_OFF = ("0", "false", "off")
 
 
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
@@ -311,14 +313,15 @@ def _inline_text(element: etree._Element, attached: list[etree._Element]) -> Ite
     for part in element:
         name = local_name(part)
         if name == "t":
-            yield part.text or ""
+            yield raise_number(part.text or "") if _is_raised(element) else part.text or ""
         elif name in _CHARACTERS:
             yield _CHARACTERS[name] if attribute(part, "type") != "page" else " "
         elif name in _INLINE_CONTAINERS:
             yield from _inline_text(part, attached)
         elif name == "sym":
-            code = attribute(part, "char").upper()
-            yield _CHECKBOXES.get(code, "•" if code == "F0B7" else "")
+            yield symbol_character(attribute(part, "font"), int(attribute(part, "char") or "0", 16))
+        elif name == "fldChar":
+            yield _field_value(part)
         elif name in ("oMath", "oMathPara"):
             yield f" {equation_text(part)} "
         elif name == "AlternateContent":
@@ -333,7 +336,27 @@ def _inline_text(element: etree._Element, attached: list[etree._Element]) -> Ite
 def _is_hidden(run: etree._Element) -> bool:
     """Whether a run is formatted as hidden text."""
     vanish = child(run, "rPr", "vanish")
-    return vanish is not None and attribute(vanish, "val") not in ("0", "false", "off")
+    return vanish is not None and attribute(vanish, "val") not in _OFF
+
+
+def _is_raised(run: etree._Element) -> bool:
+    """Whether a run is formatted as superscript."""
+    return val(child(run, "rPr", "vertAlign")) == "superscript"
+
+
+def _field_value(field: etree._Element) -> str:
+    """The state of a form's check box or the chosen entry of its list; empty for other fields."""
+    form = child(field, "ffData")
+    if (box := child(form, "checkBox")) is not None:
+        checked = child(box, "checked")
+        state = checked if checked is not None else child(box, "default")
+        is_on = state is not None and attribute(state, "val") not in _OFF
+        return "☒" if is_on else "☐"
+    if (choices := child(form, "ddList")) is not None:
+        entries = [val(entry) for entry in children(choices, "listEntry")]
+        chosen = val(child(choices, "result")) or val(child(choices, "default")) or "0"
+        return entries[int(chosen)] if chosen.isdigit() and int(chosen) < len(entries) else ""
+    return ""
 
 
 def _first_rendering(element: etree._Element, attached: list[etree._Element]) -> Iterator[str]:
