@@ -312,6 +312,18 @@ def test_a_table_at_the_end_of_every_page_is_no_running_foot(make_pdf: MakePdf) 
         assert f"Item | Count\nBoxes | {count}\nTape | roll" in text
 
 
+def test_comments_follow_the_text_of_their_page() -> None:
+    place = "/Type /Annot /Rect [9 9 20 20]"
+    notes = (
+        f"/Annots [<< {place} /Subtype /Text /T (Ruth) /Contents (Paid.) >>"
+        f" << {place} /Subtype /Highlight /Contents <FEFF4ED86B3E> >>"
+        f" << {place} /Subtype /Link /Contents (a link) >>]"
+    )
+    data = write_pdf([[(50, 700, 10, "The fee is due.")]], extra=notes)
+    text = parse_bytes(data, "a.pdf").text
+    assert text == "The fee is due.\n\n[Comment by Ruth: Paid.]\n\n[Comment: 付款]"
+
+
 def test_the_label_of_a_figure_is_no_running_foot(make_pdf: MakePdf) -> None:
     pages = [
         [(50.0, 600.0, 10.0, f"The pay of person {n} for the month of May."),

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
@@ -16,6 +16,7 @@ from moli.parsing.limits import Limits
 from moli.parsing.ocr import PageRecognizer, RecognizedPage, add_recognized_page
 from moli.parsing.pages import layout
 from moli.parsing.pages.breaks import join_over_breaks
+from moli.parsing.pages.comments import comments_of
 from moli.parsing.pages.drawn import glyphs_of, lines_of
 from moli.parsing.pages.layout import Block, Page
 from moli.parsing.pages.running import take_running_lines
@@ -58,15 +59,21 @@ def _open(data: bytes) -> pdfium.PdfDocument:
 
 
 @contextmanager
-def _open_page(document: pdfium.PdfDocument, index: int) -> Iterator[pdfium.PdfPage]:
-    """A page with its form fields filled in; it is closed afterwards to keep memory low."""
+def _open_page(
+    document: pdfium.PdfDocument, index: int
+) -> Iterator[tuple[pdfium.PdfPage, list[str]]]:
+    """A page with its form fields filled in, and its comments.
+
+    It is closed afterwards to keep memory low.
+    """
     page = document[index]
     try:
+        comments = comments_of(page)
         if _has_form_fields(page) and raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) == 1:
             # Filled-in values are now part of the page, but only once it is loaded again.
             page.close()
             page = document[index]
-        yield page
+        yield page, comments
     finally:
         page.close()
 
@@ -128,10 +135,12 @@ class _Page:
     Attributes:
         text: the text layer; without rows if the page is a scan.
         recognized: the recognized text of a scan.
+        comments: what readers attached to it.
     """
 
     text: Page
     recognized: RecognizedPage | None = None
+    comments: list[str] = field(default_factory=list)
 
 
 class _PageReader:
@@ -162,6 +171,8 @@ class _PageReader:
             if page.recognized is not None:
                 add_recognized_page(page.recognized, self._blocks)
             self._add_blocks(blocks[index], self._bookmarks.on_page(index), in_table=in_table)
+            for comment in page.comments:
+                self._blocks.add_paragraph(comment)
 
     def _read_pages(self) -> list[_Page]:
         """All pages; one that cannot be read is empty, and becomes a warning."""
@@ -170,8 +181,9 @@ class _PageReader:
         for index in range(len(self._document)):
             read = _Page(Page([], set()))
             try:
-                with _open_page(self._document, index) as page:
+                with _open_page(self._document, index) as (page, comments):
                     read = self._read_page(page)
+                    read.comments = comments
             except pdfium.PdfiumError:
                 self._blocks.warn(f"page {index + 1} could not be read")
             except DocumentError as error:
