@@ -124,7 +124,10 @@ def test_a_request_without_a_file_names_the_field(client: TestClient) -> None:
 
 
 def test_a_refusal_is_in_the_language_of_the_request(client: TestClient) -> None:
-    for language, words in (("zh-CN,en;q=0.5", "它没有内容"), ("en, zh;q=0.5", "it has no content")):
+    for language, words in (
+        ("zh-CN,en;q=0.5", "它没有内容"),
+        ("en, zh;q=0.5", "it has no content"),
+    ):
         response = upload(client, "a.txt", "", headers={"Accept-Language": language})
         assert response.status_code == 400
         assert words in response.json()["error"]["message"]

@@ -22,7 +22,9 @@ def comments_of(page: pdfium.PdfPage) -> list[str]:
             text = " ".join(_value(annotation, b"Contents").split())
             author = _value(annotation, b"T").strip()
             if text:
-                comments.append(f"[Comment by {author}: {text}]" if author else f"[Comment: {text}]")
+                comments.append(
+                    f"[Comment by {author}: {text}]" if author else f"[Comment: {text}]"
+                )
         raw.FPDFPage_CloseAnnot(annotation)
     return comments
 
