@@ -48,9 +48,15 @@ window.moli = {
   },
 
   // Adds files to the library one by one, and lists what became of them.
-  async upload(files) {
+  async upload(files, folders = new Set()) {
     const list = document.querySelector(".uploads"), texts = list.dataset;
     for (const file of files) {
+      if (folders.has(file.name)) {
+        const row = list.appendChild(document.createElement("li"));
+        row.textContent = `${file.name}: ${texts.folder}`;
+        row.classList.add("failed");
+        continue;
+      }
       const row = list.appendChild(document.createElement("li"));
       row.textContent = `${file.name}: ${texts.waiting}`;
       const form = new FormData();
@@ -88,7 +94,10 @@ for (const kind of ["dragover", "drop", "dragleave"]) addEventListener(kind, (ev
   event.preventDefault();
   const zone = document.querySelector(".drop");
   zone?.classList.toggle("over", kind === "dragover");
-  if (kind === "drop" && zone?.offsetParent) moli.upload([...event.dataTransfer.files]);
+  if (kind !== "drop" || !zone?.offsetParent) return;
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.());
+  const folders = entries.filter((entry) => entry?.isDirectory).map((entry) => entry.name);
+  moli.upload([...event.dataTransfer.files], new Set(folders));
 });
 
 // Says when the connection to the server is lost. The framework makes the socket a little later.

@@ -63,6 +63,7 @@ class Translation:
     updated: str
     unchanged: str
     upload_failed: str
+    upload_folder: str
     helpful: str
     wrong: str
     thanks: str
@@ -84,6 +85,7 @@ class Translation:
             "updated": self.updated,
             "unchanged": self.unchanged,
             "failed": self.upload_failed,
+            "folder": self.upload_folder,
         }
 
     def translate(self, message: str) -> str:
@@ -147,6 +149,7 @@ ENGLISH = Translation(
     updated="replaced the older version",
     unchanged="was there already",
     upload_failed="could not be sent",
+    upload_folder="a folder cannot be sent. Drop the files in it",
     helpful="This answer is right",
     wrong="This answer is wrong",
     thanks="Thank you. Your rating is stored.",
