@@ -78,6 +78,11 @@ def root(
 def main() -> None:
     """Run a command; an error is printed in one line, without a traceback."""
     prepare_output()
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        warn("the current folder no longer exists. Change to another one.")
+        raise SystemExit(1) from None
     language = preferred_language(_workspace_folder(sys.argv[1:]))
     use_language(language if can_print("中") else "en")
     if sys.argv[1:2] == ["tune"]:

@@ -46,7 +46,8 @@ def print_report(report: Preflight, out: Console) -> None:
     if report.servers:
         _print_title("servers", out)
     for verdict in report.servers:
-        out.print(f"  {verdict.server:<18} {translate(f'{verdict.loads}: {verdict.reason}')}")
+        loads, reason = translate(verdict.loads), translate(verdict.reason)
+        out.print(f"  {verdict.server:<18} {loads}: {reason}")
     errors = sum(each.severity == "error" for each in report.findings)
     warnings = sum(each.severity == "warning" for each in report.findings)
     counts = f"{_pluralize(errors, 'error')}, {_pluralize(warnings, 'warning')}"

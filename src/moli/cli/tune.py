@@ -83,7 +83,7 @@ def tune(
     if resume:
         if recipe or check:
             raise typer.BadParameter("a run already has its recipe", param_hint="--resume")
-        paths = parse_pairs(changes, "--set")
+        paths = _parse_changes(changes)
         if ray:
             raise typer.BadParameter("a run on Ray resumes by itself", param_hint="--ray")
         with open_workspace(workspace) as opened:
@@ -107,7 +107,7 @@ def _read_recipe(path: Path | None, changes: list[str] | None) -> Recipe:
     """The recipe of a file with KEY=VALUE changes, or of the changes alone."""
     from moli.training.recipes.recipe import make_recipe, read_recipe
 
-    values = {key: _parse_value(key, text) for key, text in parse_pairs(changes, "--set").items()}
+    values = _parse_changes(changes)
     if path:
         return read_recipe(path, values)
     if not values:
@@ -117,6 +117,11 @@ def _read_recipe(path: Path | None, changes: list[str] | None) -> Recipe:
             fix="Give a file, or --set task=classification --set data=FILE.",
         )
     return make_recipe(values, where="--set")
+
+
+def _parse_changes(changes: list[str] | None) -> dict[str, Any]:
+    """The values of KEY=VALUE options."""
+    return {key: _parse_value(key, text) for key, text in parse_pairs(changes, "--set").items()}
 
 
 def _parse_value(key: str, text: str) -> Any:
@@ -166,7 +171,7 @@ def _train(workspace: Workspace, recipe: Recipe, *, as_json: bool, force: bool) 
 
 
 def _resume(
-    workspace: Workspace, run: str, paths: dict[str, str], *, as_json: bool, force: bool
+    workspace: Workspace, run: str, paths: dict[str, Any], *, as_json: bool, force: bool
 ) -> None:
     """Resume the run with this id, with the new paths of its data, and print the result."""
     from moli.training.listeners.progress import ProgressLine

@@ -27,6 +27,7 @@ from moli.training.recipes.run_folder import ESTIMATE, REQUESTED
 from moli.training.runs import read_run
 from moli.training.trained.names import with_named_base
 from moli.workspace import Workspace
+from moli.workspace.datasets.folders import is_pattern
 from moli.workspace.locks import hold_lock
 from moli.workspace.paths import PLACES, absolute_values, located_values, relative_values
 
@@ -125,26 +126,38 @@ def _absolute_values(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_copy(update=paths).model_dump(mode="json")
 
 
-def _requested_recipe(folder: Path, root: Path, changes: Mapping[str, str]) -> Recipe:
+def _requested_recipe(folder: Path, root: Path, changes: Mapping[str, Any]) -> Recipe:
     """The recipe of a run, with its paths as they are now; new places are written down.
 
     Raises:
-        InputError: a new place is for a value of the recipe that is no path.
+        InputError: a new place is for a value of the recipe that is no path, or a file is gone.
     """
     path = folder / REQUESTED
     values = absolute_values(json.loads(path.read_text(encoding="utf-8")), root)
     values = located_values(values, root)
-    for key, path_text in changes.items():
+    for key, place in changes.items():
         if key not in PLACES or not isinstance(values.get(key), str | list):
             raise InputError(
                 f"'{key}' of a run cannot be changed",
                 where=folder.name,
                 fix=f"Only the places of {', '.join(PLACES)} can be.",
             )
-        values[key] = str(Path(path_text).expanduser().absolute())
+        paths = place if isinstance(place, list) else [place]
+        absolute = [str(Path(str(each)).expanduser().absolute()) for each in paths]
+        values[key] = absolute if isinstance(place, list) else absolute[0]
     if changes:
         write_json(path, relative_values(values, root))
-    return make_recipe(values, where=str(path))
+    recipe = make_recipe(values, where=str(path))
+    for key in ("data", "held_out", "template"):
+        place = getattr(recipe, key)
+        for file in place if isinstance(place, tuple) else (place,):
+            if isinstance(file, Path) and not (file.exists() or is_pattern(file)):
+                raise InputError(
+                    "no such file",
+                    where=str(file),
+                    fix=f"Say where it is now: moli tune --resume {folder.name} --set {key}=PATH.",
+                )
+    return recipe
 
 
 def resume(
@@ -154,12 +167,13 @@ def resume(
     listeners: Sequence[Listener] = (),
     estimate: bool = False,
     force: bool = False,
-    paths: Mapping[str, str] | None = None,
+    paths: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Resume a run from its last checkpoint; the other options are as for `tune`.
 
     Args:
-        paths: the paths at which the data, the base and so on are now, by the recipe's keys.
+        paths: the path, or list of paths, at which the data, the base and so on are now, by the
+            recipe's keys.
 
     Raises:
         NotFoundError: there is no such run.

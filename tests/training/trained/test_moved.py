@@ -83,9 +83,16 @@ def test_a_run_resumes_in_a_folder_that_was_moved(tmp_path: Path) -> None:
         requested |= {"base": base, "data": str(data)}
         (folder / REQUESTED).write_text(json.dumps(requested), encoding="utf-8")
         (new / "data").rename(new / "elsewhere")
-        with pytest.raises(InputError, match="no such file"):
+        with pytest.raises(
+            InputError, match=f"no such file. Say where it is now: .*{run} --set data=PATH"
+        ):
             resume(run, workspace)
         with pytest.raises(InputError, match="'epochs' of a run cannot be changed"):
             resume(run, workspace, paths={"epochs": "3"})
-        result = resume(run, workspace, paths={"data": str(new / "elsewhere" / "数据.jsonl")})
-        assert result.status == "finished"
+        lines = (new / "elsewhere" / "数据.jsonl").read_text().splitlines(keepends=True)
+        parts = [new / "elsewhere" / "上.jsonl", new / "elsewhere" / "下.jsonl"]
+        for part, some in zip(parts, (lines[:20], lines[20:]), strict=True):
+            part.write_text("".join(some))
+        result = resume(run, workspace, paths={"data": list(map(str, parts))})
+        assert result.status in ("finished", "stopped_early")
+        assert result.facts["rows"]["total"] == len(lines)

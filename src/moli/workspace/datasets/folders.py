@@ -31,6 +31,11 @@ _SPLIT_NAME = re.compile(
 )
 
 
+def is_pattern(path: Path) -> bool:
+    """Whether a path has wildcards, such as `parts/*.csv`."""
+    return bool(_WILDCARD.search(str(path)))
+
+
 def expand_paths(paths: Path | Sequence[Path]) -> list[Path]:
     """The files and folders that paths name, some of which may be patterns such as `parts/*.csv`.
 
@@ -40,7 +45,7 @@ def expand_paths(paths: Path | Sequence[Path]) -> list[Path]:
     expanded: list[Path] = []
     for path in [paths] if isinstance(paths, Path) else paths:
         home = path.expanduser()
-        if home.exists() or not _WILDCARD.search(str(home)):
+        if home.exists() or not is_pattern(home):
             expanded.append(home)
             continue
         # Path.glob takes no absolute pattern.
