@@ -98,6 +98,7 @@ def begin(recipe: Recipe, workspace: Workspace) -> Path:
     """Make the folder of a new run, which `resume` starts."""
     run = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     recipe = with_named_base(recipe, workspace.models)
+    _check_files(recipe)
     workspace.check_writable()
     folder = workspace.folder / "runs" / run
     try:
@@ -148,16 +149,25 @@ def _requested_recipe(folder: Path, root: Path, changes: Mapping[str, Any]) -> R
     if changes:
         write_json(path, relative_values(values, root))
     recipe = make_recipe(values, where=str(path))
+    _check_files(recipe, folder.name)
+    return recipe
+
+
+def _check_files(recipe: Recipe, run: str = "") -> None:
+    """Check that a recipe's files are there.
+
+    Args:
+        run: the run that is to be resumed; "" for a new one.
+
+    Raises:
+        InputError: one is not.
+    """
     for key in ("data", "held_out", "template"):
         place = getattr(recipe, key)
         for file in place if isinstance(place, tuple) else (place,):
             if isinstance(file, Path) and not (file.exists() or is_pattern(file)):
-                raise InputError(
-                    "no such file",
-                    where=str(file),
-                    fix=f"Say where it is now: moli tune --resume {folder.name} --set {key}=PATH.",
-                )
-    return recipe
+                advice = f"Say where it is now: moli tune --resume {run} --set {key}=PATH."
+                raise InputError("no such file", str(file), advice if run else "Check the path.")
 
 
 def resume(
