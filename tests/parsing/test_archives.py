@@ -38,8 +38,8 @@ def test_files_stand_under_their_paths() -> None:
     headings = [(heading.text, heading.level) for heading in document.headings]
     assert headings == [("notes/run.md", 1), ("Restart", 2), ("stock.csv", 1)]
     (warning,) = document.warnings
-    assert "tool.exe (it is a program, which cannot be read)" in warning
-    assert "empty.txt (it has no content)" in warning
+    assert "tool.exe: it is a program, which cannot be read" in warning
+    assert "empty.txt: it has no content" in warning
 
 
 def test_archives_in_archives_are_read_to_a_depth() -> None:
@@ -57,7 +57,7 @@ def test_a_bomb_inside_is_named_and_the_rest_read() -> None:
     bomb = zipped({"zeros.txt": bytes(100 << 20)})
     document = parse(zipped({"a.txt": b"Honest words.", "bomb.zip": bomb}))
     assert document.text == "a.txt\n\nHonest words."
-    assert "bomb.zip (" in document.warnings[0]
+    assert "bomb.zip: " in document.warnings[0]
 
 
 def test_an_encrypted_file_inside_is_named() -> None:
@@ -67,7 +67,7 @@ def test_an_encrypted_file_inside_is_named() -> None:
         data[(data.rfind(mark, 0, start) if mark[2] == 3 else start) + at] |= 1
     document = parse(bytes(data))
     assert document.text == "a.txt\n\nOpen."
-    assert document.warnings == ("files in it were left out: b.txt (it is encrypted)",)
+    assert document.warnings == ("files in it were left out: b.txt: it is encrypted",)
 
 
 def test_chinese_names_of_windows() -> None:

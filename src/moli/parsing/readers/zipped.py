@@ -25,11 +25,11 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
         try:
             document = blocks.parse_contained(archive.read(part), name)
         except DocumentError as error:
-            left_out.append(f"{name} ({error.what})")
+            left_out.append(f"{name}: {error.what}")
             continue
         blocks.add_heading(name, 1)
         blocks.add_document(document, name, below=1)
-    left_out += [f"{name} (it is beyond the {_MAX_FILES:,}th)" for _, name in parts[_MAX_FILES:]]
+    left_out += [f"{name}: it is beyond the {_MAX_FILES:,}th" for _, name in parts[_MAX_FILES:]]
     if not left_out:
         return
     more = len(left_out) - _MAX_NAMED
