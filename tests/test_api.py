@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -109,20 +110,21 @@ def test_a_recipe_is_a_file_or_values_or_both(home: Path) -> None:
 
 @pytest.mark.slow
 def test_a_server_answers_at_the_address_that_is_reported(home: Path) -> None:
-    addresses = []
-
-    def on_ready(address: str) -> None:
-        addresses.append(address)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        moli.serve(port=0, on_ready=on_ready)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert addresses[0].startswith("http://127.0.0.1:")
-    with pytest.raises(httpx.ConnectError):  # it has ended
-        httpx.get(addresses[0])
+    code = (
+        "import os, signal, moli\n"
+        "def on_ready(address):\n"
+        "    print(address)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "moli.serve(port=0, on_ready=on_ready)\n"
+        "print('ended')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=home, capture_output=True, text=True, check=True
+    )
+    address, ended = done.stdout.split()
+    assert address.startswith("http://127.0.0.1:") and ended == "ended"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(address)
 
 
 @pytest.mark.slow

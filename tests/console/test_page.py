@@ -55,8 +55,11 @@ def test_a_quote_deep_in_a_long_document_is_scrolled_into_view(chromium: Any, ad
         assert page.inner_text("mark") in page.inner_text(".answer")
         assert "A long document" in page.inner_text(".note")
         assert page.evaluate("document.querySelector('.text').textContent.length") <= 20_000
-        box, mark = page.locator(".text").bounding_box(), page.locator("mark").bounding_box()
-        assert box["y"] <= mark["y"] <= box["y"] + box["height"]
+        page.wait_for_function("""() => {
+            const box = document.querySelector(".text")?.getBoundingClientRect();
+            const mark = document.querySelector("mark")?.getBoundingClientRect();
+            return box && mark && box.top <= mark.top && mark.top <= box.bottom;
+        }""")
 
 
 @pytest.mark.slow

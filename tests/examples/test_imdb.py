@@ -42,4 +42,4 @@ def test_the_classic_recipe_runs_from_data_to_a_model_for_transformers(tmp_path:
     again = re.search(r"again, by transformers: ([ab])\n", done.stdout)
     assert answers and again and answers[1] == again[1]
     learnt = json.loads((tmp_path / "out" / "model" / "task.json").read_text())
-    assert learnt == {"labels": ["a", "b"], "pooling": "own"}
+    assert learnt == {"labels": ["a", "b"], "pooling": "own", "temperature": 1.0}

@@ -221,7 +221,7 @@ def test_without_the_setting_it_is_told_how_to_set_one() -> None:
 
 def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     client = TestClient(app_of(Settings(speech=str(tmp_path / "none"))))
-    assert refused(post(client), 502, "none: it cannot be loaded")["code"] == "model"
+    assert refused(post(client), 502, "none: no such folder")["code"] == "model"
 
 
 @pytest.mark.slow

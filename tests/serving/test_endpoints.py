@@ -53,7 +53,10 @@ def test_search_keeps_to_documents_with_the_attributes(client: TestClient) -> No
     hits = client.post("/v1/search", json=body).json()["hits"]
     assert {hit["source"] for hit in hits} <= set(OPEN)
     body = {"query": "server port", "where": {"team": "sales"}}
-    assert client.post("/v1/search", json=body).json() == {"hits": []}
+    assert client.post("/v1/search", json=body).json() == {
+        "hits": [],
+        "reason": "no_match",
+    }
 
 
 def test_a_document_is_given_with_its_whole_text(client: TestClient) -> None:

@@ -348,12 +348,15 @@ def _store(
     recipe, progress = prepared.resolved.recipe, prepared.loop.progress
     held_out = prepared.data.evaluation_examples
     examples_hash = hash_examples([each.example for each in held_out])
-    may_refit = prepared.loop.keeps_start and isinstance(recipe.held_out, float)
+    # A head that several processes share is left as it was evaluated.
+    may_refit = prepared.loop.keeps_start and isinstance(recipe.held_out, float) and world.size == 1
+    calibrated = world.call_unsharded(
+        prepared.loop.loss, lambda: calibrate(prepared.task, prepared.model, held_out)
+    )
     world.gather_model(prepared.model, DTYPES[str(recipe.precision)])
 
     def store() -> dict[str, Any]:
         task = prepared.task
-        calibrated = calibrate(task, prepared.model, held_out)
         result = HeldOutResult(
             task.metric, calibrated or progress.metrics, progress.base_metrics, examples_hash
         )
