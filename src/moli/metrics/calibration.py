@@ -29,6 +29,8 @@ def expected_calibration_error(
     """
     if not len(confidences):
         raise InputError("nothing was counted", fix="Give one example or more.")
+    if not np.isfinite(confidences).all():  # of a model that diverged
+        return float("nan")
     # A bin has its upper edge and not its lower one.
     numbers = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(numbers, confidences - correct, minlength=bins)
