@@ -98,8 +98,8 @@ def begin(recipe: Recipe, workspace: Workspace) -> Path:
     """Make the folder of a new run, which `resume` starts."""
     run = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     recipe = with_named_base(recipe, workspace.models)
-    _check_files(recipe)
     workspace.check_writable()
+    _check_files(recipe)
     folder = workspace.folder / "runs" / run
     try:
         folder.mkdir(parents=True)
