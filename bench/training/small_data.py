@@ -155,7 +155,7 @@ def by_logistic_regression(
 
     from moli.models.encoders.load import load_encoder
 
-    rows = [[json.loads(line) for line in path.read_text().splitlines()] for path in (train, test)]
+    rows = [list(map(json.loads, path.open(encoding="utf-8"))) for path in (train, test)]
     texts, labels = ([[row[key] for row in part] for part in rows] for key in ("text", "label"))
     begun = time.perf_counter()
     if encoder:
