@@ -29,6 +29,11 @@ QUESTION = "Tell me of the sea."
 CITIES = ("Torino", "上海")
 
 
+def by_name(*functions: Callable[[], Any]) -> dict[str, Callable[[], Any]]:
+    """Cases by their names in CASES, which are those of the functions."""
+    return {each.__name__.replace("_", " "): each for each in functions}
+
+
 def report(cases: Mapping[str, Callable[[], Any]]) -> None:
     """Run the cases, and print a line of JSON about each: its name, and what was wrong or ""."""
     for name, case in cases.items():

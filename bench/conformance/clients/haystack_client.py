@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cases import CITIES, MODEL, QUESTION, URL, report
+from cases import CITIES, MODEL, QUESTION, URL, by_name, report
 from haystack.components.generators.chat import OpenAIChatGenerator
 from haystack.dataclasses import ChatMessage
 from haystack.tools import Tool
@@ -74,14 +74,4 @@ def structured() -> None:
     assert '"city"' in (answer(TALK, response_format=FORMAT).text or "")
 
 
-report(
-    {
-        "text": text,
-        "stream": stream,
-        "second turn": second_turn,
-        "tool call": tool_call,
-        "tool stream": tool_stream,
-        "tool result": tool_result,
-        "structured": structured,
-    }
-)
+report(by_name(text, stream, second_turn, tool_call, tool_stream, tool_result, structured))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from cases import CITIES, MODEL, QUESTION, URL, report
+from cases import CITIES, MODEL, QUESTION, URL, by_name, report
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
@@ -63,15 +63,7 @@ def cases(**options: Any) -> dict[str, Any]:  # long: one function for each case
             model = chat.with_structured_output(Weather, method=method)
             assert isinstance(model.invoke(QUESTION), Weather)
 
-    return {
-        "text": text,
-        "stream": stream,
-        "second turn": second_turn,
-        "tool call": tool_call,
-        "tool stream": tool_stream,
-        "tool result": tool_result,
-        "structured": structured,
-    }
+    return by_name(text, stream, second_turn, tool_call, tool_stream, tool_result, structured)
 
 
 report(cases())

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from cases import CITIES, MODEL, QUESTION, URL, report
+from cases import CITIES, MODEL, QUESTION, URL, by_name, report
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai_like import OpenAILike
@@ -76,14 +76,4 @@ def structured() -> None:
     assert isinstance(result, Weather)
 
 
-report(
-    {
-        "text": text,
-        "stream": stream,
-        "second turn": second_turn,
-        "tool call": tool_call,
-        "tool stream": tool_stream,
-        "tool result": tool_result,
-        "structured": structured,
-    }
-)
+report(by_name(text, stream, second_turn, tool_call, tool_stream, tool_result, structured))

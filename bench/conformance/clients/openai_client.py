@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from cases import MODEL, QUESTION, URL, report
+from cases import MODEL, QUESTION, URL, by_name, report
 from openai import OpenAI
 from pydantic import BaseModel
 
@@ -79,14 +79,4 @@ def structured() -> None:
     assert isinstance(answer.choices[0].message.parsed, Weather)
 
 
-report(
-    {
-        "text": text,
-        "stream": stream,
-        "second turn": second_turn,
-        "tool call": tool_call,
-        "tool stream": tool_stream,
-        "tool result": tool_result,
-        "structured": structured,
-    }
-)
+report(by_name(text, stream, second_turn, tool_call, tool_stream, tool_result, structured))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from cases import MODEL, QUESTION, URL, report
+from cases import MODEL, QUESTION, URL, by_name, report
 from pydantic import BaseModel
 from pydantic_ai import Agent, ModelRequest, ModelResponse, NativeOutput, ToolCallPart
 from pydantic_ai.messages import ToolReturnPart, UserPromptPart
@@ -58,15 +58,7 @@ def cases(kind: Any) -> dict[str, Any]:  # long: one function for each case
         agent = Agent(model, output_type=NativeOutput(Weather))
         assert isinstance(agent.run_sync(QUESTION).output, Weather)
 
-    return {
-        "text": text,
-        "stream": stream,
-        "second turn": second_turn,
-        "tool call": tool_call,
-        "tool stream": tool_stream,
-        "tool result": tool_result,
-        "structured": structured,
-    }
+    return by_name(text, stream, second_turn, tool_call, tool_stream, tool_result, structured)
 
 
 def weather(city: Literal["Torino", "上海"]) -> str:

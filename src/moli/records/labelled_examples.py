@@ -11,8 +11,33 @@ from moli.records.example import Example
 from moli.records.hashing import hash_file
 
 
+class SingleLabelExample(Example):
+    """Base class of the kinds with a `label`, the only class that an example belongs to."""
+
+    __slots__ = ()
+
+    has_one_target: ClassVar[bool] = True
+
+    label: str
+
+    @property
+    def expected_output(self) -> str:
+        """The label."""
+        return self.label
+
+    @property
+    def class_label(self) -> str:
+        """The label."""
+        return self.label
+
+    def with_labels(self, names: Mapping[str, str]) -> Self:
+        """The same example with other names for some of its classes."""
+        label = names.get(self.label, self.label)
+        return replace(self, label=label)  # type: ignore[type-var]  # all kinds are dataclasses
+
+
 @dataclass(frozen=True, slots=True)
-class Labelled(Example):
+class Labelled(SingleLabelExample):
     """A text and its class.
 
     Attributes:
@@ -20,7 +45,6 @@ class Labelled(Example):
     """
 
     plural: ClassVar[str] = "texts with a label"
-    has_one_target: ClassVar[bool] = True
 
     text: str
     label: str
@@ -32,27 +56,13 @@ class Labelled(Example):
         return self.text
 
     @property
-    def expected_output(self) -> str:
-        """The label."""
-        return self.label
-
-    @property
     def subject(self) -> Hashable:
         """The text."""
         return self.text
 
-    @property
-    def class_label(self) -> str:
-        """The label."""
-        return self.label
-
-    def with_labels(self, names: Mapping[str, str]) -> Self:
-        """The same example with other names for some of its classes."""
-        return replace(self, label=names.get(self.label, self.label))
-
 
 @dataclass(frozen=True, slots=True)
-class LabelledPair(Example):
+class LabelledPair(SingleLabelExample):
     """Two texts and the class of their relation, such as a premise, a hypothesis, and whether the
     one follows from the other.
 
@@ -61,7 +71,6 @@ class LabelledPair(Example):
     """
 
     plural: ClassVar[str] = "pairs of texts with a label"
-    has_one_target: ClassVar[bool] = True
 
     first: str
     second: str
@@ -74,23 +83,9 @@ class LabelledPair(Example):
         return f"{self.first}\n{self.second}"
 
     @property
-    def expected_output(self) -> str:
-        """The label."""
-        return self.label
-
-    @property
     def subject(self) -> Hashable:
         """The first text, which several second ones may share."""
         return self.first
-
-    @property
-    def class_label(self) -> str:
-        """The label."""
-        return self.label
-
-    def with_labels(self, names: Mapping[str, str]) -> Self:
-        """The same example with other names for some of its classes."""
-        return replace(self, label=names.get(self.label, self.label))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +130,7 @@ class MultiLabelled(Example):
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledImage(Example):
+class LabelledImage(SingleLabelExample):
     """An image file and its class. Files with equal bytes are the same image.
 
     Attributes:
@@ -144,7 +139,6 @@ class LabelledImage(Example):
 
     plural: ClassVar[str] = "images with a label"
     input_is_text: ClassVar[bool] = False
-    has_one_target: ClassVar[bool] = True
 
     path: Path
     label: str
@@ -157,11 +151,6 @@ class LabelledImage(Example):
             return hash_file(self.path).hex()
         except OSError:
             return str(self.path)
-
-    @property
-    def expected_output(self) -> str:
-        """The label."""
-        return self.label
 
     @property
     def summary(self) -> str:
@@ -177,15 +166,6 @@ class LabelledImage(Example):
     def identity(self) -> Hashable:
         """The hash of the image and the class; the file's name does not matter."""
         return self.model_input, self.label
-
-    @property
-    def class_label(self) -> str:
-        """The label."""
-        return self.label
-
-    def with_labels(self, names: Mapping[str, str]) -> Self:
-        """The same example with other names for some of its classes."""
-        return replace(self, label=names.get(self.label, self.label))
 
     @property
     def files(self) -> tuple[Path, ...]:

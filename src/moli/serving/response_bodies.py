@@ -223,11 +223,6 @@ class ResponseRequest(HintedBody):
     reasoning: Reasoning | None = None
     max_tool_calls: Annotated[int, Field(ge=1)] | None = None  # of tools that a server runs
 
-    @property
-    def is_stored(self) -> bool:
-        """Whether the response can be fetched and continued."""
-        return self.store is not False
-
     def to_generation_request(
         self, items: str | Sequence[Item], history: Sequence[Message], previous: str
     ) -> GenerationRequest:

@@ -18,12 +18,12 @@ from moli.models.protocols.backend import Backend
 from moli.models.tokenizers import load_tokenizer
 from moli.models.weights.hashes import hash_template
 from moli.models.weights.loading import is_decoder, is_gguf, load_config, runs_locally
-from moli.records.errors import InputError, ModelError, MoliError, NotFoundError
+from moli.records.errors import ModelError, MoliError, NotFoundError
 from moli.serving.request_log import log
 from moli.training.recipes.method_table import METHODS, find_method
 from moli.training.recipes.task_table import GENERATIVE_TASKS
 from moli.training.trained.load import check_compatibility, recipe_of
-from moli.training.trained.names import find_named
+from moli.training.trained.names import check_generates, find_named
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 from moli.workspace.models import ModelStore
@@ -164,12 +164,7 @@ class ServedModels:
     def _load(self, name: str, stored: StoredModel) -> ServedModel:
         """Load a stored model, as an adapter on its base or as a whole model."""
         manifest = stored.manifest
-        if manifest.task not in GENERATIVE_TASKS:
-            raise InputError(
-                f"a model for {manifest.task}, which does not generate text",
-                where=name,
-                fix="Use one that was tuned for 'instruction'.",
-            )
+        check_generates(name, stored)
         if not find_method(manifest.method).is_adapter:
             self._verify(stored, weights=False)
             return self._load_whole(name, str(stored.folder), stored.name, stored.hash)

@@ -10,6 +10,7 @@ from moli.models.weights.reference import ModelReference, is_hub_name
 from moli.records.errors import InputError, NotFoundError
 from moli.training.recipes.method_table import find_method
 from moli.training.recipes.recipe import Recipe
+from moli.training.recipes.task_table import GENERATIVE_TASKS
 from moli.workspace.content import StoredModel
 from moli.workspace.models import ModelStore
 
@@ -83,22 +84,30 @@ def load_named_chat(
     return _load_stored_chat(reference, stored, model_pool)
 
 
+def check_generates(name: str, stored: StoredModel) -> None:
+    """Check that a model of the workspace generates text.
+
+    Raises:
+        InputError: it is a model for another kind of task; `name` is what it was requested by.
+    """
+    if stored.manifest.task not in GENERATIVE_TASKS:
+        raise InputError(
+            f"a model for {stored.manifest.task}, which does not generate text",
+            where=name,
+            fix="Use one that was tuned for 'instruction'.",
+        )
+
+
 def _load_stored_chat(name: str, stored: StoredModel, model_pool: ModelPool | None) -> ChatModel:
     """Load a model of the workspace as a chat model: its base with the adapter, or all of it."""
     from moli.models.backend import load_base_model
     from moli.models.chat.causal import CausalChat
     from moli.models.chat.load import load_local_chat
     from moli.models.tokenizers import load_tokenizer
-    from moli.training.recipes.task_table import GENERATIVE_TASKS
     from moli.training.trained.load import check_compatibility, recipe_of
 
+    check_generates(name, stored)
     manifest = stored.manifest
-    if manifest.task not in GENERATIVE_TASKS:
-        raise InputError(
-            f"a model for {manifest.task}, which does not generate text",
-            where=name,
-            fix="Use one that was tuned for 'instruction'.",
-        )
     check_compatibility(stored, recipe_of(stored))
     if not find_method(manifest.method).is_adapter:
         return load_local_chat(str(stored.folder), model_pool)
