@@ -54,7 +54,7 @@ bench-training: $(VENV)/installed-dev
 	@$(BIN)/python bench/training/quality.py
 
 bench-small-data: $(VENV)/installed-dev
-	@sh bench/peers/setup.sh setfit ../training/peers/setfit.requirements.txt
+	@sh bench/peers/setup.sh setfit bench/training/peers/setfit.requirements.txt
 	@$(BIN)/python bench/training/small_data.py
 
 bench-serving: $(VENV)/installed-dev

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes one peer's own environment: bench/.envs/NAME, from NAME/requirements.txt or the file given.
 # Use: sh setup.sh llamaindex|haystack|txtai
-#      sh setup.sh trainer ../training/peers/trainer.requirements.txt
+#      sh bench/peers/setup.sh trainer bench/training/peers/trainer.requirements.txt
 set -eu
 name=${1:?use: setup.sh NAME [REQUIREMENTS]}
 here=$(cd "$(dirname "$0")" && pwd)

@@ -3,7 +3,7 @@
 Use: python bench/training/small_data.py [SET ...] [--seeds N] [--without-setfit]
 Prints a Markdown table. What is done is kept in bench/.work/small_data and not run again. SetFit
 has an environment of its own:
-    sh bench/peers/setup.sh setfit ../training/peers/setfit.requirements.txt
+    sh bench/peers/setup.sh setfit bench/training/peers/setfit.requirements.txt
 """
 
 from __future__ import annotations

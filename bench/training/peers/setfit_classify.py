@@ -27,8 +27,7 @@ def main() -> None:
     from setfit import SetFitModel, Trainer, TrainingArguments
 
     train, test = (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for path in (args.train, args.test)
+        list(map(json.loads, path.open(encoding="utf-8"))) for path in (args.train, args.test)
     )
     labels = sorted({row["label"] for row in train})
     rows = [{"text": row["text"], "label": labels.index(row["label"])} for row in train]
