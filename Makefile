@@ -25,6 +25,7 @@ check: $(VENV)/installed-dev
 	@$(BIN)/python dev/budgets.py
 	@$(BIN)/python dev/cycles.py
 	@$(BIN)/python dev/words.py
+	@$(BIN)/python dev/translations.py
 	@$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports
 	@sh dev/system-packages.sh
 	@$(PYTEST) -m "not slow"

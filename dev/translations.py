@@ -4,7 +4,7 @@ Messages are the texts in calls that show or raise them: arguments of errors and
 texts, what the commands print, and the docstrings of commands. A name or a function of the same
 file that stands for a text is followed.
 
-Use: python dev/translations.py    (prints lines to add to zh.toml)
+Use: python dev/translations.py    (prints lines to add to zh.toml, exits 1 if there are any)
 """
 
 from __future__ import annotations
@@ -171,14 +171,15 @@ def all_messages() -> dict[str, str]:
 
 
 def main() -> int:
-    """Print what is missing; the exit status."""
+    """Print what is missing; return the exit status."""
     entries = {shape(template): template for template in read_entries("zh")}
     messages = all_messages()
     missing = [template for key, template in messages.items() if key not in entries]
     for template in missing:
         quoted = template.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         print(f'"{quoted}" = ""')
-    print(f"# {len(missing)} of {len(messages)} messages are not translated")
+    if missing:
+        print(f"# {len(missing)} of {len(messages)} messages are not translated")
     return bool(missing)
 
 
