@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -127,6 +128,8 @@ def run(name: str, url: str) -> dict[str, str]:
 
 def main(names: list[str]) -> int:
     """Run the clients that are named, or all; 1 if a case failed."""
+    # Whoever stops this stops its server too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     table = Table("client", *CASES, "by responses")
     failed = 0
     with serving() as url:
