@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes one peer's own environment: bench/.envs/NAME, from NAME/requirements.txt or the file given.
-# Use: sh setup.sh llamaindex|haystack|txtai
+# Use: sh bench/peers/setup.sh llamaindex|haystack|txtai
 #      sh bench/peers/setup.sh trainer bench/training/peers/trainer.requirements.txt
 set -eu
 name=${1:?use: setup.sh NAME [REQUIREMENTS]}

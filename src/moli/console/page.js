@@ -51,14 +51,11 @@ window.moli = {
   async upload(files, folders = new Set()) {
     const list = document.querySelector(".uploads"), texts = list.dataset;
     for (const file of files) {
-      if (folders.has(file.name)) {
-        const row = list.appendChild(document.createElement("li"));
-        row.textContent = `${file.name}: ${texts.folder}`;
-        row.classList.add("failed");
-        continue;
-      }
       const row = list.appendChild(document.createElement("li"));
-      row.textContent = `${file.name}: ${texts.waiting}`;
+      const isFolder = folders.has(file.name);
+      row.textContent = `${file.name}: ${isFolder ? texts.folder : texts.waiting}`;
+      row.classList.toggle("failed", isFolder);
+      if (isFolder) continue;
       const form = new FormData();
       form.append("file", file);
       const response = await moli.post("/v1/documents", form);

@@ -162,7 +162,7 @@ def _check_files(recipe: Recipe, run: str = "") -> None:
     Raises:
         InputError: one is not.
     """
-    for key in ("data", "held_out", "template"):
+    for key in PLACES:
         place = getattr(recipe, key)
         for file in place if isinstance(place, tuple) else (place,):
             if isinstance(file, Path) and not (file.exists() or is_pattern(file)):

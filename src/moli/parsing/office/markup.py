@@ -92,6 +92,11 @@ def descendants(element: etree._Element, name: str) -> Iterator[etree._Element]:
     yield from element.iter(f"{{*}}{name}")
 
 
+def is_superscript(run: etree._Element | None) -> bool:
+    """Whether a run of Word or Excel is formatted as superscript."""
+    return val(child(run, "rPr", "vertAlign")) == "superscript"
+
+
 def relation_id(element: etree._Element) -> str:
     """The id by which an element refers to another part: `r:id`, not a plain `id`."""
     matches = (value for key, value in element.items() if key.startswith("{") and key[-3:] == "}id")

@@ -19,13 +19,13 @@ from moli.parsing.office.markup import (
     child,
     children,
     descendants,
+    is_superscript,
     local_name,
     main_part,
     parse_xml,
     refuse_entities,
     relation_id,
     relationships,
-    val,
     xml_error,
 )
 from moli.parsing.office.number_format import BUILT_IN_FORMATS, show_number, show_text
@@ -118,8 +118,8 @@ def _rich_text(element: etree._Element) -> str:
 
 def _run_text(text: etree._Element) -> str:
     """The text of a run; a number that is raised is in superscript."""
-    align = child(text.getparent(), "rPr", "vertAlign")
-    return raise_number(text.text or "") if val(align) == "superscript" else text.text or ""
+    characters = text.text or ""
+    return raise_number(characters) if is_superscript(text.getparent()) else characters
 
 
 def _formats(archive: Archive, part: str) -> list[str]:

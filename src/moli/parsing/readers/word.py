@@ -17,6 +17,7 @@ from moli.parsing.office.markup import (
     child,
     children,
     descendants,
+    is_superscript,
     local_name,
     main_part,
     parse_xml,
@@ -313,7 +314,7 @@ def _inline_text(element: etree._Element, attached: list[etree._Element]) -> Ite
     for part in element:
         name = local_name(part)
         if name == "t":
-            yield raise_number(part.text or "") if _is_raised(element) else part.text or ""
+            yield raise_number(part.text or "") if is_superscript(element) else part.text or ""
         elif name in _CHARACTERS:
             yield _CHARACTERS[name] if attribute(part, "type") != "page" else " "
         elif name in _INLINE_CONTAINERS:
@@ -335,13 +336,12 @@ def _inline_text(element: etree._Element, attached: list[etree._Element]) -> Ite
 
 def _is_hidden(run: etree._Element) -> bool:
     """Whether a run is formatted as hidden text."""
-    vanish = child(run, "rPr", "vanish")
-    return vanish is not None and attribute(vanish, "val") not in _OFF
+    return _is_on(child(run, "rPr", "vanish"))
 
 
-def _is_raised(run: etree._Element) -> bool:
-    """Whether a run is formatted as superscript."""
-    return val(child(run, "rPr", "vertAlign")) == "superscript"
+def _is_on(switch: etree._Element | None) -> bool:
+    """Whether an element that turns something on is there and does not say that it is off."""
+    return switch is not None and val(switch) not in _OFF
 
 
 def _field_value(field: etree._Element) -> str:
@@ -349,9 +349,7 @@ def _field_value(field: etree._Element) -> str:
     form = child(field, "ffData")
     if (box := child(form, "checkBox")) is not None:
         checked = child(box, "checked")
-        state = checked if checked is not None else child(box, "default")
-        is_on = state is not None and attribute(state, "val") not in _OFF
-        return "☒" if is_on else "☐"
+        return "☒" if _is_on(checked if checked is not None else child(box, "default")) else "☐"
     if (choices := child(form, "ddList")) is not None:
         entries = [val(entry) for entry in children(choices, "listEntry")]
         chosen = val(child(choices, "result")) or val(child(choices, "default")) or "0"
