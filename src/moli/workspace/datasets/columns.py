@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -89,9 +89,11 @@ class DatasetFormat:
         except RowError as error:
             return MalformedRow(row.where, error.what, error.fix)
 
-    def _possible_names(self, column: str, mapping: Mapping[str, str]) -> list[str]:
+    def _possible_names(self, column: str, mapping: Mapping[str, str]) -> Sequence[str]:
         """Names that a column may have in the data set: the mapped ones only, if there are any."""
         known = (column, *(self.columns.get(column) or self.optional.get(column) or ()))
+        if not mapping:
+            return known
         return [mapping[name] for name in known if name in mapping] or [
             name for name in known if name not in mapping.values()
         ]

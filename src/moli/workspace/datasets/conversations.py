@@ -42,7 +42,7 @@ _NO_COMMA = re.compile(r"\}\s*\n\s*\{")  # in Python's notation, no text has a l
 _MEDIA = ("image", "images", "audios", "videos")  # columns of data for models that see or hear
 # Keys by which data say that a turn is outside of the loss: OpenAI's; those of ms-swift and
 # AgentInstruct; Axolotl's. A turn without them counts.
-_LOSS_KEYS = ("weight", "loss", "loss_scale", "train", "training")
+_LOSS_KEYS = frozenset({"weight", "loss", "loss_scale", "train", "training"})
 _READ_KEYS = {
     *_ROLE_KEYS,
     *_CONTENT_KEYS,
@@ -115,7 +115,7 @@ def unread_keys(value: Any) -> Iterator[str]:
     """Keys of turns that hold something but are not read, such as `reasoning_content`."""
     turns = _decoded_turns(value)
     for turn in turns if isinstance(turns, list) else [turns]:
-        if isinstance(turn, dict):
+        if isinstance(turn, dict) and not _READ_KEYS.issuperset(turn):
             yield from (key for key in turn.keys() - _READ_KEYS if turn[key] not in (None, "", []))
 
 
@@ -199,7 +199,8 @@ def _read_turns(value: Any, name: str) -> list[Turn]:
         for part in _split_exchange(entry):
             turn = _read_turn(part, f"{name}[{number}]")
             before = turns[-1].message if turns else None
-            if _is_call(part) and before and before.role == "assistant":
+            is_call = turn.message.calls and _is_call(part)
+            if is_call and before and before.role == "assistant":
                 calls = before.calls + turn.message.calls
                 turns[-1] = replace(turns[-1], message=replace(before, calls=calls))
             else:
@@ -226,14 +227,15 @@ def _read_turn(turn: Any, where: str) -> Turn:
     """A turn from its value in the row; `where` is its position in the row."""
     if not isinstance(turn, dict) or not _key_in(turn, _ROLE_KEYS):
         raise _missing_keys(where)
-    role = _role_of(turn)
+    name = _plain_role(turn)
+    role = _ROLES.get(name)
     if role is None:
         shown = turn[_key_in(turn, _ROLE_KEYS)]
         raise RowError(
             f"'{where}' has the role \"{shown}\"; expected one of {_COMMON_ROLES}",
             "Correct the role.",
         )
-    if _is_call(turn):
+    if name in _CALL_ROLES:
         calls = read_calls(turn.get(_key_in(turn, _CONTENT_KEYS)), where)
         if not calls:
             raise RowError(f"'{where}' has no call", "Write the call, or remove the turn.")
@@ -257,7 +259,9 @@ def _is_supervised(turn: Mapping[str, Any], where: str) -> bool:
     Raises:
         RowError: a key has a value between 0 and 1, or another one.
     """
-    values = {key: turn[key] for key in _LOSS_KEYS if turn.get(key) not in (None, "")}
+    if _LOSS_KEYS.isdisjoint(turn):
+        return True
+    values = {key: turn[key] for key in sorted(_LOSS_KEYS) if turn.get(key) not in (None, "")}
     for key, value in values.items():
         if str(value).lower() not in _LOSS_VALUES:
             raise RowError(
@@ -303,7 +307,10 @@ def _joined_parts(parts: Sequence[Any], where: str) -> str | None:
 
 def _key_in(turn: Mapping[str, Any], keys: Sequence[str]) -> str:
     """The first of some keys that a turn has; "" if it has none."""
-    return next((key for key in keys if key in turn), "")
+    for key in keys:  # no generator: this runs several times a turn
+        if key in turn:
+            return key
+    return ""
 
 
 def _role_of(turn: Mapping[str, Any]) -> Role | None:

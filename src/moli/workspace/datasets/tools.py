@@ -112,6 +112,8 @@ def pair_calls(turns: Sequence[Turn], tools: Sequence[Tool], column: str) -> lis
         RowError: a call fits no tool, or has no result before the conversation continues, or a
             tool's turn answers no call.
     """
+    if not any(turn.message.calls or turn.message.role == "tool" for turn in turns):
+        return [turn.message for turn in turns]
     by_name = {tool.name: tool for tool in tools}
     numbers = count()
     messages: list[Message] = []
