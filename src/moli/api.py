@@ -294,9 +294,6 @@ def _read_recipe(path: Path | str | None, values: Mapping[str, Any]) -> Recipe:
     """The recipe in a file with some values changed, or of the values alone."""
     from moli.training.recipes.recipe import make_recipe, read_recipe
 
-    values = {
-        key: str(value) if isinstance(value, Path) else value for key, value in values.items()
-    }
     return read_recipe(Path(path), values) if path else make_recipe(values)
 
 

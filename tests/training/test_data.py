@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from moli.records.errors import InputError
-from moli.records.examples import Example, Labelled, LabelledImage, LocatedExample, Match, Span
+from moli.records.examples import (
+    Conversation,
+    Example,
+    Labelled,
+    LabelledImage,
+    LocatedExample,
+    Match,
+    Span,
+    Text,
+)
 from moli.training.checks.inspection import find_repetitions
 from moli.training.data import read_data, split
 from moli.training.recipes.recipe import make_recipe, read_recipe
@@ -37,6 +46,20 @@ def test_equal_examples_are_judged_once_and_not_learnt() -> None:
     train, held_out = split(located(examples), 0.3, seed=1)
     assert len(held_out) == 3
     assert len(train) == 28
+
+
+def test_a_number_of_examples_is_held_out() -> None:
+    examples: list[Example] = [Labelled(f"t{number}", "ab"[number % 2]) for number in range(40)]
+    for number in (1, 5, 38):
+        train, held_out = split(located(examples), number, seed=1)
+        assert (len(train), len(held_out)) == (40 - number, number)
+    with pytest.raises(InputError, match="'held_out' is 40, but there are only 40 different"):
+        split(located(examples), 40, seed=1)
+
+
+def test_a_number_to_hold_out_is_not_limited() -> None:
+    examples: list[Example] = [Text(f"t{number}") for number in range(5000)]
+    assert [len(split(located(examples), each, seed=0)[1]) for each in (0.5, 2500)] == [2000, 2500]
 
 
 def test_one_subject_is_left_to_learn_from() -> None:
@@ -169,3 +192,19 @@ def test_labels_that_a_reader_takes_for_one_are_told() -> None:
     labels = ["good", "Good", "go od", "\uff47ood", "bad", "+1", "-1", "C++", "C"]
     assert describe_similar(labels).endswith("form: 'good' = 'Good' = 'go od' = '\uff47ood'")
     assert describe_similar(["a", "b"]) == ""
+
+
+def test_a_recipe_names_the_roles_of_both_parts(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        turns = [{"role": "路人", "content": f"{name}?"}, {"role": "店主", "content": name}]
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"messages": turns}))
+    text = "task: instruction\ndata: a.jsonl\nheld_out: b.jsonl\n"
+    (tmp_path / "recipe.yaml").write_text(text + "roles: {user: 路人, assistant: 店主}\n")
+    data = read_data(read_recipe(tmp_path / "recipe.yaml"), (Conversation,))
+    assert [each.example.model_input for each in (*data.train, *data.held_out)] == [
+        "user: a?",
+        "user: b?",
+    ]
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"`roles: \{user: 路人, assistant: 店主\}`"):
+        read_data(read_recipe(tmp_path / "recipe.yaml"), (Conversation,))

@@ -1,4 +1,4 @@
-"""Errors of pydantic in plain words, with the field's place as the client wrote it.
+"""Errors of pydantic with the field's place as the client wrote it.
 
 pydantic names the branches of a union in the location of an error, and reports the errors of all
 branches. Both are left out here: only the errors of the branch count that the client meant.
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from moli.records.validation import describe_value_errors
 from moli.serving.json_body import Path, join_path
 
 _NOTHING = object()
@@ -56,16 +57,9 @@ def describe_errors(errors: Sequence[Mapping[str, Any]], body: Any) -> FieldProb
     deeper = [each for each in located if each.path[: len(first.path)] == first.path]
     chosen = max(deeper, key=lambda each: len(each.path))
     same = [each for each in located if each.path == chosen.path]
-    expectations = [_EXPECTED[str(each.error["type"])] for each in same if _is_type(each)]
     param = join_path(chosen.path)
+    message = describe_value_errors([each.error for each in same])
     code = str(chosen.error["type"])
-    if len(expectations) == len(same):
-        message = f"must be {' or '.join(dict.fromkeys(expectations))}"
-    elif all(each.error["type"] == "literal_error" for each in same):
-        options = (str(each.error["ctx"]["expected"]) for each in same)
-        message = f"must be {' or '.join(dict.fromkeys(options))}"
-    else:
-        message = _message(chosen.error)
     return FieldProblem(param, f"{param or 'the body'}: {message}", code)
 
 
@@ -104,57 +98,3 @@ def _meant_branches(located: list[_Located]) -> list[_Located]:
         if name == "type" and one.error["type"] in ("literal_error", "missing"):
             others |= {branch for branch in one.branches if branch[0] == tuple(parent)}
     return [each for each in located if not each.branches & others] or located
-
-
-def _is_type(located: _Located) -> bool:
-    """Whether an error says that a value is of the wrong type."""
-    return str(located.error["type"]) in _EXPECTED
-
-
-_EXPECTED = {
-    "string_type": "a text",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_parsing_size": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "list_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
-    "dataclass_type": "an object",
-}
-# Words for the other kinds of errors, with what pydantic says of each in `ctx`.
-_MESSAGES = {
-    "missing": "is missing",
-    "extra_forbidden": "is not a field of this request",
-    "string_too_long": "may have at most {max_length} characters",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_pattern_mismatch": "must match {pattern}",
-    "too_long": "may have at most {max_length} entries",
-    "too_short": "must have at least {min_length} entries",
-    "greater_than": "must be more than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
-    "literal_error": "must be {expected}",
-    "value_error": "{error}",
-    "union_tag_invalid": "{discriminator} must be one of {expected_tags}",
-    "union_tag_not_found": "{discriminator} is missing",
-}
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    """An error in plain words."""
-    kind = str(error["type"])
-    if kind in _EXPECTED:
-        return f"must be {_EXPECTED[kind]}"
-    if error.get("ctx", {}).get("min_length") == 1:
-        return "must not be empty"
-    if kind in _MESSAGES:
-        return _MESSAGES[kind].format(**error.get("ctx", {}))
-    return str(error.get("msg", "cannot be read"))

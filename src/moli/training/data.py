@@ -92,19 +92,19 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
     Raises:
         InputError: nothing can be read, or the examples are of another kind.
     """
-    dataset = _read_part(recipe, recipe.data, "training", example_types)
+    dataset = read_part(recipe, recipe.data, "training", example_types)
     examples, datasets = examples_with_labels(dataset, recipe), [dataset]
     files = _data_files(recipe.data)
     splits = split_names(recipe.data) if isinstance(recipe.data, Path) else []
     held_out_paths = _held_out_paths(recipe, splits)
     if held_out_paths is not None:
-        other = _read_part(recipe, held_out_paths, "held_out", example_types)
+        other = read_part(recipe, held_out_paths, "held_out", example_types)
         known = {label for located in examples for label in located.example.class_labels}
         candidates, held_out = examples, examples_with_labels(other, recipe, sorted(known))
         datasets.append(other)
         files += _data_files(held_out_paths)
     else:
-        assert isinstance(recipe.held_out, float)  # noqa: S101 - for the type checker
+        assert isinstance(recipe.held_out, int | float)  # noqa: S101 - for the type checker
         held_out = split(examples, recipe.held_out, recipe.seed)[1]
         locations = {located.where for located in held_out}
         candidates = tuple(each for each in examples if each.where not in locations)
@@ -141,11 +141,13 @@ def examples_with_labels(
     return with_one_spelling(split_labels(dataset.examples, recipe.label_separator), known)
 
 
-def _read_part(
+def read_part(
     recipe: Recipe, paths: Paths, part: Part, example_types: tuple[type[Example], ...]
 ) -> Dataset:
     """One part of a recipe's data, of which the rows can be trained or evaluated on."""
-    dataset = read_dataset(paths, columns=recipe.columns, kinds=example_types, part=part)
+    dataset = read_dataset(
+        paths, columns=recipe.columns, roles=recipe.roles, kinds=example_types, part=part
+    )
     check_dataset(dataset, recipe, example_types)
     return dataset
 
@@ -156,9 +158,7 @@ def _held_out_paths(recipe: Recipe, splits: Sequence[str]) -> Paths | None:
     Args:
         splits: names of the splits in the file of the data, one of which is held out.
     """
-    if not isinstance(recipe.held_out, float):
-        return recipe.held_out
-    return recipe.data if recipe.held_out and splits else None
+    return recipe.held_out_paths or (recipe.data if recipe.held_out and splits else None)
 
 
 def _unread_splits(splits: Sequence[str], *, holds_out: bool) -> tuple[str, ...]:
@@ -187,9 +187,12 @@ def _without_duplicates(
 
 
 def split(
-    examples: Sequence[LocatedExample], share: float, seed: int
+    examples: Sequence[LocatedExample], amount: float, seed: int
 ) -> tuple[tuple[LocatedExample, ...], tuple[LocatedExample, ...]]:
-    """Split examples into a training part and a held-out part with about `share` of them.
+    """Split examples into a training part and a held-out part.
+
+    Args:
+        amount: the share of the examples to hold out if it is below 1; else about their number.
 
     Examples about the same text or image (`Example.subject`), such as several questions on one
     text, are all in the same part. Of equal examples in the held-out part, only one is kept. Each
@@ -199,12 +202,8 @@ def split(
         The training part and the held-out part.
 
     Raises:
-        InputError: the share is not at least 0 and below 1.
+        InputError: there are not more examples than are to be held out.
     """
-    if not 0 <= share < 1:
-        raise InputError(
-            f"'held_out' is {share}", where="recipe", fix="Give a share below 1, or a file."
-        )
     # Not sets: their order differs from process to process.
     by_subject: dict[Hashable, dict[Hashable, LocatedExample]] = {}
     keyed = [(located.example.identity, located) for located in examples]
@@ -212,7 +211,14 @@ def split(
         by_subject.setdefault(located.example.subject, {})[key] = located
     classes = {subject: _classes_of(group.values()) for subject, group in by_subject.items()}
     left = Counter(name for names in classes.values() for name in names)  # subjects to train on
-    count = min(round(share * sum(map(len, by_subject.values()))), _MAX_HELD_OUT)
+    distinct = sum(map(len, by_subject.values()))
+    if amount >= max(1, distinct):
+        raise InputError(
+            f"'held_out' is {amount}, but there are only {distinct:,} different examples",
+            where="recipe",
+            fix="Give a smaller number, or a share, as held_out: 0.1.",
+        )
+    count = amount if amount >= 1 else min(round(amount * distinct), _MAX_HELD_OUT)
     held_out: dict[Hashable, LocatedExample] = {}
     for subject in _stratified(classes, left, random.Random(seed)):  # noqa: S311 - no secret
         if len(held_out) >= count:

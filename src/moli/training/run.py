@@ -29,7 +29,13 @@ from moli.training.trained.names import with_named_base
 from moli.workspace import Workspace
 from moli.workspace.datasets.folders import is_pattern
 from moli.workspace.locks import hold_lock
-from moli.workspace.paths import PLACES, absolute_values, located_values, relative_values
+from moli.workspace.paths import (
+    PLACES,
+    absolute_values,
+    located_values,
+    placed_values,
+    relative_values,
+)
 
 if TYPE_CHECKING:
     from moli.training.loop.world import World
@@ -109,22 +115,9 @@ def begin(recipe: Recipe, workspace: Workspace) -> Path:
             where=str(folder.parent),
             fix="Check the folder's permissions, or use another workspace.",
         ) from error
-    write_json(folder / REQUESTED, relative_values(_absolute_values(recipe), workspace.root))
+    values = placed_values(recipe.model_dump(mode="json"), Path.cwd())
+    write_json(folder / REQUESTED, relative_values(values, workspace.root))
     return folder
-
-
-def _absolute_values(recipe: Recipe) -> dict[str, Any]:
-    """A recipe's values, in which paths do not depend on the current folder."""
-
-    def absolute(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(map(absolute, value))
-        return value.absolute() if isinstance(value, Path) else value
-
-    paths = {key: absolute(getattr(recipe, key)) for key in PLACES}
-    if recipe.base and Path(recipe.base).is_dir():
-        paths["base"] = str(Path(recipe.base).absolute())
-    return recipe.model_copy(update=paths).model_dump(mode="json")
 
 
 def _requested_recipe(folder: Path, root: Path, changes: Mapping[str, Any]) -> Recipe:
@@ -136,16 +129,14 @@ def _requested_recipe(folder: Path, root: Path, changes: Mapping[str, Any]) -> R
     path = folder / REQUESTED
     values = absolute_values(json.loads(path.read_text(encoding="utf-8")), root)
     values = located_values(values, root)
-    for key, place in changes.items():
+    for key in changes:
         if key not in PLACES or not isinstance(values.get(key), str | list):
             raise InputError(
                 f"'{key}' of a run cannot be changed",
                 where=folder.name,
                 fix=f"Only the places of {', '.join(PLACES)} can be.",
             )
-        paths = place if isinstance(place, list) else [place]
-        absolute = [str(Path(str(each)).expanduser().absolute()) for each in paths]
-        values[key] = absolute if isinstance(place, list) else absolute[0]
+    values |= placed_values(changes, Path.cwd())
     if changes:
         write_json(path, relative_values(values, root))
     recipe = make_recipe(values, where=str(path))
@@ -349,7 +340,7 @@ def _store(
     held_out = prepared.data.evaluation_examples
     examples_hash = hash_examples([each.example for each in held_out])
     # A head that several processes share is left as it was evaluated.
-    may_refit = prepared.loop.keeps_start and isinstance(recipe.held_out, float) and world.size == 1
+    may_refit = prepared.loop.keeps_start and not recipe.held_out_paths and world.size == 1
     calibrated = world.call_unsharded(
         prepared.loop.loss, lambda: calibrate(prepared.task, prepared.model, held_out)
     )

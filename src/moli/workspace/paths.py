@@ -32,13 +32,25 @@ def located_values(values: Mapping[str, Any], root: Path) -> dict[str, Any]:
     return _change_places(values, lambda text: locate(text, root, lambda _: True))
 
 
+def placed_values(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A recipe's values with relative paths starting from a folder; ~ is the home folder.
+
+    The base is one only if there is such a folder; else it is a model's name.
+    """
+    placed = _change_places(values, lambda text: str(folder / Path(text).expanduser()))
+    base = values.get("base")
+    if isinstance(base, str | Path) and not Path(placed["base"]).is_dir():
+        placed["base"] = str(base)
+    return placed
+
+
 def _change_places(values: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
     """A recipe's values with a change made to those that may be paths, or lists of paths."""
 
     def changed(value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [changed(item) for item in value]
-        return change(value) if isinstance(value, str) and value else value
+        return change(str(value)) if isinstance(value, str | Path) and str(value) else value
 
     return {key: changed(value) if key in PLACES else value for key, value in values.items()}
 

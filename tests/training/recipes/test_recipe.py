@@ -11,6 +11,7 @@ from moli.training.recipes.method_table import METHODS, MethodName, find_method
 from moli.training.recipes.recipe import Recipe, make_recipe, read_recipe
 from moli.training.recipes.task_table import TASKS, TaskName
 
+AMOUNTS = "must be a share from 0 to below 1, a whole number of rows, or files"
 LEAST = "task: classification\ndata: rows.jsonl\n"
 
 
@@ -20,8 +21,8 @@ def write(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-def test_a_recipe_has_at_most_twenty_keys_and_each_says_what_it_is() -> None:
-    assert len(Recipe.model_fields) <= 22
+def test_a_recipe_has_few_keys_and_each_says_what_it_is() -> None:
+    assert len(Recipe.model_fields) <= 23
     assert all(each.description for each in Recipe.model_fields.values())
 
 
@@ -69,7 +70,7 @@ def test_an_unknown_key_like_no_other_is_refused_with_all_keys() -> None:
      ("epochs", float("inf")), ("learning_rate", float("nan")), ("seed", 1 << 63),
      ("batch", -1), ("learning_rate", "fast"), ("max_length", 3), ("dropout", 1),
      ("optimizer", "sgd"), ("precision", "fp16"), ("seed", -1), ("patience", -1),
-     ("shape", {"layers": "two"}), ("trackers", ["print"]), ("columns", ["text"])],
+     ("trackers", ["print"]), ("held_out", 5.5), ("held_out", -1), ("held_out", True)],
 )  # fmt: skip
 def test_a_bad_value_is_told_with_the_meaning_of_its_key(key: str, value: object) -> None:
     with pytest.raises(InputError) as caught:
@@ -77,6 +78,63 @@ def test_a_bad_value_is_told_with_the_meaning_of_its_key(key: str, value: object
     message = str(caught.value)
     assert message.startswith(f"recipe.yaml: '{key}' is ")
     assert f"{key}: {Recipe.model_fields[key].description}." in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem", "fix"),
+    [
+        ("batch", "many", "'batch' is 'many': must be a whole number", "batch: "),
+        ("batch", 1.5, "'batch' is 1.5: must be a whole number", "batch: "),
+        ("learning_rate", "fast", "'learning_rate' is 'fast': must be a number", "learning_rate: "),
+        ("precision", "fp16", "'precision' is 'fp16': must be 'bf16' or 'fp32'", "precision: "),
+        ("dropout", 1, "'dropout' is 1: must be less than 1.0", "dropout: "),
+        ("data", {"train": "a"}, "'data' is {'train': 'a'}: must be a path or a list", "data: "),
+        ("held_out", 5.5, f"'held_out' is 5.5: {AMOUNTS}", "held_out: "),
+        ("held_out", -1, f"'held_out' is -1: {AMOUNTS}", "held_out: "),
+        ("trackers", "wandb", "'trackers' is 'wandb': must be a list", "trackers: "),
+        ("shape", {"layers": "two"}, "'shape.layers' is 'two': must be a whole number", "shape: "),
+        ("shape", 3, "'shape' is a number, not a mapping",
+         "Write it as `shape: {hidden: 256, layers: 4, heads: 4}`."),
+        ("columns", ["body", "topic"], "'columns' is a list, not a mapping",
+         "Write it as `columns: {text: body, label: topic}`."),
+        ("columns", "body", "'columns' is text, not a mapping",
+         "Write it as `columns: {text: body, label: topic}`."),
+        ("roles", ["客户"], "'roles' is a list, not a mapping",
+         "Write it as `roles: {user: 客户, assistant: 客服}`."),
+        ("roles", {"店主": "assistant"}, "'roles' has '店主', which is no role",
+         "Write the role first: `roles: {assistant: 店主}`."),
+        ("roles", {"owner": "店主"}, "'roles' has 'owner', which is no role",
+         "There are: system, user, assistant, tool."),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_used_is_told_in_plain_words(
+    key: str, value: object, problem: str, fix: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        make_recipe({"task": "classification", "data": "a", key: value}, where="recipe.yaml")
+    assert (caught.value.what, caught.value.where) == (problem, "recipe.yaml")
+    assert caught.value.fix.startswith(fix)
+
+
+def test_a_recipe_lists_names_for_each_role() -> None:
+    values = {"task": "instruction", "data": "a", "roles": {"user": ["甲", 0], "assistant": "乙"}}
+    assert make_recipe(values).roles == {"user": ("甲", "0"), "assistant": ("乙",)}
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [(5, 5), (1, 1), (0, 0), (False, 0), (0.25, 0.25), ("20%", 0.2), ("b.csv", Path("b.csv"))],
+)
+def test_examples_are_held_out_by_share_number_or_file(value: object, meant: object) -> None:
+    recipe = make_recipe({"task": "classification", "data": "a", "held_out": value})
+    assert recipe.held_out == meant
+    assert (recipe.held_out_paths is None) == (not isinstance(meant, Path))
+    again = make_recipe(recipe.model_dump(mode="json"))  # as a run keeps it
+    assert again.held_out == meant
+
+
+def test_a_share_in_percent_may_be_a_change(tmp_path: Path) -> None:
+    assert read_recipe(write(tmp_path, LEAST), {"held_out": "20%"}).held_out == 0.2
 
 
 @pytest.mark.parametrize("key", ["task", "data"])

@@ -49,7 +49,7 @@ ROWS = [
     ("fewer.csv", "text,label\nx,y\na\n", 3, "1 cells under 2 columns"),
     ("break.csv", 'text,label\n"x\ny",a\nb\n', 4, "1 cells under 2 columns"),
     ("empty.tsv", "text\tlabel\nx\ty\n\tz\n", 3, "'text' is empty"),
-    ("roles.jsonl", CHAT + turns(("user", "Hi"), ("robot", "Hello")), 2, 'has the role "robot"'),
+    ("roles.jsonl", CHAT + turns(("user", "Hi"), ("herald", "Hello")), 2, 'has the role "herald"'),
     ("turn.jsonl", CHAT + turns(("user", "Hi"), ("assistant", None)), 2, "no text in 'content'"),
     ("mute.jsonl", CHAT + turns(("user", "Hi"), ("assistant", " ")), 2, "no text in 'content'"),
     ("asks.jsonl", CHAT + turns(("user", "Hi")), 2, "no assistant turn"),

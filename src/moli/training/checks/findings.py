@@ -157,10 +157,12 @@ def _find_evaluation_problem(report: Preflight) -> Iterator[Finding]:
             "Hold out other examples.",
         )
     elif rows.evaluated == 0 and share:
+        reason = "no class can spare one"
+        if isinstance(share, float):
+            reason = f"a share of {share} of {rows.kept:,} examples is less than one, or {reason}"
         yield Finding(
             "warning",
-            f"nothing is held out: a share of {share} of {rows.kept:,} examples is less than one, "
-            "or no class can spare one, so the last weights are kept, not the best",
+            f"nothing is held out: {reason}, so the last weights are kept, not the best",
             "Add examples, set a larger share, or give a file as held_out.",
         )
 

@@ -194,10 +194,12 @@ def _unusable_locations(task: Task, data: TrainingData) -> tuple[str, ...]:
 def _report_refused(recipe: Recipe, kinds: Kinds) -> RowReport:
     """The rows of data that is refused as a whole."""
     datasets = []
-    for paths in (recipe.data, recipe.held_out):
-        if not isinstance(paths, float):
+    for paths in (recipe.data, recipe.held_out_paths):
+        if paths is not None:
             try:
-                datasets.append(read_dataset(paths, columns=recipe.columns, kinds=kinds))
+                datasets.append(
+                    read_dataset(paths, columns=recipe.columns, roles=recipe.roles, kinds=kinds)
+                )
             except InputError:
                 continue  # it is the error that the run was refused for
     malformed = tuple(row for each in datasets for row in each.malformed)

@@ -6,18 +6,27 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from moli.records.errors import InputError
+from moli.records.messages import Role
+from moli.records.validation import describe_value_errors
 from moli.training.recipes.method_table import MethodName
-from moli.training.recipes.task_table import TASKS, TaskName
+from moli.training.recipes.task_table import GENERATIVE_TASKS, TASKS, TaskName
 from moli.workspace.aliases import check_alias
+from moli.workspace.datasets.fields import in_yaml, kind_of
+from moli.workspace.paths import placed_values
 
 Paths = Path | tuple[Path, ...]
 
-_PATHS = ("data", "held_out", "template")
+# What maps names to values, each with a line to copy.
+_MAPPINGS: Mapping[str, Mapping[str, Any]] = {
+    "columns": {"text": "body", "label": "topic"},
+    "roles": {"user": "客户", "assistant": "客服"},
+    "shape": {"hidden": 256, "layers": 4, "heads": 4},
+}
 _PERCENTAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
 
 
@@ -29,10 +38,15 @@ class Recipe(BaseModel):
     task: TaskName = Field(description="What the model learns to do")
     base: str = Field(description="Model to start from; `new`: a new one of the given shape")
     data: Paths = Field(description="Training examples: a file, a folder, a pattern, or a list")
-    held_out: Paths | float = Field(
-        0.05, description="Examples to evaluate on: files as for `data`, or a share of `data`"
+    held_out: Paths | int | float = Field(
+        0.05,
+        description="Examples to evaluate on: files as for `data`, a share of `data` below 1, or a "
+        "number of its rows",
     )
     columns: dict[str, str] = Field({}, description="Maps Moli's column names to yours")
+    roles: dict[Role, tuple[str, ...]] = Field(
+        {}, description="Maps Moli's roles of turns to your names for them"
+    )
     label_separator: str = Field(
         "", description="Text between the labels in one cell, such as ';', if there are several"
     )
@@ -79,12 +93,36 @@ class Recipe(BaseModel):
     @classmethod
     def _join_columns(cls, columns: Any) -> Any:
         """The mapping with a list of columns, one for each label, as one text."""
-        if not isinstance(columns, dict):
-            return columns
         return {
             ours: ", ".join(map(str, theirs)) if isinstance(theirs, list) else theirs
             for ours, theirs in columns.items()
         }
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _list_names(cls, roles: Any) -> Any:
+        """The mapping with a list of names for each role, of which a recipe may give one alone."""
+        return {
+            role: names if isinstance(names, list | tuple) else [names]
+            for role, names in roles.items()
+        }
+
+    @field_validator("held_out", mode="before")
+    @classmethod
+    def _check_amount(cls, held_out: Any) -> Any:
+        """The value, unless it is a number that is neither a share nor a number of rows."""
+        is_number = isinstance(held_out, int | float) and held_out is not True
+        is_share = is_number and 0 <= held_out < 1
+        if is_share or (is_number and isinstance(held_out, int) and held_out > 0):
+            return float(held_out) if is_share else held_out
+        if isinstance(held_out, str | Path | list | tuple):
+            return held_out
+        raise ValueError("must be a share from 0 to below 1, a whole number of rows, or files")
+
+    @property
+    def held_out_paths(self) -> Paths | None:
+        """The files with the held-out examples; None if they are a part of the data."""
+        return self.held_out if isinstance(self.held_out, Path | tuple) else None
 
     @property
     def data_name(self) -> str:
@@ -116,71 +154,84 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     if not isinstance(values, dict):
         fix = "Write 'task: ...' and 'data: ...', one key per line."
         raise InputError("not a recipe", where=str(path), fix=colon_advice(text) or fix)
-    return make_recipe(
-        values | _with_absolute_paths(changes or {}), where=str(path), folder=path.parent
-    )
+    values = _normalized(values, path.parent) | _normalized(changes or {}, Path.cwd())
+    return make_recipe(values, where=str(path))
 
 
-def _with_absolute_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with their paths made absolute, relative to the current folder."""
-    absolute = dict(changes)
-    for key, value in changes.items():
-        path = Path(value).expanduser() if isinstance(value, str) else Path()
-        if isinstance(value, str) and (key in _PATHS or (key == "base" and path.is_dir())):
-            absolute[key] = str(path.absolute())
-        elif isinstance(value, list) and key in _PATHS:
-            absolute[key] = [str(Path(path).expanduser().absolute()) for path in value]
-    return absolute
-
-
-def make_recipe(
-    values: Mapping[str, Any], *, where: str = "recipe", folder: Path | None = None
-) -> Recipe:
-    """Make a recipe from its values.
+def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
+    """Make a recipe from its values; relative paths start from the current folder.
 
     Args:
         where: the file or option that errors name.
-        folder: the folder that relative paths start from; by default the current folder.
 
     Raises:
         InputError: a key is unknown (the nearest known one is named) or a value cannot be used.
     """
-    values = {key: _as_number(value) for key, value in values.items() if value is not None}
     spec = TASKS.get(str(values.get("task")))
-    values = {"base": spec.base if spec else "", **values}
+    present = {key: value for key, value in values.items() if value is not None}
+    values = _normalized({"base": spec.base if spec else "", **present}, Path())
     for key in values:
         if key not in Recipe.model_fields:
             raise InputError(f"unknown key '{key}'", where=where, fix=_suggest_key(str(key)))
+    _check_mappings(values, where)
     try:
         recipe = Recipe(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0])
-        if first["type"] == "missing":
-            raise InputError(f"'{key}' is missing", where=where, fix=_describe_key(key)) from error
-        raise InputError(
-            f"'{key}' is {first['input']!r}: {first['msg'].lower()}",
-            where=where,
-            fix=_describe_key(key),
-        ) from error
+        raise _explain(error, values, where) from error
     if recipe.name:
         check_alias(recipe.name)
-    start = folder or Path()
-    paths = {
-        key: _paths_from(start, value)
-        for key in _PATHS
-        if isinstance(value := getattr(recipe, key), Path | tuple)
-    }
-    base = start / Path(recipe.base).expanduser()
-    is_folder = recipe.base and base.is_dir()
-    return recipe.model_copy(update=paths | ({"base": str(base)} if is_folder else {}))
+    return recipe
 
 
-def _paths_from(folder: Path, paths: Paths) -> Paths:
-    """Paths that start from a folder, unless they are absolute; ~ is the home folder."""
-    if isinstance(paths, Path):
-        return folder / paths.expanduser()
-    return tuple(folder / path.expanduser() for path in paths)
+def _check_mappings(values: Mapping[str, Any], where: str) -> None:
+    """Check that values which map names are mappings, and that Moli's roles come first.
+
+    Raises:
+        InputError: one is something else; the error has a line to copy.
+    """
+    roles = get_args(Role)
+    for key, example in _MAPPINGS.items():
+        value = values.get(key, {})
+        if not isinstance(value, Mapping):
+            is_list = isinstance(value, list) and all(isinstance(each, str) for each in value)
+            is_answer = values.get("task") in GENERATIVE_TASKS
+            names = ("source", "target") if is_answer else ("text", "label")
+            guess = dict(zip(names, value, strict=False)) if is_list and key == "columns" else {}
+            raise InputError(
+                f"'{key}' is {kind_of(value)}, not a mapping",
+                where=where,
+                fix=f"Write it as `{key}: {in_yaml(guess or example)}`.",
+            )
+        if key == "roles" and (unknown := [name for name in value if name not in roles]):
+            ours = {role: name for name, role in value.items() if role in roles}
+            line = f"Write the role first: `roles: {in_yaml(ours)}`." if ours else ""
+            raise InputError(
+                f"'roles' has '{unknown[0]}', which is no role",
+                where=where,
+                fix=line or f"There are: {', '.join(roles)}.",
+            )
+
+
+def _explain(error: ValidationError, values: Mapping[str, Any], where: str) -> InputError:
+    """The error for a value that cannot be used, in plain words and with its place."""
+    first, *others = error.errors()
+    key, *inner = first["loc"]
+    if first["type"] == "missing":
+        return InputError(f"'{key}' is missing", where=where, fix=_describe_key(str(key)))
+    value = values[str(key)]
+    is_inner = isinstance(value, Mapping) and inner and inner[0] in value  # else a union's branch
+    name = f"{key}.{inner[0]}" if is_inner else str(key)
+    same = [first, *(each for each in others if each["loc"][0] == key)]
+    return InputError(
+        f"'{name}' is {first['input']!r}: {describe_value_errors(same)}",
+        where=where,
+        fix=_describe_key(str(key)),
+    )
+
+
+def _normalized(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Values with percentages as numbers, and with relative paths starting from a folder."""
+    return placed_values({key: _as_number(value) for key, value in values.items()}, folder)
 
 
 def _as_number(value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,10 +29,10 @@ from moli.records.examples import Example, MalformedRow, UnreadLines
 from moli.training import inference
 from moli.training.batching.samples import Sample
 from moli.training.data import (
-    check_dataset,
     count_unknown_labels,
     examples_of,
     examples_with_labels,
+    read_part,
 )
 from moli.training.inference import InferenceResult, OnProgress, Progress, answers_of_examples
 from moli.training.recipes.task_table import GENERATIVE_TASKS
@@ -44,7 +44,6 @@ from moli.workspace.content import StoredModel
 from moli.workspace.datasets import (
     Dataset,
     Row,
-    read_dataset,
     read_lines,
     read_questions,
     read_rows,
@@ -120,8 +119,15 @@ def read_unanswered(trained: TrainedModel | AnswerGenerator, path: Path) -> Data
         rows = read_lines(path, _text_column(trained, str(path)))
     else:
         rows = read_rows(path)
-    columns = trained.task.recipe.columns
-    return read_questions(rows, trained.task.prediction_formats, path=path, columns=columns)
+    return _read_questions(trained, rows, path)
+
+
+def _read_questions(
+    trained: TrainedModel | AnswerGenerator, rows: Iterable[Row | MalformedRow], path: Path
+) -> Dataset:
+    """The questions in rows, which are named as in the data that the model was trained on."""
+    recipe, allowed = trained.task.recipe, trained.task.prediction_formats
+    return read_questions(rows, allowed, path=path, columns=recipe.columns, roles=recipe.roles)
 
 
 def read_text(trained: TrainedModel | AnswerGenerator, text: str) -> Example:
@@ -137,11 +143,7 @@ def read_text(trained: TrainedModel | AnswerGenerator, text: str) -> Example:
         except json.JSONDecodeError:
             row = None  # then it is a text that begins so
     row = row if isinstance(row, dict) else {_text_column(trained, "--text"): text}
-    task = trained.task
-    rows = [Row("--text", row)]
-    dataset = read_questions(
-        rows, task.prediction_formats, path=Path("--text"), columns=task.recipe.columns
-    )
+    dataset = _read_questions(trained, [Row("--text", row)], Path("--text"))
     if dataset.malformed:
         problem = dataset.malformed[0]
         raise InputError(problem.what, where=problem.where, fix=problem.fix)
@@ -202,8 +204,7 @@ def evaluate_on(
         InputError: it cannot be read, or its examples are not of the model's kind.
     """
     task = trained.task
-    dataset = read_dataset(path, columns=task.recipe.columns, kinds=task.example_types, part="test")
-    check_dataset(dataset, task.recipe, task.example_types)
+    dataset = read_part(task.recipe, path, "test", task.example_types)
     examples = examples_of(examples_with_labels(dataset, task.recipe, task.known_labels))
     unknown_labels = count_unknown_labels(examples, task.known_labels, str(path))
     groups = task.samples(examples, training=False)

@@ -23,13 +23,14 @@ from moli.records.examples import (
     UnreadLines,
 )
 from moli.workspace.datasets.columns import DatasetFormat, same_name
-from moli.workspace.datasets.conversations import unread_keys
+from moli.workspace.datasets.conversations import unread_keys, with_roles
 from moli.workspace.datasets.detection import Kinds, QuestionFormats, check_columns, format_of
 from moli.workspace.datasets.fields import Row
 from moli.workspace.datasets.folders import Part, expand_paths
 from moli.workspace.datasets.formats import FORMATS, TEXT
 from moli.workspace.datasets.labels import join_label_columns
 from moli.workspace.datasets.preferences import check_no_preference
+from moli.workspace.datasets.roles import RoleNames
 from moli.workspace.datasets.rows import empty_file, read_lines, read_rows, split_names
 from moli.workspace.datasets.suggestions import suggest_columns
 
@@ -88,6 +89,7 @@ def read_dataset(
     paths: Path | Sequence[Path],
     *,
     columns: Mapping[str, str] | None = None,
+    roles: RoleNames | None = None,
     kinds: Kinds = (),
     part: Part | None = None,
 ) -> Dataset:
@@ -99,6 +101,7 @@ def read_dataset(
         kinds: the kinds of example that are needed, which decide between formats that rows fit.
         columns: Moli's column names to the data set's, such as {"text": "body"}. A mapped column
             is read by that name only; mapping to a missing column is an error.
+        roles: Moli's roles of turns, each with the data set's names for it, beside the usual ones.
 
     Raises:
         InputError: nothing can be read there, no row has a known format, rows are preferences, or
@@ -125,7 +128,7 @@ def read_dataset(
 
     def read(row: Row) -> Example | MalformedRow:
         """The example in a row, or the reason why there is none."""
-        return detected.example(row, mapping, usual)
+        return detected.example(with_roles(row, roles or {}), mapping, usual)
 
     parts = [_read_examples(source, detected, rows, read) for source, rows in sources.items()]
     return Dataset(
@@ -169,6 +172,7 @@ def read_questions(
     *,
     path: Path,
     columns: Mapping[str, str] | None = None,
+    roles: RoleNames | None = None,
 ) -> Dataset:
     """Read rows for a model to answer, in which the answers may be missing.
 
@@ -178,6 +182,7 @@ def read_questions(
         columns: Moli's column names to those of the data that the model was trained on; all rows
             have the latter, or all have Moli's.
         path: the origin of the rows, for errors.
+        roles: Moli's roles of turns, each with the data's names for it.
 
     Raises:
         InputError: there are no rows, or none has an allowed format.
@@ -191,9 +196,12 @@ def read_questions(
     }
     detected, usual = _detect_format(path, rows, mapping, allowed)
     placeholders = allowed[detected.name]
-    return _read_examples(
-        path, detected, rows, lambda row: detected.example(row, mapping, usual, placeholders)
-    )
+
+    def read(row: Row) -> Example | MalformedRow:
+        """The question in a row, or the reason why there is none."""
+        return detected.example(with_roles(row, roles or {}), mapping, usual, placeholders)
+
+    return _read_examples(path, detected, rows, read)
 
 
 def _read_examples(

@@ -12,7 +12,21 @@ from typing import Any
 
 from moli.records.examples import Conversation
 from moli.records.messages import STRICT_JSON, Message, Role, Tool
-from moli.workspace.datasets.fields import RowError, Values, check_encodable, is_blank, text_of
+from moli.workspace.datasets.fields import (
+    Row,
+    RowError,
+    Values,
+    check_encodable,
+    is_blank,
+    text_of,
+)
+from moli.workspace.datasets.roles import (
+    CALL_ROLES,
+    RoleNames,
+    folded_role,
+    role_of,
+    unknown_role,
+)
 from moli.workspace.datasets.tools import Turn, pair_calls, read_calls, read_tools
 
 # Keys of a turn's role and of its content: OpenAI's, then ShareGPT's.
@@ -25,18 +39,10 @@ _EXCHANGE_KEYS = (
     ("question", "answer"),
     ("query", "response"),
     ("prompt", "response"),
+    ("customer", "agent"),
+    ("问", "答"),
+    ("客户", "客服"),
 )
-# Roles of turns that contain nothing but calls, in ShareGPT's data and in ms-swift's.
-_CALL_ROLES = ("function_call", "tool_call")
-_ROLES: Mapping[str, Role] = {
-    **dict.fromkeys(("system", "developer", "系统"), "system"),
-    **dict.fromkeys(("user", "human", "prompter", "用户"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot", "chatbot", "ai"), "assistant"),
-    **dict.fromkeys(("bard", "bing", "claude", "gemini", "助手"), "assistant"),
-    **dict.fromkeys(_CALL_ROLES, "assistant"),
-    **dict.fromkeys(("tool", "function", "observation", "tool_response", "ipython"), "tool"),
-}
-_COMMON_ROLES = "system, user, assistant, tool"  # that an error names
 _CALL_TAG = "<tool_call>"
 _NO_COMMA = re.compile(r"\}\s*\n\s*\{")  # in Python's notation, no text has a line break
 _MEDIA = ("image", "images", "audios", "videos")  # columns of data for models that see or hear
@@ -111,6 +117,32 @@ def is_turns(value: Any) -> bool:
     return is_turn(value[0] if isinstance(value, list) and value else value)
 
 
+def with_roles(row: Row, roles: RoleNames) -> Row:
+    """The row with Moli's names for the roles of its turns.
+
+    Args:
+        roles: Moli's roles, each with the data set's names for it.
+    """
+    ours = {folded_role(name): role for role, names in roles.items() for name in names}
+    values = {column: _with_roles(value, ours) for column, value in row.values.items()}
+    return replace(row, values=values) if ours else row
+
+
+def _with_roles(value: Any, ours: Mapping[str, Role]) -> Any:
+    """Turns with Moli's names for their roles; any other value itself."""
+    turns = _decoded_turns(value)
+    if isinstance(turns, dict):
+        return _with_roles([turns], ours)[0] if _key_in(turns, _ROLE_KEYS) else value
+    if not isinstance(turns, list) or not any(map(is_turn, turns)):
+        return value
+    renamed = []
+    for turn in turns:
+        key = _key_in(turn, _ROLE_KEYS) if isinstance(turn, dict) else ""
+        role = ours.get(folded_role(turn[key])) if key else None
+        renamed.append({**turn, key: role} if role else turn)
+    return renamed
+
+
 def unread_keys(value: Any) -> Iterator[str]:
     """Keys of turns that hold something but are not read, such as `reasoning_content`."""
     turns = _decoded_turns(value)
@@ -123,7 +155,7 @@ def add_missing_answer(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The row with "?" as the assistant's answer, if its last turn is still to be answered."""
     turns = _decoded_turns(values.get("messages"))
     last = turns[-1] if isinstance(turns, list) and turns else None
-    if not isinstance(last, dict) or _role_of(last) not in ("user", "tool"):
+    if not isinstance(last, dict) or role_of(_role_name(last)) not in ("user", "tool"):
         return values
     return {**values, "messages": [*turns, {"role": "assistant", "content": "?"}]}
 
@@ -170,7 +202,11 @@ def _without_described(tools: Sequence[Tool], messages: Sequence[Message]) -> tu
 def _check_order(messages: Sequence[Message], name: str) -> None:
     """Check that user and assistant alternate, after at most one system message."""
     if any(message.role == "system" for message in messages[1:]):
-        raise RowError(f"'{name}' has a system turn that is not the first", "Put it first.")
+        raise RowError(
+            f"'{name}' has a system turn that is not the first",
+            "Put it first. If it is the assistant's, add this to the recipe: "
+            "`roles: {assistant: system}`.",
+        )
     roles = [message.role for message in messages if message.role != "system"]
     if "assistant" not in roles:
         raise RowError(f"'{name}' has no assistant turn", "Add the turn to be learnt.")
@@ -197,7 +233,7 @@ def _read_turns(value: Any, name: str) -> list[Turn]:
     turns: list[Turn] = []
     for number, entry in enumerate(entries):
         for part in _split_exchange(entry):
-            turn = _read_turn(part, f"{name}[{number}]")
+            turn = _read_turn(part, f"{name}[{number}]", entries)
             before = turns[-1].message if turns else None
             is_call = turn.message.calls and _is_call(part)
             if is_call and before and before.role == "assistant":
@@ -223,19 +259,20 @@ def _split_exchange(entry: Any) -> list[Any]:
     return [entry]
 
 
-def _read_turn(turn: Any, where: str) -> Turn:
-    """A turn from its value in the row; `where` is its position in the row."""
+def _read_turn(turn: Any, where: str, turns: Sequence[Any]) -> Turn:
+    """A turn from its value in the row.
+
+    Args:
+        where: position of the turn in the row.
+        turns: all turns of the row.
+    """
     if not isinstance(turn, dict) or not _key_in(turn, _ROLE_KEYS):
         raise _missing_keys(where)
-    name = _plain_role(turn)
-    role = _ROLES.get(name)
+    role = role_of(_role_name(turn))
     if role is None:
-        shown = turn[_key_in(turn, _ROLE_KEYS)]
-        raise RowError(
-            f"'{where}' has the role \"{shown}\"; expected one of {_COMMON_ROLES}",
-            "Correct the role.",
-        )
-    if name in _CALL_ROLES:
+        names = [_role_name(each) for each in turns if isinstance(each, dict)]
+        raise unknown_role(_role_name(turn), [each for each in names if each], where)
+    if role == "assistant" and _is_call(turn):
         calls = read_calls(turn.get(_key_in(turn, _CONTENT_KEYS)), where)
         if not calls:
             raise RowError(f"'{where}' has no call", "Write the call, or remove the turn.")
@@ -313,19 +350,14 @@ def _key_in(turn: Mapping[str, Any], keys: Sequence[str]) -> str:
     return ""
 
 
-def _role_of(turn: Mapping[str, Any]) -> Role | None:
-    """The role of a turn; None if it is unknown."""
-    return _ROLES.get(_plain_role(turn))
-
-
 def _is_call(turn: Any) -> bool:
     """Whether a turn's role says that it is nothing but calls."""
-    return isinstance(turn, dict) and _plain_role(turn) in _CALL_ROLES
+    return isinstance(turn, dict) and folded_role(_role_name(turn)) in CALL_ROLES
 
 
-def _plain_role(turn: Mapping[str, Any]) -> str:
-    """The name of a turn's role in small letters; "" without one."""
-    return str(turn.get(_key_in(turn, _ROLE_KEYS), "")).strip().casefold()
+def _role_name(turn: Mapping[str, Any]) -> Any:
+    """The name of a turn's role in the data; "" without one."""
+    return turn.get(_key_in(turn, _ROLE_KEYS), "")
 
 
 def _missing_keys(where: str) -> RowError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,9 @@ class RowError(Exception):
 # Anything but spaces and the characters that have no width.
 _VISIBLE = re.compile(r"[^\s\u200b-\u200f\u2060\ufeff]")
 
+# A text that needs no quotes in YAML.
+_PLAIN = re.compile(r"(?!(?i:true|false|null)$)[^\W\d][\w.\-]*")
+
 
 def is_blank(text: str) -> bool:
     """Whether a text has nothing to see."""
@@ -72,6 +76,17 @@ def kind_of(value: Any) -> str:
         case bytes():
             return "bytes"
     return f"a {type(value).__name__.lower()}"
+
+
+def in_yaml(value: Any) -> str:
+    """A text, number, list or mapping as YAML on one line; a list of one value is the value."""
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{in_yaml(key)}: {in_yaml(each)}' for key, each in value.items())}}}"
+    if isinstance(value, Sequence):
+        return in_yaml(value[0]) if len(value) == 1 else f"[{', '.join(map(in_yaml, value))}]"
+    return str(value)
 
 
 def text_of(values: Values, column: str, *, empty: bool = False) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
@@ -10,7 +9,7 @@ from typing import Any
 
 from moli.workspace.datasets.columns import DatasetFormat
 from moli.workspace.datasets.conversations import is_turns
-from moli.workspace.datasets.fields import Row
+from moli.workspace.datasets.fields import Row, in_yaml
 
 _ROWS = 200  # that are looked at
 # Parts of the names that people give to a column, the most telling first.
@@ -42,7 +41,6 @@ _HINTS: Mapping[str, Sequence[str]] = {
     "image": ("image", "picture", "photo", "img", "file", "path", "图片"),
 }  # fmt: skip
 _WORDS = re.compile(r"[0-9]+|[^\W\d_]+")  # of a name
-_PLAIN = re.compile(r"[^\W\d][\w.\-]*")  # needs no quotes in YAML
 
 
 def suggest_columns(rows: Iterable[Row], formats: Iterable[DatasetFormat]) -> str:
@@ -61,7 +59,7 @@ def suggest_columns(rows: Iterable[Row], formats: Iterable[DatasetFormat]) -> st
         mapping, score = _mapping_for(candidate, columns)
         if mapping and score > best_score:
             best, best_score = mapping, score
-    return f"columns: {_in_yaml(best)}" if best else ""
+    return f"columns: {in_yaml(best)}" if best else ""
 
 
 def _mapping_for(
@@ -134,10 +132,3 @@ def _is_number(value: Any) -> bool:
 def _mean_length(values: Sequence[Any]) -> float:
     """Mean number of characters of a column's values."""
     return fmean(len(str(value)) for value in values)
-
-
-def _in_yaml(mapping: Mapping[str, str]) -> str:
-    """A mapping as YAML on one line."""
-    pairs = ((ours, theirs if _PLAIN.fullmatch(theirs) else json.dumps(theirs, ensure_ascii=False))
-             for ours, theirs in mapping.items())  # fmt: skip
-    return f"{{{', '.join(f'{ours}: {theirs}' for ours, theirs in pairs)}}}"
