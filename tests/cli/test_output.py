@@ -69,6 +69,36 @@ def test_no_character_ends_a_command(library: Path, variables: dict[str, str]) -
 
 
 @pytest.mark.slow
+def test_names_are_utf_8_in_a_locale_without_it(home: Path) -> None:
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    library = home.rename(home.with_name("资料 库"))
+    (library / "手册" / "表").mkdir(parents=True)
+    (library / "手册" / "退款.txt").write_text("三十天内可以退款。", encoding="utf-8")
+    (library / "手册" / "表" / "保修.csv").write_text("名称,年\n泵,2\n", encoding="utf-8")
+    (library / "手册" / "坏.pdf").write_text("no PDF")
+    Path(os.fsdecode(b"%s/caf\xe9.txt" % os.fsencode(library / "手册"))).write_text("x")
+    added = json.loads(run(library, "add", "手册", "--json", **plain).stdout)
+    assert added["counts"] == {"added": 2, "failed": 2}
+    messages = [each["message"].partition(". ")[0] for each in added["files"]]
+    assert sorted(filter(None, messages)) == [
+        f"{library}/手册/caf\ufffd.txt: its name is not UTF-8",
+        "坏.pdf: it is named .pdf but is plain text",
+    ]
+    again = json.loads(
+        run(library, "add", "手册/退款.txt", "手册/*/*.csv", "--json", **plain).stdout
+    )
+    assert again["counts"] == {"unchanged": 2}
+    listed = json.loads(run(library, "list", "--json").stdout)  # in UTF-8
+    sources = {each["source"] for each in listed["documents"]}
+    assert sources == {f"{library}/手册/退款.txt", f"{library}/手册/表/保修.csv"}
+    hit = json.loads(run(library, "search", "退款", "--json", **plain).stdout)["hits"][0]
+    assert hit["source"] == f"{library}/手册/退款.txt"
+    (library / "手册" / "退款.txt").unlink()
+    removed = json.loads(run(library, "remove", "--missing", "--json", **plain).stdout)
+    assert removed["sources"] == [f"{library}/手册/退款.txt"]
+
+
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_error(library: Path) -> None:
     for command in ("list", "list --json", "--help"):
         shell = f"{sys.executable} -m moli {command} | head -c 1 >/dev/null"

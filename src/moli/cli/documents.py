@@ -18,6 +18,7 @@ from moli.cli.output import (
 )
 from moli.records.documents import Document
 from moli.records.errors import NotFoundError
+from moli.records.file_names import file_name_text, path_of_text
 from moli.retrieval.discover import absolute_path
 
 
@@ -52,8 +53,8 @@ def list_documents(as_json: JsonOption = False, workspace: WorkspaceOption = Non
 
 def _short_source(document: Document) -> str:
     """A document's source, relative to the current folder if it is below."""
-    path = Path(document.source)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    path, here = Path(document.source), file_name_text(Path.cwd())
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def remove(
@@ -123,15 +124,15 @@ def _select(documents: list[Document], targets: list[str], *, missing: bool) -> 
 
 def is_file_gone(document: Document) -> bool:
     """Whether the document came from a file that is no longer there."""
-    path = Path(document.source)
+    path = path_of_text(document.source)
     return path.is_absolute() and not path.exists()
 
 
 def _matches(document: Document, target: str) -> bool:
     """Whether a target is a document's id, source or folder, or a pattern that its source has."""
-    path = str(absolute_path(target))
+    path = file_name_text(absolute_path(target))
     return (
-        target in (str(document.id), document.source)
+        file_name_text(target) in (str(document.id), document.source)
         or document.source == path
         or document.source.startswith(path.rstrip("/") + "/")
         or fnmatch.fnmatch(document.source, path)

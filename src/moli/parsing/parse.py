@@ -8,6 +8,7 @@ from moli.parsing.formats import detect, load_reader
 from moli.parsing.limits import DEFAULT_LIMITS, Limits
 from moli.records.documents import ParsedDocument
 from moli.records.errors import DocumentError
+from moli.records.file_names import file_name_text
 
 _MAX_DEPTH = 5  # Files inside files, such as an archive in a mail in an archive.
 
@@ -28,27 +29,26 @@ def parse_file(
     Raises:
         DocumentError: if the file cannot be read; `reason` says why.
     """
+    name = file_name_text(path.name)
     try:
         size = path.stat().st_size
         if size > limits.file_bytes:
             raise DocumentError(
                 "too_large",
                 f"it has {size:,} bytes; at most {limits.file_bytes:,} are read",
-                where=path.name,
+                where=name,
                 fix="Split it into smaller files.",
             )
         if not path.is_file():
-            raise DocumentError(
-                "unsupported", "it is not a file", where=path.name, fix="Name a file."
-            )
+            raise DocumentError("unsupported", "it is not a file", where=name, fix="Name a file.")
         data = path.read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DocumentError(
-            "missing", f"it cannot be opened ({reason})", where=path.name,
+            "missing", f"it cannot be opened ({reason})", where=name,
             fix="Check the path and your right to read it.",
         ) from error  # fmt: skip
-    return parse_bytes(data, path.name, limits, on_ocr=on_ocr)
+    return parse_bytes(data, name, limits, on_ocr=on_ocr)
 
 
 def parse_bytes(

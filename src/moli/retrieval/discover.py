@@ -8,6 +8,7 @@ from pathlib import Path
 
 from moli.parsing import SUFFIXES
 from moli.parsing.formats import advice_on_suffix
+from moli.records.file_names import file_name_text, has_utf8_name, path_of_argument
 from moli.records.ingestion import FileOutcome, FileReport
 
 
@@ -46,7 +47,7 @@ def _named_file(path: Path) -> Path | FileReport:
 
 def _with_utf8_name(path: Path) -> Path | FileReport:
     """The file, or a report that its name cannot be stored."""
-    if _printable_name(path) != str(path):
+    if not has_utf8_name(path):
         return _report(path, "unsupported", "its name is not UTF-8. Rename it")
     return path
 
@@ -104,7 +105,7 @@ def _listed_file(path: Path) -> Iterator[Path | FileReport]:
 
 def absolute_path(text: str) -> Path:
     """The absolute path without `~` and `..`, so that each file has one spelling."""
-    path = Path(text).expanduser().absolute()
+    path = path_of_argument(text).expanduser().absolute()
     return path.resolve() if ".." in path.parts else path
 
 
@@ -112,13 +113,8 @@ def _report(
     path: Path | str, reason: str, what: str, outcome: FileOutcome = "failed"
 ) -> FileReport:
     """A report that a path was not added, for the reason in words `what`."""
-    name = _printable_name(path)
+    name = file_name_text(path)
     return FileReport(name, outcome, reason=reason, message=f"{name}: {what}.")
-
-
-def _printable_name(path: Path | str) -> str:
-    """The path with bytes that are not UTF-8 replaced, since no output or database accepts them."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _glob_matches(pattern: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from moli.models.protocols.encoder import Encoder
 from moli.parsing import SUFFIXES, Limits, Sandbox, detect
 from moli.records.documents import Chunk, ParsedDocument, text_with_context
 from moli.records.errors import DocumentError
+from moli.records.file_names import file_name_text
 from moli.records.ingestion import FileReport
 from moli.retrieval.chunk import chunk_document
 from moli.retrieval.titles import title_of
@@ -135,14 +136,15 @@ class Ingester:
 
         An unchanged document is given the labels without being parsed again.
         """
+        name = file_name_text(path)
         try:
             source = future.result()
         except DocumentError as error:
-            return FileReport(str(path), "failed", reason=error.reason, message=str(error))
+            return FileReport(name, "failed", reason=error.reason, message=str(error))
         if source is None:
             if labels.groups is not None or labels.attributes:
-                self._documents.relabel(str(path), labels.groups, labels.attributes)
-            return FileReport(str(path), "unchanged")
+                self._documents.relabel(name, labels.groups, labels.attributes)
+            return FileReport(name, "unchanged")
         return source
 
     def _store(
@@ -241,15 +243,16 @@ class _ParserPool:
 
     def _parse(self, path: Path, stored: Mapping[str, StoredVersion]) -> SourceDocument | None:
         """Parse a file in the sandbox of this thread, unless its content is stored already."""
+        name = file_name_text(path)
         try:
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = path.stat().st_size
         except OSError as error:
             raise DocumentError(
-                "missing", f"cannot be read ({error.strerror})", where=str(path)
+                "missing", f"cannot be read ({error.strerror})", where=name
             ) from error
-        version = stored.get(str(path))
+        version = stored.get(name)
         if version and version.sha256 == sha256:
             return None
         if not hasattr(self._local, "sandbox"):
@@ -257,8 +260,8 @@ class _ParserPool:
             self._sandboxes.append(self._local.sandbox)
         parsed = self._local.sandbox.parse(path)
         kind = SUFFIXES.get(path.suffix.lower()) or detect(path.read_bytes(), path.name)
-        parsed = replace(parsed, title=title_of(parsed, path, kind))
-        return SourceDocument(str(path), kind, sha256, size, parsed)
+        parsed = replace(parsed, title=title_of(parsed, Path(name), kind))
+        return SourceDocument(name, kind, sha256, size, parsed)
 
 
 def source_from_text(name: str, text: str, title: str = "") -> SourceDocument:

@@ -13,6 +13,7 @@ import tantivy
 from tantivy import FieldType, Occur, Query
 
 from moli.records.documents import Change
+from moli.records.file_names import file_name_text
 from moli.retrieval.tokens import query_terms, tokenize
 from moli.workspace.passages import PassageStore
 
@@ -45,7 +46,7 @@ class LexicalIndex:
     def _load(self) -> None:
         """Load the index in the folder, or create an empty one."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._index = tantivy.Index(self._schema, str(self._folder))
+        self._index = tantivy.Index(self._schema, file_name_text(self._folder))
         self.reload()
 
     def reload(self) -> None:

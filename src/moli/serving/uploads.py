@@ -17,6 +17,7 @@ from pydantic import Field
 
 from moli.models.protocols.encoder import Encoder
 from moli.records.errors import AccessError, InputError
+from moli.records.file_names import file_name_text, path_of_text
 from moli.records.ingestion import FileReport
 from moli.retrieval.ingest import DocumentLabels, Ingester
 from moli.serving.bodies import Body, ShortText
@@ -76,7 +77,7 @@ class Uploads:
         Raises:
             InputError: its name cannot be used, or it cannot be read as a document.
         """
-        path = self._folder / _checked_name(name)
+        path = self._folder / path_of_text(_checked_name(name))
         self._folder.mkdir(exist_ok=True)
         with TemporaryDirectory(prefix=".", dir=self._folder) as temporary:
             incoming, previous = Path(temporary, "incoming"), Path(temporary, "previous")
@@ -91,7 +92,7 @@ class Uploads:
                 if previous.exists():
                     previous.rename(path)
                 # The folder is this server's own business.
-                raise InputError(report.message.replace(f"{self._folder}/", ""))
+                raise InputError(report.message.replace(f"{file_name_text(self._folder)}/", ""))
             return report
 
 

@@ -18,6 +18,7 @@ from moli.parsing.limits import DEFAULT_LIMITS, Limits
 from moli.parsing.sandbox import messages
 from moli.records.documents import ParsedDocument
 from moli.records.errors import DocumentError
+from moli.records.file_names import file_name_text
 
 
 class Sandbox:
@@ -63,12 +64,16 @@ class Sandbox:
         Raises:
             DocumentError: if it cannot be read, or not within the limits.
         """
-        request = {"path": str(path.absolute()), "limits": dataclasses.asdict(self.limits)}
+        request = {
+            "path": file_name_text(path.absolute()),
+            "limits": dataclasses.asdict(self.limits),
+        }
+        name = file_name_text(path.name)
         try:
-            message = self._request(request, path.name)
+            message = self._request(request, name)
             if message.get("error", {}).get("reason") == "memory":
                 self.close()  # A process that ran out once may stay fragmented.
-                raise _memory_error(path.name)
+                raise _memory_error(name)
             return messages.document_in(message)
         except BaseException as error:
             if not isinstance(error, DocumentError):

@@ -16,6 +16,7 @@ from moli.parsing.parse import parse_file
 from moli.parsing.processes import die_with_parent
 from moli.parsing.sandbox.messages import Message, document_message, error_message, receive, send
 from moli.records.errors import DocumentError
+from moli.records.file_names import file_name_text, path_of_text
 
 # The sandbox enforces the time limit; the alarm is for when the sandbox has ended.
 _GRACE_SECONDS = 10
@@ -35,13 +36,14 @@ def main() -> None:
         if not is_memory_limited:
             _limit_memory(limits.memory_bytes)
             is_memory_limited = True
-        send(replies, _reply_to(Path(request["path"]), limits, replies))
+        send(replies, _reply_to(path_of_text(request["path"]), limits, replies))
         signal.alarm(0)
 
 
 def _reply_to(path: Path, limits: Limits, replies: IO[bytes]) -> Message:
     """The reply to a request: the document or the error; OCR of pages is announced before."""
     signal.setitimer(signal.ITIMER_REAL, limits.seconds + _GRACE_SECONDS)
+    name = file_name_text(path.name)
 
     def on_ocr() -> None:
         """Extend the alarm, and tell the sandbox to extend its time limit."""
@@ -54,11 +56,11 @@ def _reply_to(path: Path, limits: Limits, replies: IO[bytes]) -> Message:
     except DocumentError as error:
         return error_message(error)
     except MemoryError:
-        return error_message(DocumentError("memory", "", where=path.name))
+        return error_message(DocumentError("memory", "", where=name))
     except Exception as error:  # noqa: BLE001 - every failure must become a report
         what = f"the parser failed ({type(error).__name__}: {error})"
         fix = "Open it in the program that made it and save it again."
-        return error_message(DocumentError("broken", what[:500], where=path.name, fix=fix))
+        return error_message(DocumentError("broken", what[:500], where=name, fix=fix))
 
 
 def _limit_memory(limit: int) -> None:
