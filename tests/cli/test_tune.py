@@ -48,6 +48,17 @@ def test_a_check_says_what_there_is_and_writes_nothing(
     assert report["preflight"]["recipe"]["epochs"] == 2
 
 
+def test_an_interrupted_check_says_that_nothing_was_changed(
+    moli: Moli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("moli.training.checks.preflight.preflight", interrupt)
+    ran = moli("tune", recipe, "--check")
+    assert (ran.code, ran.err) == (130, "Interrupted. Nothing was changed.\n")
+
+
 @pytest.mark.slow
 def test_a_check_of_what_cannot_be_trained_ends_with_one(
     moli: Moli, home: Path, recipe: Path

@@ -179,6 +179,15 @@ def test_the_status_counts_what_is_there(moli: Moli, home: Path) -> None:
     assert "documents" in moli("status").out
 
 
+def test_the_status_names_the_file_of_the_database(
+    moli: Moli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(home / ".moli" / "moli.db")
+    assert moli("status", "--json").json["database"] == file
+    monkeypatch.setattr("moli.workspace.may_write", lambda *_: False)
+    assert moli("status", "--json").json["database"] == file
+
+
 @pytest.mark.slow
 def test_the_indexes_are_told_of_rebuilt_and_tuned(moli: Moli, home: Path) -> None:
     moli("add", "docs")

@@ -124,7 +124,7 @@ def test_only_the_newest_file_is_kept_and_no_partial_one(
     index: DenseIndex, workspace: Workspace, tmp_path: Path
 ) -> None:
     index.save()
-    (next((tmp_path / "dense").iterdir()) / "1.99.partial").write_bytes(b"left by a crash")
+    (next((tmp_path / "dense").iterdir()) / ".1.usearch.99.part").write_bytes(b"left by a crash")
     put(workspace, "third", vectors_of(5, seed=5))
     catch_up(index, workspace).save()
     assert [path.name for path in (tmp_path / "dense").rglob("*.*")] == ["3.usearch"]

@@ -504,7 +504,7 @@ def test_an_ingestion_that_is_killed_again_and_again_ends_as_one_that_was_not(
     assert len(done.stdout.splitlines()) == 30
     assert content(workspace) == content(undisturbed)
     assert not any(orphans(workspace.database).values())
-    left = [path for path in workspace.folder.rglob("*") if "partial" in path.name]
+    left = [path for path in workspace.folder.rglob("*") if path.name.endswith(".part")]
     assert left == []
 
 

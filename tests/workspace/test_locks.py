@@ -53,6 +53,19 @@ def test_a_lock_says_who_holds_it_until_that_process_is_dead(tmp_path: Path) -> 
     assert not path.with_suffix(".pid").exists()
 
 
+@pytest.mark.parametrize(("timeout", "waited"), [(0.1, ""), (1.0, " for 1 s")])
+def test_a_refusal_says_how_long_it_waited_if_that_is_seconds(
+    tmp_path: Path, timeout: float, waited: str
+) -> None:
+    path = tmp_path / "it.lock"
+    with (
+        hold_lock(path, "it", where="here"),
+        pytest.raises(WorkspaceError, match=f"process {os.getpid()} on this machine{waited}\\. "),
+        hold_lock(path, "it", where="here", timeout=timeout),
+    ):
+        pass
+
+
 def test_a_lock_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (

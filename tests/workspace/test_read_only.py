@@ -91,7 +91,7 @@ def test_what_a_crash_left_in_the_log_is_read(
     if not shares:  # as on a read-only disk, where it cannot be made
         path.with_name(f"{path.name}-shm").unlink()
         monkeypatch.setattr(read_only, "_can_be_read", lambda _: False)
-    assert rows_of(read_only.read_only_url(path, scratch)) == ["退款"]
+    assert rows_of(read_only.read_only_url(path, lambda: scratch)) == ["退款"]
     assert bool(list(scratch.iterdir())) is not shares
 
 
@@ -102,7 +102,7 @@ def test_a_database_that_nobody_writes_to_is_read_where_it_is(
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript("CREATE TABLE rows (value); INSERT INTO rows VALUES ('a')")
     monkeypatch.setattr(read_only, "_can_be_read", lambda _: False)
-    url = read_only.read_only_url(path, tmp_path / "none")
+    url = read_only.read_only_url(path, lambda: tmp_path / "none")
     assert rows_of(url) == ["a"]
     assert [each.name for each in tmp_path.iterdir()] == ["moli.db"]
 

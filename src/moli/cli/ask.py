@@ -83,5 +83,5 @@ def _print_answer(answer: Answer) -> None:
     if answer.trace_id:
         text = f"confidence {answer.confidence:.2f} · moli trace {answer.trace_id[:8]}"
     else:
-        text = f"confidence {answer.confidence:.2f} · no trace: the workspace is read-only"
+        text = f"confidence {answer.confidence:.2f} · no trace: the workspace cannot be written to"
     out.print("\n" + translate(text), style="dim")

@@ -15,6 +15,7 @@ from moli.cli.output import (
     print_fields,
     print_json,
 )
+from moli.records.file_names import file_name_text
 from moli.translations.catalogue import translate
 
 
@@ -28,8 +29,8 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
         counts = opened.documents.counts()
         settings = opened.settings
         report = {
-            "workspace": str(opened.root),
-            "database": opened.database.engine.url.render_as_string(hide_password=True),
+            "workspace": file_name_text(opened.root),
+            "database": opened.database_address,
             "counts": counts,
             "characters": sum(each.characters for each in documents),
             "files_missing": sum(map(is_file_gone, documents)),

@@ -146,7 +146,8 @@ def _check(recipe: Recipe, folder: Path | None, *, as_json: bool) -> None:
         workspace = None
         with suppress(WorkspaceError):  # a recipe can be checked without one
             workspace = stack.enter_context(open_workspace(folder))
-        report = preflight(recipe, workspace)
+        with on_interrupt("Nothing was changed."):
+            report = preflight(recipe, workspace)
     if as_json:
         print_json({"ok": report.ok, "preflight": report})
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from usearch.index import Index  # isort: skip
 
 from moli.models.protocols.encoder import Encoder
 from moli.records.documents import Change
+from moli.records.file_names import file_name_text
+from moli.records.files import remove_drafts, whole_file
 from moli.workspace.passages import PassageStore
 
 # An exact scan of 50,000 vectors takes about 2 ms; beyond that the graph is faster.
@@ -60,7 +61,7 @@ class DenseIndex:
         """Load a file, and return False if it is damaged or was just removed."""
         index = self._new_index()
         try:
-            index.load(str(path))
+            index.load(file_name_text(path))
         except (RuntimeError, OSError, ValueError):
             return False
         if index.ndim != self._encoder.dimensions:
@@ -130,11 +131,11 @@ class DenseIndex:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / f"{self.applied}.usearch"
-        partial = self._folder / f"{self.applied}.{os.getpid()}.partial"
-        self._index.save(str(partial))
-        partial.replace(target)
+        with whole_file(target) as draft:
+            self._index.save(file_name_text(draft))
         self._saved = self.applied
-        for path in (*self._files(), *self._folder.glob("*.partial")):
+        remove_drafts(self._folder)
+        for path in self._files():
             if path != target:
                 path.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from moli.models.protocols.encoder import Encoder
@@ -15,6 +16,7 @@ from moli.records.errors import WorkspaceError
 from moli.retrieval.dense import DenseIndex
 from moli.retrieval.lexical import LexicalIndex
 from moli.workspace import Workspace
+from moli.workspace.disk_space import explain_full_disk
 
 _CHANGES_PER_COMMIT = 10_000
 _PASSAGES_PER_MERGE = 2000
@@ -36,8 +38,8 @@ class Indexes:
     def catch_up(self, timeout: float = _TIMEOUT) -> int:
         """Apply all changes that the indexes lack, and return the number of the log's last change.
 
-        If another process is doing so for longer than `timeout` seconds, the index stays outdated
-        for now. That is safe: its results are checked against the store before they are used.
+        If another process is doing so for longer than `timeout` seconds, or the disk is full, the
+        index stays outdated for now. That is safe: its results are checked against the store before they are used.
         """
         newest = self._passages.last_change()
         if min(self.lexical.applied, self.dense.applied) >= newest:
@@ -48,7 +50,7 @@ class Indexes:
             self.lexical.reload()
             if self.lexical.applied < newest:
                 try:
-                    with self._workspace.lock("lexical", timeout):
+                    with self._workspace.lock("lexical", timeout), self._explain_full_disk():
                         self.lexical.reload()
                         for changes in self._changes_after(self.lexical.applied):
                             self.lexical.apply(changes, self._passages)
@@ -76,9 +78,17 @@ class Indexes:
             applied = changes[-1].seq
 
     def save(self) -> None:
-        """Save the dense index for the next start."""
-        with self._lock, self._workspace.lock("dense"):
+        """Save the dense index for the next start.
+
+        Raises:
+            WorkspaceError: the disk is full.
+        """
+        with self._lock, self._workspace.lock("dense"), self._explain_full_disk():
             self.dense.save()
+
+    def _explain_full_disk(self) -> AbstractContextManager[None]:
+        """Turn errors of the indexes' libraries that the disk is full into one of our own."""
+        return explain_full_disk(self._workspace.root)
 
     def rebuild(self) -> None:
         """Erase both indexes, including remains of removed texts, and build them again.

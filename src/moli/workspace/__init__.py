@@ -15,10 +15,12 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from moli.records.errors import WorkspaceError
+from moli.records.file_names import file_name_text
 from moli.workspace.database import Database
+from moli.workspace.disk_space import is_disk_full
 from moli.workspace.documents import DocumentStore
 from moli.workspace.exchanges import ExchangeStore
 from moli.workspace.feedback import FeedbackStore
@@ -79,7 +81,7 @@ class Workspace:
         """
         if self.is_read_only and not self.settings.database:
             database = Database(
-                read_only_url(self._database_file, self._scratch), read_only=self.root
+                read_only_url(self._database_file, lambda: self._scratch), read_only=self.root
             )
             database.migrate()
             return database
@@ -90,6 +92,13 @@ class Workspace:
         with self.lock("migrate"):
             database.migrate()
         return database
+
+    @property
+    def database_address(self) -> str:
+        """The file of the embedded database; the URL of another one, without its password."""
+        if self.settings.database:
+            return make_url(self.settings.database).render_as_string(hide_password=True)
+        return file_name_text(self._database_file)
 
     @cached_property
     def documents(self) -> DocumentStore:
@@ -138,10 +147,12 @@ class Workspace:
 
     @cached_property
     def is_read_only(self) -> bool:
-        """Whether nothing can be written to the workspace's folder, or to its database's file."""
-        return not may_write(
-            self.folder if self.folder.exists() else self.root, self._database_file
-        )
+        """Whether nothing can be written to the workspace's folder, or to its database's file.
+
+        A full disk is one reason.
+        """
+        folder = self.folder if self.folder.exists() else self.root
+        return not may_write(folder, self._database_file) or is_disk_full(folder)
 
     def check_writable(self) -> None:
         """Check that the workspace can be written to.
@@ -160,7 +171,14 @@ class Workspace:
     @cached_property
     def _scratch(self) -> Path:
         """A folder for what a read-only workspace has to write while it is open."""
-        self._temporary_folder = TemporaryDirectory(prefix="moli-")
+        try:
+            self._temporary_folder = TemporaryDirectory(prefix="moli-")
+        except OSError as error:
+            raise WorkspaceError(
+                f"no temporary folder can be written to ({error.strerror})",
+                where=str(self.root),
+                fix="Free some space, or set TMPDIR to a folder on another disk.",
+            ) from error
         return Path(self._temporary_folder.name)
 
     @property

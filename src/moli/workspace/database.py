@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from moli.records.errors import WorkspaceError
 from moli.workspace import schema
+from moli.workspace.disk_space import explain_full_disk
 from moli.workspace.read_only import read_only_error
 
 REVISION = "0004"
@@ -81,11 +82,12 @@ class Database:
         """A transaction that commits whole or not at all; other writers wait for it.
 
         Raises:
-            WorkspaceError: the database is read-only.
+            WorkspaceError: the database is read-only, or the disk is full.
         """
         if self._read_only:
             raise read_only_error(self._read_only)
-        with self.engine.connect() as connection:
+        folder = Path(self.engine.url.database or "").parent
+        with explain_full_disk(folder), self.engine.connect() as connection:
             connection.execution_options(write=True)
             with connection.begin():
                 if not self.is_sqlite:

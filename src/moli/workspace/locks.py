@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from moli.records.errors import WorkspaceError
+from moli.workspace.disk_space import suppress_full_disk
 
 
 @contextmanager
@@ -18,7 +19,8 @@ def hold_lock(path: Path, subject: str, *, where: str, timeout: float = 0.0) -> 
     """Hold a lock that ends with this process, however it ends.
 
     Args:
-        path: the lock's file; the holder's process id and machine are written beside it.
+        path: the lock's file; the holder's process id and machine are written beside it, unless
+            the disk is full.
         subject: what is locked, for the error.
         where: the place that the error names.
         timeout: seconds to wait for another holder.
@@ -31,9 +33,10 @@ def hold_lock(path: Path, subject: str, *, where: str, timeout: float = 0.0) -> 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-        holder.write_text(f"{os.getpid()} {socket.gethostname()}", encoding="utf-8")
+        with suppress_full_disk():
+            holder.write_text(f"{os.getpid()} {socket.gethostname()}", encoding="utf-8")
     except Timeout:
-        waited = f" for {timeout:.0f} s" if timeout else ""
+        waited = f" for {timeout:.0f} s" if timeout >= 1 else ""
         raise WorkspaceError(
             f"{subject} is in use by {_describe_holder(holder)}{waited}",
             where=where,

@@ -1,10 +1,11 @@
-"""A workspace that may be read but not written to, such as one on a read-only disk."""
+"""A workspace that may be read but not written to, such as one on a read-only or full disk."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from urllib.parse import quote
 from sqlalchemy import URL
 
 from moli.records.errors import WorkspaceError
+from moli.workspace.disk_space import disk_full_error, is_disk_full
 
 
 def may_write(*paths: Path) -> bool:
@@ -20,7 +22,9 @@ def may_write(*paths: Path) -> bool:
 
 
 def read_only_error(root: Path) -> WorkspaceError:
-    """The error of whatever would write to a workspace that is read-only."""
+    """The error of whatever would write to a workspace that is read-only, or on a full disk."""
+    if is_disk_full(root):
+        return disk_full_error(root)
     return WorkspaceError(
         "the workspace is read-only",
         where=str(root),
@@ -28,7 +32,7 @@ def read_only_error(root: Path) -> WorkspaceError:
     )
 
 
-def read_only_url(path: Path, scratch: Path) -> URL:
+def read_only_url(path: Path, make_scratch: Callable[[], Path]) -> URL:
     """The URL by which an SQLite database is read without writing beside it.
 
     The file beside it that its readers share must exist, or be made, while it is written to. If it
@@ -36,7 +40,7 @@ def read_only_url(path: Path, scratch: Path) -> URL:
     both are copied.
 
     Args:
-        scratch: a folder for a copy.
+        make_scratch: returns a folder for a copy.
 
     Raises:
         WorkspaceError: there is no database.
@@ -52,6 +56,7 @@ def read_only_url(path: Path, scratch: Path) -> URL:
     log = path.with_name(f"{path.name}-wal")
     if not (log.exists() and log.stat().st_size):
         return _url(_uri(path, "mode=ro&immutable=1"))
+    scratch = make_scratch()
     for source in (path, log):
         shutil.copyfile(source, scratch / source.name)
     return _url(_uri(scratch / path.name, "mode=rw"))
