@@ -39,7 +39,8 @@ class Indexes:
         """Apply all changes that the indexes lack, and return the number of the log's last change.
 
         If another process is doing so for longer than `timeout` seconds, or the disk is full, the
-        index stays outdated for now. That is safe: its results are checked against the store before they are used.
+        index stays outdated for now. That is safe: its results are checked against the store before
+        they are used.
         """
         newest = self._passages.last_change()
         if min(self.lexical.applied, self.dense.applied) >= newest:
