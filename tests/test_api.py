@@ -84,6 +84,14 @@ def test_a_model_is_checked_trained_evaluated_and_asked(home: Path) -> None:
     events: list[Event] = []
     result = moli.tune(**values, name="sorter", on_event=events.append)
     assert result.model.startswith("sorter@")
+    further = values | {"base": "sorter", "data": home / "data.jsonl"}
+    assert moli.check(**further).ok
+    os.chdir("/")
+    assert moli.check(**further, workspace=home).ok
+    assert "no such folder" in moli.check(**further).findings[0].what
+    with pytest.raises(moli.MoliError, match="no such folder"):
+        moli.check(**further, workspace=home / "missing")
+    os.chdir(home)
     assert any(isinstance(event, Evaluated) for event in events)
     evaluation = moli.evaluate("sorter", "data.jsonl")
     rows = [json.loads(line) for line in Path("data.jsonl").read_text().splitlines()]

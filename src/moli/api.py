@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,19 +131,27 @@ def ask(
         return Answerer(opened, retriever, chat).ask(question, visible)
 
 
-def check(recipe: Path | str | None = None, **values: Any) -> Preflight:
+def check(
+    recipe: Path | str | None = None, *, workspace: AnyWorkspace = None, **values: Any
+) -> Preflight:
     """Check a recipe and its data, and estimate time and memory, without training anything.
 
     Args:
         recipe: a YAML file; not needed if `values` give everything.
+        workspace: has the models that the recipe may start from; there need not be one.
         values: keys of the recipe, such as `task="classification"`; they override the file's.
 
     Returns:
         A report, whose `ok` is False if the recipe cannot be trained and whose findings say why.
     """
+    from moli.records.errors import WorkspaceError
     from moli.training.checks.preflight import preflight
 
-    return preflight(_read_recipe(recipe, values))
+    with ExitStack() as stack:
+        opened = None
+        with suppress(WorkspaceError) if workspace is None else nullcontext():
+            opened = stack.enter_context(_open_workspace(workspace))
+        return preflight(_read_recipe(recipe, values), opened)
 
 
 def tune(

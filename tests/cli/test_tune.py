@@ -143,6 +143,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
+    process.send_signal(signal.SIGSTOP)
+    (run,) = moli("runs", "--json").json["runs"]
+    assert (run["status"], run["process"]) == ("running", process.pid)
+    assert f"running (process {process.pid})" in moli("runs", "show", run["id"]).out
+    process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 130

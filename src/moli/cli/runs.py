@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from moli.cli.output import (
 )
 from moli.records.training import COMPLETE
 from moli.translations.catalogue import translate
+
+if TYPE_CHECKING:
+    from moli.training.runs import RunSummary
 
 app = App(help="List and show training runs.")
 
@@ -64,7 +67,7 @@ def show(
     out = make_console()
     out.print(details.id, style="bold")
     rows = {
-        "status": translate(details.status.replace("_", " ")),
+        "status": _format_status(details),
         "step": translate(f"{details.step:,} of {details.steps:,}"),
         "model": details.model,
         "metrics": format_metrics(details.metrics),
@@ -77,8 +80,14 @@ def show(
         out.print(translate(title))
         for name, value in flatten_values(values).items():
             out.print(f"  {name} {value}")
-    if details.status not in COMPLETE:
+    if details.status not in (*COMPLETE, "running"):
         echo(f"Resume with: moli tune --resume {details.id}")
+
+
+def _format_status(run: RunSummary) -> str:
+    """The status of a run in words, with the process that works on it."""
+    status = translate(run.status.replace("_", " "))
+    return translate(f"{status} (process {run.process})") if run.process else status
 
 
 def _print_runs(*, as_json: bool, workspace: Path | None) -> None:
@@ -95,7 +104,7 @@ def _print_runs(*, as_json: bool, workspace: Path | None) -> None:
         return
     rows = []
     for run in runs:
-        status, step = translate(run.status.replace("_", " ")), f"{run.step:,}/{run.steps:,}"
+        status, step = _format_status(run), f"{run.step:,}/{run.steps:,}"
         metric = format_metrics(run.metrics, main_only=True)
         rows.append((run.id, run.task, run.base, status, step, metric, run.begun[:16]))
     columns = ("run", "task", "base", "status", "step", "metric", "started")

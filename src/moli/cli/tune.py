@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,7 +144,8 @@ def _check(recipe: Recipe, folder: Path | None, *, as_json: bool) -> None:
 
     with ExitStack() as stack:
         workspace = None
-        with suppress(WorkspaceError):  # a recipe can be checked without one
+        # A recipe can be checked without one.
+        with suppress(WorkspaceError) if folder is None else nullcontext():
             workspace = stack.enter_context(open_workspace(folder))
         with on_interrupt("Nothing was changed."):
             report = preflight(recipe, workspace)

@@ -23,7 +23,7 @@ from moli.training.listeners import Listener
 from moli.training.listeners.event_log import EVENTS
 from moli.training.loop.checkpoint import remove_checkpoints
 from moli.training.recipes.recipe import Recipe, make_recipe
-from moli.training.recipes.run_folder import ESTIMATE, REQUESTED
+from moli.training.recipes.run_folder import ESTIMATE, LOCK, REQUESTED
 from moli.training.runs import read_run
 from moli.training.trained.names import with_named_base
 from moli.workspace import Workspace
@@ -198,7 +198,7 @@ def resume(
 
 def _lock(folder: Path) -> AbstractContextManager[None]:
     """The lock of the process that works on a run."""
-    return hold_lock(folder / "run.lock", "the run", where=folder.name)
+    return hold_lock(folder / LOCK, "the run", where=folder.name)
 
 
 @contextmanager

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from moli.records.errors import NotFoundError
+from moli.records.training import COMPLETE
 from moli.training.listeners.event_log import EVENTS
 from moli.training.listeners.report import PAGE
-from moli.training.recipes.run_folder import REQUESTED, RESOLVED
+from moli.training.recipes.run_folder import LOCK, REQUESTED, RESOLVED
 from moli.workspace import Workspace
+from moli.workspace.locks import find_holder
 
 # Most of a run's events are steps; only the last step is parsed.
 _STEP_PREFIX = '{"event": "step"'
@@ -25,8 +27,9 @@ class RunSummary:
     """A run as its files describe it.
 
     Attributes:
-        status: `finished`, `stopped_early`, `interrupted`, `failed`, or `unfinished`: still
-            running, or killed.
+        status: `finished`, `stopped_early`, `interrupted`, `failed`, `running`, or `killed` if it
+            has no end and no process works on it.
+        process: id of the process that works on it; 0 if none does.
         step, steps: optimizer steps taken, and those there will be in all.
         metrics: metrics of the best evaluation so far.
         model: name of the model in the workspace; empty until there is one.
@@ -48,6 +51,7 @@ class RunSummary:
     report: str
     recipe: Mapping[str, Any]
     facts: Mapping[str, Any]
+    process: int = 0
 
 
 def list_runs(workspace: Workspace) -> list[RunSummary]:
@@ -81,12 +85,14 @@ def read_run(folder: Path) -> RunSummary:
     best = [event for event in events if event["event"] == "evaluated" and event.get("best")]
     result = ended.get("result") or {}
     report = folder / PAGE
+    status = str(ended.get("status", "killed"))
+    holder = None if status in COMPLETE else find_holder(folder / LOCK)
     return RunSummary(
         id=folder.name,
         folder=str(folder),
         task=str(recipe.get("task", "")),
         base=str(recipe.get("base", "")),
-        status=str(ended.get("status", "unfinished")),
+        status="running" if holder else status,
         step=max((int(event.get("step", 0)) for event in events), default=0),
         steps=int(started.get("steps", 0)),
         metrics=best[-1].get("metrics", {}) if best else {},
@@ -95,6 +101,7 @@ def read_run(folder: Path) -> RunSummary:
         report=str(report) if report.is_file() else "",
         recipe=recipe,
         facts={**(started.get("facts") or {}), **result},
+        process=holder.process if holder else 0,
     )
 
 

@@ -6,12 +6,25 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from moli.records.errors import WorkspaceError
 from moli.workspace.disk_space import suppress_full_disk
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that holds a lock, by its id and the name of its machine."""
+
+    process: int
+    machine: str
+
+    def __str__(self) -> str:
+        here = self.machine == socket.gethostname()
+        return f"process {self.process} on {'this machine' if here else self.machine}"
 
 
 @contextmanager
@@ -38,7 +51,7 @@ def hold_lock(path: Path, subject: str, *, where: str, timeout: float = 0.0) -> 
     except Timeout:
         waited = f" for {timeout:.0f} s" if timeout >= 1 else ""
         raise WorkspaceError(
-            f"{subject} is in use by {_describe_holder(holder)}{waited}",
+            f"{subject} is in use by {_read_holder(holder) or 'another process'}{waited}",
             where=where,
             fix="Wait for it to end, or stop it.",
         ) from None
@@ -56,11 +69,37 @@ def hold_lock(path: Path, subject: str, *, where: str, timeout: float = 0.0) -> 
         lock.release()
 
 
-def _describe_holder(path: Path) -> str:
-    """The process that holds a lock, from the file beside it."""
+def find_holder(path: Path) -> Holder | None:
+    """The process that holds a lock now; None if none does."""
+    holder = _read_holder(path.with_suffix(".pid"))
+    if holder is None or holder.process == os.getpid():
+        return holder
     try:
-        pid, host = path.read_text(encoding="utf-8").split(maxsplit=1)
-    except (OSError, ValueError):  # it is being written
-        return "another process"
-    here = "this machine" if host == socket.gethostname() else host
-    return f"process {pid} on {here}"
+        with FileLock(path, timeout=0):
+            return None  # it was killed: its own file is still there
+    except Timeout:
+        return holder
+    except OSError:  # the folder may only be read
+        return holder if _is_alive(holder) else None
+
+
+def _read_holder(path: Path) -> Holder | None:
+    """The process that a file beside a lock names; None without one, or while it is written."""
+    try:
+        process, machine = path.read_text(encoding="utf-8").split(maxsplit=1)
+        return Holder(int(process), machine)
+    except (OSError, ValueError):
+        return None
+
+
+def _is_alive(holder: Holder) -> bool:
+    """Whether a process still runs; one of another machine is taken to."""
+    if holder.machine != socket.gethostname():
+        return True
+    try:
+        os.kill(holder.process, 0)
+    except PermissionError:  # it is another user's
+        return True
+    except OSError:
+        return False
+    return True

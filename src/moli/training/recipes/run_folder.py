@@ -12,6 +12,7 @@ from moli.records.errors import InputError
 REQUESTED = "asked.json"  # the recipe as it was given
 RESOLVED = "settled.json"  # the resolved recipe
 ESTIMATE = "estimate.json"  # the expected time and memory
+LOCK = "run.lock"  # held by the process that works on the run
 HASHES = "hashes.json"  # hashes of the data, the base and the template
 
 
