@@ -89,8 +89,7 @@ def render_prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[T
     """The text that a server lets the model continue with its answer.
 
     Raises:
-        InputError: the template refuses the conversation, or a call's arguments are not a JSON
-            object.
+        InputError: the template refuses the conversation.
     """
     return _render(tokenizer, messages, tools, add_generation_prompt=True)
 
@@ -104,8 +103,7 @@ def prompt_ids(
     that wants to speak for somebody else, the text is split inside it and so read as letters.
 
     Raises:
-        InputError: the template refuses the conversation, or a call's arguments are not a JSON
-            object.
+        InputError: the template refuses the conversation.
     """
     separator = unused_character(messages)
     messages = break_special_tokens(tokenizer, messages, separator)
@@ -183,8 +181,7 @@ def _render(
     """Apply the chat template.
 
     Raises:
-        InputError: the template refuses the conversation, or a call's arguments are not a JSON
-            object.
+        InputError: the template refuses the conversation.
     """
     from jinja2 import TemplateError
 

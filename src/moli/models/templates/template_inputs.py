@@ -19,7 +19,6 @@ from moli.models.templates.tool_call_formats import (
     supports_tools,
     write_hermes_call,
 )
-from moli.records.errors import InputError
 from moli.records.messages import Message, Tool, ToolCall
 
 _TOOL_INSTRUCTIONS = """You may call these tools:
@@ -39,11 +38,11 @@ def template_inputs(
     """The arguments `conversation` and `tools` of the tokenizer's `apply_chat_template`.
 
     Raises:
-        InputError: a call's arguments are not a JSON object.
         ValueError: there is no template.
     """
     tool_dicts = [_tool_dict(each) for each in tools] or None
     template = tokenizer.get_chat_template(tools=tool_dicts)
+    messages = [each if _has_arguments(each) else _with_calls_as_text(each) for each in messages]
     if not supports_tools(template):
         messages, tool_dicts = _with_tools_as_text(messages, tools), None
     return {"conversation": _message_dicts(messages, template), "tools": tool_dicts}
@@ -72,13 +71,7 @@ def _describe_tool(tool: Tool) -> str:
 
 
 def _with_calls_as_text(message: Message) -> Message:
-    """The message with its calls as text, in the Hermes format, at the end of its content.
-
-    Raises:
-        InputError: a call's arguments are not a JSON object.
-    """
-    for call in message.calls:
-        _parse_arguments(call)  # checks them
+    """The message with its calls as text, in the Hermes format, at the end of its content."""
     parts = [message.content] if message.content else []
     content = "\n".join(parts + [write_hermes_call(each) for each in message.calls])
     return replace(message, content=content, calls=())
@@ -124,23 +117,21 @@ def _tool_dict(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _parse_arguments(call: ToolCall) -> dict[str, Any]:
-    """The arguments of a call.
+def _has_arguments(message: Message) -> bool:
+    """Whether the arguments of all calls of a message are JSON objects.
 
-    Raises:
-        InputError: they are not a JSON object.
+    Others were cut, or the model made a mistake that it is told about in the next message.
     """
+    return all(_parse_arguments(call) is not None for call in message.calls)
+
+
+def _parse_arguments(call: ToolCall) -> dict[str, Any] | None:
+    """The arguments of a call; None if they are not a JSON object."""
     try:
         arguments = json.loads(call.arguments or "{}")
     except (ValueError, RecursionError):
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise InputError(
-            f"the arguments of a call of '{call.name}' are not a JSON object",
-            where="messages",
-            fix="Pass them as the model wrote them.",
-        )
-    return arguments
+        return None
+    return arguments if isinstance(arguments, dict) else None
 
 
 def _mistral_call_id(call_id: str) -> str:
