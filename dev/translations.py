@@ -22,11 +22,18 @@ COMMANDS = ROOT / "cli"
 
 # Functions whose arguments people read, beside all classes of errors and warnings.
 SHOWS = {
-    "App", "Argument", "BadParameter", "Field", "Finding", "Option", "_report", "echo",
-    "on_interrupt", "print_fields", "print_table", "translate", "warn",
+    "App", "Argument", "BadParameter", "Field", "Finding", "Option", "_Refusal", "_report", "echo",
+    "error_response", "on_interrupt", "print_fields", "print_table", "translate", "warn",
 }  # fmt: skip
 SHOWN_KEYWORDS = {"description", "fix", "help", "what"}  # of any call
-CODES = {"DocumentError": 1, "Finding": 1, "_report": 2}  # arguments before those that people read
+# Arguments before those that people read.
+CODES = {
+    "DocumentError": 1,
+    "Finding": 1,
+    "_Refusal": 1,
+    "_report": 2,
+    "error_response": 2,
+}
 _DEPTH = 3  # of names that stand for texts with names
 _MESSAGE = re.compile(r"^(?!--|[A-Z_]+$|\S*_\S*$).*[A-Za-z]{2}", re.DOTALL)
 _FOREIGN = re.compile(
@@ -64,7 +71,9 @@ def _is_command(function: ast.FunctionDef, path: Path) -> bool:
 
 
 def _is_border(call: ast.Call, path: Path) -> bool:
-    """Whether a call prints what is translated already."""
+    """Whether a call prints what is translated already, or describes the API, in English."""
+    if path.is_relative_to(ROOT / "serving"):
+        return _name_of(call) == "Field"
     return path.name in ("output.py", "main.py") and ast.unparse(call.func) == "typer.echo"
 
 
@@ -163,8 +172,6 @@ def all_messages() -> dict[str, str]:
     """Templates by their shape, in the order of the files."""
     messages: dict[str, str] = {}
     for path in [*sorted(ROOT.rglob("*.py")), ROOT.parents[1] / "dev" / "install.py"]:
-        if path.is_relative_to(ROOT / "serving"):  # an API's messages are English
-            continue
         for _, template in messages_of(path):
             messages.setdefault(shape(template), template)
     return messages

@@ -81,6 +81,15 @@ SECOND_TURNS: dict[str, list[Any]] = {
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
         {**RESULT, "name": "weather"},
     ],
+    "arguments that were cut": [
+        USER,
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{**CALL, "function": {**CALL["function"], "arguments": '{"city": "上'}}],
+        },
+        {**RESULT, "content": "These arguments are no JSON."},
+    ],
     "a refusal": [USER, {"role": "assistant", "content": None, "refusal": "No."}, USER],
     "parts of an answer": [
         USER,
@@ -183,6 +192,32 @@ def test_a_required_call_that_is_cut_is_a_call(address: str, max_tokens: int) ->
     [call] = choice["message"]["tool_calls"]
     assert call["function"]["name"] == "put"
     assert '{"say": "'.startswith(call["function"]["arguments"][:9])
+
+
+@pytest.mark.slow
+def test_a_stop_sequence_does_not_cut_a_required_call(address: str) -> None:
+    choice = chat(address, tool_choice="required", stop=["o", "上", "}"], max_tokens=400)
+    assert choice["finish_reason"] == "tool_calls"
+    for call in choice["message"]["tool_calls"]:
+        assert json.loads(call["function"]["arguments"])["city"] in ("Torino", "上海")
+
+
+@pytest.mark.slow
+def test_a_response_whose_call_was_cut_can_be_continued(address: str) -> None:
+    free = {"type": "object", "properties": {"say": {"type": "string", "minLength": 200}}}
+    function = {"type": "function", "name": "put", "parameters": {**free, "required": ["say"]}}
+    body = {"model": BASE, "input": "Rain?", "tools": [function], "tool_choice": "required"}
+    cut = httpx.post(
+        f"{address}/v1/responses", json={**body, "max_output_tokens": 45}, timeout=60
+    ).json()
+    [call] = cut["output"]
+    assert (call["type"], call["status"]) == ("function_call", "incomplete")
+    more = {"previous_response_id": cut["id"], "max_output_tokens": 2, "tool_choice": "auto"}
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "no JSON"}
+    answer = httpx.post(
+        f"{address}/v1/responses", json={**body, **more, "input": [output]}, timeout=60
+    )
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.slow

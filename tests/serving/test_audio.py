@@ -201,7 +201,7 @@ def test_bodies_that_are_no_form_are_refused(client: TestClient) -> None:
     form = {"content-type": "multipart/form-data; boundary=x"}
     refused(client.post(PATH, data={"model": ""}), 400, "file")
     refused(client.post(PATH, data={"file": "words"}), 400, "file")
-    refused(client.post(PATH, json={"file": "words"}), 400, "file")
+    refused(client.post(PATH, json={"file": "words"}), 400, "declared as application/json")
     refused(client.post(PATH, content=b"no parts", headers=form), 400, ".")
     refused(
         client.post(PATH, content=b"", headers={"content-type": "multipart/form-data"}), 400, "."

@@ -88,8 +88,8 @@ def test_a_single_text_and_fewer_labels(client: TestClient) -> None:
     ("change", "status", "word"),
     [
         ({"model": "none"}, 404, "Ask for reviews"),
-        ({"model": "scripted:8"}, 400, "an encoder, not a classifier"),
-        ({"model": "builtin:reader"}, 400, "a model for span"),
+        ({"model": "scripted:8"}, 400, "encodes texts and has no classes"),
+        ({"model": "builtin:reader"}, 400, "was trained for span, not for classification"),
         ({"model": ""}, 400, "model"),
         ({"input": []}, 400, "input"),
         ({"input": ["a", ""]}, 400, "input"),

@@ -210,6 +210,6 @@ def test_other_models_are_refused_with_the_names_of_those_there_are(
     with pytest.raises(openai.NotFoundError, match="Ask for builtin:minilm or near"):
         theirs.embeddings.create(model="text-embedding-3-small", input="a")
     with pytest.raises(
-        openai.BadRequestError, match=r"for span, but.*Ask for builtin:minilm or near"
+        openai.BadRequestError, match=r"for span, not for embedding. Ask for builtin:minilm or near"
     ):
         theirs.embeddings.create(model="builtin:reader", input="a")

@@ -171,7 +171,8 @@ def test_a_request_that_a_stopping_server_cancels_is_told_to_come_back() -> None
         await asyncio.Event().wait()
 
     async def stop() -> None:
-        task = asyncio.create_task(ShutdownMiddleware(endless)({"type": "http"}, receive, send))
+        scope = {"type": "http", "headers": []}
+        task = asyncio.create_task(ShutdownMiddleware(endless)(scope, receive, send))
         await asyncio.sleep(0)
         task.cancel()
         await task

@@ -123,6 +123,34 @@ def test_a_request_without_a_file_names_the_field(client: TestClient) -> None:
     assert response.json()["error"]["param"] == "file"
 
 
+def test_a_second_file_is_refused_and_none_is_lost_without_a_word(client: TestClient) -> None:
+    before = sources(client)
+    files = [("file", ("one.txt", TEXT)), ("file", ("two.txt", TEXT))]
+    problem = client.post(PATH, files=files).json()["error"]
+    assert (problem["param"], problem["message"]) == (
+        "file",
+        "file: is there 2 times. Send one in each request.",
+    )
+    assert sources(client) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"json": {"file": "a"}}, "declared as application/json, not as multipart/form-data"),
+        ({"data": {"file": "a"}}, "file: must be a file. Send it with a filename."),
+        ({"data": {"file": "a"}, "files": {"other": ("a", "b")}}, "file: must be a file."),
+        ({"files": {"other": ("a", "b")}}, "file: is missing"),
+    ],
+)
+def test_what_is_no_form_with_a_file_is_refused(
+    client: TestClient, options: Any, message: str
+) -> None:
+    response = client.post(PATH, **options)
+    assert response.status_code == 400
+    assert message in response.json()["error"]["message"]
+
+
 def test_a_refusal_is_in_the_language_of_the_request(client: TestClient) -> None:
     for language, words in (
         ("zh-CN,en;q=0.5", "它没有内容"),

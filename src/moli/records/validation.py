@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ _EXPECTED = {
     "model_attributes_type": "an object",
     "dataclass_type": "an object",
 }
+_CONSTANTS = {"False": "false", "True": "true", "None": "null"}  # as JSON and YAML have them
 # Words for the other kinds of errors, with what pydantic says of each in `ctx`.
 _MESSAGES = {
     "missing": "is missing",
@@ -37,10 +39,7 @@ _MESSAGES = {
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
-    "literal_error": "must be {expected}",
     "value_error": "{error}",
-    "union_tag_invalid": "{discriminator} must be one of {expected_tags}",
-    "union_tag_not_found": "{discriminator} is missing",
 }
 
 
@@ -48,26 +47,39 @@ def describe_value_errors(errors: Sequence[Mapping[str, Any]]) -> str:
     """The problem with one value in words, such as "must be a text or a list".
 
     Args:
-        errors: all of pydantic's errors for the value: several if it may be of several types, of
-            which the first is described if they do not all say what the value should be.
+        errors: all of pydantic's errors for the value: several if it may be of several types. The
+            first is described, with what others of its kind say that the value may be.
     """
-    kinds = {str(each["type"]) for each in errors}
-    if kinds <= _EXPECTED.keys():
-        expected = [_EXPECTED[str(each["type"])] for each in errors]
-    elif kinds == {"literal_error"}:
-        expected = [str(each["ctx"]["expected"]) for each in errors]
-    else:
-        return _describe(errors[0])
-    return f"must be {' or '.join(dict.fromkeys(expected))}"
+    first = errors[0]
+    if is_type_error(first):
+        expected = dict.fromkeys(_EXPECTED[str(e["type"])] for e in errors if is_type_error(e))
+        return f"must be {' or '.join(expected)}"
+    if first["type"] == "literal_error":
+        literals = [each for each in errors if each["type"] == "literal_error"]
+        options = dict.fromkeys(option for each in literals for option in _options(each))
+        return f"must be {'one of ' if len(options) > 1 else ''}{', '.join(options)}"
+    return _describe(first)
+
+
+def is_type_error(error: Mapping[str, Any]) -> bool:
+    """Whether an error says that a value is of the wrong type."""
+    return str(error["type"]) in _EXPECTED
+
+
+def _options(error: Mapping[str, Any]) -> list[str]:
+    """The values that may be written where an error says that another one may not."""
+    options = re.split(", | or ", str(error["ctx"]["expected"]))
+    return [_CONSTANTS.get(option, option) for option in options]
 
 
 def _describe(error: Mapping[str, Any]) -> str:
-    """One error."""
-    kind = str(error["type"])
-    if kind in _EXPECTED:
-        return f"must be {_EXPECTED[kind]}"
-    if error.get("ctx", {}).get("min_length") == 1:
+    """An error that says neither what type nor what values there may be."""
+    kind, context = str(error["type"]), error.get("ctx", {})
+    if context.get("min_length") == 1:
         return "must not be empty"
+    # A limit behind another check has the same name for texts and for lists.
+    if isinstance(error.get("input"), str) and kind in ("too_long", "too_short"):
+        kind = f"string_{kind}"
     if kind in _MESSAGES:
-        return _MESSAGES[kind].format(**error.get("ctx", {}))
+        return _MESSAGES[kind].format(**context)
     return str(error.get("msg", "cannot be read"))

@@ -145,14 +145,15 @@ class AccessMiddleware:
         authenticator = self._authenticator
         if not authenticator.is_fresh:  # the store is read, so not in the event loop
             await run_in_threadpool(authenticator.refresh)
-        caller = authenticator.authenticate(_read_secret(Headers(scope=scope)))
+        headers = Headers(scope=scope)
+        caller = authenticator.authenticate(_read_secret(headers))
         if caller is None:
             await _unauthenticated_response(scope)(scope, receive, send)
             return
         if scope.get("method") == "POST" and (wait := self._limiter.acquire(caller.key)):
             seconds = math.ceil(wait)
             message = f"too many requests; try again in {seconds} s"
-            response = error_response(429, message, "rate_limit_exceeded")
+            response = error_response(headers, 429, message, code="rate_limit_exceeded")
             response.headers["Retry-After"] = str(seconds)
             await response(scope, receive, send)
             return
@@ -189,6 +190,6 @@ def _unauthenticated_response(scope: Scope) -> ASGIApp:
     if scope["method"] == "GET" and scope["path"] == "/":
         return RedirectResponse(SIGN_IN, 303)
     message = "no valid key; send 'Authorization: Bearer KEY' with one from 'moli key add'"
-    response = error_response(401, message, "invalid_api_key")
+    response = error_response(Headers(scope=scope), 401, message, code="invalid_api_key")
     response.headers["WWW-Authenticate"] = "Bearer"
     return response

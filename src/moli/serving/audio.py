@@ -16,12 +16,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from moli.models.speech.whisper import SpeechRecognizer, SpeechSegment, Transcript
 from moli.records.errors import BusyError, NotFoundError
-from moli.serving.bodies import Body, ShortText, StorableText
+from moli.serving.bodies import ShortText, StorableText
+from moli.serving.form_body import FormBody, FormRoute
 from moli.serving.headers import HEADERS
 from moli.serving.middleware import MAX_BODY
 from moli.workspace import Settings
 
-router = APIRouter()
+router = APIRouter(route_class=FormRoute)
 _PATH = "/v1/audio/transcriptions"
 # Sound needs large bodies: 25 MiB as in OpenAI's API, and room for the other fields.
 LARGER_BODIES = {_PATH: (25 << 20) + MAX_BODY}
@@ -35,7 +36,7 @@ def _refuse_streaming(stream: bool) -> bool:
     return stream
 
 
-class TranscriptionRequest(Body):
+class TranscriptionRequest(FormBody):
     """An audio file, and how to transcribe it."""
 
     file: Annotated[UploadFile, Field(description="WAV, FLAC, OGG or MP3")]

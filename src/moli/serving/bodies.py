@@ -6,12 +6,20 @@ The shapes follow the public API reference; fields that are not supported are re
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from moli.models.templates.json_schema import followable_schema
 from moli.records.errors import InputError
@@ -36,20 +44,29 @@ QueryGroups = Annotated[list[ShortText] | None, Query(max_length=50)]
 class Body(BaseModel):
     """A body that refuses unknown fields, as silently ignoring them would hide mistakes.
 
+    A value of another type is refused as well, such as a number in quotes.
+
     Attributes:
         ignored: names of the fields that clients may send, and that change nothing here.
     """
 
     ignored: ClassVar[frozenset[str]] = frozenset()
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_nulls(cls, values: Any) -> Any:
-        """Drop fields that are null, which means the same as leaving them out."""
+    def _normalize(cls, values: Any) -> Any:
+        """Drop fields that are null, which means the same as leaving them out, and read 5.0 as 5.
+
+        JSON has one type of numbers, and some languages write all of them with a point.
+        """
         if not isinstance(values, dict):
             return values
-        return {name: value for name, value in values.items() if value is not None}
+        return {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in values.items()
+            if value is not None
+        }
 
 
 class HintedBody(Body):
@@ -107,11 +124,15 @@ class ToolChoice:
         """The tools that a model is offered, and the names of those of which one must be called.
 
         Raises:
-            InputError: there is no tool of such a name, or none at all.
+            InputError: there is no tool of such a name, or none at all, or two have one name.
         """
         if self.mode == "none":
             return (), ()
         known = [each.name for each in tools]
+        if repeated := [name for name, count in Counter(known).items() if count > 1]:
+            raise InputError(
+                f"two tools are called '{repeated[0]}'", where="tools", fix="Rename one of them."
+            )
         if unknown := [each for each in self.names if each not in known]:
             raise InputError(
                 f"there is no tool '{unknown[0]}'", where="tool_choice", fix="Add it to 'tools'."
@@ -132,6 +153,14 @@ class Function(Body):
     description: StorableText = ""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
     strict: bool | None = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _check_parameters(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a schema of anything but an object, since arguments have names."""
+        if parameters.get("type", "object") != "object":
+            raise ValueError("must be the schema of an object")
+        return parameters
 
     def to_tool(self) -> Tool:
         """The function as a tool for the chat template."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
+from moli.records.errors import InputError
 from moli.records.generation import OutputConstraint, Sampling
 from moli.records.messages import Message, ToolCall
 from moli.serving.bodies import (
@@ -57,7 +59,9 @@ class ChatMessage(Body):
 
     ignored = frozenset({"name", "annotations"})
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: StorableText | list[TextPart | RefusalPart] | None = None
+    content: Annotated[
+        StorableText | list[TextPart | RefusalPart] | None, Field(validate_default=True)
+    ] = None
     name: StorableText | None = None
     refusal: StorableText | None = None
     annotations: list[Any] | None = None
@@ -65,6 +69,22 @@ class ChatMessage(Body):
     reasoning_content: StorableText | None = None  # which models here do not read
     tool_calls: Annotated[list[Call], Field(max_length=128)] | None = None
     tool_call_id: StorableText | None = None
+
+    @field_validator("content")
+    @classmethod
+    def _check_content(cls, content: Any, info: ValidationInfo) -> Any:
+        """Refuse a message without content, unless it may be all calls."""
+        if content is None and info.data.get("role") not in (None, "assistant"):
+            raise PydanticCustomError("missing", "is missing")
+        return content
+
+    @field_validator("tool_calls")
+    @classmethod
+    def _check_calls(cls, calls: list[Call] | None, info: ValidationInfo) -> list[Call] | None:
+        """Refuse calls that the assistant did not make."""
+        if calls and info.data.get("role") != "assistant":
+            raise ValueError("are for messages of the assistant")
+        return calls
 
     def to_message(self) -> Message:
         """The message with its text in one piece; a developer's role becomes the system's."""
@@ -188,7 +208,7 @@ class CompletionBody(HintedBody):
         *,
         prompt_logprobs: bool = False,
     ) -> Sampling:
-        """Sampling by this request; `regex` counts unless there is another constraint."""
+        """Sampling by this request, with `regex` or another constraint."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Sampling(
             temperature=self.temperature,
@@ -243,8 +263,13 @@ class ChatRequest(CompletionBody):
         """The request to the language model.
 
         Raises:
-            InputError: the schema of an answer is missing, or a tool that is to be called.
+            InputError: the schema of an answer is missing, or a tool that is to be called, or
+                fields contradict each other.
         """
+        if self.top_logprobs and not self.logprobs:
+            raise InputError(
+                "has no effect without logprobs", where="top_logprobs", fix="Set logprobs to true."
+            )
         tools = tuple(each.function.to_tool() for each in self.tools or [])
         choice = self.tool_choice
         chosen = ToolChoice(choice) if isinstance(choice, str) else choice.to_choice()
@@ -252,6 +277,12 @@ class ChatRequest(CompletionBody):
         constraint = None
         if self.response_format and not required:
             constraint = self.response_format.to_constraint()
+        if self.regex and (constraint or required):
+            raise InputError(
+                "the answer has to follow another format already",
+                where="regex",
+                fix="Leave out one of them.",
+            )
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
         return GenerationRequest(
             model=self.model,
@@ -267,7 +298,7 @@ class ChatRequest(CompletionBody):
 
 
 Texts = Annotated[list[StorableText], Field(min_length=1, max_length=64)]
-TokenIds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 TokenIdLists = Annotated[list[TokenIds], Field(min_length=1, max_length=64)]
 
 
@@ -283,13 +314,14 @@ class CompletionRequest(CompletionBody):
     def to_generation_request(self) -> GenerationRequest:
         """The request to the language model."""
         prompt = self.prompt
-        texts = prompt if isinstance(prompt, list) else (prompt,)
+        is_single = isinstance(prompt, str) or isinstance(prompt[0], int)
+        texts: list[Any] = [prompt] if is_single else list(prompt)
         prompt_logprobs = self.echo and self.logprobs is not None
         return GenerationRequest(
             model=self.model,
             sampling=self.to_sampling(self.logprobs, prompt_logprobs=prompt_logprobs),
             max_tokens=self.max_tokens,
-            texts=tuple(texts),
+            texts=tuple(each if isinstance(each, str) else tuple(each) for each in texts),
             n=self.n,
             prompt_field="prompt",
             options=self.options(),

@@ -28,7 +28,9 @@ def to_list(value: Any) -> Any:
     """Put a single text into a list, and refuse token ids."""
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list) and value and isinstance(value[0], int | list):
+    if not isinstance(value, list):
+        raise ValueError("must be a text or a list of texts")
+    if value and isinstance(value[0], int | list) and not isinstance(value[0], bool):
         raise ValueError("token ids are not accepted, as each model has its own; send the texts")
     return value
 

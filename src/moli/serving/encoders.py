@@ -156,7 +156,7 @@ class Encoders:
         stored = self._find(model, *_CLASSIFICATION)
         if stored is None:
             raise InputError(
-                f"'{model}' is an encoder, not a classifier",
+                f"'{model}' encodes texts and has no classes",
                 where="model",
                 fix="Train one with 'moli tune' and task: classification.",
             )
@@ -204,11 +204,11 @@ class Encoders:
         try:
             stored = find_stored(self._store, name)
         except NotFoundError as error:
-            raise NotFoundError(error.what, error.where, self._suggest(tasks)) from error
+            raise NotFoundError(error.what, "model", self._suggest(tasks)) from error
         if stored.manifest.task not in tasks:
             raise InputError(
-                f"'{name}' is a model for {stored.manifest.task}, but one for "
-                f"{' or '.join(tasks)} is needed",
+                f"'{name}' was trained for {stored.manifest.task}, not for {' or '.join(tasks)}",
+                where="model",
                 fix=self._suggest(tasks),
             )
         return stored

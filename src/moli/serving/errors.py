@@ -8,6 +8,7 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -50,8 +51,18 @@ RETRY_SECONDS = 2  # after which a server that is not available is worth another
 _CLIENT_LEFT = 499  # in the log only, since nobody receives it
 
 
-def error_response(status: int, message: str, code: str, param: str | None = None) -> JSONResponse:
-    """Error response in the shape of OpenAI's API."""
+def error_response(
+    headers: Headers, status: int, message: str, *, code: str, param: str | None = None
+) -> JSONResponse:
+    """Error response in the shape of OpenAI's API.
+
+    Args:
+        headers: the request's, which prefers a language for the message.
+        message: in English.
+    """
+    language = requested_language(headers.get("accept-language", ""))
+    if language != "en":
+        message = load_catalogue(language).translate(message)
     error = error_object(status, message, code, param)
     return JSONResponse({"error": error}, status, headers=HEADERS)
 
@@ -80,9 +91,9 @@ def _handle_moli_error(request: Request, error: Exception) -> JSONResponse:
     status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 400)
     param = error.where if _names_field(request, error.where) else ""
     _note(request, error.code, param)
-    language = requested_language(request.headers.get("accept-language", ""))
-    message = str(error) if language == "en" else load_catalogue(language).translate(str(error))
-    response = error_response(status, message, error.code, param or None)
+    response = error_response(
+        request.headers, status, str(error), code=error.code, param=param or None
+    )
     if isinstance(error, BusyError):
         response.headers["Retry-After"] = str(error.seconds)
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -109,7 +120,9 @@ def _handle_validation_error(request: Request, error: Exception) -> JSONResponse
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
     problem = describe_errors(error.errors(), error.body)
     _note(request, problem.code, problem.param)
-    return error_response(400, problem.message, problem.code, problem.param or None)
+    return error_response(
+        request.headers, 400, problem.message, code=problem.code, param=problem.param or None
+    )
 
 
 def _handle_http_error(request: Request, error: Exception) -> JSONResponse:
@@ -117,10 +130,17 @@ def _handle_http_error(request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     phrase = HTTPStatus(status).phrase
     detail = str(error.detail) if isinstance(error, HTTPException) else phrase
-    response = error_response(status, detail, phrase.lower().replace(" ", "_"))
+    path, allowed = ascii(request.url.path)[1:-1], ""
+    if status == HTTPStatus.NOT_FOUND:
+        detail = f"there is no {path}. The API is under /v1, and /v1/openapi.json describes it."
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = ", ".join(sorted(_methods(request)))
+        detail = f"{path} has no {request.method}. It has {allowed}."
+    code = phrase.lower().replace(" ", "_")
+    response = error_response(request.headers, status, detail, code=code)
     response.headers.update(getattr(error, "headers", None) or {})
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        response.headers["Allow"] = ", ".join(sorted(_methods(request)))
+    if allowed:
+        response.headers["Allow"] = allowed
     return response
 
 
@@ -142,6 +162,7 @@ def _handle_disconnect(_request: Request, _error: Exception) -> Response:
     return Response(status_code=_CLIENT_LEFT)
 
 
-def _handle_server_error(_request: Request, _error: Exception) -> JSONResponse:
+def _handle_server_error(request: Request, _error: Exception) -> JSONResponse:
     """The response to any other error, which says nothing about it."""
-    return error_response(500, "the server failed; its log says why", "internal_error")
+    message = "the server failed; its log says why"
+    return error_response(request.headers, 500, message, code="internal_error")

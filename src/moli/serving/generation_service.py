@@ -285,7 +285,9 @@ def _sampling_for_answer(
             served.tokenizer.get_added_vocab(),
             otherwise=None if required else sampling.constraint,
         )
-        sampling = replace(sampling, constraint=constraint)
+        # A stop sequence inside the arguments would leave half a call.
+        stop = () if required else sampling.stop
+        sampling = replace(sampling, constraint=constraint, stop=stop)
     return sampling
 
 

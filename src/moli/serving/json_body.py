@@ -22,6 +22,7 @@ from moli.records.errors import InputError
 
 Path = tuple[str | int, ...]  # names and indices that lead to a place in a body
 
+_JSON = "application/json"
 MAX_DEPTH = 100  # levels of objects and lists
 _SHOWN_LEVELS = 6  # of a place that is too deep
 _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
@@ -41,7 +42,7 @@ class JsonRoute(APIRoute):
         async def handle_json(request: Request) -> Response:
             """Read the body before anything else is done."""
             body = await request.body()
-            _check_content_type(request.headers.get("content-type", ""))
+            check_media_type(request, _JSON)
             return await handle(_ParsedRequest(request, body, parse_json(body)))
 
         return handle_json
@@ -70,7 +71,7 @@ def parse_json(body: bytes) -> Any:
     if not body.strip():
         raise InputError("the body is empty", fix="Send a JSON object.")
     try:
-        text = body.decode("utf-8")
+        text = body.decode("utf-8-sig")  # some programs begin with a byte order mark
     except UnicodeDecodeError as error:
         raise InputError(
             f"the body is not UTF-8: byte {error.start} is wrong", fix="Encode it in UTF-8."
@@ -175,23 +176,36 @@ class _Decoder:
         return math.inf
 
 
-def _check_content_type(content_type: str) -> None:
-    """Check that a body is declared as JSON.
+def check_media_type(request: Request, expected: str, *others: str) -> None:
+    """Check that the body of a request is declared as what it has to be, and not compressed.
+
+    Args:
+        expected: the media type to send; a kind of JSON will do for JSON.
+        others: media types that are read as well.
 
     Raises:
-        InputError: it is not.
+        InputError: it is declared as something else.
     """
+    content_type = request.headers.get("content-type", "")
     message = Message()
     message["content-type"] = content_type
-    kind = message.get_content_type() if content_type else ""
-    if kind != "application/json" and not kind.endswith("+json"):
+    declared = message.get_content_type() if content_type else ""
+    is_json = expected == _JSON and declared.endswith("+json")
+    if declared not in (expected, *others) and not is_json:
+        shown = ascii(content_type)[1:-1] or "nothing"
         raise InputError(
-            f"the body is declared as {ascii(content_type)[1:-1] or 'nothing'}, not as JSON",
-            fix="Send the header 'Content-Type: application/json'.",
+            f"the body is declared as {shown}, not as {expected}",
+            fix=f"Send the header 'Content-Type: {expected}'.",
+        )
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise InputError(
+            f"the body is compressed ({ascii(encoding)[1:-1]})",
+            fix="Send it uncompressed, without Content-Encoding.",
         )
 
 
 def _invalid(path: Path, problem: str) -> InputError:
     """The error for something in the body that cannot be used."""
     where = join_path(path) if path and path[0] else ""
-    return InputError(problem if where else f"the body {problem}", where, fix="Correct it.")
+    return InputError(problem, where or "the body", fix="Correct it.")

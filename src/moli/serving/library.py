@@ -136,7 +136,7 @@ class Library:
             trace = None
         is_own = trace is not None and trace.id == trace_id and trace.tenant == tenant
         if trace is None or not is_own or not self._is_trace_visible(trace, visible):
-            raise NotFoundError(f"no trace '{trace_id}'", fix="Copy the id that an answer gave.")
+            raise NotFoundError(f"no answer '{trace_id}'", fix="Copy the id that an answer gave.")
         return replace(trace, groups=_shared_groups(trace.groups, visible))
 
     def _is_trace_visible(self, trace: Trace, visible: Filter) -> bool:

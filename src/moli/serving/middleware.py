@@ -81,7 +81,7 @@ class SecurityMiddleware:
             except _RefusedError as error:
                 refusal = error.refusal
         if refusal:
-            response = error_response(refusal.status, refusal.message, refusal.code)
+            response = error_response(headers, refusal.status, refusal.message, code=refusal.code)
             response.headers["Connection"] = "close"  # a body may still come
             await response(scope, receive, send)
         else:
@@ -104,10 +104,10 @@ class SecurityMiddleware:
         """The refusal of a request with a wrong host or origin; None if both are right."""
         host = headers.get("host", "")
         if not self._is_own_host(host):
-            return _Refusal(400, "this server does not answer to that host name", "host")
+            return _Refusal(400, "this server does not answer to that host name", code="host")
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return _Refusal(403, "pages of other sites may not use this server", "origin")
+            return _Refusal(403, "pages of other sites may not use this server", code="origin")
         return None
 
     def _is_own_host(self, host: str) -> bool:
@@ -145,7 +145,8 @@ class ShutdownMiddleware:
         except asyncio.CancelledError:
             if has_begun or scope["type"] != "http":
                 raise
-            response = error_response(503, "the server is stopping; try again later", "stopping")
+            message = "the server is stopping; try again later"
+            response = error_response(Headers(scope=scope), 503, message, code="stopping")
             response.headers["Retry-After"] = str(RETRY_SECONDS)
             await response(scope, receive, send)
 
@@ -176,12 +177,12 @@ class _RefusedError(HTTPException):
 
 def _too_large(limit: int) -> _Refusal:
     """The refusal of a body of more than `limit` bytes."""
-    return _Refusal(413, f"the request has more than {limit} bytes", "request_too_large")
+    return _Refusal(413, f"the request has more than {limit} bytes", code="request_too_large")
 
 
 def _too_slow(seconds: float) -> _Refusal:
     """The refusal of a body that took more than a number of seconds."""
-    return _Refusal(408, f"the body did not come within {seconds:g} s", "timeout")
+    return _Refusal(408, f"the body did not come within {seconds:g} s", code="timeout")
 
 
 def _limit_body(receive: Receive, limit: int, seconds: float) -> Receive:

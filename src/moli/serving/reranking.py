@@ -35,6 +35,8 @@ class RerankDocument(Body):
 
 def _to_document(value: Any) -> Any:
     """A document given as a plain text, in the form of an object."""
+    if not isinstance(value, str | dict):
+        raise ValueError("must be a text or an object with a text")
     return {"text": value} if isinstance(value, str) else value
 
 

@@ -48,7 +48,9 @@ async def create(body: ResponseRequest, request: Request) -> Any:
     history: list[Message] = []
     previous = (body.previous_response_id or "").removeprefix(RESPONSE_PREFIX)
     if body.previous_response_id:
-        earlier = await run_in_threadpool(_find_exchange, request, body.previous_response_id)
+        earlier = await run_in_threadpool(
+            _find_exchange, request, body.previous_response_id, "previous_response_id"
+        )
         answer = earlier.choices[0]
         history = [*input_messages(earlier), Message("assistant", answer.text, answer.calls)]
     items = await run_in_threadpool(_resolve_references, request, body.input)
@@ -110,14 +112,17 @@ def delete(response_id: ResponseId, request: Request) -> dict[str, Any]:
     return {"id": response_id, "object": "response", "deleted": True}
 
 
-def _find_exchange(request: Request, response_id: str) -> Exchange:
+def _find_exchange(request: Request, response_id: str, where: str = "") -> Exchange:
     """The exchange of a response.
+
+    Args:
+        where: the field of the request that names it, for the error.
 
     Raises:
         NotFoundError: there is none, it is another tenant's, or was not to be stored.
     """
     workspace: Workspace = request.app.state.workspace
-    unknown = NotFoundError(f"no response '{response_id}'", fix="Copy the id that it came with.")
+    unknown = NotFoundError(f"no response '{response_id}'", where, "Copy the id that it came with.")
     if not response_id.startswith(RESPONSE_PREFIX):
         raise unknown
     try:
@@ -145,13 +150,21 @@ def _resolve_references(
         if not isinstance(item, ItemReference):
             resolved.append(item)
             continue
-        exchange = _find_exchange(request, f"{RESPONSE_PREFIX}{exchange_id_of(item.id)}")
-        stored_item = find_item(exchange, item.id)
+        stored_item = _find_item(request, item.id)
         if stored_item is None:
             raise NotFoundError(
                 f"no item '{item.id}'",
-                where=f"input.{number}.id",
+                where=f"input[{number}].id",
                 fix="Copy the id that it came with, of a response that was stored.",
             )
         resolved.append(_ITEM.validate_python(stored_item))
     return resolved
+
+
+def _find_item(request: Request, item_id: str) -> dict[str, Any] | None:
+    """The item of a stored response with this id; None if there is none."""
+    try:
+        exchange = _find_exchange(request, f"{RESPONSE_PREFIX}{exchange_id_of(item_id)}")
+    except NotFoundError:
+        return None
+    return find_item(exchange, item_id)

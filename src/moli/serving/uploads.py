@@ -20,13 +20,14 @@ from moli.records.errors import AccessError, InputError
 from moli.records.file_names import file_name_text, path_of_text
 from moli.records.ingestion import FileReport
 from moli.retrieval.ingest import DocumentLabels, Ingester
-from moli.serving.bodies import Body, ShortText
+from moli.serving.bodies import ShortText
 from moli.serving.concurrency import WorkQueue
 from moli.serving.dependencies import CallerDependency, LibraryDependency
+from moli.serving.form_body import FormBody, FormRoute
 from moli.serving.middleware import MAX_BODY
 from moli.workspace import Settings, Workspace
 
-router = APIRouter()
+router = APIRouter(route_class=FormRoute)
 _PATH = "/v1/documents"
 _FOLDER = "uploads"
 _MAX_NAME = 200  # bytes; file systems allow 255, and a temporary name is longer
@@ -37,7 +38,7 @@ def larger_bodies(settings: Settings) -> dict[str, int]:
     return {_PATH: (settings.max_file_mb << 20) + MAX_BODY}
 
 
-class UploadRequest(Body):
+class UploadRequest(FormBody):
     """A file, and who may see it."""
 
     file: Annotated[UploadFile, Field(description="A document of any supported format")]

@@ -6,14 +6,16 @@ branches. Both are left out here: only the errors of the branch count that the c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moli.records.validation import describe_value_errors
+from moli.records.validation import describe_value_errors, is_type_error
 from moli.serving.json_body import Path, join_path
 
 _NOTHING = object()
+_MAX_SHOWN = 60  # characters of a wrong value
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,31 @@ class _Located:
     path: Path
     branches: frozenset[tuple[Path, str]]
 
+    @property
+    def kind(self) -> str:
+        """pydantic's name of the kind of error."""
+        return str(self.error["type"])
+
+    @property
+    def is_wrong_type(self) -> bool:
+        """Whether it says that a value is of the wrong type."""
+        return is_type_error(self.error)
+
+    def branch_at(self, place: Path) -> str:
+        """The branch of the union at a place that it is in; "" if it is in none."""
+        return next((name for where, name in self.branches if where == place), "")
+
+    def has_other_kind(self, place: Path) -> bool:
+        """Whether it says that the value at a place, or an element of it, is of another kind."""
+        is_kind = self.is_wrong_type or (
+            self.kind == "literal_error" and isinstance(self.error["input"], dict | list)
+        )
+        return is_kind and all(isinstance(step, int) for step in self.path[len(place) :])
+
+    def has_other_type(self, place: Path) -> bool:
+        """Whether it says that the object at a place has another `type`."""
+        return self.path == (*place, "type") and self.kind in ("literal_error", "missing")
+
 
 def describe_errors(errors: Sequence[Mapping[str, Any]], body: Any) -> FieldProblem:
     """The problem to tell the client about, of all that pydantic has reported.
@@ -51,7 +78,7 @@ def describe_errors(errors: Sequence[Mapping[str, Any]], body: Any) -> FieldProb
         errors: pydantic's errors, whose locations begin with "body", "query" or "path".
         body: the body as the client sent it; None where there is none.
     """
-    located = _meant_branches([_locate(each, body) for each in errors])
+    located = _of_known_types(_of_meant_branches([_locate(each, body) for each in errors]))
     first = located[0]
     # The deepest place says most: that a list is no text is beside the point where its part is bad.
     deeper = [each for each in located if each.path[: len(first.path)] == first.path]
@@ -59,8 +86,9 @@ def describe_errors(errors: Sequence[Mapping[str, Any]], body: Any) -> FieldProb
     same = [each for each in located if each.path == chosen.path]
     param = join_path(chosen.path)
     message = describe_value_errors([each.error for each in same])
-    code = str(chosen.error["type"])
-    return FieldProblem(param, f"{param or 'the body'}: {message}", code)
+    if chosen.kind == "literal_error" and _is_short(chosen.error["input"]):
+        message += f", not {_shown(chosen.error['input'])}"
+    return FieldProblem(param, f"{param or 'the body'}: {message}", chosen.kind)
 
 
 def _locate(error: Mapping[str, Any], body: Any) -> _Located:
@@ -90,11 +118,36 @@ def _part_of(value: Any, part: str | int) -> Any:
     return value[part] if is_index else _NOTHING
 
 
-def _meant_branches(located: list[_Located]) -> list[_Located]:
-    """The errors without those of union branches for objects of another `type`."""
-    others: set[tuple[Path, str]] = set()
-    for one in located:
-        *parent, name = one.path or ("",)
-        if name == "type" and one.error["type"] in ("literal_error", "missing"):
-            others |= {branch for branch in one.branches if branch[0] == tuple(parent)}
-    return [each for each in located if not each.branches & others] or located
+def _of_meant_branches(located: list[_Located]) -> list[_Located]:
+    """The errors without those of union branches that the client did not mean."""
+    unions = {place for each in located for place, _ in each.branches}
+    for place in sorted(unions, key=len):
+        for is_other in (_Located.has_other_kind, _Located.has_other_type):
+            errors = [each for each in located if each.branch_at(place)]
+            others = {each.branch_at(place) for each in errors if is_other(each, place)}
+            if others != {each.branch_at(place) for each in errors}:
+                located = [each for each in located if each.branch_at(place) not in others]
+    return located
+
+
+def _of_known_types(located: list[_Located]) -> list[_Located]:
+    """The errors without those inside objects of an unknown `type`, which says enough."""
+    types = [each for each in located if each.path[-1:] == ("type",)]
+    unknown = {each.path for each in types if each.kind == "literal_error"}
+
+    def is_beside(one: _Located) -> bool:
+        """Whether an error is in such an object, and not its type."""
+        beginnings = (one.path[:length] for length in range(len(one.path)))
+        return one.path not in unknown and any((*each, "type") in unknown for each in beginnings)
+
+    return [each for each in located if not is_beside(each)]
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a value of a request is short enough to be shown."""
+    return not isinstance(value, dict | list) and len(str(value)) <= _MAX_SHOWN
+
+
+def _shown(value: Any) -> str:
+    """A value of a request as a message shows it."""
+    return f"'{value}'" if isinstance(value, str) else json.dumps(value)
