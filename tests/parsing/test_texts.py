@@ -297,6 +297,17 @@ def test_rich_text_headers() -> None:
     assert text == "Contract LX-5521\n\nThe rent."
 
 
+def test_hidden_and_deleted_words_of_rich_text() -> None:
+    document = parse(
+        r"{\rtf1 Shown {\v secret }\v more \v0 {\deleted gone }{\revised new }{\strike struck}"
+        r"{\xe\v index entry}{\v two\par}\v then \plain end.\par"
+        r"\trowd\intbl {\v x}a\cell {\deleted y}b\cell\row}",
+        "a.rtf",
+    )
+    assert document.text == "Shown new struck\n\nend.\n\na | b"
+    assert document.warnings == ("its tracked changes are read as if they were accepted",)
+
+
 def test_notes_and_properties_of_rich_text() -> None:
     document = parse(
         r"{\rtf1{\info{\title Memo 12}{\author Hu}}\pard Rope costs 40"

@@ -1,12 +1,15 @@
 """Characters drawn on a PDF page, and the straight lines that may rule a table."""
 
 import ctypes
+import math
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
+from moli.parsing.pages.raised import raise_numbers
 from moli.parsing.pages.segments import Glyph, Line
 
 _Point = tuple[float, float]
@@ -17,7 +20,10 @@ _MAX_SLANT = 1.0
 
 
 def glyphs_of(page: pdfium.PdfPage) -> list[Glyph]:
-    """The characters of the text layer with their boxes, in file order."""
+    """The characters of the text layer with their boxes, in file order.
+
+    Numbers that are raised are in superscript.
+    """
     text = page.get_textpage()
     try:
         box, handle = raw.FS_RECTF(), text.raw
@@ -32,9 +38,18 @@ def glyphs_of(page: pdfium.PdfPage) -> list[Glyph]:
             raw.FPDFText_GetLooseCharBox(handle, index, reference)
             angle = raw.FPDFText_GetCharAngle(handle, index)
             glyphs.append(Glyph(chr(code), box.left, box.bottom, box.right, box.top, angle))
+        raise_numbers(glyphs, partial(_baseline, handle, glyphs))
         return glyphs
     finally:
         text.close()
+
+
+def _baseline(handle: raw.FPDF_TEXTPAGE, glyphs: list[Glyph], index: int) -> float:
+    """The position of a character's baseline, in points upwards on its own line of text."""
+    x, y = ctypes.c_double(), ctypes.c_double()
+    raw.FPDFText_GetCharOrigin(handle, index, ctypes.byref(x), ctypes.byref(y))
+    angle = glyphs[index].angle  # clockwise
+    return y.value * math.cos(angle) + x.value * math.sin(angle)
 
 
 def lines_of(page: pdfium.PdfPage) -> list[Line]:

@@ -16,6 +16,7 @@ from moli.parsing.office.markup import (
     parse_xml,
 )
 from moli.parsing.pages.running import is_page_number
+from moli.parsing.raised import raise_number
 from moli.records.errors import DocumentError
 
 _MAX_REPEAT = 64
@@ -34,8 +35,9 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
         raise DocumentError("encrypted", "it is protected by a password", fix=DECRYPT)
     _read_metadata(archive, blocks)
     root = parse_xml(archive.read("content.xml"))
-    reader = _ContentReader(root, blocks)
-    pages = _page_styles(archive, root)
+    common = parse_xml(archive.read("styles.xml")) if "styles.xml" in archive else None
+    reader = _ContentReader(root, _TextStyles(common, root), blocks)
+    pages = _page_styles(common, root)
     is_workbook = next(root.iter("{*}spreadsheet"), None) is not None
     if not is_workbook:
         reader.add_running_text(pages, "header")
@@ -47,15 +49,15 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
         blocks.warn("its tracked changes are read as if they were accepted")
 
 
-def _page_styles(archive: Archive, root: etree._Element) -> list[etree._Element]:
+def _page_styles(common: etree._Element | None, root: etree._Element) -> list[etree._Element]:
     """The styles of the pages, which hold headers and footers; none for a presentation.
 
     A workbook has styles that no sheet uses, with headers that nobody has written.
     """
     body = next(descendants(root, "body"), root)
-    if "styles.xml" not in archive or child(body, "presentation") is not None:
+    if common is None or child(body, "presentation") is not None:
         return []
-    pages = list(descendants(parse_xml(archive.read("styles.xml")), "master-page"))
+    pages = list(descendants(common, "master-page"))
     if child(body, "spreadsheet") is None:
         return pages
     used = {attribute(style, "master-page-name") for style in descendants(root, "style")}
@@ -76,11 +78,48 @@ def _read_metadata(archive: Archive, blocks: Blocks) -> None:
             blocks.metadata.setdefault(names[name], text)
 
 
+class _TextStyles:
+    """The formats of characters that the styles of paragraphs and of words in them define.
+
+    Args:
+        parts: the roots of the parts that define styles; later ones replace earlier ones.
+    """
+
+    def __init__(self, *parts: etree._Element | None) -> None:
+        self._styles = {
+            (attribute(style, "family"), attribute(style, "name")): style
+            for part in parts if part is not None
+            for style in descendants(part, "style")
+        }  # fmt: skip
+
+    def is_raised(self, element: etree._Element) -> bool:
+        """Whether the characters of an element are in superscript."""
+        position = self._property(element, "text-position").partition(" ")[0]
+        return position == "super" or (position.endswith("%") and position[0] not in "-0")
+
+    def is_hidden(self, element: etree._Element) -> bool:
+        """Whether the characters of an element are formatted as hidden."""
+        return self._property(element, "display") == "none"
+
+    def _property(self, element: etree._Element, name: str) -> str:
+        """A text property of an element's style, or of the nearest one that it is based on."""
+        family = "text" if local_name(element) == "span" else "paragraph"
+        style_name, seen = attribute(element, "style-name"), set[str]()
+        while style_name not in seen:
+            seen.add(style_name)
+            style = self._styles.get((family, style_name))
+            properties = child(style, "text-properties")
+            if properties is not None and (value := attribute(properties, name)):
+                return value
+            style_name = attribute(style, "parent-style-name") if style is not None else ""
+        return ""
+
+
 class _ContentReader:
     """Adds the content of a document to `blocks`."""
 
-    def __init__(self, root: etree._Element, blocks: Blocks) -> None:
-        self._blocks = blocks
+    def __init__(self, root: etree._Element, styles: _TextStyles, blocks: Blocks) -> None:
+        self._blocks, self._styles = blocks, styles
         # A list is numbered if its style says so on its first level.
         self._numbered_styles = {
             attribute(style, "name")
@@ -244,7 +283,9 @@ class _ContentReader:
         return " ".join([text or next(filter(None, values), ""), *self._note_texts(cell)]).strip()
 
     def _inline_text(self, element: etree._Element) -> str:
-        """The text of a paragraph, without frames, comments and notes inside it."""
+        """The text of a paragraph or span, without frames, comments and notes inside it."""
+        if self._styles.is_hidden(element):
+            return ""
         pieces = [element.text or ""]
         for part in element:
             name = local_name(part)
@@ -258,7 +299,8 @@ class _ContentReader:
             elif name not in ("note", "sheet-name", "frame", "annotation", "custom-shape"):
                 pieces.append(self._inline_text(part))
             pieces.append(part.tail or "")
-        return "".join(pieces)
+        text = "".join(pieces)
+        return raise_number(text) if self._styles.is_raised(element) else text
 
 
 def _count(cell: etree._Element, name: str) -> int:
