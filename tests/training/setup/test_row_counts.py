@@ -12,6 +12,7 @@ from moli.models.hardware.probe import Machine
 from moli.training.checks.preflight import preflight
 from moli.training.checks.report import Preflight
 from moli.training.recipes.recipe import make_recipe
+from moli.training.setup.prepared import prepare
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +86,27 @@ def test_answers_that_are_all_out_of_the_loss_are_told(tmp_path: Path) -> None:
     report = check(tmp_path, rows[-1:] * 2, held_out=0)
     assert "all turns of the assistant are left out" in report.findings[0].what
     assert report.findings[0].fix == "Let one of them count, or remove the row."
+
+
+def test_rows_that_were_rendered_before_are_told_by_the_check_and_the_run(tmp_path: Path) -> None:
+    rows = [
+        *(chat(f"w{n}", "w1 w2") for n in range(8)),
+        chat("<|im_start|>user\nw1<|im_end|>", "w2"),
+        chat("[INST] w2 [/INST]", "w2 </s>"),
+        chat("w3 </s> w4 [1] <b>", "### Response:\nw2"),
+        chat("<|im_end|>", "w4"),
+    ]
+    report = check(tmp_path, rows, held_out=0)
+    [finding] = [each for each in report.findings if "control tokens" in each.what]
+    assert finding.severity == "warning"
+    assert finding.what == (
+        "4 rows have control tokens of a chat template in a text: <|im_end|> (2), "
+        "<|im_start|> (1), </s> (1), [/INST] (1), [INST] (1), ..."
+    )
+    assert {where.rpartition(":")[2] for where in finding.locations} == {"9", "10", "11", "12"}
+    assert "role and content" in finding.fix
+    recipe = report.recipe | {"data": tmp_path / "rows.jsonl"}
+    prepared = prepare(make_recipe(recipe), tmp_path)
+    assert f"{finding.what}. {finding.fix}" in prepared.facts()["row_notes"]
+    clean = check(tmp_path, rows[:8], held_out=0)
+    assert not [each for each in clean.findings if "tokens" in each.what]

@@ -253,3 +253,18 @@ def test_special_tokens_in_the_texts_of_users_are_counted(tmp_path: Path) -> Non
     end = allowed.tokenizer.eos_token_id
     ((plain,), (read,)) = (each.samples(talks[:1], training=True)[0] for each in (task, allowed))
     assert list(read.sequences[0]).count(end) == list(plain.sequences[0]).count(end) + 2
+
+
+def test_control_tokens_are_looked_for_where_they_are_out_of_place() -> None:
+    values = {"task": "instruction", "base": "builtin:starter", "data": "unused.jsonl"}
+    task = make_task(make_recipe(values))
+    everything = "<|endoftext|> <|im_start|> <|im_end|> [INST]"
+    named = {"<|endoftext|>", "<|im_start|>", "<|im_end|>", "[INST]"}
+    assert task.control_tokens(Pair(everything, "w1")) == named
+    # The assistant may use tokens that do not part turns.
+    assert task.control_tokens(Pair("w1", everything)) == named - {"<|endoftext|>"}
+    # A text is continued as it is, in the base's own form.
+    assert task.control_tokens(Text(everything)) == {"[INST]"}
+    assert task.control_tokens(Conversation(TALK)) == set()
+    allowed = make_task(make_recipe({**values, "special_tokens": ["<|endoftext|>"]}))
+    assert allowed.control_tokens(Pair(everything, "w1")) == named - {"<|endoftext|>"}

@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moli.models.templates.special_tokens import break_special_tokens, unused_character
+from moli.models.templates.special_tokens import (
+    break_special_tokens,
+    break_tools,
+    unused_character,
+)
 from moli.models.templates.template_inputs import template_inputs
 from moli.records.errors import InputError
 from moli.records.messages import Message, Tool
@@ -65,8 +69,9 @@ def render_for_training(
     answers = [n for n in replies if messages[n].supervised]
     if not answers:
         return []
-    separator = unused_character(messages)
+    separator = unused_character(messages, tools)
     messages = break_special_tokens(tokenizer, messages, separator)
+    tools = break_tools(tokenizer, tools, separator)
     prompts = [render_prompt(tokenizer, messages[:n], tools) for n in answers]
     texts = [
         _begin_with_prompt(prompt, _render(tokenizer, messages[: n + 1], tools))
@@ -99,14 +104,15 @@ def prompt_ids(
 ) -> list[int]:
     """Tokens of the prompt, with a BOS token only if the template writes one.
 
-    Only the template writes special tokens. Where a user or a tool writes one, as a document might
+    Only the template writes the tokens that part turns. Where a text has one, as a document might
     that wants to speak for somebody else, the text is split inside it and so read as letters.
 
     Raises:
         InputError: the template refuses the conversation.
     """
-    separator = unused_character(messages)
+    separator = unused_character(messages, tools)
     messages = break_special_tokens(tokenizer, messages, separator)
+    tools = break_tools(tokenizer, tools, separator)
     parts = render_prompt(tokenizer, messages, tools).split(separator)
     encodings = [tokenizer(part, add_special_tokens=False, verbose=False) for part in parts]
     return [token for encoding in encodings for token in encoding["input_ids"]]

@@ -13,6 +13,7 @@ from moli.training.checks.inspection import Repetitions, count_labels
 from moli.training.checks.report import Finding, Preflight, Severity
 from moli.training.data import TrainingData, shorten_labels
 from moli.training.setup.memory import total_memory_mb
+from moli.training.setup.rendered import RENDERED_ADVICE, describe_rendered
 from moli.training.tasks.base.task import Task
 from moli.workspace.datasets.labels import describe_similar, label_number
 
@@ -47,9 +48,28 @@ def find_problems(
             f"the chat template: {problem}",
             "Look at the tokens shown below, or set another template with 'template: FILE'.",
         )
-    if report.broken_tokens:
-        counts = ", ".join(f"{token} ({count:,})" for token, count in report.broken_tokens.items())
-        own = [token for token in report.broken_tokens if token not in task.turn_tokens]
+    yield from _find_special_tokens(report, task)
+    if report.packing and packs and not report.packing.holds and report.packing.reason:
+        yield Finding(
+            "note",
+            f"examples are padded, not packed ({report.packing.reason})",
+            "The result is the same, but training takes longer.",
+        )
+
+
+def _find_special_tokens(report: Preflight, task: Task) -> Iterator[Finding]:
+    """Findings on control tokens in texts, and on other special tokens there."""
+    if rendered := describe_rendered(report.control_tokens):
+        locations = {where: None for rows in report.control_tokens.values() for where in rows}
+        yield Finding("warning", rendered, RENDERED_ADVICE, tuple(locations))
+    others = {
+        token: count
+        for token, count in report.broken_tokens.items()
+        if token not in report.control_tokens
+    }
+    if others:
+        counts = ", ".join(f"{token} ({count:,})" for token, count in others.items())
+        own = [token for token in others if token not in task.turn_tokens]
         named = json.dumps(own, ensure_ascii=False)
         yield Finding(
             "note",
@@ -57,12 +77,6 @@ def find_problems(
             f"If the data mean the tokens, name them: special_tokens: {named}."
             if own
             else "So no text can pass for a turn; nothing needs to be done.",
-        )
-    if report.packing and packs and not report.packing.holds and report.packing.reason:
-        yield Finding(
-            "note",
-            f"examples are padded, not packed ({report.packing.reason})",
-            "The result is the same, but training takes longer.",
         )
 
 

@@ -26,6 +26,7 @@ from moli.training.setup.disk import check_disk_space
 from moli.training.setup.estimates import estimate_cost
 from moli.training.setup.lengths import dropped_advice, dropped_reason, unlearnable_reason
 from moli.training.setup.prepared import PreparedRun, RunData, prepare
+from moli.training.setup.rendered import find_rendered
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
 from moli.training.trained.names import with_named_base
@@ -80,6 +81,7 @@ def _report_run(prepared: PreparedRun) -> Preflight:
         packing=prepared.packing,
         contract=_template_problems(data),
         broken_tokens=task.count_broken_tokens(examples_of(examples.train)),
+        control_tokens=find_rendered(task, (*examples.train, *examples.held_out)),
         estimate=estimate_cost(prepared),
         servers=tuple(check_servers(summarize_adapter(recipe, prepared.model))),
     )

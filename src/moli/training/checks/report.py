@@ -95,6 +95,8 @@ class Preflight:
         contract: problems of the chat template; None for tasks without one.
         broken_tokens: number of training examples in which users or tools write each special token,
             which is read as letters.
+        control_tokens: locations of the rows that have each control token of a chat template in a
+            text.
     """
 
     recipe: Mapping[str, Any]
@@ -108,6 +110,7 @@ class Preflight:
     packing: PackingCheck | None = None
     contract: tuple[str, ...] | None = None
     broken_tokens: Mapping[str, int] = field(default_factory=dict)
+    control_tokens: Mapping[str, list[str]] = field(default_factory=dict)
     estimate: Estimate | None = None
     servers: tuple[ServerSupport, ...] = ()
 

@@ -40,6 +40,7 @@ from moli.training.setup.lengths import (
     unlearnable_reason,
 )
 from moli.training.setup.memory import tokens_that_fit
+from moli.training.setup.rendered import RENDERED_ADVICE, describe_rendered, find_rendered
 from moli.training.setup.resolved import (
     ResolvedRecipe,
     read_resolved,
@@ -90,7 +91,7 @@ class RunData:
         }
 
     def row_notes(self) -> list[str]:
-        """Advice on rows that are dropped or truncated for their lengths, and on their labels."""
+        """Advice on rows that are dropped or truncated, on control tokens and on labels."""
         truncated = [
             max(map(len, sample.sequences)) + sample.truncated_tokens
             for sample in self.samples
@@ -103,6 +104,9 @@ class RunData:
         if truncated:
             advice = dropped_advice(self.task, truncated)
             notes.append(f"{len(truncated):,} truncated. {advice}")
+        located = (*self.examples.train, *self.examples.held_out)
+        if rendered := describe_rendered(find_rendered(self.task, located)):
+            notes.append(f"{rendered}. {RENDERED_ADVICE}")
         labels = {label for each in self.examples.train for label in each.example.class_labels}
         if similar := describe_similar(sorted(labels)):
             notes.append(similar)

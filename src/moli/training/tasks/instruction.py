@@ -22,10 +22,12 @@ from moli.models.templates.chat_template import (
     prompt_ids,
     render_for_training,
 )
+from moli.models.templates.control_tokens import control_tokens
 from moli.models.templates.special_tokens import (
     allow_special_tokens,
     broken_special_tokens,
     special_tokens,
+    turn_tokens,
 )
 from moli.models.templates.template_inputs import template_inputs
 from moli.models.tokenizers import load_tokenizer
@@ -189,6 +191,27 @@ class Instruction(CausalTask):
                 for token in sorted(broken_special_tokens(self.tokenizer, messages))
             )
         )
+
+    def control_tokens(self, example: Example) -> set[str]:
+        """Control tokens of chat templates in an example's texts, except where they are in place.
+
+        A text that answers no request may have all special tokens of the base, and the assistant
+        those that do not part turns.
+        """
+        if text := _continued_text(example):
+            return control_tokens(text) - special_tokens(self.tokenizer)
+        allowed = {*self.recipe.special_tokens}
+        return {
+            token
+            for message in _messages(example)
+            for token in control_tokens(message.content) - allowed
+            if message.role != "assistant" or token not in self._assistant_tokens
+        }
+
+    @cached_property
+    def _assistant_tokens(self) -> set[str]:
+        """Special tokens that the assistant's texts may use: those that do not part turns."""
+        return special_tokens(self.tokenizer) - turn_tokens(self.tokenizer)
 
     @property
     def turn_tokens(self) -> Sequence[str]:

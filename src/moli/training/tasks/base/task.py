@@ -281,6 +281,10 @@ class TaskChecks:
         """
         return {}
 
+    def control_tokens(self, example: Example) -> set[str]:  # noqa: ARG002
+        """Control tokens of chat templates in an example's texts; none for tasks without turns."""
+        return set()
+
     @property
     def turn_tokens(self) -> Sequence[str]:
         """Special tokens that the chat template writes around turns; empty without a template."""
