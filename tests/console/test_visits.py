@@ -175,6 +175,35 @@ def test_a_server_that_is_gone_is_reported_until_it_is_back(chromium: Any, tmp_p
             assert QUOTE in page.inner_text(".answer")
 
 
+def test_back_closes_the_source_before_it_leaves_the_answer(chromium: Any, address: str) -> None:
+    with visiting(chromium, address) as visit:
+        page = visit.page
+        page.fill(".question input", "a draft")
+        for title in ("Toy manual", "gremlin"):
+            page.click(f".documents .entry:has-text('{title}')")
+            page.wait_for_selector(f".source h2:has-text('{title}')")
+        page.go_back()  # from whichever document is open
+        page.wait_for_selector(".source", state="hidden")
+        assert page.input_value(".question input") == "a draft"
+        page.go_forward()
+        page.wait_for_selector(".source h2:has-text('gremlin')")
+        page.click(".source .close")  # goes back too: no entry is left that shows nothing new
+        page.wait_for_selector(".source", state="hidden")
+        assert page.evaluate("history.state?.source") is None
+        visit.ask(WARRANTY)
+        page.wait_for_url("**/?trace=*")
+        page.wait_for_selector(".source .text")
+        answer = page.url
+        page.click(".sources .entry")
+        page.wait_for_function("history.state?.source !== undefined")
+        page.keyboard.press("Escape")
+        page.wait_for_selector(".source", state="hidden")
+        assert (page.url, page.locator(".answer").count()) == (answer, 1)
+        page.go_back()
+        page.wait_for_selector(".shelf", state="visible")
+        assert visit.failures == []
+
+
 # Keys of the keyboard, thumbs
 
 

@@ -171,7 +171,7 @@ class AnswerView:
 
     def _open_handler(self, location: DocumentLocation) -> Callable[[], Awaitable[None]]:
         """A click handler that opens a location in the panel."""
-        return lambda: self._source.open(location, scroll_to=True)
+        return lambda: self._source.visit(location)
 
 
 def _citations(sentences: Sequence[Sentence]) -> list[Citation]:

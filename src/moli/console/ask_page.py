@@ -79,6 +79,7 @@ class AskPage:
     def __init__(self, reader: LibraryReader, texts: Translation, examples: Sequence[str]) -> None:
         self._reader, self._texts = reader, texts
         self._asking: _Asking | None = None
+        self._trace_id = ""  # of the page's address
         self._no_answer = texts.no_answer
         with add_container("div", "moli") as root:
             self._add_header()
@@ -97,7 +98,7 @@ class AskPage:
             self._shelf = Shelf(
                 texts, self._source, can_add=reader.can_add, examples=examples, ask=self.ask
             )
-        ui.on("moli_address", lambda event: self.show_address(str(event.args)))
+        ui.on("moli_address", self._follow_history)
         ui.on("moli_added", self.list_documents)
 
     def _add_header(self) -> None:
@@ -157,6 +158,7 @@ class AskPage:
             if trace is not None and not asking.is_stopped:
                 message = ""
                 await self._show_answer(trace, time.perf_counter() - started)
+                self._trace_id = trace.id
                 ui.navigate.history.push(f"/?trace={trace.id}")
         except MoliError as error:
             message = str(error)
@@ -176,9 +178,19 @@ class AskPage:
             self._asking.stop()
             self._finish(message or self._texts.stopped)
 
+    async def _follow_history(self, event: GenericEventArguments) -> None:
+        """Show the answer and the source of an entry of the browser's history."""
+        trace_id, source = str(event.args["trace"]), int(event.args["source"])
+        is_shown = trace_id == self._trace_id
+        if not is_shown:
+            await self.show_address(trace_id)
+        if is_shown or source >= 0:
+            await self._source.show_visited(source)
+
     async def show_address(self, trace_id: str) -> None:
         """Show what an address of the page stands for: an earlier answer, or the start for ""."""
         self.stop()
+        self._trace_id = trace_id
         self._notice.clear()
         self._source.close()
         if not trace_id:

@@ -23,6 +23,24 @@ window.moli = {
     });
   },
 
+  // Makes the open source an entry of the history, in place of another source that is one.
+  rememberSource(number) {
+    const save = history.state?.source === undefined ? "pushState" : "replaceState";
+    history[save]({ source: number }, "", location.href);
+  },
+
+  // Closes the source: if it is an entry of the history, by going back.
+  closeSource() {
+    if (history.state?.source === undefined) moli.followHistory();
+    else history.back();
+  },
+
+  // Has the page show what the current entry of the history stands for.
+  followHistory() {
+    const trace = new URLSearchParams(location.search).get("trace") ?? "";
+    emitEvent("moli_address", { trace, source: history.state?.source ?? -1 });
+  },
+
   // Counts the seconds that an answer takes.
   count(id) {
     moli.whenShown(id, (element) => {
@@ -73,8 +91,7 @@ window.moli = {
   },
 };
 
-addEventListener("popstate", () =>
-  emitEvent("moli_address", new URLSearchParams(location.search).get("trace") ?? ""));
+addEventListener("popstate", moli.followHistory);
 
 addEventListener("keydown", (event) => {
   const question = document.querySelector(".question input");

@@ -33,6 +33,7 @@ class SourcePanel:
         self._reader, self._texts, self._root = reader, texts, root
         self._buttons: list[_LocationButton] = []
         self._location: DocumentLocation | None = None  # the one that is open or being opened
+        self._visited: list[DocumentLocation] = []  # entries of the browser's history, by number
         self._panel = add_container("section", "source").props(f'aria-label="{texts.source}"')
         self._panel.set_visibility(False)
 
@@ -49,7 +50,7 @@ class SourcePanel:
             mark: the number or the format of the document; "" for none.
             is_first: False below another row of the same document, whose title is not repeated.
         """
-        row = add_button("entry").on("click", lambda: self.open(location, scroll_to=True))
+        row = add_button("entry").on("click", lambda: self.visit(location))
         with row:
             if mark:
                 add_text("span", mark if is_first else "", "mark" if is_first else "mark blank")
@@ -61,6 +62,19 @@ class SourcePanel:
                 if quote:
                     add_text("span", " ".join(quote.split()), "quote")
         self.add_button(location, row)
+
+    async def visit(self, location: DocumentLocation) -> None:
+        """Show a document that somebody chose, as an entry of the browser's history."""
+        self._visited.append(location)
+        ui.run_javascript(f"moli.rememberSource({len(self._visited) - 1})")
+        await self.open(location, scroll_to=True)
+
+    async def show_visited(self, number: int) -> None:
+        """Show the document of an entry of the browser's history; none if there is no such one."""
+        if 0 <= number < len(self._visited):
+            await self.open(self._visited[number], scroll_to=True)
+        else:
+            self.close()
 
     async def open(self, location: DocumentLocation, *, scroll_to: bool = False) -> None:
         """Show a document; with `scroll_to`, scroll the page to the panel if it is out of sight."""
@@ -100,7 +114,8 @@ class SourcePanel:
                 if page:
                     add_text("p", page, "where")
                 add_text("p", location.source, "path")
-            with add_button("close", label=self._texts.close).on("click", self.close):
+            button = add_button("close", label=self._texts.close)
+            with button.on("click", js_handler="() => moli.closeSource()"):
                 add_text("span", "×").props("aria-hidden=true")
 
     def _add_body(self, part: Excerpt) -> Element:
