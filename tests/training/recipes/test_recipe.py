@@ -86,7 +86,12 @@ def test_a_bad_value_is_told_with_the_meaning_of_its_key(key: str, value: object
         ("batch", "many", "'batch' is 'many': must be a whole number", "batch: "),
         ("batch", 1.5, "'batch' is 1.5: must be a whole number", "batch: "),
         ("learning_rate", "fast", "'learning_rate' is 'fast': must be a number", "learning_rate: "),
-        ("precision", "fp16", "'precision' is 'fp16': must be one of 'bf16', ", "precision: "),
+        (
+            "precision",
+            "fp16",
+            "'precision' is 'fp16': must be one of 'bf16', 'fp32'",
+            "precision: ",
+        ),
         ("dropout", 1, "'dropout' is 1: must be less than 1.0", "dropout: "),
         ("data", {"train": "a"}, "'data' is {'train': 'a'}: must be a path or a list", "data: "),
         ("held_out", 5.5, f"'held_out' is 5.5: {AMOUNTS}", "held_out: "),
