@@ -34,6 +34,6 @@ def describe_rendered(rows: Mapping[str, Sequence[str]]) -> str:
         return ""
     count = len({where for locations in rows.values() for where in locations})
     counted = [f"{token} ({len(locations):,})" for token, locations in rows.items()]
-    tokens, more = ", ".join(counted[:_SHOWN]), ", ..." if len(counted) > _SHOWN else ""
+    tokens = ", ".join(counted[:_SHOWN] + ["..."] * (len(counted) > _SHOWN))
     noun = "row has" if count == 1 else "rows have"
-    return f"{count:,} {noun} control tokens of a chat template in a text: {tokens}{more}"
+    return f"{count:,} {noun} control tokens of a chat template in a text: {tokens}"
