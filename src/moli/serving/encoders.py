@@ -151,7 +151,7 @@ class Encoders:
         Raises:
             NotFoundError, InputError, ModelError: for the reasons that `encode` has.
         """
-        from moli.training.tasks.base.labels import LabelTask
+        from moli.training.tasks.base.labels import TaskWithLabels
 
         stored = self._find(model, *_CLASSIFICATION)
         if stored is None:
@@ -168,7 +168,7 @@ class Encoders:
         ]
         output = yield from self._run(stored, examples)
         task = self._load(stored).task
-        if not isinstance(task, LabelTask):
+        if not isinstance(task, TaskWithLabels):
             raise TypeError(f"{stored.manifest.task} has no labels")
         answers = output.rows.reshape(len(texts), len(task.labels))
         rows = [task.label_row(answer, count) for answer in answers]

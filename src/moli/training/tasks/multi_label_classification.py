@@ -24,13 +24,13 @@ from moli.metrics.multi_label import (
 )
 from moli.records.examples import Example, MultiLabelled
 from moli.training.batching.samples import Sample
-from moli.training.tasks.classification import Classification
+from moli.training.tasks.base.text_classifier import TextClassifier
 
 _THRESHOLD = 0.5
 _MIN_EXAMPLES = 5  # with and without a label, from which its threshold is chosen
 
 
-class MultiLabelClassification(Classification):
+class MultiLabelClassification(TextClassifier):
     """Classification with several labels; a sample is a text, and its target 0 or 1 per label.
 
     An answer is an array with the probability of each label.
@@ -40,7 +40,7 @@ class MultiLabelClassification(Classification):
     """
 
     example_types = (MultiLabelled,)
-    state_fields = (*Classification.state_fields, "thresholds")
+    state_fields = (*TextClassifier.state_fields, "thresholds")
     metric = "micro_f1"
     selection_metric = "loss"  # at first no label reaches its threshold, and F1 is 0
     minimum_labels = 1
@@ -61,16 +61,9 @@ class MultiLabelClassification(Classification):
         super().prepare(examples)
         self.thresholds = [_THRESHOLD] * len(self.labels)
 
-    def linear_head(self, model: torch.nn.Module) -> None:
-        """None: the labels are separate decisions."""
-
     def target(self, example: Example) -> NDArray[np.float32]:
         """1 for each label that applies, else 0: [labels]."""
         return np.array([label in example.class_labels for label in self.labels], np.float32)
-
-    def is_supervised(self, example: Example) -> bool:  # noqa: ARG002
-        """True: where a label is not known, the decisions on the others still have a loss."""
-        return True
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Binary cross-entropy of each sample, the mean over its labels."""
@@ -127,9 +120,6 @@ class MultiLabelClassification(Classification):
             expected = np.array([label in example.class_labels for example in examples])
             if min(expected.sum(), (~expected).sum()) >= _MIN_EXAMPLES:
                 self.thresholds[number] = best_threshold(expected, probabilities[:, number])
-
-    def predicted_class(self, answer: Any) -> None:  # type: ignore[override]
-        """None: an answer names any number of classes."""
 
     def to_row(self, answer: Any) -> dict[str, Any]:
         """The labels that apply, and the probability of every label."""

@@ -36,7 +36,7 @@ from moli.training.data import (
 )
 from moli.training.inference import InferenceResult, OnProgress, Progress, answers_of_examples
 from moli.training.recipes.task_table import GENERATIVE_TASKS
-from moli.training.tasks.base.labels import LabelTask
+from moli.training.tasks.base.labels import TaskWithLabels
 from moli.training.tasks.base.task import Task
 from moli.training.trained.generate import AnswerGenerator, load_generator
 from moli.training.trained.load import TrainedModel, load_trained
@@ -183,7 +183,7 @@ def classify(
         InputError: the model is no classifier of texts.
     """
     task = trained.task
-    if isinstance(trained, AnswerGenerator) or not isinstance(task, LabelTask):
+    if isinstance(trained, AnswerGenerator) or not isinstance(task, TaskWithLabels):
         raise InputError(
             f"a model for {task.recipe.task}, not for classification",
             where=trained.name,

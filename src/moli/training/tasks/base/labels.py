@@ -1,4 +1,4 @@
-"""Tasks that choose one of several labels."""
+"""Tasks whose answers are labels: one of several, or any number of them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _MIN_CALIBRATION_EXAMPLES = 20
 _IGNORED = -100  # the id of a label that the training examples lack: it has no loss
 
 
-class LabelTask(Task):
-    """A task that chooses one of the labels of the training examples.
+class TaskWithLabels(Task):
+    """A task whose answers are labels of the training examples.
 
     An answer is an array with the probability of each label.
 
@@ -32,16 +32,12 @@ class LabelTask(Task):
             order of the numbers, and so are classes that a data set numbers. Others are in
             alphabetical order.
         minimum_labels: number of labels without which there is nothing to choose from.
-        temperature: number that logits are divided by (Guo et al. 2017), fitted to held-out
-            examples after training; 1 until then.
     """
 
-    metric = "accuracy"
-    state_fields: ClassVar[tuple[str, ...]] = ("labels", "temperature")
-    minimum_labels: ClassVar[int] = 2
+    state_fields: ClassVar[tuple[str, ...]] = ("labels",)
+    minimum_labels: ClassVar[int]
     is_calibrated = True
     labels: list[str]
-    temperature: float = 1.0
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Collect the labels of the examples."""
@@ -70,6 +66,28 @@ class LabelTask(Task):
     def label_config(self) -> dict[str, Any]:
         """The label names and ids as entries of a model's configuration in transformers."""
         return {"id2label": dict(enumerate(self.labels)), "label2id": dict(self.label_ids)}
+
+    def label_row(self, answer: Any, count: int) -> dict[str, Any]:
+        """The decision as `to_row` has it, and the `count` likeliest labels with probabilities."""
+        best = np.argsort(-np.asarray(answer), kind="stable")[:count].tolist()
+        likeliest = [
+            {"label": self.labels[index], "probability": float(answer[index])} for index in best
+        ]
+        return {**self.to_row(answer), "probabilities": likeliest}
+
+
+class LabelTask(TaskWithLabels):
+    """A task that chooses one of the labels.
+
+    Attributes:
+        temperature: number that logits are divided by (Guo et al. 2017), fitted to held-out
+            examples after training; 1 until then.
+    """
+
+    metric = "accuracy"
+    state_fields = (*TaskWithLabels.state_fields, "temperature")
+    minimum_labels = 2
+    temperature: float = 1.0
 
     def target_id(self, sample: Sample) -> int:
         """Id of a sample's label."""
@@ -113,14 +131,6 @@ class LabelTask(Task):
     def predicted_class(self, answer: Any) -> str:
         """The likeliest label."""
         return self.labels[int(np.argmax(answer))]
-
-    def label_row(self, answer: Any, count: int) -> dict[str, Any]:
-        """The decision as `to_row` has it, and the `count` likeliest labels with probabilities."""
-        best = np.argsort(-np.asarray(answer), kind="stable")[:count].tolist()
-        likeliest = [
-            {"label": self.labels[index], "probability": float(answer[index])} for index in best
-        ]
-        return {**self.to_row(answer), "probabilities": likeliest}
 
     def to_row(self, answer: Any) -> dict[str, Any]:
         """The likeliest label, and its probability."""
