@@ -235,6 +235,24 @@ def test_word_headers_and_notes_in_cells(tmp_path: Path) -> None:
     ]
 
 
+def test_the_header_of_a_section_stands_before_it(tmp_path: Path) -> None:
+    made = docx.Document()
+    for part in ("Terms", "Prices", "Annex"):
+        section = made.sections[0] if part == "Terms" else made.add_section()
+        made.add_paragraph(f"The {part.lower()} of it.")
+        if part != "Prices":  # which has the header of the section before it
+            section.header.is_linked_to_previous = False
+            section.header.paragraphs[0].text = f"Part {part}"
+            section.footer.is_linked_to_previous = False
+            section.footer.paragraphs[0].text = f"{part} LX-5521"
+    path = tmp_path / "made.docx"
+    made.save(str(path))
+    assert parse_file(path).text.split("\n\n") == [
+        "Part Terms", "The terms of it.", "The prices of it.", "Part Annex", "The annex of it.",
+        "Terms LX-5521", "Annex LX-5521",
+    ]  # fmt: skip
+
+
 def test_slide_footers_stand_once(tmp_path: Path) -> None:
     made = pptx.Presentation()
     layout = made.slide_layouts[5]

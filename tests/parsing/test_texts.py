@@ -112,6 +112,25 @@ def test_markdown() -> None:
     assert (document.title, document.metadata) == ("The title", {"author": "Me"})
 
 
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        (r"| `a \| b` | pipe |", "a | b | pipe"),
+        (r"| plain \| bar | two |", "plain | bar | two"),
+        ("| `ls | wc -l` | counts |", "ls | wc -l | counts"),
+        ("`x || y` | or else", "x || y | or else"),
+        ("| ``a ` | b`` | tick |", "a ` | b | tick"),
+        ("| a ` b | c ` d |", "a ` b | c ` d"),
+        ("| a | b | *more* | and more |", "a | b | more | and more"),
+        ("| only |", "only"),
+    ],
+)
+@pytest.mark.parametrize("before", ["", "> ", "  "])
+def test_cells_of_markdown_tables(before: str, row: str, shown: str) -> None:
+    table = "\n".join(before + line for line in ("| one | two |", "|---|---|", row, "| last | x |"))
+    assert parse(table, "a.md").text == f"one | two\n{shown}\nlast | x"
+
+
 def test_mail() -> None:
     message = EmailMessage()
     message["From"], message["To"] = "Ann <a@x.org>", "b@x.org"
@@ -322,6 +341,9 @@ def test_notes_and_properties_of_rich_text() -> None:
     ("html", "text"),
     [
         ("<p>price <del>99</del><ins>79</ins> euros</p>", "price ~~99~~79 euros"),
+        ('<p>text<a epub:type="noteref" href="#n">1</a> more<a role="doc-noteref"><b>12</b></a></p>',
+         "text¹ more¹²"),
+        ('<p>page <a href="#p">3</a></p>', "page 3"),
         ("<p>10<sup>6</sup> cells, 1<sup>st</sup> row<sup><a>[2]</a></sup></p>",
          "10⁶ cells, 1st row[2]"),
         ("<table><tr><td>area<td>12 m<sup>2</sup><tr><td>old<td><s>8</s>9</table>",

@@ -210,12 +210,21 @@ def _row_texts(row: LexborNode, spans: dict[int, tuple[int, str]]) -> dict[int, 
 
 
 def _inline_text(node: LexborNode) -> str:
-    """The characters of a text node; a number in `sup` is in superscript."""
+    """The characters of a text node; a number that is raised is in superscript."""
     text = node.text_content or ""
     parent = node.parent
     above = parent.parent if parent is not None else None
-    is_raised = any(each is not None and each.tag == "sup" for each in (parent, above))
+    is_raised = any(each is not None and _is_raised(each) for each in (parent, above))
     return raise_number(text) if is_raised else text
+
+
+def _is_raised(node: LexborNode) -> bool:
+    """Whether an element raises its text, or refers to a note, as books and pages mark it."""
+    if node.tag != "a":
+        return node.tag == "sup"
+    attributes = node.attributes
+    kinds = (attributes.get("epub:type") or "", attributes.get("role") or "")
+    return any(kind.endswith("noteref") for kind in " ".join(kinds).split())
 
 
 def _span(cell: LexborNode, name: str) -> int:

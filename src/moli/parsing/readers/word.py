@@ -1,7 +1,7 @@
 """Word documents: paragraphs, headings, numbered lists, tables, text boxes, notes, headers."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lxml import etree
 
@@ -49,11 +49,28 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     if body is None:
         return
     reader = _DocumentReader(archive, main, blocks)
-    reader.add_running_text(body, "header")
-    reader.add_content(body)
-    reader.add_running_text(body, "footer")
+    sections = list(_sections(body))
+    for section, properties in sections:
+        reader.add_running_text(properties, "header")
+        reader.add_content(section)
+    for _, properties in sections:
+        reader.add_running_text(properties, "footer")
     if next(body.iter("{*}del", "{*}moveFrom"), None) is not None:
         blocks.warn("its tracked changes are read as if they were accepted")
+
+
+def _sections(body: etree._Element) -> Iterator[tuple[list[etree._Element], etree._Element]]:
+    """The elements of each section, and the section's properties, which its last element has."""
+    section: list[etree._Element] = []
+    properties = body
+    for element in body:
+        section.append(element)
+        own = next(element.iter("{*}sectPr"), None)
+        if own is not None:
+            yield section, own
+            section, properties = [], own
+    if section:  # A damaged document may lack the properties of its last section.
+        yield section, properties
 
 
 class _ParagraphStyles:
@@ -115,6 +132,9 @@ class _DocumentReader:
             if (root := self._parse_part(kind + "s")) is not None
         }
         self._open_notes: set[etree._Element] = set()
+        settings = self._parse_part("settings")
+        self._has_even_headers = child(settings, "evenAndOddHeaders") is not None
+        self._running: set[str] = set()
 
     def _parse_part(self, kind: str) -> etree._Element | None:
         """The root of the part with that kind of relationship; None if missing or damaged."""
@@ -132,30 +152,27 @@ class _DocumentReader:
             self._blocks.warn(f"its {kind} could not be read")
             return None
 
-    def add_running_text(self, body: etree._Element, kind: str) -> None:
-        """Add each header or footer of the sections once, without those that only number pages.
+    def add_running_text(self, section: etree._Element, kind: str) -> None:
+        """Add each header or footer that is not known yet, without those that only number pages.
 
         Args:
+            section: the properties of a section.
             kind: `header` or `footer`.
         """
-        settings = self._parse_part("settings")
-        has_even = child(settings, "evenAndOddHeaders") is not None
-        seen: set[str] = set()
-        for section in descendants(body, "sectPr"):
-            shown = {"default", "first" if child(section, "titlePg") is not None else "",
-                     "even" if has_even else ""}  # fmt: skip
-            for reference in children(section, f"{kind}Reference"):
-                part = self._targets.get(relation_id(reference), NO_RELATIONSHIP).part
-                root = self._parse(part, kind) if attribute(reference, "type") in shown else None
-                if root is None:
-                    continue
-                text = " ".join(part.text or "" for part in descendants(root, "t"))
-                if text not in seen and not is_page_number(text):
-                    self._blocks.end_group()
-                    self.add_content(root)
-                    seen.add(text)
+        shown = {"default", "first" if child(section, "titlePg") is not None else "",
+                 "even" if self._has_even_headers else ""}  # fmt: skip
+        for reference in children(section, f"{kind}Reference"):
+            part = self._targets.get(relation_id(reference), NO_RELATIONSHIP).part
+            root = self._parse(part, kind) if attribute(reference, "type") in shown else None
+            if root is None:
+                continue
+            text = " ".join(part.text or "" for part in descendants(root, "t"))
+            if text not in self._running and not is_page_number(text):
+                self._blocks.end_group()
+                self.add_content(root)
+                self._running.add(text)
 
-    def add_content(self, container: etree._Element) -> None:
+    def add_content(self, container: Iterable[etree._Element]) -> None:
         """Add everything in a body, cell, text box or content control."""
         for element in container:
             name = local_name(element)
