@@ -141,7 +141,16 @@ def test_data_that_are_all_held_out_are_told(tmp_path: Path) -> None:
     assert f"than {path}" in caught.value.fix
 
 
-def test_a_file_with_splits_has_its_own_held_out_examples(tmp_path: Path) -> None:
+def test_a_file_with_splits_has_its_own_held_out_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def read(path: Path) -> str:
+        opened.append(path)
+        return path.read_text()
+
+    monkeypatch.setattr("moli.workspace.datasets.rows.read_text_file", read)
     path = tmp_path / "all.json"
     rows = {
         "train": [{"text": f"t{n}", "label": "a"} for n in range(6)],
@@ -150,6 +159,7 @@ def test_a_file_with_splits_has_its_own_held_out_examples(tmp_path: Path) -> Non
     }
     path.write_text(json.dumps(rows))
     data = read_data(make_recipe({"task": "classification", "data": path}), (Labelled,))
+    assert opened == [path]  # and parsed, once for both parts
     assert [located.where for located in data.train][:2] == [
         f"{path} train row 1",
         f"{path} train row 2",

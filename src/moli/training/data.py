@@ -24,7 +24,7 @@ from moli.records.examples import (
 from moli.records.hashing import hash_files
 from moli.training.recipes.recipe import Paths, Recipe
 from moli.training.recipes.task_table import TaskName
-from moli.workspace.datasets import Dataset, Part, expand_paths, read_dataset, split_names
+from moli.workspace.datasets import Dataset, Part, Row, expand_paths, read_dataset, read_splits
 from moli.workspace.datasets.folders import choose_split
 from moli.workspace.datasets.labels import split_labels, with_one_spelling
 
@@ -92,13 +92,16 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
     Raises:
         InputError: nothing can be read, or the examples are of another kind.
     """
-    dataset = read_part(recipe, recipe.data, "training", example_types)
+    splits = read_splits(recipe.data) if isinstance(recipe.data, Path) else {}
+    rows = splits.get(choose_split(splits, "training"))
+    dataset = read_part(recipe, recipe.data, "training", example_types, rows)
     examples, datasets = examples_with_labels(dataset, recipe), [dataset]
     files = _data_files(recipe.data)
-    splits = split_names(recipe.data) if isinstance(recipe.data, Path) else []
     held_out_paths = _held_out_paths(recipe, splits)
     if held_out_paths is not None:
-        other = read_part(recipe, held_out_paths, "held_out", example_types)
+        own = splits if held_out_paths == recipe.data else {}
+        rows = own.get(choose_split(own, "held_out"))
+        other = read_part(recipe, held_out_paths, "held_out", example_types, rows)
         known = {label for located in examples for label in located.example.class_labels}
         candidates, held_out = examples, examples_with_labels(other, recipe, sorted(known))
         datasets.append(other)
@@ -142,17 +145,25 @@ def examples_with_labels(
 
 
 def read_part(
-    recipe: Recipe, paths: Paths, part: Part, example_types: tuple[type[Example], ...]
+    recipe: Recipe,
+    paths: Paths,
+    part: Part,
+    example_types: tuple[type[Example], ...],
+    rows: Sequence[Row | MalformedRow] | None = None,
 ) -> Dataset:
-    """One part of a recipe's data, of which the rows can be trained or evaluated on."""
+    """One part of a recipe's data, of which the rows can be trained or evaluated on.
+
+    Args:
+        rows: the rows of this part, if they are read already.
+    """
     dataset = read_dataset(
-        paths, columns=recipe.columns, roles=recipe.roles, kinds=example_types, part=part
+        paths, columns=recipe.columns, roles=recipe.roles, kinds=example_types, part=part, rows=rows
     )
     check_dataset(dataset, recipe, example_types)
     return dataset
 
 
-def _held_out_paths(recipe: Recipe, splits: Sequence[str]) -> Paths | None:
+def _held_out_paths(recipe: Recipe, splits: Collection[str]) -> Paths | None:
     """The files with the held-out examples; None if they are a share of the training data.
 
     Args:
@@ -161,7 +172,7 @@ def _held_out_paths(recipe: Recipe, splits: Sequence[str]) -> Paths | None:
     return recipe.held_out_paths or (recipe.data if recipe.held_out and splits else None)
 
 
-def _unread_splits(splits: Sequence[str], *, holds_out: bool) -> tuple[str, ...]:
+def _unread_splits(splits: Collection[str], *, holds_out: bool) -> tuple[str, ...]:
     """Names of the splits of a file that serve neither to train nor, if one does, to hold out."""
     used = {choose_split(splits, "training"), choose_split(splits, "held_out") if holds_out else ""}
     return tuple(name for name in splits if name not in used)

@@ -31,7 +31,7 @@ from moli.workspace.datasets.formats import FORMATS, TEXT
 from moli.workspace.datasets.labels import join_label_columns
 from moli.workspace.datasets.preferences import check_no_preference
 from moli.workspace.datasets.roles import RoleNames
-from moli.workspace.datasets.rows import empty_file, read_lines, read_rows, split_names
+from moli.workspace.datasets.rows import empty_file, read_lines, read_rows, read_splits
 from moli.workspace.datasets.suggestions import suggest_columns
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
     "read_lines",
     "read_questions",
     "read_rows",
-    "split_names",
+    "read_splits",
 ]
 
 
@@ -92,6 +92,7 @@ def read_dataset(
     roles: RoleNames | None = None,
     kinds: Kinds = (),
     part: Part | None = None,
+    rows: Sequence[Row | MalformedRow] | None = None,
 ) -> Dataset:
     """Read a file (JSONL, JSON, CSV, TSV, Parquet, Arrow, plain text), a folder, or several.
 
@@ -102,6 +103,7 @@ def read_dataset(
         columns: Moli's column names to the data set's, such as {"text": "body"}. A mapped column
             is read by that name only; mapping to a missing column is an error.
         roles: Moli's roles of turns, each with the data set's names for it, beside the usual ones.
+        rows: the rows of the one file, if they are read already.
 
     Raises:
         InputError: nothing can be read there, no row has a known format, rows are preferences, or
@@ -109,7 +111,7 @@ def read_dataset(
     """
     mapping = columns or {}
     sources = {
-        path: join_label_columns(list(read_rows(path, part)), mapping)
+        path: join_label_columns(list(read_rows(path, part) if rows is None else rows), mapping)
         for path in expand_paths(paths)
     }
     if any(sources.values()):

@@ -30,15 +30,7 @@ def read_json(path: Path, text: str, part: Part | None = None) -> Iterator[Row |
         return
     value, problem = _parse(text)
     if problem is None:
-        rows = rows_in(value, part)
-        if rows is None:
-            raise InputError(
-                "not a list of objects",
-                where=str(path),
-                fix='Write [{"name": value, ...}, ...], or one object a line.',
-            )
-        for place, row in rows:
-            yield _to_row(f"{path} {place}", row)
+        yield from rows_of(path, value, part)
     elif _is_sequence(text):
         yield from _read_objects(path, text)
     else:
@@ -47,6 +39,23 @@ def read_json(path: Path, text: str, part: Part | None = None) -> Iterator[Row |
             where=f"{path}:{problem.line}",
             fix="Correct it, or copy the file again if it is cut off.",
         )
+
+
+def rows_of(path: Path, value: Any, part: Part | None = None) -> Iterator[Row | MalformedRow]:
+    """Rows of a JSON value; the arguments are those of `read_json`.
+
+    Raises:
+        InputError: the value has no rows in it.
+    """
+    rows = rows_in(value, part)
+    if rows is None:
+        raise InputError(
+            "not a list of objects",
+            where=str(path),
+            fix='Write [{"name": value, ...}, ...], or one object a line.',
+        )
+    for place, row in rows:
+        yield _to_row(f"{path} {place}", row)
 
 
 def read_json_lines(path: Path, text: str) -> Iterator[Row | MalformedRow]:

@@ -23,7 +23,7 @@ from moli.workspace.datasets.folders import (
     expand_paths,
     suffix_of,
 )
-from moli.workspace.datasets.json_rows import read_json, read_json_lines
+from moli.workspace.datasets.json_rows import read_json, read_json_lines, rows_of
 from moli.workspace.datasets.text_files import read_text_file
 
 Rows = Iterator[Row | MalformedRow]
@@ -75,20 +75,25 @@ def read_rows(path: Path, part: Part | None = None) -> Rows:
         ) from error
 
 
-def split_names(path: Path) -> list[str]:
-    """Names of the splits that a file holds: a JSON object by whose keys rows are kept apart.
+def read_splits(path: Path) -> dict[str, list[Row | MalformedRow]]:
+    """The rows of each split of a file: a JSON object by whose keys rows are kept apart.
 
-    Empty if it holds none.
+    Empty if the file holds none.
+
+    Raises:
+        InputError: a split has no rows.
     """
     if suffix_of(path) != ".json" or not path.is_file():
-        return []
+        return {}
     try:
         text = read_text_file(path)
         first = re.findall(r'"((?:[^"\\]|\\.)*)"', text[:_HEAD])[:1]
         value = json.loads(text) if are_splits(first) else None
     except (InputError, OSError, EOFError, zlib.error, ValueError, RecursionError):
-        return []  # which reading its rows reports
-    return list(value) if isinstance(value, dict) and are_splits(value) else []
+        return {}  # which reading its rows reports
+    if not isinstance(value, dict) or not are_splits(value):
+        return {}
+    return {name: list(rows_of(path, {name: rows})) for name, rows in value.items()}
 
 
 def read_lines(path: Path, column: str) -> Rows:
