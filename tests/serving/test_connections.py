@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from threading import Event
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from conformance.served import serving
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 
 from moli.workspace import Workspace
 
@@ -87,6 +92,43 @@ def test_one_connection_too_many_is_told_to_come_back(impatient: str) -> None:
     for connection in held:
         assert answer(connection).startswith(b"HTTP/1.1 408 ")
     assert httpx.get(f"{impatient}/health").status_code == 200
+
+
+@pytest.mark.slow
+def test_who_does_not_read_is_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "moli.toml").write_text(
+        f'encoder = "scripted:hash"\nrequest_seconds = 0.3\nmax_connections = {CONNECTIONS}\n'
+    )
+    ended = Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 65536
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    app = FastAPI()
+    app.add_api_route("/endless", lambda: StreamingResponse(endless()))
+    app.add_api_route("/health", lambda: "up")
+    head = b"GET /endless HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with (
+        Workspace.init(tmp_path) as workspace,
+        serving(workspace, app) as address,
+        contextlib.ExitStack() as held,
+    ):
+        for _ in range(CONNECTIONS):
+            held.enter_context(connected(address, head))
+        assert ended.wait(20)
+        deadline = time.monotonic() + 20
+        while httpx.get(f"{address}/health").status_code == 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with connected(address, head) as reader:  # who reads is served for longer than that
+            begun = time.monotonic()
+            while time.monotonic() < begun + 1:
+                assert reader.recv(1 << 16)
 
 
 @pytest.mark.slow

@@ -9,6 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from serving.conftest import Build, client_of
 
+from moli.records.errors import ModelError
+from moli.retrieval.ingest import Ingester
 from moli.workspace import Workspace
 
 PATH = "/v1/documents"
@@ -121,6 +123,20 @@ def test_a_request_without_a_file_names_the_field(client: TestClient) -> None:
     response = client.post(PATH, data={"groups": ["hr"]})
     assert response.status_code == 400
     assert response.json()["error"]["param"] == "file"
+
+
+def test_the_older_version_stays_whatever_fails(
+    client: TestClient, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ModelError("the encoder is gone")
+
+    assert upload(client, "keys.txt", TEXT).status_code == 201
+    monkeypatch.setattr(Ingester, "add_files", fail)
+    assert upload(client, "keys.txt", "Other words.").status_code == 502
+    assert upload(client, "new.txt", "Other words.").status_code == 502
+    [kept] = (workspace.root / "uploads").iterdir()
+    assert (kept.name, kept.read_text(encoding="utf-8")) == ("keys.txt", TEXT)
 
 
 def test_a_second_file_is_refused_and_none_is_lost_without_a_word(client: TestClient) -> None:

@@ -1,7 +1,7 @@
-"""Limits on connections: their number, and the time and size of a request's head.
+"""Limits on connections: their number, a request's head, and the time a response takes to be read.
 
-uvicorn reads the head of a request for as long as its client likes to send it, and keeps any number
-of connections. Both cost a client nothing and a server its memory and files.
+uvicorn waits for a client that sends or reads nothing for as long as the client likes, and keeps
+any number of connections. This costs a client nothing and a server its memory and files.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from moli.serving.errors import RETRY_SECONDS, error_object
 from moli.workspace import Settings
 
 _MAX_HEAD = 1 << 16  # bytes of a request line and its headers
+_SIZE_PER_WAIT = 1 << 20  # bytes of a response for which a client has one more wait
 _PHRASES = {408: "Request Timeout", 431: "Request Header Fields Too Large", 503: "Busy"}
 
 
@@ -31,29 +32,32 @@ def server_config(app: FastAPI, settings: Settings, **options: Any) -> Config:
     limited: Any = partial(
         LimitedProtocol,
         max_connections=settings.max_connections,
-        head_seconds=settings.request_seconds,
+        wait_seconds=settings.request_seconds,
     )
     return Config(app, http=limited, log_level="warning", server_header=False, **options)
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's connection, which is closed if the head of a request is too slow or too large.
+    """uvicorn's connection, closed if a request's head is too slow or large, or nobody reads.
 
     Args:
         max_connections: connections that a server has at once; more are told to come back.
-        head_seconds: time for the head of a request, from its first byte or from the connection.
+        wait_seconds: time for the head of a request, from its first byte or from the connection;
+            and for a client to take what is sent to it, again for each further MiB.
         options: options of uvicorn's own class.
     """
 
-    def __init__(self, *, max_connections: int, head_seconds: float, **options: Any) -> None:
+    def __init__(self, *, max_connections: int, wait_seconds: float, **options: Any) -> None:
         super().__init__(**options)
-        self._max_connections, self._head_seconds = max_connections, head_seconds
+        self._max_connections, self._wait_seconds = max_connections, wait_seconds
         self._timer: asyncio.TimerHandle | None = None  # while a head is waited for
+        self._unread_timer: asyncio.TimerHandle | None = None  # while something is not sent yet
         self._head_size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse a connection that is one too many."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # so that `pause_writing` tells of all that waits
         if len(self.connections) > self._max_connections:
             self._refuse(503, "too many connections; try again later", "busy")
         else:
@@ -83,13 +87,32 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
         self._stop_timer()
+        self._stop_unread_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client takes less than is sent: give it its time for what waits."""
+        waiting = self.transport.get_write_buffer_size()
+        seconds = self._wait_seconds * (1 + waiting // _SIZE_PER_WAIT)
+        self._unread_timer = self.loop.call_later(seconds, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client has taken everything."""
+        self._stop_unread_timer()
+        super().resume_writing()
+
+    def _stop_unread_timer(self) -> None:
+        """Forget what was waiting."""
+        if self._unread_timer:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
     def _start_timer(self) -> None:
         """Give the client its time for a head, from now on."""
-        message = f"the request did not come within {self._head_seconds:g} s"
+        message = f"the request did not come within {self._wait_seconds:g} s"
         refuse = partial(self._refuse, 408, message, "timeout")
-        self._timer = self.loop.call_later(self._head_seconds, refuse)
+        self._timer = self.loop.call_later(self._wait_seconds, refuse)
 
     def _stop_timer(self) -> None:
         """Forget the head that was watched."""

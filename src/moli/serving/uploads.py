@@ -87,14 +87,19 @@ class Uploads:
             if path.exists():
                 path.rename(previous)
             incoming.rename(path)
-            [report] = Ingester(self._workspace, self._encoder).add_files([path], labels)
-            if report.outcome == "failed":
-                path.unlink()
-                if previous.exists():
-                    previous.rename(path)
-                # The folder is this server's own business.
-                raise InputError(report.message.replace(f"{file_name_text(self._folder)}/", ""))
-            return report
+            is_added = False
+            try:
+                [report] = Ingester(self._workspace, self._encoder).add_files([path], labels)
+                is_added = report.outcome != "failed"
+            finally:
+                if not is_added:
+                    path.unlink()
+                    if previous.exists():
+                        previous.rename(path)
+        if not is_added:
+            # The folder is this server's own business.
+            raise InputError(report.message.replace(f"{file_name_text(self._folder)}/", ""))
+        return report
 
 
 def _checked_name(name: str) -> str:

@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     request_seconds: float = Field(
         60.0,
         gt=0,
-        description="Time limit for receiving a request's head, and each MiB of its body",
+        description="Time limit for a request's head, each MiB of its body and of a response",
     )
     log_texts: bool = Field(False, description="Write questions and answers to the log")
     max_file_mb: int = Field(200, ge=1, description="Larger files are refused")
