@@ -21,6 +21,9 @@ CAT = {"type": "object", "properties": {"kind": {"const": "cat"}, "lives": WHOLE
 NAMED = {"kind": {"enum": ["dog", "wolf"]}, "name": {"type": "string"}}
 DEFINED = {"cat": CAT, "dog": {"type": "object", "properties": NAMED}}
 PETS = {"oneOf": [{"$ref": "#/$defs/cat"}, {"$ref": "#/$defs/dog"}], "$defs": DEFINED}
+SMALL = {"type": "integer", "minimum": 0, "maximum": 9}
+LARGE = {"type": "integer", "minimum": 100, "maximum": 199}
+BELOW_TEN = {"type": "number", "exclusiveMaximum": 10}
 OPEN = {"type": "object", "properties": {"a": WHOLE}, "additionalProperties": True}
 
 
@@ -47,6 +50,10 @@ def accepts(tokenizer: Any, schema: Any, value: Any, *, strict: bool = False) ->
         (PETS, {"kind": "wolf", "name": "Ida"}, {"name": "Ida"}),  # which of them would it be?
         ({"properties": {"pet": PETS}, "$defs": DEFINED}, {"pet": {"kind": "cat"}}, {"pet": 1}),
         ({"oneOf": [WHOLE, {"type": "null"}]}, None, "x"),
+        ({"oneOf": [SMALL, LARGE]}, 150, 50),
+        ({"oneOf": [LARGE, SMALL]}, 9, 10),
+        ({"oneOf": [BELOW_TEN, {"type": "number", "minimum": 10}]}, 10, "x"),
+        ({"oneOf": [{"const": "a"}, {"const": "b"}]}, "b", "c"),
         ({"type": "array", "items": WHOLE, "uniqueItems": False}, [1, 1], ["x"]),
         ({"type": "string", "format": "password"}, "x", 1),
         ({"properties": {"format": WHOLE, "uniqueItems": WHOLE}}, {"format": 1}, {"format": "x"}),
@@ -95,6 +102,7 @@ def test_strict_objects_have_what_is_listed_and_nothing_else(tokenizer: Any) -> 
         ({"type": "object", "unevaluatedProperties": False}, "unevaluatedProperties"),
         ({**OPEN, "minProperties": 1}, "min/maxProperties"),
         ({"oneOf": [WHOLE, {"type": "number"}]}, "oneOf"),
+        ({"oneOf": [SMALL, {"type": "integer", "minimum": 9}]}, "oneOf"),
         ({"type": "string", "pattern": "(?=a)b"}, "look-ahead"),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,9 +48,10 @@ def followable_schema(schema: Mapping[str, Any], *, strict: bool = False) -> dic
     """A schema for the same values, or some of them, that llguidance can follow in more cases.
 
     Keywords that restrict nothing are dropped, and `oneOf` becomes `anyOf` where one property
-    tells its branches apart. Keywords that cannot be followed stay, and are refused later. An
-    object has only the properties that are listed, unless `additionalProperties` says otherwise:
-    a weak model would not stop to invent others.
+    tells its branches apart, or they are ranges of numbers that do not overlap. Keywords that
+    cannot be followed stay, and are refused later. An object has only the properties that are
+    listed, unless `additionalProperties` says otherwise: a weak model would not stop to invent
+    others.
 
     Args:
         strict: whether an object for which no properties are listed has none.
@@ -107,6 +110,8 @@ class _Rewriting:
         tag = _telling_property(result.get("oneOf"), self.root)
         if tag and "anyOf" not in result:
             result["anyOf"] = [{"allOf": [b, {"required": [tag]}]} for b in result.pop("oneOf")]
+        elif "anyOf" not in result and _are_separate_ranges(result.get("oneOf")):
+            result["anyOf"] = result.pop("oneOf")
         return result
 
     def _closes_branches(self, keyword: str, schema: Mapping[str, Any]) -> bool:
@@ -129,6 +134,43 @@ def _telling_property(branches: Any, root: Mapping[str, Any]) -> str:
             if len(set().union(*sets)) == sum(map(len, sets)):
                 return name
     return ""
+
+
+def _are_separate_ranges(branches: Any) -> bool:
+    """Whether the branches of a `oneOf` are ranges of numbers of which no two overlap."""
+    if not isinstance(branches, list) or not branches:
+        return False
+    ranges = [_number_range(each) for each in branches]
+    if not all(ranges):
+        return False
+    ordered = sorted(filter(None, ranges), key=lambda each: each.low)
+    return all(
+        one.high < other.low or (one.high == other.low and (one.open_high or other.open_low))
+        for one, other in itertools.pairwise(ordered)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """A range of numbers; its ends belong to it unless they are open."""
+
+    low: float
+    high: float
+    open_low: bool
+    open_high: bool
+
+
+def _number_range(schema: Any) -> _Range | None:
+    """The range of the numbers that a schema allows; None if it allows anything else."""
+    if not isinstance(schema, Mapping) or schema.get("type") not in ("integer", "number"):
+        return None
+    limits = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+    stated = {name: schema[name] for name in limits if name in schema}
+    if not all(type(value) in (int, float) for value in stated.values()):
+        return None
+    low, over = stated.get("minimum", -math.inf), stated.get("exclusiveMinimum", -math.inf)
+    high, under = stated.get("maximum", math.inf), stated.get("exclusiveMaximum", math.inf)
+    return _Range(max(low, over), min(high, under), over >= low, under <= high)
 
 
 def _fixed_values(schema: Any, root: Mapping[str, Any]) -> dict[str, set[str]]:
