@@ -100,8 +100,8 @@ def test_rows_that_were_rendered_before_are_told_by_the_check_and_the_run(tmp_pa
     [finding] = [each for each in report.findings if "control tokens" in each.what]
     assert finding.severity == "warning"
     assert finding.what == (
-        "4 rows have control tokens of a chat template in a text: <|im_end|> (2), "
-        "<|im_start|> (1), </s> (1), [/INST] (1), [INST] (1), ..."
+        "rows with control tokens of a chat template in a text: 4 (<|im_end|> (2), "
+        "<|im_start|> (1), </s> (1), [/INST] (1), [INST] (1), ...)"
     )
     assert {where.rpartition(":")[2] for where in finding.locations} == {"9", "10", "11", "12"}
     assert "role and content" in finding.fix

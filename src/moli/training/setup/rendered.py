@@ -35,5 +35,4 @@ def describe_rendered(rows: Mapping[str, Sequence[str]]) -> str:
     count = len({where for locations in rows.values() for where in locations})
     counted = [f"{token} ({len(locations):,})" for token, locations in rows.items()]
     tokens = ", ".join(counted[:_SHOWN] + ["..."] * (len(counted) > _SHOWN))
-    noun = "row has" if count == 1 else "rows have"
-    return f"{count:,} {noun} control tokens of a chat template in a text: {tokens}"
+    return f"rows with control tokens of a chat template in a text: {count:,} ({tokens})"
