@@ -28,7 +28,7 @@ from moli.parsing.pages.segments import (
 from moli.parsing.pages.tables import Table, find_tables, place_tables
 
 _BULLET = re.compile(r"([•●○◦▪■□▫◆◇‣⁃✓✔➢❖\uf0b7\uf0a7\uf0d8\uf076]|[–—*·-](?=\s))\s*(?=\S)")
-_NUMBER = re.compile(r"(?:\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{2,4})[.)]|\[\d{1,3}\]|[①-⑳])\s+(?=\S)")
+_NUMBER = re.compile(r"(?:\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{2,4})[.)]|\[\d{1,3}\]|[①-⑳☐☑☒])\s+(?=\S)")
 SENTENCE_ENDS = tuple('.!?:;。！？：；…"”’')
 _MIN_ROWS = 4
 

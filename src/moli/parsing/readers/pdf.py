@@ -16,8 +16,9 @@ from moli.parsing.limits import Limits
 from moli.parsing.ocr import PageRecognizer, RecognizedPage, add_recognized_page
 from moli.parsing.pages import layout
 from moli.parsing.pages.breaks import join_over_breaks
-from moli.parsing.pages.comments import comments_of
+from moli.parsing.pages.comments import annotations_of, comments_of
 from moli.parsing.pages.drawn import glyphs_of, lines_of
+from moli.parsing.pages.fields import FormField, fields_of, place_fields
 from moli.parsing.pages.layout import Block, Page
 from moli.parsing.pages.running import take_running_lines
 from moli.parsing.pages.segments import Glyph
@@ -61,32 +62,27 @@ def _open(data: bytes) -> pdfium.PdfDocument:
 @contextmanager
 def _open_page(
     document: pdfium.PdfDocument, index: int
-) -> Iterator[tuple[pdfium.PdfPage, list[str]]]:
-    """A page with its form fields filled in, and its comments.
+) -> Iterator[tuple[pdfium.PdfPage, list[FormField], list[str]]]:
+    """A page with its form fields filled in, the fields, and its comments.
 
     It is closed afterwards to keep memory low.
     """
     page = document[index]
     try:
-        comments = comments_of(page)
+        fields, comments = fields_of(page), comments_of(page)
         if _has_form_fields(page) and raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) == 1:
             # Filled-in values are now part of the page, but only once it is loaded again.
             page.close()
             page = document[index]
-        yield page, comments
+        yield page, fields, comments
     finally:
         page.close()
 
 
 def _has_form_fields(page: pdfium.PdfPage) -> bool:
     """Whether the page has form fields or free text annotations."""
-    for number in range(min(raw.FPDFPage_GetAnnotCount(page), 1000)):
-        annotation = raw.FPDFPage_GetAnnot(page, number)
-        kind = raw.FPDFAnnot_GetSubtype(annotation)
-        raw.FPDFPage_CloseAnnot(annotation)
-        if kind in (raw.FPDF_ANNOT_WIDGET, raw.FPDF_ANNOT_FREETEXT):
-            return True
-    return False
+    kinds = map(raw.FPDFAnnot_GetSubtype, annotations_of(page))
+    return any(kind in (raw.FPDF_ANNOT_WIDGET, raw.FPDF_ANNOT_FREETEXT) for kind in kinds)
 
 
 def _read_metadata(document: pdfium.PdfDocument, blocks: Blocks) -> None:
@@ -181,8 +177,8 @@ class _PageReader:
         for index in range(len(self._document)):
             read = _Page(Page([], set()))
             try:
-                with _open_page(self._document, index) as (page, comments):
-                    read = self._read_page(page)
+                with _open_page(self._document, index) as (page, fields, comments):
+                    read = self._read_page(page, fields)
                     read.comments = comments
             except pdfium.PdfiumError:
                 self._blocks.warn(f"page {index + 1} could not be read")
@@ -196,9 +192,9 @@ class _PageReader:
             raise missing
         return pages
 
-    def _read_page(self, page: pdfium.PdfPage) -> _Page:
+    def _read_page(self, page: pdfium.PdfPage, fields: list[FormField]) -> _Page:
         """One page: its text layer, or its recognized text if it is a scan."""
-        glyphs = glyphs_of(page)
+        glyphs = place_fields(glyphs_of(page), fields)
         text = layout.read_page(glyphs, lines_of(page))
         if _is_scan(page, glyphs):
             recognized = self._recognize(page)
