@@ -157,6 +157,10 @@ def test_a_second_file_is_refused_and_none_is_lost_without_a_word(client: TestCl
         ({"data": {"file": "a"}}, "file: must be a file. Send it with a filename."),
         ({"data": {"file": "a"}, "files": {"other": ("a", "b")}}, "file: must be a file."),
         ({"files": {"other": ("a", "b")}}, "file: is missing"),
+        (
+            {"files": {"file": ("a.txt", TEXT)}, "data": {"groups": [""]}},
+            "groups: must not be empty",
+        ),
     ],
 )
 def test_what_is_no_form_with_a_file_is_refused(

@@ -43,7 +43,7 @@ class UploadRequest(FormBody):
 
     file: Annotated[UploadFile, Field(description="A document of any supported format")]
     groups: Annotated[
-        list[ShortText],
+        list[Annotated[ShortText, Field(min_length=1)]],
         Field(max_length=1000, description="Groups that may see it; a new one: everyone"),
     ] = Field(default_factory=list)
 
