@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pypdfium2 as pdfium
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from rapidfuzz.distance import Indel
 
 from moli.parsing import ocr, parse_bytes, parse_file
@@ -59,6 +59,40 @@ def test_a_scanned_page_in_a_pdf(photo: tuple[Path, str], tmp_path: Path) -> Non
     assert similarity(document.text, photo[1]) > 0.99
 
 
+BODIES = [
+    ["The pump is to be cleaned once a week with cold", "water, and never with steam or with any",
+     "solvent that is sold for metal."],
+    ["The filter is replaced after twelve months, or", "earlier where the water is hard.",
+     "A total of 12 filters is in the box."],
+    ["A noise that does not end within a minute means", "that the bearing is worn.",
+     "The pump must then be switched off at once."],
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@needs_tesseract
+@pytest.mark.parametrize("suffix", ["pdf", "tif"])
+def test_running_heads_of_scanned_pages_stand_once(tmp_path: Path, suffix: str) -> None:
+    font = ImageFont.load_default(34)
+    pages = []
+    for number, lines in enumerate(BODIES, 1):
+        page = Image.new("L", (1240, 1754), "white")
+        draw = ImageDraw.Draw(page)
+        draw.text((120, 80), "Maintenance manual", font=font)
+        draw.text((900, 80), "Edition 2026", font=font)
+        for row, line in enumerate(lines):
+            draw.text((120, 400 + 50 * row), line, font=font)
+        draw.text((560, 1640), f"Page {number}", font=font)
+        pages.append(page)
+    path = tmp_path / f"scan.{suffix}"
+    pages[0].save(path, save_all=True, append_images=pages[1:], resolution=150)
+    document = parse_file(path)
+    heads, *texts = document.text.split("\n\n")
+    assert set(heads.split("\n")) == {"Maintenance manual", "Edition 2026"}
+    assert texts == [" ".join(lines) for lines in BODIES]
+    assert [document.text[start:].partition(" ")[0] for start in document.pages[1:]] == ["The", "A"]
+
+
 @needs_tesseract
 def test_chinese(tmp_path: Path) -> None:
     if "chi_sim" not in ocr.installed_languages():
@@ -66,8 +100,6 @@ def test_chinese(tmp_path: Path) -> None:
     font = next(iter(Path("/usr/share/fonts").rglob("*CJK*.tt[cf]")), None)
     if font is None:
         pytest.skip("needs a Chinese font")
-    from PIL import ImageDraw, ImageFont
-
     text = "每个答案都可以追溯到它的来源"
     image = Image.new("L", (1400, 300), "white")
     ImageDraw.Draw(image).text((60, 100), text, font=ImageFont.truetype(str(font), 72))

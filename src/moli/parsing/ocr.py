@@ -3,9 +3,10 @@
 import functools
 import io
 import os
+import statistics
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
@@ -13,7 +14,10 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from moli.parsing.archive import REPAIR
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
+from moli.parsing.pages.order import Row
 from moli.parsing.pages.prose import is_unspaced, join_lines, remove_spaces_in_chinese, whole_words
+from moli.parsing.pages.running import take_running_lines
+from moli.parsing.pages.segments import Segment
 from moli.parsing.processes import kill_child_with_parent
 from moli.records.errors import DocumentError
 
@@ -27,7 +31,13 @@ _MIN_PARAGRAPH_CONFIDENCE = 25.0
 _SMALL_SIDE = 1500
 # A page whose grey levels differ by less than this is blank.
 _MIN_CONTRAST = 24
+_PAGE_HEIGHT = 842.0  # points of A4
+_TALL = 1.6  # height of a title's words, beside the usual height
+_WIDE_GAP = 3.0  # between words that do not belong together, beside the usual height
 _ROTATIONS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+
+_Word = tuple[Segment, float]
+"""A word with its box, and the confidence from 0 to 100."""
 
 
 @dataclass(slots=True)
@@ -35,20 +45,45 @@ class RecognizedPage:
     """The text recognized on a page.
 
     Attributes:
-        paragraphs: lists of lines.
+        paragraphs: lists of lines, each the segments between wide gaps, in points of a page that
+            is as high as A4.
         confidence: mean over the letters, from 0 to 100.
         letters: number of characters in all words.
+        usual_height: the median height of the words in points.
     """
 
-    paragraphs: list[list[str]] = field(default_factory=list)
+    paragraphs: list[list[Row]] = field(default_factory=list)
     confidence: float = 0.0
     letters: int = 0
+    usual_height: float = 1.0
 
     @property
     def is_chinese(self) -> bool:
         """Whether more than 15 % of the letters are Chinese."""
-        text = "".join(line for lines in self.paragraphs for line in lines)
-        return sum(map(is_unspaced, text)) > 0.15 * self.letters
+        return sum(map(is_unspaced, "".join(self.lines()))) > 0.15 * self.letters
+
+    def lines(self) -> Iterator[str]:
+        """The texts of all lines."""
+        return (line for lines in self.paragraphs for line in _line_texts(lines))
+
+    def rows(self) -> list[Row]:
+        """The lines as rows, in which those side by side are one."""
+        rows: list[Row] = []
+        lines = (line for lines in self.paragraphs for line in lines)
+        for line in sorted(lines, key=lambda line: line[0].top):
+            if rows and rows[-1][0].is_on_line_of(line[0]):
+                rows[-1] = sorted([*rows[-1], *line], key=lambda segment: segment.left)
+            else:
+                rows.append(line)
+        return rows
+
+    def keep(self, rows: list[Row]) -> None:
+        """Leave out all segments but those in `rows`."""
+        kept = {id(segment) for row in rows for segment in row}
+        self.paragraphs = [
+            [line for row in lines if (line := [part for part in row if id(part) in kept])]
+            for lines in self.paragraphs
+        ]
 
     @property
     def score(self) -> float:
@@ -59,16 +94,40 @@ class RecognizedPage:
 def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     """Add the text in the image file `data` to `blocks`; each frame of a TIFF is a page."""
     recognizer = PageRecognizer(blocks, limits)
-    for image in _frames(data, blocks):
+    pages = [recognizer.recognize(image) for image in _frames(data, blocks)]
+    even_out_sizes(pages)
+    rows = [page.rows() for page in pages]
+    heads = take_running_lines(rows)
+    for page, head, kept in zip(pages, heads, rows, strict=True):
         blocks.begin_page()
-        add_recognized_page(recognizer.recognize(image), blocks)
+        blocks.add_paragraph("\n".join(head))
+        page.keep(kept)
+        add_recognized_page(page, blocks)
+
+
+def even_out_sizes(pages: Sequence[RecognizedPage]) -> None:
+    """Give the lines of a document one size, but those that are clearly higher, such as titles.
+
+    The height of a line depends on its letters, so that of one line differs from page to page.
+    """
+    usual = statistics.median([page.usual_height for page in pages if page.letters] or [1.0])
+    for page in pages:
+        for segment in (part for lines in page.paragraphs for line in lines for part in line):
+            ratio = segment.size / page.usual_height
+            segment.size = usual * (ratio if ratio > _TALL else 1.0)
 
 
 def add_recognized_page(page: RecognizedPage, blocks: Blocks) -> None:
     """Add the paragraphs of a recognized page to `blocks`."""
-    vocabulary = whole_words(line for lines in page.paragraphs for line in lines)
+    vocabulary = whole_words(page.lines())
     for lines in page.paragraphs:
-        blocks.add_paragraph(remove_spaces_in_chinese(join_lines(lines, vocabulary)))
+        text = join_lines(_line_texts(lines), vocabulary)
+        blocks.add_paragraph(remove_spaces_in_chinese(text))
+
+
+def _line_texts(lines: list[Row]) -> list[str]:
+    """The text of each line."""
+    return [" ".join(segment.text for segment in line) for line in lines]
 
 
 class PageRecognizer:
@@ -136,7 +195,8 @@ class PageRecognizer:
         if done.returncode:
             self._blocks.warn("a page could not be recognised")
             return RecognizedPage()
-        return _page_from_tsv(done.stdout.decode("utf-8", "replace"))
+        scale = _PAGE_HEIGHT / max(1, image.height)
+        return _page_from_tsv(done.stdout.decode("utf-8", "replace"), scale)
 
 
 def _is_blank(image: Image.Image) -> bool:
@@ -185,26 +245,53 @@ def _prepare_image(image: Image.Image) -> Image.Image:
     return image
 
 
-def _page_from_tsv(table: str) -> RecognizedPage:
-    """A page from the table of words that Tesseract writes, without pictures misread as text."""
-    paragraphs: dict[tuple[str, ...], dict[str, list[tuple[str, float]]]] = {}
+def _page_from_tsv(table: str, scale: float) -> RecognizedPage:
+    """A page from the table of words that Tesseract writes, without pictures misread as text.
+
+    Args:
+        scale: points for each pixel.
+    """
+    paragraphs: dict[tuple[str, ...], dict[str, list[_Word]]] = {}
     for row in table.splitlines()[1:]:
         fields = row.split("\t")
         if len(fields) == 12 and fields[0] == "5" and fields[11].strip():
             lines = paragraphs.setdefault(tuple(fields[1:4]), {})
-            lines.setdefault(fields[4], []).append((fields[11], float(fields[10])))
+            left, top, width, height = (int(number) * scale for number in fields[6:10])
+            word = Segment(fields[11], left, top, left + width, top + height, height)
+            lines.setdefault(fields[4], []).append((word, float(fields[10])))
     page = RecognizedPage()
+    heights = [word.size for lines in paragraphs.values() for line in lines.values()
+               for word, _ in line]  # fmt: skip
+    page.usual_height = statistics.median(heights) if heights else 1.0
     total = 0.0
     for lines in paragraphs.values():
         words = [word for line in lines.values() for word in line]
-        letters = sum(len(text) for text, _ in words)
-        certainty = sum(len(text) * confidence for text, confidence in words)
+        letters = sum(len(word.text) for word, _ in words)
+        certainty = sum(len(word.text) * confidence for word, confidence in words)
         if certainty / letters >= _MIN_PARAGRAPH_CONFIDENCE:
-            page.paragraphs.append([" ".join(text for text, _ in line) for line in lines.values()])
+            page.paragraphs.append([_row_of(line, page.usual_height) for line in lines.values()])
             page.letters += letters
             total += certainty
     page.confidence = total / page.letters if page.letters else 0.0
     return page
+
+
+def _row_of(words: list[_Word], usual: float) -> Row:
+    """The segments of a line: its words, joined where no wide gap is between them.
+
+    Args:
+        usual: the median height of the words on the page.
+    """
+    row: Row = []
+    top, bottom = min(word.top for word, _ in words), max(word.bottom for word, _ in words)
+    size = max(word.size for word, _ in words)
+    for word, _ in words:
+        if row and word.left - row[-1].right < _WIDE_GAP * usual:
+            row[-1].text += f" {word.text}"
+            row[-1].right = word.right
+        else:
+            row.append(Segment(word.text, word.left, top, word.right, bottom, size))
+    return row
 
 
 @functools.cache

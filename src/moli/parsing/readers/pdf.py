@@ -13,13 +13,19 @@ import pypdfium2.raw as raw
 from moli.parsing.archive import DECRYPT, REPAIR
 from moli.parsing.blocks import Blocks, normalize_text
 from moli.parsing.limits import Limits
-from moli.parsing.ocr import PageRecognizer, RecognizedPage, add_recognized_page
+from moli.parsing.ocr import (
+    PageRecognizer,
+    RecognizedPage,
+    add_recognized_page,
+    even_out_sizes,
+)
 from moli.parsing.pages import layout
 from moli.parsing.pages.breaks import join_over_breaks
 from moli.parsing.pages.comments import annotations_of, comments_of
 from moli.parsing.pages.drawn import glyphs_of, lines_of
 from moli.parsing.pages.fields import FormField, fields_of, place_fields
 from moli.parsing.pages.layout import Block, Page
+from moli.parsing.pages.order import Row
 from moli.parsing.pages.running import take_running_lines
 from moli.parsing.pages.segments import Glyph
 from moli.records.errors import DocumentError
@@ -138,6 +144,12 @@ class _Page:
     recognized: RecognizedPage | None = None
     comments: list[str] = field(default_factory=list)
 
+    def rows(self) -> list[Row]:
+        """The rows of its upright text; those of a text layer are its own list."""
+        if self.recognized is not None:
+            return self.recognized.rows()
+        return self.text.parts[0] if self.text.parts else []
+
 
 class _PageReader:
     """Adds the pages of one document to `blocks`."""
@@ -153,7 +165,12 @@ class _PageReader:
         texts = [page.text for page in pages]
         if not self._bookmarks:
             self._body_size = _body_size_of(texts)
-        heads = take_running_lines([text.parts[0] if text.parts else [] for text in texts])
+        even_out_sizes([page.recognized for page in pages if page.recognized is not None])
+        rows = [page.rows() for page in pages]
+        heads = take_running_lines(rows)
+        for page, kept in zip(pages, rows, strict=True):
+            if page.recognized is not None:
+                page.recognized.keep(kept)
         blocks = [
             list(layout.page_blocks(text, frozenset(self._bookmarks.on_page(index)), _title_key))
             for index, text in enumerate(texts)
