@@ -51,10 +51,11 @@ def test_a_model_is_judged_and_exported(moli: Moli, home: Path) -> None:
     ran = moli("predict", "sorter", "quote.csv")
     assert ran.code == 3 and "41 rows = 40 answered + 1 unread" in ran.err
     data_set = ("--set", "task=classification", "--set", f"base={base}", "--set", "data=quote.csv")
-    ran = moli("tune", *data_set, "--set", "held_out=8")
-    assert ran.code == 1
-    ran = moli("tune", *data_set, "--set", "held_out=20%")
-    assert ran.code == 3 and "41 rows = 32 learnt + 8 held out + 1 unread" in ran.out
+    ran = moli("tune", *data_set, "--set", "held_out=8.5")
+    assert ran.code == 1 and "a share from 0 to below 1, a whole number of rows" in ran.err
+    for amount in ("8", "20%"):
+        ran = moli("tune", *data_set, "--set", f"held_out={amount}")
+        assert ran.code == 3 and "41 rows = 32 learnt + 8 held out + 1 unread" in ran.out
 
     ran = moli("models", "export", "sorter", "merged", "--merge", "--json")
     assert ran.json["parity"]["exact"] < 1e-5

@@ -72,7 +72,7 @@ ROWS = [
     ("label object", GOOD, '{"text": "x", "label": {"id": 1}}', "'label' is an object, not text"),
     ("label nan", GOOD, '{"text": "x", "label": NaN}', "'label' is empty"),
     ("label blank", GOOD, '{"text": "x", "label": "  "}', "'label' is empty"),
-    ("role", CHAT, turns(("user", "a"), ("robot", "b")), 'has the role "robot"'),
+    ("role", CHAT, turns(("user", "a"), ("herald", "b")), 'has the role "herald"'),
     ("role number", CHAT, turns((1, "a"), (2, "b")), 'has the role "1"'),
     ("parts", CHAT, turns(("user", [{"type": "text"}]), ("assistant", "b")), "no text in"),
     ("call", CHAT, turns(("user", "a"), ("assistant", None)), "'messages[1]' has no text"),
