@@ -75,6 +75,18 @@ def test_sheets_and_tables() -> None:
     assert document.warnings == ("hidden sheets are included",)
 
 
+def test_page_headers_stand_once() -> None:
+    book = xlwt.Workbook()
+    for name in ("Prices", "Parts"):
+        sheet = book.add_sheet(name)
+        sheet.write(0, 0, f"the {name.lower()}")
+        sheet.header_str = b"&LContract LX-5521&RDraft &A"
+        sheet.footer_str = b"&CPage &P of &N" if name == "Prices" else b"&8R&&D department"
+    assert re.split(r"\n+", parse_bytes(saved(book), "a.xls").text) == [
+        "Prices", "the prices", "Contract LX-5521 Draft", "Parts", "the parts", "R&D department",
+    ]  # fmt: skip
+
+
 def test_numbers_as_they_are_shown() -> None:
     document = sheet_of(
         (0.125, "0.0%"),

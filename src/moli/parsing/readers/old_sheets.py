@@ -10,10 +10,12 @@ from xlrd.compdoc import CompDocError
 from moli.parsing.archive import DECRYPT, REPAIR
 from moli.parsing.blocks import Blocks
 from moli.parsing.limits import Limits
+from moli.parsing.office.biff import headers_of
 from moli.parsing.office.date_format import EPOCH_1900, EPOCH_1904
 from moli.parsing.office.number_format import BUILT_IN_FORMATS, show_number, show_text
 from moli.parsing.office.spreadsheet import Row, Rows, add_sheet_name, add_tables, repeat_merged
 from moli.parsing.raised import raise_number
+from moli.parsing.readers.sheets import header_text
 from moli.records.errors import DocumentError
 
 # Errors of the library on damaged files, which it checks little.
@@ -30,14 +32,24 @@ def read(data: bytes, blocks: Blocks, _limits: Limits) -> None:
             file_contents=data, formatting_info=True, ragged_rows=True, logfile=io.StringIO()
         )
         reader = _BookReader(book, blocks)
-        for sheet in book.sheets():
-            reader.add_sheet(sheet)
+        headers = _headers_by_sheet(data, book, blocks)
+        for number, sheet in enumerate(book.sheets()):
+            reader.add_sheet(sheet, headers.get(number, []))
     except _DAMAGED as error:
         if "encrypted" in str(error):
             raise DocumentError(
                 "encrypted", "it is protected by a password", fix=DECRYPT
             ) from error
         raise DocumentError("broken", f"it is damaged ({error})", fix=REPAIR) from error
+
+
+def _headers_by_sheet(data: bytes, book: xlrd.Book, blocks: Blocks) -> dict[int, list[str]]:
+    """The codes of the headers and footers by the number of the sheet; none if damaged."""
+    try:
+        return dict(enumerate(headers_of(data, book.encoding or "cp1252")))
+    except _DAMAGED:
+        blocks.warn("its page headers could not be read")
+        return {}
 
 
 class _BookReader:
@@ -47,13 +59,18 @@ class _BookReader:
         self._blocks = blocks
         self._epoch = EPOCH_1904 if book.datemode else EPOCH_1900
         self._fonts = book.font_list
+        self._headers: set[str] = set()
         self._formats = [
             BUILT_IN_FORMATS.get(style.format_key, book.format_map[style.format_key].format_str)
             for style in book.xf_list
         ]
 
-    def add_sheet(self, sheet: xlrd.sheet.Sheet) -> None:
-        """Add a sheet as a page: its tables, then its comments."""
+    def add_sheet(self, sheet: xlrd.sheet.Sheet, headers: list[str]) -> None:
+        """Add a sheet as a page: its tables, then its headers, footers and comments.
+
+        Args:
+            headers: the codes of its headers and footers.
+        """
         self._blocks.begin_page()
         if sheet.visibility:
             self._blocks.warn("hidden sheets are included")
@@ -62,6 +79,10 @@ class _BookReader:
         for top, below, column, _ in sheet.merged_cells:
             repeat_merged(rows, top, below - 1, column)
         add_tables(rows, self._blocks)
+        for text in map(header_text, headers):
+            if text not in self._headers:
+                self._blocks.add_paragraph(text)
+                self._headers.add(text)
         for (row, column), note in sorted(sheet.cell_note_map.items()):
             text = " ".join(note.text.split())
             self._blocks.add_paragraph(f"[Comment at {xlrd.cellname(row, column)}: {text}]")

@@ -148,7 +148,7 @@ def _add_sheet(archive: Archive, part: str, book: _Workbook, blocks: Blocks) -> 
             _repeat_merged(attribute(element, "ref"), rows)
             continue
         if local_name(element) in _HEADERS:
-            headers.append(_header_text(element.text or ""))
+            headers.append(header_text(element.text or ""))
             continue
         cells: Row = {}
         for position, cell in enumerate(children(element, "c")):
@@ -169,7 +169,7 @@ def _add_sheet(archive: Archive, part: str, book: _Workbook, blocks: Blocks) -> 
     _add_attachments(archive, part, blocks)
 
 
-def _header_text(code: str) -> str:
+def header_text(code: str) -> str:
     """The text of a header or footer; empty if it only numbers pages or names the file."""
     fields = code.replace("&&", "\0").replace("&P", "1").replace("&N", "1")
     text = " ".join(_HEADER_CODES.sub(" ", fields).replace("\0", "&").split())
