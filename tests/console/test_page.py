@@ -116,7 +116,7 @@ def test_an_unknown_address_of_an_answer_says_so_and_the_page_works(
     chromium: Any, address: str
 ) -> None:
     with visiting(chromium, address, path="/?trace=nothing") as visit:
-        assert "no trace" in visit.page.inner_text(".notice")
+        assert "no answer 'nothing'" in visit.page.inner_text(".notice")
         visit.ask("How long is the warranty of the toy?")
         assert visit.page.inner_text(".notice") == ""
 
