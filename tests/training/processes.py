@@ -78,6 +78,7 @@ class Runner:
         self.folder = folder
         Workspace.init(folder)
         self.bert = small_models.write_model(folder / "bert", "bert")
+        self.encoder = small_models.write_encoder(folder / "encoder")
         self.llama = small_models.write_model(folder / "llama", "llama")
         self.labelled = str(small_models.write_labelled(folder / "labelled.jsonl"))
         self.conversations = str(small_models.write_conversations(folder / "conversations.jsonl"))

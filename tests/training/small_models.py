@@ -11,6 +11,14 @@ WORDS = [f"w{number}" for number in range(40)]
 MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
+def write_encoder(folder: Path) -> str:
+    """A random encoder whose vectors are means of the tokens' states."""
+    write_model(folder, "bert")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    return str(folder)
+
+
 def write_model(folder: Path, kind: str) -> str:
     """A random model of two layers, and a tokenizer of 44 words."""
     import torch

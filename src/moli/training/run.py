@@ -254,7 +254,7 @@ def _run(
         on_event(RunEnded("interrupted" if interrupted else "failed", loop.progress.step, reason))
         raise
     facts = facts | {"model": ""} | stored | _outcome(prepared, expected)
-    if "baselines" in facts and loop.keeps_start and prepared.task.hidden_size:
+    if "baselines" in facts and loop.average and prepared.task.hidden_size:
         frozen = loop.progress.base_metrics.get(prepared.task.metric)
         facts["baselines"] = facts["baselines"] | {"frozen encoder": frozen}
     on_event(RunEnded(status, loop.progress.step, facts))
@@ -340,7 +340,7 @@ def _store(
     held_out = prepared.data.evaluation_examples
     examples_hash = hash_examples([each.example for each in held_out])
     # A head that several processes share is left as it was evaluated.
-    may_refit = prepared.loop.keeps_start and not recipe.held_out_paths and world.size == 1
+    may_refit = prepared.loop.average and not recipe.held_out_paths and world.size == 1
     calibrated = world.call_unsharded(
         prepared.loop.loss, lambda: calibrate(prepared.task, prepared.model, held_out)
     )

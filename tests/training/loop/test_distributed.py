@@ -58,6 +58,15 @@ def test_two_processes_learn_what_one_learns(train: Runner, values: Story) -> No
 
 
 @pytest.mark.slow
+def test_two_processes_keep_the_mean_weights_that_one_keeps(train: Runner) -> None:
+    recipe = train.recipe(base=train.encoder, learning_rate=1e-3)
+    assert_same(train(1, recipe), train(2, recipe))
+    begun = train(2, recipe, stop_after=3)
+    ended = train(1, run=begun["run"])
+    assert_same(train(1, recipe), ended | {n: begun[n] + ended[n] for n in ("losses", "norms")})
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "within"),
     [({"precision": "bf16", "learning_rate": 1e-3}, 2e-2), ({"optimizer": "muon"}, 1e-3)],

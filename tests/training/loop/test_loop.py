@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training.small_models import WORDS, write_conversations, write_labelled, write_model
+from training.small_models import (
+    WORDS,
+    write_conversations,
+    write_encoder,
+    write_labelled,
+    write_model,
+)
 from training.stored_models import write_spans
 
 from moli.records.errors import InputError, ModelError, WorkspaceError
@@ -19,7 +25,7 @@ from moli.records.training import Evaluated, Event, StepTaken
 from moli.training.batching.samples import plan_epoch
 from moli.training.loop import checkpoint
 from moli.training.loop.checkpoint import TrainingProgress
-from moli.training.loop.loop import StepSamples
+from moli.training.loop.loop import EvaluationResult, RunSchedule, StepSamples
 from moli.training.recipes.recipe import make_recipe
 from moli.training.run import tune
 from moli.training.setup.prepared import PreparedRun, prepare
@@ -28,7 +34,7 @@ from moli.workspace import Workspace
 
 def recipe(folder: Path, task: str = "classification", **values: Any) -> Any:
     base = folder / "base"
-    if not base.exists():
+    if not base.exists() and "base" not in values:
         write_model(base, "llama" if task == "instruction" else "bert")
     data = folder / "data.jsonl"
     write = {
@@ -208,6 +214,62 @@ def test_patience_ends_a_run_and_the_best_weights_are_kept(tmp_path: Path) -> No
     assert prepared.loop.evaluate().metrics == pytest.approx(best.metrics, rel=1e-6)
 
 
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_mean_weights(tmp_path: Path) -> None:
+    requested = recipe(tmp_path, base=write_encoder(tmp_path / "encoder"))
+    whole, events = run(requested, tmp_path / "whole")
+    assert [each.step for each in events if isinstance(each, Evaluated) and each.best][-1] > 0
+    with pytest.raises(Killed):
+        run(requested, tmp_path / "killed", kill_at=7)
+    resumed, _ = run(requested, tmp_path / "killed")
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ([0.8, 0.9, 0.86, 0.86], [True, True, True, True]),  # all within an error of .05
+        ([0.8, 0.9, 0.84, 0.86], [True, True, False, True]),
+        ([0.9, 0.84, 0.83, 0.82], [True, False, False, False]),
+    ],
+)
+def test_mean_weights_are_kept_unless_they_are_worse_by_a_standard_error(
+    scores: list[float], kept: list[bool], tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    events: list[Event] = []
+    requested = recipe(tmp_path, base=write_encoder(tmp_path / "encoder"))
+    loop = prepare(requested, tmp_path / "run", events.append).loop
+    answers = iter(scores)
+    loop.evaluate = lambda: EvaluationResult({"loss": 1.0}, next(answers), standard_error=0.05)
+    loop.schedule = RunSchedule(steps=6, evaluate_every=2, patience=0)
+    loop.run()
+    assert [each.best for each in events if isinstance(each, Evaluated)] == kept
+    assert loop.progress.best == max(scores)
+
+
+@pytest.mark.slow
+def test_the_weights_that_a_run_keeps_are_their_mean_over_the_steps(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    taken: list[dict[str, torch.Tensor]] = []
+    requested = recipe(tmp_path, base=write_encoder(tmp_path / "encoder"))
+    prepared = prepare(
+        requested,
+        tmp_path / "run",
+        lambda event: taken.append(weights_of(prepared)) if isinstance(event, StepTaken) else None,
+    )
+    prepared.loop.evaluate = lambda: EvaluationResult({"loss": 1.0}, 0.9, standard_error=0.05)
+    prepared.loop.run()
+    shares = [2 * step / (len(taken) * (len(taken) + 1)) for step in range(1, len(taken) + 1)]
+    for name, mean in weights_of(prepared).items():
+        expected = sum(
+            share * each[name].double() for share, each in zip(shares, taken, strict=True)
+        )
+        assert isinstance(expected, torch.Tensor)
+        torch.testing.assert_close(mean.double(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     (tmp_path / checkpoint.CHECKPOINT).write_bytes(b"not tensors")
     with pytest.raises(Exception, match="the checkpoint cannot be read") as told:
@@ -219,7 +281,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = {"w": torch.ones(3)}
-    checkpoint.save_checkpoint(tmp_path, checkpoint.TrainingProgress(step=1), one, {})
+    checkpoint.save_checkpoint(tmp_path, checkpoint.TrainingProgress(step=1), one, {}, {})
 
     def torn(tensors: Any, path: Path, *_: Any) -> None:
         Path(path).write_bytes(b"half")
@@ -227,7 +289,9 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
 
     monkeypatch.setattr(checkpoint, "save_file", torn)
     with pytest.raises(WorkspaceError, match="it is full"):
-        checkpoint.save_checkpoint(tmp_path, TrainingProgress(step=2), {"w": torch.zeros(3)}, {})
+        checkpoint.save_checkpoint(
+            tmp_path, TrainingProgress(step=2), {"w": torch.zeros(3)}, {}, {}
+        )
     found = checkpoint.load_checkpoint(tmp_path)
     assert found is not None
     assert found.progress.step == 1
@@ -250,7 +314,7 @@ def test_the_best_weights_of_a_checkpoint_outlive_better_ones_that_are_lost(tmp_
     state = {"w": torch.ones(1)}
     for path in best[:2]:
         checkpoint.write_tensors(path, state, {})
-    checkpoint.save_checkpoint(tmp_path, TrainingProgress(step=25, best_step=20), state, {})
+    checkpoint.save_checkpoint(tmp_path, TrainingProgress(step=25, best_step=20), state, {}, {})
     checkpoint.write_tensors(best[2], state, {})
     assert [path.exists() for path in best] == [False, True, True]
     found = checkpoint.load_checkpoint(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training.small_models import WORDS, write_model
+from training.small_models import WORDS, write_encoder, write_model
 from transformers import AutoTokenizer, BertModel
 
 from moli.records.errors import InputError
@@ -33,13 +33,6 @@ def write_rows(path: Path, seed: int = 0) -> Path:
         rows.append({"text": text, "label": LABELS[label]})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-def write_encoder(folder: Path) -> str:
-    write_model(folder, "bert")
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
-    return str(folder)
 
 
 def settings(tmp_path: Path, **values: object) -> dict[str, object]:

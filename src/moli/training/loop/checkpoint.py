@@ -25,9 +25,10 @@ class TrainingProgress:
 
     Attributes:
         best: the best evaluation's score, larger is better; None before the first evaluation.
-        metrics: metrics of the best evaluation.
+        best_step: the step after which the kept weights were evaluated.
+        metrics: metrics of the kept weights.
         base_metrics: metrics before the first step.
-        gain: amount by which the best score is above the best one before it.
+        gain: amount by which the last score is above the best one before it.
         stale: number of evaluations since the best one.
     """
 
@@ -46,11 +47,16 @@ class TrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint's content: progress, and the tensors of weights and optimizers by name."""
+    """A checkpoint's content: progress, and tensors by name.
+
+    Attributes:
+        average: the mean of the weights; empty if the run has none.
+    """
 
     progress: TrainingProgress
     weights: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor]
 
 
 def save_checkpoint(
@@ -58,10 +64,13 @@ def save_checkpoint(
     progress: TrainingProgress,
     weights: Mapping[str, torch.Tensor],
     optimizer: Mapping[str, torch.Tensor],
+    average: Mapping[str, torch.Tensor],
 ) -> None:
     """Replace the folder's checkpoint. The random state is saved too."""
-    tensors = {f"weights/{name}": tensor for name, tensor in weights.items()}
-    tensors |= {f"optimizer/{name}": tensor for name, tensor in optimizer.items()}
+    parts = {"weights": weights, "optimizer": optimizer, "average": average}
+    tensors = {
+        f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()
+    }
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
@@ -117,7 +126,8 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     if "random/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random/cuda"])
     return Checkpoint(
-        progress, _strip_prefix(tensors, "weights/"), _strip_prefix(tensors, "optimizer/")
+        progress,
+        *(_strip_prefix(tensors, f"{part}/") for part in ("weights", "optimizer", "average")),
     )
 
 

@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from moli.training.loop import checkpoint
 from moli.training.loop.checkpoint import TrainingProgress
 from moli.training.loop.step_loss import StepLoss
 from moli.training.loop.world import SingleProcess, World
+from moli.training.optimization.averaging import WeightAverage
 from moli.training.optimization.optimizers import MasterWeights, Optimizers, learning_rate_factor
 
 _MAX_GRADIENT_NORM = 1.0
@@ -58,10 +59,12 @@ class EvaluationResult:
 
     Attributes:
         score: a number of which larger is better.
+        standard_error: the score's, which depends on the number of examples.
     """
 
     metrics: dict[str, float]
     score: float
+    standard_error: float
 
 
 @dataclass(slots=True)
@@ -74,7 +77,8 @@ class Loop:
         batching: the division of those samples into steps, and whether samples are packed.
         on_event: receives each step and evaluation.
         evaluate: evaluates the current model; None without held-out examples.
-        keeps_start: whether the weights before the first step may be the best ones.
+        average: the mean of the weights over the steps, to be evaluated and kept in their place.
+            With one, the weights before the first step may be kept too.
     """
 
     loss: StepLoss
@@ -87,7 +91,7 @@ class Loop:
     folder: Path
     on_event: Callable[[Event], None]
     evaluate: Callable[[], EvaluationResult] | None = None
-    keeps_start: bool = False
+    average: WeightAverage | None = None
     world: World = field(default_factory=SingleProcess)
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     heap: Heap = field(default_factory=Heap)
@@ -109,7 +113,8 @@ class Loop:
             for step_samples in self._remaining_steps() if steps is None else steps:
                 self.on_event(self.take_step(step_samples))
                 if self.evaluate and self._is_evaluation_due():
-                    self._keep_if_best(self.evaluate)
+                    with self.average.applied() if self.average else nullcontext():
+                        self._keep_if_best(self.evaluate)
                     if 0 < self.schedule.patience <= self.progress.stale:
                         status = "stopped_early"
                         break
@@ -147,6 +152,8 @@ class Loop:
         self.weights.zero_grad()
         self.heap.trim()
         progress.step += 1
+        if self.average:
+            self.average.add(progress.step)
         progress.examples += len(samples)
         progress.tokens += sum(sample.size for sample in samples)
         progress.supervised += supervised
@@ -194,7 +201,7 @@ class Loop:
 
     def _evaluate_base(self, evaluate: Callable[[], EvaluationResult]) -> None:
         """Evaluate the weights before the first step."""
-        if self.keeps_start:
+        if self.average:
             self._keep_if_best(evaluate)
             self.progress.base_metrics = self.progress.metrics
             return
@@ -205,31 +212,40 @@ class Loop:
         self.on_event(Evaluated(0, result.metrics, False, time.perf_counter() - begun))
 
     def _keep_if_best(self, evaluate: Callable[[], EvaluationResult]) -> None:
-        """Evaluate the current weights, and save them if they are the best so far.
-
-        Of equally good weights, those with the smaller loss are better.
-        """
+        """Evaluate the current weights, and save them if they are to be kept."""
         begun = time.perf_counter()
         own_result = evaluate()
         result = self.world.on_rank_zero(lambda: own_result)
         progress = self.progress
-        is_best = progress.best is None or (result.score, -result.metrics["loss"]) > (
-            progress.best,
-            -progress.metrics["loss"],
-        )
-        if is_best:
-            before = result.score if progress.best is None else progress.best
-            progress.best, progress.best_step, progress.stale = result.score, progress.step, 0
-            progress.gain = result.score - before
-            progress.metrics = result.metrics
+        is_kept = self._is_kept(result)
+        if is_kept:
+            progress.best_step, progress.metrics = progress.step, result.metrics
             state = self.world.gather_state(self.weights.state_dict())
             if self.world.rank == 0:
                 path = checkpoint.best_weights_path(self.folder, progress.step)
                 checkpoint.write_tensors(path, state, {})
-        else:
-            progress.stale += 1
+        best = result.score if progress.best is None else progress.best
+        is_better = progress.best is None or result.score > best
+        progress.stale = 0 if is_better else progress.stale + 1
+        progress.gain = result.score - best
+        progress.best = max(best, result.score)
         seconds = time.perf_counter() - begun
-        self.on_event(Evaluated(progress.step, result.metrics, is_best, seconds))
+        self.on_event(Evaluated(progress.step, result.metrics, is_kept, seconds))
+
+    def _is_kept(self, result: EvaluationResult) -> bool:
+        """Whether evaluated weights take the place of those that were kept before.
+
+        The best ones are kept; of equally good ones, those with the smaller loss. But with few
+        held-out examples the best is the best by chance, so averaged weights, which in general
+        are better than those of earlier steps, are kept unless they are worse than the best by more
+        than a standard error (the rule of Breiman et al. 1984, section 3.4.3).
+        """
+        progress = self.progress
+        if progress.best is None:
+            return True
+        if self.average:
+            return result.score >= progress.best - result.standard_error
+        return (result.score, -result.metrics["loss"]) > (progress.best, -progress.metrics["loss"])
 
     def _load_best_weights(self) -> dict[str, torch.Tensor]:
         """The weights of the best evaluation, from the file that the first process wrote."""
@@ -249,8 +265,9 @@ class Loop:
         """Write a checkpoint from which `resume` continues."""
         weights = self.world.gather_state(self.weights.state_dict())
         optimizer = self.world.gather_state(self.optimizers.state_dict())
+        average = self.world.gather_state(self.average.state_dict() if self.average else {})
         if self.world.rank == 0:
-            checkpoint.save_checkpoint(self.folder, self.progress, weights, optimizer)
+            checkpoint.save_checkpoint(self.folder, self.progress, weights, optimizer, average)
 
     def resume(self) -> None:
         """Continue from the folder's checkpoint, if there is one."""
@@ -258,6 +275,8 @@ class Loop:
             self.progress = saved.progress
             self.weights.load_state_dict(saved.weights)
             self.optimizers.load_state_dict(saved.optimizer)
+            if self.average:
+                self.average.load_state_dict(saved.average)
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class MasterWeights:
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Set the masters and the model to what `state_dict` returned."""
         for name, master in zip(self.names, self.masters, strict=True):
-            master.copy_(_shard_like(master, state[name]))
+            master.copy_(shard_like(master, state[name]))
         for name, statistics in self._statistics.items():
             statistics.copy_(state[name])
         self.copy_to_model()
@@ -95,7 +95,7 @@ class MasterWeights:
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
-def _shard_like(target: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+def shard_like(target: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
     """A tensor, or this process's part of it if `target` is sharded over several processes."""
     if not hasattr(target, "device_mesh") or target.shape != whole.shape:
         return whole
@@ -203,7 +203,7 @@ class Optimizers:
             for name, value in state.items():
                 owner, index, key = name.split(".", 2)
                 if int(owner) == number:
-                    shard = _shard_like(parameters[int(index)], value)
+                    shard = shard_like(parameters[int(index)], value)
                     by_index.setdefault(int(index), {})[key] = shard
             optimizer.load_state_dict({**optimizer.state_dict(), "state": by_index})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -58,8 +59,11 @@ class HeldOutEvaluation:
             packed=self.packed,
         )
         metric = task.selection_metric
-        score = -metrics["loss"] if metric == "loss" else metrics[metric]
-        return EvaluationResult(metrics, score)
+        if metric == "loss":
+            return EvaluationResult(metrics, -metrics["loss"], standard_error=0.0)
+        score = metrics[metric]
+        variance = max(score * (1 - score), 0.0)  # of a share of right answers; F1 is close to one
+        return EvaluationResult(metrics, score, math.sqrt(variance / len(self.examples)))
 
 
 def choose_evaluation_examples(

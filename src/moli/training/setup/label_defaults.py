@@ -13,8 +13,8 @@ from moli.training.recipes.task_table import NGRAMS
 _ENGLISH_BASE = "builtin:minilm"
 _TEXTS = 200  # that are looked at to choose a base
 _MAX_FOREIGN = 0.3  # share of letters in other scripts up to which the encoder reads a language
-# Epochs fall with the square root of the examples per class: 10 for 20, 4 for 130, 1 for 2,000.
-_EPOCHS_FOR_ONE, _MAX_EPOCHS = 45.0, 10
+# Epochs fall with the square root of the examples per class: 10 for 40, 3 for 500, 1 for 2,000.
+_EPOCHS_FOR_ONE, _MAX_EPOCHS = 65.0, 10
 _PATIENCE = 3
 
 

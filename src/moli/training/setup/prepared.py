@@ -20,6 +20,7 @@ from moli.training.data import TrainingData, count_unknown_labels, examples_of, 
 from moli.training.loop.loop import Loop, RunSchedule
 from moli.training.loop.step_loss import StepLoss
 from moli.training.loop.world import SingleProcess, World
+from moli.training.optimization.averaging import WeightAverage
 from moli.training.optimization.optimizers import MasterWeights, Optimizers, count_parameters
 from moli.training.packing import PackingCheck, can_pack, check_packing
 from moli.training.recipes.recipe import Recipe
@@ -191,7 +192,8 @@ def prepare(
         lambda: plan_batches_once(resolved, loss, data.samples, folder, packing, world)
     )
     loop = make_loop(planned, data, loss, weights, folder, on_event, world)
-    loop.keeps_start = data.task.linear_head(model) is not None
+    if data.task.linear_head(model) is not None:  # which was fitted: the start is good already
+        loop.average = WeightAverage(weights)
     loop.resume()
     return PreparedRun(planned, data, model, packing, loop)
 
