@@ -63,7 +63,9 @@ def test_two_processes_keep_the_mean_weights_that_one_keeps(train: Runner) -> No
     assert_same(train(1, recipe), train(2, recipe))
     begun = train(2, recipe, stop_after=3)
     ended = train(1, run=begun["run"])
-    assert_same(train(1, recipe), ended | {n: begun[n] + ended[n] for n in ("losses", "norms")})
+    assert_same(
+        train(1, recipe), ended | {n: begun[n] + ended[n] for n in ("losses", "norms", "scores")}
+    )
 
 
 @pytest.mark.slow
