@@ -15,6 +15,9 @@ from moli.records.errors import InputError
 from moli.records.training import Evaluated
 from moli.training.recipes.recipe import make_recipe
 from moli.training.run import tune
+from moli.training.setup.head import class_directions
+from moli.training.setup.prepared import prepare
+from moli.training.tasks.classification import Classification
 from moli.training.trained.load import load_trained
 from moli.training.trained.predict import predict, read_text
 from moli.workspace import Workspace
@@ -82,6 +85,36 @@ def test_without_steps_the_model_is_a_regression_on_the_frozen_base(tmp_path: Pa
         for answer in predict(trained, [read_text(trained, row["text"]) for row in rows])
     ]
     assert max(np.mean(np.array(ours) == np.array(each)) for each in theirs.values()) > 0.98
+
+
+def test_directions_of_classes_are_the_orthogonal_factor_of_their_means() -> None:
+    from scipy.linalg import polar
+
+    torch.manual_seed(0)
+    targets = torch.arange(60) % 4
+    vectors = torch.randn(60, 9) + 3 * torch.randn(4, 9)[targets]
+    directions = class_directions(vectors, targets, 4)
+    units = (vectors / vectors.norm(dim=1, keepdim=True)).double().numpy()
+    means = np.stack([units[targets == each].mean(0) for each in range(4)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    assert directions is not None
+    np.testing.assert_allclose(directions, polar(means)[0], atol=1e-5)
+    assert class_directions(vectors, targets, 10) is None
+
+
+@pytest.mark.slow
+def test_texts_are_drawn_to_the_directions_of_their_classes(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    prepared = prepare(make_recipe(settings(tmp_path, method="full")), tmp_path / "run")
+    task, model, samples = prepared.task, prepared.model.eval(), prepared.data.samples[:9]
+    assert isinstance(task, Classification)
+    assert task.directions is not None
+    vectors = task.head_inputs(model, samples).double()
+    units = vectors / vectors.norm(dim=1, keepdim=True)
+    own = task.directions[[task.target_id(each) for each in samples]].double()
+    expected = task.losses(task.forward(model, samples), samples) + 1 - (units * own).sum(1)
+    losses = task.training_losses(model, samples, packed=False)
+    torch.testing.assert_close(losses.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -23,5 +23,4 @@ class StepLoss(torch.nn.Module):
 
     def forward(self, samples: list[Sample], *, packed: bool) -> torch.Tensor:
         """The loss summed over all supervised items of the samples, a scalar in float32."""
-        outputs = self.task.forward(self.model, samples, packed=packed)
-        return self.task.losses(outputs, samples).sum()
+        return self.task.training_losses(self.model, samples, packed=packed).sum()

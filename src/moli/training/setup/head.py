@@ -12,6 +12,7 @@ from moli.training.optimization.logistic import fit_best_logistic
 from moli.training.tasks.base.labels import LabelTask
 from moli.training.tasks.base.task import Task
 from moli.training.tasks.base.wrapped_models import evaluation_mode
+from moli.training.tasks.classification import Classification
 
 _MAX_TOKENS = 300_000  # that the base reads for the fit: a fraction of a long run's time
 _BATCHING = Batching(batch=256, max_tokens=8192, packed=False)
@@ -20,7 +21,8 @@ _BATCHING = Batching(batch=256, max_tokens=8192, packed=False)
 def fit_head(task: Task, model: torch.nn.Module, samples: Sequence[Sample], seed: int) -> bool:
     """Set a model's head to a logistic regression on the vectors that the base gives now.
 
-    Training then begins where a frozen base would end, not at random.
+    Training then begins where a frozen base would end, not at random. A classifier of texts also
+    learns from the same vectors which direction each class is to have.
 
     Args:
         samples: training samples; if they have more than `_MAX_TOKENS` tokens, some are drawn.
@@ -44,7 +46,32 @@ def fit_head(task: Task, model: torch.nn.Module, samples: Sequence[Sample], seed
     with torch.no_grad():
         head.weight.copy_(fitted.weight / scale)
         head.bias.copy_(fitted.bias)
+    if isinstance(task, Classification):
+        task.directions = class_directions(inputs, targets, len(task.labels))
     return True
+
+
+def class_directions(
+    vectors: torch.Tensor, targets: torch.Tensor, classes: int
+) -> torch.Tensor | None:
+    """Orthonormal vectors nearest to the classes' mean directions, [classes, features].
+
+    They are the orthogonal factor of the means' polar decomposition (Higham 1986).
+
+    Args:
+        vectors: [samples, features].
+        targets: the class of each, [samples].
+
+    Returns:
+        None if there are more classes than features.
+    """
+    if classes > vectors.shape[1]:
+        return None
+    means = torch.zeros(classes, vectors.shape[1])
+    means.index_add_(0, targets, torch.nn.functional.normalize(vectors))
+    left, _, right = torch.linalg.svd(torch.nn.functional.normalize(means), full_matrices=False)
+    directions: torch.Tensor = left @ right
+    return directions
 
 
 def _draw(samples: Sequence[Sample], seed: int) -> list[Sample]:

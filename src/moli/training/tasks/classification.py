@@ -6,17 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch.nn.functional import cosine_similarity
 
 from moli.records.examples import Example, Labelled
 from moli.training.batching.samples import Sample
 from moli.training.tasks.base.labels import LabelTask, label_id
-from moli.training.tasks.base.sequence_logits import sequence_means
+from moli.training.tasks.base.sequence_logits import logits_of_means, sequence_means
 from moli.training.tasks.base.text_classifier import TextClassifier
 from moli.training.tasks.base.wrapped_models import unwrapped_model
 
 
 class Classification(LabelTask, TextClassifier):
-    """Classification of texts with one label each; a sample's target is the label's id."""
+    """Classification of texts with one label each; a sample's target is the label's id.
+
+    Attributes:
+        directions: unit vectors, [labels, hidden], to which the texts' vectors are drawn while
+            the model is trained, each to that of its label; None for no such vectors.
+    """
+
+    directions: torch.Tensor | None = None
 
     state_fields: ClassVar[tuple[str, ...]] = (*LabelTask.state_fields, "pooling")
     example_types: ClassVar[tuple[type[Example], ...]] = (Labelled,)
@@ -42,3 +50,18 @@ class Classification(LabelTask, TextClassifier):
     def head_inputs(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
         """The mean of each text's states."""
         return sequence_means(model, self.collate_samples(samples, model, packed=False))
+
+    def training_losses(
+        self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool
+    ) -> torch.Tensor:
+        """Cross-entropy, and 1 - cosine of each text's vector and the direction of its label.
+
+        Such directions, which training does not move, keep the classes of few examples apart
+        (Hoffer et al. 2018, "Fix your classifier").
+        """
+        if self.directions is None:
+            return super().training_losses(model, samples, packed=packed)
+        means = sequence_means(model, self.collate_samples(samples, model, packed=packed))
+        ids = [self.target_id(sample) for sample in samples]
+        distances = 1 - cosine_similarity(means, self.directions[ids].to(means.device))
+        return self.losses(logits_of_means(model, means), samples) + distances

@@ -21,7 +21,7 @@ def sequence_logits(model: torch.nn.Module, batch: Batch, *, mean: bool = False)
             token as transformers has it.
     """
     if mean:
-        return _logits_of_means(model, batch)
+        return logits_of_means(model, sequence_means(model, batch))
     if batch.packed:
         return _packed_logits(model, batch)
     logits: torch.Tensor = model_to_call(model)(**batch.inputs).logits
@@ -48,10 +48,9 @@ def sequence_means(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     return mean_states(states.float(), batch.starts)
 
 
-def _logits_of_means(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-    """Logits from the mean of each sequence's states."""
+def logits_of_means(model: torch.nn.Module, means: torch.Tensor) -> torch.Tensor:
+    """Logits from the mean of each sequence's states, [sequences, labels], in float32."""
     inner = unwrapped_model(model)
-    means = sequence_means(model, batch)
     dropped = getattr(inner, "dropout", torch.nn.Identity())(means)
     # Some heads are a linear layer, others take the first of several states.
     logits: torch.Tensor = inner.classifier(dropped[:, None].to(inner.dtype))

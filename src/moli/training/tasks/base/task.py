@@ -157,6 +157,12 @@ class TaskStep(ABC):
     def losses(self, outputs: Any, samples: Sequence[Sample]) -> torch.Tensor:
         """Loss of each sample, summed over its supervised items: [samples], in float32."""
 
+    def training_losses(
+        self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool
+    ) -> torch.Tensor:
+        """Loss of each sample that training lowers: `losses`, unless a task adds to them."""
+        return self.losses(self.forward(model, samples, packed=packed), samples)
+
     def output_checksums(self, outputs: Any, samples: Sequence[Sample]) -> torch.Tensor:
         """A positive number for each sample that depends on its own outputs alone: [samples].
 
