@@ -338,7 +338,6 @@ def _store(
 
     recipe, progress = prepared.resolved.recipe, prepared.loop.progress
     held_out = prepared.data.evaluation_examples
-    examples_hash = hash_examples([each.example for each in held_out])
     # A head that several processes share is left as it was evaluated.
     may_refit = prepared.loop.average and not recipe.held_out_paths and world.size == 1
     calibrated = world.call_unsharded(
@@ -349,7 +348,11 @@ def _store(
     def store() -> dict[str, Any]:
         task = prepared.task
         result = HeldOutResult(
-            task.metric, calibrated or progress.metrics, progress.base_metrics, examples_hash
+            task.metric,
+            calibrated or progress.metrics,
+            progress.base_metrics,
+            hash_examples([each.example for each in held_out]),
+            has_chosen=prepared.loop.average is not None,
         )
         if may_refit and progress.best_step == 0:  # evaluated; now it may learn from all
             others = [sample for each in held_out for sample in each.samples]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,9 @@ def test_an_alias_is_not_moved_to_a_worse_model(tmp_path: Path) -> None:
         other = train(3e-3, held_out=0)
         assert (other.facts["metrics"], other.facts["base_metrics"]) == ({}, {})
         assert other.model.startswith("talk@")  # nothing is held out, so nothing is compared
+
+
+def test_a_run_that_chose_between_its_start_and_later_weights_is_not_asked_again() -> None:
+    result = HeldOutResult("accuracy", {"accuracy": 0.8}, {"accuracy": 0.82}, "x", has_chosen=True)
+    assert not find_better_model(result, None)
+    assert find_better_model(dataclasses.replace(result, has_chosen=False), None)
