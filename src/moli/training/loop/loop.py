@@ -31,6 +31,7 @@ from moli.training.optimization.averaging import WeightAverage
 from moli.training.optimization.optimizers import MasterWeights, Optimizers, learning_rate_factor
 
 _MAX_GRADIENT_NORM = 1.0
+_INTERVAL = 1.96  # standard errors to either side: 95 % of a normal distribution
 Status = Literal["finished", "stopped_early", "interrupted"]
 # The samples of a step, divided into those that are computed at once.
 StepSamples = Sequence[Sequence[Sample]]
@@ -237,14 +238,14 @@ class Loop:
 
         The best ones are kept; of equally good ones, those with the smaller loss. But with few
         held-out examples the best is the best by chance, so averaged weights, which in general
-        are better than those of earlier steps, are kept unless they are worse than the best by more
-        than a standard error (the rule of Breiman et al. 1984, section 3.4.3).
+        are better than those of earlier steps, are kept unless they are clearly worse than the
+        best: outside of a 95 % interval (as in the standard error rule of Breiman et al. 1984).
         """
         progress = self.progress
         if progress.best is None:
             return True
         if self.average:
-            return result.score >= progress.best - result.standard_error
+            return result.score >= progress.best - _INTERVAL * result.standard_error
         return (result.score, -result.metrics["loss"]) > (progress.best, -progress.metrics["loss"])
 
     def _load_best_weights(self) -> dict[str, torch.Tensor]:
