@@ -140,6 +140,7 @@ def by_moli(train: Path, test: Path, folder: Path, seed: int) -> dict[str, Any]:
         "calibration_error": metrics["calibration_error"],
         "seconds": seconds,
         "best_step": tuned["facts"]["best_step"],
+        "model": tuned["model"],
     }
 
 
