@@ -57,6 +57,7 @@ bench-training: $(VENV)/installed-dev
 bench-small-data: $(VENV)/installed-dev
 	@sh bench/peers/setup.sh setfit bench/training/peers/setfit.requirements.txt
 	@$(BIN)/python bench/training/small_data.py
+	@$(BIN)/python bench/training/out_of_scope.py
 
 bench-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/decode.py
