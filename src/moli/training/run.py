@@ -339,7 +339,7 @@ def _store(
     recipe, progress = prepared.resolved.recipe, prepared.loop.progress
     held_out = prepared.data.evaluation_examples
     # A head that several processes share is left as it was evaluated.
-    may_refit = prepared.loop.average and not recipe.held_out_paths and world.size == 1
+    may_refit = held_out and not recipe.held_out_paths and world.size == 1
     calibrated = world.call_unsharded(
         prepared.loop.loss, lambda: calibrate(prepared.task, prepared.model, held_out)
     )
@@ -354,7 +354,7 @@ def _store(
             hash_examples([each.example for each in held_out]),
             has_chosen=prepared.loop.average is not None,
         )
-        if may_refit and progress.best_step == 0:  # evaluated; now it may learn from all
+        if may_refit and prepared.loop.average and progress.best_step == 0:  # now learn from all
             others = [sample for each in held_out for sample in each.samples]
             fit_head(task, prepared.model, prepared.data.samples + others, recipe.seed)
         stored = store_model(

@@ -250,16 +250,20 @@ def test_mean_weights_are_kept_unless_they_are_clearly_worse(
 
 
 @pytest.mark.slow
-def test_the_weights_that_a_run_keeps_are_their_mean_over_the_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held_out", [0.2, 0.0])
+def test_the_weights_that_a_run_keeps_are_their_mean_over_the_steps(
+    held_out: float, tmp_path: Path
+) -> None:
     (tmp_path / "run").mkdir()
     taken: list[dict[str, torch.Tensor]] = []
-    requested = recipe(tmp_path, base=write_encoder(tmp_path / "encoder"))
+    requested = recipe(tmp_path, base=write_encoder(tmp_path / "encoder"), held_out=held_out)
     prepared = prepare(
         requested,
         tmp_path / "run",
         lambda event: taken.append(weights_of(prepared)) if isinstance(event, StepTaken) else None,
     )
-    prepared.loop.evaluate = lambda: EvaluationResult({"loss": 1.0}, 0.9, standard_error=0.05)
+    if held_out:
+        prepared.loop.evaluate = lambda: EvaluationResult({"loss": 1.0}, 0.9, standard_error=0.1)
     prepared.loop.run()
     shares = [2 * step / (len(taken) * (len(taken) + 1)) for step in range(1, len(taken) + 1)]
     for name, mean in weights_of(prepared).items():

@@ -139,6 +139,21 @@ def test_weights_that_only_got_worse_are_not_kept(tmp_path: Path) -> None:
     assert "alias_kept" not in result.facts
 
 
+@pytest.mark.slow
+def test_without_held_out_examples_the_tuned_head_stays(tmp_path: Path) -> None:
+    recipe = make_recipe(settings(tmp_path, method="full", epochs=1, held_out=0.0, name="tuned"))
+    (tmp_path / "alone").mkdir()
+    prepared = prepare(recipe, tmp_path / "alone")
+    prepared.loop.run()
+    head = prepared.task.linear_head(prepared.model)
+    with Workspace.init(tmp_path / "home") as workspace:
+        tune(recipe, workspace)
+        stored = load_trained(workspace.models.get("tuned"))
+    theirs = stored.task.linear_head(stored.model)
+    assert head is not None and theirs is not None
+    torch.testing.assert_close(theirs.weight.float(), head.weight.float(), rtol=1e-4, atol=1e-5)
+
+
 def test_no_steps_and_no_head_are_refused(tmp_path: Path) -> None:
     base = write_model(tmp_path / "plain", "bert")
     recipe = make_recipe(settings(tmp_path, epochs=0, base=base))

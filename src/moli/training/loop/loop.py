@@ -128,6 +128,8 @@ class Loop:
                     return "interrupted"
         if self.evaluate and self.progress.best is not None:
             self.weights.load_state_dict(self._load_best_weights())
+        elif self.average and self.progress.step:
+            self.average.swap()
         return status
 
     def samples_of(self, step: Step) -> StepSamples:
@@ -213,40 +215,41 @@ class Loop:
         self.on_event(Evaluated(0, result.metrics, False, time.perf_counter() - begun))
 
     def _keep_if_best(self, evaluate: Callable[[], EvaluationResult]) -> None:
-        """Evaluate the current weights, and save them if they are to be kept."""
+        """Evaluate the current weights, and save them if they are the best so far.
+
+        Of equally good weights, those with the smaller loss are better.
+        """
         begun = time.perf_counter()
         own_result = evaluate()
         result = self.world.on_rank_zero(lambda: own_result)
         progress = self.progress
-        is_kept = self._is_kept(result)
+        before = result.score if progress.best is None else progress.best
+        is_better = progress.best is None or (result.score, -result.metrics["loss"]) > (
+            progress.best,
+            -progress.metrics["loss"],
+        )
+        is_kept = is_better or self._is_mean_as_good(result)
         if is_kept:
             progress.best_step, progress.metrics = progress.step, result.metrics
             state = self.world.gather_state(self.weights.state_dict())
             if self.world.rank == 0:
                 path = checkpoint.best_weights_path(self.folder, progress.step)
                 checkpoint.write_tensors(path, state, {})
-        best = result.score if progress.best is None else progress.best
-        is_better = progress.best is None or result.score > best
+        progress.best, progress.gain = max(before, result.score), result.score - before
         progress.stale = 0 if is_better else progress.stale + 1
-        progress.gain = result.score - best
-        progress.best = max(best, result.score)
         seconds = time.perf_counter() - begun
         self.on_event(Evaluated(progress.step, result.metrics, is_kept, seconds))
 
-    def _is_kept(self, result: EvaluationResult) -> bool:
-        """Whether evaluated weights take the place of those that were kept before.
+    def _is_mean_as_good(self, result: EvaluationResult) -> bool:
+        """Whether evaluated weights are a mean, and not clearly worse than the best ones.
 
-        The best ones are kept; of equally good ones, those with the smaller loss. But with few
-        held-out examples the best is the best by chance, so averaged weights, which in general
-        are better than those of earlier steps, are kept unless they are clearly worse than the
-        best: outside of a 95 % interval (as in the standard error rule of Breiman et al. 1984).
+        Of evaluations on few held-out examples the best is the best by chance, and the mean of
+        more steps is better in general. So it is kept if its score is within a 95 % interval of the
+        best (after the standard error rule of Breiman et al. 1984, section 3.4.3).
         """
-        progress = self.progress
-        if progress.best is None:
-            return True
-        if self.average:
-            return result.score >= progress.best - _INTERVAL * result.standard_error
-        return (result.score, -result.metrics["loss"]) > (progress.best, -progress.metrics["loss"])
+        if self.average is None or self.progress.best is None:
+            return False
+        return result.score >= self.progress.best - _INTERVAL * result.standard_error
 
     def _load_best_weights(self) -> dict[str, torch.Tensor]:
         """The weights of the best evaluation, from the file that the first process wrote."""

@@ -30,14 +30,14 @@ class WeightAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The model has the mean weights inside, and its own again afterwards."""
-        self._swap()
+        self.swap()
         try:
             yield
         finally:
-            self._swap()
+            self.swap()
 
     @torch.no_grad()
-    def _swap(self) -> None:
+    def swap(self) -> None:
         """Exchange the means and the weights."""
         for mean, master in zip(self._means, self._weights.masters, strict=True):
             kept = master.clone()
