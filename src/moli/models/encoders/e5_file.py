@@ -86,9 +86,9 @@ class _Reader:
 
     def values(self, layout: str) -> tuple[Any, ...]:
         """The next values, which have a layout of the module struct."""
-        found = struct.unpack_from("<" + layout, self.data, self.position)
+        numbers = struct.unpack_from("<" + layout, self.data, self.position)
         self.position += struct.calcsize("<" + layout)
-        return found
+        return numbers
 
     def array(self, kind: str, count: int) -> NDArray[Any]:
         """The next numbers, all of one type of numpy."""
@@ -125,7 +125,8 @@ def convert_e5(file: Path, folder: Path) -> None:
         raise ModelError(f"the file is damaged ({error})", str(file), "Fetch it again.") from error
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     write_json(folder / "config.json", _config(sizes, pieces))
-    _make_tokenizer(pieces, characters).save(str(folder / "tokenizer.json"), pretty=False)
+    tokenizer = _make_tokenizer(pieces, characters)
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     _write_settings(folder, sizes, pieces)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from moli.models.encoders.hashing import HashEncoder
 from moli.models.protocols.encoder import Encoder
 from moli.models.weights.builtin import builtin_encoder_folder
+from moli.models.weights.known import known_folder
 from moli.models.weights.reference import ModelReference
 from moli.records.errors import ModelError
 
@@ -43,6 +44,8 @@ def _model_folder(name: str) -> Path:
     """
     if Path(name).is_dir():
         return Path(name)
+    if (known := known_folder(name)) is not None:
+        return known
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

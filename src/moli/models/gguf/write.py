@@ -17,19 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from moli.models.gguf.tokenizer import load_gguf_tokenizer
+from moli.models.gguf.word_patterns import WORD_PATTERNS
 from moli.models.weights.loading import load_config, load_pretrained
 from moli.records.errors import ModelError
 
 GgufPrecision = Literal["f16", "bf16", "q8_0", "f32"]
 _ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 _CONVERTER = "Export it with --merge, and try llama.cpp's convert_hf_to_gguf.py on the folder."
-# How a tokenizer splits texts into words, and llama.cpp's name for it.
-_LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_WORD_PATTERNS = {
-    _LETTERS + r"\p{N}{1,3}" + _REST: "llama-bpe",
-    _LETTERS + r"\p{N}" + _REST: "qwen2",
-}
 _PROBES = (
     "The sea was calm, and 27 boats lay in the harbour.",
     "  two spaces,\n\n\tand it's not \"I'll\"   done ",
@@ -174,8 +168,8 @@ def _splitting_of(state: Any) -> str:
                 return "smollm"
         elif len(first) == 1 and first[0]["type"] == "Split":
             pattern = first[0]["pattern"].get("Regex")
-            if pattern in _WORD_PATTERNS:
-                return _WORD_PATTERNS[pattern]
+            if pattern in WORD_PATTERNS:
+                return WORD_PATTERNS[pattern]
     raise ModelError("its tokenizer is of a kind that is not converted", fix=_CONVERTER)
 
 

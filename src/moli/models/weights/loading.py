@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from moli.models.weights.known import known_folder
 from moli.models.weights.reference import ModelReference, is_hub_name
 from moli.records.errors import ModelError
 from moli.workspace.shipped import shipped
@@ -30,12 +31,18 @@ def folder_of(reference: str) -> str:
     """
     parsed = ModelReference.parse(reference)
     if parsed.scheme == "hub":
-        if not (Path(reference).is_dir() or is_hub_name(reference)):
+        if Path(reference).is_dir():
+            return parsed.name
+        if (known := known_folder(reference)) is not None:
+            return str(known)
+        if not is_hub_name(reference):
             is_file = reference.endswith(".gguf")
             raise ModelError(
                 "no such folder, and no name on the hub",
                 where=reference,
-                fix=f"Write it as gguf:{reference}." if is_file else "Give a folder, or org/name.",
+                fix=f"Write it as gguf:{reference}."
+                if is_file
+                else "Give a folder, org/name, or a name that 'moli models list' shows.",
             )
         return parsed.name
     if parsed.scheme == "gguf":

@@ -1,6 +1,7 @@
 """Model references: one string names any model.
 
 org/name, a folder     transformers weights, from the local hub cache or a folder
+e5, smollm2, ...       what `moli models get` has put on this machine
 openai:NAME@URL        any server that speaks OpenAI's chat API
 gguf:FILE              a file that llama.cpp runs in this process; needs the extra gguf
 builtin:NAME           ships with Moli

