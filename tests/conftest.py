@@ -73,11 +73,14 @@ def dialled(offline: None, request: pytest.FixtureRequest) -> Iterator[list[str]
 
 
 @pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting comes from the shell that runs the tests."""
+def plain_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No setting comes from the shell that runs the tests, and no model from its machine."""
     for name in list(os.environ):
         if name.startswith("MOLI_") or name == "OPENAI_API_KEY":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("MOLI_MODELS", str(tmp_path_factory.getbasetemp() / "models"))
 
 
 @pytest.fixture(autouse=True)

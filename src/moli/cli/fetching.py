@@ -10,11 +10,11 @@ from moli.cli.output import echo, make_console
 from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
-    from moli.models.downloads.get import Progress as Fetched
+    from moli.models.downloads.get import FetchProgress
 
 
 @contextmanager
-def show_fetching(name: str, *, quiet: bool) -> Iterator[Callable[[Fetched], None]]:
+def show_fetching(name: str, *, quiet: bool) -> Iterator[Callable[[FetchProgress], None]]:
     """Show the callback's progress: a bar with size and time left; off a terminal, a line each.
 
     Args:
@@ -43,11 +43,9 @@ def show_fetching(name: str, *, quiet: bool) -> Iterator[Callable[[Fetched], Non
     with Progress(*columns, console=console, disable=not is_live, transient=True) as bar:
         task = bar.add_task("", total=None)
 
-        def on_progress(fetched: Fetched) -> None:
+        def on_progress(fetched: FetchProgress) -> None:
             text = translate(_describe(name, fetched))
-            bar.update(
-                task, description=text, completed=fetched.done, total=fetched.total or None
-            )
+            bar.update(task, description=text, completed=fetched.done, total=fetched.total or None)
             if not (is_live or quiet or text in lines):
                 lines.append(text)
                 echo(text, err=True)
@@ -55,7 +53,7 @@ def show_fetching(name: str, *, quiet: bool) -> Iterator[Callable[[Fetched], Non
         yield on_progress
 
 
-def _describe(name: str, fetched: Fetched) -> str:
+def _describe(name: str, fetched: FetchProgress) -> str:
     """One line on what is being done."""
     match fetched.stage:
         case "waiting":

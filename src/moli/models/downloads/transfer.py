@@ -12,19 +12,18 @@ from typing import Literal
 
 import httpx
 
-from moli.models.downloads.package_index import local_path, without_login
+from moli.models.downloads.addresses import describe_failure, local_path, without_login
 from moli.records.errors import ModelError
 
 _TRIES = 5  # in a row without a byte
 _PAUSE = 0.5  # seconds before the second try; twice as long before each further one
-_CHUNK = 1 << 20
 
 OnBytes = Callable[[int], None]  # gets the size of the file so far
 
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What a file's content must have.
+    """A hash that a file's content must have.
 
     Attributes:
         kind: "git" is the id that git gives a file with this content.
@@ -50,7 +49,7 @@ class RemoteFile:
 
     Attributes:
         address: `http:`, `https:` or `file:`.
-        bytes: its size, as far as it is known.
+        bytes: size of the file; 0 if it is not known.
         headers: what is sent with the request.
     """
 
@@ -87,9 +86,7 @@ def fetch(
     on_bytes(part.stat().st_size)
 
 
-def _fetch_rest(
-    client: httpx.Client, remote: RemoteFile, part: Path, on_bytes: OnBytes
-) -> None:
+def _fetch_rest(client: httpx.Client, remote: RemoteFile, part: Path, on_bytes: OnBytes) -> None:
     """Append what is missing of a file, and try again from there when the connection is cut.
 
     Raises:
@@ -106,7 +103,7 @@ def _fetch_rest(
             is_refused = isinstance(error, httpx.HTTPStatusError) and error.response.is_client_error
             if is_refused or failures == _TRIES:
                 raise ModelError(
-                    f"cannot be fetched ({str(error) or type(error).__name__})",
+                    f"cannot be fetched ({describe_failure(error)})",
                     where=without_login(remote.address),
                     fix="Run the command again: it goes on where it stopped.",
                 ) from error
@@ -124,9 +121,9 @@ def _append(client: httpx.Client, remote: RemoteFile, part: Path, on_bytes: OnBy
             return  # the file is whole, or a wrong one, which its hash will tell
         response.raise_for_status()
         is_rest = response.status_code == httpx.codes.PARTIAL_CONTENT
-        with part.open("ab" if is_rest else "wb") as file:
+        with part.open("ab" if is_rest else "wb", buffering=0) as file:
             on_bytes(file.tell())
-            for chunk in response.iter_raw(_CHUNK):
+            for chunk in response.iter_raw():
                 file.write(chunk)
                 on_bytes(file.tell())
 

@@ -142,7 +142,7 @@ def _read_pieces(reader: _Reader) -> _Pieces:
 
 
 def _read_characters(reader: _Reader) -> dict[str, str]:
-    """What single characters are replaced by before a text is split into pieces."""
+    """The texts that replace single characters before a text is split into pieces."""
     count, _ = reader.values("iI")
     characters = {}
     for _ in range(count):

@@ -30,8 +30,9 @@ def with_decomposed(characters: Mapping[str, str]) -> dict[str, str]:
     composed = {}
     for character in map(chr, range(0x80, sys.maxunicode + 1)):
         parts = unicodedata.normalize("NFD", character)
-        if len(parts) > 1 and len(parts.encode()) <= _MAX_BYTES:
-            composed[parts] = characters.get(character, character)
+        whole = unicodedata.normalize("NFC", parts)
+        if len(parts) > len(whole) == 1 and len(parts.encode()) <= _MAX_BYTES:
+            composed[parts] = characters.get(whole, whole)
     return {**composed, **characters}
 
 
@@ -45,7 +46,8 @@ def compile_map(replacements: Mapping[str, str]) -> bytes:
             node = node.setdefault(byte, {})  # type: ignore[assignment]  # no value is at a byte
         node[0] = len(texts)
         texts += replacement.encode() + b"\0"
-    units = struct.pack(f"<{len(array := _double_array(trie))}I", *array)
+    array = _double_array(trie)
+    units = struct.pack(f"<{len(array)}I", *array)
     return struct.pack("<I", len(units)) + units + bytes(texts)
 
 

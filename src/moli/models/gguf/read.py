@@ -196,7 +196,11 @@ def _make_tokenizer(file: _File) -> Tokenizer:
     from gguf import TokenType
 
     splitting = file.value("tokenizer.ggml.pre", "default")
-    if file.value("tokenizer.ggml.model") != "gpt2" or splitting not in ("gpt-2", "smollm", *_SPLIT):
+    if file.value("tokenizer.ggml.model") != "gpt2" or splitting not in (
+        "gpt-2",
+        "smollm",
+        *_SPLIT,
+    ):
         raise file.error(f"its kind of tokenizer ({splitting}) is not converted")
     tokens = file.value("tokenizer.ggml.tokens")
     types = file.value("tokenizer.ggml.token_type", [TokenType.NORMAL] * len(tokens))

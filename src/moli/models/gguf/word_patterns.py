@@ -1,4 +1,4 @@
-"""How tokenizers split texts into words, and llama.cpp's names for it."""
+"""Patterns by which tokenizers split texts into words, and llama.cpp's names for them."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from moli.models.weights.json_files import read_json, write_json
 from moli.records.errors import ModelError
 
 _VERSION = 6
+_POSITIONS_PER_SECOND = 50  # of the encoder
 _TYPES = ("<f4", "i1", "<i2", "<i4", "<f2")  # by CTranslate2's number for them
 _OTHER = "Name a Whisper model of transformers, or one converted with float16 or float32."
 _MODULES = {
@@ -80,8 +81,11 @@ def convert_whisper(source: Path, folder: Path) -> None:
         folder / "tokenizer_config.json",
         {"tokenizer_class": "WhisperTokenizer", "model_max_length": 1024, **special},
     )
-    features = {"feature_size": config["num_mel_bins"], "sampling_rate": 16_000}
-    extractor = {"feature_extractor_type": "WhisperFeatureExtractor", **features}
+    extractor = {
+        "feature_extractor_type": "WhisperFeatureExtractor",
+        "feature_size": config["num_mel_bins"],
+        "chunk_length": config["max_source_positions"] // _POSITIONS_PER_SECOND,
+    }
     write_json(folder / "preprocessor_config.json", extractor)
 
 
@@ -140,8 +144,12 @@ def _weights(variables: dict[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[
 def _config(variables: dict[str, NDArray[Any]], tokenizer: Tokenizer) -> dict[str, Any]:
     """The content of config.json."""
     layers = {
-        part: 1 + max(int(match[1]) for match in map(_LAYER.search, variables) if match and
-                      match.string.startswith(part))
+        part: 1
+        + max(
+            int(match[1])
+            for match in map(_LAYER.search, variables)
+            if match and match.string.startswith(part)
+        )
         for part in ("encoder", "decoder")
     }
     vocabulary, width = variables["decoder/embeddings/weight"].shape
