@@ -59,11 +59,9 @@ def get(
         print_json({**origin, "folder": folder})
         return
     source = origin["origin"]
+    place = source.get("package") or source["hub"]
     echo(f"{name} is here: {folder}")
-    echo(
-        f"  {origin['title']}, {origin['license']}, from {source.get('package') or source['hub']}, "
-        f"weights of {source['precision']}"
-    )
+    typer.echo(f"  {origin['title']}, {origin['license']}, {place}, {translate(source['precision'])}")
 
 
 @app.command("list")
