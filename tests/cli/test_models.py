@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,57 @@ def made(home: Path, tmp_path: Path) -> list[StoredModel]:
 
 def test_without_models_the_list_is_empty(moli: Moli) -> None:
     assert moli("models", "list").out.startswith("No models yet. Ships with Moli: builtin:reader")
-    assert moli("models", "list", "--json").json == {"models": []}
+    assert moli("models", "list", "--json").json["models"] == []
     assert moli("models", "verify", "--json").json == {"models": []}
+
+
+def test_models_that_can_be_fetched_are_listed_in_80_columns_even_outside_of_a_workspace(
+    moli: Moli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOLI_MODELS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "e5").mkdir()
+    (tmp_path / "e5" / "origin.json").write_text("{}")
+    lines = moli("models", "list").out.splitlines()
+    rows = {line.split()[0]: line for line in lines}
+    assert all(len(line) <= 80 for line in lines)
+    assert "Apache-2.0" in rows["smollm2"] and rows["smollm2"].endswith("not here")
+    assert rows["e5"].endswith("  here") and "encoder" in rows["e5"] and "zh" in rows["e5"]
+    known = {each["name"]: each for each in moli("models", "list", "--json").json["known"]}
+    assert known["e5"]["folder"] == str(tmp_path / "e5")
+    assert known["whisper-tiny"]["folder"] is None
+    assert known["whisper-tiny"]["license"] == "MIT"
+
+
+def test_a_model_that_is_here_is_not_fetched_again(
+    moli: Moli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOLI_MODELS", str(tmp_path))
+    (tmp_path / "e5").mkdir()
+    origin = {"title": "E5", "license": "MIT", "origin": {"hub": "a/b", "precision": "4 bits"}}
+    (tmp_path / "e5" / "origin.json").write_text(json.dumps(origin))
+    assert moli("models", "get", "e5").out.startswith(f"e5 is here: {tmp_path / 'e5'}\n")
+    shown = moli("models", "get", "e5", "--json").json
+    assert shown["folder"] == str(tmp_path / "e5") and shown["license"] == "MIT"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "port"),
+        ("add", "docs"),
+        ("ask", "Hello"),
+        ("tune", *(f"--set={each}" for each in ("base=smollm2", "task=instruction", "data=a.jsonl"))),
+    ],
+)
+def test_a_name_that_is_not_here_is_answered_with_the_command(
+    moli: Moli, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOLI_ENCODER", "e5")
+    Path("a.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    ran = moli(*arguments)
+    assert ran.code == 1
+    assert re.search(r"not on the machine yet\. Run: moli models get (e5|smollm2)\.", ran.err)
 
 
 def test_models_are_listed_the_newest_first(
@@ -98,7 +149,7 @@ def test_a_model_is_removed_unless_it_is_in_use(moli: Moli, made: list[StoredMod
     assert moli("models", "remove", one.hash[:8], "--json").json == {"removed": one.hash}
     moli("models", "alias", "support", "--retire")
     assert two.hash in moli("models", "remove", two.hash[:8]).out
-    assert moli("models", "list", "--json").json == {"models": []}
+    assert moli("models", "list", "--json").json["models"] == []
 
 
 @pytest.mark.parametrize(
