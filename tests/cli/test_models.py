@@ -71,7 +71,10 @@ def test_a_model_that_is_here_is_not_fetched_again(
         ("search", "port"),
         ("add", "docs"),
         ("ask", "Hello"),
-        ("tune", *(f"--set={each}" for each in ("base=smollm2", "task=instruction", "data=a.jsonl"))),
+        (
+            "tune",
+            *(f"--set={each}" for each in ("base=smollm2", "task=instruction", "data=a.jsonl")),
+        ),
     ],
 )
 def test_a_name_that_is_not_here_is_answered_with_the_command(

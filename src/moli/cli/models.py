@@ -61,7 +61,9 @@ def get(
     source = origin["origin"]
     place = source.get("package") or source["hub"]
     echo(f"{name} is here: {folder}")
-    typer.echo(f"  {origin['title']}, {origin['license']}, {place}, {translate(source['precision'])}")
+    typer.echo(
+        f"  {origin['title']}, {origin['license']}, {place}, {translate(source['precision'])}"
+    )
 
 
 @app.command("list")
