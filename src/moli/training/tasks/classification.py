@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 from moli.records.examples import Example, Labelled
 from moli.training.batching.samples import Sample
@@ -14,6 +14,8 @@ from moli.training.tasks.base.labels import LabelTask, label_id
 from moli.training.tasks.base.sequence_logits import logits_of_means, sequence_means
 from moli.training.tasks.base.text_classifier import TextClassifier
 from moli.training.tasks.base.wrapped_models import unwrapped_model
+
+_LABEL_SMOOTHING = 0.1
 
 
 class Classification(LabelTask, TextClassifier):
@@ -54,14 +56,19 @@ class Classification(LabelTask, TextClassifier):
     def training_losses(
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool
     ) -> torch.Tensor:
-        """Cross-entropy, and 1 - cosine of each text's vector and the direction of its label.
+        """Smoothed cross-entropy, and 1 - cosine of each text's vector and its label's direction.
 
         Such directions, which training does not move, keep the classes of few examples apart
-        (Hoffer et al. 2018, "Fix your classifier").
+        (Hoffer et al. 2018, "Fix your classifier"). Without smoothing (Szegedy et al. 2016, section
+        7), a model that knows them by heart would be certain of every text, whatever it says.
         """
         if self.directions is None:
             return super().training_losses(model, samples, packed=packed)
         means = sequence_means(model, self.collate_samples(samples, model, packed=packed))
-        ids = [self.target_id(sample) for sample in samples]
-        distances = 1 - cosine_similarity(means, self.directions[ids].to(means.device))
-        return self.losses(logits_of_means(model, means), samples) + distances
+        targets = torch.tensor([self.target_id(sample) for sample in samples])
+        distances = 1 - cosine_similarity(means, self.directions[targets].to(means.device))
+        logits = logits_of_means(model, means)
+        errors = cross_entropy(
+            logits, targets.to(logits.device), reduction="none", label_smoothing=_LABEL_SMOOTHING
+        )
+        return errors + distances
