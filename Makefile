@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # A process for each core (8 at most), each with one thread: small models gain nothing from a second.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: run test check fix bench-retrieval bench-encoder bench-parsing bench-evidence bench-scale bench-training bench-small-data bench-serving conformance soak soak-serving clean
+.PHONY: run test check fix bench-retrieval bench-encoder bench-models bench-parsing bench-evidence bench-scale bench-training bench-small-data bench-serving conformance soak soak-serving clean
 
 run: $(VENV)/installed
 	@$(BIN)/moli add -w sample docs/en docs/zh
@@ -39,6 +39,9 @@ bench-retrieval: $(VENV)/installed-dev
 
 bench-encoder: $(VENV)/installed-dev
 	@$(BIN)/python bench/encoder.py
+
+bench-models: $(VENV)/installed-dev
+	@$(BIN)/python bench/models/get.py
 
 bench-parsing: $(VENV)/installed-dev
 	@$(BIN)/python bench/parsing.py

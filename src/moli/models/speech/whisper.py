@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from moli.models.speech.audio import read_audio
+from moli.models.speech.ctranslate2 import converted_whisper, is_ctranslate2
 from moli.models.tokenizers import load_tokenizer
 from moli.models.weights.loading import load_config, load_model, transformers_lock
 from moli.records.errors import InputError, ModelError
@@ -96,6 +98,8 @@ class _WhisperModel:
     def __init__(self, reference: str) -> None:
         import torch
 
+        if is_ctranslate2(Path(reference)):
+            reference = str(converted_whisper(Path(reference)))
         config = load_config(reference)
         if config.model_type != "whisper":
             raise ModelError(

@@ -47,7 +47,7 @@ def folder_of(reference: str) -> str:
         return parsed.name
     if parsed.scheme == "gguf":
         raise ModelError(
-            "a GGUF file, which can answer but not be trained",
+            "a GGUF file, not a folder of transformers",
             where=reference,
             fix="Name the folder or the name on the hub that it was made from.",
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moli.models.weights.known import known_models
+from moli.models.weights.loading import is_gguf
 from moli.models.weights.reference import ModelReference, is_hub_name
 from moli.records.errors import InputError, NotFoundError
 from moli.training.recipes.method_table import find_method
@@ -45,13 +46,21 @@ def find_named(reference: str, store: ModelStore) -> StoredModel | None:
 
 
 def with_named_base(recipe: Recipe, store: ModelStore) -> Recipe:
-    """The recipe with the folder of its base, if that is a model of the workspace.
+    """The recipe with the folder of its base, if that is a model of the workspace or a GGUF file.
 
     Raises:
         NotFoundError: no model has the base's name.
         InputError: the base is an adapter.
+        ModelError: the base is a GGUF file that cannot be converted.
     """
-    stored = None if recipe.base in _NEW else find_named(recipe.base, store)
+    if recipe.base in _NEW:
+        return recipe
+    if is_gguf(recipe.base):
+        from moli.models.gguf.read import trainable_folder
+
+        path = Path(ModelReference.parse(recipe.base).name).expanduser().absolute()
+        return recipe.model_copy(update={"base": str(trainable_folder(path))})
+    stored = find_named(recipe.base, store)
     if stored is None:
         return recipe
     if find_method(stored.manifest.method).is_adapter:
