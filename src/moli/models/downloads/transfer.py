@@ -59,6 +59,10 @@ class RemoteFile:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class UnreachableError(ModelError):
+    """The rest of a file cannot be had from its address."""
+
+
 def fetch(
     client: httpx.Client, remote: RemoteFile, part: Path, on_bytes: OnBytes = lambda _: None
 ) -> None:
@@ -68,7 +72,8 @@ def fetch(
         part: the path to write; it is removed if the content turns out to be wrong.
 
     Raises:
-        ModelError: the file cannot be reached, or has another content.
+        UnreachableError: nothing comes any more.
+        ModelError: the file has another content.
         OSError: it cannot be written.
     """
     if (path := local_path(remote.address)) is not None:
@@ -90,7 +95,7 @@ def _fetch_rest(client: httpx.Client, remote: RemoteFile, part: Path, on_bytes: 
     """Append what is missing of a file, and try again from there when the connection is cut.
 
     Raises:
-        ModelError: nothing comes any more.
+        UnreachableError: nothing comes any more.
     """
     failures = 0
     while True:
@@ -102,7 +107,7 @@ def _fetch_rest(client: httpx.Client, remote: RemoteFile, part: Path, on_bytes: 
             failures = 0 if _size(part) > size else failures + 1
             is_refused = isinstance(error, httpx.HTTPStatusError) and error.response.is_client_error
             if is_refused or failures == _TRIES:
-                raise ModelError(
+                raise UnreachableError(
                     f"cannot be fetched ({describe_failure(error)})",
                     where=without_login(remote.address),
                     fix="Run the command again: it goes on where it stopped.",

@@ -5,7 +5,6 @@ read_gguf(Path("smollm2.gguf"), Path("smollm2"))
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,12 +93,10 @@ def read_gguf(path: Path, folder: Path) -> None:
     """Write the model in a GGUF file as a folder of transformers, with weights in 32 bits.
 
     Raises:
-        ModelError: the model or its tokenizer is of a kind that is not converted, the file is
-            damaged, or the package gguf is missing.
+        ModelError: the model or its tokenizer is of a kind that is not converted, or the file is
+            damaged.
         OSError: the folder cannot be written.
     """
-    if importlib.util.find_spec("gguf") is None:
-        raise ModelError("the package gguf is not installed", "gguf", "Run: pip install gguf")
     file = _File(path)
     tokenizer = _make_tokenizer(file)
     config = _config(file)

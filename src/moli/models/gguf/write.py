@@ -40,12 +40,10 @@ def write_gguf(folder: Path, file: Path, precision: GgufPrecision, name: str = "
         name: the model's name in the file.
 
     Raises:
-        ModelError: the model or its tokenizer is of a kind that is not converted, the package gguf
-            is missing, or llama.cpp would read other tokens than transformers.
+        ModelError: the model or its tokenizer is of a kind that is not converted, or llama.cpp
+            would read other tokens than transformers.
         OSError: the file cannot be written.
     """
-    if importlib.util.find_spec("gguf") is None:
-        raise ModelError("the package gguf is not installed", "gguf", "Run: pip install gguf")
     from gguf import GGUFWriter
 
     config = load_config(str(folder))
