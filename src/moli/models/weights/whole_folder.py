@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from moli.records.errors import ModelError
 from moli.workspace.content import sync
-from moli.workspace.disk_space import is_disk_full
+from moli.workspace.disk_space import says_disk_full
 
 _SPARE = 64 << 20  # bytes that are left on the disk
 
@@ -48,9 +48,8 @@ def explain_failures(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        is_full = folder.is_dir() and is_disk_full(folder)
         raise ModelError(
-            "the disk is full" if is_full else f"cannot be written ({error})",
+            "the disk is full" if says_disk_full(error) else f"cannot be written ({error})",
             where=str(folder),
             fix="Free some space, or set MOLI_MODELS to another folder.",
         ) from error
