@@ -399,7 +399,7 @@ def test_a_file_that_cannot_be_run_is_refused(starter: Case, tmp_path: Path) -> 
         file.truncate(1 << 43)
     with pytest.raises(ModelError, match=r"needs 8796\.1 GB of memory"):
         load_chat(f"gguf:{huge}")
-    with pytest.raises(ModelError, match="not be trained"):
+    with pytest.raises(ModelError, match="not a folder of transformers"):
         folder_of(starter.reference)
     with pytest.raises(ModelError, match="encoders run locally"):
         load_encoder(starter.reference)
