@@ -14,7 +14,7 @@ import random
 from pathlib import Path
 
 from sklearn.metrics import roc_auc_score
-from small_data import WORK, Row, banking77, by_moli
+from small_data import WORK, Row, banking77, by_moli, write_rows
 
 THRESHOLDS = 0.5, 0.8
 
@@ -30,17 +30,12 @@ def measure(seed: int) -> dict[str, float]:
         unknown = set(random.Random(seed).sample(classes, len(classes) // 5))
         known = [row for row in train if row["label"] not in unknown]
         files = folder / "train.jsonl", folder / "test.jsonl"
-        write(files[0], random.Random(seed).sample(known, count))
-        write(files[1], test)
+        write_rows(files[0], random.Random(seed).sample(known, count))
+        write_rows(files[1], test)
         made = by_moli(*files, folder / "moli", seed)
         kept.write_text(json.dumps(_judge(made["model"], folder / "moli", test, unknown)))
     result: dict[str, float] = json.loads(kept.read_text())
     return result
-
-
-def write(path: Path, rows: list[Row]) -> None:
-    """Write rows as JSON Lines."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _judge(model: str, workspace: Path, test: list[Row], unknown: set[str]) -> dict[str, float]:

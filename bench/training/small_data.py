@@ -111,9 +111,14 @@ def write(name: str, seed: int) -> tuple[Path, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         train, test, count = SETS[name]()
         for path, rows in zip(files, (random.Random(seed).sample(train, count), test), strict=True):
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            path.write_text("".join(lines), encoding="utf-8")
+            write_rows(path, rows)
     return files
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Write rows as JSON Lines."""
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def by_moli(train: Path, test: Path, folder: Path, seed: int) -> dict[str, Any]:

@@ -352,7 +352,7 @@ def _store(
             calibrated or progress.metrics,
             progress.base_metrics,
             hash_examples([each.example for each in held_out]),
-            has_chosen=prepared.loop.average is not None,
+            base_was_candidate=prepared.loop.average is not None,
         )
         if may_refit and prepared.loop.average and progress.best_step == 0:  # now learn from all
             others = [sample for each in held_out for sample in each.samples]

@@ -102,8 +102,7 @@ def write_draft(folder: Path, draft: Path, manifest: Manifest) -> str:
         _order_sets(draft / ADAPTER_CONFIG)
     digests = {name: _digest(path) for name, path in files_of(draft).items()}
     _write_manifest(draft, manifest, digests)
-    for path in (*draft.rglob("*"), draft):
-        sync(path)
+    sync_folder(draft)
     return _content_hash(digests)
 
 
@@ -219,6 +218,12 @@ def differences_of(folder: Path, content_hash: str) -> tuple[Difference, ...]:
     if _content_hash(digests) != content_hash:  # the list itself was changed
         differences.append(Difference(MANIFEST, "changed"))
     return tuple(differences)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder to disk, with all that is in it."""
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
 
 
 def sync(path: Path) -> None:

@@ -121,9 +121,8 @@ def find_root(start: Path) -> Path:
         raise WorkspaceError(
             "no such folder", where=str(start), fix="Run 'moli init' there to make a workspace."
         )
-    for folder in (start, *start.parents):
-        if (folder / SETTINGS_FILE).is_file():
-            return folder
+    if (root := _root_above(start)) is not None:
+        return root
     raise WorkspaceError(
         "no workspace here or in any folder above",
         where=str(start),
@@ -133,8 +132,13 @@ def find_root(start: Path) -> Path:
 
 def has_workspace(start: Path) -> bool:
     """Whether a folder, or one above it, is a workspace's."""
-    start = start.resolve()
-    return any((folder / SETTINGS_FILE).is_file() for folder in (start, *start.parents))
+    return _root_above(start.resolve()) is not None
+
+
+def _root_above(start: Path) -> Path | None:
+    """The nearest folder from an absolute one upwards that contains `moli.toml`."""
+    folders = (start, *start.parents)
+    return next((folder for folder in folders if (folder / SETTINGS_FILE).is_file()), None)
 
 
 def load_settings(root: Path) -> Settings:

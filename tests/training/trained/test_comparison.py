@@ -106,6 +106,8 @@ def test_an_alias_is_not_moved_to_a_worse_model(tmp_path: Path) -> None:
 
 
 def test_a_run_that_chose_between_its_start_and_later_weights_is_not_asked_again() -> None:
-    result = HeldOutResult("accuracy", {"accuracy": 0.8}, {"accuracy": 0.82}, "x", has_chosen=True)
+    result = HeldOutResult(
+        "accuracy", {"accuracy": 0.8}, {"accuracy": 0.82}, "x", base_was_candidate=True
+    )
     assert not find_better_model(result, None)
-    assert find_better_model(dataclasses.replace(result, has_chosen=False), None)
+    assert find_better_model(dataclasses.replace(result, base_was_candidate=False), None)

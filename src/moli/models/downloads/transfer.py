@@ -76,11 +76,13 @@ def fetch(
         ModelError: the file has another content.
         OSError: it cannot be written.
     """
-    if (path := local_path(remote.address)) is not None:
+    path = local_path(remote.address)
+    is_here = path is None and part.is_file() and remote.checksum.fits(part)
+    if path is not None:
         shutil.copyfile(path, part)
-    elif not (part.is_file() and remote.checksum.fits(part)):
+    elif not is_here:
         _fetch_rest(client, remote, part, on_bytes)
-    if not remote.checksum.fits(part):
+    if not (is_here or remote.checksum.fits(part)):
         part.unlink()
         raise ModelError(
             f"its content is not the expected one, whose hash begins with "

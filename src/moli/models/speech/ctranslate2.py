@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
+from moli.models.weights.byte_reader import ByteReader
 from moli.models.weights.converted import converted_folder
 from moli.models.weights.json_files import read_json, write_json
 from moli.records.errors import ModelError
@@ -103,31 +104,23 @@ def convert_whisper(source: Path, folder: Path) -> None:
 
 def _read_variables(data: bytes) -> Iterator[tuple[str, NDArray[Any]]]:
     """The variables of a `model.bin` by name."""
-    position = 0
-
-    def values(layout: str) -> tuple[Any, ...]:
-        """The next values, which have a layout of the module struct."""
-        nonlocal position
-        numbers = struct.unpack_from("<" + layout, data, position)
-        position += struct.calcsize("<" + layout)
-        return numbers
+    reader = ByteReader(data)
 
     def text() -> str:
         """The next text, which ends with a zero byte."""
-        (content,) = values(f"{values('H')[0]}s")
+        (content,) = reader.values(f"{reader.values('H')[0]}s")
         return str(content[:-1].decode())
 
-    (version,) = values("I")
+    (version,) = reader.values("I")
     kind = text() if version == _VERSION else ""
     if kind != "WhisperSpec":
         raise ValueError(f"version {version}, kind '{kind}'")
-    _, count = values("II")
+    _, count = reader.values("II")
     for _ in range(count):
         name = text()
-        shape = values(f"{values('B')[0]}I")
-        number, size = values("BI")
-        array = np.frombuffer(data[position : position + size], _TYPES[number])
-        position += size
+        shape = reader.values(f"{reader.values('B')[0]}I")
+        number, size = reader.values("BI")
+        array = np.frombuffer(reader.raw(size), _TYPES[number])
         yield name, array.reshape(shape)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from moli.records.errors import ModelError
-from moli.workspace.content import sync
+from moli.workspace.content import sync_folder
 from moli.workspace.disk_space import says_disk_full
 
 _SPARE = 64 << 20  # bytes that are left on the disk
@@ -31,8 +31,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     draft.mkdir(parents=True)
     try:
         yield draft
-        for path in (*draft.rglob("*"), draft):
-            sync(path)
+        sync_folder(draft)
         draft.rename(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -20,15 +20,15 @@ class HeldOutResult:
         metrics: metrics of the weights that are kept.
         base_metrics: metrics before the first step.
         examples_hash: SHA-256 of the examples, by which others are compared on the same ones only.
-        has_chosen: whether the run itself keeps the weights before the first step where they
-            are clearly better, so that a small difference to them is chance.
+        base_was_candidate: whether the run itself would have kept the weights before the first step
+            if they were clearly better, so that a small difference to them is chance.
     """
 
     metric: str
     metrics: Mapping[str, float]
     base_metrics: Mapping[str, float]
     examples_hash: str
-    has_chosen: bool = False
+    base_was_candidate: bool = False
 
 
 def hash_examples(examples: Sequence[Example]) -> str:
@@ -47,7 +47,7 @@ def find_better_model(result: HeldOutResult, present: StoredModel | None) -> str
             it was evaluated on the same examples.
     """
     rivals: dict[str, Mapping[str, float]] = {}
-    if not result.has_chosen:
+    if not result.base_was_candidate:
         rivals["its base had before the first step"] = result.base_metrics
     if present and present.manifest.held_out_hash == result.examples_hash != "":
         rivals[f"{present.name} has on the same examples"] = present.manifest.metrics

@@ -123,9 +123,11 @@ def with_roles(row: Row, roles: RoleNames) -> Row:
     Args:
         roles: Moli's roles, each with the data set's names for it.
     """
+    if not roles:
+        return row
     ours = {folded_role(name): role for role, names in roles.items() for name in names}
     values = {column: _with_roles(value, ours) for column, value in row.values.items()}
-    return replace(row, values=values) if ours else row
+    return replace(row, values=values)
 
 
 def _with_roles(value: Any, ours: Mapping[str, Role]) -> Any:

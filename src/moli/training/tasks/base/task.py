@@ -160,7 +160,7 @@ class TaskStep(ABC):
     def training_losses(
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool
     ) -> torch.Tensor:
-        """Loss of each sample that training lowers: `losses`, unless a task adds to them."""
+        """Loss of each sample that training lowers: `losses`, unless a task trains on another."""
         return self.losses(self.forward(model, samples, packed=packed), samples)
 
     def output_checksums(self, outputs: Any, samples: Sequence[Sample]) -> torch.Tensor:
