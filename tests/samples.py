@@ -58,7 +58,8 @@ def new_document(source: str, *parts: str, **fields: Any) -> NewDocument:
     chunks = [
         Chunk(int(end) - len(part), int(end), "") for part, end in zip(parts, ends, strict=True)
     ]
-    parsed = ParsedDocument(text, title=fields.pop("title", ""), pages=fields.pop("pages", ()))
+    own = {name: fields.pop(name) for name in ("title", "pages", "times") if name in fields}
+    parsed = ParsedDocument(text, **own)
     defaults: dict[str, Any] = {
         "format": "txt",
         "language": "en",

@@ -24,7 +24,7 @@ from samples import (
 )
 
 from moli.records.answers import Fusion
-from moli.records.documents import Removal
+from moli.records.documents import Removal, Timestamp
 from moli.records.errors import NotFoundError
 from moli.retrieval.answer import Answerer
 from moli.retrieval.search import Retriever
@@ -81,6 +81,7 @@ def test_a_document_comes_back_as_it_was_stored(
         "It’s 20 €, 😀.",
         title="Manual 手册",
         pages=(0, 10),
+        times=(Timestamp(0, 0.0), Timestamp(10, 62.5)),
         groups=("hr", "it"),
         attributes={"team": "支持"},
     )
@@ -88,6 +89,7 @@ def test_a_document_comes_back_as_it_was_stored(
     (stored,) = documents.list()
     assert (stored.source, stored.title, stored.pages) == (new.source, "Manual 手册", (0, 10))
     assert (stored.characters, stored.bytes) == (len(new.parsed.text), new.bytes)
+    assert stored.times == new.parsed.times
     assert (stored.groups, stored.sha256) == (("hr", "it"), new.sha256)
     assert documents.text(stored.id) == new.parsed.text
     assert documents.get(stored.id) == stored
@@ -96,7 +98,7 @@ def test_a_document_comes_back_as_it_was_stored(
         (0, 10, "充满电需要两小时。\n"),
         (10, 23, "It’s 20 €, 😀."),
     ]
-    assert [each.page for each in stored_passages] == [1, 2]
+    assert [(each.page, each.time) for each in stored_passages] == [(1, "00:00"), (2, "01:02")]
     ids, vectors = passages.vectors(ENCODER.name, 1, 2)
     assert ids.tolist() == [1, 2]
     np.testing.assert_array_equal(vectors, new.vectors.astype(np.float16).astype(np.float32))

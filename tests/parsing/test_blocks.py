@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moli.parsing.blocks import Blocks, collapse_whitespace
-from moli.records.documents import page_at
+from moli.records.documents import Timestamp, page_at
 
 texts = st.text(max_size=40)
 steps = st.lists(
@@ -71,6 +71,18 @@ def test_each_page_holds_what_was_put_on_it(paragraphs: list[str]) -> None:
         offset = document.pages[2 * number]
         assert document.text[offset:].startswith(collapse_whitespace(paragraph))
         assert page_at(document.pages, offset) == 2 * number + 1
+
+
+@given(st.lists(texts.filter(lambda text: collapse_whitespace(text) != ""), min_size=1, max_size=8))
+def test_each_time_is_where_its_part_begins(parts: list[str]) -> None:
+    blocks = Blocks()
+    blocks.add_paragraph("before")
+    starts = [sum(len(each) + 1 for each in parts[:number]) for number in range(len(parts))]
+    times = [Timestamp(start, number) for number, start in enumerate(starts)]
+    blocks.add_paragraph(" ".join(parts), times=times)
+    document = blocks.build()
+    for part, time in zip(parts, document.times, strict=True):
+        assert document.text[time.offset :].startswith(collapse_whitespace(part).split()[0])
 
 
 def test_items_and_rows_stand_on_consecutive_lines() -> None:

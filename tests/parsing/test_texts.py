@@ -10,7 +10,7 @@ import pytest
 
 from moli.parsing import parse_bytes
 from moli.parsing.encodings import guess_encoding
-from moli.records.documents import ParsedDocument
+from moli.records.documents import ParsedDocument, Timestamp
 
 CHINESE = (
     "磨砺是一个本地优先的工作台，把基础语言模型变成团队自己的助手。每个答案都可以追溯到它的来源。"
@@ -196,7 +196,19 @@ def test_notebook() -> None:
 
 def test_subtitles() -> None:
     text = "WEBVTT\n\n1\n00:00.000 --> 00:02.000 align:start\n<v Ann>Hello <b>you</b>\n\nNOTE no\n"
-    assert parse(text, "a.vtt").text == "Ann: Hello you"
+    document = parse(text, "a.vtt")
+    assert (document.text, document.times) == ("Ann: Hello you", (Timestamp(0, 0.0),))
+
+
+def test_subtitles_have_times() -> None:
+    cues = (
+        "1\r\n00:00:01,500 --> 00:00:02,000\r\nOne.\r\n\r\n2\r\n00:00:03,000 --> 00:00:04,000\r\n"
+        "<i></i>\r\n\r\n3\r\n01:02:03,250 --> 01:02:04,000\r\nTwo\r\nlines.\r\n"
+    )
+    document = parse(cues, "a.srt")
+    assert document.text == "One.\n\nTwo\nlines."
+    assert document.times == (Timestamp(0, 1.5), Timestamp(6, 3723.25))
+    assert parse("WEBVTT\n\nx --> y\nLost.\n", "a.vtt").times == ()
 
 
 def test_rich_text() -> None:

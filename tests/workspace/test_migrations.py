@@ -49,6 +49,7 @@ def test_what_the_first_version_stored_is_kept(workspace: Workspace) -> None:
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql("ALTER TABLE traces DROP COLUMN tenant")
         connection.exec_driver_sql("ALTER TABLE attributes DROP COLUMN given")
+        connection.exec_driver_sql("ALTER TABLE documents DROP COLUMN times")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     again = Workspace.open(workspace.root)
     assert len(again.documents.list(Filter(where={"team": "support"}))) == 1

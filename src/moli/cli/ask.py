@@ -11,6 +11,7 @@ from moli.cli.output import (
     JsonOption,
     WhereOption,
     WorkspaceOption,
+    format_place,
     make_console,
     make_filter,
     open_workspace,
@@ -75,9 +76,9 @@ def _print_answer(answer: Answer) -> None:
     if numbers:
         out.print()
     for citation, number in numbers.items():
-        page = translate(f", page {citation.page}") if citation.page else ""
+        place = format_place(citation)
         heading = f", {citation.heading}" if citation.heading else ""
-        out.print(f"[{number}] {citation.source}{page}{heading}", style="bold")
+        out.print(f"[{number}] {citation.source}{place}{heading}", style="bold")
         if citation.quote not in sentences:  # an answer made of quotes has printed it already
             out.print(f"    “{' '.join(citation.quote.split())}”")
     if answer.trace_id:

@@ -23,6 +23,7 @@ from moli.translations.catalogue import translate
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from moli.records.answers import Citation, Hit
     from moli.retrieval.search import Retriever
     from moli.workspace import Workspace
     from moli.workspace.filter import Filter
@@ -158,6 +159,13 @@ def warn_of_missing_vectors(retriever: Retriever) -> None:
             f"{missing} passages are found by words only: they have no vector from "
             f"{retriever.encoder.name}. Run 'moli index rebuild'."
         )
+
+
+def format_place(place: Hit | Citation) -> str:
+    """The page or time of a passage or quote, after a comma; "" in documents without."""
+    if place.time:
+        return f", {place.time}"
+    return translate(f", page {place.page}") if place.page else ""
 
 
 def format_metrics(metrics: Mapping[str, float], *, main_only: bool = False) -> str:

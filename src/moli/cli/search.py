@@ -12,6 +12,7 @@ from moli.cli.output import (
     WhereOption,
     WorkspaceOption,
     echo,
+    format_place,
     make_console,
     make_filter,
     open_workspace,
@@ -54,13 +55,13 @@ def search(
         return
     out = make_console()
     for rank, hit in enumerate(hits, 1):
-        page = translate(f", page {hit.page}") if hit.page else ""
+        place = format_place(hit)
         scores = [
             f"{translate(name)} {value:.3f}"
             for name, value in (("words", hit.lexical), ("meaning", hit.dense))
             if value is not None
         ]
-        out.print(f"{rank}. {hit.title or hit.source}{page}", style="bold")
+        out.print(f"{rank}. {hit.title or hit.source}{place}", style="bold")
         details = f"   {hit.score:.3f} ({', '.join(scores)})   {hit.heading}"
         out.print(details.rstrip(), style="dim")
         excerpt = " ".join(hit.text.split())

@@ -101,8 +101,8 @@ class AnswerView:
         """Add a button with the number of a citation's document, which opens the quote."""
         location = DocumentLocation.of_citation(citation)
         title = self._texts.citation.format(number=number, title=location.title)
-        page = self._texts.page_label(citation.page, citation.heading)
-        label = self._texts.separator.join(each for each in (title, page) if each)
+        place = self._texts.place_label(location)
+        label = self._texts.separator.join(each for each in (title, place) if each)
         button = add_button("chip", label=label).on("click", self._open_handler(location))
         with button:
             add_text("span", str(number))

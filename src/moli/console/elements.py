@@ -28,6 +28,7 @@ class DocumentLocation:
     page: int | None = None
     start: int = 0
     end: int = 0
+    time: str | None = None
 
     @classmethod
     def of_document(cls, document: Document) -> DocumentLocation:
@@ -55,6 +56,7 @@ class DocumentLocation:
             passage.page,
             passage.start,
             passage.end,
+            passage.time,
         )
 
 

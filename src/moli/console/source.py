@@ -57,8 +57,8 @@ class SourcePanel:
             with add_container("span", "what"):
                 if is_first:
                     add_text("span", location.title, "title")
-                if page := self._texts.page_label(location.page, location.heading):
-                    add_text("span", page, "where")
+                if place := self._texts.place_label(location):
+                    add_text("span", place, "where")
                 if quote:
                     add_text("span", " ".join(quote.split()), "quote")
         self.add_button(location, row)
@@ -106,13 +106,12 @@ class SourcePanel:
         self._update_buttons()
 
     def _add_head(self, location: DocumentLocation) -> None:
-        """Add the document's title, page and path, and a button that closes the panel."""
+        """Add the document's title, place and path, and a button that closes the panel."""
         with add_container("div", "head"):
             with add_container("div", "names"):
                 add_text("h2", location.title, "title")
-                page = self._texts.page_label(location.page, location.heading)
-                if page:
-                    add_text("p", page, "where")
+                if place := self._texts.place_label(location):
+                    add_text("p", place, "where")
                 add_text("p", location.source, "path")
             button = add_button("close", label=self._texts.close)
             with button.on("click", js_handler="() => moli.closeSource()"):

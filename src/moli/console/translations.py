@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from moli.console.elements import DocumentLocation
 from moli.translations.catalogue import load_catalogue
 from moli.translations.preference import requested_language
 
@@ -92,9 +93,10 @@ class Translation:
         """A message of the library, which is written in English."""
         return message if self is ENGLISH else _catalogue.translate(message)
 
-    def page_label(self, page: int | None, heading: str) -> str:
-        """A position in a document: its page and heading, as far as they are known."""
-        parts = [self.page.format(page=page) if page is not None else "", heading]
+    def place_label(self, location: DocumentLocation) -> str:
+        """A place in a document: its page or time and its heading, as far as they are known."""
+        page = "" if location.page is None else self.page.format(page=location.page)
+        parts = (page, location.time, location.heading)
         return self.separator.join(part for part in parts if part)
 
 

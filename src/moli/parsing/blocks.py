@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
-from moli.records.documents import Heading, ParsedDocument
+from moli.records.documents import Heading, ParsedDocument, Timestamp
 from moli.records.errors import DocumentError
 
 # Characters that carry no text: bidirectional controls, zero-width space, byte order mark,
@@ -66,7 +66,7 @@ def _collapsed_value(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
 
 
 class Blocks:
-    """Collects the blocks of a document in reading order, with the offsets of headings and pages.
+    """Collects the blocks of a document in reading order, with offsets of headings, pages, times.
 
     Blocks are separated by a blank line, except that items of one list and rows of one
     table follow each other on consecutive lines. NFC never composes across a newline, so
@@ -92,6 +92,7 @@ class Blocks:
         self._length = 0
         self._last_kind = ""
         self._pages: list[int] = []
+        self._times: list[Timestamp] = []
         self._headings: list[Heading] = []
 
     def begin_page(self, *, in_table: bool = False) -> None:
@@ -111,14 +112,19 @@ class Blocks:
             offset = self._add(line, "heading")
             self._headings.append(Heading(offset, max(1, min(level, 9)), line))
 
-    def add_paragraph(self, text: str, page_starts: Sequence[int] = ()) -> None:
+    def add_paragraph(
+        self, text: str, page_starts: Sequence[int] = (), *, times: Sequence[Timestamp] = ()
+    ) -> None:
         """Add a paragraph; single line breaks inside it stay.
 
         Args:
             page_starts: offsets in `text` at which pages begin that the paragraph runs on to.
+            times: times of the paragraph's parts, with their offsets in `text`.
         """
         self._add(collapse_whitespace(text), "paragraph")
-        self._begin_pages_inside(text, page_starts)
+        self._pages += self._offsets_inside(text, page_starts)
+        offsets = self._offsets_inside(text, [each.offset for each in times])
+        self._times += map(Timestamp, offsets, [each.seconds for each in times])
 
     def add_item(
         self, text: str, marker: str = "- ", depth: int = 0, *, page_starts: Sequence[int] = ()
@@ -131,7 +137,7 @@ class Blocks:
         line = collapse_whitespace(text)
         if line:
             self._add("  " * depth + marker + line, "item")
-            self._begin_pages_inside(text, page_starts)
+            self._pages += self._offsets_inside(text, page_starts)
 
     def add_row(self, cells: Iterable[str]) -> None:
         """Add a table row; a row without text adds nothing and does not end the table."""
@@ -183,13 +189,12 @@ class Blocks:
                 if (value := _collapsed_value(stated))
             },
             warnings=tuple(self._warnings),
+            times=tuple(self._times),
         )
 
-    def _begin_pages_inside(self, text: str, page_starts: Sequence[int]) -> None:
-        """Note the pages that begin inside the block just added, which was made of `text`."""
-        self._pages += [
-            self._length - len(collapse_whitespace(text[start:])) for start in page_starts
-        ]
+    def _offsets_inside(self, text: str, starts: Sequence[int]) -> list[int]:
+        """Offsets of the parts of the block just added, which was made of `text`."""
+        return [self._length - len(collapse_whitespace(text[start:])) for start in starts]
 
     def _separator(self, kind: str) -> str:
         """White space between the text so far and a block of `kind`."""

@@ -29,6 +29,7 @@ class Hit:
         score: fused score, comparable within one result only.
         lexical: BM25 score; None if the lexical index did not return the passage.
         dense: cosine similarity; None if the dense index did not return the passage.
+        time: time of `start` in a recording, such as 03:12; None in other documents.
     """
 
     passage_id: int
@@ -43,6 +44,7 @@ class Hit:
     score: float
     lexical: float | None = None
     dense: float | None = None
+    time: str | None = None
 
     @property
     def text_with_context(self) -> str:
@@ -52,7 +54,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A verified quote: the document's text from `start` to `end`, which is on `page`."""
+    """A verified quote: the document's text from `start` to `end`, on `page` or said at `time`."""
 
     document_id: int
     source: str
@@ -62,6 +64,7 @@ class Citation:
     start: int
     end: int
     quote: str
+    time: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,14 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
+class Timestamp:
+    """The time in a recording at which the text at `offset` begins, in seconds."""
+
+    offset: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedDocument:
     """The text and structure that a parser extracts from a file.
 
@@ -27,6 +35,7 @@ class ParsedDocument:
         text: the whole text; blocks are separated by a blank line, table rows by a newline.
         pages: offset at which each page (slide, sheet) begins; empty if the format has no pages.
         headings: in order of offset.
+        times: when each part is said, in order of offset; empty if nothing is known of that.
         title: the document's own title, or empty.
         metadata: properties from the file (author, date, sender, ...), some with several values.
         warnings: messages to people about content that could not be extracted.
@@ -38,6 +47,7 @@ class ParsedDocument:
     title: str = ""
     metadata: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    times: tuple[Timestamp, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,16 @@ def page_at(pages: tuple[int, ...], offset: int) -> int | None:
     return bisect_right(pages, offset) or 1 if pages else None
 
 
+def time_at(times: tuple[Timestamp, ...], offset: int) -> str | None:
+    """The time at which `offset` is said, such as 03:12 or 1:03:12; None without times."""
+    if not times:
+        return None
+    last = max(bisect_right(times, offset, key=lambda each: each.offset) - 1, 0)
+    minutes, seconds = divmod(int(times[last].seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A stored document.
@@ -78,7 +98,7 @@ class Document:
         source: the path or name that it was added by.
         sha256: hash of the file.
         bytes, characters: size of the file, and length of the text.
-        pages, headings, warnings: see `ParsedDocument`.
+        pages, headings, warnings, times: see `ParsedDocument`.
         added_at: seconds since 1970.
         groups: access groups that may see the document.
     """
@@ -96,11 +116,16 @@ class Document:
     warnings: tuple[str, ...]
     added_at: float
     groups: tuple[str, ...]
+    times: tuple[Timestamp, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stored chunk of a document: the document's text from `start` to `end`."""
+    """A stored chunk of a document: the document's text from `start` to `end`.
+
+    Attributes:
+        page, time: where `start` is; see `page_at` and `time_at`.
+    """
 
     id: int
     document_id: int
@@ -111,6 +136,7 @@ class Passage:
     start: int
     end: int
     text: str
+    time: str | None = None
 
     @property
     def text_with_context(self) -> str:

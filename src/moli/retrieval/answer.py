@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from moli.models.protocols.chat import ChatModel
 from moli.records.answers import Absence, Answer, Citation, Hit, Sentence, Trace
-from moli.records.documents import Document, Outline, page_at
+from moli.records.documents import Document, Outline, page_at, time_at
 from moli.records.errors import InputError
 from moli.retrieval.absence import explain_absence, find_absence
 from moli.retrieval.evidence import ScoredSentence, score_sentences
@@ -184,6 +184,7 @@ def _citation(quote: Quote, documents: Mapping[int, Document]) -> Citation:
         title=hit.title,
         heading=Outline(document.headings).path(start),
         page=page_at(document.pages, start),
+        time=time_at(document.times, start),
         start=start,
         end=end,
         quote=hit.text[start - hit.start : end - hit.start],

@@ -71,6 +71,7 @@ class Retriever:
                 title=passage.title,
                 heading=passage.heading,
                 page=passage.page,
+                time=passage.time,
                 start=passage.start,
                 end=passage.end,
                 text=passage.text,

@@ -17,6 +17,7 @@ from moli.records.documents import (
     Heading,
     ParsedDocument,
     Removal,
+    Timestamp,
 )
 from moli.records.errors import NotFoundError
 from moli.workspace import schema
@@ -279,6 +280,7 @@ def _document_row(new: NewDocument) -> dict[str, object]:
         "headings": [[each.offset, each.level, each.text] for each in new.parsed.headings],
         "warnings": list(new.parsed.warnings),
         "added_at": time.time(),
+        "times": [[each.offset, each.seconds] for each in new.parsed.times],
     }
 
 
@@ -394,6 +396,7 @@ def _select_documents(
             warnings=tuple(row.warnings),
             added_at=row.added_at,
             groups=tuple(groups.get(row.id, ())),
+            times=tuple(Timestamp(*each) for each in row.times),
         )
         for row in rows
     ]

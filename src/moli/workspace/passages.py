@@ -9,7 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from moli.records.documents import Change, Passage, page_at
+from moli.records.documents import Change, Passage, Timestamp, page_at, time_at
 from moli.workspace import schema
 from moli.workspace.database import Database
 from moli.workspace.filter import Filter
@@ -162,6 +162,7 @@ def _passage_query() -> sa.Select[tuple[object, ...]]:
         schema.documents.c.source,
         schema.documents.c.title,
         schema.documents.c.pages,
+        schema.documents.c.times,
     ).join(schema.documents)
 
 
@@ -177,6 +178,7 @@ def _passage(row: sa.Row[tuple[object, ...]]) -> Passage:
         start=row.start,
         end=row.end,
         text=row.text,
+        time=time_at(tuple(Timestamp(*each) for each in row.times), row.start),
     )
 
 

@@ -71,6 +71,7 @@ documents = Table(
     Column("headings", JSON, nullable=False),  # [offset, level, text] of each
     Column("warnings", JSON, nullable=False),
     Column("added_at", Float, nullable=False),  # seconds since the epoch
+    Column("times", JSON, nullable=False, server_default="[]"),  # [offset, seconds] of each
     sqlite_autoincrement=True,
 )
 

@@ -7,10 +7,12 @@ from moli.parsing.archive import REPAIR
 from moli.parsing.blocks import Blocks, normalize_text
 from moli.parsing.encodings import decode
 from moli.parsing.limits import Limits
+from moli.records.documents import Timestamp
 from moli.records.errors import DocumentError
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
 _VOICE = re.compile(r"<v(?:\.[\w.]+)?\s+([^>]+)>")
+_CUE_START = re.compile(r"(?:(\d+):)?(\d+):(\d+)(?:[.,](\d+))?\s*-->")
 _TAGS = re.compile(r"</?[a-z0-9][^>]*>|\{\\[^}]*\}")
 _TERMINAL_CODES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9]|[=>78])"
@@ -49,12 +51,21 @@ def _readable(escape: str) -> str:
 
 
 def read_captions(data: bytes, blocks: Blocks, _limits: Limits) -> None:
-    """Add the text of the subtitles (WebVTT, SubRip) in `data` to `blocks`, without times."""
+    """Add the text of the subtitles (WebVTT, SubRip) in `data` to `blocks`, with times."""
     for cue in _BLANK_LINES.split(normalize_text(decode(data, blocks=blocks))):
         lines = cue.strip().split("\n")
         timed = next((n for n, line in enumerate(lines) if "-->" in line), None)
         if timed is not None:
-            blocks.add_paragraph(_TAGS.sub("", _VOICE.sub(r"\1: ", "\n".join(lines[timed + 1 :]))))
+            text = _TAGS.sub("", _VOICE.sub(r"\1: ", "\n".join(lines[timed + 1 :])))
+            start = _CUE_START.search(lines[timed])
+            times = [Timestamp(0, _seconds_of(start))] if start and text.strip() else []
+            blocks.add_paragraph(text, times=times)
+
+
+def _seconds_of(start: re.Match[str]) -> float:
+    """The time at which a cue starts, such as 01:02:03.500, in seconds."""
+    hours, minutes, seconds, fraction = (part or "0" for part in start.groups())
+    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{fraction}")
 
 
 def read_notebook(data: bytes, blocks: Blocks, _limits: Limits) -> None:

@@ -5,7 +5,7 @@ import json
 import struct
 from typing import IO, Any
 
-from moli.records.documents import Heading, ParsedDocument
+from moli.records.documents import Heading, ParsedDocument, Timestamp
 from moli.records.errors import DocumentError
 
 _LENGTH = struct.Struct(">I")
@@ -42,6 +42,7 @@ def document_message(document: ParsedDocument) -> Message:
         "title": document.title,
         "metadata": dict(document.metadata),
         "warnings": document.warnings,
+        "times": [dataclasses.astuple(time) for time in document.times],
     }}  # fmt: skip
 
 
@@ -68,4 +69,5 @@ def document_in(message: Message) -> ParsedDocument:
             for key, value in fields["metadata"].items()
         },
         warnings=tuple(fields["warnings"]),
+        times=tuple(Timestamp(*time) for time in fields["times"]),
     )
