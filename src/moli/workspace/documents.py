@@ -337,12 +337,7 @@ def _change_row(kind: str, document_id: int, first: int, last: int) -> dict[str,
         kind: "add" or "remove".
         first, last: ids of the first and the last passage that the document has or had.
     """
-    return {
-        "kind": kind,
-        "document_id": document_id,
-        "first_passage": first,
-        "last_passage": last,
-    }
+    return {"kind": kind, "document_id": document_id, "first_passage": first, "last_passage": last}
 
 
 def _delete_document(connection: sa.Connection, document_id: int) -> Removal:
