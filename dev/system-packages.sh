@@ -3,9 +3,7 @@
 # (Debian, as root), else named, and the tests that need them skip with that reason.
 set -u
 missing=""
-command -v tesseract >/dev/null && tesseract --list-langs 2>/dev/null | grep -q chi_sim ||
-    missing="tesseract-ocr tesseract-ocr-chi-sim"
-command -v chromium >/dev/null || missing="$missing chromium"
+command -v chromium >/dev/null || missing="chromium"
 command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ||
     missing="$missing postgresql"
 fc-list 2>/dev/null | grep -qi "cjk\|wqy\|noto sans sc" || missing="$missing fonts-wqy-zenhei"

@@ -1,18 +1,22 @@
 """Recognition of pages whose text is known."""
 
 import io
-import shutil
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pypdfium2 as pdfium
 import pytest
+from parsing.pdf_writer import Text
 from PIL import Image, ImageDraw, ImageFont
 from rapidfuzz.distance import Indel
+from samples import run_python
 
-from moli.parsing import ocr, parse_bytes, parse_file
+from moli.parsing import Limits, parse_bytes, parse_file
+from moli.parsing.blocks import Blocks
+from moli.parsing.ocr.recognizer import PageRecognizer
 from moli.records.errors import DocumentError
-
-needs_tesseract = pytest.mark.skipif(not shutil.which("tesseract"), reason="needs Tesseract")
 
 
 @pytest.fixture
@@ -26,7 +30,6 @@ def similarity(text: str, expected: str) -> float:
 
 
 @pytest.mark.slow
-@needs_tesseract
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 def test_an_image_any_way_up(photo: tuple[Path, str], turn: int) -> None:
     path, expected = photo
@@ -36,7 +39,6 @@ def test_an_image_any_way_up(photo: tuple[Path, str], turn: int) -> None:
 
 
 @pytest.mark.slow
-@needs_tesseract
 def test_each_frame_of_a_tiff_is_a_page(photo: tuple[Path, str], tmp_path: Path) -> None:
     image = Image.open(photo[0]).convert("L")
     path = tmp_path / "pages.tif"
@@ -49,7 +51,6 @@ def test_each_frame_of_a_tiff_is_a_page(photo: tuple[Path, str], tmp_path: Path)
 
 
 @pytest.mark.slow
-@needs_tesseract
 def test_a_scanned_page_in_a_pdf(photo: tuple[Path, str], tmp_path: Path) -> None:
     path = tmp_path / "scan.pdf"
     Image.open(photo[0]).convert("L").save(path, "PDF", resolution=100)
@@ -62,15 +63,14 @@ def test_a_scanned_page_in_a_pdf(photo: tuple[Path, str], tmp_path: Path) -> Non
 BODIES = [
     ["The pump is to be cleaned once a week with cold", "water, and never with steam or with any",
      "solvent that is sold for metal."],
-    ["The filter is replaced after twelve months, or", "earlier where the water is hard.",
-     "A total of 12 filters is in the box."],
-    ["A noise that does not end within a minute means", "that the bearing is worn.",
-     "The pump must then be switched off at once."],
+    ["The filter is replaced after twelve months, or", "earlier where the water is hard. A total of 12",
+     "filters is in the box."],
+    ["A noise that does not end within a minute means", "that the bearing is worn. The pump must then be",
+     "switched off at once."],
 ]  # fmt: skip
 
 
 @pytest.mark.slow
-@needs_tesseract
 @pytest.mark.parametrize("suffix", ["pdf", "tif"])
 def test_running_heads_of_scanned_pages_stand_once(tmp_path: Path, suffix: str) -> None:
     font = ImageFont.load_default(34)
@@ -93,29 +93,149 @@ def test_running_heads_of_scanned_pages_stand_once(tmp_path: Path, suffix: str) 
     assert [document.text[start:].partition(" ")[0] for start in document.pages[1:]] == ["The", "A"]
 
 
-@needs_tesseract
-def test_chinese(tmp_path: Path) -> None:
-    if "chi_sim" not in ocr.installed_languages():
-        pytest.skip("needs the Chinese language data")
-    font = next(iter(Path("/usr/share/fonts").rglob("*CJK*.tt[cf]")), None)
-    if font is None:
-        pytest.skip("needs a Chinese font")
-    text = "每个答案都可以追溯到它的来源"
-    image = Image.new("L", (1400, 300), "white")
-    ImageDraw.Draw(image).text((60, 100), text, font=ImageFont.truetype(str(font), 72))
-    path = tmp_path / "chinese.png"
-    image.save(path)
-    assert similarity(parse_file(path).text, text) > 0.9
+SCANS = Path(__file__).parent / "scans"
+SIMPLIFIED = [
+    "图书馆每天上午九点开门，下午六点关门。", "读者凭借书证入馆，每次最多可以借十本书，",
+    "借期三十天，逾期每天收费两角。",
+]  # fmt: skip
+TRADITIONAL = [
+    "圖書館每天上午九點開門，下午六點關門。", "讀者憑借書證入館，每次最多可以借十本書，",
+    "借期三十天，逾期每天收費兩角。",
+]  # fmt: skip
 
 
-def test_without_tesseract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    ocr.installed_languages.cache_clear()
+def letters(text: str) -> str:
+    """`text` without white space and punctuation, whose Chinese and Latin forms look alike."""
+    return "".join(filter(str.isalnum, text))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("chinese", SIMPLIFIED),
+        ("chinese_bold_serif", SIMPLIFIED),
+        ("traditional", TRADITIONAL),
+        ("traditional_vertical", TRADITIONAL),
+    ],
+)
+def test_chinese(name: str, lines: list[str]) -> None:
+    """Scans in several fonts, turned by a degree or two; one is printed from top to bottom."""
+    text = parse_file(SCANS / f"{name}.png").text
+    assert letters(text) == letters("".join(lines))
+    assert " " not in text
+
+
+@pytest.mark.slow
+def test_chinese_and_english_on_one_line() -> None:
+    text = parse_file(SCANS / "mixed.png").text
+    assert "Python 3.12" in text and "OpenVINO" in text
+    assert "The report (报告) was sent to" in text
+    assert letters(text) == letters(
+        "使用 Python 3.12 调用 OpenVINO 接口，The report (报告) was sent to 张伟 on Monday."
+    )
+
+
+@pytest.mark.slow
+def test_a_receipt_keeps_amounts_with_their_names() -> None:
+    text = parse_file(SCANS / "receipt.png").text
+    for line in ("SUNRISE MART SDN BHD", "12 Jalan Merdeka, 50480 Kuala Lumpur",
+                 "Date: 14/03/2018 18:22"):  # fmt: skip
+        assert line in text.replace("\n", " ")
+    rows = [line.split(" | ") for line in text.split("\n") if " | " in line]
+    assert rows == [["Whole milk 1L", "6.40"], ["Brown bread", "3.15"], ["Notebook A5", "12.90"],
+                    ["TOTAL RM", "22.45"]]  # fmt: skip
+
+
+COLUMNS = [
+    ["The keeper of the lighthouse climbs the", "stairs every evening, and lights the lamp",
+     "before the sun has gone down behind the", "hills on the other side of the long bay."],
+    ["On the mainland nobody remembers when the", "first stone was laid, but the oldest maps",
+     "of the coast already show a small tower", "with a fire that burnt upon its open roof."],
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offset", [0, 14])
+def test_columns_of_prose_are_read_one_after_the_other(tmp_path: Path, offset: int) -> None:
+    """Whether or not their lines are at the same heights."""
+    font = ImageFont.load_default(26)
+    page = Image.new("L", (1240, 600), "white")
+    draw = ImageDraw.Draw(page)
+    draw.text((300, 60), "The lighthouse at the end of the bay", font=ImageFont.load_default(44))
+    for column, lines in enumerate(COLUMNS):
+        for row, line in enumerate(lines):
+            draw.text((60 + 600 * column, 180 + 40 * row + offset * column), line, font=font)
+    path = tmp_path / "columns.png"
+    page.save(path)
+    title, *columns = parse_file(path).text.split("\n\n")
+    assert title == "The lighthouse at the end of the bay"
+    assert columns == [" ".join(lines) for lines in COLUMNS]
+
+
+@pytest.mark.slow
+def test_a_clean_page_of_one_column(tmp_path: Path) -> None:
+    font = ImageFont.load_default(34)
+    page = Image.new("L", (1240, 1754), "white")
+    draw = ImageDraw.Draw(page)
+    lines = [line for body in BODIES for line in body]
+    for row, line in enumerate(lines):
+        draw.text((120, 200 + 52 * row), line, font=font)
     path = tmp_path / "page.png"
-    Image.linear_gradient("L").save(path)
-    try:
-        with pytest.raises(DocumentError, match="apt-get install tesseract-ocr") as caught:
+    page.save(path)
+    assert " ".join(parse_file(path).text.split()) == " ".join(lines)
+
+
+@pytest.mark.slow
+def test_a_dot_sized_or_striplike_image_is_no_failure(tmp_path: Path) -> None:
+    for size in ((1, 1), (3, 4000), (4000, 3)):
+        path = tmp_path / "strip.png"
+        image = Image.new("L", size, "white")
+        image.putpixel((0, 0), 0)
+        image.save(path)
+        with pytest.raises(DocumentError, match="no text was found"):
             parse_file(path)
-    finally:
-        ocr.installed_languages.cache_clear()
-    assert caught.value.reason == "missing_tool"
+
+
+@pytest.mark.slow
+def test_lines_beyond_the_time_of_a_page_are_left_out_with_a_warning() -> None:
+    blocks = Blocks()
+    recognizer = PageRecognizer(blocks, Limits(page_seconds=0.0))
+    page = recognizer.recognize(Image.open(SCANS / "receipt.png"))
+    assert page.letters < 20
+    assert blocks.build().warnings == ("a page was not recognised completely within 0 s",)
+
+
+@pytest.mark.slow
+def test_a_page_is_read_the_same_with_any_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from moli.parsing.ocr import models
+
+    image = np.asarray(Image.open(SCANS / "receipt.png").convert("L"))
+    readings = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(models, "_threads", lambda threads=threads: threads)
+        boxes = models.TextDetector().find_lines(image)
+        cut = [box.cut_out(image) for box in boxes]
+        readings.append((boxes, models.LineReader().read(cut, 60.0)))
+    assert readings[0] == readings[1] == readings[2]
+
+
+@pytest.mark.slow
+def test_the_models_load_only_for_a_page_without_text(
+    make_pdf: Callable[[Sequence[Sequence[Text]]], Path],
+) -> None:
+    program = """
+        import json, sys
+        from pathlib import Path
+        from moli.parsing import parse_file
+        loaded = []
+        for path in sys.argv[1:]:
+            parse_file(Path(path))
+            loaded.append([name for name in ("cv2", "openvino", "rapidocr") if name in sys.modules])
+        print(json.dumps([*loaded, sorted(set(sys.modules) & {"requests", "omegaconf"})]))
+    """
+    pdf = make_pdf([[(72, 700, 12, "A page with a text layer of its own.")]])
+    done = json.loads(run_python(program, str(pdf), str(SCANS / "mixed.png")))
+    assert done == [[], ["cv2", "openvino", "rapidocr"], []]

@@ -1,6 +1,6 @@
 import pytest
 
-from moli.parsing.pages.prose import join_lines, remove_spaces_in_chinese, whole_words
+from moli.parsing.pages.prose import join_lines, whole_words
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,3 @@ def test_a_compound_of_known_words_keeps_its_hyphen() -> None:
 
 def test_halves_of_divided_words_are_not_words() -> None:
     assert whole_words(["impor-", "tant thing"]) == {"thing"}
-
-
-def test_recognised_chinese_closes_up() -> None:
-    assert remove_spaces_in_chinese("每 个 PDF 文 件 （ 两 页 ） 。") == "每个 PDF 文件（两页）。"

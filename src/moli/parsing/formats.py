@@ -87,7 +87,7 @@ _OPENDOCUMENT = "application/vnd.oasis.opendocument."
 _FORMATS = (
     FileFormat("pdf", "a PDF", "readers.pdf:read", (".pdf",), has_signature=_is_pdf),
     FileFormat(
-        "image", "an image", "ocr:read",
+        "image", "an image", "readers.image:read",
         (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp"),
         magic=(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a",
                b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),

@@ -18,8 +18,8 @@ class Limits:
     file_bytes: int = 200 << 20
     unpacked_bytes: int = 1 << 30
     seconds: float = 120.0
-    page_seconds: float = 30.0
-    memory_bytes: int = 2 << 30
+    page_seconds: float = 60.0
+    memory_bytes: int = 3 << 30
 
 
 DEFAULT_LIMITS = Limits()

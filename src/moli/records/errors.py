@@ -76,7 +76,7 @@ class DocumentError(MoliError):
     """A document cannot be read.
 
     `reason` is a code: broken, encrypted, too_large, bomb, misnamed, unsupported,
-    empty, timeout, memory, missing_tool, missing.
+    empty, timeout, memory, missing.
     """
 
     code = "document"

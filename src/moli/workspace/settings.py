@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     log_texts: bool = Field(False, description="Write questions and answers to the log")
     max_file_mb: int = Field(200, ge=1, description="Larger files are refused")
     parse_seconds: int = Field(120, ge=1, description="Time limit for reading one file")
-    parse_memory_mb: int = Field(2048, ge=256, description="Memory limit for reading one file")
+    parse_memory_mb: int = Field(3072, ge=256, description="Memory limit for reading one file")
     timeout_seconds: float = Field(120.0, gt=0, description="Time limit for one model call")
     examples: Names = Field((), description="Example questions on the page")
     language: Literal["", "en", "zh"] = Field(

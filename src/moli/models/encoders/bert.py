@@ -25,14 +25,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from moli.models.hardware.openvino import op, ov
 from moli.models.weights.json_files import read_json
 from moli.records.errors import ModelError
-
-# On import, OpenVINO reports to an analytics service over the network if it finds this package.
-# Without it, OpenVINO uses a stub that sends nothing.
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-import openvino as ov  # noqa: E402
-from openvino import opset13 as op  # noqa: E402
 
 # Inputs that share a scale in 8 bits; fewer are more precise and slower.
 _GROUP_SIZE = 128

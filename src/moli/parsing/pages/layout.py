@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from moli.parsing.pages.columns import MIN_ROWS, divided, in_columns, reads_as_prose
 from moli.parsing.pages.order import Row, in_reading_order
 from moli.parsing.pages.prose import is_unspaced, join_lines, whole_words
 from moli.parsing.pages.segments import (
@@ -30,7 +31,6 @@ from moli.parsing.pages.tables import Table, find_tables, place_tables
 _BULLET = re.compile(r"([•●○◦▪■□▫◆◇‣⁃✓✔➢❖\uf0b7\uf0a7\uf0d8\uf076]|[–—*·-](?=\s))\s*(?=\S)")
 _NUMBER = re.compile(r"(?:\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{2,4})[.)]|\[\d{1,3}\]|[①-⑳☐☑☒])\s+(?=\S)")
 SENTENCE_ENDS = tuple('.!?:;。！？：；…"”’')
-_MIN_ROWS = 4
 
 
 @dataclass(slots=True)
@@ -68,10 +68,14 @@ class Page:
     Attributes:
         parts: rows in reading order: those of upright text, then of text along the margin.
         known_words: the words on the page in lower case.
+        is_recognized: whether it was recognized from an image.
+        comments: what readers attached to it.
     """
 
     parts: list[list[Row]]
     known_words: set[str]
+    is_recognized: bool = False
+    comments: list[str] = field(default_factory=list)
 
     def segments(self) -> Iterator[Segment]:
         """All segments on the page."""
@@ -102,6 +106,18 @@ def read_page(glyphs: Sequence[Glyph], lines: Iterable[Line]) -> Page:
         rows = place_tables(_rows(segments(characters)), tables)
         page.parts.append(in_reading_order(rows))
     return page
+
+
+def page_of_lines(lines: Sequence[Segment], turned: Sequence[Segment] = ()) -> Page:
+    """The rows of a page from recognized lines, which have no order of their own.
+
+    Args:
+        lines: those that are upright.
+        turned: those along the margin.
+    """
+    parts = [_rows(in_columns(segments)) for segments in (lines, turned)]
+    known_words = whole_words(part.text for rows in parts for row in rows for part in row)
+    return Page([in_reading_order(rows) for rows in parts if rows], known_words, is_recognized=True)
 
 
 def page_blocks(
@@ -186,13 +202,10 @@ def _separate_columns(rows: list[Row]) -> list[Row]:
     while index < len(rows):
         gutter = _find_gutter(rows, index)
         end, center = gutter.end, gutter.center
-        if end - index >= _MIN_ROWS and _is_prose(rows[index:end], center):
-            sides: tuple[list[Row], list[Row]] = ([], [])
-            for row in rows[index:end]:
-                for segment in row:
-                    sides[segment.center > center].append([segment])
-            for side in sides:
-                result += side
+        if end - index >= MIN_ROWS and _is_prose(rows[index:end], center):
+            segments = [segment for row in rows[index:end] for segment in row]
+            for side in divided(segments, center):
+                result += [[segment] for segment in side]
             index = end
         else:
             result.append(rows[index])
@@ -236,18 +249,9 @@ def _find_gutter(rows: list[Row], start: int) -> _Gutter:
 
 def _is_prose(rows: list[Row], gutter: float) -> bool:
     """Whether both sides of a gutter are full lines of text, as in columns and unlike tables."""
-    for right in (False, True):
-        side = [segment for row in rows for segment in row if (segment.center > gutter) is right]
-        if len(side) < _MIN_ROWS or not rows:
-            return False
-        wide = statistics.median(
-            sum(2 if is_unspaced(character) else 1 for character in segment.text)
-            for segment in side
-        )
-        full = max(segment.width for segment in side)
-        filled = sum(segment.width > 0.8 * full for segment in side)
-        if wide < 28 or filled < 0.6 * len(side):
-            return False
+    segments = [segment for row in rows for segment in row]
+    if not all(reads_as_prose(side) for side in divided(segments, gutter)):
+        return False
     return sum(len(row) == 2 for row in rows) >= 0.6 * len(rows)
 
 

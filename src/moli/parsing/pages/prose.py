@@ -11,8 +11,6 @@ _UNSPACED = re.compile(
 )
 HYPHENS = "-\u2010\u00ad\x02\ufffe"
 _DIVIDED = re.compile(r"\w+(?:[-\u2010]\s*\n\s*|[\u00ad\x02\ufffe]\s*)\w+")
-_BETWEEN_UNSPACED = re.compile(rf"(?<={_UNSPACED.pattern})[ \t]+(?={_UNSPACED.pattern})")
-_AROUND_PUNCTUATION = re.compile(r"[ \t]+(?=[。，、；：！？）」』》】])|(?<=[（「『《【])[ \t]+")
 
 
 def is_unspaced(character: str) -> bool:
@@ -24,11 +22,6 @@ def whole_words(lines: Iterable[str]) -> set[str]:
     """The words in `lines`, in lower case, without the halves of words divided at line ends."""
     text = _DIVIDED.sub(" ", "\n".join(lines))
     return {word.lower() for word in _WORD.findall(text)}
-
-
-def remove_spaces_in_chinese(text: str) -> str:
-    """`text` without the spaces that OCR puts around Chinese characters and punctuation."""
-    return _AROUND_PUNCTUATION.sub("", _BETWEEN_UNSPACED.sub("", text))
 
 
 def join_lines(lines: Sequence[str], known_words: set[str]) -> str:

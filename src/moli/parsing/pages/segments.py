@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from moli.parsing.pages.prose import is_unspaced
+
 _LEADERS = re.compile(r"(?:\s?[.…·]){5,}")
 # TeX sets accents as separate characters: accent -> combining character.
 _ACCENTS = {"´": "\u0301", "`": "\u0300", "¨": "\u0308", "ˆ": "\u0302", "˜": "\u0303",
@@ -220,7 +222,9 @@ def merge_segments(row: Sequence[Segment]) -> Segment:
         return row[0]
     text = row[0].text
     for last, segment in pairwise(row):
-        apart = last.horizontal_gap(segment) > 0.15 * segment.size
+        gap = last.horizontal_gap(segment)
+        is_chinese = is_unspaced(last.text[-1]) and is_unspaced(segment.text[0])
+        apart = gap > (0.8 if is_chinese else 0.15) * segment.size
         text += f" {segment.text}" if apart else segment.text
     return Segment(
         text,

@@ -21,6 +21,10 @@ from moli.records.errors import DocumentError
 from moli.records.file_names import file_name_text
 
 
+# Address space is limited, and glibc and OpenBLAS reserve much of it for every thread.
+_FEW_THREADS = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
+
+
 class Sandbox:
     """A child process that parses one file after another; started when first needed.
 
@@ -165,5 +169,5 @@ def _start_worker() -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, **_FEW_THREADS},
     )

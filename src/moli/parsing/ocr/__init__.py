@@ -1,0 +1,1 @@
+"""Optical character recognition (OCR): the text on images of pages."""
