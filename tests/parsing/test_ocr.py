@@ -63,9 +63,11 @@ def test_a_scanned_page_in_a_pdf(photo: tuple[Path, str], tmp_path: Path) -> Non
 BODIES = [
     ["The pump is to be cleaned once a week with cold", "water, and never with steam or with any",
      "solvent that is sold for metal."],
-    ["The filter is replaced after twelve months, or", "earlier where the water is hard. A total of 12",
+    ["The filter is replaced after twelve months, or",
+     "earlier where the water is hard. A total of 12",
      "filters is in the box."],
-    ["A noise that does not end within a minute means", "that the bearing is worn. The pump must then be",
+    ["A noise that does not end within a minute means",
+     "that the bearing is worn. The pump must then be",
      "switched off at once."],
 ]  # fmt: skip
 

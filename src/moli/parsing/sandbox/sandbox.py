@@ -20,7 +20,6 @@ from moli.records.documents import ParsedDocument
 from moli.records.errors import DocumentError
 from moli.records.file_names import file_name_text
 
-
 # Address space is limited, and glibc and OpenBLAS reserve much of it for every thread.
 _FEW_THREADS = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
 
