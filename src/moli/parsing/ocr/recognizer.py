@@ -50,7 +50,7 @@ class _Reading:
     """The lines of a page read one way up.
 
     Attributes:
-        height: of the page in pixels.
+        height: pixels from the top of the page to its bottom.
     """
 
     lines: list[_Line]

@@ -42,14 +42,14 @@ def in_columns(segments: Sequence[Segment]) -> list[Segment]:
     crossing = [
         part for part in lines if _column(gutters, part.left) != _column(gutters, part.right)
     ]
-    beside = [part for part in lines if part not in crossing]
+    uncrossed = [part for part in lines if part not in crossing]
     ordered: list[Segment] = []
     band: list[Segment] = []
     between: list[Segment] = []
     for segment in lines:
         if segment not in crossing:
             band.append(segment)
-        elif any(segment.is_on_line_of(other) for other in beside):
+        elif any(segment.is_on_line_of(other) for other in uncrossed):
             between.append(segment)
         else:
             ordered += sorted(band, key=lambda part: _column(gutters, part.center))
@@ -68,8 +68,8 @@ def _gutters(lines: Sequence[Segment]) -> list[float]:
     gutter = _main_gutter(lines)
     if gutter is None:
         return []
-    beside = [part for part in lines if not part.left < gutter < part.right]
-    return [gutter, *(other for side in divided(beside, gutter) for other in _gutters(side))]
+    uncrossed = [part for part in lines if not part.left < gutter < part.right]
+    return [gutter, *(other for side in divided(uncrossed, gutter) for other in _gutters(side))]
 
 
 def _main_gutter(lines: Sequence[Segment]) -> float | None:
@@ -84,9 +84,9 @@ def _main_gutter(lines: Sequence[Segment]) -> float | None:
         if left.right <= right.left and min(left.bottom, right.bottom) > max(left.top, right.top)
     }
     for center in sorted(centers):
-        beside = [part for part in lines if not part.left < center < part.right]
-        if len(beside) > most and all(map(reads_as_prose, divided(beside, center))):
-            best, most = float(center), len(beside)
+        uncrossed = [part for part in lines if not part.left < center < part.right]
+        if len(uncrossed) > most and all(map(reads_as_prose, divided(uncrossed, center))):
+            best, most = float(center), len(uncrossed)
     return best
 
 

@@ -112,8 +112,8 @@ def page_of_lines(lines: Sequence[Segment], turned: Sequence[Segment] = ()) -> P
     """The rows of a page from recognized lines, which have no order of their own.
 
     Args:
-        lines: those that are upright.
-        turned: those along the margin.
+        lines: upright ones.
+        turned: lines along the margin.
     """
     parts = [_rows(in_columns(segments)) for segments in (lines, turned)]
     known_words = whole_words(part.text for rows in parts for row in rows for part in row)
