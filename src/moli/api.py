@@ -62,7 +62,9 @@ def add(
 
     with _open_workspace(workspace) as opened:
         encoder = _load_encoder(opened.settings.encoder)
-        files, left_out = discover([str(path) for path in paths])
+        files, left_out = discover(
+            [str(path) for path in paths], recordings=bool(opened.settings.speech)
+        )
         document_labels = DocumentLabels(_group_names(groups), labels or {})
         reports = list(Ingester(opened, encoder).add_files(files, document_labels, force=force))
         indexes = Indexes(opened, encoder)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import write_settings
+from models.speech.small_whisper import as_file, beeps, save_whisper
 from samples import ENCODER, bytes_with, ingest
 
 import moli as package
@@ -265,3 +267,31 @@ def test_output_for_programs_is_nothing_but_json(process: Moli) -> None:
 def test_typers_own_runner_runs_a_command(runner: Moli, home: Path) -> None:
     result = runner("add", "docs")
     assert (result.exit_code, "2 added" in result.output) == (0, True)
+
+
+def test_what_is_said_is_shown_with_its_time(moli: Moli, home: Path) -> None:
+    cues = (
+        "00:00.000 --> 00:04.000\nWelcome.\n\n03:12.000 --> 03:15.000\nThe pump holds 40 litres.\n"
+    )
+    (home / "docs" / "talk.vtt").write_text(f"WEBVTT\n\n{cues}")
+    moli("add", "docs/talk.vtt")
+    asked = moli("ask", "How much does the pump hold?")
+    assert f"[1] {home / 'docs' / 'talk.vtt'}, 03:12" in asked.out.replace("\n", "")
+    assert "1. talk, 00:00" in moli("search", "pump").out
+    (sentence,) = moli("ask", "How much does the pump hold?", "--json").json["sentences"]
+    assert [each["time"] for each in sentence["citations"]] == ["03:12"]
+    assert [each["time"] for each in moli("search", "pump", "--json").json["hits"]] == ["00:00"]
+
+
+@pytest.mark.slow
+def test_a_recording_is_added(moli: Moli, home: Path, tmp_path: Path) -> None:
+    (home / "talk.flac").write_bytes(as_file(beeps(800, 3.0), "FLAC").getvalue())
+    failed = moli("add", "talk.flac")
+    assert failed.code == 3
+    assert 'Run "moli models get whisper-tiny"' in failed.err
+    write_settings(home, confidence=0.0, speech=str(tmp_path / "none"))
+    wrong = moli("add", "docs")
+    assert (wrong.code, "none: no such folder" in wrong.err) == (1, True)
+    write_settings(home, confidence=0.0, speech=save_whisper(tmp_path / "whisper"))
+    assert moli("add", "talk.flac", "--json").json["counts"] == {"added": 1}
+    assert moli("add", ".", "--json").json["counts"]["unchanged"] == 1

@@ -5,6 +5,7 @@ from string import Formatter
 
 import pytest
 
+from moli.console.elements import DocumentLocation
 from moli.console.translations import CHINESE, ENGLISH, translation_for
 
 
@@ -39,3 +40,10 @@ def test_documents_are_counted_in_the_singular_and_the_plural() -> None:
         "1 document",
         "1,234 documents",
     ]
+
+
+def test_a_place_is_a_page_or_a_time_and_a_heading() -> None:
+    page = DocumentLocation(1, "Manual", "a.pdf", heading="Power", page=3)
+    time = DocumentLocation(2, "Talk", "talk.flac", time="03:12")
+    assert [ENGLISH.place_label(each) for each in (page, time)] == ["page 3 · Power", "03:12"]
+    assert [CHINESE.place_label(each) for each in (page, time)] == ["第 3 页 · Power", "03:12"]

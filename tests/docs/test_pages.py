@@ -16,7 +16,7 @@ from moli.workspace import Settings
 
 LANGUAGES = ("en", "zh")
 # Named in the pages as formats that are not read.
-REFUSED = {".doc", ".ppt", ".msg", ".xlsb"}
+REFUSED = {".doc", ".ppt", ".msg", ".xlsb", ".m4a", ".mp4"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 each_language = pytest.mark.parametrize("language", LANGUAGES)
@@ -116,5 +116,5 @@ def test_the_table_of_the_recipe_is_the_recipe(language: str) -> None:
 
 @each_language
 def test_the_list_of_formats_is_the_formats(language: str) -> None:
-    named = set(re.findall(r"`(\.[a-z]+)`", page_of(language, "documents")))
+    named = set(re.findall(r"`(\.[a-z0-9]+)`", page_of(language, "documents")))
     assert named - REFUSED == set(SUFFIXES)

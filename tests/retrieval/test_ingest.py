@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from conftest import write_settings
+from models.speech.small_whisper import RATE, as_file, beeps, save_whisper
 from samples import (
     ENCODER,
     clean_environment,
@@ -22,7 +27,10 @@ from samples import (
 )
 
 from moli.models.encoders.hashing import HashEncoder
+from moli.models.speech.audio import read_audio
+from moli.models.speech.whisper import SpeechRecognizer
 from moli.parsing import parse_file
+from moli.records.errors import ModelError
 from moli.records.ingestion import FileReport
 from moli.retrieval.chunk import chunk_document
 from moli.retrieval.discover import discover
@@ -41,7 +49,8 @@ def folder(tmp_path: Path) -> Path:
 def add(workspace: Workspace, *paths: Path | str, **options: Any) -> list[FileReport]:
     """Reports on everything below `paths`, as `moli add` makes them."""
     labels = options.pop("labels", None)
-    result, missing = discover([str(path) for path in paths])
+    has_speech = bool(workspace.settings.speech)
+    result, missing = discover([str(path) for path in paths], recordings=has_speech)
     return [*missing, *Ingester(workspace, ENCODER).add_files(result, labels, **options)]
 
 
@@ -534,3 +543,75 @@ def test_a_store_that_refuses_leaves_the_group_out_and_says_so(
     assert workspace.documents.list() == []
     workspace.documents.put([new_document("a", "Words.")])
     assert len(workspace.documents.list()) == 1
+
+
+# Recordings
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture
+def hearing(tmp_path: Path, whisper: str) -> Iterator[Workspace]:
+    """A workspace with a speech model."""
+    write_settings(tmp_path / "hearing", speech=whisper)
+    with Workspace.init(tmp_path / "hearing") as workspace:
+        yield workspace
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+def test_a_recording_is_what_the_model_hears_in_it(
+    hearing: Workspace, folder: Path, whisper: str, kind: str
+) -> None:
+    path = folder / f"talk.{kind.lower()}"
+    path.write_bytes(as_file(beeps(800, 7.3), kind).getvalue())
+    (report,) = add(hearing, folder)
+    samples = read_audio(io.BytesIO(path.read_bytes()), RATE)
+    heard = SpeechRecognizer(whisper).transcribe(samples).segments
+    assert (report.outcome, report.passages > 0) == ("added", True), report.message
+    (document,) = hearing.documents.list()
+    assert (document.format, document.title) == ("audio", "talk")
+    text = hearing.documents.text(document.id)
+    assert "".join(text.split()) == "".join("".join(each.text for each in heard).split())
+    assert len(document.times) == len(heard) >= 3
+    for part, stamp in zip(heard, document.times, strict=True):
+        assert text[stamp.offset :].startswith(part.text.split()[0])
+        assert part.start <= stamp.seconds < part.end
+    # The model hears two seconds at once; later windows count on.
+    assert document.times[-1].seconds > 4
+    (passage, *_) = hearing.passages.range(1, 9)
+    assert passage.time == f"00:0{int(document.times[0].seconds)}"
+    assert [each.outcome for each in add(hearing, folder)] == ["unchanged"]
+
+
+def test_without_a_speech_model_recordings_are_left_out(workspace: Workspace, folder: Path) -> None:
+    (folder / "talk.mp3").write_bytes(as_file(beeps(800, 1.0), "MP3").getvalue())
+    (folder / "a.txt").write_text("Words.")
+    reports = add(workspace, folder)
+    assert outcomes(reports) == {"a.txt": "added", "talk.mp3": "skipped"}
+    (named,) = add(workspace, folder / "talk.mp3")
+    assert (named.outcome, named.reason) == ("failed", "missing_tool")
+    for report in (reports[0], named):
+        assert 'moli models get whisper-tiny" for English, then set speech =' in report.message
+
+
+def test_a_wrong_speech_model_is_told_before_anything_is_added(
+    tmp_path: Path, folder: Path
+) -> None:
+    write_settings(tmp_path / "wrong", speech=str(folder))
+    with (
+        Workspace.init(tmp_path / "wrong") as workspace,
+        pytest.raises(ModelError, match=r"no config\.json"),
+    ):
+        Ingester(workspace, ENCODER)
+
+
+def test_what_cannot_be_heard_fails_alone(hearing: Workspace, folder: Path) -> None:
+    (folder / "a.txt").write_text("Words.")
+    (folder / "b.wav").write_bytes(b"%PDF-1.7")
+    (folder / "c.wav").write_bytes(as_file(np.zeros(0)).getvalue())
+    reasons = {Path(each.source).name: each.reason for each in add(hearing, folder)}
+    assert reasons == {"a.txt": "", "b.wav": "misnamed", "c.wav": "empty"}

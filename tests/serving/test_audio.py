@@ -15,10 +15,12 @@ import openai
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from models.speech.small_whisper import as_file, beeps, save_whisper
+from models.speech.small_whisper import RATE, as_file, beeps, save_whisper
 
-from moli.models.speech.whisper import SpeechRecognizer, Transcript
+from moli.models.speech.audio import read_audio
+from moli.models.speech.whisper import SpeechRecognizer, Transcript, load_recognizer
 from moli.models.weights.loading import transformers_lock
+from moli.records.errors import ModelError
 from moli.serving import audio
 from moli.serving.audio import TranscriptionService
 from moli.serving.errors import add_error_handlers
@@ -50,7 +52,7 @@ def client(folder: str) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def transcript(folder: str) -> Transcript:
-    return SpeechRecognizer(folder).transcribe(io.BytesIO(SOUND))
+    return SpeechRecognizer(folder).transcribe(read_audio(io.BytesIO(SOUND), RATE))
 
 
 @pytest.fixture
@@ -99,7 +101,8 @@ def test_the_text_is_what_the_model_hears(client: TestClient, transcript: Transc
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
 def test_formats_and_rates_are_taken(client: TestClient, folder: str, kind: str) -> None:
     sound = as_file(np.repeat(beeps(300, 3.0), 3), kind, 48_000).getvalue()
-    expected = SpeechRecognizer(folder).transcribe(io.BytesIO(sound), language="zh", prompt="sea")
+    samples = read_audio(io.BytesIO(sound), RATE)
+    expected = SpeechRecognizer(folder).transcribe(samples, language="zh", prompt="sea")
     answer = post(client, sound, language="ZH", prompt="sea").json()
     assert answer["text"] == expected.text != ""
     assert answer["usage"]["seconds"] == pytest.approx(3, abs=0.1)
@@ -185,13 +188,14 @@ def test_what_cannot_be_done_is_refused(
 @pytest.mark.parametrize(
     ("sound", "message"),
     [
-        (b"", "file: no audio can be read"),
-        (b"The pump is loud.", r"file: no audio can be read.*Send WAV, FLAC, OGG or MP3"),
+        (b"", "file: it has no content"),
+        (b"The pump is loud.", r"file: no audio can be read.*again as WAV, FLAC, OGG or MP3"),
+        (b"%PDF-1.7", "file: no audio can be read"),
         (SOUND[:40], "file: no audio"),
         (as_file(np.zeros(0)).getvalue(), "file: it contains no audio"),
         (b"x" * (2 << 20), "file: no audio can be read"),  # so large that it is kept on disk
     ],
-    ids=["empty", "text", "broken", "nothing", "large"],
+    ids=["empty", "text", "pdf", "broken", "nothing", "large"],
 )
 def test_what_is_no_sound_is_refused(client: TestClient, sound: bytes, message: str) -> None:
     assert refused(post(client, sound), 400, message)["code"] == "input"
@@ -215,17 +219,18 @@ def test_other_models_are_not_found(theirs: openai.OpenAI, folder: str) -> None:
 
 def test_without_the_setting_it_is_told_how_to_set_one() -> None:
     answer = post(TestClient(app_of(Settings())), model="whisper-1")
-    error = refused(answer, 404, r"moli.toml: no speech model is set. Set speech to")
+    error = refused(answer, 404, "no speech model is set. Run .moli models get whisper-tiny")
     assert error["type"] == "not_found_error"
 
 
-def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
-    client = TestClient(app_of(Settings(speech=str(tmp_path / "none"))))
-    assert refused(post(client), 502, "none: no such folder")["code"] == "model"
+def test_a_model_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="none: no such folder"):
+        app_of(Settings(speech=str(tmp_path / "none")))
 
 
 @pytest.mark.slow
 def test_too_many_that_wait_are_refused(folder: str, transcript: Transcript) -> None:
+    load_recognizer.cache_clear()  # so that it has to be loaded again
     app = app_of(Settings(speech=folder, queue=2))
     with TestClient(app) as client, ThreadPoolExecutor(12) as pool:
         with transformers_lock:  # so that the model cannot be loaded yet

@@ -57,7 +57,7 @@ def add(
     from moli.retrieval.ingest import DocumentLabels, Ingester
 
     with open_workspace(workspace) as opened:
-        files, missing = discover(paths)
+        files, missing = discover(paths, recordings=bool(opened.settings.speech))
         encoder = load_encoder(opened.settings.encoder)
         labels = DocumentLabels(tuple(group) if group else None, parse_pairs(label, "--label"))
         outcomes = Ingester(opened, encoder).add_files(files, labels, force=force)

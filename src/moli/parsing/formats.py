@@ -62,6 +62,19 @@ def _is_image(data: bytes) -> bool:
     return is_webp or is_bmp
 
 
+def _is_recording(data: bytes) -> bool:
+    """Whether a file begins like WAV, FLAC, Ogg or MP3, and not like a text with such letters."""
+    if data[:4] in (b"RIFF", b"RF64"):
+        return data[8:12] == b"WAVE"
+    for mark in (b"fLaC", b"OggS", b"ID3"):
+        if data.startswith(mark):
+            return not data[len(mark) : len(mark) + 1].decode("latin-1").isprintable()
+    # A frame of MP3 begins with 11 bits; its layer is the third, its bit rate and sampling rate are
+    # not those that are reserved.
+    is_frame = len(data) > 2 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2
+    return is_frame and data[2] >> 4 not in (0, 15) and data[2] & 0x0C != 0x0C
+
+
 def _is_pdf(data: bytes) -> bool:
     """Whether a file begins like a PDF, perhaps after some other bytes."""
     return b"%PDF-" in data[:1024]
@@ -77,6 +90,7 @@ def _is_mail(data: bytes) -> bool:
     return sum(line.startswith(_MAIL_HEADERS) for line in lines) >= 3
 
 
+AUDIO = "audio"  # recordings, which a speech model makes text of
 _LEADING_SPACE = b"\xef\xbb\xbf \t\r\n"
 _MAIL_HEADERS = (b"from:", b"to:", b"subject:", b"date:", b"received:", b"return-path:",
                  b"message-id:", b"mime-version:", b"delivered-to:", b"content-type:")  # fmt: skip
@@ -92,6 +106,10 @@ _FORMATS = (
         magic=(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a",
                b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
         has_signature=_is_image,
+    ),
+    FileFormat(
+        AUDIO, "a recording", "readers.audio:read",
+        (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus"), has_signature=_is_recording,
     ),
     FileFormat("docx", "a Word document", "readers.word:read",
                (".docx", ".docm", ".dotx", ".dotm"), package_part="word/"),
@@ -144,10 +162,10 @@ _COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OTHER_MAGIC = (
     (b"\x7fELF", "a program"), (b"MZ", "a Windows program"), (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf'\x1c", "a 7z archive"), (b"Rar!", "a RAR archive"), (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"), (b"ID3", "an MP3 recording"), (b"OggS", "an Ogg recording"),
+    (b"\xfd7zXZ", "an xz archive"),
     (b"x\x9f>\"", "Outlook's own format (winmail.dat)"),
-    (b"\xff\xfb", "an MP3 recording"), (b"%!PS", "a PostScript file"),
-    (b"SQLite format 3", "an SQLite database"), (b"RIFF", "a recording"),
+    (b"%!PS", "a PostScript file"), (b"SQLite format 3", "an SQLite database"),
+    (b"RIFF", "a video or recording"), (b"FORM", "a recording"), (b"\x1aE\xdf\xa3", "a video"),
 )  # fmt: skip
 _OTHER_STREAMS = (
     ("WordDocument", "an old Word document (.doc)"),
@@ -155,6 +173,7 @@ _OTHER_STREAMS = (
     ("__substg1.0", "an Outlook message (.msg)"),
 )
 _MODERN_SUFFIX = {".doc": "docx", ".xlsb": "xlsx", ".ppt": "pptx", ".msg": "eml"}
+_OTHER_SOUND = (".m4a", ".aac", ".wma", ".aif", ".aiff", ".amr", ".mp4", ".mov", ".mkv", ".webm")
 _ARCHIVES = (".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 
 
@@ -186,6 +205,18 @@ def detect(data: bytes, name: str) -> str:
         fix = f"Find the real {suffix} file, or leave this one out."
     what = file_format.description if file_format else actual
     raise DocumentError("misnamed", f"it is named {suffix} but is {what}", fix=fix)
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a file is a recording, by its suffix, or without a known one by how it begins.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if file_format := SUFFIXES.get(path.suffix.lower()):
+        return file_format == AUDIO
+    with path.open("rb") as file:
+        return _is_recording(file.read(16))
 
 
 def load_reader(name: str) -> Reader:
@@ -298,6 +329,9 @@ def _compound_file_format(data: bytes, expected: FileFormat | None) -> str:
     return next(matches, "an old Office file")
 
 
+_SAVE_SOUND = "Save its sound as .wav, .flac, .ogg or .mp3."
+
+
 def _advice(what: str) -> str:
     """Advice on a file that cannot be read; `what` describes it."""
     modern = (suffix for old, suffix in _MODERN_SUFFIX.items() if what.endswith(f"{old})"))
@@ -305,6 +339,8 @@ def _advice(what: str) -> str:
         return f"Save it as .{suffix} in the program that made it."
     if "archive" in what:
         return "Unpack it and add the files inside."
+    if "recording" in what or "video" in what:
+        return _SAVE_SOUND
     return "Save its text in a supported format, such as .pdf, .docx, .md or .txt."
 
 
@@ -314,4 +350,6 @@ def advice_on_suffix(suffix: str) -> str:
         return f"Save it as .{modern} in the program that made it."
     if suffix in _ARCHIVES:
         return "Unpack it and add the files inside."
+    if suffix in _OTHER_SOUND:
+        return _SAVE_SOUND
     return "Name the file itself to have its content read as text."

@@ -1,6 +1,12 @@
 """Limits on the size, time and memory of parsing one file."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from moli.workspace import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,15 @@ class Limits:
     seconds: float = 120.0
     page_seconds: float = 60.0
     memory_bytes: int = 3 << 30
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Limits:
+        """The limits that a workspace's settings have."""
+        return cls(
+            file_bytes=settings.max_file_mb << 20,
+            seconds=settings.parse_seconds,
+            memory_bytes=settings.parse_memory_mb << 20,
+        )
 
 
 DEFAULT_LIMITS = Limits()

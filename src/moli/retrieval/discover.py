@@ -7,17 +7,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from moli.parsing import SUFFIXES
-from moli.parsing.formats import advice_on_suffix
+from moli.parsing.formats import AUDIO, advice_on_suffix
+from moli.parsing.recordings import SET_SPEECH
 from moli.records.file_names import file_name_text, has_utf8_name, path_of_argument
 from moli.records.ingestion import FileOutcome, FileReport
 
 
-def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:
+def discover(
+    paths: Sequence[str], *, recordings: bool = False
+) -> tuple[list[Path], list[FileReport]]:
     """Files at `paths` (files, folders, glob patterns), and a report on each path that is left out.
 
     In folders, and in folders that are linked there, files with an unknown suffix are reported as
     skipped, and hidden files are ignored. A file that is named itself is returned whatever its
     name.
+
+    Args:
+        recordings: whether recordings in folders can be read, or are to be reported as skipped.
     """
     files: dict[Path, None] = {}
     reports: list[FileReport] = []
@@ -30,7 +36,7 @@ def discover(paths: Sequence[str]) -> tuple[list[Path], list[FileReport]]:
         if not matches:
             reports.append(_report(text, "missing", "no such file or folder. Check the path"))
         for path in matches:
-            for entry in _Folder(path) if path.is_dir() else [_named_file(path)]:
+            for entry in _Folder(path, recordings) if path.is_dir() else [_named_file(path)]:
                 if isinstance(entry, FileReport):
                     reports.append(entry)
                 else:
@@ -58,8 +64,8 @@ class _Folder:
     Files and links that are left out become reports, but hidden ones. A linked folder is read once.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, recordings: bool) -> None:
+        self._folder, self._recordings = folder, recordings
         self._links: list[Path] = []
         self._read: set[str] = set()
 
@@ -83,10 +89,10 @@ class _Folder:
             self._links += [Path(root, name) for name in folders if Path(root, name).is_symlink()]
             for name in sorted(names):
                 if not name.startswith("."):
-                    yield from _listed_file(Path(root, name))
+                    yield from _listed_file(Path(root, name), self._recordings)
 
 
-def _listed_file(path: Path) -> Iterator[Path | FileReport]:
+def _listed_file(path: Path, recordings: bool) -> Iterator[Path | FileReport]:
     """A file in a folder, a report that it is left out, or nothing for a pipe or device."""
     suffix = path.suffix.lower()
     if not path.exists():
@@ -98,6 +104,10 @@ def _listed_file(path: Path) -> Iterator[Path | FileReport]:
         kind = f"{suffix} files are" if suffix else "a file without a suffix is"
         advice = advice_on_suffix(suffix).rstrip(".")
         yield _report(path, "unsupported", f"{kind} not read from a folder. {advice}",
+                      outcome="skipped")  # fmt: skip
+    elif SUFFIXES[suffix] == AUDIO and not recordings:
+        fix = SET_SPEECH.rstrip(".")
+        yield _report(path, "missing_tool", f"recordings need a speech model. {fix}",
                       outcome="skipped")  # fmt: skip
     else:
         yield _with_utf8_name(path)

@@ -22,7 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from moli.models.protocols.encoder import Encoder
+from moli.models.speech.whisper import load_recognizer
 from moli.parsing import SUFFIXES, Limits, Sandbox, detect
+from moli.parsing.formats import AUDIO, is_recording
+from moli.parsing.recordings import transcribe_file
 from moli.records.documents import Chunk, ParsedDocument, text_with_context
 from moli.records.errors import DocumentError
 from moli.records.file_names import file_name_text
@@ -56,6 +59,15 @@ class SourceDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class _RecordingFile:
+    """A file that is still to be transcribed, with its hash and its size in bytes."""
+
+    path: Path
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentLabels:
     """Access groups and attributes for every document of an ingestion.
 
@@ -85,17 +97,18 @@ class _ChunkedDocument:
 
 
 class Ingester:
-    """Adds documents to a workspace."""
+    """Adds documents to a workspace.
+
+    Raises:
+        ModelError: the workspace's settings name a speech model that there is not.
+    """
 
     def __init__(self, workspace: Workspace, encoder: Encoder) -> None:
         self._documents = workspace.documents
         self._encoder = encoder
         settings = workspace.settings
-        self._limits = Limits(
-            file_bytes=settings.max_file_mb << 20,
-            seconds=settings.parse_seconds,
-            memory_bytes=settings.parse_memory_mb << 20,
-        )
+        self._limits = Limits.from_settings(settings)
+        self._recognizer = load_recognizer(settings.speech) if settings.speech else None
 
     def add_files(
         self, paths: Sequence[Path], labels: DocumentLabels | None = None, *, force: bool = False
@@ -108,7 +121,7 @@ class Ingester:
         labels = labels or DocumentLabels()
         stored = {} if force else self._documents.stored_versions()
         with _ParserPool(self._limits) as pool:
-            pending: deque[tuple[Path, Future[SourceDocument | None]]] = deque()
+            pending: deque[tuple[Path, Future[SourceDocument | _RecordingFile | None]]] = deque()
             remaining = iter(paths)
 
             def outcomes() -> Iterator[SourceDocument | FileReport]:
@@ -130,15 +143,21 @@ class Ingester:
         return self._store(sources, labels or DocumentLabels())
 
     def _outcome(
-        self, path: Path, future: Future[SourceDocument | None], labels: DocumentLabels
+        self,
+        path: Path,
+        future: Future[SourceDocument | _RecordingFile | None],
+        labels: DocumentLabels,
     ) -> SourceDocument | FileReport:
-        """The document that a parser returned, or a report if it failed or is unchanged.
+        """The document in a file, or a report if it failed or is unchanged.
 
-        An unchanged document is given the labels without being parsed again.
+        An unchanged document is given the labels without being parsed again. A recording is
+        transcribed here and not by a parser, so that one at a time has all cores.
         """
         name = file_name_text(path)
         try:
             source = future.result()
+            if isinstance(source, _RecordingFile):
+                return self._transcribe(source)
         except DocumentError as error:
             return FileReport(name, "failed", reason=error.reason, message=str(error))
         if source is None:
@@ -146,6 +165,14 @@ class Ingester:
                 self._documents.relabel(name, labels.groups, labels.attributes)
             return FileReport(name, "unchanged")
         return source
+
+    def _transcribe(self, file: _RecordingFile) -> SourceDocument:
+        """The transcript of a recording."""
+        with Sandbox(self._limits) as sandbox:
+            parsed = transcribe_file(file.path, sandbox, self._recognizer)
+        name = file_name_text(file.path)
+        parsed = replace(parsed, title=title_of(parsed, Path(name), AUDIO))
+        return SourceDocument(name, AUDIO, file.sha256, file.bytes, parsed)
 
     def _store(
         self, outcomes: Iterable[SourceDocument | FileReport], labels: DocumentLabels
@@ -237,17 +264,20 @@ class _ParserPool:
 
     def submit(
         self, path: Path, stored: Mapping[str, StoredVersion]
-    ) -> Future[SourceDocument | None]:
+    ) -> Future[SourceDocument | _RecordingFile | None]:
         """Parse a file; the result is None if it is stored with this content already."""
         return self._pool.submit(self._parse, path, stored)
 
-    def _parse(self, path: Path, stored: Mapping[str, StoredVersion]) -> SourceDocument | None:
+    def _parse(
+        self, path: Path, stored: Mapping[str, StoredVersion]
+    ) -> SourceDocument | _RecordingFile | None:
         """Parse a file in the sandbox of this thread, unless its content is stored already."""
         name = file_name_text(path)
         try:
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = path.stat().st_size
+            is_sound = is_recording(path)
         except OSError as error:
             raise DocumentError(
                 "missing", f"cannot be read ({error.strerror})", where=name
@@ -255,6 +285,8 @@ class _ParserPool:
         version = stored.get(name)
         if version and version.sha256 == sha256:
             return None
+        if is_sound:
+            return _RecordingFile(path, sha256, size)
         if not hasattr(self._local, "sandbox"):
             self._local.sandbox = Sandbox(self._limits)
             self._sandboxes.append(self._local.sandbox)

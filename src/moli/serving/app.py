@@ -172,3 +172,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.library.start_loading()
     yield
     await run_in_threadpool(app.state.model_pool.close)
+    await run_in_threadpool(app.state.transcription_service.close)

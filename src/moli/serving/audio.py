@@ -6,16 +6,26 @@ The shapes follow the public API reference; fields that are not supported are re
 from __future__ import annotations
 
 import asyncio
+import shutil
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Request, Response, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import AfterValidator, Field, model_validator
 
-from moli.models.speech.whisper import SpeechRecognizer, SpeechSegment, Transcript
-from moli.records.errors import BusyError, NotFoundError
+from moli.models.speech.whisper import (
+    SpeechRecognizer,
+    SpeechSegment,
+    Transcript,
+    load_recognizer,
+)
+from moli.parsing import Limits, Sandbox
+from moli.parsing.recordings import SET_SPEECH
+from moli.records.errors import BusyError, DocumentError, InputError, NotFoundError
 from moli.serving.bodies import ShortText, StorableText
 from moli.serving.form_body import FormBody, FormRoute
 from moli.serving.headers import HEADERS
@@ -62,11 +72,15 @@ class TranscriptionService:
     """The speech model of a workspace's settings.
 
     One file is transcribed at a time, in a thread of its own. Requests that wait for it hold no
-    thread, so that other requests are answered meanwhile.
+    thread, so that other requests are answered meanwhile. Files are decoded in a sandbox.
+
+    Raises:
+        ModelError: the settings name a model that there is not, or of another kind.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._speech = SpeechRecognizer(settings.speech) if settings.speech else None
+        self._speech = load_recognizer(settings.speech) if settings.speech else None
+        self._sandbox = Sandbox(Limits.from_settings(settings))
         self._max_waiting = settings.queue
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="speech")
         self._pending = 0
@@ -77,7 +91,9 @@ class TranscriptionService:
         Raises:
             NotFoundError: no model is set, or another was requested.
             BusyError: too many files wait.
-            InputError, ModelError: for the reasons that `SpeechRecognizer.transcribe` gives.
+            InputError: the file cannot be read, or for the reasons that
+                `SpeechRecognizer.transcribe` gives.
+            ModelError: the model cannot be loaded.
         """
         speech = self._find_model(request.model)
         if self._pending > self._max_waiting:  # one of them is being transcribed
@@ -88,16 +104,31 @@ class TranscriptionService:
             )
         self._pending += 1
         try:
-            future = self._thread.submit(
-                speech.transcribe,
-                request.file.file,
-                language=request.language.lower(),
-                prompt=request.prompt,
-                temperature=request.temperature,
-            )
+            future = self._thread.submit(self._transcribe, speech, request)
             return await asyncio.wrap_future(future)
         finally:
             self._pending -= 1
+
+    def _transcribe(self, speech: SpeechRecognizer, request: TranscriptionRequest) -> Transcript:
+        """The transcript of the file in a request."""
+        with NamedTemporaryFile(prefix="moli-") as copy:
+            shutil.copyfileobj(request.file.file, copy)
+            copy.flush()
+            try:
+                samples = self._sandbox.read_recording(Path(copy.name), speech.sampling_rate)
+            except DocumentError as error:
+                raise InputError(error.what, where="file", fix=error.fix) from error
+        return speech.transcribe(
+            samples,
+            language=request.language.lower(),
+            prompt=request.prompt,
+            temperature=request.temperature,
+        )
+
+    def close(self) -> None:
+        """End the sandbox, once the file that is being read is done."""
+        self._thread.shutdown(cancel_futures=True)
+        self._sandbox.close()
 
     def _find_model(self, name: str) -> SpeechRecognizer:
         """The model with a name; "" for the one in the settings.
@@ -109,7 +140,7 @@ class TranscriptionService:
             raise NotFoundError(
                 "no speech model is set",
                 where="moli.toml",
-                fix="Set speech to the folder or org/name of a Whisper model.",
+                fix=SET_SPEECH,
             )
         if name not in ("", self._speech.name):
             raise NotFoundError(

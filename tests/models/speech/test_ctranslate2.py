@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from models.speech.ctranslate2_files import write_ctranslate2
-from models.speech.small_whisper import as_file, beeps, save_whisper
+from models.speech.small_whisper import beeps, save_whisper
 from safetensors.torch import load_file
 
 from moli.models.speech.ctranslate2 import convert_whisper
@@ -55,7 +55,7 @@ def test_it_writes_what_the_model_wrote(source: str, tmp_path: Path) -> None:
     convert_whisper(theirs, folder)
     sound = beeps(300, 3.1)
     first, *others = (
-        SpeechRecognizer(str(name)).transcribe(as_file(sound, subtype="FLOAT"))
+        SpeechRecognizer(str(name)).transcribe(sound)
         for name in (source, folder, theirs)  # the last one is converted as it is loaded
     )
     assert first.text

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models.speech.small_whisper import RATE, WINDOW, as_file, beeps, save_whisper
+from models.speech.small_whisper import RATE, WINDOW, beeps, save_whisper
 from numpy.typing import NDArray
 from training import small_models
 
@@ -39,7 +39,7 @@ def theirs(folder: str) -> Any:
 
 
 def transcribe(recognizer: SpeechRecognizer, sound: Any, **options: Any) -> Transcript:
-    return recognizer.transcribe(as_file(sound, subtype="FLOAT"), **options)
+    return recognizer.transcribe(sound, **options)
 
 
 def generated(theirs: Any, sound: NDArray[np.float32], **options: Any) -> Any:
@@ -185,17 +185,18 @@ def test_silence_is_no_error(recognizer: SpeechRecognizer) -> None:
 
 
 def test_other_models_are_refused(tmp_path: Path) -> None:
-    sound = as_file(beeps(800, 1))
     with pytest.raises(ModelError, match=r"kind bert.*Whisper model"):
-        SpeechRecognizer(small_models.write_model(tmp_path / "bert", "bert")).transcribe(sound)
+        SpeechRecognizer(small_models.write_model(tmp_path / "bert", "bert"))
     with pytest.raises(ModelError, match="no such folder"):
-        SpeechRecognizer(str(tmp_path / "none")).transcribe(sound)
+        SpeechRecognizer(str(tmp_path / "none"))
+    with pytest.raises(ModelError, match=r"has no config.json.*moli models get whisper-tiny"):
+        SpeechRecognizer(str(tmp_path))
     with pytest.raises(ModelError, match="not a model with local weights"):
-        SpeechRecognizer("openai:whisper-1@http://127.0.0.1:9/v1").transcribe(sound)
+        SpeechRecognizer("openai:whisper-1@http://127.0.0.1:9/v1")
     save_whisper(tmp_path / "old")
     (tmp_path / "old" / "generation_config.json").unlink()
     with pytest.raises(ModelError, match=r"generation_config.json lacks"):
-        SpeechRecognizer(str(tmp_path / "old")).transcribe(sound)
+        SpeechRecognizer(str(tmp_path / "old"))
 
 
 @pytest.mark.slow

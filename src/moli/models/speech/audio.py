@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from moli.records.errors import InputError
+from moli.records.errors import DocumentError
 
 MAX_SECONDS = 3600
 _MIN_RATE, _MAX_RATE = 4_000, 192_000  # samples per second of files that are accepted
@@ -31,7 +31,7 @@ def read_audio(file: BinaryIO, sampling_rate: int) -> NDArray[np.float32]:
         sampling_rate: samples per second of the result.
 
     Raises:
-        InputError: the file's format is not supported, it is broken, empty or too long, or its
+        DocumentError: the file's format is not supported, it is broken, empty or too long, or its
             sampling rate or samples are invalid.
     """
     import soundfile
@@ -42,11 +42,13 @@ def read_audio(file: BinaryIO, sampling_rate: int) -> NDArray[np.float32]:
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error)).rstrip(".")
         what = f"no audio can be read from it ({reason})"
-        raise _file_error(what, "Send WAV, FLAC, OGG or MP3.") from error
+        raise DocumentError(
+            "broken", what, fix="Save it again as WAV, FLAC, OGG or MP3."
+        ) from error
     if not len(samples):
-        raise _file_error("it contains no audio", "Send a file with speech.")
+        raise DocumentError("empty", "it contains no audio", fix="Choose a file with speech.")
     if not np.abs(samples).max() < _MAX_AMPLITUDE:  # false for NaN as well
-        raise _file_error("it has invalid samples", "Save the file again.")
+        raise DocumentError("broken", "it has invalid samples", fix="Save it again.")
     return resample(samples, file_rate, sampling_rate)
 
 
@@ -54,22 +56,18 @@ def _read_mono(sound_file: Any) -> NDArray[np.float32]:
     """The mean of the channels, read block by block: a small file may unpack to a very long one."""
     rate = sound_file.samplerate
     if not _MIN_RATE <= rate <= _MAX_RATE:
-        fix = f"Send one with {_MIN_RATE} to {_MAX_RATE}, such as 16000."
-        raise _file_error(f"it has {rate} samples per second", fix)
+        fix = f"Save it with {_MIN_RATE} to {_MAX_RATE}, such as 16000."
+        raise DocumentError("unsupported", f"it has {rate} samples per second", fix=fix)
     max_samples = MAX_SECONDS * min(rate, _FULL_LENGTH_RATE)
     block_size = max(1, _BLOCK // sound_file.channels)
     blocks, count = [np.empty(0, np.float32)], 0
     while len(block := sound_file.read(block_size, "float32", always_2d=True)):
         count += len(block)
         if count > max_samples:
-            raise _file_error(f"it lasts more than {max_samples // rate} s", "Cut it into parts.")
+            what = f"it lasts more than {max_samples // rate} s"
+            raise DocumentError("too_large", what, fix="Cut it into parts.")
         blocks.append(block.mean(axis=1))
     return np.concatenate(blocks)
-
-
-def _file_error(what: str, fix: str) -> InputError:
-    """The error that an audio file cannot be used, for the reason `what`."""
-    return InputError(what, where="file", fix=fix)
 
 
 def resample(samples: NDArray[np.float32], rate: int, target_rate: int) -> NDArray[np.float32]:
@@ -96,14 +94,19 @@ def resample(samples: NDArray[np.float32], rate: int, target_rate: int) -> NDArr
     margin = -(-_MARGIN // lower)
     length = step + 2 * margin
     blocks = -(-len(samples) // (step * old))
-    after = (blocks * step + margin) * old - len(samples)
-    padded = np.pad(samples, (margin * old, after))
     frequencies = np.linspace(0, 1, length * lower // 2 + 1)  # share of the lower Nyquist frequency
     fade = np.clip((frequencies - _PASS_BAND) / (1 - _PASS_BAND), 0, 1)
     gain = (np.cos(np.pi / 2 * fade) ** 2 * new / old).astype(np.float32)
     resampled = []
     for start in range(0, blocks * step, step):
-        spectrum = np.fft.rfft(padded[start * old : (start + length) * old])
+        first = (start - margin) * old
+        spectrum = np.fft.rfft(_padded_slice(samples, first, first + length * old))
         block = np.fft.irfft(spectrum[: len(gain)] * gain, length * new)
         resampled.append(block[margin * new : (margin + step) * new].astype(np.float32))
     return np.concatenate(resampled)[: -(-len(samples) * new // old)]
+
+
+def _padded_slice(samples: NDArray[np.float32], start: int, end: int) -> NDArray[np.float32]:
+    """The samples from `start` to `end`, with zeros before the first and after the last one."""
+    part = samples[max(start, 0) : end]
+    return np.pad(part, (before := max(-start, 0), end - start - before - len(part)))

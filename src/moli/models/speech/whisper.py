@@ -1,24 +1,28 @@
 """Speech recognition with Whisper (Radford et al. 2022), run here by transformers.
 
-A Whisper model reads windows of 30 s; in a longer file, each window begins where the last whole
-segment ended.
+A Whisper model reads windows of 30 s; in a longer recording, each window begins where the last
+whole segment ended.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from moli.models.speech.audio import read_audio
+import numpy as np
+from numpy.typing import NDArray
+
 from moli.models.speech.ctranslate2 import converted_whisper, is_ctranslate2
 from moli.models.tokenizers import load_tokenizer
-from moli.models.weights.loading import load_config, load_model, transformers_lock
+from moli.models.weights.json_files import read_model_json
+from moli.models.weights.loading import folder_of, load_model, transformers_lock
 from moli.records.errors import InputError, ModelError
 
 _NAME_A_WHISPER_MODEL = (
-    "Name the folder or org/name of a Whisper model, such as openai/whisper-small."
+    "Name the folder or org/name of a Whisper model, or get one with: moli models get whisper-tiny."
 )
 
 
@@ -27,7 +31,7 @@ class SpeechSegment:
     """A stretch of speech, usually a sentence or less.
 
     Attributes:
-        start, end: seconds from the beginning of the file.
+        start, end: seconds from the beginning of the recording.
         text: transcribed text, with the space that separates it from the segment before.
         tokens: generated tokens, including timestamps.
     """
@@ -40,11 +44,11 @@ class SpeechSegment:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The transcript of an audio file.
+    """The transcript of a recording.
 
     Attributes:
         language: English name of the language in lower case, as requested or else as detected.
-        seconds: duration of the file.
+        seconds: duration of the recording.
     """
 
     text: str
@@ -53,46 +57,107 @@ class Transcript:
     segments: tuple[SpeechSegment, ...]
 
 
-class SpeechRecognizer:
-    """A speech recognition model, loaded when it is first needed.
+@cache
+def load_recognizer(reference: str) -> SpeechRecognizer:
+    """The recognizer of a reference, one for the process.
 
-    It is thread-safe. One file is transcribed at a time: generation keeps state in the model.
+    Raises:
+        ModelError: the reference is not to a Whisper model.
+    """
+    return SpeechRecognizer(reference)
+
+
+class SpeechRecognizer:
+    """A speech recognition model, whose weights are loaded when they are first needed.
+
+    It is thread-safe. One recording is transcribed at a time: generation keeps state in the model.
 
     Args:
         reference: reference of a Whisper model.
+
+    Raises:
+        ModelError: there is no such model, or it is of another kind.
     """
 
     def __init__(self, reference: str) -> None:
+        _check_is_whisper(reference)
         self.name = reference
         self._model: _WhisperModel | None = None
         self._lock = threading.Lock()
 
+    @property
+    def sampling_rate(self) -> int:
+        """Samples per second of the recordings that the model reads.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+        """
+        return self._loaded().sampling_rate
+
     def transcribe(
-        self, file: BinaryIO, *, language: str = "", prompt: str = "", temperature: float = 0.0
+        self,
+        samples: NDArray[np.float32],
+        *,
+        language: str = "",
+        prompt: str = "",
+        temperature: float = 0.0,
     ) -> Transcript:
-        """Transcribe an audio file.
+        """Transcribe a recording.
 
         Args:
+            samples: [samples], `sampling_rate` of them per second.
             language: language code, such as "en"; "" to have the model detect the language.
             prompt: text that was spoken before, or names and words to expect.
             temperature: 0 for the most likely words; above 0, they are sampled.
 
         Raises:
-            InputError: the file cannot be read, or the model lacks the language or room for the
-                prompt.
-            ModelError: the model cannot be loaded, or is not a Whisper model.
+            InputError: the model lacks the language, or room for the prompt.
+            ModelError: the model cannot be loaded.
         """
+        model = self._loaded()
+        with self._lock:
+            return model.transcribe(samples, language, prompt, temperature)
+
+    def _loaded(self) -> _WhisperModel:
+        """The model, which is loaded the first time."""
         with self._lock:
             if self._model is None:
                 self._model = _WhisperModel(self.name)
-            return self._model.transcribe(file, language, prompt, temperature)
+            return self._model
+
+
+def _check_is_whisper(reference: str) -> None:
+    """Check the small files of a model, without loading it.
+
+    Raises:
+        ModelError: there is no such model, or it is of another kind.
+    """
+    source = folder_of(reference)
+    if is_ctranslate2(Path(source)):
+        return
+    config = read_model_json(source, "config.json")
+    generation = read_model_json(source, "generation_config.json")
+    if config is None:
+        is_folder = Path(source).is_dir()
+        what = "the folder has no config.json" if is_folder else "no such folder or model"
+    elif (kind := config.get("model_type")) != "whisper":
+        what = f"a model of the kind {kind}, which is not supported for speech"
+    elif "no_timestamps_token_id" not in (generation or {}):
+        raise ModelError(
+            "its generation_config.json lacks the timestamp tokens",
+            where=reference,
+            fix="Copy the file from the Whisper model that it was tuned from.",
+        )
+    else:
+        return
+    raise ModelError(what, where=reference, fix=_NAME_A_WHISPER_MODEL)
 
 
 class _WhisperModel:
     """A loaded Whisper model with its tokenizer and feature extractor.
 
     Raises:
-        ModelError: it cannot be loaded, or is not a Whisper model.
+        ModelError: it cannot be loaded.
     """
 
     def __init__(self, reference: str) -> None:
@@ -100,46 +165,33 @@ class _WhisperModel:
 
         if is_ctranslate2(Path(reference)):
             reference = str(converted_whisper(Path(reference)))
-        config = load_config(reference)
-        if config.model_type != "whisper":
-            raise ModelError(
-                f"a model of the kind {config.model_type}, which is not supported for speech",
-                where=reference,
-                fix=_NAME_A_WHISPER_MODEL,
-            )
         has_cuda = torch.cuda.is_available()
         # Many models are stored in half precision, which is slow on CPUs.
         dtype = "auto" if has_cuda else torch.float32
         model: Any = load_model("AutoModelForSpeechSeq2Seq", reference, dtype=dtype)
-        generation_config = model.generation_config
-        if not hasattr(generation_config, "no_timestamps_token_id"):
-            raise ModelError(
-                "its generation_config.json lacks the timestamp tokens",
-                where=reference,
-                fix="Copy the file from the Whisper model that it was tuned from.",
-            )
         self._model = model.to("cuda" if has_cuda else "cpu").eval()
         self._tokenizer = load_tokenizer(reference)
         self._feature_extractor = load_model("AutoFeatureExtractor", reference)
+        self.sampling_rate = int(self._feature_extractor.sampling_rate)
         with transformers_lock:
             from transformers.models.whisper.tokenization_whisper import LANGUAGES
         self._language_names: dict[str, str] = LANGUAGES
         # A model that knows English only has no language tokens.
-        token_ids: dict[str, int] = getattr(generation_config, "lang_to_id", None) or {}
+        token_ids: dict[str, int] = getattr(model.generation_config, "lang_to_id", None) or {}
         self._language_codes = {number: token.strip("<|>") for token, number in token_ids.items()}
 
     def transcribe(
-        self, file: BinaryIO, language: str, prompt: str, temperature: float
+        self, samples: NDArray[np.float32], language: str, prompt: str, temperature: float
     ) -> Transcript:
-        """Transcribe an audio file, with the arguments of `SpeechRecognizer.transcribe`."""
+        """Transcribe a recording, with the arguments of `SpeechRecognizer.transcribe`."""
         import torch
 
         self._check_language(language)
         prompt_ids = self._prompt_ids(prompt)
-        rate = self._feature_extractor.sampling_rate
-        samples = read_audio(file, rate)
-        seconds = len(samples) / rate
-        options = {"sampling_rate": rate, "truncation": False, "return_tensors": "pt"}
+        seconds = len(samples) / self.sampling_rate
+        options = {
+            "sampling_rate": self.sampling_rate, "truncation": False, "return_tensors": "pt",
+        }  # fmt: skip
         features = self._feature_extractor(samples, **options).input_features
         with torch.inference_mode():
             features = features.to(self._model.device, self._model.dtype)

@@ -1,4 +1,7 @@
-"""The messages between a sandbox and its worker: JSON behind a four-byte length."""
+"""The messages between a sandbox and its worker: JSON, and perhaps the samples of a recording.
+
+Both stand behind their lengths in bytes.
+"""
 
 import dataclasses
 import json
@@ -8,28 +11,33 @@ from typing import IO, Any
 from moli.records.documents import Heading, ParsedDocument, Timestamp
 from moli.records.errors import DocumentError
 
-_LENGTH = struct.Struct(">I")
+_LENGTHS = struct.Struct(">IQ")
 
 Message = dict[str, Any]
 
 
 def send(stream: IO[bytes], message: Message) -> None:
-    """Write one message and flush it."""
-    body = json.dumps(message, ensure_ascii=False).encode()
-    stream.write(_LENGTH.pack(len(body)) + body)
+    """Write one message and flush it; its `samples`, if any, are bytes."""
+    samples = message.get("samples", b"")
+    rest = {key: value for key, value in message.items() if key != "samples"}
+    body = json.dumps(rest, ensure_ascii=False).encode()
+    stream.write(_LENGTHS.pack(len(body), len(samples)) + body)
+    stream.write(samples)
     stream.flush()
 
 
 def receive(stream: IO[bytes]) -> Message | None:
     """The next message, or None once the other side has gone."""
-    header = stream.read(_LENGTH.size)
-    if len(header) < _LENGTH.size:
+    header = stream.read(_LENGTHS.size)
+    if len(header) < _LENGTHS.size:
         return None
-    (length,) = _LENGTH.unpack(header)
-    body = stream.read(length)
-    if len(body) < length:
+    length, samples_length = _LENGTHS.unpack(header)
+    body, samples = stream.read(length), stream.read(samples_length)
+    if len(body) < length or len(samples) < samples_length:
         return None
     message: Message = json.loads(body)
+    if samples:
+        message["samples"] = samples
     return message
 
 
@@ -53,11 +61,15 @@ def error_message(error: DocumentError) -> Message:
     }}  # fmt: skip
 
 
-def document_in(message: Message) -> ParsedDocument:
-    """The document in a message; an error in it is raised."""
+def raise_error(message: Message) -> None:
+    """Raise the error in a message, if there is one."""
     if "error" in message:
         error = message["error"]
         raise DocumentError(error["reason"], error["what"], where=error["where"], fix=error["fix"])
+
+
+def document_in(message: Message) -> ParsedDocument:
+    """The document in a message."""
     fields = message["document"]
     return ParsedDocument(
         text=fields["text"],

@@ -1,5 +1,7 @@
 """Parsing in a child process, so that a crash, a hang or a memory bomb costs one file only."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import functools
@@ -12,13 +14,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, cast
+from typing import IO, TYPE_CHECKING, Self, cast
 
 from moli.parsing.limits import DEFAULT_LIMITS, Limits
 from moli.parsing.sandbox import messages
 from moli.records.documents import ParsedDocument
 from moli.records.errors import DocumentError
 from moli.records.file_names import file_name_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Address space is limited, and glibc and OpenBLAS reserve much of it for every thread.
 _FEW_THREADS = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
@@ -67,17 +73,34 @@ class Sandbox:
         Raises:
             DocumentError: if it cannot be read, or not within the limits.
         """
-        request = {
-            "path": file_name_text(path.absolute()),
-            "limits": dataclasses.asdict(self.limits),
-        }
+        return messages.document_in(self._reply({}, path))
+
+    def read_recording(self, path: Path, sampling_rate: int) -> NDArray[np.float32]:
+        """Read the samples of a recording, [samples].
+
+        Args:
+            sampling_rate: samples per second of the result.
+
+        Raises:
+            DocumentError: if it cannot be read, or not within the limits.
+        """
+        import numpy as np
+
+        reply = self._reply({"sampling_rate": sampling_rate}, path)
+        return np.frombuffer(reply["samples"], np.float32)
+
+    def _reply(self, options: messages.Message, path: Path) -> messages.Message:
+        """The child's reply to a request for a file; an error in it is raised."""
+        limits = dataclasses.asdict(self.limits)
+        request = {"path": file_name_text(path.absolute()), "limits": limits, **options}
         name = file_name_text(path.name)
         try:
             message = self._request(request, name)
             if message.get("error", {}).get("reason") == "memory":
                 self.close()  # A process that ran out once may stay fragmented.
                 raise _memory_error(name)
-            return messages.document_in(message)
+            messages.raise_error(message)
+            return message
         except BaseException as error:
             if not isinstance(error, DocumentError):
                 self.close()  # Interrupted: an answer left in the pipe would be the next file's.

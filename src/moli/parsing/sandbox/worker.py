@@ -8,11 +8,10 @@ import contextlib
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import IO
 
 from moli.parsing.limits import Limits
-from moli.parsing.parse import parse_file
+from moli.parsing.parse import parse_file, read_recording
 from moli.parsing.processes import die_with_parent
 from moli.parsing.sandbox.messages import Message, document_message, error_message, receive, send
 from moli.records.errors import DocumentError
@@ -36,13 +35,17 @@ def main() -> None:
         if not is_memory_limited:
             _limit_memory(limits.memory_bytes)
             is_memory_limited = True
-        send(replies, _reply_to(path_of_text(request["path"]), limits, replies))
+        send(replies, _reply_to(request, limits, replies))
         signal.alarm(0)
 
 
-def _reply_to(path: Path, limits: Limits, replies: IO[bytes]) -> Message:
-    """The reply to a request: the document or the error; OCR of pages is announced before."""
+def _reply_to(request: Message, limits: Limits, replies: IO[bytes]) -> Message:
+    """The reply to a request: a document, the samples of a recording, or an error.
+
+    OCR of pages is announced before.
+    """
     signal.setitimer(signal.ITIMER_REAL, limits.seconds + _GRACE_SECONDS)
+    path = path_of_text(request["path"])
     name = file_name_text(path.name)
 
     def on_ocr() -> None:
@@ -52,6 +55,8 @@ def _reply_to(path: Path, limits: Limits, replies: IO[bytes]) -> Message:
         send(replies, {"ocr": 1})
 
     try:
+        if rate := request.get("sampling_rate"):
+            return {"samples": read_recording(path, rate, limits).tobytes()}
         return document_message(parse_file(path, limits, on_ocr=on_ocr))
     except DocumentError as error:
         return error_message(error)
