@@ -42,6 +42,7 @@ bench-encoder: $(VENV)/installed-dev
 
 bench-models: $(VENV)/installed-dev
 	@$(BIN)/python bench/models/get.py
+	@$(BIN)/python bench/models/weights.py
 
 bench-parsing: $(VENV)/installed-dev
 	@$(BIN)/python bench/parsing.py

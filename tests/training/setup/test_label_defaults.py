@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from moli.records.examples import Labelled
@@ -17,6 +19,23 @@ from moli.training.setup.label_defaults import choose_base, choose_epochs, with_
 )  # fmt: skip
 def test_the_base_reads_the_script(text: str, base: str) -> None:
     assert choose_base([text]) == base
+
+
+def test_an_encoder_of_other_languages_is_the_base_where_it_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOLI_MODELS", str(tmp_path))
+    examples = [Labelled("房间很脏", "0"), Labelled("很好", "1")]
+    values = {"task": "classification", "data": "x"}
+    (tmp_path / "e5").mkdir()
+    assert choose_base(["房间很脏"]) == "builtin:ngrams"  # it is not whole without its record
+    (tmp_path / "e5" / "origin.json").write_text("{}")
+    assert choose_base(["房间很脏"]) == "e5"
+    assert choose_base(["It came broken."]) == "builtin:minilm"
+    derived = with_label_defaults(make_recipe(values), examples)
+    assert (derived.base, derived.method, derived.epochs) == ("e5", "lora", 10)
+    whole = with_label_defaults(make_recipe({**values, "method": "full"}), examples)
+    assert (whole.base, whole.method) == ("e5", "full")
 
 
 def test_fewer_examples_of_a_class_take_more_epochs() -> None:

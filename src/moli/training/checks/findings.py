@@ -7,11 +7,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from moli.models.weights.known import installed_folder
 from moli.records.examples import LocatedExample, MalformedRow, UnreadLines
 from moli.training.batching.samples import advise_length
 from moli.training.checks.inspection import Repetitions, count_labels
 from moli.training.checks.report import Finding, Preflight, Severity
-from moli.training.data import TrainingData, shorten_labels
+from moli.training.data import TrainingData, examples_of, shorten_labels
+from moli.training.recipes.task_table import NGRAMS
+from moli.training.setup.label_defaults import MULTILINGUAL_BASE, is_foreign
 from moli.training.setup.memory import total_memory_mb
 from moli.training.setup.rendered import RENDERED_ADVICE, describe_rendered
 from moli.training.tasks.base.task import Task
@@ -42,6 +45,7 @@ def find_problems(
     yield from _find_label_problems(report.labels, data.held_out)
     yield from _find_joined_labels(report.labels, str(report.recipe["task"]))
     yield from _find_memory_problem(report)
+    yield from _find_better_base(report, data)
     for problem in report.contract or ():
         yield Finding(
             "warning",
@@ -104,6 +108,18 @@ def _find_memory_problem(report: Preflight) -> Iterator[Finding]:
             "warning",
             f"{report.estimate.memory_mb:,} MB of memory are needed, but the machine has {total:,}",
             "Use method: lora, a smaller batch, or a smaller max_length.",
+        )
+
+
+def _find_better_base(report: Preflight, data: TrainingData) -> Iterator[Finding]:
+    """A finding if an encoder that reads the texts could be had, and n-grams are counted."""
+    texts = [example.model_input for example in examples_of(data.train)]
+    is_here = installed_folder(MULTILINGUAL_BASE) is not None
+    if report.recipe["base"] == NGRAMS and not is_here and is_foreign(texts):
+        yield Finding(
+            "note",
+            f"the base is {NGRAMS}: no encoder on this machine reads the language of the texts",
+            f"Run 'moli models get {MULTILINGUAL_BASE}', which reads 94 languages.",
         )
 
 

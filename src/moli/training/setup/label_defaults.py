@@ -6,12 +6,14 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
+from moli.models.weights.known import installed_folder
 from moli.records.examples import Example
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_table import NGRAMS
 
 _ENGLISH_BASE = "builtin:minilm"
-_TEXTS = 200  # that are looked at to choose a base
+MULTILINGUAL_BASE = "e5"
+_TEXTS = 200  # whose letters are counted
 _MAX_FOREIGN = 0.3  # share of letters in other scripts up to which the encoder reads a language
 # Epochs fall with the square root of the examples per class: 10 for 40, 3 for 500, 1 for 2,000.
 _EPOCHS_FOR_ONE, _MAX_EPOCHS = 65.0, 10
@@ -24,11 +26,14 @@ def needs_defaults(recipe: Recipe) -> bool:
 
 
 def with_label_defaults(recipe: Recipe, examples: Sequence[Example]) -> Recipe:
-    """The recipe with a base, epochs and patience that suit its training examples.
+    """The recipe with a base, a method, epochs and patience that suit its training examples.
 
     Values that it has are kept.
     """
-    base = recipe.base or choose_base([example.model_input for example in examples[:_TEXTS]])
+    base = recipe.base or choose_base([example.model_input for example in examples])
+    if base == MULTILINGUAL_BASE and recipe.method is None:
+        # Most of its weights are the embeddings of 94 languages, of which a data set has a few.
+        recipe = recipe.model_copy(update={"method": "lora"})
     if recipe.epochs is not None or base == NGRAMS:
         return recipe.model_copy(update={"base": base})
     classes = {label for example in examples for label in example.class_labels}
@@ -40,11 +45,18 @@ def with_label_defaults(recipe: Recipe, examples: Sequence[Example]) -> Recipe:
 def choose_base(texts: Sequence[str]) -> str:
     """The base for texts by their script: the built-in encoder reads English.
 
-    An encoder for other languages would be chosen here.
+    For other scripts it is the multilingual encoder, where it is on this machine.
     """
-    letters = [letter for text in texts for letter in text[:1000] if letter.isalpha()]
+    if not is_foreign(texts):
+        return _ENGLISH_BASE
+    return MULTILINGUAL_BASE if installed_folder(MULTILINGUAL_BASE) else NGRAMS
+
+
+def is_foreign(texts: Sequence[str]) -> bool:
+    """Whether texts have too many letters of other scripts for the built-in encoder."""
+    letters = [letter for text in texts[:_TEXTS] for letter in text[:1000] if letter.isalpha()]
     foreign = sum("LATIN" not in unicodedata.name(letter, "") for letter in letters)
-    return NGRAMS if foreign > _MAX_FOREIGN * len(letters) else _ENGLISH_BASE
+    return foreign > _MAX_FOREIGN * len(letters)
 
 
 def choose_epochs(examples: int, classes: int) -> float:
