@@ -135,7 +135,8 @@ def whisper_weight(variables: dict[str, Any], name: str) -> Any:
     prefix = f"{side}/layer_{layer[1]}/" if layer else f"{side}/"
     module, kind = rest[layer.end() if layer else 0 :].rsplit(".", 1)
     if module in WHISPER_NORMS:
-        return variables[prefix + WHISPER_NORMS[module] + {"weight": "/gamma", "bias": "/beta"}[kind]]
+        kind = {"weight": "gamma", "bias": "beta"}[kind]
+        return variables[f"{prefix}{WHISPER_NORMS[module]}/{kind}"]
     part, number, parts = WHISPER_PARTS.get(module, (module, 0, 1))
     whole = variables[f"{prefix}{part}/{kind}"]
     rows = len(whole) // parts

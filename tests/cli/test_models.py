@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from adapters import manifest_of, write_adapter
 
+from moli.models.weights.converted import converted_folder
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -153,6 +154,20 @@ def test_a_model_is_removed_unless_it_is_in_use(moli: Moli, made: list[StoredMod
     moli("models", "alias", "support", "--retire")
     assert two.hash in moli("models", "remove", two.hash[:8]).out
     assert moli("models", "list", "--json").json["models"] == []
+
+
+def test_models_of_the_machine_are_listed_and_removed(
+    moli: Moli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOLI_MODELS", str(tmp_path / "models"))
+    file = tmp_path / "small.gguf"
+    file.write_bytes(b"weights")
+    folder = converted_folder(file, lambda folder: None)
+    assert folder.name in moli("models", "list").out
+    (shown,) = moli("models", "list", "--json").json["converted"]
+    assert (shown["name"], shown["source"]) == (folder.name, str(file))
+    assert moli("models", "remove", folder.name, "--json").json == {"removed": str(folder)}
+    assert moli("models", "list", "--json").json["converted"] == []
 
 
 @pytest.mark.parametrize(

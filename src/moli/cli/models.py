@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -72,6 +72,8 @@ def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) 
 
     Example: moli models list
     """
+    from moli.cli.machine_models import known_models, print_models_of_machine
+    from moli.models.weights.converted import converted_models
     from moli.workspace.settings import has_workspace
 
     models: list[StoredModel] = []
@@ -79,26 +81,14 @@ def list_models(as_json: JsonOption = False, workspace: WorkspaceOption = None) 
         with open_workspace(workspace) as opened:
             models = opened.models.list()
     if as_json:
-        print_json({"models": models, "known": _known_models()})
+        print_json({"models": models, "known": known_models(), "converted": converted_models()})
         return
     if models:
         _print_models(models)
         echo(_shipped_models())
     else:
         echo(f"No models yet. {_shipped_models()}")
-    echo("Models that can be fetched, as in 'moli models get e5':")
-    rows = [
-        (
-            known["name"],
-            translate(known["purpose"]),
-            known["languages"],
-            known["license"],
-            f"{known['bytes'] / 1e6:,.0f} MB",
-            translate("here" if known["folder"] else "not here"),
-        )
-        for known in _known_models()
-    ]
-    print_table(("name", "kind", "languages", "license", "size", "state"), rows, copied=("name",))
+    print_models_of_machine()
 
 
 def _print_models(models: list[StoredModel]) -> None:
@@ -119,27 +109,6 @@ def _print_models(models: list[StoredModel]) -> None:
         rows.append(row)
     columns = ("name", "task", "method", "base", "metric", "size", "created")
     print_table(columns, rows, copied=("name",))
-
-
-def _known_models() -> list[dict[str, Any]]:
-    """The models that `moli models get` knows, each with its folder if it is on this machine."""
-    from moli.models.weights.known import installed_folder, known_models
-
-    return [
-        {
-            "name": known.name,
-            "title": known.title,
-            "purpose": known.purpose,
-            "languages": known.languages,
-            "license": known.license,
-            "bytes": known.bytes,
-            "download_bytes": known.wheel.bytes,
-            "hub": known.hub.name,
-            "package": f"{known.wheel.project}=={known.wheel.version}",
-            "folder": installed_folder(known.name),
-        }
-        for known in known_models().values()
-    ]
 
 
 @app.command()
@@ -361,7 +330,11 @@ def shadow(
 @app.command()
 def remove(
     name: Annotated[
-        str, typer.Argument(help="An alias, alias@hash, or 4 or more characters of a hash.")
+        str,
+        typer.Argument(
+            help="An alias, alias@hash, or 4 or more characters of a hash; or the name of a "
+            "fetched or converted model."
+        ),
     ],
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
@@ -370,6 +343,14 @@ def remove(
 
     Example: moli models remove 3f9c1a2b
     """
+    from moli.models.weights.converted import remove_from_machine
+
+    if folder := remove_from_machine(name):
+        if as_json:
+            print_json({"removed": folder})
+        else:
+            echo(f"Removed: {folder}")
+        return
     with open_workspace(workspace) as opened:
         content_hash = opened.models.remove(name)
     if as_json:

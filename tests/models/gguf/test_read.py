@@ -10,7 +10,7 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from gguf.quants import quantize
-from models.gguf.test_write import random_model
+from models.gguf.test_write import LLAMA3, random_model
 from models.gguf_files import write_gguf as write_plainly
 from safetensors.torch import load_file
 
@@ -21,6 +21,7 @@ from moli.models.weights.loading import folder_of, load_model
 from moli.records.errors import ModelError
 
 STARTER = "builtin:starter"
+PUBLISHED = {"rope_theta": 500_000.0, "original_max_position_embeddings": 8192}
 TEXTS = ["The sea was calm, and 27 boats.", "  it's\n\n\t12,345.67 ", "北京的冬天 🙂 naïve", ""]
 
 
@@ -52,6 +53,8 @@ def test_a_written_model_is_read_back_bit_for_bit(tmp_path: Path) -> None:
     [
         ("llama", {"attention_bias": True}),
         ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 5e3, "factor": 2.0}}),
+        ("llama", {"rope_parameters": LLAMA3 | PUBLISHED}),
+        ("llama", {"rope_parameters": LLAMA3 | PUBLISHED | {"factor": 32.0}}),
         ("qwen2", {"tie_word_embeddings": True}),
         ("qwen3", {"head_dim": 32}),
     ],
@@ -69,6 +72,14 @@ def test_each_family_computes_what_the_model_it_was_written_from_does(
         with torch.inference_mode():
             outputs.append(model(ids).logits)
     assert torch.equal(*outputs)
+
+
+@pytest.mark.slow
+def test_rotary_positions_of_other_settings_are_told(tmp_path: Path) -> None:
+    source = random_model(tmp_path / "source", "llama", rope_parameters=LLAMA3)
+    write_gguf(source, tmp_path / "file.gguf", "f32")
+    with pytest.raises(ModelError, match=r"\(rope_freqs.weight\) are not those of Llama 3"):
+        read(tmp_path / "file.gguf", tmp_path / "folder")
 
 
 @pytest.mark.slow

@@ -26,6 +26,12 @@ _CLASSES = {
 }
 _SPLIT = {name: pattern for pattern, name in WORD_PATTERNS.items()}
 _OTHER = "Name the folder or the name on the hub that it was made from."
+_ROPE_FACTORS = "rope_freqs.weight"
+_LLAMA3_ROPE = {
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
 _MODEL = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",
@@ -157,9 +163,11 @@ def _rope(file: _File) -> dict[str, Any]:
         ModelError: they are of a kind that is not converted.
     """
     kind = file.size("rope.scaling.type", "none")
-    if kind not in ("none", "linear", "yarn") or "rope_freqs.weight" in file.tensors:
-        raise file.error("its kind of rotary positions is not converted")
+    if kind not in ("none", "linear", "yarn"):
+        raise file.error(f"rotary positions of the kind {kind} are not converted")
     rope = {"rope_theta": file.size("rope.freq_base", 10_000.0), "rope_type": "default"}
+    if _ROPE_FACTORS in file.tensors:
+        return rope | _llama3_rope(file, rope["rope_theta"])
     if kind != "none":
         rope |= {"rope_type": kind, "factor": file.size("rope.scaling.factor")}
     if kind == "yarn":
@@ -168,11 +176,31 @@ def _rope(file: _File) -> dict[str, Any]:
     return rope
 
 
+def _llama3_rope(file: _File, theta: float) -> dict[str, Any]:
+    """The settings by which Llama 3.1 and later stretch the rotary positions.
+
+    A file has no settings but the factors that follow from them, one for each frequency.
+
+    Raises:
+        ModelError: other settings were used.
+    """
+    from moli.models.gguf.write import llama3_factors
+
+    factors = np.array(file.tensors[_ROPE_FACTORS].data, np.float32)
+    rope = {"rope_type": "llama3", "factor": float(factors.max()), **_LLAMA3_ROPE}
+    expected = llama3_factors({**rope, "rope_theta": theta}, 2 * len(factors))
+    if not np.allclose(factors, expected, rtol=1e-5):
+        raise file.error(f"its rotary positions ({_ROPE_FACTORS}) are not those of Llama 3")
+    return rope
+
+
 def _weights(file: _File, config: dict[str, Any]) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """The weights by transformers' names and in its layout, one after another, in 32 bits."""
     from gguf.quants import dequantize
 
     for name, tensor in file.tensors.items():
+        if name == _ROPE_FACTORS:
+            continue  # it is in the configuration
         part, _, kind = name.rpartition(".")
         if part in _MODEL:
             known = _MODEL[part]

@@ -84,7 +84,7 @@ def _add_shape(writer: Any, config: Any) -> None:
     writer.add_rope_freq_base(rope["rope_theta"])
     kind = rope.get("rope_type", "default")
     if kind == "llama3":
-        writer.add_tensor("rope_freqs.weight", _llama3_factors(rope, head_dim))
+        writer.add_tensor("rope_freqs.weight", llama3_factors(rope, head_dim))
     elif kind in ("linear", "yarn"):
         from gguf import RopeScalingType
 
@@ -97,7 +97,7 @@ def _add_shape(writer: Any, config: Any) -> None:
         raise ModelError(f"rotary positions of the kind {kind} are not converted", fix=_CONVERTER)
 
 
-def _llama3_factors(rope: Any, head_dim: int) -> NDArray[np.float32]:
+def llama3_factors(rope: Any, head_dim: int) -> NDArray[np.float32]:
     """Divisors of the rotary frequencies of Llama 3.1, [head_dim / 2]: long waves are stretched."""
     factor, original = rope["factor"], rope["original_max_position_embeddings"]
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]

@@ -118,8 +118,8 @@ def _find_better_base(report: Preflight, data: TrainingData) -> Iterator[Finding
     if report.recipe["base"] == NGRAMS and not is_here and is_foreign(texts):
         yield Finding(
             "note",
-            f"the base is {NGRAMS}: no encoder on this machine reads the language of the texts",
-            f"Run 'moli models get {MULTILINGUAL_BASE}', which reads 94 languages.",
+            "n-grams are counted: no encoder on this machine reads the language of the texts",
+            "Run 'moli models get e5', an encoder that reads 94 languages.",
         )
 
 
