@@ -354,3 +354,21 @@ def test_a_base_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     result = preflight(make_recipe(recipe))
     assert [each.severity for each in result.findings if each.severity == "error"] == ["error"]
     assert result.rows.kept > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("word", "notes"), [("房间很脏", 1), ("It came broken", 0)])
+def test_an_encoder_that_reads_the_language_is_named(
+    word: str, notes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"text": f"{word} {n}", "label": "ab"[n % 2]} for n in range(30)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    values = {"task": "classification", "data": data, "base": "builtin:ngrams"}
+    report = preflight(make_recipe(values))
+    fixes = [each.fix for each in report.findings if "moli models get e5" in each.fix]
+    assert len(fixes) == notes
+    monkeypatch.setenv("MOLI_MODELS", str(tmp_path))
+    (tmp_path / "e5").mkdir()
+    (tmp_path / "e5" / "origin.json").write_text("{}")
+    assert not any("models get" in each.fix for each in preflight(make_recipe(values)).findings)

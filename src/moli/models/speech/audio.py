@@ -89,10 +89,11 @@ def resample(samples: NDArray[np.float32], rate: int, target_rate: int) -> NDArr
     divisor = math.gcd(rate, target_rate)
     old, new = rate // divisor, target_rate // divisor  # samples per period
     lower = min(old, new)
-    # Lengths in periods: what a block adds to the result, and the block with its two margins.
-    step = max(1, _BLOCK // old)
+    # Lengths in periods: a block with its two margins, and what it adds to the result. The discrete
+    # Fourier transform of a power of two is fast.
     margin = -(-_MARGIN // lower)
-    length = step + 2 * margin
+    length = 1 << max(_BLOCK // old, 4 * margin).bit_length() - 1
+    step = length - 2 * margin
     blocks = -(-len(samples) // (step * old))
     frequencies = np.linspace(0, 1, length * lower // 2 + 1)  # share of the lower Nyquist frequency
     fade = np.clip((frequencies - _PASS_BAND) / (1 - _PASS_BAND), 0, 1)
