@@ -66,6 +66,7 @@ bench-small-data: $(VENV)/installed-dev
 bench-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/decode.py
 	@$(BIN)/python bench/serving/clients.py
+	@$(BIN)/python bench/serving/exact.py
 
 # Client libraries in environments of their own against a live server; needs npm.
 conformance: $(VENV)/installed-dev

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import weakref
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from moli.models.engine.transformers_runner import load_transformers_runner
 from moli.models.engine.weight_layouts import TransposedProductLayout, WeightLayout
 from moli.models.weights.lora import read_adapter
 from moli.records.errors import InputError, ModelError
-from moli.records.generation import Delta, Request, Sampling
+from moli.records.generation import Completion, Delta, Request, Sampling
 
 TOKENS = 20
 
@@ -222,13 +225,48 @@ def test_logprobs_are_those_of_the_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_seed_gives_the_same_answer_alone_and_in_company(tmp_path: Path) -> None:
-    drawing = engine(write(tmp_path, "llama"), max_num_seqs=4)
-    seeded = Request(prompts()[0], Sampling(max_tokens=TOKENS, temperature=1.0, seed=7))
-    others = [Request(ids, Sampling(max_tokens=9, temperature=2.0)) for ids in prompts()]
-    alone = drawing.complete([seeded])[0].ids
-    assert drawing.complete([*others, seeded])[-1].ids == alone
-    assert drawing.complete([Request(seeded.ids, Sampling(TOKENS, 1.0, seed=8))])[0].ids != alone
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "gpt2"])
+def test_answers_have_the_same_bits_whatever_is_beside_them(tmp_path: Path, kind: str) -> None:
+    """Log probabilities are compared as well: a token hides what changes its logit by a little."""
+    base = write(tmp_path / "base", kind)
+    folders = [adapt(base, tmp_path / name, n, rank=n + 3) for n, name in enumerate("ab")]
+
+    def start(**options: Any) -> Engine:
+        """An engine that has computed nothing yet."""
+        started = engine(base, **options)
+        for folder in folders:
+            started.add_adapter(read_adapter(folder, folder.name, torch.float32))
+        return started
+
+    draw = random.Random(0)
+    requests = [
+        Request(
+            [draw.randrange(1, 60) for _ in range(length)],
+            Sampling(9, temperature=1.0, seed=number, logprobs=2, ignore_eos=True),
+            ("", "a", "b")[number % 3],
+        )
+        for number, length in enumerate((1, 20, 3, 70, 5, 17, 2, 40, 9))
+    ]
+    alone = [start().complete([each])[0] for each in requests]
+    company = start(max_num_seqs=16)
+    assert _bits(company.complete(requests)) == _bits(alone)
+    assert _bits(company.complete(requests[::-1])) == _bits(alone[::-1])  # from cached prompts
+    assert _bits(start(max_num_seqs=4, max_prefill_tokens=7).complete(requests)) == _bits(alone)
+    longer = [
+        Request((*each.ids, *answer.ids), Sampling(5, logprobs=2), each.adapter)
+        for each, answer in zip(requests, alone, strict=True)
+    ]
+    again = company.complete(longer)
+    assert any(each.cached_tokens for each in again)
+    assert _bits(again) == _bits(start().complete([each])[0] for each in longer)
+    other = replace(requests[1], sampling=replace(requests[1].sampling, seed=99))
+    assert company.complete([other])[0].ids != alone[1].ids
+
+
+def _bits(answers: Iterable[Completion]) -> list[Any]:
+    """Tokens and log probabilities."""
+    return [(each.ids, each.logprobs, each.alternatives) for each in answers]
 
 
 def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:

@@ -36,7 +36,10 @@ class TransformersRunner:
     def __init__(self, model: Any, *, adapter_slots: int) -> None:
         self.model = model.eval().requires_grad_(False)
         self.device = next(model.parameters()).device
-        self.dtype: torch.dtype = next(model.parameters()).dtype
+        dtype: torch.dtype = next(model.parameters()).dtype
+        is_cpu = self.device.type == "cpu"
+        self.dtype = torch.float32 if is_cpu else dtype  # of adapters
+        self._is_invariant = is_cpu and dtype == torch.float32
         self.adapter_slots = adapter_slots
         merged = _merge_linear_layers(model)
         self._linears, self.kv_bytes_per_token = merged.linears, merged.kv_bytes_per_token
@@ -79,9 +82,9 @@ class TransformersRunner:
             begin = end
         metadata = self._metadata(chunks, num_decodes, prefills, cache)
         decode_slots = [chunk.adapter_slot for chunk in chunks[:num_decodes]]
-        mapping = map_adapters(decode_slots, prefills, self.device)
+        groups = map_adapters(decode_slots, prefills, self.device, invariant=self._is_invariant)
         for linear in self._linears:
-            linear.mapping = mapping
+            linear.adapter_groups = groups
         token_ids = self._index([token_id for chunk in chunks for token_id in chunk.token_ids])
         hidden = _hidden_states(self.model, token_ids, metadata)
         if not predicted:
@@ -116,11 +119,8 @@ class TransformersRunner:
     def _choose_layout(self) -> None:
         """Convert all weights to the layout in which the largest layers are computed fastest."""
         inner = self._linears[:-1] or self._linears  # the last one makes the logits
-        shape = max((linear.layout.weight.shape for linear in inner), key=torch.Size.numel)
         # No name refers to the old layouts, so each weight is freed before the next is converted.
-        layout = fastest_layout(
-            [linear.layout for linear in inner if linear.layout.weight.shape == shape]
-        )
+        layout = fastest_layout([linear.layout for linear in inner])
         for linear in self._linears:
             linear.use_layout(layout)
 
