@@ -2,10 +2,10 @@
 
 Use: python bench/serving/exact.py [--model smollm2] [--prompts 50] [--tokens 48]
 All in float32. Prompts are instructions of Alpaca's in the model's chat template, with no adapter
-and with three random ones in turn. Greedy: Moli answers all prompts in shared batches; transformers,
-with PEFT, one after the other. Seeded: Moli draws each answer alone, and then in batches of several
-sizes, among other prompts and in another order. Prints how many answers are equal, and for each that
-is not, where it first differs and how close the two likeliest tokens are there.
+and with three random ones in turn. Greedy: Moli answers all prompts in shared batches, and
+transformers with PEFT one after the other. Seeded: Moli draws each answer alone, and then in
+batches of several sizes, among other prompts and in another order. Prints how many answers are
+equal, and for each that is not, where it first differs and how close the two likeliest tokens are.
 """
 
 from __future__ import annotations

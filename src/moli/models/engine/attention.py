@@ -5,8 +5,8 @@ of each sequence that is being decoded, then chunks of the prompts that are bein
 computes the attention of all decode tokens together, and that of the chunks one by one.
 
 In float32 on a CPU a token's attention has the same bits whatever is beside it, and whether it is
-decoded or in a chunk. Libraries choose kernels by the sizes of a product, and these sum in different
-orders; so all products have sizes within which the order stays the same.
+decoded or in a chunk. Libraries choose kernels by the sizes of a product, and these sum in
+different orders; so all products have sizes within which the order stays the same.
 """
 
 from __future__ import annotations
@@ -95,7 +95,11 @@ def _padded_length(length: int, keys: torch.Tensor) -> int:
 
 
 def _mask(last: torch.Tensor, length: int, window: int, like: torch.Tensor) -> torch.Tensor:
-    """Mask [queries, length] of -inf and 0, by the last position that each query sees, [queries, 1]."""
+    """Mask [queries, length] of -inf and 0.
+
+    Args:
+        last: the last position that each query sees, [queries, 1].
+    """
     position = torch.arange(length, device=like.device)
     visible = position <= last
     if window:

@@ -20,11 +20,10 @@ from moli.models.engine.prefill_chunk import PrefillChunk
 from moli.models.engine.weight_layouts import PlainLayout, WeightLayout, supported_layout
 from moli.models.weights.lora import LoraAdapter
 
-
-# Libraries choose kernels by the sizes of a product, and these sum in different orders. Where a row's
-# outputs may not depend on the others to the last bit, there are at least so many groups, and their
-# rows are a multiple of this number. So are the ranks that adapters are padded to, and all A matrices
-# of merged layers together have at least so many columns.
+# Libraries choose kernels by the sizes of a product, and these sum in different orders. Where a
+# row's outputs may not depend on the others to the last bit, there are at least so many groups, and
+# their rows are a multiple of this number. So are the ranks that adapters are padded to, and all A
+# matrices of merged layers together have at least so many columns.
 _MIN_GROUPS, _ROW_STEP, _RANK_STEP, _MIN_COLUMNS = 2, 4, 8, 16
 
 
@@ -59,7 +58,7 @@ def map_adapters(
     *,
     invariant: bool = False,
 ) -> list[AdapterGroups]:
-    """Arrange the tokens of a pass by their adapters: the decode tokens, and each chunk of a prompt.
+    """Arrange the tokens of a pass by their adapters: decode tokens, and each chunk of a prompt.
 
     Args:
         decode_slots: the adapter slot of each decode token, -1 for none.
@@ -135,8 +134,8 @@ class MergedLinear:
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]  # may be tied
         self.layout: WeightLayout = PlainLayout(weight, torch.cat(biases) if biases else None)
         self.adapter_groups: Sequence[AdapterGroups] = ()
-        # The adapters' A matrices of all layers, [adapter slots, in, rank * layers or more], and the
-        # B matrices of each layer, [adapter slots, rank, out].
+        # The adapters' A matrices of all layers, [adapter slots, in, rank * layers or more], and
+        # the B matrices of each layer, [adapter slots, rank, out].
         self._lora_a: torch.Tensor | None = None
         self._lora_b: list[torch.Tensor] = []
         self._input: torch.Tensor | None = None  # of the outputs that are computed, and not read
