@@ -90,7 +90,7 @@ class AttentionMetadata:
 
 
 def _padded_length(length: int, keys: torch.Tensor) -> int:
-    """How many of the cached keys to read for this many tokens."""
+    """Number of cached keys to read for this many tokens."""
     return min(keys.shape[-2], -(-length // _LENGTH_STEP) * _LENGTH_STEP)
 
 
@@ -230,7 +230,7 @@ def _attend_prefill_in_blocks(
     metadata: AttentionMetadata,
     window: int,
 ) -> torch.Tensor:
-    """What `_attend_prefill` returns, with the same bits however a prompt is cut into chunks.
+    """The attention of `_attend_prefill`, with the same bits however a prompt is cut into chunks.
 
     Args:
         query: queries times their scale.
@@ -260,7 +260,7 @@ def _attend_prefill(
 
     Args:
         query: [H, tokens, D].
-        keys, values: those cached for the sequence, [K, slot length, D].
+        keys, values: cached keys and values of the sequence, [K, slot length, D].
         start: position of the first of the tokens.
     """
     count = query.shape[1]
