@@ -12,6 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --d
 
 run: $(VENV)/installed
 	@$(BIN)/moli add -w sample docs/en docs/zh
+	@echo 'A small language model: moli models get smollm2, and model = "smollm2" in sample/moli.toml'
 	@$(BIN)/moli serve -w sample
 
 test: $(VENV)/installed-dev $(VENV)/installed-gguf

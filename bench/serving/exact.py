@@ -16,6 +16,7 @@ import itertools
 import json
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,20 +144,28 @@ def main() -> None:
     expected, gaps = transformers_answers(folder, ids, adapters, args.tokens)
     different = report("greedy, Moli in batches of 16 and transformers", answers, expected, gaps)
     print(f"  {sum(map(len, expected)):,} tokens; {len(set(expected))} different answers")
-
-    seeded = [
-        Request(each, Sampling(args.tokens, temperature=1.0, seed=n), name)
-        for n, (each, name) in enumerate(zip(ids, adapters, strict=True))
-    ]
-    alone = [engine.complete([each])[0].ids for each in seeded]
-    for size in (2, 5, 16):
-        order = random.Random(size).sample(range(len(seeded)), len(seeded))
-        batched = dict(
-            zip(order, in_batches(engine, [seeded[n] for n in order], size), strict=True)
-        )
-        answers = [batched[n] for n in range(len(seeded))]
-        different += report(f"seeded, alone and in batches of {size}", answers, alone, None)
+    different += compare_seeded(
+        engine, [replace(each, sampling=drawn(n, args.tokens)) for n, each in enumerate(greedy)]
+    )
     sys.exit(bool(different))
+
+
+def drawn(seed: int, tokens: int) -> Any:
+    from moli.records.generation import Sampling
+
+    return Sampling(tokens, temperature=1.0, seed=seed)
+
+
+def compare_seeded(engine: Any, requests: list[Any]) -> int:
+    """Answer each request alone and in batches; returns how many answers differ."""
+    alone = [engine.complete([each])[0].ids for each in requests]
+    different = 0
+    for size in (2, 5, 16):
+        order = random.Random(size).sample(range(len(requests)), len(requests))
+        batched = in_batches(engine, [requests[n] for n in order], size)
+        answers = [ids for _, ids in sorted(zip(order, batched, strict=True))]
+        different += report(f"seeded, alone and in batches of {size}", answers, alone, None)
+    return different
 
 
 def in_batches(engine: Any, requests: list[Any], size: int) -> Answers:
