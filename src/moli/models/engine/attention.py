@@ -209,8 +209,8 @@ def _invariant_attention(
     """
     number, heads, rows, _ = query.shape
     if number * heads == 1:  # a batch of one has a kernel of its own
-        twice = (each.expand(2, -1, -1, -1) for each in (query, keys, values))
-        return _invariant_attention(*twice, mask)[:1]
+        query, keys, values = (each.expand(2, -1, -1, -1) for each in (query, keys, values))
+        return _invariant_attention(query, keys, values, mask)[:1]
     padded = pad(query, (0, 0, 0, -rows % _ROW_STEP))
     scores = torch.bmm(padded.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))
     shares = torch.softmax(scores.view(number, heads, -1, keys.shape[2]).add_(mask), -1)
@@ -237,14 +237,19 @@ def _attend_prefill_in_blocks(
     """
     heads, count = query.shape[:2]
     end = _padded_length(start + count, keys)
-    repeated = [each[:, :end].repeat_interleave(heads // len(keys), 0) for each in (keys, values)]
+    group = heads // len(keys)
+    own_keys = keys[:, :end].repeat_interleave(group, 0)[None]
+    own_values = values[:, :end].repeat_interleave(group, 0)[None]
     mixed = []
     for begin in range(0, count, _MAX_ROWS):
         rows = query[None, :, begin : begin + _MAX_ROWS]
         first = start + begin
         mask = metadata.prefill_mask(first, first + rows.shape[2], window, keys)
-        visible = (each[None, :, : mask.shape[1]] for each in repeated)
-        mixed.append(_invariant_attention(rows, *visible, mask)[0].transpose(0, 1))
+        visible = slice(mask.shape[1])
+        attended = _invariant_attention(
+            rows, own_keys[:, :, visible], own_values[:, :, visible], mask
+        )
+        mixed.append(attended[0].transpose(0, 1))
     return torch.cat(mixed)
 
 
