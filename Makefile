@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # A process for each core (8 at most), each with one thread: small models gain nothing from a second.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: run test check fix bench-retrieval bench-encoder bench-models bench-parsing bench-evidence bench-scale bench-training bench-small-data bench-serving conformance soak soak-serving clean
+.PHONY: run test check fix bench-retrieval bench-encoder bench-models bench-parsing bench-scans bench-evidence bench-scale bench-training bench-small-data bench-serving conformance soak soak-serving clean
 
 run: $(VENV)/installed
 	@$(BIN)/moli add -w sample docs/en docs/zh
@@ -47,6 +47,9 @@ bench-models: $(VENV)/installed-dev
 
 bench-parsing: $(VENV)/installed-dev
 	@$(BIN)/python bench/parsing.py
+
+bench-scans: $(VENV)/installed-dev
+	@$(BIN)/python bench/scans.py
 
 bench-evidence: $(VENV)/installed-dev
 	@$(BIN)/python bench/evidence.py --judge

@@ -241,6 +241,7 @@ def _compile(model: Any, streams: int) -> Any:
     options = {
         "INFERENCE_NUM_THREADS": _threads(),
         "NUM_STREAMS": streams,
+        "ENABLE_CPU_PINNING": False,  # Several processes would be tied to the same cores.
         # In bfloat16, which OpenVINO would take where it can, a text would depend on the machine.
         "INFERENCE_PRECISION_HINT": "f32",
         # What OpenVINO prepares for a size of input is not kept, so memory does not grow with them.
