@@ -131,11 +131,17 @@ def test_chinese(name: str, lines: list[str]) -> None:
 @pytest.mark.slow
 def test_chinese_and_english_on_one_line() -> None:
     text = parse_file(SCANS / "mixed.png").text
-    assert "Python 3.12" in text and "OpenVINO" in text
+    assert text.startswith("使用 Python 3.12 调用 OpenVINO 接口")
     assert "The report (报告) was sent to" in text
     assert letters(text) == letters(
         "使用 Python 3.12 调用 OpenVINO 接口，The report (报告) was sent to 张伟 on Monday."
     )
+
+
+@pytest.mark.slow
+def test_words_set_with_space_between_their_letters_are_words(fixtures: Path) -> None:
+    text = parse_file(fixtures / "textract/tests/png/raw_text.png").text
+    assert text.lower().split() == ["abcdefghijkl", "mnopqrstuvw", "xyz"]
 
 
 @pytest.mark.slow

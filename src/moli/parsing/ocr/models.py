@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moli.models.hardware.openvino import ov
+from moli.parsing.pages.prose import BETWEEN_UNSPACED
 
 Image = NDArray[np.uint8]
 """Grey levels, [height, width]."""
@@ -44,6 +45,7 @@ _GROWTH_RATIO = 1.6
 _LINE_HEIGHT = 48  # pixels of a line that is read
 _WIDTH_STEP = 128  # widths are multiples of it, since OpenVINO prepares for each size anew
 _MAX_WIDTH = 4096
+_SPACE_PROBABILITY = 0.01  # From .003 to .02 words are parted best, measured in two languages.
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +194,23 @@ class LineReader:
         A character that several places in a row have is one (Graves et al. 2006, CTC).
         """
         probabilities = request.get_output_tensor(0).data[0]  # [places, characters]
-        best = probabilities.argmax(1)
+        likeliest = probabilities.argmax(1)
+        # Having learnt from Chinese, the model is slow to see a space beside Latin letters.
+        is_space = (likeliest == 0) & (probabilities[:, -1] > _SPACE_PROBABILITY)
+        best = np.where(is_space, len(self._characters) - 1, likeliest)
         kept = (best != 0) & np.append(True, best[1:] != best[:-1])
-        confidence = float(probabilities.max(1)[kept].mean()) if kept.any() else 0.0
+        is_read = kept & (likeliest != 0)
+        confidence = float(probabilities.max(1)[is_read].mean()) if is_read.any() else 0.0
         text = "".join(self._characters[character] for character in best[kept])
-        self._texts[number] = LineText(text.strip(), confidence)
+        self._texts[number] = LineText(_closed_up(text), confidence)
+
+
+def _closed_up(text: str) -> str:
+    """`text` with single spaces, and with none between Chinese or in words like `T I T L E`."""
+    words = text.split()
+    if len(words) > 2 and all(len(word) == 1 and word.isalpha() for word in words):
+        return "".join(words)
+    return BETWEEN_UNSPACED.sub("", " ".join(words))
 
 
 def _line_pixels(line: Image) -> NDArray[np.float32]:

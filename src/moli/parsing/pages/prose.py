@@ -11,6 +11,7 @@ _UNSPACED = re.compile(
 )
 HYPHENS = "-\u2010\u00ad\x02\ufffe"
 _DIVIDED = re.compile(r"\w+(?:[-\u2010]\s*\n\s*|[\u00ad\x02\ufffe]\s*)\w+")
+BETWEEN_UNSPACED = re.compile(rf"(?<={_UNSPACED.pattern}) +(?={_UNSPACED.pattern})")
 
 
 def is_unspaced(character: str) -> bool:
