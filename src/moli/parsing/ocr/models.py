@@ -195,7 +195,7 @@ class LineReader:
         """
         probabilities = request.get_output_tensor(0).data[0]  # [places, characters]
         likeliest = probabilities.argmax(1)
-        # Having learnt from Chinese, the model is slow to see a space beside Latin letters.
+        # The model, trained mostly on Chinese, is slow to see a space beside Latin letters.
         is_space = (likeliest == 0) & (probabilities[:, -1] > _SPACE_PROBABILITY)
         best = np.where(is_space, len(self._characters) - 1, likeliest)
         kept = (best != 0) & np.append(True, best[1:] != best[:-1])
