@@ -56,12 +56,13 @@ def add(
     Returns:
         A report on every file. One that cannot be read is reported as failed, with the reason.
     """
+    from moli.models.encoders.load import encoder_of
     from moli.retrieval.discover import discover
     from moli.retrieval.indexes import Indexes
     from moli.retrieval.ingest import DocumentLabels, Ingester
 
     with _open_workspace(workspace) as opened:
-        encoder = _load_encoder(opened.settings.encoder)
+        encoder = _load_encoder(encoder_of(opened))
         files, left_out = discover(
             [str(path) for path in paths], recordings=bool(opened.settings.speech)
         )
@@ -90,11 +91,12 @@ def search(
     Warns:
         UserWarning: there is no document that could be found at all; the text says why.
     """
+    from moli.models.encoders.load import encoder_of
     from moli.retrieval.absence import explain_absence, find_absence
     from moli.retrieval.search import Retriever
 
     with _open_workspace(workspace) as opened:
-        retriever = Retriever(opened, _load_encoder(opened.settings.encoder))
+        retriever = Retriever(opened, _load_encoder(encoder_of(opened)))
         visible = _document_filter(opened, groups, where)
         hits = retriever.search(query, limit, visible)
         if not hits and (absence := find_absence(opened.passages, visible)):
@@ -121,6 +123,7 @@ def ask(
         InputError: the question is empty or too long.
         ModelError: the language model is not available, or did not answer.
     """
+    from moli.models.encoders.load import encoder_of
     from moli.retrieval.answer import Answerer
     from moli.retrieval.search import Retriever
 
@@ -128,7 +131,7 @@ def ask(
         settings = opened.settings
         reference = settings.model if model is None else model
         chat = _load_chat(reference, opened) if reference else None
-        retriever = Retriever(opened, _load_encoder(settings.encoder))
+        retriever = Retriever(opened, _load_encoder(encoder_of(opened)))
         visible = _document_filter(opened, groups, where)
         return Answerer(opened, retriever, chat).ask(question, visible)
 

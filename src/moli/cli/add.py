@@ -51,14 +51,14 @@ def add(
 
     Example: moli add handbook.pdf notes/ "reports/**/*.docx"
     """
-    from moli.models.encoders.load import load_encoder
+    from moli.models.encoders.load import load_workspace_encoder
     from moli.retrieval.discover import discover
     from moli.retrieval.indexes import Indexes
     from moli.retrieval.ingest import DocumentLabels, Ingester
 
     with open_workspace(workspace) as opened:
         files, missing = discover(paths, recordings=bool(opened.settings.speech))
-        encoder = load_encoder(opened.settings.encoder)
+        encoder = load_workspace_encoder(opened)
         labels = DocumentLabels(tuple(group) if group else None, parse_pairs(label, "--label"))
         outcomes = Ingester(opened, encoder).add_files(files, labels, force=force)
         with on_interrupt("Files added so far are kept; the same command adds the rest."):

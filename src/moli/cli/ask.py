@@ -40,7 +40,7 @@ def ask(
 
     Example: moli ask "Which port does the server use?"
     """
-    from moli.models.encoders.load import load_encoder
+    from moli.models.encoders.load import load_workspace_encoder
     from moli.retrieval.answer import Answerer
     from moli.retrieval.search import Retriever
     from moli.training.trained.names import load_named_chat
@@ -49,7 +49,7 @@ def ask(
         settings = opened.settings
         reference = settings.model if model is None else model
         chat = load_named_chat(reference, opened) if reference else None
-        retriever = Retriever(opened, load_encoder(settings.encoder))
+        retriever = Retriever(opened, load_workspace_encoder(opened))
         visible = make_filter(opened, group, where)
         answer = Answerer(opened, retriever, chat).ask(recover_text(question), visible)
         warn_of_missing_vectors(retriever)

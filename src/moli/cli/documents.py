@@ -76,7 +76,7 @@ def remove(
 
     Example: moli remove old/ --purge
     """
-    from moli.models.encoders.load import load_encoder
+    from moli.models.encoders.load import load_workspace_encoder
     from moli.retrieval.indexes import Indexes
 
     if not targets and not missing:
@@ -84,7 +84,7 @@ def remove(
     with open_workspace(workspace) as opened:
         selected = _select(opened.documents.list(), targets or [], missing=missing)
         receipt = opened.documents.remove([each.id for each in selected])
-        indexes = Indexes(opened, load_encoder(opened.settings.encoder))
+        indexes = Indexes(opened, load_workspace_encoder(opened))
         indexes.catch_up(timeout=60)
         if purge:
             indexes.rebuild()

@@ -28,12 +28,15 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
 
     Example: moli index status
     """
-    from moli.models.encoders.load import load_encoder
+    from moli.models.encoders.load import load_workspace_encoder
     from moli.retrieval.indexes import Indexes
 
     with open_workspace(workspace) as opened:
-        report = Indexes(opened, load_encoder(opened.settings.encoder)).status()
-        fusions = {name: opened.tunings.current(name) for name in ("en", "zh")}
+        encoder = load_workspace_encoder(opened)
+        report = Indexes(opened, encoder).status()
+        fusions = {
+            name: opened.tunings.current(encoder.name, name, name) for name in ("en", "zh")
+        }
     if as_json:
         print_json({"indexes": report, "fusion": fusions})
         return
@@ -51,12 +54,12 @@ def rebuild(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> N
 
     Example: moli index rebuild
     """
-    from moli.models.encoders.load import load_encoder
+    from moli.models.encoders.load import load_workspace_encoder
     from moli.retrieval.indexes import Indexes
     from moli.retrieval.ingest import encode_missing
 
     with open_workspace(workspace) as opened:
-        encoder = load_encoder(opened.settings.encoder)
+        encoder = load_workspace_encoder(opened)
         indexes = Indexes(opened, encoder)
         with on_interrupt("No document is lost; the next search completes the indexes."):
             encoded = encode_missing(opened, encoder)
@@ -85,12 +88,12 @@ def tune(
 
     Example: moli index tune --queries labelled.jsonl
     """
-    from moli.models.encoders.load import load_encoder
+    from moli.models.encoders.load import load_workspace_encoder
     from moli.retrieval.search import Retriever
     from moli.retrieval.tune import labelled_queries, synthetic_queries, tune_fusion
 
     with open_workspace(workspace) as opened:
-        retriever = Retriever(opened, load_encoder(opened.settings.encoder))
+        retriever = Retriever(opened, load_workspace_encoder(opened))
         labelled = (
             labelled_queries(queries) if queries else synthetic_queries(opened.passages, limit)
         )

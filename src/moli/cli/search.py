@@ -37,13 +37,13 @@ def search(
 
     Example: moli search "how is fusion chosen" -n 3
     """
-    from moli.models.encoders.load import load_encoder
+    from moli.models.encoders.load import load_workspace_encoder
     from moli.retrieval.absence import explain_absence, find_absence
     from moli.retrieval.search import Retriever
 
     with open_workspace(workspace) as opened:
         visible = make_filter(opened, group, where)
-        retriever = Retriever(opened, load_encoder(opened.settings.encoder))
+        retriever = Retriever(opened, load_workspace_encoder(opened))
         hits = retriever.search(recover_text(query), limit, visible)
         warn_of_missing_vectors(retriever)
         absence = "" if hits else find_absence(opened.passages, visible)

@@ -24,6 +24,8 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
 
     Example: moli status
     """
+    from moli.models.encoders.load import encoder_of
+
     with open_workspace(workspace) as opened:
         documents = opened.documents.list()
         counts = opened.documents.counts()
@@ -35,7 +37,7 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
             "characters": sum(each.characters for each in documents),
             "files_missing": sum(map(is_file_gone, documents)),
             "model": settings.model or "quotes",
-            "encoder": settings.encoder,
+            "encoder": encoder_of(opened),
             "last_change": opened.passages.last_change(),
         }
         report["bytes_on_disk"] = size = _size_on_disk(opened.folder)

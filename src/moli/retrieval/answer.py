@@ -94,7 +94,7 @@ class Answerer:
             language=language,
             groups=tuple(sorted(visible.groups)),
             encoder=self._retriever.encoder.name,
-            fusion=self._retriever.fusion(language),
+            fusion=self._retriever.fusion(language, language),
             model=self._chat.name if self._chat else QUOTES,
             prompt_sha256=prompt_sha256,
             passages=tuple(hits),

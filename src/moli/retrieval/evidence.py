@@ -43,14 +43,45 @@ FEATURES = (
     "number",  # if the question asks for a number: whether there is one (+1) or none (-1)
 )
 
-# Fitted by bench/evidence.py on training questions of SQuAD (en) and CMRC (zh), two thirds of them
-# without an answer in the library. The built-in encoder does not read Chinese: with its similarity,
-# the best Chinese sentence is right in .64 of cases, without it in .70.
-COEFFICIENTS: Mapping[Language, tuple[float, ...]] = {
-    "en": (7.111, 3.604, 1.474, 1.777, 2.518, 0.316, 0.831),
-    "zh": (0.0, 4.075, 3.427, 1.419, 0.071, 0.0, 0.448),
+
+@dataclass(frozen=True, slots=True)
+class EvidenceModel:
+    """A logistic regression on `FEATURES`."""
+
+    weights: tuple[float, ...]
+    intercept: float
+
+    @property
+    def uses_encoder(self) -> bool:
+        """Whether a cosine counts."""
+        similarity = FEATURES.index("similarity")
+        return self.weights[similarity] != 0
+
+
+# Cosines of different encoders mean different things, so each encoder has its own models, by the
+# languages of the question and the passage. Fitted by bench/evidence.py on training questions of
+# SQuAD (en) and CMRC (zh), two thirds of them without an answer in the library.
+_WORDS_ZH = EvidenceModel((0.0, 4.075, 3.427, 1.419, 0.071, 0.0, 0.448), -5.671)
+_MODELS: Mapping[str, Mapping[tuple[Language, Language], EvidenceModel]] = {
+    # It does not read Chinese: with its similarity, the best Chinese sentence is right in .64 of
+    # cases, without it in .70.
+    "builtin:minilm": {
+        ("en", "en"): EvidenceModel((7.111, 3.604, 1.474, 1.777, 2.518, 0.316, 0.831), -11.234),
+        ("zh", "zh"): _WORDS_ZH,
+    },
 }
-INTERCEPTS: Mapping[Language, float] = {"en": -11.234, "zh": -5.671}
+# For an encoder that is not known here: words alone.
+_UNKNOWN: Mapping[tuple[Language, Language], EvidenceModel] = {
+    ("en", "en"): EvidenceModel((7.111, 3.604, 1.474, 1.777, 2.518, 0.316, 0.831), -11.234),
+    ("zh", "zh"): _WORDS_ZH,
+}
+
+
+def evidence_model(encoder: str, language: Language, passage_language: Language) -> EvidenceModel:
+    """The model for an encoder, and the languages of a question and a passage."""
+    models = _MODELS.get(encoder, _UNKNOWN)
+    pair = (language, passage_language)
+    return models.get(pair) or models[language, language]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +136,17 @@ def score_sentences(
         encoder: gives the similarity of the question and a sentence.
         lexical: gives the weights (IDF) of the question's terms.
     """
-    language = language_of(question)
     spans = candidate_sentences(hits, headings)
     if not spans:
         return []
-    values = sentence_features(question, hits, spans, headings, encoder, lexical)
-    logits = values @ np.array(COEFFICIENTS[language]) + INTERCEPTS[language]
+    language = language_of(question)
+    of_hits = [evidence_model(encoder.name, language, language_of(hit.text)) for hit in hits]
+    models = [of_hits[span.hit] for span in spans]
+    # No cosine is computed if none counts.
+    used = encoder if any(model.uses_encoder for model in of_hits) else None
+    values = sentence_features(question, hits, spans, headings, used, lexical)
+    logits = (values * [model.weights for model in models]).sum(axis=1)
+    logits += [model.intercept for model in models]
     probabilities = 1 / (1 + np.exp(-logits))
     sentences = [
         ScoredSentence(
@@ -147,8 +183,8 @@ def candidate_sentences(hits: Sequence[Hit], headings: Headings) -> list[Sentenc
 
 def _similarities(question: str, texts: Sequence[str], encoder: Encoder) -> NDArray[np.float32]:
     """Cosine similarity of the question and each text, [texts]."""
-    vectors = encoder.encode([question, *texts])
-    similarities: NDArray[np.float32] = vectors[1:] @ vectors[0]
+    asked = encoder.encode([question], "query")[0]
+    similarities: NDArray[np.float32] = encoder.encode(texts, "passage") @ asked
     return similarities
 
 
@@ -157,10 +193,14 @@ def sentence_features(
     hits: Sequence[Hit],
     spans: Sequence[SentenceSpan],
     headings: Headings,
-    encoder: Encoder,
+    encoder: Encoder | None,
     lexical: LexicalIndex,
 ) -> NDArray[np.float64]:
-    """The numbers that `FEATURES` names for each sentence, [sentences, len(FEATURES)]."""
+    """The numbers that `FEATURES` names for each sentence, [sentences, len(FEATURES)].
+
+    Args:
+        encoder: gives the cosines; None leaves them at 0.
+    """
     idf = lexical.idf(key_terms(question))
     total = sum(idf.values()) or 1.0
 
@@ -169,9 +209,7 @@ def sentence_features(
         return sum(weight for term, weight in idf.items() if term in terms) / total
 
     texts = [hits[span.hit].text[span.start : span.end] for span in spans]
-    # Neither cosine counts in a language that the encoder does not read; there, none is computed.
-    uses_encoder = bool(COEFFICIENTS[language_of(question)][0])
-    similarities = _similarities(question, texts, encoder) if uses_encoder else np.zeros(len(texts))
+    similarities = _similarities(question, texts, encoder) if encoder else np.zeros(len(texts))
     terms = [set(tokenize(text)) for text in texts]
     passage_coverage = [coverage(set(tokenize(hit.text_with_context))) for hit in hits]
     best_score = max(hit.score for hit in hits) or 1.0
@@ -192,7 +230,7 @@ def sentence_features(
                 coverage(nearby),
                 passage_coverage[span.hit],
                 hit.score / best_score,
-                (hit.dense or 0.0) if uses_encoder else 0.0,
+                (hit.dense or 0.0) if encoder else 0.0,
                 number,
             )
         )

@@ -198,7 +198,7 @@ class Ingester:
         if not batch:
             return []
         texts = [text for document in batch for text in document.texts]
-        vectors = self._encoder.encode(texts)
+        vectors = self._encoder.encode(texts, "passage")
         ends = np.cumsum([len(document.chunks) for document in batch])
         replaced = self._documents.put(
             NewDocument(
@@ -238,7 +238,8 @@ def encode_missing(workspace: Workspace, encoder: Encoder, batch: int = 256) -> 
     """Embed and store every passage that has no vector of this encoder; returns their number."""
     encoded = 0
     while passages := workspace.passages.without_vectors(encoder.name, batch):
-        vectors = encoder.encode([passage.text_with_context for passage in passages])
+        texts = [passage.text_with_context for passage in passages]
+        vectors = encoder.encode(texts, "passage")
         workspace.passages.set_vectors(encoder.name, [each.id for each in passages], vectors)
         encoded += len(passages)
     return encoded

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from moli.models.protocols.encoder import Encoder
 from moli.records.answers import Fusion, Hit
-from moli.retrieval.fuse import DEFAULTS, fuse
+from moli.retrieval.fuse import default_fusion, fuse
 from moli.retrieval.indexes import Indexes
-from moli.retrieval.tokens import Language, language_of
+from moli.retrieval.tokens import LANGUAGES, Language, language_of
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
 
@@ -56,12 +56,20 @@ class Retriever:
 
         Args:
             visible: the documents that may be returned; None for those open to everyone.
-            fusion: the method of fusing scores; None for the workspace's own.
+            fusion: the method of fusing scores; None for the workspace's own, which depends on the
+                languages of the query and of each passage.
         """
         visible = visible or Filter()
-        fusion = fusion or self.fusion(language_of(query))
-        scores = self.candidates(query, visible, fusion)
-        ranked = fuse(scores.lexical, scores.dense, fusion)[:limit]
+        language = language_of(query)
+        (other,) = (each for each in LANGUAGES if each != language)
+        native = fusion or self.fusion(language, language)
+        foreign = fusion or self.fusion(language, other)
+        scores = self.candidates(query, visible, (native, foreign))
+        in_other: set[int] = set()
+        if native != foreign:
+            ids = list({*scores.lexical, *scores.dense})
+            in_other = self._passages.ids_in_language(ids, other)
+        ranked = fuse(scores.lexical, scores.dense, native, in_other, foreign)[:limit]
         passages = self._passages.get([passage_id for passage_id, _ in ranked], visible)
         return [
             Hit(
@@ -83,9 +91,10 @@ class Retriever:
             if (passage := passages.get(passage_id)) is not None
         ]
 
-    def fusion(self, language: Language) -> Fusion:
-        """The fusion that the workspace was tuned to, or the default for the language."""
-        return self._tunings.current(language) or DEFAULTS[language]
+    def fusion(self, language: Language, passage_language: Language) -> Fusion:
+        """The fusion for a query and passages in some languages, tuned or by default."""
+        tuned = self._tunings.current(self.encoder.name, language, passage_language)
+        return tuned or default_fusion(self.encoder, language, passage_language)
 
     def sources(self, passage_ids: Sequence[int]) -> dict[int, str]:
         """The source of each passage, for evaluation of search only: access is not checked."""
@@ -93,20 +102,22 @@ class Retriever:
         passages = self._passages.get(unique, Filter(everything=True))
         return {passage_id: passage.source for passage_id, passage in passages.items()}
 
-    def candidates(self, query: str, visible: Filter, fusion: Fusion) -> CandidateScores:
+    def candidates(
+        self, query: str, visible: Filter, fusions: Collection[Fusion]
+    ) -> CandidateScores:
         """Scores of the best visible passages of each index.
 
-        An index that has no weight in the fusion is not searched.
+        An index that has no weight in any fusion is not searched.
         """
         self.indexes.catch_up()
         lexical: dict[int, float] = {}
         dense: dict[int, float] = {}
-        if fusion.weight > 0:
+        if any(fusion.weight > 0 for fusion in fusions):
             lexical = self._visible_scores(
                 lambda limit, ids: self.indexes.lexical.search(query, limit, ids), visible
             )
-        if fusion.weight < 1 and query.strip():
-            vector = self.encoder.encode([query])[0]
+        if any(fusion.weight < 1 for fusion in fusions) and query.strip():
+            vector = self.encoder.encode([query], "query")[0]
             dense = self._visible_scores(
                 lambda limit, ids: self.indexes.dense.search(vector, limit, ids), visible
             )

@@ -10,11 +10,12 @@ import logging
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import Stemmer
 
 Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 _RUN = re.compile(rf"(?P<cjk>[{CJK}]+)|[^\W_{CJK}]+", re.UNICODE)

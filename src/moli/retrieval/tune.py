@@ -6,6 +6,7 @@ another fusion is significantly better, so a small or odd set of queries cannot 
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Sequence
@@ -16,10 +17,10 @@ from moli.metrics.ranking import reciprocal_rank
 from moli.metrics.statistics import paired_p_value
 from moli.records.answers import Fusion
 from moli.records.errors import InputError
-from moli.retrieval.fuse import DEFAULTS, fuse
+from moli.retrieval.fuse import default_fusion, fuse
 from moli.retrieval.search import CandidateScores, Retriever
 from moli.retrieval.sentences import sentence_spans
-from moli.retrieval.tokens import Language, language_of
+from moli.retrieval.tokens import LANGUAGES, Language, language_of
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
 from moli.workspace.passages import PassageStore
@@ -54,15 +55,17 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class FusionTuning:
-    """The fusion selected for a language, with its evidence.
+    """The fusion selected for queries and passages in some languages, with its evidence.
 
     Attributes:
+        language: the queries'.
         queries: number of queries.
         synthetic: whether any query was made from a passage.
         p_value: p-value of the best trial's advantage over the default.
     """
 
     language: Language
+    passage_language: Language
     fusion: Fusion
     default: Fusion
     queries: int
@@ -143,38 +146,51 @@ def _sample_words(sentence: str, generator: random.Random) -> str:
 def tune_fusion(
     workspace: Workspace, retriever: Retriever, queries: Sequence[LabelledQuery], limit: int = 400
 ) -> list[FusionTuning]:
-    """Select the best fusion for each language, and store it in the workspace.
+    """Select the best fusion for each pair of languages, and store it in the workspace.
 
     Args:
-        limit: maximum number of queries per language.
+        limit: maximum number of queries per pair of a query's and its document's language.
 
     Raises:
         InputError: no query's source is in the workspace.
     """
-    stored = workspace.documents.stored_versions()
-    usable = [query for query in queries if query.source in stored]
+    languages = {each.source: each.language for each in workspace.documents.list()}
+    usable = [query for query in queries if query.source in languages]
     if not usable:
         raise InputError(
             "no query names a document of this workspace",
             fix="Use sources as 'moli list' shows them, and add documents first.",
         )
     tunings = []
-    for language in DEFAULTS:
-        selected = [each for each in usable if language_of(each.query) == language][:limit]
+    for language, passage_language in itertools.product(LANGUAGES, LANGUAGES):
+        selected = [
+            each
+            for each in usable
+            if (language_of(each.query), languages[each.source]) == (language, passage_language)
+        ][:limit]
         if selected:
-            tuning = _tune_language(retriever, language, selected)
-            workspace.tunings.add(language, tuning.fusion, evidence=asdict(tuning))
+            tuning = _tune_pair(retriever, language, passage_language, selected)
+            workspace.tunings.add(
+                retriever.encoder.name,
+                language,
+                passage_language,
+                tuning.fusion,
+                evidence=asdict(tuning),
+            )
             tunings.append(tuning)
     return tunings
 
 
-def _tune_language(
-    retriever: Retriever, language: Language, queries: Sequence[LabelledQuery]
+def _tune_pair(
+    retriever: Retriever,
+    language: Language,
+    passage_language: Language,
+    queries: Sequence[LabelledQuery],
 ) -> FusionTuning:
-    """Evaluate all fusions on queries of one language, and select one."""
+    """Evaluate all fusions on queries whose passages are in one language, and select one."""
     everything = Filter(everything=True)
     both = Fusion("minmax", 0.5)
-    results = [retriever.candidates(query.query, everything, both) for query in queries]
+    results = [retriever.candidates(query.query, everything, (both,)) for query in queries]
     ids = [passage_id for result in results for passage_id in {*result.lexical, *result.dense}]
     sources = retriever.sources(ids)
 
@@ -185,7 +201,7 @@ def _tune_language(
             for result, query in zip(results, queries, strict=True)
         ]
 
-    default = DEFAULTS[language]
+    default = default_fusion(retriever.encoder, language, passage_language)
     by_fusion = {fusion: scores(fusion) for fusion in dict.fromkeys((*CANDIDATES, default))}
     best = max(by_fusion, key=lambda fusion: sum(by_fusion[fusion]))
     p_value = paired_p_value(by_fusion[best], by_fusion[default])
@@ -197,6 +213,7 @@ def _tune_language(
         fusion = default
     return FusionTuning(
         language=language,
+        passage_language=passage_language,
         fusion=fusion,
         default=default,
         queries=len(queries),

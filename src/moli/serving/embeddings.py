@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
+from moli.models.protocols.encoder import Role
 from moli.records.errors import InputError
 from moli.serving.bodies import Body, ShortText, StorableText
 from moli.serving.concurrency import WorkQueue
@@ -22,6 +23,14 @@ from moli.serving.headers import HEADERS
 from moli.serving.json_body import JsonRoute
 
 router = APIRouter(route_class=JsonRoute)
+
+# By the names that NVIDIA's, Voyage's and Jina's clients send beside OpenAI's own fields.
+_ROLES: dict[str | None, Role] = {
+    None: "text",
+    "query": "query",
+    "passage": "passage",
+    "document": "passage",
+}
 
 
 def to_list(value: Any) -> Any:
@@ -48,6 +57,10 @@ class EmbeddingsRequest(Body):
         BeforeValidator(to_list),
     ]
     encoding_format: Literal["float", "base64"] = "float"
+    input_type: Annotated[
+        Literal["query", "passage", "document"] | None,
+        Field(description="What the texts are; it decides the encoder's prompt, none by default"),
+    ] = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     user: ShortText | None = None
 
@@ -58,7 +71,8 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> JSONResponse:
     state = request.app.state
     encoders: Encoders = state.encoders
     queue: WorkQueue = state.encoder_queue
-    encoded = await queue.run_steps(request, encoders.encode(body.model, body.input))
+    role = _ROLES[body.input_type]
+    encoded = await queue.run_steps(request, encoders.encode(body.model, body.input, role))
     vectors = _truncate_vectors(encoded.vectors, body.dimensions)
     values = _encode_base64(vectors) if body.encoding_format == "base64" else vectors.tolist()
     whole = {

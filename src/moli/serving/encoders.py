@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moli.models.protocols.encoder import Encoder
+from moli.models.protocols.encoder import Encoder, Role
 from moli.records.errors import InputError, NotFoundError
 from moli.records.examples import Example, Labelled, MultiLabelled, Scored, Text
 from moli.serving.concurrency import Steps
@@ -109,19 +109,20 @@ class Encoders:
         self._encoder = encoder
         self._loaded: OrderedDict[str, TrainedModel] = OrderedDict()  # by hash, last used last
 
-    def encode(self, model: str, texts: Sequence[str]) -> Steps[EncodedTexts]:
+    def encode(self, model: str, texts: Sequence[str], role: Role) -> Steps[EncodedTexts]:
         """Encode texts as vectors.
 
         Args:
             model: alias or hash of a model for embedding; "" or its reference for the encoder of
                 the settings.
+            role: decides the encoder's prompt; models trained here have none.
 
         Raises:
             NotFoundError: there is no such model.
             InputError: it is for another task, or several models fit a hash.
             ModelError: it cannot be loaded, or has changed since it was stored.
         """
-        return (yield from self._encode_with(model, self._find(model, _EMBEDDING), texts))
+        return (yield from self._encode_with(model, self._find(model, _EMBEDDING), texts, role))
 
     def score(self, model: str, query: str, texts: Sequence[str]) -> Steps[RelevanceScores]:
         """Score how well texts answer a query.
@@ -137,9 +138,10 @@ class Encoders:
             output = yield from self._run(stored, [Scored(query, each, 0.0) for each in texts])
             probabilities = 1 / (1 + np.exp(-output.rows.astype(np.float64)))
             return RelevanceScores(model, probabilities, output.tokens)
-        encoded = yield from self._encode_with(model, stored, [query, *texts])
-        vectors = encoded.vectors.astype(np.float64)
-        return RelevanceScores(encoded.model, vectors[1:] @ vectors[0], encoded.tokens)
+        asked = yield from self._encode_with(model, stored, [query], "query")
+        encoded = yield from self._encode_with(model, stored, texts, "passage")
+        cosines = encoded.vectors.astype(np.float64) @ asked.vectors[0].astype(np.float64)
+        return RelevanceScores(encoded.model, cosines, asked.tokens + encoded.tokens)
 
     def classify(self, model: str, texts: Sequence[str], count: int) -> Steps[ClassifiedTexts]:
         """Classify texts.
@@ -180,7 +182,7 @@ class Encoders:
         return [each for each in stored if each.aliases and each.manifest.task in _CLASSIFICATION]
 
     def _encode_with(
-        self, name: str, stored: StoredModel | None, texts: Sequence[str]
+        self, name: str, stored: StoredModel | None, texts: Sequence[str], role: Role
     ) -> Steps[EncodedTexts]:
         """Encode texts with a trained model, or with None the encoder of the settings."""
         if stored is not None:
@@ -190,8 +192,8 @@ class Encoders:
         tokens = 0
         for rows in _portions([len(each) for each in texts]):
             portion = [texts[row] for row in rows]
-            vectors[rows] = self._encoder.encode(portion)
-            tokens += self._encoder.tokens(portion)
+            vectors[rows] = self._encoder.encode(portion, role)
+            tokens += self._encoder.tokens(portion, role)
             yield
         return EncodedTexts(self._encoder.name, unit_vectors(vectors), tokens)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from moli.models.backend import ModelPool
 from moli.models.chat.lazy import LazyChat
-from moli.models.encoders.load import load_encoder
+from moli.models.encoders.load import load_workspace_encoder
 from moli.models.protocols.chat import ChatModel
 from moli.models.protocols.encoder import Encoder
 from moli.models.weights.loading import runs_locally
@@ -72,7 +72,7 @@ class Library:
             load = partial(load_named_chat, name, workspace, model_pool)
             is_local = find_named(name, workspace.models) is not None or runs_locally(name)
             chat = LazyChat(name, load) if is_local else load()
-        library = cls(workspace, load_encoder(settings.encoder), chat)
+        library = cls(workspace, load_workspace_encoder(workspace), chat)
         # Parts that are only loaded on first use are loaded now, not while the first reader waits.
         library.search("ready 就绪", 1, Filter(frozenset(settings.groups)))
         return library
@@ -154,7 +154,7 @@ class Library:
         return {
             "documents": len(self._documents.list(visible)),
             "passages": len(self._passages.all_visible_ids(visible)),
-            "encoder": self._settings.encoder,
+            "encoder": self.encoder.name,
             "model": self._model,
             "behind": {name: index["behind"] for name, index in indexes.items()},
         }

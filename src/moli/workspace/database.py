@@ -25,7 +25,7 @@ from moli.workspace import schema
 from moli.workspace.disk_space import explain_full_disk
 from moli.workspace.read_only import read_only_error
 
-REVISION = "0005"
+REVISION = "0006"
 _BUSY_TIMEOUT_MS = 60_000
 _MIGRATION_LOCK = 0x6D6F6C69  # "moli": PostgreSQL's advisory locks are named by numbers
 

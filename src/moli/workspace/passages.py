@@ -50,6 +50,27 @@ class PassageStore:
                 ids.update(scalars(connection, query))
         return ids
 
+    def ids_in_language(self, passage_ids: Sequence[int], language: str) -> set[int]:
+        """The ids of those passages whose document is in a language."""
+        table = schema.passages
+        ids: set[int] = set()
+        with self._database.read() as connection:
+            for batch in batches(passage_ids):
+                query = (
+                    sa.select(table.c.id)
+                    .join(schema.documents)
+                    .where(table.c.id.in_(batch), schema.documents.c.language == language)
+                )
+                ids.update(scalars(connection, query))
+        return ids
+
+    def newest_encoder(self) -> str:
+        """The encoder of the newest passage's vector; "" if there is none."""
+        table = schema.vectors
+        query = sa.select(table.c.encoder).order_by(table.c.passage_id.desc()).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).scalar() or ""
+
     def all_visible_ids(self, visible: Filter) -> list[int]:
         """The ids of all passages that match the filter."""
         query = sa.select(schema.passages.c.id).join(schema.documents).where(visible.condition())

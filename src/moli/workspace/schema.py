@@ -203,7 +203,9 @@ tunings = Table(
     "tunings",
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
-    Column("language", String(8), nullable=False),
+    Column("encoder", CleanText, nullable=False, server_default=text("''")),
+    Column("language", String(8), nullable=False),  # of queries
+    Column("passage_language", String(8), nullable=False, server_default=text("''")),
     Column("method", String(16), nullable=False),
     Column("weight", Float, nullable=False),
     Column("evidence", JSON, nullable=False),

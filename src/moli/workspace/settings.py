@@ -51,7 +51,9 @@ class Settings(BaseSettings):
     )
 
     model: str = Field("", description="Language model that writes answers; empty: verified quotes")
-    encoder: str = Field("builtin:minilm", description="Sentence encoder for the dense index")
+    encoder: str = Field(
+        "auto", description="Sentence encoder; auto: e5 if it was fetched before the first document"
+    )
     speech: str = Field("", description="Speech recognition model; empty: none")
     database: str = Field("", description="SQLAlchemy URL; empty: SQLite in .moli/moli.db")
     groups: Names = Field((EVERYONE,), description="Groups this workspace's users belong to")

@@ -1,4 +1,4 @@
-"""Storage of the fusion of lexical and dense search for each language, with its evidence."""
+"""Storage of the fusions of lexical and dense search by language, each with its evidence."""
 
 from __future__ import annotations
 
@@ -13,19 +13,29 @@ from moli.workspace.database import Database
 
 
 class TuningStore:
-    """Tunings in the database; the newest of a language is used, older ones are history."""
+    """Tunings in the database; the newest for an encoder and two languages is used."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, language: str, fusion: Fusion, evidence: dict[str, Any]) -> None:
-        """Store the fusion that is used for a language from now on.
+    def add(
+        self,
+        encoder: str,
+        language: str,
+        passage_language: str,
+        fusion: Fusion,
+        evidence: dict[str, Any],
+    ) -> None:
+        """Store the fusion that is used for an encoder and two languages from now on.
 
         Args:
+            language: the queries'.
             evidence: the measurements by which it was selected, as JSON values.
         """
         row = {
+            "encoder": encoder,
             "language": language,
+            "passage_language": passage_language,
             "method": fusion.method,
             "weight": fusion.weight,
             "evidence": evidence,
@@ -34,12 +44,16 @@ class TuningStore:
         with self._database.write() as connection:
             connection.execute(sa.insert(schema.tunings).values(**row))
 
-    def current(self, language: str) -> Fusion | None:
-        """The fusion for a language; None if it was never tuned."""
+    def current(self, encoder: str, language: str, passage_language: str) -> Fusion | None:
+        """The fusion for queries and passages in some languages; None if it was never tuned."""
         table = schema.tunings
         query = (
             sa.select(table.c.method, table.c.weight)
-            .where(table.c.language == language)
+            .where(
+                table.c.encoder == encoder,
+                table.c.language == language,
+                table.c.passage_language == passage_language,
+            )
             .order_by(table.c.id.desc())
             .limit(1)
         )

@@ -1,4 +1,4 @@
-"""BERT-shaped sentence encoders (MiniLM, BGE, E5, ...) as an OpenVINO graph.
+"""Sentence encoders in the shape of BERT or RoBERTa (MiniLM, BGE, E5, ...) as an OpenVINO graph.
 
 The graph is built here from the weights, operation by operation (Devlin et al. 2018, section 3;
 pooling: Reimers & Gurevych 2019, section 3), so loading needs neither PyTorch nor a conversion and
@@ -13,61 +13,85 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
-from tokenizers import Tokenizer
 
+from moli.models.encoders.encoder_files import EncoderFiles, has_offset_positions
 from moli.models.hardware.openvino import op, ov
-from moli.models.weights.json_files import read_json
+from moli.models.protocols.encoder import Role
+from moli.models.weights.mapped_tensors import map_tensors
 from moli.records.errors import ModelError
 
 # Inputs that share a scale in 8 bits; fewer are more precise and slower.
 _GROUP_SIZE = 128
 # OpenVINO's approximations of GELU, by the names in config.json.
 _GELU_MODES = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+_WEIGHTS = "model.safetensors"
+_PREFIX = re.compile(r"^(bert|roberta)\.")
+# Linear layers that are kept in 8 bits, by their place in a layer of the encoder.
+_FEED_FORWARD = frozenset({"intermediate.dense.", "output.dense."})
+_ATTENTION = frozenset(
+    {
+        *(f"attention.self.{name}." for name in ("query", "key", "value")),
+        "attention.output.dense.",
+    }
+)
+
+
+def is_bert_shaped(files: EncoderFiles) -> bool:
+    """Whether `BertEncoder` computes what an encoder's files ask for."""
+    return (
+        files.model_type in ("bert", "roberta", "xlm-roberta", "camembert")
+        and files.config.get("position_embedding_type", "absolute") == "absolute"
+        and files.config.get("hidden_act") in _GELU_MODES
+        and files.pooling in ("mean", "cls")
+        and files.pools_prompt
+        and not files.dense
+        and (files.folder / _WEIGHTS).is_file()
+    )
 
 
 class BertEncoder:
     """A sentence encoder read from a sentence-transformers or transformers folder.
 
     Args:
+        files: of an encoder that `is_bert_shaped`.
         name: the model reference.
         precision: "f32" to compute in full precision; by default, OpenVINO uses the fastest type
             and 8 bits, which is precise enough.
+        quantize_attention: whether the attention's layers are in 8 bits too, by default.
 
     Raises:
-        ModelError: files are missing, or the model is not BERT-shaped.
+        ModelError: the weights are incomplete.
     """
 
-    def __init__(self, folder: Path, *, name: str, precision: str = "") -> None:
+    def __init__(
+        self,
+        files: EncoderFiles,
+        *,
+        name: str,
+        precision: str = "",
+        quantize_attention: bool = False,
+    ) -> None:
         self.name = name
-        config = read_json(folder / "config.json")
-        if config is None:
-            raise ModelError(
-                "no model: there is no config.json",
-                where=str(folder),
-                fix="Give a folder of an encoder.",
-            )
-        if config.get("model_type") != "bert":
-            raise ModelError(
-                f"model type '{config.get('model_type')}' is not supported as an encoder",
-                where=str(folder),
-                fix="Use a BERT-shaped encoder such as BGE, E5 or MiniLM.",
-            )
-        self.dimensions = int(config["hidden_size"])
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(_max_tokens(folder, config))
-        weights = load_file(folder / "model.safetensors")
-        graph = sentence_graph(weights, config, _pooling(folder), quantize=not precision)
+        self.dimensions = int(files.config["hidden_size"])
+        self.reads_chinese = files.reads_chinese
+        self._files = files
+        weights = map_tensors(files.folder / _WEIGHTS)
+        self._words = next(
+            value for key, value in weights.items() if key.endswith(".word_embeddings.weight")
+        )
+        in_8_bits = frozenset() if precision else _FEED_FORWARD
+        if quantize_attention and not precision:
+            in_8_bits |= _ATTENTION
+        graph = sentence_graph(weights, files.config, files.pooling, in_8_bits=in_8_bits)
         self._streams = os.cpu_count() or 1
         options: dict[str, Any] = {
             "NUM_STREAMS": str(self._streams),
@@ -78,18 +102,19 @@ class BertEncoder:
         with _restored_signal_stack():
             self._model = ov.Core().compile_model(graph, "CPU", options)
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], role: Role = "text") -> NDArray[np.float32]:
         """Unit vectors [len(texts), dimensions], in the order of `texts`."""
         vectors = np.empty((len(texts), self.dimensions), np.float32)
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        token_ids = self._files.token_ids(texts, role)
         # Sorted by length: the next text often has the same shape, for which kernels are compiled.
-        order = sorted(range(len(texts)), key=lambda row: len(encodings[row].ids))
+        order = sorted(range(len(texts)), key=lambda row: len(token_ids[row]))
 
         def encode_rows(rows: Sequence[int]) -> None:
             """Fill in the vectors of the texts with these indices."""
             request = self._model.create_infer_request()
             for row in rows:
-                vectors[row] = request.infer([np.array([encodings[row].ids], np.int64)])[0][0]
+                words = self._words[token_ids[row]].astype(np.float32)
+                vectors[row] = request.infer([words[None]])[0][0]
 
         # OpenVINO's own queue of requests can abort or hang a process that ends.
         streams = min(self._streams, len(texts))
@@ -100,9 +125,9 @@ class BertEncoder:
                 list(pool.map(encode_rows, [order[start::streams] for start in range(streams)]))
         return vectors
 
-    def tokens(self, texts: Sequence[str]) -> int:
+    def tokens(self, texts: Sequence[str], role: Role = "text") -> int:
         """Number of tokens that are read of texts, with special ones, without truncated ones."""
-        return sum(len(each.ids) for each in self._tokenizer.encode_batch_fast(list(texts)))
+        return sum(map(len, self._files.token_ids(texts, role)))
 
 
 class _SignalStack(ctypes.Structure):
@@ -134,50 +159,73 @@ def sentence_graph(
     config: Mapping[str, Any],
     pooling: str,
     *,
-    quantize: bool = False,
+    in_8_bits: Collection[str] = (),
 ) -> ov.Model:
-    """Build the encoder's graph from token ids [1, tokens] to a unit vector [1, hidden].
+    """Build the encoder's graph from word embeddings [1, tokens, hidden] to a unit vector.
+
+    The table of word embeddings is not part of the graph: it is most of a multilingual encoder, and
+    a text needs a few of its rows.
 
     Args:
         weights: tensors of a BERT checkpoint by name, with or without the prefix `bert.`.
         config: contents of config.json.
         pooling: "mean" over tokens, or "cls" for the first token's hidden state.
-        quantize: whether to keep the feed-forward layers in 8 bits.
+        in_8_bits: linear layers that are kept in 8 bits, by their place in a layer.
+
+    Returns:
+        A graph whose output is [1, hidden].
 
     Raises:
         ModelError: the checkpoint lacks a tensor.
     """
-    bert = _Weights({name.removeprefix("bert."): value for name, value in weights.items()})
+    bert = _Weights({_PREFIX.sub("", name): value for name, value in weights.items()})
     heads, epsilon = int(config["num_attention_heads"]), float(config["layer_norm_eps"])
     gelu_mode = _GELU_MODES[config["hidden_act"]]
-    ids = op.parameter([1, -1], np.int64, name="ids")
-    hidden = _embed(ids, bert, epsilon)
+    words = op.parameter([1, -1, int(config["hidden_size"])], np.float32, name="words")
+    first_position = int(config["pad_token_id"]) + 1 if has_offset_positions(config) else 0
+    hidden = _embed(words, bert, first_position, epsilon)
     for layer in range(int(config["num_hidden_layers"])):
-        weight = bert.below(f"encoder.layer.{layer}.")
+        weight = bert.below(f"encoder.layer.{layer}.", in_8_bits)
         attended = _self_attention(hidden, weight, heads)
         hidden = _layer_norm(
             op.add(hidden, attended), weight.below("attention.output.LayerNorm."), epsilon
         )
-        inner = op.gelu(_linear(hidden, weight.below("intermediate.dense."), quantize), gelu_mode)
-        outer = _linear(inner, weight.below("output.dense."), quantize)
+        inner = op.gelu(weight.linear(hidden, "intermediate.dense."), gelu_mode)
+        outer = weight.linear(inner, "output.dense.")
         hidden = _layer_norm(op.add(hidden, outer), weight.below("output.LayerNorm."), epsilon)
     if pooling == "cls":
         pooled = op.gather(hidden, op.constant(0, np.int64), op.constant(1, np.int64))
     else:
         pooled = op.reduce_mean(hidden, op.constant([1], np.int64), keep_dims=False)
     unit = op.normalize_l2(pooled, op.constant([1], np.int64), 1e-12, "max")
-    return ov.Model([unit], [ids], "encoder")
+    return ov.Model([unit], [words], "encoder")
 
 
 class _Weights:
-    """The tensors of a checkpoint whose names begin with a prefix, by the rest of their names."""
+    """The tensors of a checkpoint whose names begin with a prefix, by the rest of their names.
 
-    def __init__(self, tensors: Mapping[str, NDArray[np.float32]], prefix: str = "") -> None:
-        self._tensors, self._prefix = tensors, prefix
+    Args:
+        in_8_bits: linear layers that are kept in 8 bits, by the rest of their names.
+    """
 
-    def below(self, prefix: str) -> _Weights:
+    def __init__(
+        self,
+        tensors: Mapping[str, NDArray[np.float32]],
+        prefix: str = "",
+        in_8_bits: Collection[str] = (),
+    ) -> None:
+        self._tensors, self._prefix, self._in_8_bits = tensors, prefix, in_8_bits
+
+    def below(self, prefix: str, in_8_bits: Collection[str] = ()) -> _Weights:
         """The tensors that have a further prefix."""
-        return _Weights(self._tensors, self._prefix + prefix)
+        return _Weights(self._tensors, self._prefix + prefix, in_8_bits)
+
+    def linear(self, hidden: Any, name: str) -> Any:
+        """Output of a linear layer with its bias, in 8 bits if it is one of those."""
+        matrix = self.array(f"{name}weight")
+        in_8_bits = name in self._in_8_bits and matrix.shape[1] % _GROUP_SIZE == 0
+        factor = _quantize(matrix) if in_8_bits else op.constant(matrix)
+        return op.add(op.matmul(hidden, factor, False, True), self[f"{name}bias"])
 
     def __getitem__(self, name: str) -> Any:
         """A tensor as a constant of the graph."""
@@ -197,12 +245,12 @@ class _Weights:
             ) from None
 
 
-def _embed(ids: Any, bert: _Weights, epsilon: float) -> Any:
+def _embed(words: Any, bert: _Weights, first_position: int, epsilon: float) -> Any:
     """Sum of word, position and segment embeddings, normalized: [1, tokens, hidden]."""
     axis = op.constant(0, np.int64)
-    words = op.gather(bert["embeddings.word_embeddings.weight"], ids, axis)
-    length = op.gather(op.shape_of(ids), op.constant(1, np.int64), axis)
-    order = op.range(axis, length, op.constant(1, np.int64), "i64")
+    length = op.gather(op.shape_of(words), op.constant(1, np.int64), axis)
+    first = op.constant(first_position, np.int64)
+    order = op.range(first, op.add(first, length), op.constant(1, np.int64), "i64")
     positions = op.gather(bert["embeddings.position_embeddings.weight"], order, axis)
     # All tokens of a single text are in the first segment.
     segments = op.gather(bert["embeddings.token_type_embeddings.weight"], axis, axis)
@@ -215,7 +263,7 @@ def _self_attention(hidden: Any, weight: _Weights, heads: int) -> Any:
 
     def project_heads(name: str) -> Any:
         """Queries, keys or values, by their name in the checkpoint: [1, heads, tokens, width]."""
-        projected = _linear(hidden, weight.below(f"attention.self.{name}."))
+        projected = weight.linear(hidden, f"attention.self.{name}.")
         shape = op.constant([0, 0, heads, -1], np.int64)
         return op.transpose(
             op.reshape(projected, shape, special_zero=True), op.constant([0, 2, 1, 3], np.int64)
@@ -227,15 +275,7 @@ def _self_attention(hidden: Any, weight: _Weights, heads: int) -> Any:
         op.constant([0, 0, -1], np.int64),
         special_zero=True,
     )
-    return _linear(joined, weight.below("attention.output.dense."))
-
-
-def _linear(hidden: Any, weight: _Weights, quantize: bool = False) -> Any:
-    """Output of a linear layer with its bias; in 8 bits if `quantize` and its shape allows it."""
-    matrix = weight.array("weight")
-    in_8_bits = quantize and matrix.shape[1] % _GROUP_SIZE == 0
-    factor = _quantize(matrix) if in_8_bits else op.constant(matrix)
-    return op.add(op.matmul(hidden, factor, False, True), weight["bias"])
+    return weight.linear(joined, "attention.output.dense.")
 
 
 def _quantize(matrix: NDArray[np.float32]) -> Any:
@@ -255,16 +295,3 @@ def _layer_norm(hidden: Any, weight: _Weights, epsilon: float) -> Any:
     """Layer normalization over the hidden dimension."""
     normalized = op.mvn(hidden, op.constant([-1], np.int64), True, epsilon, "inside_sqrt")
     return op.add(op.multiply(normalized, weight["weight"]), weight["bias"])
-
-
-def _pooling(folder: Path) -> str:
-    """The pooling in the model's files: "cls" or "mean"."""
-    modes = read_json(folder / "1_Pooling" / "config.json") or {}
-    return "cls" if modes.get("pooling_mode_cls_token") else "mean"
-
-
-def _max_tokens(folder: Path, config: Mapping[str, Any]) -> int:
-    """Tokens that the encoder was trained to read, which can be fewer than it has positions for."""
-    trained_length = (read_json(folder / "sentence_bert_config.json") or {}).get("max_seq_length")
-    positions = int(config["max_position_embeddings"])
-    return min(trained_length or positions, positions)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from moli.models.protocols.encoder import Role
+
 
 class HashEncoder:
     """An encoder for tests: character trigrams, hashed to a sparse random projection."""
@@ -15,8 +17,9 @@ class HashEncoder:
     def __init__(self, name: str = "scripted:hash", dimensions: int = 64) -> None:
         self.name = name
         self.dimensions = dimensions
+        self.reads_chinese = True
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], _role: Role = "text") -> NDArray[np.float32]:
         """Unit vectors [len(texts), dimensions], in the order of `texts`."""
         vectors = np.zeros((len(texts), self.dimensions), np.float32)
         for row, text in zip(vectors, texts, strict=True):
@@ -28,6 +31,6 @@ class HashEncoder:
             row /= max(float(np.linalg.norm(row)), 1e-9)
         return vectors
 
-    def tokens(self, texts: Sequence[str]) -> int:
+    def tokens(self, texts: Sequence[str], _role: Role = "text") -> int:
         """Number of character trigrams in the texts, which this encoder has for tokens."""
         return sum(len(text.casefold()) + 1 for text in texts)

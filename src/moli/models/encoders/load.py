@@ -7,9 +7,15 @@ from pathlib import Path
 from moli.models.encoders.hashing import HashEncoder
 from moli.models.protocols.encoder import Encoder
 from moli.models.weights.builtin import builtin_encoder_folder
-from moli.models.weights.known import known_folder
+from moli.models.weights.known import installed_folder, known_folder
 from moli.models.weights.reference import ModelReference
 from moli.records.errors import ModelError
+from moli.workspace import Workspace
+
+_AUTO, _BEST, _BUILTIN = "auto", "e5", "builtin:minilm"
+
+# Encoders whose cosines change by less than .001 if the layers of attention are in 8 bits too.
+_ATTENTION_IN_8_BITS = ("e5",)
 
 
 def load_encoder(reference: str) -> Encoder:
@@ -21,19 +27,59 @@ def load_encoder(reference: str) -> Encoder:
     parsed = ModelReference.parse(reference)
     if parsed.scheme == "scripted":
         return HashEncoder(reference)
-    from moli.models.encoders.bert import BertEncoder
-
     if parsed.scheme == "builtin":
         if parsed.name != "minilm":
             raise ModelError(
                 "no such built-in encoder", where=reference, fix="There is: builtin:minilm."
             )
-        return BertEncoder(builtin_encoder_folder(), name=reference)
+        return _load_folder(builtin_encoder_folder(), reference)
     if parsed.scheme == "hub":
-        return BertEncoder(_model_folder(parsed.name), name=reference)
+        return _load_folder(_model_folder(parsed.name), reference)
     raise ModelError(
         "encoders run locally", where=reference, fix="Name a folder or org/name, or builtin:minilm."
     )
+
+
+def load_workspace_encoder(workspace: Workspace) -> Encoder:
+    """Load the encoder of a workspace's documents.
+
+    Raises:
+        ModelError: it is not available.
+    """
+    return load_encoder(encoder_of(workspace))
+
+
+def encoder_of(workspace: Workspace) -> str:
+    """The reference of a workspace's encoder.
+
+    With `encoder = "auto"`, documents keep the encoder that they came with. The first ones get e5
+    where it is on this machine, and the built-in encoder where it is not.
+    """
+    chosen = workspace.settings.encoder
+    if chosen != _AUTO:
+        return chosen
+    return workspace.passages.newest_encoder() or (
+        _BEST if installed_folder(_BEST) else _BUILTIN
+    )
+
+
+def _load_folder(folder: Path, reference: str) -> Encoder:
+    """Load the encoder in a folder.
+
+    Raises:
+        ModelError: it is incomplete, or of an architecture that is not supported.
+    """
+    from moli.models.encoders.bert import BertEncoder, is_bert_shaped
+    from moli.models.encoders.encoder_files import read_encoder_files
+
+    files = read_encoder_files(folder, reference)
+    if is_bert_shaped(files):
+        return BertEncoder(
+            files, name=reference, quantize_attention=reference in _ATTENTION_IN_8_BITS
+        )
+    from moli.models.encoders.transformers_encoder import TransformersEncoder
+
+    return TransformersEncoder(files, name=reference)
 
 
 def _model_folder(name: str) -> Path:

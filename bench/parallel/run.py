@@ -1,0 +1,91 @@
+"""Search within and across languages: the documentation in English and Chinese, 240 questions.
+
+Each question stands in both languages, with the place of its answer in both. A question counts as
+found at rank n if the n-th passage is of the answer's page and contains the answer's beginning.
+
+Use: python bench/parallel/run.py [--encoder e5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from moli.models.encoders.load import load_encoder
+from moli.models.protocols.encoder import Encoder
+from moli.records.answers import Fusion, Hit
+from moli.retrieval.discover import discover
+from moli.retrieval.ingest import Ingester
+from moli.retrieval.search import Retriever
+from moli.workspace import Workspace
+
+HERE = Path(__file__).parent
+DOCS = HERE.parents[1] / "docs"
+LIBRARIES = (("en",), ("zh",), ("en", "zh"))
+FUSIONS = {"default": None, "meaning": Fusion("minmax", 0.0), "words": Fusion("minmax", 1.0)}
+DEPTH = 20
+
+
+def questions() -> list[dict[str, str]]:
+    """Rows with a question (en, zh), its source and its answer (answer_en, answer_zh)."""
+    lines = (HERE / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def ranks(
+    rows: list[dict[str, str]], retriever: Retriever, asked: str, held: tuple[str, ...], name: str
+) -> Iterator[int]:
+    """Rank of each question's passage, from 1; DEPTH + 1 if it is not found."""
+    for row in rows:
+        hits = retriever.search(row[asked], DEPTH, None, FUSIONS[name])
+        yield next(
+            (rank for rank, hit in enumerate(hits, 1) if answers(row, hit, held)), DEPTH + 1
+        )
+
+
+def answers(row: dict[str, str], hit: Hit, held: tuple[str, ...]) -> bool:
+    """Whether a passage contains a question's answer, in a language of the library."""
+    path = Path(hit.source)
+    language = path.parent.name
+    if path.name != row["source"] or language not in held:
+        return False
+    return plain(row[f"answer_{language}"])[:30] in plain(hit.text)
+
+
+def plain(text: str) -> str:
+    """A text without white space and Markdown's signs."""
+    return "".join(each for each in text if each.isalnum())
+
+
+def open_library(folder: str, encoder: Encoder, held: tuple[str, ...]) -> Retriever:
+    """A workspace with the pages in some languages."""
+    workspace = Workspace.init(Path(folder))
+    paths, _ = discover([str(DOCS / language) for language in held])
+    for _ in Ingester(workspace, encoder).add_files(paths):
+        pass
+    return Retriever(workspace, encoder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--encoder", default="e5")
+    args = parser.parse_args()
+    encoder, rows = load_encoder(args.encoder), questions()
+    print("| asked in | library in | by | recall@1 | recall@5 | recall@20 |")
+    print("|---|---|---|---|---|---|")
+    for held in LIBRARIES:
+        with tempfile.TemporaryDirectory() as folder:
+            retriever = open_library(folder, encoder, held)
+            for asked in ("en", "zh"):
+                for name in FUSIONS:
+                    found = list(ranks(rows, retriever, asked, held, name))
+                    shares = (sum(rank <= k for rank in found) / len(found) for k in (1, 5, 20))
+                    shown = " | ".join(f"{share:.3f}" for share in shares)
+                    print(f"| {asked} | {' + '.join(held)} | {name} | {shown} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
