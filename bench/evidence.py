@@ -1,11 +1,13 @@
-"""Fit and evaluate the model of evidence: the probability that a sentence contains the answer.
+"""Fit and evaluate the models of evidence: the probability that a sentence contains the answer.
 
 Use: python bench/evidence.py            fit on training questions, evaluate on dev questions
-     python bench/evidence.py --judge    evaluate the coefficients in src/moli as they are
+     python bench/evidence.py --judge    evaluate the models in src/moli as they are
 
-The library contains three quarters of some articles' paragraphs. Questions are of three kinds, a
-third each: on paragraphs in it; on paragraphs left out, whose neighbors are in it (near misses);
-and on articles that are not in it at all. Only the first kind has an answer.
+Within a language, the library contains three quarters of some articles' paragraphs. Questions are
+of three kinds, a third each: on paragraphs in it; on paragraphs left out, whose neighbors are in it
+(near misses); and on articles that are not in it at all. Only the first kind has an answer. Across
+languages, the library is three quarters of the documentation's pages in one language, and the
+questions of bench/parallel are asked in the other.
 """
 
 from __future__ import annotations
@@ -16,17 +18,17 @@ import json
 import random
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from moli.models.encoders.load import load_encoder
+from moli.models.protocols.encoder import Encoder
 from moli.retrieval.evidence import (
-    COEFFICIENTS,
     FEATURES,
-    INTERCEPTS,
     candidate_sentences,
+    evidence_model,
     sentence_features,
 )
 from moli.retrieval.ingest import Ingester, source_from_text
@@ -35,9 +37,14 @@ from moli.workspace import Workspace
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SETS = {
-    "en": ("squad/train-v1.1.jsonl.gz", "squad/dev-v1.1.jsonl.gz"),
-    "zh": ("cmrc2018/train.jsonl.gz", "cmrc2018/dev.jsonl.gz"),
+    ("en", "en"): ("squad/train-v1.1.jsonl.gz", "squad/dev-v1.1.jsonl.gz"),
+    ("zh", "zh"): ("cmrc2018/train.jsonl.gz", "cmrc2018/dev.jsonl.gz"),
 }
+PAIRS = {"en": ("en", "en"), "zh": ("zh", "zh"), "zh-en": ("zh", "en"), "en-zh": ("en", "zh")}
+DOCS = Path(__file__).parents[1] / "docs"
+PARALLEL = Path(__file__).parent / "parallel" / "questions.jsonl"
+# Features that count across languages, where words are hardly ever shared.
+MEANING = ("similarity", "rank", "passage_similarity")
 PARAGRAPHS = 1500
 PASSAGES = 8
 
@@ -92,11 +99,31 @@ def questions(path: Path, count: int, seed: int) -> tuple[list[tuple[str, str]],
     return kept, selected
 
 
+def parallel_questions(
+    language: str, passage_language: str, seed: int
+) -> tuple[list[tuple[str, str]], list[Question]]:
+    """A library of (name, page), and half of the questions, some on pages that are left out.
+
+    Args:
+        seed: 0 for one half of the questions and of the pages that are left out, 1 for the other.
+    """
+    with PARALLEL.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines][seed::2]
+    pages = sorted((DOCS / passage_language).glob("*.md"))
+    left_out = {page.name for page in pages[seed::4]}
+    library = [(page.stem, page.read_text("utf-8")) for page in pages if page.name not in left_out]
+    return library, [
+        Question(row[language], (), "elsewhere")
+        if row["source"] in left_out
+        else Question(row[language], (row[f"answer_{passage_language}"],), "held")
+        for row in rows
+    ]
+
+
 def compute_features(
-    library: Sequence[tuple[str, str]], selected: Sequence[Question]
+    library: Sequence[tuple[str, str]], selected: Sequence[Question], encoder: Encoder
 ) -> list[QuestionFeatures]:
     """The features of each question's retrieved sentences, in a workspace with the library."""
-    encoder = load_encoder("builtin:minilm")
     with tempfile.TemporaryDirectory() as folder, Workspace.init(Path(folder)) as workspace:
         sources = (
             source_from_text(str(n), text, title.replace("_", " "))
@@ -115,15 +142,28 @@ def compute_features(
             lexical = retriever.indexes.lexical
             values = sentence_features(question.text, hits, spans, headings, encoder, lexical)
             texts = [hits[span.hit].text[span.start : span.end] for span in spans]
-            has_answer = [any(answer in text for answer in question.answers) for text in texts]
+            has_answer = [contains(text, question.answers) for text in texts]
             results.append(QuestionFeatures(question, values, np.array(has_answer)))
         return results
 
 
-def fit(results: Sequence[QuestionFeatures]) -> tuple[np.ndarray, float]:
-    """Coefficients and intercept of a regression on sentences, scaled on the best sentences."""
+def contains(text: str, answers: Sequence[str]) -> bool:
+    """Whether a sentence contains an answer, or most of a long one."""
+    return any(answer in text or (len(text) > 20 and text in answer) for answer in answers)
+
+
+def fit(
+    results: Sequence[QuestionFeatures], counted: Sequence[str] = FEATURES
+) -> tuple[np.ndarray, float]:
+    """Weights and intercept of a regression on sentences, scaled on the best sentences.
+
+    Args:
+        counted: features that count; the others' weights are 0.
+    """
     from sklearn.linear_model import LogisticRegression
 
+    columns = np.array([name in counted for name in FEATURES])
+    results = [replace(each, values=each.values * columns) for each in results]
     x = np.concatenate([each.values for each in results])
     y = np.concatenate([each.has_answer for each in results])
     sentence = LogisticRegression(C=10.0, max_iter=3000).fit(x, y)
@@ -140,6 +180,7 @@ def evaluate(
     """Accuracy of the best sentences, and calibration of their probabilities."""
     logits = [each.values @ weights + intercept for each in results]
     confidence = np.array([1 / (1 + np.exp(-logit.max())) for logit in logits])
+    kinds = {each.question.kind for each in results} - {"held"}
     right = np.array(
         [e.has_answer[logit.argmax()] for e, logit in zip(results, logits, strict=True)]
     )
@@ -153,7 +194,7 @@ def evaluate(
         ),
         "auc held vs not": round(auc(confidence[held], confidence[~held]), 3),
     }
-    for kind in ("near miss", "elsewhere"):
+    for kind in sorted(kinds):
         of_kind = np.array([each.question.kind == kind for each in results])
         report[f"auc held vs {kind}"] = round(auc(confidence[held], confidence[of_kind]), 3)
     answerable = np.array([each.has_answer.any() for each in results])
@@ -193,18 +234,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--judge", action="store_true", help="do not fit")
     parser.add_argument("--count", type=int, default=400, help="questions of each kind")
-    parser.add_argument("--languages", nargs="+", default=list(SETS))
+    parser.add_argument("--encoder", default="e5")
+    parser.add_argument("--pairs", nargs="+", default=list(PAIRS), choices=PAIRS)
     args = parser.parse_args()
-    for language in args.languages:
-        train, dev = (DATA / name for name in SETS[language])
-        weights, intercept = np.array(COEFFICIENTS[language]), INTERCEPTS[language]
+    encoder = load_encoder(args.encoder)
+    for name in args.pairs:
+        pair = PAIRS[name]
+        model = evidence_model(args.encoder, *pair)
+        models = {"as it is": (np.array(model.weights), model.intercept)}
         if not args.judge:
-            weights, intercept = fit(compute_features(*questions(train, args.count, seed=0)))
+            results = compute_features(*questions_of(pair, args.count, seed=0), encoder)
+            is_across = pair not in SETS
+            models = {"fitted": fit(results, MEANING if is_across else FEATURES)}
+            if not is_across:
+                words = [each for each in FEATURES if "similarity" not in each]
+                models["words alone"] = fit(results, words)
+        dev = compute_features(*questions_of(pair, args.count, seed=1), encoder)
+        for kind, (weights, intercept) in models.items():
             shown = ", ".join(f"{value:.3f}" for value in weights)
-            print(f"{language}: ({shown}), intercept {intercept:.3f}")
-            print("   ", dict(zip(FEATURES, np.round(weights, 2).tolist(), strict=True)))
-        report = evaluate(compute_features(*questions(dev, args.count, seed=1)), weights, intercept)
-        print(language, json.dumps(report, indent=2), flush=True)
+            print(f"{name}, {kind}: ({shown}), {intercept:.3f}")
+            print(json.dumps(evaluate(dev, weights, intercept), indent=2), flush=True)
+
+
+def questions_of(
+    pair: tuple[str, str], count: int, seed: int
+) -> tuple[list[tuple[str, str]], list[Question]]:
+    """A library and questions for a pair of languages; with seed 0 to fit on, with 1 to judge."""
+    if pair not in SETS:
+        return parallel_questions(*pair, seed)
+    return questions(DATA / SETS[pair][seed], count, seed)
 
 
 if __name__ == "__main__":

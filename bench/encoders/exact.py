@@ -89,7 +89,9 @@ def load_exact(folder: Path) -> Encoder:
 
 def sample_texts() -> list[str]:
     """Lines of the documentation in both languages, short and long ones, and odd texts."""
-    lines = [line for page in sorted(DOCS.glob("*/search.md")) for line in page.open() if line.strip()]
+    lines = [
+        line for page in sorted(DOCS.glob("*/search.md")) for line in page.open() if line.strip()
+    ]
     whole = (DOCS / "en" / "search.md").read_text(encoding="utf-8")
     return [*(line.strip() for line in lines[:60]), whole, "", "?", "emoji 😀"]
 
@@ -113,16 +115,23 @@ def make_encoder(
     transformers.AutoModel.from_config(config).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     names = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "</s>", "bos_token": "<s>"}
-    write(folder / "tokenizer_config.json", names | {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": 120,
-    })
+    write(
+        folder / "tokenizer_config.json",
+        names
+        | {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": 120,
+        },
+    )
     write(folder / "config_sentence_transformers.json", {"prompts": prompts})
-    write(folder / "1_Pooling" / "config.json", {
-        "word_embedding_dimension": 64,
-        "pooling_mode": pooling,
-        "include_prompt": pools_prompt,
-    })
+    write(
+        folder / "1_Pooling" / "config.json",
+        {
+            "word_embedding_dimension": 64,
+            "pooling_mode": pooling,
+            "include_prompt": pools_prompt,
+        },
+    )
     write(folder / "modules.json", list(modules(dense)))
     width = 64
     for number, size in enumerate(dense, 2):
@@ -133,20 +142,31 @@ def make_encoder(
 def modules(dense: tuple[int, ...]) -> Iterator[dict[str, Any]]:
     """Entries of modules.json."""
     paths = {"Transformer": "", "Pooling": "1_Pooling"}
-    for kind, path in [*paths.items(), *(("Dense", f"{n}_Dense") for n in range(2, 2 + len(dense)))]:
-        yield {"idx": len(path), "name": kind + path, "path": path, "type": f"sentence_transformers.models.{kind}"}
+    for kind, path in [
+        *paths.items(),
+        *(("Dense", f"{n}_Dense") for n in range(2, 2 + len(dense))),
+    ]:
+        yield {
+            "idx": len(path),
+            "name": kind + path,
+            "path": path,
+            "type": f"sentence_transformers.models.{kind}",
+        }
 
 
 def write_dense(folder: Path, width: int, size: int) -> None:
     """Save a random linear layer."""
     from safetensors.torch import save_file
 
-    write(folder / "config.json", {
-        "in_features": width,
-        "out_features": size,
-        "bias": True,
-        "activation_function": "torch.nn.modules.activation.Tanh",
-    })
+    write(
+        folder / "config.json",
+        {
+            "in_features": width,
+            "out_features": size,
+            "bias": True,
+            "activation_function": "torch.nn.modules.activation.Tanh",
+        },
+    )
     tensors = {"linear.weight": torch.randn(size, width), "linear.bias": torch.randn(size)}
     save_file(tensors, folder / "model.safetensors")
 

@@ -1,7 +1,9 @@
-"""Search within and across languages: the documentation in English and Chinese, 240 questions.
+"""Search within and across languages: the documentation in English and Chinese, 240 places.
 
-Each question stands in both languages, with the place of its answer in both. A question counts as
-found at rank n if the n-th passage is of the answer's page and contains the answer's beginning.
+Each place is a sentence of a page, in both languages, with a question that it answers, in words of
+its own. Queries are the questions, and the sentences themselves: across languages, whoever reads
+one of them looks for its translation. A query counts as found at rank n if the n-th passage is of
+the right page and contains the sentence.
 
 Use: python bench/parallel/run.py [--encoder e5]
 """
@@ -9,6 +11,7 @@ Use: python bench/parallel/run.py [--encoder e5]
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +29,12 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 LIBRARIES = (("en",), ("zh",), ("en", "zh"))
 FUSIONS = {"default": None, "meaning": Fusion("minmax", 0.0), "words": Fusion("minmax", 1.0)}
+QUERIES = {
+    "en": "question, en",
+    "zh": "question, zh",
+    "answer_en": "sentence, en",
+    "answer_zh": "sentence, zh",
+}
 DEPTH = 20
 
 
@@ -36,14 +45,12 @@ def questions() -> list[dict[str, str]]:
 
 
 def ranks(
-    rows: list[dict[str, str]], retriever: Retriever, asked: str, held: tuple[str, ...], name: str
+    rows: list[dict[str, str]], retriever: Retriever, column: str, held: tuple[str, ...], name: str
 ) -> Iterator[int]:
-    """Rank of each question's passage, from 1; DEPTH + 1 if it is not found."""
+    """Rank of each query's passage, from 1; DEPTH + 1 if it is not found."""
     for row in rows:
-        hits = retriever.search(row[asked], DEPTH, None, FUSIONS[name])
-        yield next(
-            (rank for rank, hit in enumerate(hits, 1) if answers(row, hit, held)), DEPTH + 1
-        )
+        hits = retriever.search(row[column], DEPTH, None, FUSIONS[name])
+        yield next((rank for rank, hit in enumerate(hits, 1) if answers(row, hit, held)), DEPTH + 1)
 
 
 def answers(row: dict[str, str], hit: Hit, held: tuple[str, ...]) -> bool:
@@ -74,17 +81,16 @@ def main() -> None:
     parser.add_argument("--encoder", default="e5")
     args = parser.parse_args()
     encoder, rows = load_encoder(args.encoder), questions()
-    print("| asked in | library in | by | recall@1 | recall@5 | recall@20 |")
+    print("| query | library | by | recall@1 | recall@5 | recall@20 |")
     print("|---|---|---|---|---|---|")
     for held in LIBRARIES:
         with tempfile.TemporaryDirectory() as folder:
             retriever = open_library(folder, encoder, held)
-            for asked in ("en", "zh"):
-                for name in FUSIONS:
-                    found = list(ranks(rows, retriever, asked, held, name))
-                    shares = (sum(rank <= k for rank in found) / len(found) for k in (1, 5, 20))
-                    shown = " | ".join(f"{share:.3f}" for share in shares)
-                    print(f"| {asked} | {' + '.join(held)} | {name} | {shown} |", flush=True)
+            for column, name in itertools.product(QUERIES, FUSIONS):
+                found = list(ranks(rows, retriever, column, held, name))
+                shares = (sum(rank <= k for rank in found) / len(found) for k in (1, 5, 20))
+                shown = " | ".join(f"{share:.3f}" for share in shares)
+                print(f"| {QUERIES[column]} | {' + '.join(held)} | {name} | {shown} |", flush=True)
 
 
 if __name__ == "__main__":

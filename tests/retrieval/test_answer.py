@@ -15,6 +15,7 @@ from moli.records.errors import InputError, ModelError
 from moli.records.messages import Message
 from moli.retrieval import evidence
 from moli.retrieval.answer import Answerer
+from moli.retrieval.evidence import FEATURES, EvidenceModel
 from moli.retrieval.search import Retriever
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
@@ -83,7 +84,8 @@ def test_below_the_threshold_an_answer_is_withheld_in_the_questions_language(
 ) -> None:
     workspace = make_workspace(confidence=0.5)
     ingest(workspace, {"guide": GUIDE})
-    monkeypatch.setattr(evidence, "INTERCEPTS", {"en": -50.0, "zh": -50.0})
+    never = EvidenceModel((0.0,) * len(FEATURES), -50.0)
+    monkeypatch.setattr(evidence, "evidence_model", lambda *_: never)
     answer = Answerer(workspace, Retriever(workspace, ENCODER)).ask(question)
     assert (answer.answered, answer.sentences) == (False, ())
     assert answer.confidence < 1e-6
@@ -252,7 +254,7 @@ def test_the_trace_accounts_for_the_answer(
     assert (trace.encoder, trace.model) == (ENCODER.name, answer.model)
     retriever = Retriever(library, ENCODER)
     assert list(trace.passages) == retriever.search(QUESTION, library.settings.passages)
-    assert trace.fusion == retriever.fusion("en")
+    assert trace.fusion == retriever.fusion("en", "en")
     assert len(trace.prompt_sha256) == (0 if script is None else 64)
     assert set(trace.timings_ms) == {"search", "evidence", "answer"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -10,15 +11,16 @@ from samples import ENCODER, ingest
 
 from moli.records.answers import Hit
 from moli.records.documents import Heading
-from moli.retrieval import evidence
 from moli.retrieval.evidence import (
     FEATURES,
     SentenceSpan,
     candidate_sentences,
+    evidence_model,
     score_sentences,
     sentence_features,
 )
 from moli.retrieval.search import Retriever
+from moli.retrieval.tokens import LANGUAGES
 from moli.workspace import Workspace
 
 TEXT = "The pump is loud. It has 3 valves. Is it old?\n\nThe motor turns the pump."
@@ -78,14 +80,15 @@ def test_probabilities_are_logistic_in_the_features_best_first(
     table = sentence_features(
         QUESTION, hits, candidate_sentences(hits, NONE), NONE, ENCODER, lexical
     )
+    model = evidence_model(ENCODER.name, "en", "en")
     expected = sorted(
         (
             1
             / (
                 1
                 + math.exp(
-                    -math.fsum(c * v for c, v in zip(evidence.COEFFICIENTS["en"], row, strict=True))
-                    - evidence.INTERCEPTS["en"]
+                    -math.fsum(w * v for w, v in zip(model.weights, row, strict=True))
+                    - model.intercept
                 )
             )
             for row in table.tolist()
@@ -102,6 +105,8 @@ def test_nothing_found_is_no_evidence(retriever: Retriever) -> None:
     assert score_sentences(QUESTION, [], {}, ENCODER, retriever.indexes.lexical) == []
 
 
-def test_there_is_a_coefficient_for_each_feature_of_each_language() -> None:
-    assert set(evidence.COEFFICIENTS) == set(evidence.INTERCEPTS) == {"en", "zh"}
-    assert {len(each) for each in evidence.COEFFICIENTS.values()} == {len(FEATURES)}
+@pytest.mark.parametrize("encoder", ["builtin:minilm", "e5", "someone/elses"])
+def test_there_is_a_model_for_every_encoder_and_pair_of_languages(encoder: str) -> None:
+    for language, passage_language in itertools.product(LANGUAGES, LANGUAGES):
+        model = evidence_model(encoder, language, passage_language)
+        assert len(model.weights) == len(FEATURES)

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moli.models.encoders.hashing import HashEncoder
 from moli.records.answers import Fusion
-from moli.retrieval.fuse import DEFAULTS, fuse, minmax, reciprocal_rank, zscore
+from moli.retrieval.fuse import default_fusion, fuse, minmax, reciprocal_rank, zscore
+from moli.retrieval.tokens import Language
 
 SCORES = st.dictionaries(st.integers(1, 12), st.integers(-40, 40).map(lambda n: n / 4), max_size=8)
 FUSIONS = st.builds(
@@ -106,6 +108,40 @@ def test_a_zscore_can_fall_as_the_score_behind_it_rises() -> None:
     assert far < near
 
 
-def test_there_is_a_default_for_each_language() -> None:
-    assert set(DEFAULTS) == {"en", "zh"}
-    assert all(0 <= fusion.weight <= 1 for fusion in DEFAULTS.values())
+def reader(reads_chinese: bool) -> HashEncoder:
+    encoder = HashEncoder()
+    encoder.reads_chinese = reads_chinese
+    return encoder
+
+
+@pytest.mark.parametrize(
+    ("reads_chinese", "language", "passage_language", "weight"),
+    [
+        (True, "en", "en", 0.5),
+        (True, "zh", "zh", 0.5),
+        (True, "zh", "en", 0.0),
+        (True, "en", "zh", 0.0),
+        (False, "en", "en", 0.5),
+        (False, "zh", "zh", 0.9),
+        (False, "zh", "en", 0.9),
+    ],
+)
+def test_words_count_by_default_where_both_sides_share_them(
+    reads_chinese: bool, language: Language, passage_language: Language, weight: float
+) -> None:
+    encoder = reader(reads_chinese)
+    assert default_fusion(encoder, language, passage_language) == Fusion("minmax", weight)
+
+
+def test_passages_in_another_language_are_fused_by_their_own_weights() -> None:
+    lexical, dense = {1: 4.0, 2: 2.0, 3: 0.0}, {1: 0.2, 2: 0.4, 3: 0.6, 4: 0.5}
+    fused = fuse(lexical, dense, Fusion("minmax", 0.5), {3, 4}, Fusion("minmax", 0.0))
+    # 1: (1 + 0) / 2; 2: (1/2 + 1/2) / 2; 3 and 4 by meaning alone.
+    assert dict(fused) == pytest.approx({3: 1.0, 4: 0.75, 1: 0.5, 2: 0.5})
+    assert [passage for passage, _ in fused] == [3, 4, 1, 2]
+
+
+def test_a_passage_in_another_language_that_only_shares_words_is_left_out() -> None:
+    lexical, dense = {1: 4.0, 9: 2.0}, {1: 0.2, 2: 0.4}
+    fused = fuse(lexical, dense, Fusion("minmax", 0.5), {9}, Fusion("minmax", 0.0))
+    assert {passage for passage, _ in fused} == {1, 2}

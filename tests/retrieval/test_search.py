@@ -17,7 +17,7 @@ from samples import ENCODER, EVERYTHING, ingest, new_document
 
 from moli.records.answers import Fusion, Hit
 from moli.retrieval import search as search_module
-from moli.retrieval.fuse import DEFAULTS
+from moli.retrieval.fuse import default_fusion
 from moli.retrieval.search import Retriever
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
@@ -237,11 +237,12 @@ def test_a_workspace_without_documents_has_nothing_to_find(retriever: Retriever)
 def test_a_tuned_workspace_searches_as_it_was_tuned(
     workspace: Workspace, retriever: Retriever
 ) -> None:
-    assert retriever.fusion("en") == DEFAULTS["en"]
-    workspace.tunings.add("en", LEXICAL, {})
+    assert retriever.fusion("en", "en") == default_fusion(ENCODER, "en", "en")
+    workspace.tunings.add(ENCODER.name, "en", "en", LEXICAL, {})
     ingest(workspace, {"a": "The pump.", "b": "Nothing of it."})
     assert [hit.source for hit in retriever.search("pump")] == ["a"]
-    assert retriever.fusion("zh") == DEFAULTS["zh"]
+    assert retriever.fusion("zh", "zh") == default_fusion(ENCODER, "zh", "zh")
+    assert retriever.fusion("en", "zh") == default_fusion(ENCODER, "en", "zh")
 
 
 SOURCES = st.sampled_from([f"s{n}" for n in range(8)])

@@ -8,7 +8,7 @@ from samples import ENCODER, ingest, new_document
 
 from moli.records.answers import Fusion
 from moli.records.errors import InputError
-from moli.retrieval.fuse import DEFAULTS
+from moli.retrieval.fuse import default_fusion
 from moli.retrieval.search import Retriever
 from moli.retrieval.tune import (
     CANDIDATES,
@@ -20,6 +20,7 @@ from moli.retrieval.tune import (
 from moli.workspace import Workspace
 
 COUNT = 40
+DEFAULT = default_fusion(ENCODER, "en", "en")
 
 
 @pytest.fixture
@@ -41,17 +42,22 @@ def labelled() -> list[LabelledQuery]:
     return [LabelledQuery(f"query{n}", f"d{n}") for n in range(COUNT)]
 
 
+def current(workspace: Workspace, language: str, passage_language: str) -> Fusion | None:
+    """The stored fusion for the encoder of these tests."""
+    return workspace.tunings.current(ENCODER.name, language, passage_language)
+
+
 def test_what_the_queries_show_is_chosen_and_kept(misled: Retriever, workspace: Workspace) -> None:
     (tuning,) = tune_fusion(workspace, misled, labelled())
     scores = {trial.fusion: trial.score for trial in tuning.trials}
-    assert set(scores) == {*CANDIDATES, DEFAULTS["en"]}
+    assert set(scores) == {*CANDIDATES, DEFAULT}
     assert scores[Fusion("minmax", 0.0)] == 1.0
     assert scores[Fusion("minmax", 1.0)] < 0.1
     assert scores[tuning.fusion] == max(scores.values()) == 1.0
     assert tuning.p_value < 0.05
     assert (tuning.language, tuning.queries, tuning.synthetic) == ("en", COUNT, False)
-    assert workspace.tunings.current("en") == misled.fusion("en") == tuning.fusion
-    assert workspace.tunings.current("zh") is None
+    assert current(workspace, "en", "en") == misled.fusion("en", "en") == tuning.fusion
+    assert current(workspace, "zh", "zh") is None
 
 
 def test_the_default_stands_where_no_trial_is_surely_better(
@@ -59,8 +65,8 @@ def test_the_default_stands_where_no_trial_is_surely_better(
 ) -> None:
     (tuning,) = tune_fusion(workspace, misled, labelled()[:2])
     assert tuning.p_value >= 0.05
-    assert tuning.fusion == tuning.default == DEFAULTS["en"]
-    assert workspace.tunings.current("en") == DEFAULTS["en"]
+    assert tuning.fusion == tuning.default == DEFAULT
+    assert current(workspace, "en", "en") == DEFAULT
 
 
 def test_made_up_queries_move_the_weight_only_half_of_the_way(
@@ -71,7 +77,7 @@ def test_made_up_queries_move_the_weight_only_half_of_the_way(
     best = max(tuning.trials, key=lambda trial: trial.score).fusion
     assert tuning.synthetic
     assert tuning.fusion.method == "minmax"
-    assert tuning.fusion.weight == pytest.approx((best.weight + DEFAULTS["en"].weight) / 2)
+    assert tuning.fusion.weight == pytest.approx((best.weight + DEFAULT.weight) / 2)
 
 
 def test_each_language_is_tuned_by_its_own_queries(
@@ -81,6 +87,17 @@ def test_each_language_is_tuned_by_its_own_queries(
     queries = [LabelledQuery("pump", "a"), LabelledQuery("水泵", "b"), LabelledQuery("x", "gone")]
     tunings = tune_fusion(workspace, retriever, queries)
     assert {(each.language, each.queries) for each in tunings} == {("en", 1), ("zh", 1)}
+
+
+def test_queries_across_languages_are_tuned_apart(
+    workspace: Workspace, retriever: Retriever
+) -> None:
+    ingest(workspace, {"a": "The pump is loud.", "b": "水泵的声音很大。"})
+    queries = [LabelledQuery("pump", "b"), LabelledQuery("pump", "a"), LabelledQuery("水泵", "a")]
+    tunings = tune_fusion(workspace, retriever, queries)
+    pairs = [(each.language, each.passage_language, each.queries) for each in tunings]
+    assert pairs == [("en", "en", 1), ("en", "zh", 1), ("zh", "en", 1)]
+    assert current(workspace, "zh", "en") == retriever.fusion("zh", "en")
 
 
 def test_queries_whose_documents_are_not_there_are_refused(

@@ -34,9 +34,7 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
     with open_workspace(workspace) as opened:
         encoder = load_workspace_encoder(opened)
         report = Indexes(opened, encoder).status()
-        fusions = {
-            name: opened.tunings.current(encoder.name, name, name) for name in ("en", "zh")
-        }
+        fusions = {name: opened.tunings.current(encoder.name, name, name) for name in ("en", "zh")}
     if as_json:
         print_json({"indexes": report, "fusion": fusions})
         return

@@ -183,8 +183,8 @@ def candidate_sentences(hits: Sequence[Hit], headings: Headings) -> list[Sentenc
 
 def _similarities(question: str, texts: Sequence[str], encoder: Encoder) -> NDArray[np.float32]:
     """Cosine similarity of the question and each text, [texts]."""
-    asked = encoder.encode([question], "query")[0]
-    similarities: NDArray[np.float32] = encoder.encode(texts, "passage") @ asked
+    query = encoder.encode([question], "query")[0]
+    similarities: NDArray[np.float32] = encoder.encode(texts, "passage") @ query
     return similarities
 
 

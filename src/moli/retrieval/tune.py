@@ -164,9 +164,9 @@ def tune_fusion(
     tunings = []
     for language, passage_language in itertools.product(LANGUAGES, LANGUAGES):
         selected = [
-            each
-            for each in usable
-            if (language_of(each.query), languages[each.source]) == (language, passage_language)
+            query
+            for query in usable
+            if (language_of(query.query), languages[query.source]) == (language, passage_language)
         ][:limit]
         if selected:
             tuning = _tune_pair(retriever, language, passage_language, selected)

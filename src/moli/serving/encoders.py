@@ -138,10 +138,10 @@ class Encoders:
             output = yield from self._run(stored, [Scored(query, each, 0.0) for each in texts])
             probabilities = 1 / (1 + np.exp(-output.rows.astype(np.float64)))
             return RelevanceScores(model, probabilities, output.tokens)
-        asked = yield from self._encode_with(model, stored, [query], "query")
+        encoded_query = yield from self._encode_with(model, stored, [query], "query")
         encoded = yield from self._encode_with(model, stored, texts, "passage")
-        cosines = encoded.vectors.astype(np.float64) @ asked.vectors[0].astype(np.float64)
-        return RelevanceScores(encoded.model, cosines, asked.tokens + encoded.tokens)
+        cosines = encoded.vectors.astype(np.float64) @ encoded_query.vectors[0].astype(np.float64)
+        return RelevanceScores(encoded.model, cosines, encoded_query.tokens + encoded.tokens)
 
     def classify(self, model: str, texts: Sequence[str], count: int) -> Steps[ClassifiedTexts]:
         """Classify texts.

@@ -11,9 +11,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import CONFIG_MAPPING, AutoModel
 
 from moli.models.encoders.bert import BertEncoder
+from moli.models.encoders.encoder_files import read_encoder_files
 from moli.models.encoders.load import load_encoder
 from moli.records.errors import ModelError
 
@@ -49,7 +50,7 @@ def deviation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
 
 @pytest.mark.slow
 def test_vectors_are_those_of_transformers() -> None:
-    encoder = BertEncoder(MINILM, name="minilm", precision="f32")
+    encoder = exact(MINILM)
     assert deviation(encoder.encode(TEXTS), reference(MINILM, TEXTS, "mean")) < 1e-5
 
 
@@ -64,16 +65,27 @@ def test_another_bert_with_its_pooling_is_read_from_its_folder(
     tmp_path: Path, pooling: str
 ) -> None:
     folder = tiny_bert(tmp_path, pooling)
-    encoder = BertEncoder(folder, name="tiny", precision="f32")
+    encoder = exact(folder)
     texts = ["one two three", "three", "two two one"]
     assert encoder.dimensions == 32
     assert deviation(encoder.encode(texts), reference(folder, texts, pooling)) < 1e-5
 
 
-def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    with pytest.raises(ModelError, match="'llama' is not supported as an encoder"):
-        BertEncoder(tmp_path, name="x")
+@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta"])
+def test_positions_of_roberta_begin_after_the_padding(tmp_path: Path, kind: str) -> None:
+    folder = tiny_bert(tmp_path, "mean", kind)
+    encoder = load_encoder(str(folder))
+    assert isinstance(encoder, BertEncoder)
+    texts = ["one two three", "three", "two two one"]
+    assert deviation(exact(folder).encode(texts), reference(folder, texts, "mean")) < 1e-5
+
+
+def test_attention_in_8_bits_stays_close(tmp_path: Path) -> None:
+    folder = tiny_bert(tmp_path, "mean", hidden_size=128)
+    files = read_encoder_files(folder, "tiny")
+    encoder = BertEncoder(files, name="tiny", quantize_attention=True)
+    texts = ["one two three", "three", "two two one"]
+    assert 1e-9 < deviation(encoder.encode(texts), reference(folder, texts, "mean")) < 1e-3
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
@@ -81,8 +93,13 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         load_encoder(str(tmp_path))
 
 
-def tiny_bert(folder: Path, pooling: str) -> Path:
-    """A random BERT of two layers with a tokenizer of three words."""
+def exact(folder: Path) -> BertEncoder:
+    """The encoder in a folder, in full precision."""
+    return BertEncoder(read_encoder_files(folder, "tiny"), name="tiny", precision="f32")
+
+
+def tiny_bert(folder: Path, pooling: str, kind: str = "bert", hidden_size: int = 32) -> Path:
+    """A random BERT, or a relative of it, of two layers with a tokenizer of three words."""
     torch.manual_seed(0)
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "one", "two", "three"]
     tokenizer = Tokenizer(
@@ -91,15 +108,16 @@ def tiny_bert(folder: Path, pooling: str) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.save(str(folder / "tokenizer.json"))
-    config = BertConfig(
+    config = CONFIG_MAPPING[kind](
         vocab_size=len(words),
-        hidden_size=32,
+        hidden_size=hidden_size,
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=64,
+        pad_token_id=1 if kind != "bert" else 0,
     )
-    BertModel(config).save_pretrained(folder)
+    AutoModel.from_config(config).save_pretrained(folder)
     (folder / "1_Pooling").mkdir()
     options = {"pooling_mode_cls_token": pooling == "cls"}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(options))

@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoTokenizer, XLMRobertaTokenizer
 
 from moli.models.encoders.bert import BertEncoder
 from moli.models.encoders.e5_file import convert_e5
+from moli.models.encoders.encoder_files import read_encoder_files
 from moli.records.errors import ModelError
 
 TEXTS = [
@@ -57,7 +58,9 @@ def test_transformers_loads_it_and_the_encoder_gives_the_mean_of_its_states(fold
     assert model.config.layer_norm_eps == 1e-12
     tokenizer = AutoTokenizer.from_pretrained(folder)
     texts = ["query: hello the a", "the hello"]
-    vectors = BertEncoder(folder, name="e5", precision="f32").encode(texts)
+    vectors = BertEncoder(read_encoder_files(folder, "e5"), name="e5", precision="f32").encode(
+        texts
+    )
     for text, vector in zip(texts, vectors, strict=True):
         with torch.no_grad():
             states = model.eval()(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]

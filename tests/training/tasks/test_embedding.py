@@ -19,6 +19,7 @@ from training.round_trips import (
 )
 
 from moli.models.encoders.bert import BertEncoder
+from moli.models.encoders.encoder_files import read_encoder_files
 from moli.records.errors import InputError
 from moli.records.examples import Match, Scored
 from moli.training.packing import check_packing
@@ -224,7 +225,9 @@ def test_it_learns_what_belongs_together(
 
 
 def _is_read_by_others(folder: Path, texts: list[str]) -> None:
-    ours = BertEncoder(folder, name="ours", precision="f32").encode(texts)
+    ours = BertEncoder(read_encoder_files(folder, "ours"), name="ours", precision="f32").encode(
+        texts
+    )
     sentence_transformers = pytest.importorskip("sentence_transformers")
     theirs = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
     assert theirs.max_seq_length == 64
@@ -257,7 +260,9 @@ def test_scores_are_trained_in_bfloat16_and_kept_in_float32(base: str, tmp_path:
     assert prepared.loop.progress.best is not None and prepared.loop.progress.best > 0.8
     task, model = save_and_restore(prepared, tmp_path / "model")
     actual = predicted_rows(task, model, held_out_examples(prepared)[:3])
-    encoder = BertEncoder(tmp_path / "model", name="ours", precision="f32")
+    encoder = BertEncoder(
+        read_encoder_files(tmp_path / "model", "ours"), name="ours", precision="f32"
+    )
     for each, answer in zip(held_out_examples(prepared)[:3], actual, strict=True):
         assert isinstance(each, Scored)
         first, second = encoder.encode([each.first, each.second])

@@ -26,11 +26,13 @@ from numpy.typing import NDArray
 from moli.models.encoders.encoder_files import EncoderFiles, has_offset_positions
 from moli.models.hardware.openvino import op, ov
 from moli.models.protocols.encoder import Role
-from moli.models.weights.mapped_tensors import map_tensors
+from moli.models.weights.mapped_tensors import MappedTensors
 from moli.records.errors import ModelError
 
 # Inputs that share a scale in 8 bits; fewer are more precise and slower.
 _GROUP_SIZE = 128
+# Kernels that are kept for the lengths of earlier texts: a length takes about a megabyte of them.
+_CACHED_KERNELS = 100
 # OpenVINO's approximations of GELU, by the names in config.json.
 _GELU_MODES = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 _WEIGHTS = "model.safetensors"
@@ -62,7 +64,7 @@ class BertEncoder:
     """A sentence encoder read from a sentence-transformers or transformers folder.
 
     Args:
-        files: of an encoder that `is_bert_shaped`.
+        files: the files of an encoder that `is_bert_shaped`.
         name: the model reference.
         precision: "f32" to compute in full precision; by default, OpenVINO uses the fastest type
             and 8 bits, which is precise enough.
@@ -84,18 +86,17 @@ class BertEncoder:
         self.dimensions = int(files.config["hidden_size"])
         self.reads_chinese = files.reads_chinese
         self._files = files
-        weights = map_tensors(files.folder / _WEIGHTS)
-        self._words = next(
-            value for key, value in weights.items() if key.endswith(".word_embeddings.weight")
-        )
+        self._weights = MappedTensors(files.folder / _WEIGHTS)
+        self._words = _word_embeddings(self._weights)
         in_8_bits = frozenset() if precision else _FEED_FORWARD
         if quantize_attention and not precision:
             in_8_bits |= _ATTENTION
-        graph = sentence_graph(weights, files.config, files.pooling, in_8_bits=in_8_bits)
+        graph = sentence_graph(self._weights, files.config, files.pooling, in_8_bits=in_8_bits)
         self._streams = os.cpu_count() or 1
         options: dict[str, Any] = {
             "NUM_STREAMS": str(self._streams),
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(_GROUP_SIZE),
+            "CPU_RUNTIME_CACHE_CAPACITY": str(_CACHED_KERNELS),
         }
         if precision:
             options["INFERENCE_PRECISION_HINT"] = precision
@@ -123,11 +124,26 @@ class BertEncoder:
         else:
             with ThreadPoolExecutor(streams) as pool:
                 list(pool.map(encode_rows, [order[start::streams] for start in range(streams)]))
+        self._weights.release_pages()
         return vectors
 
     def tokens(self, texts: Sequence[str], role: Role = "text") -> int:
         """Number of tokens that are read of texts, with special ones, without truncated ones."""
         return sum(map(len, self._files.token_ids(texts, role)))
+
+
+def _word_embeddings(weights: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """The table of word embeddings [vocabulary, hidden].
+
+    Raises:
+        ModelError: the checkpoint lacks it.
+    """
+    for name, tensor in weights.items():
+        if name.endswith("embeddings.word_embeddings.weight"):
+            return tensor
+    raise ModelError(
+        "the weights lack the table of word embeddings", fix="Is it a BERT checkpoint?"
+    )
 
 
 class _SignalStack(ctypes.Structure):

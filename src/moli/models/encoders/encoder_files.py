@@ -15,7 +15,7 @@ from moli.models.protocols.encoder import Role
 from moli.models.weights.json_files import read_json
 from moli.records.errors import ModelError
 
-# Ways of pooling by their older names, each a switch in the file; the newer `pooling_mode` is a name.
+# Ways of pooling by their older names, each a switch; the newer `pooling_mode` has the name itself.
 _POOLING_SWITCHES = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -81,8 +81,12 @@ class EncoderFiles:
     @cached_property
     def reads_chinese(self) -> bool:
         """Whether the tokenizer knows everyday Chinese."""
-        ids = self.tokenizer.encode(_CHINESE, add_special_tokens=False).tokens
-        unknown = sum(token in ("[UNK]", "<unk>") for token in ids)
+        encoding = self.tokenizer.encode(_CHINESE, add_special_tokens=False)
+        unknown = sum(
+            end - start
+            for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True)
+            if token in ("[UNK]", "<unk>")
+        )
         return unknown <= _MAX_UNKNOWN * len(_CHINESE)
 
 
@@ -125,7 +129,7 @@ def _modules(folder: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         ModelError: a module of another kind changes the vectors.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    folders: dict[str, tuple[str, ...]] = {}
     for module in read_json(folder / "modules.json") or ():
         kind = module["type"].rpartition(".")[2]
         if kind not in _MODULES:
@@ -134,8 +138,8 @@ def _modules(folder: Path) -> dict[str, tuple[str, ...]]:
                 where=str(folder / "modules.json"),
                 fix=f"Use an encoder with these modules only: {', '.join(_MODULES)}.",
             )
-        found[kind] = (*found.get(kind, ()), module["path"])
-    return found
+        folders[kind] = (*folders.get(kind, ()), module["path"])
+    return folders
 
 
 def _pooling(folder: Path) -> tuple[str, bool]:

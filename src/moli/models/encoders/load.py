@@ -58,9 +58,7 @@ def encoder_of(workspace: Workspace) -> str:
     chosen = workspace.settings.encoder
     if chosen != _AUTO:
         return chosen
-    return workspace.passages.newest_encoder() or (
-        _BEST if installed_folder(_BEST) else _BUILTIN
-    )
+    return workspace.passages.newest_encoder() or (_BEST if installed_folder(_BEST) else _BUILTIN)
 
 
 def _load_folder(folder: Path, reference: str) -> Encoder:

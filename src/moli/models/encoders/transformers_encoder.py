@@ -30,7 +30,7 @@ class TransformersEncoder:
         name: the model reference.
 
     Raises:
-        ModelError: the model cannot be loaded, or its architecture has a decoder beside the encoder.
+        ModelError: the model cannot be loaded, or has a decoder beside its encoder.
     """
 
     def __init__(self, files: EncoderFiles, *, name: str) -> None:
