@@ -11,6 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --d
 .PHONY: run test check fix bench-retrieval bench-encoder bench-models bench-parsing bench-scans bench-evidence bench-scale bench-training bench-small-data bench-serving conformance soak soak-serving clean
 
 run: $(VENV)/installed
+	@$(BIN)/moli models get e5 || echo "Going on with the encoder that comes with Moli."
 	@$(BIN)/moli add -w sample docs/en docs/zh
 	@echo 'A small language model: moli models get smollm2, and model = "smollm2" in sample/moli.toml'
 	@$(BIN)/moli serve -w sample

@@ -153,8 +153,9 @@ def _pooling(folder: Path) -> tuple[str, bool]:
     chosen = options.get("pooling_mode") or switched or ["mean"]
     names = [chosen] if isinstance(chosen, str) else list(chosen)
     if len(names) != 1 or names[0] not in POOLING:
+        ways = " + ".join(map(str, names))
         raise ModelError(
-            f"pooling by {' and '.join(map(str, names))} is not supported",
+            f"pooling by {ways} is not supported",
             where=str(folder / "config.json"),
             fix=f"Use an encoder with one of: {', '.join(POOLING)}.",
         )
