@@ -45,9 +45,10 @@ class TransformersEncoder:
             )
         self._model = load_model("AutoModel", str(files.folder), dtype=torch.float32).eval()
         self._dense = [_read_dense(folder) for folder in files.dense]
-        self.dimensions = int(self._model.config.get_text_config().hidden_size)
-        if self._dense:
-            self.dimensions = int(self._dense[-1][0].out_features)
+        width = int(self._model.config.get_text_config().hidden_size)
+        for layer in self._dense:
+            width = int(layer(torch.zeros(width)).numel())
+        self.dimensions = width
 
     def encode(self, texts: Sequence[str], role: Role = "text") -> NDArray[np.float32]:
         """Unit vectors [len(texts), dimensions], in the order of `texts`."""
@@ -87,7 +88,7 @@ def pool(states: torch.Tensor, pooling: str, prompt: int = 0) -> torch.Tensor:
             return counted.sum(0) / len(counted) ** 0.5
         case "weightedmean":
             weights = torch.arange(prompt + 1, len(states) + 1, dtype=states.dtype)
-            return weights @ counted / weights.sum()
+            return (weights[:, None] * counted).sum(0) / weights.sum()
     return counted.mean(0)
 
 
