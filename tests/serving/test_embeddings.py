@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from training import small_models
 from training.stored_models import train_and_store
 
+from moli.models.encoders.hashing import HashEncoder
 from moli.models.encoders.load import load_encoder
+from moli.models.protocols.encoder import Encoder, Role
 from moli.serving import embeddings
 from moli.serving.concurrency import WorkQueue
 from moli.serving.encoders import Encoders
@@ -70,12 +72,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(root: Path) -> Iterator[TestClient]:
     with Workspace.open(root / "home") as workspace:
-        app = FastAPI()
-        app.state.encoders = Encoders(workspace, load_encoder("builtin:minilm"))
-        app.state.encoder_queue = WorkQueue(1, 64)
-        app.include_router(embeddings.router)
-        add_error_handlers(app)
-        yield TestClient(app, raise_server_exceptions=False)
+        yield client_of(workspace, load_encoder("builtin:minilm"))
+
+
+def client_of(workspace: Workspace, encoder: Encoder) -> TestClient:
+    """A client of a server with the given encoder."""
+    app = FastAPI()
+    app.state.encoders = Encoders(workspace, encoder)
+    app.state.encoder_queue = WorkQueue(1, 64)
+    app.include_router(embeddings.router)
+    add_error_handlers(app)
+    return TestClient(app, raise_server_exceptions=False)
 
 
 @pytest.fixture
@@ -177,6 +184,27 @@ def test_openais_client_reads_both_formats(theirs: openai.OpenAI) -> None:
     assert [len(each.embedding) for each in short.data] == [8, 8, 8]
 
 
+class PromptedEncoder(HashEncoder):
+    """An encoder with a prompt for each role."""
+
+    def encode(self, texts: Sequence[str], role: Role = "text") -> NDArray[np.float32]:
+        prompt = {"query": "ask: ", "passage": "tell: ", "text": ""}[role]
+        return super().encode([prompt + text for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("input_type", "prompt"),
+    [(None, ""), ("query", "ask: "), ("passage", "tell: "), ("document", "tell: ")],
+)
+def test_a_text_gets_the_prompt_of_its_role(
+    workspace: Workspace, input_type: str | None, prompt: str
+) -> None:
+    body = {"input": "pump", "input_type": input_type}
+    answer = client_of(workspace, PromptedEncoder()).post("/v1/embeddings", json=body)
+    vector = answer.json()["data"][0]["embedding"]
+    np.testing.assert_allclose(vector, HashEncoder().encode([f"{prompt}pump"])[0], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -190,7 +218,7 @@ def test_openais_client_reads_both_formats(theirs: openai.OpenAI) -> None:
         ({"dimensions": 0}, "dimensions"),
         ({"dimensions": 385}, "has 384 dimensions"),
         ({"encoding_format": "int8"}, "encoding_format"),
-        ({"input_type": "query"}, "input_type"),
+        ({"input_type": "answer"}, "input_type"),
     ],
 )
 def test_what_cannot_be_done_is_refused(client: TestClient, change: Any, message: str) -> None:

@@ -8,9 +8,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from samples import ingest
+from samples import ENCODER, ingest
 
 import moli.workspace.migrations
+from moli.records.answers import Fusion
 from moli.records.errors import WorkspaceError
 from moli.workspace import Workspace, schema
 from moli.workspace.database import REVISION, Database
@@ -50,9 +51,18 @@ def test_what_the_first_version_stored_is_kept(workspace: Workspace) -> None:
         connection.exec_driver_sql("ALTER TABLE traces DROP COLUMN tenant")
         connection.exec_driver_sql("ALTER TABLE attributes DROP COLUMN given")
         connection.exec_driver_sql("ALTER TABLE documents DROP COLUMN times")
+        for column in ("encoder", "passage_language"):
+            connection.exec_driver_sql(f"ALTER TABLE tunings DROP COLUMN {column}")
+        connection.exec_driver_sql(
+            "INSERT INTO tunings (language, method, weight, evidence, created_at) "
+            "VALUES ('en', 'rrf', 0.5, '{}', 0)"
+        )
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     again = Workspace.open(workspace.root)
     assert len(again.documents.list(Filter(where={"team": "support"}))) == 1
+    # A tuning holds for the encoder of the passages, and within its language.
+    assert again.tunings.current(ENCODER.name, "en", "en") == Fusion("rrf", 0.5)
+    assert again.tunings.current(ENCODER.name, "en", "zh") is None
     assert differences(again.database) == []
 
 

@@ -6,6 +6,7 @@ section 3; the last token's state for decoders: Wang et al. 2024, arXiv 2401.003
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,9 +84,9 @@ def pool(states: torch.Tensor, pooling: str, prompt: int = 0) -> torch.Tensor:
         case "lasttoken":
             return states[-1]
         case "max":
-            return counted.max(0).values
+            return counted.amax(0)
         case "mean_sqrt_len_tokens":
-            return counted.sum(0) / len(counted) ** 0.5
+            return counted.sum(0) / math.sqrt(len(counted))
         case "weightedmean":
             weights = torch.arange(prompt + 1, len(states) + 1, dtype=states.dtype)
             return (weights[:, None] * counted).sum(0) / weights.sum()

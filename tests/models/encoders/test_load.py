@@ -1,0 +1,45 @@
+"""Which encoder a workspace uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Make
+from samples import ENCODER, ingest
+
+from moli.models.encoders.load import encoder_of
+from moli.models.weights.known import ORIGIN, models_folder
+from moli.workspace.settings import MODELS_FOLDER
+
+
+@pytest.fixture(autouse=True)
+def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(MODELS_FOLDER, str(tmp_path / "models"))
+
+
+def put_e5_on_the_machine() -> None:
+    folder = models_folder() / "e5"
+    folder.mkdir(parents=True)
+    (folder / ORIGIN).write_text("{}", encoding="utf-8")
+
+
+def test_the_first_documents_get_the_best_encoder_of_the_machine(make_workspace: Make) -> None:
+    workspace = make_workspace(encoder="auto")
+    assert encoder_of(workspace) == "builtin:minilm"
+    put_e5_on_the_machine()
+    assert encoder_of(workspace) == "e5"
+
+
+def test_documents_keep_the_encoder_that_they_came_with(make_workspace: Make) -> None:
+    workspace = make_workspace(encoder="auto")
+    ingest(workspace, {"a": "The pump."})
+    put_e5_on_the_machine()
+    assert encoder_of(workspace) == ENCODER.name
+
+
+def test_an_encoder_that_is_named_is_used(make_workspace: Make) -> None:
+    workspace = make_workspace(encoder="builtin:minilm")
+    ingest(workspace, {"a": "The pump."})
+    put_e5_on_the_machine()
+    assert encoder_of(workspace) == "builtin:minilm"
