@@ -43,9 +43,9 @@ class Sampling:
         presence_penalty, frequency_penalty: subtracted from the logits of generated tokens, once
             or for each occurrence.
         stop: stop sequences, which end the answer and are not part of it.
-        seed: the same seed, prompt and loaded model give the same answer: always in float32 on a
-            CPU, and as long as the logits are the same elsewhere. In bfloat16, on a GPU and in
-            llama.cpp they may differ in the last bits with what else is in the batch.
+        seed: the same seed, prompt and loaded model give the same answer: always in float32 on
+            a CPU with AVX-512, and as long as the logits are the same elsewhere. In bfloat16, on
+            a GPU and in llama.cpp their last bits may differ with what else is in the batch.
         logit_bias: token ids with what is added to their logits.
         logprobs: number of alternatives to report with each token's own; None to report neither.
         prompt_logprobs: whether to report them for the tokens of the prompt as well.

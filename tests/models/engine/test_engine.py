@@ -225,7 +225,9 @@ def test_logprobs_are_those_of_the_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() != "AVX512", reason="other kernels round differently"
+)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "gpt2"])
 def test_answers_have_the_same_bits_whatever_is_beside_them(tmp_path: Path, kind: str) -> None:
     """Log probabilities are compared as well: a token hides what changes its logit by a little."""
