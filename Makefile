@@ -38,9 +38,15 @@ fix: $(VENV)/installed-dev
 
 bench-retrieval: $(VENV)/installed-dev
 	@$(BIN)/python bench/retrieval.py
+	@$(BIN)/moli models get e5
+	@$(BIN)/python bench/retrieval.py --encoder e5
+	@$(BIN)/python bench/parallel/run.py
 
 bench-encoder: $(VENV)/installed-dev
 	@$(BIN)/python bench/encoder.py
+	@$(BIN)/moli models get e5
+	@$(BIN)/python bench/encoder.py --encoder e5
+	@$(BIN)/python bench/encoders/exact.py
 
 bench-models: $(VENV)/installed-dev
 	@$(BIN)/python bench/models/get.py

@@ -1,10 +1,11 @@
-"""The built-in encoder as it is used against itself in float32: rate, and how far vectors move.
+"""An encoder as it is used against itself in float32: rate, and how far vectors move.
 
-Use: make bench-encoder    (passages are those of bench/retrieval.py, every tenth of each set)
+Use: make bench-encoder    (or: python bench/encoder.py --encoder e5)    (passages are those of bench/retrieval.py, every tenth of each set)
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from moli.models.encoders.bert import BertEncoder
+from moli.models.encoders.encoder_files import read_encoder_files
 from moli.models.encoders.load import load_encoder
 from moli.models.protocols.encoder import Encoder
 from moli.models.weights.builtin import builtin_encoder_folder
+from moli.models.weights.known import known_folder
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE / "peers"))
@@ -37,16 +40,22 @@ def measured(encoder: Encoder, some: list[str]) -> tuple[np.ndarray, float]:
     rates = []
     for _ in range(ROUNDS):
         begun = time.perf_counter()
-        vectors = encoder.encode(some)
+        vectors = encoder.encode(some, "passage")
         rates.append(len(some) / (time.perf_counter() - begun))
     return vectors, statistics.median(rates)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--encoder", default="builtin:minilm", choices=("builtin:minilm", "e5"))
+    args = parser.parse_args()
     if not all((HERE / ".data" / name).exists() for name in SETS):
         subprocess.run([sys.executable, str(HERE / "peers" / "prepare.py")], check=True)
-    used = load_encoder("builtin:minilm")
-    exact = BertEncoder(builtin_encoder_folder(), name="float32", precision="f32")
+    used = load_encoder(args.encoder)
+    folder = known_folder(args.encoder) or builtin_encoder_folder()
+    exact = BertEncoder(
+        read_encoder_files(folder, args.encoder), name="float32", precision="f32"
+    )
     print("| set | texts | texts/s | in float32 | mean deviation | largest |")
     print("|---|---|---|---|---|---|")
     for name in SETS:

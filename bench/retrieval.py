@@ -1,19 +1,23 @@
 """Moli and its peers on the same passages and queries, in one run, each in its own environment.
 
-Use: make bench-retrieval            (or: python bench/retrieval.py --sets squad --peers moli txtai)
+Use: make bench-retrieval            (or: python bench/retrieval.py --sets squad --encoder e5)
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from moli.models.weights.known import known_folder
+
 HERE = Path(__file__).parent
 sys.path.append(str(HERE / "peers"))
 
+from contract import ENCODER_FOLDER  # noqa: E402
 from score import read_qrels, score  # noqa: E402
 
 SETS = ("squad", "crowd", "scifact", "cmrc")
@@ -67,9 +71,16 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", default=PEERS, choices=PEERS)
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
     parser.add_argument(
+        "--encoder",
+        default="builtin:minilm",
+        help="for all systems: builtin:minilm, or a name of `moli models get` such as e5",
+    )
+    parser.add_argument(
         "--all", action="store_true", help="every query, not only the 1,000 that are timed"
     )
     args = parser.parse_args()
+    if args.encoder != "builtin:minilm":
+        os.environ[ENCODER_FOLDER] = str(known_folder(args.encoder))
     if not all((DATA / name / "qrels.tsv").exists() for name in args.sets):
         subprocess.run([sys.executable, str(HERE / "peers" / "prepare.py")], check=True)
     print(

@@ -1,6 +1,6 @@
 """Encoders of every architecture, made here with random weights, against sentence-transformers.
 
-Use: make bench-encoders    (sentence-transformers runs in an environment of its own)
+Use: make bench-encoder    (sentence-transformers runs in an environment of its own)
 """
 
 from __future__ import annotations

@@ -7,13 +7,14 @@ alone: the fused result must not fall behind the better of these two.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
-from contract import passage_text, run
+from contract import ENCODER_FOLDER, passage_text, run
 
 
 class MoliPeer:
@@ -28,7 +29,8 @@ class MoliPeer:
         self.fusion = None if weight is None else Fusion("minmax", weight)
         self.folder = tempfile.TemporaryDirectory()
         self.workspace = Workspace.init(Path(self.folder.name))
-        self.encoder = load_encoder("builtin:minilm")
+        known = Path(os.environ.get(ENCODER_FOLDER, "builtin:minilm")).name
+        self.encoder = load_encoder(known)
         self.retriever = Retriever(self.workspace, self.encoder)
 
     def index(self, passages: list[dict[str, str]]) -> None:
