@@ -1,6 +1,8 @@
 """An encoder as it is used against itself in float32: rate, and how far vectors move.
 
-Use: make bench-encoder    (or: python bench/encoder.py --encoder e5)    (passages are those of bench/retrieval.py, every tenth of each set)
+Use: make bench-encoder    (or: python bench/encoder.py --encoder e5)
+
+Texts are every tenth passage of each set of bench/retrieval.py.
 """
 
 from __future__ import annotations
@@ -53,9 +55,7 @@ def main() -> None:
         subprocess.run([sys.executable, str(HERE / "peers" / "prepare.py")], check=True)
     used = load_encoder(args.encoder)
     folder = known_folder(args.encoder) or builtin_encoder_folder()
-    exact = BertEncoder(
-        read_encoder_files(folder, args.encoder), name="float32", precision="f32"
-    )
+    exact = BertEncoder(read_encoder_files(folder, args.encoder), name="float32", precision="f32")
     print("| set | texts | texts/s | in float32 | mean deviation | largest |")
     print("|---|---|---|---|---|---|")
     for name in SETS:
