@@ -27,6 +27,7 @@ from rapidfuzz.distance import Indel
 
 from moli.parsing import SUFFIXES, Sandbox
 from moli.parsing.encodings import guess_encoding
+from moli.parsing.formats import AUDIO
 from moli.records.documents import ParsedDocument
 from moli.records.errors import DocumentError
 
@@ -156,7 +157,8 @@ def measure(
     failures: list[Failure] = []
     for source, expected in files_with_expected_text(root):
         name = source.relative_to(root).as_posix()
-        if not expected.strip() or not is_included(name):
+        kind = SUFFIXES[source.suffix.lower()]
+        if kind == AUDIO or not expected.strip() or not is_included(name):
             continue
         started = time.perf_counter()
         try:
@@ -165,7 +167,6 @@ def measure(
             failures.append(Failure(name, error.reason, str(error)))
             continue
         seconds = time.perf_counter() - started
-        kind = SUFFIXES[source.suffix.lower()]
         scores.append(Score(name, kind, *compare(text, expected), seconds))
     return scores, failures
 

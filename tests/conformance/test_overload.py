@@ -18,6 +18,7 @@ from conformance.served import BASE, TALK, serving
 from fastapi import FastAPI
 
 from moli.models.encoders.hashing import HashEncoder
+from moli.models.protocols.encoder import Role
 from moli.serving import library
 from moli.serving.app import create_app
 from moli.workspace import Workspace
@@ -40,10 +41,10 @@ class SlowEncoder(HashEncoder):
         self.may_go_on.set()
         self.texts = 0
 
-    def encode(self, texts: Sequence[str]) -> Any:
+    def encode(self, texts: Sequence[str], role: Role = "text") -> Any:
         self.may_go_on.wait(60)
         self.texts += len(texts)
-        return super().encode(texts)
+        return super().encode(texts, role)
 
 
 class Busy:
@@ -79,7 +80,7 @@ class Busy:
 @pytest.fixture
 def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Busy]:
     encoder = SlowEncoder()
-    monkeypatch.setattr(library, "load_encoder", lambda name: encoder)
+    monkeypatch.setattr(library, "load_workspace_encoder", lambda workspace: encoder)
     toml = f'encoder = "scripted:hash"\nmodel = "{BASE}"\nqueue = {QUEUE}\n'
     (tmp_path / "moli.toml").write_text(toml, encoding="utf-8")
     with Workspace.init(tmp_path) as workspace:

@@ -443,10 +443,11 @@ def test_a_removal_takes_the_words_out_of_traces_and_leaves_the_numbers(
 
 
 def test_the_newest_tuning_is_in_force(tunings: TuningStore) -> None:
-    assert tunings.current("en") is None
-    tunings.add("en", Fusion("minmax", 0.25), {"trials": [{"score": 0.5}]})
-    tunings.add("en", Fusion("rrf", 0.5), {})
-    assert tunings.current("en") == Fusion("rrf", 0.5)
+    key = ("e5", "en", "en")
+    assert tunings.current(*key) is None
+    tunings.add(*key, Fusion("minmax", 0.25), {"trials": [{"score": 0.5}]})
+    tunings.add(*key, Fusion("rrf", 0.5), {})
+    assert tunings.current(*key) == Fusion("rrf", 0.5)
 
 
 # Transactions

@@ -12,7 +12,7 @@ from docs.pages import ROOT, blocks
 from fastapi.testclient import TestClient
 
 import moli
-from moli.models.encoders.load import load_encoder
+from moli.models.encoders.load import load_workspace_encoder
 from moli.records.exchanges import Exchange
 from moli.retrieval.ingest import Ingester
 from moli.serving.app import create_app
@@ -53,7 +53,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
             name="tickets",
             workspace=workspace,
         )
-        encoder = load_encoder(workspace.settings.encoder)
+        encoder = load_workspace_encoder(workspace)
         list(Ingester(workspace, encoder).add_files([folder / name for name in TEXTS]))
         yield TestClient(create_app(workspace), base_url="http://127.0.0.1:7860")
 

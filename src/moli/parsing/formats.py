@@ -69,8 +69,9 @@ def _is_recording(data: bytes) -> bool:
     for mark in (b"fLaC", b"OggS", b"ID3"):
         if data.startswith(mark):
             return not data[len(mark) : len(mark) + 1].decode("latin-1").isprintable()
-    # A frame of MP3 begins with 11 bits; its layer is the third, its bit rate and sampling rate are
-    # not those that are reserved.
+    # A frame of MP3 begins with 11 bits, perhaps after zeros; its layer is the third, its bit rate
+    # and sampling rate are not those that are reserved.
+    data = data[:4096].lstrip(b"\0")
     is_frame = len(data) > 2 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2
     return is_frame and data[2] >> 4 not in (0, 15) and data[2] & 0x0C != 0x0C
 
@@ -91,6 +92,10 @@ def _is_mail(data: bytes) -> bool:
 
 
 AUDIO = "audio"  # recordings, which a speech model makes text of
+SET_SPEECH = (
+    'Run "moli models get whisper-tiny" for English, then set speech = "whisper-tiny" in '
+    "moli.toml; or set it to the folder or org/name of another Whisper model."
+)
 _LEADING_SPACE = b"\xef\xbb\xbf \t\r\n"
 _MAIL_HEADERS = (b"from:", b"to:", b"subject:", b"date:", b"received:", b"return-path:",
                  b"message-id:", b"mime-version:", b"delivered-to:", b"content-type:")  # fmt: skip
@@ -216,7 +221,7 @@ def is_recording(path: Path) -> bool:
     if file_format := SUFFIXES.get(path.suffix.lower()):
         return file_format == AUDIO
     with path.open("rb") as file:
-        return _is_recording(file.read(16))
+        return _is_recording(file.read(4096))
 
 
 def load_reader(name: str) -> Reader:

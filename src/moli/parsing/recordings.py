@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 
 from moli.models.speech.whisper import SpeechRecognizer, SpeechSegment
 from moli.parsing.blocks import Blocks
+from moli.parsing.formats import SET_SPEECH
 from moli.parsing.sandbox.sandbox import Sandbox
 from moli.records.documents import ParsedDocument, Timestamp
 from moli.records.errors import DocumentError
 from moli.records.file_names import file_name_text
 
 NO_SPEECH_MODEL = "it is a recording, and no speech model is set"
-SET_SPEECH = (
-    'Run "moli models get whisper-tiny" for English, then set speech = "whisper-tiny" in '
-    "moli.toml; or set it to the folder or org/name of another Whisper model."
-)
 _SENTENCE_ENDS = tuple(".!?。！？…")
 _MAX_PARAGRAPH_SECONDS = 30.0
 # A Whisper model lets a window's first segment begin within a second, also if it is silent longer.

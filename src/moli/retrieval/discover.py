@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from moli.parsing import SUFFIXES
-from moli.parsing.formats import AUDIO, advice_on_suffix
-from moli.parsing.recordings import SET_SPEECH
+from moli.parsing.formats import AUDIO, SET_SPEECH, advice_on_suffix
 from moli.records.file_names import file_name_text, has_utf8_name, path_of_argument
 from moli.records.ingestion import FileOutcome, FileReport
 

@@ -24,7 +24,7 @@ from moli.models.speech.whisper import (
     load_recognizer,
 )
 from moli.parsing import Limits, Sandbox
-from moli.parsing.recordings import SET_SPEECH
+from moli.parsing.formats import SET_SPEECH
 from moli.records.errors import BusyError, DocumentError, InputError, NotFoundError
 from moli.serving.bodies import ShortText, StorableText
 from moli.serving.form_body import FormBody, FormRoute
