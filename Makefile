@@ -41,6 +41,7 @@ bench-retrieval: $(VENV)/installed-dev
 	@$(BIN)/moli models get e5
 	@$(BIN)/python bench/retrieval.py --encoder e5
 	@$(BIN)/python bench/parallel/run.py
+	@$(BIN)/python bench/parallel/run.py --library pages
 
 bench-encoder: $(VENV)/installed-dev
 	@$(BIN)/python bench/encoder.py

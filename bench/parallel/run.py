@@ -2,10 +2,11 @@
 
 Each place is a sentence of a page, in both languages, with a question that it answers, in words of
 its own. Queries are the questions, and the sentences themselves: across languages, whoever reads
-one of them looks for its translation. A query counts as found at rank n if the n-th passage is of
-the right page and contains the sentence.
+one of them looks for its translation. The library is of whole pages, whose passages treat many things,
+or of the places' paragraphs, each a document. A query counts as found at rank n if the n-th passage
+is of the right page and contains the sentence.
 
-Use: python bench/parallel/run.py [--encoder e5]
+Use: python bench/parallel/run.py [--encoder e5] [--library pages]
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from moli.models.encoders.load import load_encoder
 from moli.models.protocols.encoder import Encoder
 from moli.records.answers import Fusion, Hit
 from moli.retrieval.discover import discover
-from moli.retrieval.ingest import Ingester
+from moli.retrieval.ingest import Ingester, source_from_text
 from moli.retrieval.search import Retriever
 from moli.workspace import Workspace
 
@@ -55,11 +56,11 @@ def ranks(
 
 def answers(row: dict[str, str], hit: Hit, held: tuple[str, ...]) -> bool:
     """Whether a passage contains a question's answer, in a language of the library."""
-    path = Path(hit.source)
-    language = path.parent.name
-    if path.name != row["source"] or language not in held:
-        return False
-    return plain(row[f"answer_{language}"])[:30] in plain(hit.text)
+    return any(
+        f"/{language}/{row['source']}" in hit.source
+        and plain(row[f"answer_{language}"])[:30] in plain(hit.text)
+        for language in held
+    )
 
 
 def plain(text: str) -> str:
@@ -67,25 +68,41 @@ def plain(text: str) -> str:
     return "".join(each for each in text if each.isalnum())
 
 
-def open_library(folder: str, encoder: Encoder, held: tuple[str, ...]) -> Retriever:
-    """A workspace with the pages in some languages."""
+def open_library(folder: str, encoder: Encoder, held: tuple[str, ...], kind: str) -> Retriever:
+    """A workspace with the pages in some languages, or with their paragraphs."""
     workspace = Workspace.init(Path(folder))
-    paths, _ = discover([str(DOCS / language) for language in held])
-    for _ in Ingester(workspace, encoder).add_files(paths):
-        pass
+    ingester = Ingester(workspace, encoder)
+    if kind == "pages":
+        paths, _ = discover([str(DOCS / language) for language in held])
+        reports = ingester.add_files(paths)
+    else:
+        texts = {name: text for language in held for name, text in paragraphs(language)}
+        reports = ingester.add_documents(source_from_text(*item) for item in texts.items())
+    for _ in reports:
+        pass  # the reports do not matter here
     return Retriever(workspace, encoder)
+
+
+def paragraphs(language: str) -> Iterator[tuple[str, str]]:
+    """Name and text of each paragraph that answers a question."""
+    for row in questions():
+        page = (DOCS / language / row["source"]).read_text(encoding="utf-8").split("\n\n")
+        for number, text in enumerate(page):
+            if row[f"answer_{language}"] in text:
+                yield f"/{language}/{row['source']}#{number}", text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--encoder", default="e5")
+    parser.add_argument("--library", default="paragraphs", choices=("paragraphs", "pages"))
     args = parser.parse_args()
     encoder, rows = load_encoder(args.encoder), questions()
     print("| query | library | by | recall@1 | recall@5 | recall@20 |")
     print("|---|---|---|---|---|---|")
     for held in LIBRARIES:
         with tempfile.TemporaryDirectory() as folder:
-            retriever = open_library(folder, encoder, held)
+            retriever = open_library(folder, encoder, held, args.library)
             for column, name in itertools.product(QUERIES, FUSIONS):
                 found = list(ranks(rows, retriever, column, held, name))
                 shares = (sum(rank <= k for rank in found) / len(found) for k in (1, 5, 20))

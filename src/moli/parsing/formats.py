@@ -69,9 +69,8 @@ def _is_recording(data: bytes) -> bool:
     for mark in (b"fLaC", b"OggS", b"ID3"):
         if data.startswith(mark):
             return not data[len(mark) : len(mark) + 1].decode("latin-1").isprintable()
-    # A frame of MP3 begins with 11 bits, perhaps after zeros; its layer is the third, its bit rate
-    # and sampling rate are not those that are reserved.
-    data = data[:4096].lstrip(b"\0")
+    # A frame of MP3 begins with 11 bits; its layer is the third, its bit rate and sampling rate are
+    # not those that are reserved.
     is_frame = len(data) > 2 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2
     return is_frame and data[2] >> 4 not in (0, 15) and data[2] & 0x0C != 0x0C
 
@@ -221,7 +220,7 @@ def is_recording(path: Path) -> bool:
     if file_format := SUFFIXES.get(path.suffix.lower()):
         return file_format == AUDIO
     with path.open("rb") as file:
-        return _is_recording(file.read(4096))
+        return _is_recording(file.read(16))
 
 
 def load_reader(name: str) -> Reader:

@@ -115,6 +115,8 @@ class BertEncoder:
             request = self._model.create_infer_request()
             for row in rows:
                 words = self._words[token_ids[row]].astype(np.float32)
+                # The system maps the neighbors of a row that is read, and soon the whole table.
+                self._weights.release_pages()
                 vectors[row] = request.infer([words[None]])[0][0]
 
         # OpenVINO's own queue of requests can abort or hang a process that ends.
@@ -124,7 +126,6 @@ class BertEncoder:
         else:
             with ThreadPoolExecutor(streams) as pool:
                 list(pool.map(encode_rows, [order[start::streams] for start in range(streams)]))
-        self._weights.release_pages()
         return vectors
 
     def tokens(self, texts: Sequence[str], role: Role = "text") -> int:
