@@ -2,7 +2,7 @@
 
 Each place is a sentence of a page, in both languages, with a question that it answers, in words of
 its own. Queries are the questions, and the sentences themselves: across languages, whoever reads
-one of them looks for its translation. The library is of whole pages, whose passages treat many things,
+one of them looks for its translation. The library is of whole pages, with many things in a passage,
 or of the places' paragraphs, each a document. A query counts as found at rank n if the n-th passage
 is of the right page and contains the sentence.
 
