@@ -115,7 +115,7 @@ class DenseIndex:
         self, vector: NDArray[np.float32], limit: int, allowed_ids: Collection[int]
     ) -> dict[int, float]:
         """Cosine similarities of the `limit` nearest allowed passages by id, from an exact scan."""
-        # A search beside additions can return a key that is only half written; it is left out below.
+        # A search beside additions can return a key that is half written; it is left out below.
         numbers = np.fromiter(allowed_ids, np.uint64, len(allowed_ids))
         numbers = numbers[self._index.contains(numbers)] if len(numbers) else numbers
         if not len(numbers):
