@@ -38,20 +38,14 @@ class PassageStore:
 
     def visible_ids(self, passage_ids: Sequence[int], visible: Filter) -> set[int]:
         """The ids of those passages that exist and match the filter."""
-        table = schema.passages
-        ids: set[int] = set()
-        with self._database.read() as connection:
-            for batch in batches(passage_ids):
-                query = (
-                    sa.select(table.c.id)
-                    .join(schema.documents)
-                    .where(table.c.id.in_(batch), visible.condition())
-                )
-                ids.update(scalars(connection, query))
-        return ids
+        return self._ids_where(passage_ids, visible.condition())
 
     def ids_in_language(self, passage_ids: Sequence[int], language: str) -> set[int]:
         """The ids of those passages whose document is in a language."""
+        return self._ids_where(passage_ids, schema.documents.c.language == language)
+
+    def _ids_where(self, passage_ids: Sequence[int], condition: sa.ColumnElement[bool]) -> set[int]:
+        """The ids of those passages that exist and whose document meets a condition."""
         table = schema.passages
         ids: set[int] = set()
         with self._database.read() as connection:
@@ -59,7 +53,7 @@ class PassageStore:
                 query = (
                     sa.select(table.c.id)
                     .join(schema.documents)
-                    .where(table.c.id.in_(batch), schema.documents.c.language == language)
+                    .where(table.c.id.in_(batch), condition)
                 )
                 ids.update(scalars(connection, query))
         return ids
