@@ -56,13 +56,12 @@ def add(
     Returns:
         A report on every file. One that cannot be read is reported as failed, with the reason.
     """
-    from moli.models.encoders.load import encoder_of
     from moli.retrieval.discover import discover
     from moli.retrieval.indexes import Indexes
     from moli.retrieval.ingest import DocumentLabels, Ingester
 
     with _open_workspace(workspace) as opened:
-        encoder = _load_encoder(encoder_of(opened))
+        encoder = _workspace_encoder(opened)
         files, left_out = discover(
             [str(path) for path in paths], recordings=bool(opened.settings.speech)
         )
@@ -91,12 +90,11 @@ def search(
     Warns:
         UserWarning: there is no document that could be found at all; the text says why.
     """
-    from moli.models.encoders.load import encoder_of
     from moli.retrieval.absence import explain_absence, find_absence
     from moli.retrieval.search import Retriever
 
     with _open_workspace(workspace) as opened:
-        retriever = Retriever(opened, _load_encoder(encoder_of(opened)))
+        retriever = Retriever(opened, _workspace_encoder(opened))
         visible = _document_filter(opened, groups, where)
         hits = retriever.search(query, limit, visible)
         if not hits and (absence := find_absence(opened.passages, visible)):
@@ -123,7 +121,6 @@ def ask(
         InputError: the question is empty or too long.
         ModelError: the language model is not available, or did not answer.
     """
-    from moli.models.encoders.load import encoder_of
     from moli.retrieval.answer import Answerer
     from moli.retrieval.search import Retriever
 
@@ -131,7 +128,7 @@ def ask(
         settings = opened.settings
         reference = settings.model if model is None else model
         chat = _load_chat(reference, opened) if reference else None
-        retriever = Retriever(opened, _load_encoder(encoder_of(opened)))
+        retriever = Retriever(opened, _workspace_encoder(opened))
         visible = _document_filter(opened, groups, where)
         return Answerer(opened, retriever, chat).ask(question, visible)
 
@@ -308,6 +305,13 @@ def _read_recipe(path: Path | str | None, values: Mapping[str, Any]) -> Recipe:
     from moli.training.recipes.recipe import make_recipe, read_recipe
 
     return read_recipe(Path(path), values) if path else make_recipe(values)
+
+
+def _workspace_encoder(workspace: Workspace) -> Encoder:
+    """The encoder of a workspace's documents."""
+    from moli.models.encoders.load import encoder_of
+
+    return _load_encoder(encoder_of(workspace))
 
 
 @cache
