@@ -102,9 +102,11 @@ def tune(
         return
     rows = []
     for tuning in tunings:
+        pair = dict.fromkeys((tuning.language, tuning.passage_language))
+        languages = " → ".join(pair)  # of the queries, and of the passages if it is another
         for trial in tuning.trials:
             chosen = "✓" if trial.fusion == tuning.fusion else ""
             default = "✓" if trial.fusion == tuning.default else ""
             name, weight = trial.fusion.method, f"{trial.fusion.weight:g}"
-            rows.append((tuning.language, name, weight, f"{trial.score:.4f}", default, chosen))
+            rows.append((languages, name, weight, f"{trial.score:.4f}", default, chosen))
     print_table(("language", "method", "on words", "MRR@10", "default", "chosen"), rows)
