@@ -59,7 +59,9 @@ def test_answers_stand_in_their_sentence(name: str) -> None:
 
 @for_folders
 def test_sentences_stand_in_one_line_of_their_document_alone(name: str) -> None:
-    lines = [(source, line) for source, text in documents(name).items() for line in text.split("\n")]
+    lines = [
+        (source, line) for source, text in documents(name).items() for line in text.split("\n")
+    ]
     for row in rows(name, "questions.jsonl"):
         matches = [source for source, line in lines if row["sentence"] in line]
         assert matches == [row["source"]], row
