@@ -123,8 +123,27 @@ def test_a_model_is_named_on_the_command_line(moli: Moli) -> None:
     output = moli("ask", "Which port?", "--model", script).out
     assert "It is 7860. [1]" in output
     assert "guide.md" in output
-    unsupported = moli("ask", "Which port?", "--model", "scripted:It is 80.").out
-    assert "(unsupported)" in unsupported
+    script = 'scripted:It is 7860. [1: "port 7860"]\nIt is 80.'
+    assert "It is 80.  (unsupported)" in moli("ask", "Which port?", "--model", script).out
+
+
+@pytest.mark.slow
+def test_the_closest_sentence_is_shown_where_there_is_no_answer(moli: Moli, home: Path) -> None:
+    moli("add", "docs")
+    write_settings(home, confidence=1.0, unsure=0.0)
+    ran = moli("ask", "Which port does the server use?")
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert lines[0] == "Not sure. The closest sentence in your documents:"
+    assert lines[1] == "The server listens on port 7860. [1]"
+    answer = moli("ask", "端口是多少？", "--model", "scripted:It is 80.", "--json").json
+    assert (answer["tier"], answer["answered"], answer["sentences"]) == ("unsure", False, [])
+    assert answer["closest"]["citations"][0]["quote"] in answer["text"]
+    assert answer["text"].startswith("不确定。文档中最接近的句子：")
+    trace = moli("trace", answer["trace_id"]).out
+    assert "not sure" in trace
+    assert "✗ It is 80." in trace
+    assert f"closest: {answer['closest']['text']}" in trace
 
 
 @pytest.mark.slow

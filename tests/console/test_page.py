@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +150,45 @@ def test_the_page_survives_a_lost_connection(chromium: Any, address: str) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("locale", "heading", "missing"),
+    [
+        (
+            "en-US",
+            "Not sure. The closest sentence in your documents:",
+            "does not mention: B7, 2025",
+        ),
+        ("zh-CN", "不确定。文档中最接近的句子：", "没有提到：B7, 2025"),
+    ],
+)
+def test_the_closest_sentence_is_shown_as_not_sure_with_its_source(
+    chromium: Any, tmp_path: Path, locale: str, heading: str, missing: str
+) -> None:
+    workspace = make_workspace(tmp_path / "w", confidence=1.0, unsure=0.0)
+    with (
+        workspace,
+        serving(workspace) as (address, _),
+        visiting(chromium, address, locale) as visit,
+    ):
+        page = visit.page
+        visit.ask("How long is the warranty of the toy?")
+        assert page.inner_text("h2.unsure") == heading
+        assert page.inner_text(".closest .words >> nth=0") in QUOTE
+        assert page.inner_text("mark") == QUOTE
+        assert page.locator(".missing").count() == 0
+        (trace,) = workspace.traces.recent()
+        lacking = replace(trace, id="f" * 32, missing=("B7", "2025"))
+        workspace.traces.add(lacking)
+        page.goto(f"{address}/?trace={lacking.id}")
+        assert missing in page.inner_text(".missing")
+        assert visit.failures == []
+
+
+@pytest.mark.slow
 def test_without_an_answer_the_nearest_passages_can_be_opened(
     chromium: Any, tmp_path: Path
 ) -> None:
-    workspace = make_workspace(tmp_path / "w", confidence=1.0)
+    workspace = make_workspace(tmp_path / "w", confidence=1.0, unsure=1.0)
     with workspace, serving(workspace) as (address, _), visiting(chromium, address) as visit:
         page = visit.page
         visit.ask("How long is the warranty of the toy?")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from conftest import Make
@@ -14,7 +15,7 @@ from moli.records.documents import Heading
 from moli.records.errors import InputError, ModelError
 from moli.records.messages import Message
 from moli.retrieval import evidence
-from moli.retrieval.answer import Answerer
+from moli.retrieval.answer import Answerer, answer_of
 from moli.retrieval.evidence import FEATURES, EvidenceModel
 from moli.retrieval.search import Retriever
 from moli.workspace import Workspace
@@ -24,6 +25,7 @@ GUIDE = "The server listens on port 7860. A backup runs every night at 02:30."
 QUESTION = "Which port does the server listen on?"
 Script = str | Callable[[Sequence[Message]], str]
 Ask = Callable[..., Answer]
+EVERYONE = Filter(frozenset({"everyone"}))
 
 
 @pytest.fixture
@@ -92,6 +94,83 @@ def test_below_the_threshold_an_answer_is_withheld_in_the_questions_language(
     assert words in answer.text
 
 
+# Between an answer and none
+
+
+@pytest.fixture
+def unsure(make_workspace: Make, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """Asks of a library whose sentences have one probability, between the two thresholds or not."""
+
+    def run(
+        probability: float, question: str = QUESTION, script: str | None = None, *missing: str
+    ) -> Answer:
+        workspace = make_workspace(str(uuid4()), confidence=0.5, unsure=0.2)
+        ingest(workspace, {"guide": GUIDE})
+        score = evidence.score_sentences
+        monkeypatch.setattr(
+            "moli.retrieval.answer.score_sentences",
+            lambda *arguments: [
+                replace(each, probability=probability, missing=missing)
+                for each in score(*arguments)
+            ],
+        )
+        chat = None if script is None else ScriptedChat(script)
+        answer = Answerer(workspace, Retriever(workspace, ENCODER), chat).ask(question)
+        assert answer_of(workspace.traces.get(answer.trace_id), answer.reason, EVERYONE) == answer
+        if answer.closest:
+            assert_citations_hold(workspace, replace(answer, sentences=(answer.closest,)))
+        return answer
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("probability", "tier"),
+    [(0.1999, "absent"), (0.2, "unsure"), (0.4999, "unsure"), (0.5, "answered"), (1.0, "answered")],
+)
+def test_the_thresholds_part_answers_closest_sentences_and_nothing(
+    unsure: Callable[..., Answer], probability: float, tier: str
+) -> None:
+    answer = unsure(probability)
+    assert (answer.tier, answer.answered) == (tier, tier == "answered")
+    assert bool(answer.sentences) == (tier == "answered")
+    assert bool(answer.closest) == (tier == "unsure")
+    assert answer.reason == ("not_in_documents" if tier == "absent" else "")
+    if answer.closest:
+        assert answer.closest.text == answer.closest.citations[0].quote
+        expected = f"Not sure. The closest sentence in your documents: “{answer.closest.text}”"
+        assert answer.text == expected
+
+
+@pytest.mark.parametrize("script", ["NO ANSWER", "It is 80.", 'It is 80. [1: "port 80"]'])
+def test_a_models_answer_without_support_gives_way_to_the_closest_sentence(
+    unsure: Callable[..., Answer], script: str
+) -> None:
+    answer = unsure(0.9, QUESTION, script)
+    assert (answer.tier, answer.sentences) == ("unsure", ())
+    assert answer.closest is not None
+    assert "80." not in answer.text
+    assert unsure(0.1, QUESTION, script).tier == "absent"
+    assert unsure(0.3, QUESTION, 'It is 7860. [1: "port 7860"]').closest is None
+
+
+@pytest.mark.parametrize(
+    ("question", "note"),
+    [
+        ("Which port has server B7?", "The closest sentence does not mention: B7, 2025"),
+        ("服务器 B7 的端口是多少？", "最接近的句子没有提到：B7, 2025"),
+    ],
+)
+def test_the_terms_that_the_closest_sentence_lacks_are_named(
+    unsure: Callable[..., Answer], question: str, note: str
+) -> None:
+    for probability in (0.1, 0.3):
+        answer = unsure(probability, question, None, "B7", "2025")
+        assert answer.missing == ("B7", "2025")
+        assert answer.text.endswith(note)
+    assert unsure(0.9, question, None, "B7", "2025").missing == ()
+
+
 @pytest.mark.parametrize("script", [None, 'Yes. [1: "port 7860"]'])
 def test_an_empty_library_holds_no_answer(workspace: Workspace, script: str | None) -> None:
     chat = ScriptedChat(script) if script else None
@@ -140,7 +219,7 @@ def test_what_is_not_supported_is_marked_and_left_out_of_the_text(
 def test_an_answer_without_one_supported_sentence_is_none(ask: Ask, script: str) -> None:
     answer = ask(script=script)
     assert not answer.answered
-    assert "do not answer" in answer.text
+    assert answer.sentences == ()
 
 
 def test_a_quote_is_cited_from_where_it_stands_whatever_its_number(

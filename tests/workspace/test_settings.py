@@ -116,6 +116,14 @@ def test_a_bad_value_is_told_with_its_line_and_the_values_that_are_right(
     assert error.fix.startswith(f"Give {values}: ")
 
 
+@pytest.mark.parametrize("confidence", ["", "confidence = 0.3\n"])
+def test_being_sure_takes_more_than_being_unsure(tmp_path: Path, confidence: str) -> None:
+    error = refusal(tmp_path, f"{confidence}unsure = 0.6")
+    assert error.what == "'unsure' is 0.6"
+    assert f"up to that of 'confidence', {0.3 if confidence else 0.5}" in error.fix
+    assert load(tmp_path, "confidence = 0.05").confidence == 0.05
+
+
 @pytest.mark.parametrize(
     ("data", "line"),
     [

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 from samples import bytes_with, hit_of, new_document, trace_of
 
 from moli.records.answers import Sentence
-from moli.workspace import Workspace
+from moli.workspace import Workspace, schema
 
 WORD = "xylographquartz"
 
@@ -66,6 +67,32 @@ def test_what_a_model_said_without_a_quote_goes_with_the_document(workspace: Wor
     trace = trace_of("aa", hit_of(f"The code is {WORD}.", document_id=number))
     message = Sentence(f"The secret code is {WORD}.", supported=False)
     workspace.traces.add(replace(trace, sentences=(*trace.sentences, message)))
+    workspace.documents.remove([number])
+    assert WORD not in repr(workspace.traces.get("aa"))
+
+
+def test_a_closest_sentence_goes_with_its_document(workspace: Workspace) -> None:
+    number = put(workspace, "a", f"The code is {WORD}.")
+    trace = trace_of("aa", hit_of(f"The code is {WORD}.", document_id=number))
+    (closest,) = trace.sentences
+    trace = replace(trace, answered=False, sentences=(), closest=closest, missing=("B7",))
+    workspace.traces.add(trace)
+    assert workspace.traces.get("aa") == trace
+    workspace.documents.remove([number])
+    redacted = workspace.traces.get("aa")
+    assert WORD not in repr(redacted)
+    assert (redacted.tier, redacted.missing) == ("unsure", ("B7",))
+
+
+def test_a_trace_of_an_earlier_version_is_read_and_redacted(workspace: Workspace) -> None:
+    number = put(workspace, "a", f"The code is {WORD}.")
+    workspace.traces.add(trace_of("aa", hit_of(f"The code is {WORD}.", document_id=number)))
+    table = schema.traces
+    with workspace.database.write() as connection:
+        payload = dict(connection.execute(sa.select(table.c.payload)).scalar_one())
+        del payload["closest"], payload["missing"]
+        connection.execute(sa.update(table).values(payload=payload))
+    assert workspace.traces.get("aa").tier == "answered"
     workspace.documents.remove([number])
     assert WORD not in repr(workspace.traces.get("aa"))
 

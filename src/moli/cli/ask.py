@@ -61,25 +61,35 @@ def ask(
 
 def _print_answer(answer: Answer) -> None:
     """Print the sentences with numbers of citations, and then the citations."""
+    from moli.retrieval.absence import closest_heading, missing_note
+    from moli.retrieval.tokens import language_of
+
     out = make_console()
     numbers: dict[Citation, int] = {}
-    sentences = {sentence.text for sentence in answer.sentences}
-    if not answer.answered:
+    shown = answer.sentences
+    language = language_of(answer.question)
+    if answer.closest:
+        shown = (answer.closest,)
+        out.print(translate(closest_heading(language)), style="yellow")
+    elif not answer.answered:
         out.print(translate(answer.text))
-    for sentence in answer.sentences:
+    for sentence in shown:
         for citation in sentence.citations:
             numbers.setdefault(citation, len(numbers) + 1)
         marks = "".join(f"[{numbers[each]}]" for each in sentence.citations)
         style = "" if sentence.supported else "dim"
         suffix = marks if sentence.supported else marks + translate(" (unsupported)")
         out.print(f"{sentence.text} {suffix}", style=style)
+    if answer.closest and answer.missing:
+        out.print(translate(missing_note(answer.missing, language)))
+    quoted = {sentence.text for sentence in shown}
     if numbers:
         out.print()
     for citation, number in numbers.items():
         place = format_place(citation)
         heading = f", {citation.heading}" if citation.heading else ""
         out.print(f"[{number}] {citation.source}{place}{heading}", style="bold")
-        if citation.quote not in sentences:  # an answer made of quotes has printed it already
+        if citation.quote not in quoted:  # an answer made of quotes has printed it already
             out.print(f"    “{' '.join(citation.quote.split())}”")
     if answer.trace_id:
         text = f"confidence {answer.confidence:.2f} · moli trace {answer.trace_id[:8]}"

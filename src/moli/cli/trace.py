@@ -17,6 +17,8 @@ from moli.cli.output import (
 )
 from moli.translations.catalogue import translate
 
+_OUTCOMES = {"answered": "answered", "unsure": "not sure", "absent": "no answer"}
+
 
 def trace(
     trace_id: Annotated[
@@ -36,7 +38,7 @@ def trace(
         return
     out = make_console()
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(trace.created_at))
-    outcome = "answered" if trace.answered else "no answer"
+    outcome = _OUTCOMES[trace.tier]
     out.print(trace.question, style="bold")
     echo(f"{when}, {outcome}, confidence {trace.confidence:.2f}, as {', '.join(trace.groups)}")
     weight = trace.fusion.weight
@@ -50,3 +52,7 @@ def trace(
     for sentence in trace.sentences:
         mark = "✓" if sentence.supported else "✗"
         out.print(f"{mark} {sentence.text or translate('(removed)')}")
+    if trace.closest:
+        echo(f"closest: {trace.closest.text or translate('(removed)')}")
+    if trace.missing:
+        echo(f"The closest sentence does not mention: {', '.join(trace.missing)}")

@@ -60,29 +60,41 @@ class AnswerView:
         Args:
             no_answer: the heading if there is no answer.
         """
-        numbers = _number_documents(trace.sentences)
+        shown = (trace.closest,) if trace.closest else trace.sentences if trace.answered else ()
+        numbers = _number_documents(shown)
         self.clear()
         ui.run_javascript("moli.settle()")
         with self._element:
             if trace.answered:
                 add_text("h2", self._texts.answer)
+                self._add_sentences(shown, numbers, "answer")
+            elif trace.closest:
+                add_text("h2", self._texts.closest, "unsure")
+                self._add_sentences(shown, numbers, "answer closest")
             else:
                 add_text("h2", no_answer, "none")
-                if trace.passages:
-                    add_text("p", self._texts.no_answer_hint, "quiet")
-            if trace.sentences:
-                with add_container("div", "answer"):
-                    for sentence in trace.sentences:
-                        self._add_sentence(sentence, numbers)
+            if trace.missing:
+                terms = ", ".join(trace.missing)
+                add_text("p", self._texts.missing.format(terms=terms), "missing")
+            elif trace.tier == "absent" and trace.passages:
+                add_text("p", self._texts.no_answer_hint, "quiet")
             self._add_facts(trace, seconds)
             self._add_thumbs(trace)
-            citations = _citations(trace.sentences)
+            citations = _citations(shown)
             if citations:
                 self._add_sources(citations, numbers)
             if not trace.answered:
                 self._add_nearest_passages(trace)
         if citations:
             await self._source.open(DocumentLocation.of_citation(citations[0]))
+
+    def _add_sentences(
+        self, sentences: Sequence[Sentence], numbers: dict[int, int], classes: str
+    ) -> None:
+        """Add sentences with their citations."""
+        with add_container("div", classes):
+            for sentence in sentences:
+                self._add_sentence(sentence, numbers)
 
     def _add_sentence(self, sentence: Sentence, numbers: dict[int, int]) -> None:
         """Add a sentence with its citations, or a warning if it is not supported."""

@@ -29,6 +29,8 @@ class Translation:
     answer: str
     unsupported: str
     unsupported_hint: str
+    closest: str
+    missing: str
     no_answer: str
     no_answer_hint: str
     nearest_passages: str
@@ -116,6 +118,8 @@ ENGLISH = Translation(
     answer="Answer",
     unsupported="not supported",
     unsupported_hint="No document was found that says this.",
+    closest="Not sure. The closest sentence in your documents:",
+    missing="The closest sentence does not mention: {terms}",
     no_answer="Your documents do not answer this question.",
     no_answer_hint="Try other words, or look at the nearest passages.",
     nearest_passages="Nearest passages",

@@ -10,6 +10,9 @@ from moli.records.documents import text_with_context
 # library is empty, none is open to the reader's groups, or none has the attributes asked for.
 Absence = Literal["", "not_in_documents", "no_documents", "no_access", "no_match"]
 
+# What an answer is: an answer; the closest sentence, of which nothing is claimed; or neither.
+Tier = Literal["answered", "unsure", "absent"]
+
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
@@ -78,13 +81,16 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer with its citations, or the statement that the documents do not contain one.
+    """An answer with its citations, the closest sentence, or the statement that there is neither.
 
     Attributes:
-        answered: False if the documents do not contain the answer; `text` then says so.
+        answered: whether `tier` is "answered"; otherwise `text` says what there is instead.
+        sentences: the answer's; empty unless answered.
         confidence: estimated probability that the documents contain the answer.
         trace_id: id of the trace, for `moli trace`; "" if none was stored.
-        reason: why there is no answer; "" if there is one.
+        reason: why the tier is "absent"; "" in the others.
+        closest: the closest sentence of the documents, quoted, if the tier is "unsure".
+        missing: terms of the question that the closest sentence lacks; empty if answered.
     """
 
     question: str
@@ -95,6 +101,9 @@ class Answer:
     model: str
     trace_id: str
     reason: Absence = ""
+    tier: Tier = "absent"
+    closest: Sentence | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +116,12 @@ class Trace:
         model: name of the language model, or `quotes` if the answer consists of quotes.
         prompt_sha256: hash of the full prompt; empty without a language model.
         passages: the passages that the answer is based on.
+        sentences: an answer's if one of them is supported; else what a model wrote in vain.
         timings_ms: wall time of each step in milliseconds.
         template_sha256: hash of the chat template; empty if it is unknown here.
         adapter: hash of the model's content; empty if it was not made here.
         tenant: the tenant who asked; no other tenant sees the trace.
+        closest, missing: see `Answer`.
     """
 
     id: str
@@ -130,3 +141,12 @@ class Trace:
     template_sha256: str = ""
     adapter: str = ""
     tenant: str = ""
+    closest: Sentence | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def tier(self) -> Tier:
+        """Whether there was an answer, a closest sentence or neither."""
+        if self.answered:
+            return "answered"
+        return "unsure" if self.closest else "absent"

@@ -1,6 +1,8 @@
-"""Reasons why a reader sees no document at all, each of which needs another remedy."""
+"""Words in place of an answer: before a closest sentence, or why there is nothing at all."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from moli.records.answers import Absence
 from moli.retrieval.tokens import Language
@@ -25,6 +27,24 @@ _GROUPS: dict[Language, tuple[str, str]] = {
     "en": ("you are in no group", "none is in {names}"),
     "zh": ("你不在任何组里", "没有一篇属于组 {names}"),
 }
+_CLOSEST: dict[Language, str] = {
+    "en": "Not sure. The closest sentence in your documents:",
+    "zh": "不确定。文档中最接近的句子：",
+}
+_MISSING: dict[Language, str] = {
+    "en": "The closest sentence does not mention: {terms}",
+    "zh": "最接近的句子没有提到：{terms}",
+}
+
+
+def closest_heading(language: Language) -> str:
+    """The words before the closest sentence, which is no answer."""
+    return _CLOSEST[language]
+
+
+def missing_note(missing: Sequence[str], language: Language) -> str:
+    """Words on the terms that the closest sentence lacks; "" if it lacks none."""
+    return _MISSING[language].format(terms=", ".join(missing)) if missing else ""
 
 
 def find_absence(passages: PassageStore, visible: Filter) -> Absence:

@@ -2,7 +2,8 @@
 
 Without a language model, the answer consists of the best sentences, quoted. A language model writes
 the answer itself and must quote for each sentence; a sentence whose quote is not in the passages is
-marked unsupported. Retrieved text is data: it is fenced, and no instruction in it is followed.
+marked unsupported. Without an answer, the closest sentence is shown as what it is, if it is close
+enough. Retrieved text is data: it is fenced, and no instruction in it is followed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from moli.models.protocols.chat import ChatModel
 from moli.records.answers import Absence, Answer, Citation, Hit, Sentence, Trace
 from moli.records.documents import Document, Outline, page_at, time_at
 from moli.records.errors import InputError
-from moli.retrieval.absence import explain_absence, find_absence
+from moli.retrieval.absence import (
+    closest_heading,
+    explain_absence,
+    find_absence,
+    missing_note,
+)
 from moli.retrieval.evidence import ScoredSentence, score_sentences
 from moli.retrieval.grounding import Quote, QuotedSentence, grounding_prompt, parse_answer
 from moli.retrieval.search import Retriever
@@ -86,6 +92,7 @@ class Answerer:
             draft = _Draft(hits, documents, on_sentences) if on_sentences else None
             quoted, prompt_sha256 = self._answer_sentences(question, hits, evidence, tenant, draft)
             sentences = tuple(_with_citations(sentence, documents) for sentence in quoted)
+        answered = any(sentence.supported for sentence in sentences)
         language = language_of(question)
         trace = Trace(
             id=uuid.uuid4().hex,
@@ -98,18 +105,33 @@ class Answerer:
             model=self._chat.name if self._chat else QUOTES,
             prompt_sha256=prompt_sha256,
             passages=tuple(hits),
-            answered=any(sentence.supported for sentence in sentences),
+            answered=answered,
             confidence=evidence[0].probability if evidence else 0.0,
             sentences=sentences,
             timings_ms=timer.timings,
             template_sha256=self._chat.template_sha256 if self._chat else "",
             tenant=tenant,
+            closest=None if answered else self._closest(evidence, documents),
+            missing=() if answered or not evidence else evidence[0].missing,
         )
-        if not self._is_read_only:
-            self._traces.add(trace)
-        absence = "" if hits else find_absence(self._passages, visible)
+        return self._stored(trace, visible)
+
+    def _stored(self, trace: Trace, visible: Filter) -> Answer:
+        """The answer in a trace, which is stored if it can be."""
+        absence = "" if trace.passages else find_absence(self._passages, visible)
         answer = answer_of(trace, absence or "not_in_documents", visible)
-        return replace(answer, trace_id="") if self._is_read_only else answer
+        if self._is_read_only:
+            return replace(answer, trace_id="")
+        self._traces.add(trace)
+        return answer
+
+    def _closest(
+        self, evidence: Sequence[ScoredSentence], documents: Mapping[int, Document]
+    ) -> Sentence | None:
+        """The best sentence of the evidence, unless it is too unlikely to be shown."""
+        if evidence and evidence[0].probability >= self._settings.unsure:
+            return _with_citations(_as_own_quote(evidence[0]), documents)
+        return None
 
     def _answer_sentences(
         self,
@@ -198,18 +220,32 @@ def answer_of(trace: Trace, absence: Absence, visible: Filter) -> Answer:
         absence: the reason to give if there is no answer.
         visible: the documents that could be used.
     """
-    text = " ".join(sentence.text for sentence in trace.sentences if sentence.supported)
-    language = language_of(trace.question)
+    reason: Absence = absence if trace.tier == "absent" else ""
     return Answer(
         question=trace.question,
         answered=trace.answered,
-        text=text if trace.answered else explain_absence(absence, visible, language),
-        sentences=trace.sentences,
+        text=_text_of(trace, reason, visible),
+        sentences=trace.sentences if trace.answered else (),
         confidence=trace.confidence,
         model=trace.model,
         trace_id=trace.id,
-        reason="" if trace.answered else absence,
+        reason=reason,
+        tier=trace.tier,
+        closest=trace.closest,
+        missing=trace.missing,
     )
+
+
+def _text_of(trace: Trace, reason: Absence, visible: Filter) -> str:
+    """The answer in a trace as one text, or what is said in its place."""
+    if trace.answered:
+        return " ".join(sentence.text for sentence in trace.sentences if sentence.supported)
+    language = language_of(trace.question)
+    if trace.closest:
+        words = f"{closest_heading(language)} “{trace.closest.text}”"
+    else:
+        words = explain_absence(reason, visible, language)
+    return " ".join(filter(None, (words, missing_note(trace.missing, language))))
 
 
 def _checked_question(question: str) -> str:

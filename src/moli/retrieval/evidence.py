@@ -108,12 +108,14 @@ class ScoredSentence:
 
     Attributes:
         start, end: offsets into the document's text.
+        missing: terms of the question without which the sentence is no answer, and which it lacks.
     """
 
     hit: Hit
     start: int
     end: int
     probability: float
+    missing: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

@@ -12,8 +12,9 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -47,7 +48,11 @@ class Settings(BaseSettings):
     """Settings of a workspace. Every field has a default that works offline on a laptop."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix=_PREFIX,
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        validate_default=False,  # a default of one setting gives way to another's value
     )
 
     model: str = Field("", description="Language model that writes answers; empty: verified quotes")
@@ -60,6 +65,12 @@ class Settings(BaseSettings):
     passages: int = Field(8, ge=1, le=100, description="Passages an answer is based on")
     confidence: float = Field(
         0.5, ge=0, le=1, description="Below this estimated probability, an answer is withheld"
+    )
+    unsure: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="From this probability on, the closest sentence is shown, as not sure",
     )
     host: str = Field("127.0.0.1", description="Address the server listens on")
     port: int = Field(7860, ge=0, le=65535, description="Port the server listens on")
@@ -91,6 +102,17 @@ class Settings(BaseSettings):
     language: Literal["", "en", "zh"] = Field(
         "", description="Language of the commands; empty: the locale's"
     )
+
+    @field_validator("unsure")
+    @classmethod
+    def _is_ordered(cls, unsure: float, info: ValidationInfo) -> float:
+        """The value, if it leaves room below `confidence`; the default need not."""
+        if unsure > (confidence := info.data.get("confidence", 1.0)):
+            raise ValueError(
+                f"Give a number up to that of 'confidence', {confidence:g}; "
+                "above it, an answer is shown instead."
+            )
+        return unsure
 
     @classmethod
     def template(cls) -> str:
@@ -182,9 +204,16 @@ def load_settings(root: Path) -> Settings:
         raise SettingsError(
             f"'{name}' is {first['input']!r}",
             where=f"{variable} in the environment" if os.environ.get(variable) else place,
-            fix=f"Give {_describe_values(Settings.model_fields[name])}: "
-            f"{Settings.model_fields[name].description}.",
+            fix=_fix_of(first),
         ) from error
+
+
+def _fix_of(error: ErrorDetails) -> str:
+    """The remedy for a value that is not valid."""
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    field = Settings.model_fields[str(error["loc"][0])]
+    return f"Give {_describe_values(field)}: {field.description}."
 
 
 def _read(path: Path) -> str:

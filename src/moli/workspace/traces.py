@@ -120,10 +120,16 @@ def _redacted(payload: dict[str, Any], removed: set[str]) -> dict[str, Any]:
     is_kept = [
         bool(sentence["citations"])
         and not any(citation["source"] in removed for citation in sentence["citations"])
-        for sentence in payload["sentences"]
+        for sentence in _sentences_of(payload)
     ]
     cleaned: dict[str, Any] = clean(payload)
-    for sentence, keep in zip(cleaned["sentences"], is_kept, strict=True):
+    for sentence, keep in zip(_sentences_of(cleaned), is_kept, strict=True):
         if not keep:
             sentence["text"] = ""
     return cleaned
+
+
+def _sentences_of(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sentences in a trace's payload: the answer's, and the closest one."""
+    closest = payload.get("closest")  # which traces of earlier versions do not have
+    return [*payload["sentences"], *([closest] if closest else [])]
