@@ -9,7 +9,7 @@ import pytest
 
 DATA = Path(__file__).parents[2] / "bench/evidence_data"
 # Documents, then questions: answerable, near misses, and from elsewhere.
-COUNTS = {"zh": (24, 200, 80, 40)}
+COUNTS = {"en": (16, 140, 60, 30), "zh": (24, 200, 80, 40)}
 each_language = pytest.mark.parametrize("language", COUNTS)
 
 
