@@ -187,6 +187,17 @@ def test_removed_passages_do_not_count_for_the_rarity_of_a_term(
     )
 
 
+def test_an_index_of_another_version_of_terms_is_made_again(
+    index: LexicalIndex, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = list(index.search("pump", 9))
+    monkeypatch.setattr("moli.retrieval.lexical._TERMS", "terms_of_tomorrow")
+    newer = LexicalIndex(tmp_path / "lexical")
+    assert (newer.applied, len(newer)) == (0, 0)
+    catch_up(newer, workspace)
+    assert list(newer.search("pump", 9)) == before
+
+
 def damage(path: Path, how: str) -> None:
     size = path.stat().st_size
     if how == "missing":

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moli.retrieval.tokens import language_of, query_terms, tokenize
+from moli.retrieval.tokens import fold, key_terms, language_of, query_terms, tokenize
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,34 @@ def test_chinese_and_latin_in_one_text_are_each_split_their_way() -> None:
 
 def test_forms_of_a_word_and_of_a_width_meet() -> None:
     assert tokenize("connections") == tokenize("CONNECTION") == tokenize("ｃｏｎｎｅｃｔｅｄ")
+
+
+def test_both_scripts_and_both_vocabularies_of_chinese_meet() -> None:
+    assert tokenize("圖書館幾點關門？") == tokenize("图书馆几点关门？")
+    assert "软件" in set(tokenize("軟體")) & set(tokenize("软件"))
+    assert query_terms("網路故障") == query_terms("网路故障")
+    assert key_terms("誰負責網路故障？") == key_terms("谁负责网络故障？")
+    assert fold("ＵＳＢ 隨身碟") == "usb 随身碟"
+
+
+def test_a_word_inside_of_a_longer_one_is_a_term_too() -> None:
+    assert {"市图书馆", "图书馆"} <= set(tokenize("市图书馆"))
+
+
+def test_contractions_are_their_words() -> None:
+    assert tokenize("It isn't John’s; I can't") == tokenize("It is not John; I can not")
+    assert tokenize("won't, we've, B7's") == tokenize("will not, we, B7")
+
+
+def test_key_terms_ask_the_index_for_compounds() -> None:
+    assert key_terms("陈晓的分机号是多少？") == ["陈晓", "分机号"]
+    assert key_terms("陈晓的分机号是多少？", {"陈晓", "分机"}.__contains__) == ["陈晓", "分机"]
+
+
+def test_characters_that_jieba_leaves_alone_are_a_word_if_the_index_has_it() -> None:
+    assert key_terms("年假能不能折现") == ["年", "假", "折现"]  # its dictionary lacks 年假
+    assert key_terms("年假能不能折现", {"年假"}.__contains__) == ["年假", "折现"]
+    assert key_terms("票买了吗", {"票", "买"}.__contains__) == ["票", "买"]
 
 
 def test_words_that_only_put_the_question_are_dropped() -> None:

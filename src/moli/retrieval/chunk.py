@@ -11,8 +11,8 @@ from collections.abc import Container, Iterator
 from itertools import pairwise
 
 from moli.records.documents import Chunk, Outline, ParsedDocument
+from moli.retrieval.chinese import CJK
 from moli.retrieval.sentences import sentence_spans
-from moli.retrieval.tokens import CJK
 
 # Weights are in Latin characters. Most encoders have a token for each ideograph, and its meaning is
 # about that of a third of an English word.

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from moli.models.protocols.encoder import Encoder
 from moli.records.answers import Hit
 from moli.records.documents import Heading, Outline
+from moli.retrieval.chinese import to_simplified
 from moli.retrieval.lexical import LexicalIndex
 from moli.retrieval.sentences import sentence_spans
-from moli.retrieval.tokens import Language, key_terms, language_of, tokenize
+from moli.retrieval.tokens import Language, fold, key_terms, language_of, tokenize
 
 _MAX_SENTENCES = 96  # bounds the time of one answer
 _MAX_CHARACTERS = 600
@@ -189,8 +190,9 @@ def candidate_sentences(hits: Sequence[Hit], headings: Headings) -> list[Sentenc
 
 def _similarities(question: str, texts: Sequence[str], encoder: Encoder) -> NDArray[np.float32]:
     """Cosine similarity of the question and each text, [texts]."""
-    query = encoder.encode([question], "query")[0]
-    similarities: NDArray[np.float32] = encoder.encode(texts, "passage") @ query
+    passages = [to_simplified(text) for text in texts]
+    query = encoder.encode([to_simplified(question)], "query")[0]
+    similarities: NDArray[np.float32] = encoder.encode(passages, "passage") @ query
     return similarities
 
 
@@ -207,7 +209,7 @@ def sentence_features(
     Args:
         encoder: gives the cosines; None leaves them at 0.
     """
-    idf = lexical.idf(key_terms(question))
+    idf = lexical.idf(key_terms(question, lexical.has_term))
     total = sum(idf.values()) or 1.0
 
     def coverage(terms: set[str]) -> float:
@@ -220,7 +222,7 @@ def sentence_features(
     passage_coverage = [coverage(set(tokenize(hit.text_with_context))) for hit in hits]
     best_score = max(hit.score for hit in hits) or 1.0
     outlines = {document_id: Outline(of_document) for document_id, of_document in headings.items()}
-    asks_number = bool(_ASKS_NUMBER.search(question))
+    asks_number = bool(_ASKS_NUMBER.search(fold(question)))
     rows = []
     for row, span in enumerate(spans):
         hit = hits[span.hit]
@@ -228,7 +230,7 @@ def sentence_features(
         for neighbor in (row - 1, row, row + 1):
             if 0 <= neighbor < len(spans) and spans[neighbor].hit == span.hit:
                 nearby |= terms[neighbor]
-        number = (1.0 if _NUMBER.search(texts[row]) else -1.0) if asks_number else 0.0
+        number = (1.0 if _NUMBER.search(fold(texts[row])) else -1.0) if asks_number else 0.0
         rows.append(
             (
                 float(similarities[row]),

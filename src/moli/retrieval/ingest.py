@@ -30,6 +30,7 @@ from moli.records.documents import Chunk, ParsedDocument, text_with_context
 from moli.records.errors import DocumentError
 from moli.records.file_names import file_name_text
 from moli.records.ingestion import FileReport
+from moli.retrieval.chinese import to_simplified
 from moli.retrieval.chunk import chunk_document
 from moli.retrieval.titles import title_of
 from moli.retrieval.tokens import language_of
@@ -91,7 +92,9 @@ class _ChunkedDocument:
         """The text of each chunk for the encoder."""
         parsed = self.source.parsed
         return [
-            text_with_context(parsed.title, chunk.heading, parsed.text[chunk.start : chunk.end])
+            to_simplified(
+                text_with_context(parsed.title, chunk.heading, parsed.text[chunk.start : chunk.end])
+            )
             for chunk in self.chunks
         ]
 
@@ -238,7 +241,7 @@ def encode_missing(workspace: Workspace, encoder: Encoder, batch: int = 256) -> 
     """Embed and store every passage that has no vector of this encoder; returns their number."""
     encoded = 0
     while passages := workspace.passages.without_vectors(encoder.name, batch):
-        texts = [passage.text_with_context for passage in passages]
+        texts = [to_simplified(passage.text_with_context) for passage in passages]
         vectors = encoder.encode(texts, "passage")
         workspace.passages.set_vectors(encoder.name, [each.id for each in passages], vectors)
         encoded += len(passages)

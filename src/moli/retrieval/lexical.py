@@ -14,13 +14,15 @@ from tantivy import FieldType, Occur, Query
 
 from moli.records.documents import Change
 from moli.records.file_names import file_name_text
-from moli.retrieval.tokens import query_terms, tokenize
+from moli.retrieval.tokens import TERMS_VERSION, query_terms, tokenize
 from moli.workspace.passages import PassageStore
 
 _WRITER_BYTES = 128 << 20
 # Passage ids begin at 1. Document 0 of the index stores the number of the last change that was
 # applied, and is written in the same commit as that change.
 _MARKER_ID = 0
+# An index with terms of another version has another schema, and is made again.
+_TERMS = f"terms{TERMS_VERSION}"
 
 
 class LexicalIndex:
@@ -75,7 +77,7 @@ class LexicalIndex:
             if change.kind == "add":
                 for passage in passages.range(first, last):
                     terms = " ".join(tokenize(passage.text_with_context))
-                    writer.add_document(tantivy.Document(passage=passage.id, terms=terms))
+                    writer.add_document(tantivy.Document(passage=passage.id, **{_TERMS: terms}))
         writer.delete_documents_by_query(Query.term_query(self._schema, "passage", _MARKER_ID))
         writer.add_document(tantivy.Document(passage=_MARKER_ID, applied=changes[-1].seq))
         writer.commit()
@@ -90,7 +92,7 @@ class LexicalIndex:
         Args:
             allowed_ids: only these passages may be returned; None for all.
         """
-        terms = [Query.term_query(self._schema, "terms", term) for term in query_terms(query)]
+        terms = [Query.term_query(self._schema, _TERMS, term) for term in query_terms(query)]
         if not terms or limit < 1:
             return {}
         bm25_query = Query.boolean_query([(Occur.Should, term) for term in terms])
@@ -103,6 +105,10 @@ class LexicalIndex:
         numbers = self._searcher.fast_field_values("passage", [address for _, address in hits])
         return {int(n): score for n, (score, _) in zip(numbers, hits, strict=True) if n}
 
+    def has_term(self, term: str) -> bool:
+        """Whether a passage has the term."""
+        return self._count(term) > 0
+
     def idf(self, terms: Collection[str]) -> dict[str, float]:
         """Inverse document frequency of each distinct term, as in BM25."""
         total = len(self)
@@ -114,7 +120,7 @@ class LexicalIndex:
 
     def _count(self, term: str) -> int:
         """Number of passages with a term; the index's own figure includes removed ones."""
-        query = Query.term_query(self._schema, "terms", term)
+        query = Query.term_query(self._schema, _TERMS, term)
         result: Any = self._searcher.search(query, 1, count=True)  # Its type omits the count.
         return int(result.count or 0)
 
@@ -137,5 +143,5 @@ def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_integer_field("passage", stored=False, indexed=True, fast=True)
     builder.add_integer_field("applied", stored=True)
-    builder.add_text_field("terms", tokenizer_name="whitespace", index_option="freq")
+    builder.add_text_field(_TERMS, tokenizer_name="whitespace", index_option="freq")
     return builder.build()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from moli.retrieval.tokens import CJK
+from moli.retrieval.chinese import CJK
 
 # Marks that typists and models use interchangeably; all other characters must match exactly.
 _EQUIVALENT = str.maketrans(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from moli.models.protocols.encoder import Encoder
 from moli.records.answers import Fusion, Hit
+from moli.retrieval.chinese import to_simplified
 from moli.retrieval.fuse import default_fusion, fuse
 from moli.retrieval.indexes import Indexes
 from moli.retrieval.tokens import LANGUAGES, Language, language_of
@@ -117,7 +118,7 @@ class Retriever:
                 lambda limit, ids: self.indexes.lexical.search(query, limit, ids), visible
             )
         if any(fusion.weight < 1 for fusion in fusions) and query.strip():
-            vector = self.encoder.encode([query], "query")[0]
+            vector = self.encoder.encode([to_simplified(query)], "query")[0]
             dense = self._visible_scores(
                 lambda limit, ids: self.indexes.dense.search(vector, limit, ids), visible
             )

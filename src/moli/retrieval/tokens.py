@@ -1,12 +1,13 @@
 """Tokenization of texts into index terms, the same for documents and queries.
 
-Latin-script words are case-folded and stemmed (Snowball English). A run of Chinese
-gives its characters, its bigrams and its jieba words: characters and bigrams make sure that every
-match is found, words improve the ranking.
+Texts are folded first: case, width of letters, and the scripts of Chinese. Latin-script words are
+stemmed (Snowball English). A run of Chinese gives its characters, its bigrams and its jieba words,
+these in the mainland's vocabulary: characters and bigrams make sure that every match is found,
+words improve the ranking.
 """
 
 import functools
-import logging
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -14,23 +15,29 @@ from typing import Literal, get_args
 
 import Stemmer
 
+from moli.retrieval.chinese import (
+    CJK,
+    IsKnown,
+    all_words_of,
+    longest_known,
+    mainland_word,
+    parts_of,
+    to_simplified,
+    words_of,
+)
+from moli.retrieval.function_words import FUNCTION_WORDS, without_question_words
+
+# Changes whenever a text gives other terms than before, so that indexes are built again.
+TERMS_VERSION = 2
+
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 
-CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 _RUN = re.compile(rf"(?P<cjk>[{CJK}]+)|[^\W_{CJK}]+", re.UNICODE)
 _CJK_CHAR = re.compile(rf"[{CJK}]")
 _LETTER = re.compile(r"[^\W\d_]")
-# Words that tell nothing of a question's subject; English ones are stemmed.
-_FUNCTION_WORDS = frozenset(
-    """
-    a an and are as at be been but by did do doe for from had has have he her his how i if in into
-    is it it of on or s so such that the their them then there these they this to was we were what
-    when where which who whom whose whi will with would you your
-    的 了 是 在 有 和 什 么 什么 哪 哪些 哪个 谁 多少 几 何 怎么 怎样 如何 为何 为什么 请问
-    多久 多长 多大 多远 几点 吗 呢 要 能 可以
-    """.split()  # noqa: SIM905
-)
+_CONTRACTION = re.compile(r"\b([^\W_]+)(n['’]t|['’](?:s|re|ve|ll|d|m))\b")
+_IRREGULAR = {"ca": "can", "wo": "will", "sha": "shall"}
 _stemmer = Stemmer.Stemmer("english")
 _stemmer.maxCacheSize = 0  # `_stem` caches, and does not hold a second copy
 
@@ -45,9 +52,14 @@ def language_of(text: str) -> Language:
     return "zh" if letters and len(_CJK_CHAR.findall(text)) / letters > 0.15 else "en"
 
 
+def fold(text: str) -> str:
+    """The text in one form of letters: no full width, no upper case, no traditional Chinese."""
+    return to_simplified(unicodedata.normalize("NFKC", text)).casefold()
+
+
 def tokenize(text: str) -> list[str]:
     """Index terms of a text, in order and with repetitions."""
-    return list(_terms(unicodedata.normalize("NFKC", text).casefold()))
+    return list(_terms(fold(text)))
 
 
 def query_terms(text: str) -> list[str]:
@@ -55,37 +67,74 @@ def query_terms(text: str) -> list[str]:
 
     The terms of `tokenize` without function words, unless the query has only function words.
     """
-    terms = tokenize(text)
-    return [term for term in terms if term not in _FUNCTION_WORDS] or terms
+    folded = fold(text)
+    terms = _terms(without_question_words(folded))
+    content = [term for term in terms if term not in FUNCTION_WORDS]
+    return content or list(_terms(folded))
 
 
-def key_terms(text: str) -> list[str]:
+def key_terms(question: str, is_known: IsKnown | None = None) -> list[str]:
     """Words of a question that a sentence with the answer is likely to share.
 
-    They are stems of English and whole jieba words of Chinese, none of which overlap, without
-    function words unless the question has only function words.
+    They are stems of English and jieba's words of Chinese, none of which overlap, without function
+    words unless the question has only function words.
+
+    Args:
+        is_known: whether the index has a term. A Chinese compound that it does not have is split
+            into parts that it has.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    terms = [
+    folded = fold(question)
+    content = [
         term
-        for match in _RUN.finditer(folded)
-        for term in (
-            _chinese_segmenter().cut(match.group())
-            if match.lastgroup == "cjk"
-            else (_stem(match.group()),)
-        )
+        for term in _key_terms(without_question_words(folded), is_known)
+        if term not in FUNCTION_WORDS
     ]
-    return [term for term in terms if term not in _FUNCTION_WORDS] or terms
+    return content or list(_key_terms(folded, is_known))
+
+
+def _key_terms(text: str, is_known: IsKnown | None) -> Iterator[str]:
+    """Key terms of a folded text, including function words."""
+    for run, is_chinese in _runs(text):
+        if is_chinese:
+            yield from map(mainland_word, _chinese_key_terms(run, is_known))
+        else:
+            yield _stem(run)
+
+
+def _chinese_key_terms(run: str, is_known: IsKnown | None) -> Iterator[str]:
+    """Key terms of a run of Chinese, including function words."""
+    for alone, words in itertools.groupby(words_of(run), _is_alone):
+        if alone and is_known:
+            yield from longest_known("".join(words), is_known)
+        else:
+            for word in words:
+                yield from [word] if word in FUNCTION_WORDS else parts_of(word, is_known)
+
+
+def _is_alone(word: str) -> bool:
+    """Whether a word of Chinese is one character of content, and maybe part of an unlisted word."""
+    return len(word) == 1 and word not in FUNCTION_WORDS
 
 
 def _terms(text: str) -> Iterator[str]:
-    """Index terms of a text that is normalized and case-folded already."""
-    for match in _RUN.finditer(text):
-        run = match.group()
-        if match.lastgroup == "cjk":
+    """Index terms of a folded text."""
+    for run, is_chinese in _runs(text):
+        if is_chinese:
             yield from _chinese_terms(run)
         else:
             yield _stem(run)
+
+
+def _runs(text: str) -> Iterator[tuple[str, bool]]:
+    """Each Latin-script word and run of Chinese of a folded text, and whether it is Chinese."""
+    for match in _RUN.finditer(_CONTRACTION.sub(_expand, text)):
+        yield match.group(), match.lastgroup == "cjk"
+
+
+def _expand(contraction: re.Match[str]) -> str:
+    """The words of a contraction: "do not" for "don't", and "what" for "what's"."""
+    word, ending = contraction.groups()
+    return f"{_IRREGULAR.get(word, word)} not" if ending.startswith("n") else word
 
 
 def _chinese_terms(run: str) -> Iterator[str]:
@@ -93,22 +142,10 @@ def _chinese_terms(run: str) -> Iterator[str]:
     yield from run
     yield from (run[i : i + 2] for i in range(len(run) - 1))
     # A word of two characters counts twice: as a bigram, and because it is a word.
-    yield from (word for word in _chinese_segmenter().cut(run) if len(word) > 1)
+    yield from (mainland_word(word) for word in all_words_of(run) if len(word) > 1)
 
 
 @functools.lru_cache(maxsize=200_000)
 def _stem(word: str) -> str:
     """The Snowball stem of a case-folded English word."""
     return str(_stemmer.stemWord(word))
-
-
-@functools.cache
-def _chinese_segmenter():  # type: ignore[no-untyped-def]
-    """The jieba tokenizer, which cuts Chinese text into words.
-
-    It is loaded on the first Chinese text only: its dictionary takes most of a second.
-    """
-    import jieba
-
-    jieba.setLogLevel(logging.WARNING)
-    return jieba.Tokenizer()
