@@ -147,6 +147,20 @@ def test_the_closest_sentence_is_shown_where_there_is_no_answer(moli: Moli, home
 
 
 @pytest.mark.slow
+def test_versions_that_disagree_are_shown_with_their_dates(moli: Moli, home: Path) -> None:
+    for year, days in ((2023, 30), (2024, 14)):
+        (home / "docs" / f"terms-{year}.md").write_text(f"Goods may be returned in {days} days.")
+    moli("add", "docs")
+    lines = moli("ask", "In how many days may goods be returned?").out.splitlines()
+    assert lines[:3] == [
+        "Your documents differ on this:",
+        "Goods may be returned in 14 days. [1]",
+        "Goods may be returned in 30 days. [2]",
+    ]
+    assert [line.rpartition(", ")[2] for line in lines if line.startswith("[")] == ["2024", "2023"]
+
+
+@pytest.mark.slow
 def test_a_removal_takes_its_words_out_of_the_traces(moli: Moli) -> None:
     moli("add", "docs")
     trace_id = moli("ask", "Which port?", "--json").json["trace_id"]

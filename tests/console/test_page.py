@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from console.conftest import EXAMPLE, INJECTED, make_workspace, serving, visiting
+from console.conftest import ENCODER, EXAMPLE, INJECTED, make_workspace, serving, visiting
+from samples import ingest_with
+
+from moli.models.encoders.load import load_encoder
 
 QUOTE = "The toy has a warranty of eighteen months."
 
@@ -162,7 +166,12 @@ def test_the_page_survives_a_lost_connection(chromium: Any, address: str) -> Non
     ],
 )
 def test_the_closest_sentence_is_shown_as_not_sure_with_its_source(
-    chromium: Any, tmp_path: Path, locale: str, heading: str, missing: str
+    chromium: Any,
+    tmp_path: Path,
+    check_accessibility: Callable[[Any], None],
+    locale: str,
+    heading: str,
+    missing: str,
 ) -> None:
     workspace = make_workspace(tmp_path / "w", confidence=1.0, unsure=0.0)
     with (
@@ -181,6 +190,25 @@ def test_the_closest_sentence_is_shown_as_not_sure_with_its_source(
         workspace.traces.add(lacking)
         page.goto(f"{address}/?trace={lacking.id}")
         assert missing in page.inner_text(".missing")
+        check_accessibility(page)
+        assert visit.failures == []
+
+
+@pytest.mark.slow
+def test_documents_that_disagree_are_shown_with_their_dates(
+    chromium: Any, tmp_path: Path, check_accessibility: Callable[[Any], None]
+) -> None:
+    workspace = make_workspace(tmp_path / "w")
+    texts = {f"terms-{year}.txt": f"Goods may be returned in {days} days."
+             for year, days in ((2023, 30), (2024, 14))}  # fmt: skip
+    ingest_with(load_encoder(ENCODER), workspace, texts)
+    with workspace, serving(workspace) as (address, _), visiting(chromium, address) as visit:
+        visit.ask("In how many days may goods be returned?")
+        assert visit.page.inner_text("h2.unsure") == "Your documents differ on this:"
+        origins = visit.page.locator(".origin").all_inner_texts()
+        assert origins == ["terms-2024.txt · 2024", "terms-2023.txt · 2023"]
+        assert "14 days" in visit.page.inner_text(".sentence >> nth=0")
+        check_accessibility(visit.page)
         assert visit.failures == []
 
 

@@ -61,7 +61,7 @@ def ask(
 
 def _print_answer(answer: Answer) -> None:
     """Print the sentences with numbers of citations, and then the citations."""
-    from moli.retrieval.absence import closest_heading, missing_note
+    from moli.retrieval.absence import heading_of, missing_note
     from moli.retrieval.tokens import language_of
 
     out = make_console()
@@ -70,7 +70,8 @@ def _print_answer(answer: Answer) -> None:
     language = language_of(answer.question)
     if answer.closest:
         shown = (answer.closest,)
-        out.print(translate(closest_heading(language)), style="yellow")
+    if heading := heading_of(answer, language):
+        out.print(translate(heading), style="yellow")
     elif not answer.answered:
         out.print(translate(answer.text))
     for sentence in shown:
@@ -88,7 +89,8 @@ def _print_answer(answer: Answer) -> None:
     for citation, number in numbers.items():
         place = format_place(citation)
         heading = f", {citation.heading}" if citation.heading else ""
-        out.print(f"[{number}] {citation.source}{place}{heading}", style="bold")
+        date = f", {citation.date}" if answer.conflict and citation.date else ""
+        out.print(f"[{number}] {citation.source}{date}{place}{heading}", style="bold")
         if citation.quote not in quoted:  # an answer made of quotes has printed it already
             out.print(f"    “{' '.join(citation.quote.split())}”")
     if answer.trace_id:

@@ -52,6 +52,8 @@ def trace(
     for sentence in trace.sentences:
         mark = "✓" if sentence.supported else "✗"
         out.print(f"{mark} {sentence.text or translate('(removed)')}")
+    if trace.conflict:
+        echo("The documents differ on this.")
     if trace.closest:
         echo(f"closest: {trace.closest.text or translate('(removed)')}")
     if trace.missing:

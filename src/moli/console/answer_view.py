@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from nicegui import ui
 
@@ -65,7 +66,10 @@ class AnswerView:
         self.clear()
         ui.run_javascript("moli.settle()")
         with self._element:
-            if trace.answered:
+            if trace.conflict:
+                add_text("h2", self._texts.conflict, "unsure")
+                self._add_sentences(shown, numbers, "answer", has_origins=True)
+            elif trace.answered:
                 add_text("h2", self._texts.answer)
                 self._add_sentences(shown, numbers, "answer")
             elif trace.closest:
@@ -89,12 +93,21 @@ class AnswerView:
             await self._source.open(DocumentLocation.of_citation(citations[0]))
 
     def _add_sentences(
-        self, sentences: Sequence[Sentence], numbers: dict[int, int], classes: str
+        self,
+        sentences: Sequence[Sentence],
+        numbers: dict[int, int],
+        classes: str,
+        *,
+        has_origins: bool = False,
     ) -> None:
-        """Add sentences with their citations."""
+        """Add sentences with their citations, and on request with their documents' dates."""
         with add_container("div", classes):
             for sentence in sentences:
                 self._add_sentence(sentence, numbers)
+                if has_origins and sentence.citations:
+                    citation = sentence.citations[0]
+                    names = (PurePath(citation.source).name, citation.date)
+                    add_text("p", self._texts.separator.join(filter(None, names)), "origin quiet")
 
     def _add_sentence(self, sentence: Sentence, numbers: dict[int, int]) -> None:
         """Add a sentence with its citations, or a warning if it is not supported."""

@@ -29,6 +29,7 @@ class Translation:
     answer: str
     unsupported: str
     unsupported_hint: str
+    conflict: str
     closest: str
     missing: str
     no_answer: str
@@ -118,6 +119,7 @@ ENGLISH = Translation(
     answer="Answer",
     unsupported="not supported",
     unsupported_hint="No document was found that says this.",
+    conflict="Your documents differ on this:",
     closest="Not sure. The closest sentence in your documents:",
     missing="The closest sentence does not mention: {terms}",
     no_answer="Your documents do not answer this question.",

@@ -57,7 +57,11 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A verified quote: the document's text from `start` to `end`, on `page` or said at `time`."""
+    """A verified quote: the document's text from `start` to `end`, on `page` or said at `time`.
+
+    Attributes:
+        date: the document's date; see `Document`.
+    """
 
     document_id: int
     source: str
@@ -68,6 +72,7 @@ class Citation:
     end: int
     quote: str
     time: str | None = None
+    date: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ class Answer:
         reason: why the tier is "absent"; "" in the others.
         closest: the closest sentence of the documents, quoted, if the tier is "unsure".
         missing: terms of the question that the closest sentence lacks; empty if answered.
+        conflict: whether documents disagree; there is a sentence of each, the newest first.
     """
 
     question: str
@@ -104,6 +110,7 @@ class Answer:
     tier: Tier = "absent"
     closest: Sentence | None = None
     missing: tuple[str, ...] = ()
+    conflict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,7 @@ class Trace:
         template_sha256: hash of the chat template; empty if it is unknown here.
         adapter: hash of the model's content; empty if it was not made here.
         tenant: the tenant who asked; no other tenant sees the trace.
-        closest, missing: see `Answer`.
+        closest, missing, conflict: see `Answer`.
     """
 
     id: str
@@ -143,6 +150,7 @@ class Trace:
     tenant: str = ""
     closest: Sentence | None = None
     missing: tuple[str, ...] = ()
+    conflict: bool = False
 
     @property
     def tier(self) -> Tier:

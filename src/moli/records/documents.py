@@ -101,6 +101,7 @@ class Document:
         pages, headings, warnings, times: see `ParsedDocument`.
         added_at: seconds since 1970.
         groups: access groups that may see the document.
+        date: 2024-03-01, 2024-03 or 2024, as far as the document or its name tells; or "".
     """
 
     id: int
@@ -117,6 +118,7 @@ class Document:
     added_at: float
     groups: tuple[str, ...]
     times: tuple[Timestamp, ...] = ()
+    date: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
-"""Words in place of an answer: before a closest sentence, or why there is nothing at all."""
+"""Words around an answer that is not plain: it has rivals, it is only close, or there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moli.records.answers import Absence
+from moli.records.answers import Absence, Answer, Trace
 from moli.retrieval.tokens import Language
 from moli.workspace.filter import Filter
 from moli.workspace.passages import PassageStore
@@ -31,15 +31,21 @@ _CLOSEST: dict[Language, str] = {
     "en": "Not sure. The closest sentence in your documents:",
     "zh": "不确定。文档中最接近的句子：",
 }
+_CONFLICT: dict[Language, str] = {
+    "en": "Your documents differ on this:",
+    "zh": "文档中的说法不一致：",
+}
 _MISSING: dict[Language, str] = {
     "en": "The closest sentence does not mention: {terms}",
     "zh": "最接近的句子没有提到：{terms}",
 }
 
 
-def closest_heading(language: Language) -> str:
-    """The words before the closest sentence, which is no answer."""
-    return _CLOSEST[language]
+def heading_of(answer: Answer | Trace, language: Language) -> str:
+    """The words before sentences that disagree, or before one that is no answer; else ""."""
+    if answer.conflict:
+        return _CONFLICT[language]
+    return _CLOSEST[language] if answer.closest else ""
 
 
 def missing_note(missing: Sequence[str], language: Language) -> str:

@@ -13,21 +13,23 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import PurePath
 
 from moli.models.protocols.chat import ChatModel
 from moli.records.answers import Absence, Answer, Citation, Hit, Sentence, Trace
 from moli.records.documents import Document, Outline, page_at, time_at
 from moli.records.errors import InputError
 from moli.retrieval.absence import (
-    closest_heading,
     explain_absence,
     find_absence,
+    heading_of,
     missing_note,
 )
 from moli.retrieval.evidence import ScoredSentence, score_sentences
 from moli.retrieval.grounding import Quote, QuotedSentence, grounding_prompt, parse_answer
 from moli.retrieval.search import Retriever
 from moli.retrieval.tokens import language_of
+from moli.retrieval.versions import other_versions
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
 
@@ -85,13 +87,12 @@ class Answerer:
             ids = {hit.document_id for hit in hits}
             documents = {each.id: each for each in self._documents.list(visible, ids)}
             hits = [hit for hit in hits if hit.document_id in documents]
-            headings = {id_: document.headings for id_, document in documents.items()}
-            lexical = self._retriever.indexes.lexical
-            evidence = score_sentences(question, hits, headings, self._retriever.encoder, lexical)
+            evidence = self._evidence(question, hits, documents)
         with timer.time("answer"):
             draft = _Draft(hits, documents, on_sentences) if on_sentences else None
             quoted, prompt_sha256 = self._answer_sentences(question, hits, evidence, tenant, draft)
-            sentences = tuple(_with_citations(sentence, documents) for sentence in quoted)
+            others = self._other_versions(question, quoted, evidence)
+            sentences = self._sentences(quoted, others, documents)
         answered = any(sentence.supported for sentence in sentences)
         language = language_of(question)
         trace = Trace(
@@ -113,8 +114,17 @@ class Answerer:
             tenant=tenant,
             closest=None if answered else self._closest(evidence, documents),
             missing=() if answered or not evidence else evidence[0].missing,
+            conflict=bool(others),
         )
         return self._stored(trace, visible)
+
+    def _evidence(
+        self, question: str, hits: Sequence[Hit], documents: Mapping[int, Document]
+    ) -> list[ScoredSentence]:
+        """Sentences of the hits, the likeliest answer first."""
+        headings = {id_: document.headings for id_, document in documents.items()}
+        lexical = self._retriever.indexes.lexical
+        return score_sentences(question, hits, headings, self._retriever.encoder, lexical)
 
     def _stored(self, trace: Trace, visible: Filter) -> Answer:
         """The answer in a trace, which is stored if it can be."""
@@ -124,6 +134,35 @@ class Answerer:
             return replace(answer, trace_id="")
         self._traces.add(trace)
         return answer
+
+    def _other_versions(
+        self,
+        question: str,
+        quoted: Sequence[QuotedSentence],
+        evidence: Sequence[ScoredSentence],
+    ) -> list[ScoredSentence]:
+        """The sentences of the evidence that disagree with the first quote of an answer."""
+        first = next((sentence.quotes[0] for sentence in quoted if sentence.supported), None)
+        best = next((each for each in evidence if first and _is_within(first, each)), None)
+        if best is None:
+            return []
+        unsure, confidence = self._settings.unsure, self._settings.confidence
+        return other_versions(question, best, evidence, unsure=unsure, confidence=confidence)
+
+    def _sentences(
+        self,
+        quoted: Sequence[QuotedSentence],
+        others: Sequence[ScoredSentence],
+        documents: Mapping[int, Document],
+    ) -> tuple[Sentence, ...]:
+        """An answer's sentences with their citations; if others disagree, the newest first."""
+        if not others:
+            return tuple(_with_citations(each, documents) for each in quoted)
+        others = sorted(others, key=lambda each: documents[each.hit.document_id].date, reverse=True)
+        rivals = [_as_own_quote(each) for each in others[: _MAX_QUOTES - 1]]
+        first = quoted if self._chat else quoted[:1]
+        sentences = [_with_citations(each, documents) for each in (*first, *rivals)]
+        return tuple(sorted(sentences, key=_date_of, reverse=True))
 
     def _closest(
         self, evidence: Sequence[ScoredSentence], documents: Mapping[int, Document]
@@ -190,10 +229,21 @@ def _as_own_quote(sentence: ScoredSentence) -> QuotedSentence:
     return QuotedSentence(sentence.text, (quote,), supported=True)
 
 
+def _is_within(quote: Quote, sentence: ScoredSentence) -> bool:
+    """Whether a quote is of a sentence, or of a part of it."""
+    is_same = quote.hit.document_id == sentence.hit.document_id
+    return is_same and max(quote.start, sentence.start) < min(quote.end, sentence.end)
+
+
 def _with_citations(sentence: QuotedSentence, documents: Mapping[int, Document]) -> Sentence:
     """The sentence with citations for its quotes."""
     citations = tuple(_citation(quote, documents) for quote in sentence.quotes)
     return Sentence(sentence.text, sentence.supported, citations)
+
+
+def _date_of(sentence: Sentence) -> str:
+    """The date of the document that a sentence cites first; "" if it is not known."""
+    return sentence.citations[0].date if sentence.citations else ""
 
 
 def _citation(quote: Quote, documents: Mapping[int, Document]) -> Citation:
@@ -210,6 +260,7 @@ def _citation(quote: Quote, documents: Mapping[int, Document]) -> Citation:
         start=start,
         end=end,
         quote=hit.text[start - hit.start : end - hit.start],
+        date=document.date,
     )
 
 
@@ -233,19 +284,34 @@ def answer_of(trace: Trace, absence: Absence, visible: Filter) -> Answer:
         tier=trace.tier,
         closest=trace.closest,
         missing=trace.missing,
+        conflict=trace.conflict,
     )
 
 
 def _text_of(trace: Trace, reason: Absence, visible: Filter) -> str:
     """The answer in a trace as one text, or what is said in its place."""
-    if trace.answered:
-        return " ".join(sentence.text for sentence in trace.sentences if sentence.supported)
     language = language_of(trace.question)
-    if trace.closest:
-        words = f"{closest_heading(language)} “{trace.closest.text}”"
+    if trace.conflict:
+        words = [heading_of(trace, language), *map(_with_source, _supported(trace))]
+    elif trace.answered:
+        words = [sentence.text for sentence in _supported(trace)]
+    elif trace.closest:
+        words = [heading_of(trace, language), f"“{trace.closest.text}”"]
     else:
-        words = explain_absence(reason, visible, language)
-    return " ".join(filter(None, (words, missing_note(trace.missing, language))))
+        words = [explain_absence(reason, visible, language)]
+    return " ".join(filter(None, (*words, missing_note(trace.missing, language))))
+
+
+def _supported(trace: Trace) -> list[Sentence]:
+    """The sentences of an answer that may be believed."""
+    return [sentence for sentence in trace.sentences if sentence.supported]
+
+
+def _with_source(sentence: Sentence) -> str:
+    """A sentence with the name and the date of the document that it cites first."""
+    citation = sentence.citations[0]
+    origin = ", ".join(filter(None, (PurePath(citation.source).name, citation.date)))
+    return f"“{sentence.text}” ({origin})"
 
 
 def _checked_question(question: str) -> str:

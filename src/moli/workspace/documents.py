@@ -22,6 +22,7 @@ from moli.records.documents import (
 from moli.records.errors import NotFoundError
 from moli.workspace import schema
 from moli.workspace.database import Database
+from moli.workspace.document_dates import document_date, stated_dates
 from moli.workspace.filter import Filter
 from moli.workspace.passages import batches, scalars, vector_row
 from moli.workspace.traces import redact
@@ -376,6 +377,7 @@ def _select_documents(
     access_rows = sa.select(access).join(table).where(condition).order_by(access.c.group)
     for row in connection.execute(access_rows):
         groups.setdefault(row.document_id, []).append(row.group)
+    dates = stated_dates(connection, condition)
     return [
         Document(
             id=row.id,
@@ -392,6 +394,7 @@ def _select_documents(
             added_at=row.added_at,
             groups=tuple(groups.get(row.id, ())),
             times=tuple(Timestamp(*each) for each in row.times),
+            date=document_date(row.source, row.title, dates.get(row.id, {})),
         )
         for row in rows
     ]
