@@ -18,7 +18,7 @@ from moli.workspace.document_dates import document_date
         (
             "a.docx",
             "A",
-            {"modified": "2024-03-01T09:00:00Z", "created": "2020-01-01"},
+            {"modified": "2024-03-01T09:00:00Z", "created": "2020-1-1"},
             "2024-03-01",
         ),
         ("handbook-2023.docx", "A", {"modified": "2025-03-01T09:00:00Z"}, "2023"),
