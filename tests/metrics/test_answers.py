@@ -10,6 +10,7 @@ from moli.metrics.answers import (
     chinese_exact_match,
     chinese_f1,
     chinese_units,
+    contains_answer,
     exact_match,
     f1,
     normalize,
@@ -117,3 +118,29 @@ def test_an_answer_needs_a_reference(score: object) -> None:
     assert callable(score)
     with pytest.raises(InputError, match="no reference"):
         score("x", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "references", "expected"),
+    [
+        ("The fee is 15 euros.", ["5 euros"], 0),
+        ("The fee is 5 euros.", ["5 euros"], 1),
+        ("The fee is 5.5 euros.", ["5 euros"], 0),
+        ("It costs 1,200 Euros!", ["1200 euros"], 1),
+        ("Anna leads the sales team.", ["a sales team"], 1),
+        ("Anna leads sales.", ["Jonas", "ANNA"], 1),
+        ("保修期为十八个月。", ["十八个月"], 1),
+        ("保修期为十八个月。", ["八个月"], 0),
+        ("保修期为18个月。", ["8个月"], 0),
+        ("价格：１２００元", ["1200元"], 1),
+        ("Backups run at night.", ["Backups run at night. They end at 2."], 1),
+        ("Backups run.", ["Backups run at night, and they end at 2 if all goes well."], 0),
+        ("", ["anything"], 0),
+        ("anything", ["?"], 0),
+        ("...", ["?"], 0),
+    ],
+)
+def test_a_text_contains_an_answer_if_it_has_its_words_in_a_row(
+    text: str, references: list[str], expected: float
+) -> None:
+    assert contains_answer(text, references) == expected

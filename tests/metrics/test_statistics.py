@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moli.metrics.statistics import bootstrap_interval, paired_p_value, wilson_interval
+from moli.metrics.statistics import (
+    bootstrap_interval,
+    clopper_pearson_bound,
+    paired_p_value,
+    wilson_interval,
+)
 from moli.records.errors import InputError
 
 
@@ -99,3 +104,23 @@ def test_an_interval_of_nothing_is_refused() -> None:
         wilson_interval(0, 0)
     with pytest.raises(InputError):
         bootstrap_interval(lambda rows: 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials"), [(0, 1), (1, 1), (0, 59), (3, 80), (40, 80), (79, 80), (7, 5000)]
+)
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.999])
+def test_the_exact_bound_is_that_of_the_beta_distribution(
+    successes: int, trials: int, level: float
+) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    expected = 1.0
+    if successes < trials:
+        expected = stats.beta.ppf(level, successes + 1, trials - successes)
+    assert clopper_pearson_bound(successes, trials, level) == pytest.approx(expected, rel=1e-7)
+
+
+def test_the_exact_bound_of_no_success_is_the_rule_of_three() -> None:
+    assert clopper_pearson_bound(0, 100) == pytest.approx(1 - 0.05 ** (1 / 100))
+    with pytest.raises(InputError):
+        clopper_pearson_bound(0, 0)

@@ -37,6 +37,7 @@ def others_of(question: str, *places: Place, probability: float = 0.9) -> list[s
          ("faq.md", "Goods may be returned within fourteen days.")),
         ("How much is it?", ("a.md", "The fee is 1,200 euros."),
          ("b.md", "The fee is 1,300 euros.")),
+        ("How long is it?", ("a.md", "___ It takes 2 _days_."), ("b.md", "It takes 3 days.")),
         ("When do we meet?", ("a.md", "We meet on Monday."), ("b.md", "We meet on Friday.")),
         ("保修期多长？", ("说明.txt", "保修期为十八个月。"), ("常见问题.txt", "保修期为24个月。")),
         ("公司哪年成立？", ("简介.txt", "公司成立于1998年。"), ("网站.txt", "公司成立于1999年。")),

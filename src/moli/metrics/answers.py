@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from moli.records.errors import InputError
 
+_NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 # Punctuation that CMRC ignores. Other marks, such as the full stop and %, count as units.
@@ -20,6 +22,10 @@ _CHINESE_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”�
 _IDEOGRAPH = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 # An ideograph; a word or a number, such as 3.5 or 1,000; any other mark.
 _UNIT = re.compile(rf"[{_IDEOGRAPH}]|[^\W_{_IDEOGRAPH}]+(?:(?<=\d)[.,]\d+)*|\S")
+# A number in Chinese numerals, an ideograph, or a word or number of another script.
+_WORD = re.compile(
+    rf"[〇零一二两三四五六七八九十百千万亿]+|[{_IDEOGRAPH}]|[^\W_{_IDEOGRAPH}]+(?:(?<=\d)[.,]\d+)*"
+)
 
 
 def normalize(text: str) -> str:
@@ -87,6 +93,37 @@ def chinese_f1(prediction: str, references: Sequence[str]) -> float:
 def chinese_units(text: str) -> list[str]:
     """The units that `chinese_f1` counts: single ideographs and words of other scripts."""
     return _UNIT.findall(_without_punctuation(text))
+
+
+def contains_answer(text: str, references: Sequence[str]) -> float:
+    """1 if the text has the words of a reference in a row, else 0.
+
+    Case, punctuation, English articles and commas in numbers do not count. So "5 euros" is not
+    contained in "15 euros", nor 八个月 in 十八个月. Of a reference that is longer than the text,
+    half is enough.
+    """
+    words = _words(text)
+
+    def score(reference: str) -> float:
+        """1 if the text contains the reference, or is half of it or more."""
+        expected = _words(reference)
+        is_half = 2 * len(words) >= len(expected) and _has_run(expected, words)
+        return float(_has_run(words, expected) or is_half)
+
+    return _best(score, references)
+
+
+def _words(text: str) -> list[str]:
+    """Ideographs, and words and numbers of other scripts, without articles and punctuation."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    units = _WORD.findall(_NUMBER_COMMA.sub("", folded))
+    return [unit for unit in units if not _ARTICLES.fullmatch(unit)]
+
+
+def _has_run(words: Sequence[str], run: Sequence[str]) -> bool:
+    """Whether words contain a run of others, which is not empty."""
+    starts = range(len(words) - len(run) + 1) if run else ()
+    return any(words[start : start + len(run)] == run for start in starts)
 
 
 def _without_punctuation(text: str) -> str:

@@ -74,3 +74,31 @@ def bootstrap_interval(
     values = [statistic(generator.integers(0, count, count)) for _ in range(rounds)]
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def clopper_pearson_bound(successes: int, trials: int, level: float = 0.95) -> float:
+    """One-sided upper bound of a probability of success (Clopper & Pearson 1934).
+
+    It is the probability at which as few successes as these have a chance of 1 - `level`. However
+    few trials there are, the true probability is higher in at most that share of cases.
+
+    Raises:
+        InputError: there are no trials.
+    """
+    if trials < 1:
+        raise InputError("nothing was counted", fix="Give one example or more.")
+    if successes >= trials:
+        return 1.0
+    numbers = np.arange(successes + 1)
+    log_factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
+    log_ways = log_factorials[-1] - log_factorials[numbers] - log_factorials[trials - numbers]
+    low, high = successes / trials, 1.0
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        log_odds = np.log(middle) - np.log1p(-middle)
+        log_chances = log_ways + numbers * log_odds + trials * np.log1p(-middle)
+        if np.exp(log_chances).sum() > 1 - level:
+            low = middle
+        else:
+            high = middle
+    return high

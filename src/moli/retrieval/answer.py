@@ -30,7 +30,7 @@ from moli.retrieval.grounding import Quote, QuotedSentence, grounding_prompt, pa
 from moli.retrieval.search import Retriever
 from moli.retrieval.tokens import language_of
 from moli.retrieval.versions import other_versions
-from moli.workspace import Workspace
+from moli.workspace import Settings, Workspace
 from moli.workspace.filter import Filter
 
 SentencesCallback = Callable[[Sequence[Sentence]], None]
@@ -45,16 +45,26 @@ class Answerer:
     """Answers questions from a workspace's documents and stores a trace of each answer.
 
     In a read-only workspace it stores none, and the answer's `trace_id` is "".
+
+    Args:
+        settings: in place of the workspace's.
+        keeps_traces: whether traces are stored.
     """
 
     def __init__(
-        self, workspace: Workspace, retriever: Retriever, chat: ChatModel | None = None
+        self,
+        workspace: Workspace,
+        retriever: Retriever,
+        chat: ChatModel | None = None,
+        *,
+        settings: Settings | None = None,
+        keeps_traces: bool = True,
     ) -> None:
         self._retriever = retriever
         self._chat = chat
-        self._settings = workspace.settings
+        self._settings = settings or workspace.settings
         self._traces = workspace.traces
-        self._is_read_only = workspace.database.is_read_only
+        self._keeps_traces = keeps_traces and not workspace.database.is_read_only
         self._documents = workspace.documents
         self._passages = workspace.passages
 
@@ -130,7 +140,7 @@ class Answerer:
         """The answer in a trace, which is stored if it can be."""
         absence = "" if trace.passages else find_absence(self._passages, visible)
         answer = answer_of(trace, absence or "not_in_documents", visible)
-        if self._is_read_only:
+        if not self._keeps_traces:
             return replace(answer, trace_id="")
         self._traces.add(trace)
         return answer

@@ -10,15 +10,15 @@ question that the best sentence has, or in a version of its document, a number o
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import PurePath
 
 from moli.records.answers import Hit
+from moli.retrieval.chinese import CJK
 from moli.retrieval.evidence import ScoredSentence
-from moli.retrieval.tokens import CJK, key_terms, tokenize
+from moli.retrieval.tokens import fold, key_terms, tokenize
 
 _MIN_SIMILARITY = 0.5  # of sentences without figures, in versions of one document
 _ONES = (
@@ -34,16 +34,16 @@ _DATES = (
     "october", "november", "december", "monday", "tuesday", "wednesday", "thursday", "friday",
     "saturday", "sunday",
 )  # fmt: skip
-_DIGITS = {"〇": 0, "零": 0, "一": 1, "二": 2, "两": 2, "兩": 2, "三": 3, "四": 4, "五": 5, "六": 6,
-           "七": 7, "八": 8, "九": 9}  # fmt: skip
-_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10_000, "萬": 10_000, "亿": 10**8, "億": 10**8}
+_DIGITS = {"〇": 0, "零": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7,
+           "八": 8, "九": 9}  # fmt: skip
+_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10_000, "亿": 10**8}
 _TOKEN = re.compile(
     rf"""
       (?P<digits>(?<![^\W{CJK}])\d+(?:[.,:/-]\d+)*)     # not the 6 of B6
     | (?P<numerals>[{"".join((*_DIGITS, *_UNITS))}]+)
     | (?P<words>\b(?:(?:{"|".join(_TENS)})-(?:{"|".join(_ONES[1:10])})|{"|".join(_VALUES)})\b)
     | (?P<date>\b(?:{"|".join(_DATES)})\b)
-    | (?P<word>[^\W{CJK}]+) | (?P<ideograph>[{CJK}])
+    | (?P<word>[^\W_{CJK}]+) | (?P<ideograph>[{CJK}])
     """,
     re.VERBOSE,
 )
@@ -51,7 +51,7 @@ _YEAR = re.compile(r"(?:19|20)\d\d\b.*")
 # Parts of names that tell the versions of a document apart.
 _VERSION = re.compile(
     r"[\W\d_]+|\b(?:v|ver|version|rev|revision|final|draft|old|new|copy|edition)(?=[\W\d_]|$)|第.版"
-    r"|[年月日版]|修订|修訂|副本|草案|最新"
+    r"|[年月日版]|修订|副本|草案|最新"
 )
 
 
@@ -135,7 +135,7 @@ def _differ(first: Sequence[str], second: Sequence[str]) -> bool:
 
 def _tokens(text: str) -> Iterator[tuple[str, bool]]:
     """Words of a sentence, stemmed, and its figures in digits; and whether each is a figure."""
-    for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text).casefold()):
+    for match in _TOKEN.finditer(fold(text)):
         token = match.group()
         if match.lastgroup == "digits":
             yield token.replace(",", ""), True
@@ -195,5 +195,4 @@ def _without_version(name: str) -> str:
     >>> _without_version("Staff_Handbook-2024 v2 (final)")
     'staffhandbook'
     """
-    folded = unicodedata.normalize("NFKC", name).casefold().replace("_", " ")
-    return _VERSION.sub("", folded)
+    return _VERSION.sub("", fold(name).replace("_", " "))
