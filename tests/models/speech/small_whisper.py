@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ MARKS = [
 ]  # fmt: skip
 
 
-def save_whisper(folder: Path, *, languages: tuple[str, ...] = ("en", "zh")) -> str:
-    """A random Whisper that hears windows of two seconds and writes small letters."""
+def save_whisper(
+    folder: Path, *, languages: tuple[str, ...] = ("en", "zh"), letters: str = ascii_lowercase
+) -> str:
+    """A random Whisper that hears windows of two seconds and writes 26 letters."""
     import torch
     from transformers import (
         GenerationConfig,
@@ -28,7 +31,7 @@ def save_whisper(folder: Path, *, languages: tuple[str, ...] = ("en", "zh")) -> 
         WhisperForConditionalGeneration,
     )
 
-    tokenizer = _letters()
+    tokenizer = _letters(letters)
     tokenizer.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=8, chunk_length=int(WINDOW)).save_pretrained(folder)
     ids = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in MARKS}
@@ -45,6 +48,7 @@ def save_whisper(folder: Path, *, languages: tuple[str, ...] = ("en", "zh")) -> 
     )  # fmt: skip
     with torch.no_grad():  # else it would write hardly anything but times
         model.get_input_embeddings().weight[: ids["<|endoftext|>"]] *= 1.5
+        model.model.decoder.layer_norm.weight *= 4  # else it would be sure of nothing
     model.generation_config = GenerationConfig(
         **ends,
         max_length=32,
@@ -63,12 +67,11 @@ def save_whisper(folder: Path, *, languages: tuple[str, ...] = ("en", "zh")) -> 
     return str(folder)
 
 
-def _letters() -> Any:
+def _letters(letters: str) -> Any:
     from tokenizers import AddedToken
     from transformers import WhisperTokenizer
 
-    letters = ["Ġ", *"abcdefghijklmnopqrstuvwxyz", MARKS[0]]
-    vocabulary = {each: number for number, each in enumerate(letters)}
+    vocabulary = {each: number for number, each in enumerate(["Ġ", *letters, MARKS[0]])}
     tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[])
     tokenizer.add_special_tokens({"additional_special_tokens": MARKS[1:]})
     times = [f"<|{number / 50:.2f}|>" for number in range(int(WINDOW * 50) + 1)]

@@ -42,6 +42,13 @@ def test_channels_become_their_mean() -> None:
     np.testing.assert_allclose(result, (left + right) / 2, atol=1e-7)
 
 
+def test_channels_that_cancel_each_other_out_are_not_lost() -> None:
+    sound = 0.5 * tone(440, 1.0)
+    crossed = np.stack([0.9 * sound, -sound], axis=1)  # the mean has .0028 of their mean power
+    samples = read_audio(as_file(crossed, subtype="FLOAT"), RATE)
+    np.testing.assert_allclose(samples, -sound, atol=1e-6)
+
+
 def test_a_file_at_another_rate_is_the_same_sound() -> None:
     long = read_audio(as_file(tone(440, 20.0, 44_100), "FLAC", 44_100), RATE)
     assert len(long) == 20 * RATE

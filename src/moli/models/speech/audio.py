@@ -16,6 +16,7 @@ _MIN_RATE, _MAX_RATE = 4_000, 192_000  # samples per second of files that are ac
 _FULL_LENGTH_RATE = 48_000
 _BLOCK = 1 << 18  # samples that are read or resampled at once
 _MAX_AMPLITUDE = 1e4  # full scale is 1; the squares of much larger samples would overflow
+_CANCELLED = 0.01  # share of the channels' power in their mean, below which they cancel out
 
 # Up to this share of the lower Nyquist frequency, a resampled sound stays as it is; from there its
 # frequencies fade to nothing. A fade of this width has died away after `_MARGIN` of the slower
@@ -25,7 +26,7 @@ _MARGIN = 1024
 
 
 def read_audio(file: BinaryIO, sampling_rate: int) -> NDArray[np.float32]:
-    """Read a file as the mean of its channels: [samples].
+    """Read a file, its channels mixed to one: [samples].
 
     Args:
         sampling_rate: samples per second of the result.
@@ -53,7 +54,7 @@ def read_audio(file: BinaryIO, sampling_rate: int) -> NDArray[np.float32]:
 
 
 def _read_mono(sound_file: Any) -> NDArray[np.float32]:
-    """The mean of the channels, read block by block: a small file may unpack to a very long one."""
+    """The channels as one, read block by block: a small file may unpack to a very long one."""
     rate = sound_file.samplerate
     if not _MIN_RATE <= rate <= _MAX_RATE:
         fix = f"Save it with {_MIN_RATE} to {_MAX_RATE}, such as 16000."
@@ -66,8 +67,23 @@ def _read_mono(sound_file: Any) -> NDArray[np.float32]:
         if count > max_samples:
             what = f"it lasts more than {max_samples // rate} s"
             raise DocumentError("too_large", what, fix="Cut it into parts.")
-        blocks.append(block.mean(axis=1))
+        blocks.append(_mono(block))
     return np.concatenate(blocks)
+
+
+def _mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of the channels; of channels that cancel each other out, the loudest.
+
+    A microphone with crossed wires records one channel as the negative of the other.
+
+    Args:
+        block: [samples, channels].
+    """
+    mean: NDArray[np.float32] = block.mean(axis=1)
+    power = np.square(block, dtype=np.float64).mean(axis=0)  # [channels]
+    if np.square(mean, dtype=np.float64).mean() < _CANCELLED * power.mean():
+        mean = block[:, power.argmax()]
+    return mean
 
 
 def resample(samples: NDArray[np.float32], rate: int, target_rate: int) -> NDArray[np.float32]:

@@ -21,6 +21,17 @@ from moli.models.weights.json_files import read_model_json
 from moli.models.weights.loading import folder_of, load_model, transformers_lock
 from moli.records.errors import InputError, ModelError
 
+# A window that repeats itself or is unlikely is decoded again at the next temperature, and one that
+# is unlikely and probably not speech is left out (Radford et al. 2022, section 4.5). Transformers
+# compresses tokens, not text, so a ratio of 1.35 stands for the 2.4 of the paper.
+_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_SAFEGUARDS = {
+    "compression_ratio_threshold": 1.35,
+    "logprob_threshold": -1.0,
+    "no_speech_threshold": 0.6,
+}
+_MIN_AMPLITUDE = 2e-4  # Full scale is 1; what is quieter all along is silence.
+_TIME_ERROR = 1.0  # seconds by which a segment's times may be wrong
 _NAME_A_WHISPER_MODEL = (
     "Name the folder or org/name of a Whisper model, or get one with: moli models get whisper-tiny."
 )
@@ -108,7 +119,8 @@ class SpeechRecognizer:
             samples: [samples], `sampling_rate` of them per second.
             language: language code, such as "en"; "" to have the model detect the language.
             prompt: text that was spoken before, or names and words to expect.
-            temperature: 0 for the most likely words; above 0, they are sampled.
+            temperature: 0 for the most likely words, but where those repeat themselves or are
+                unlikely, words are sampled, the same each time; above 0, all are sampled.
 
         Raises:
             InputError: the model lacks the language, or room for the prompt.
@@ -197,21 +209,37 @@ class _WhisperModel:
             features = features.to(self._model.device, self._model.dtype)
             code = language or self._detect_language(features)
             task = {"language": code, "task": "transcribe"} if self._language_codes else {}
-            generated = self._model.generate(
-                features,
-                return_timestamps=True,
-                return_segments=True,
-                temperature=temperature,
-                prompt_ids=prompt_ids,
-                **task,
-            )
-        segments = (self._segment(segment, seconds) for segment in generated["segments"][0])
+            generated = self._generate(features, temperature, prompt_ids=prompt_ids, **task)
+        segments = [self._segment(segment, seconds) for segment in generated["segments"][0]]
+        spoken = tuple(segment for segment in segments if self._is_speech(segment, samples))
         return Transcript(
-            text=self._decode(generated["sequences"][0]).strip(),
+            text="".join(segment.text for segment in spoken).strip(),
             language=self._language_names.get(code, code),
             seconds=seconds,
-            segments=tuple(segment for segment in segments if segment.text.strip()),
+            segments=spoken,
         )
+
+    def _generate(self, features: Any, temperature: float, **options: Any) -> Any:
+        """What the model generates for the features of a recording.
+
+        At temperature 0, windows that are sampled after all have random numbers of their own.
+        """
+        import torch
+
+        options |= {"return_timestamps": True, "return_segments": True, **_SAFEGUARDS}
+        if temperature:
+            return self._model.generate(features, temperature=temperature, **options)
+        device = self._model.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            return self._model.generate(features, temperature=_TEMPERATURES, **options)
+
+    def _is_speech(self, segment: SpeechSegment, samples: NDArray[np.float32]) -> bool:
+        """Whether a segment has letters or digits, and is not in complete silence."""
+        start = round(max(0.0, segment.start - _TIME_ERROR) * self.sampling_rate)
+        end = round((segment.end + _TIME_ERROR) * self.sampling_rate)
+        loudest = float(np.abs(samples[start:end]).max(initial=0))
+        return loudest >= _MIN_AMPLITUDE and any(map(str.isalnum, segment.text))
 
     def _check_language(self, language: str) -> None:
         """Check that the model knows a language code; "" is allowed.
