@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi.testclient import TestClient
-from serving.conftest import Build, client_of, fill
+from conftest import Make
+from serving.conftest import ENCODER, Build, client_of, fill
 
 THREADS = 16
 
@@ -50,3 +51,18 @@ def test_an_added_document_is_found_by_the_next_request(build: Build, client: Te
     fill(build(), {"new.txt": "The xylophone stands in the attic."})
     hits = client.post("/v1/search", json={"query": "xylophone", "limit": 1}).json()["hits"]
     assert [hit["source"] for hit in hits] == ["new.txt"]
+
+
+def test_a_server_without_documents_takes_the_encoder_of_the_first_ones(
+    make_workspace: Make,
+) -> None:
+    workspace = make_workspace(encoder="auto")
+    client = client_of(workspace)
+    assert client.get("/v1/status").json()["encoder"] != ENCODER
+    fill(workspace, {"guide.txt": "The server listens on port 7860."})  # as another process does
+    hits = client.post("/v1/search", json={"query": "port of the server"}).json()["hits"]
+    assert [hit["source"] for hit in hits if hit["dense"]] == ["guide.txt"]
+    assert client.get("/v1/status").json()["encoder"] == ENCODER
+    assert client.post("/v1/ask", json={"question": "Which port?"}).status_code == 200
+    client.post("/v1/documents", files={"file": ("note.txt", b"The backup runs at 02:30.")})
+    assert not workspace.passages.without_vectors(ENCODER, 10)

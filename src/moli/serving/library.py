@@ -7,6 +7,7 @@ hidden document is reported in the same words as one that does not exist.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any
 
 from moli.models.backend import ModelPool
 from moli.models.chat.lazy import LazyChat
-from moli.models.encoders.load import load_workspace_encoder
+from moli.models.encoders.load import encoder_of, load_encoder, load_workspace_encoder
 from moli.models.protocols.chat import ChatModel
 from moli.models.protocols.encoder import Encoder
 from moli.models.weights.loading import runs_locally
@@ -39,13 +40,12 @@ class Library:
     def __init__(
         self, workspace: Workspace, encoder: Encoder, chat: ChatModel | None = None
     ) -> None:
-        self.encoder = encoder
-        self._settings = workspace.settings
+        self._workspace = workspace
         self._documents = workspace.documents
         self._passages = workspace.passages
         self._traces = workspace.traces
         self._retriever = Retriever(workspace, encoder)
-        self._answerer = Answerer(workspace, self._retriever, chat)
+        self._lock = threading.Lock()
         self._chat = chat
         self._model = chat.name if chat else QUOTES
 
@@ -77,6 +77,27 @@ class Library:
         library.search("ready 就绪", 1, Filter(frozenset(settings.groups)))
         return library
 
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of the documents.
+
+        Raises:
+            ModelError: it is not available.
+        """
+        return self._current_retriever().encoder
+
+    def _current_retriever(self) -> Retriever:
+        """The retriever with the documents' encoder.
+
+        The first documents may come from another process, and with another encoder than the one
+        that was loaded for an empty workspace.
+        """
+        with self._lock:
+            name = encoder_of(self._workspace, self._retriever.encoder.name)
+            if name != self._retriever.encoder.name:
+                self._retriever = Retriever(self._workspace, load_encoder(name))
+            return self._retriever
+
     def ask(
         self,
         question: str,
@@ -90,11 +111,12 @@ class Library:
             tenant: owner of the trace; "" for the only tenant.
             on_sentences: see `Answerer.ask`.
         """
-        return self._answerer.ask(question, visible, tenant, on_sentences)
+        answerer = Answerer(self._workspace, self._current_retriever(), self._chat)
+        return answerer.ask(question, visible, tenant, on_sentences)
 
     def search(self, query: str, limit: int, visible: Filter) -> list[Hit]:
         """At most `limit` passages of the visible documents that fit a query, the best first."""
-        return self._retriever.search(query, limit, visible)
+        return self._current_retriever().search(query, limit, visible)
 
     def absence(self, visible: Filter) -> Absence:
         """The reason why no document is visible; "" if any is."""
@@ -150,11 +172,12 @@ class Library:
 
     def status(self, visible: Filter) -> dict[str, Any]:
         """The server's setup, and how many documents and passages are visible."""
-        indexes = self._retriever.indexes.status()
+        retriever = self._current_retriever()
+        indexes = retriever.indexes.status()
         return {
             "documents": len(self._documents.list(visible)),
             "passages": len(self._passages.all_visible_ids(visible)),
-            "encoder": self.encoder.name,
+            "encoder": retriever.encoder.name,
             "model": self._model,
             "behind": {name: index["behind"] for name, index in indexes.items()},
         }

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Make
-from samples import ENCODER, ingest
+from samples import ENCODER, ingest, ingest_with
 
-from moli.models.encoders.load import encoder_of
+from moli.models.encoders.hashing import HashEncoder
+from moli.models.encoders.load import encoder_of, load_workspace_encoder
 from moli.models.weights.known import ORIGIN, models_folder
+from moli.records.errors import ModelError
 from moli.workspace.settings import MODELS_FOLDER
 
 
@@ -43,3 +45,24 @@ def test_an_encoder_that_is_named_is_used(make_workspace: Make) -> None:
     ingest(workspace, {"a": "The pump."})
     put_e5_on_the_machine()
     assert encoder_of(workspace) == "builtin:minilm"
+
+
+def test_documents_on_a_machine_without_their_encoder(make_workspace: Make) -> None:
+    workspace = make_workspace(encoder="auto")
+    ingest_with(HashEncoder("e5"), workspace, {"a": "The pump."})
+    with pytest.raises(ModelError) as refused:
+        load_workspace_encoder(workspace)
+    assert str(refused.value) == (
+        "e5: the encoder of these documents is not on this machine. Run: moli models get e5. "
+        'Or set encoder = "builtin:minilm" in moli.toml, and run: moli index rebuild.'
+    )
+
+
+def test_an_encoder_in_memory_stays_unless_documents_came_with_another(
+    make_workspace: Make,
+) -> None:
+    workspace = make_workspace(encoder="auto")
+    put_e5_on_the_machine()
+    assert encoder_of(workspace, "builtin:minilm") == "builtin:minilm"
+    ingest(workspace, {"a": "The pump."})
+    assert encoder_of(workspace, "builtin:minilm") == ENCODER.name

@@ -17,7 +17,6 @@ from training import small_models
 from moli.models.speech.whisper import SpeechRecognizer, Transcript
 from moli.records.errors import InputError, ModelError
 
-
 SAFEGUARDS = {
     "compression_ratio_threshold": 1.35, "logprob_threshold": -1.0, "no_speech_threshold": 0.6,
     "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),

@@ -46,19 +46,31 @@ def load_workspace_encoder(workspace: Workspace) -> Encoder:
     Raises:
         ModelError: it is not available.
     """
-    return load_encoder(encoder_of(workspace))
+    name = encoder_of(workspace)
+    if name == _BEST and workspace.settings.encoder == _AUTO and not installed_folder(_BEST):
+        raise ModelError(
+            "the encoder of these documents is not on this machine",
+            where=name,
+            fix=f"Run: moli models get {name}. Or set encoder = \"{_BUILTIN}\" in moli.toml, "
+            "and run: moli index rebuild.",
+        )
+    return load_encoder(name)
 
 
-def encoder_of(workspace: Workspace) -> str:
+def encoder_of(workspace: Workspace, loaded: str = "") -> str:
     """The reference of a workspace's encoder.
 
     With `encoder = "auto"`, documents keep the encoder that they came with. The first ones get e5
     where it is on this machine, and the built-in encoder where it is not.
+
+    Args:
+        loaded: reference of the encoder in memory, which stays unless documents came with another.
     """
     chosen = workspace.settings.encoder
     if chosen != _AUTO:
-        return chosen
-    return workspace.passages.newest_encoder() or (_BEST if installed_folder(_BEST) else _BUILTIN)
+        return loaded or chosen
+    newest = workspace.passages.newest_encoder()
+    return newest or loaded or (_BEST if installed_folder(_BEST) else _BUILTIN)
 
 
 def _load_folder(folder: Path, reference: str) -> Encoder:

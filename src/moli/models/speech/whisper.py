@@ -210,17 +210,17 @@ class _WhisperModel:
             code = language or self._detect_language(features)
             task = {"language": code, "task": "transcribe"} if self._language_codes else {}
             generated = self._generate(features, temperature, prompt_ids=prompt_ids, **task)
-        segments = [self._segment(segment, seconds) for segment in generated["segments"][0]]
-        spoken = tuple(segment for segment in segments if self._is_speech(segment, samples))
+        transcribed = (self._segment(segment, seconds) for segment in generated["segments"][0])
+        segments = tuple(each for each in transcribed if self._is_speech(each, samples))
         return Transcript(
-            text="".join(segment.text for segment in spoken).strip(),
+            text="".join(segment.text for segment in segments).strip(),
             language=self._language_names.get(code, code),
             seconds=seconds,
-            segments=spoken,
+            segments=segments,
         )
 
     def _generate(self, features: Any, temperature: float, **options: Any) -> Any:
-        """What the model generates for the features of a recording.
+        """The output of the model for the features of a recording.
 
         At temperature 0, windows that are sampled after all have random numbers of their own.
         """
