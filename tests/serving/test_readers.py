@@ -3,8 +3,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fastapi.testclient import TestClient
 from conftest import Make
+from fastapi.testclient import TestClient
 from serving.conftest import ENCODER, Build, client_of, fill
 
 THREADS = 16

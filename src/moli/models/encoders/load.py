@@ -51,7 +51,7 @@ def load_workspace_encoder(workspace: Workspace) -> Encoder:
         raise ModelError(
             "the encoder of these documents is not on this machine",
             where=name,
-            fix=f"Run: moli models get {name}. Or set encoder = \"{_BUILTIN}\" in moli.toml, "
+            fix=f'Run: moli models get {name}. Or set encoder = "{_BUILTIN}" in moli.toml, '
             "and run: moli index rebuild.",
         )
     return load_encoder(name)
