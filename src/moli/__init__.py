@@ -21,6 +21,7 @@ __all__ = [
     "add",
     "ask",
     "check",
+    "check_answers",
     "classify",
     "evaluate",
     "init",
@@ -32,7 +33,19 @@ __all__ = [
 _MODULES = {"MoliError": "moli.records.errors", "Workspace": "moli.workspace"}  # others: moli.api
 
 if TYPE_CHECKING:
-    from moli.api import add, ask, check, classify, evaluate, init, predict, search, serve, tune
+    from moli.api import (
+        add,
+        ask,
+        check,
+        check_answers,
+        classify,
+        evaluate,
+        init,
+        predict,
+        search,
+        serve,
+        tune,
+    )
     from moli.records.errors import MoliError
     from moli.workspace import Workspace
 else:

@@ -11,6 +11,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from moli.records.answers import Answer, Hit
     from moli.records.ingestion import FileReport
     from moli.records.training import Event
+    from moli.retrieval.check import AnswerCheck
     from moli.training.checks.report import Preflight
     from moli.training.recipes.recipe import Recipe
     from moli.training.run import RunResult
@@ -131,6 +133,40 @@ def ask(
         retriever = Retriever(opened, _workspace_encoder(opened))
         visible = _document_filter(opened, groups, where)
         return Answerer(opened, retriever, chat).ask(question, visible)
+
+
+def check_answers(
+    questions: Path | str,
+    *,
+    risk: float = 0.05,
+    workspace: AnyWorkspace = None,
+    model: str | None = None,
+    groups: Sequence[str] | None = None,
+    where: Mapping[str, str] | None = None,
+) -> AnswerCheck:
+    """Answers to questions whose right answers are known, compared with these; nothing is stored.
+
+    Args:
+        questions: a file with a question and its right answers in each row; without answers, the
+            documents contain none.
+        risk: the share of wrong answers for which to suggest the setting `confidence`.
+        model, groups, where: see `ask`.
+
+    Raises:
+        InputError: the file cannot be read, or has no question.
+    """
+    from moli.retrieval.check import check_answers
+    from moli.retrieval.questions import read_questions
+    from moli.retrieval.search import Retriever
+
+    with _open_workspace(workspace) as opened:
+        read, malformed = read_questions(Path(questions))
+        reference = opened.settings.model if model is None else model
+        chat = _load_chat(reference, opened) if reference else None
+        retriever = Retriever(opened, _workspace_encoder(opened))
+        visible = _document_filter(opened, groups, where)
+        result = check_answers(opened, retriever, read, chat, visible, risk=risk)
+        return replace(result, malformed=tuple(malformed))
 
 
 def check(

@@ -16,6 +16,7 @@ import typer
 from moli.cli import (
     add,
     ask,
+    check,
     documents,
     evaluate,
     index,
@@ -52,6 +53,7 @@ app.command("remove")(documents.remove)
 app.command("status")(status.status)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
+app.command("check")(check.check)
 app.command("trace")(trace.trace)
 app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")

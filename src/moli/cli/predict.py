@@ -155,11 +155,11 @@ def check_output(out: Path, *inputs: Path | None) -> None:
         WorkspaceError: its folder is not there or may not be written to.
     """
     if not out.parent.is_dir():
-        raise _write_error(out, "there is no such folder")
+        raise write_error(out, "there is no such folder")
     if out.is_dir():
-        raise _write_error(out, "it is a folder")
+        raise write_error(out, "it is a folder")
     if not os.access(out.resolve().parent, os.W_OK):
-        raise _write_error(out, "the folder may not be written to")
+        raise write_error(out, "the folder may not be written to")
     for path in inputs:
         is_same = path and path.exists() and out.exists() and path.samefile(out)
         if path and (is_same or out.resolve().is_relative_to(path.resolve())):
@@ -329,10 +329,10 @@ def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             for row in rows:
                 writer.writerow({key: _to_csv_cell(value) for key, value in row.items()})
     except OSError as error:
-        raise _write_error(path, error.strerror or str(error)) from error
+        raise write_error(path, error.strerror or str(error)) from error
 
 
-def _write_error(path: Path, reason: str) -> MoliError:
+def write_error(path: Path, reason: str) -> MoliError:
     """An error for a file that cannot be written."""
     return WorkspaceError(
         f"cannot be written ({reason})",

@@ -53,8 +53,10 @@ def read_questions(path: Path) -> tuple[list[CheckQuestion], list[MalformedRow]]
         except RowError as error:
             malformed.append(MalformedRow(row.where, error.what, error.fix))
     if not questions:
-        what = f"no question; {malformed[0].where}: {malformed[0].what}" if malformed else "empty"
-        raise InputError(what, where=str(path), fix=_FIX)
+        if not malformed:
+            raise InputError("no question", where=str(path), fix=_FIX)
+        first = malformed[0]
+        raise InputError(first.what, where=first.where, fix=first.fix)
     return questions, malformed
 
 
