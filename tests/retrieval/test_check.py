@@ -119,6 +119,14 @@ def test_the_traditional_script_counts_as_the_simplified(make_workspace: Make) -
     assert result.counts["right"] == 1
 
 
+def test_a_threshold_that_is_good_enough_is_left(library: Workspace) -> None:
+    questions = [CheckQuestion("q", "alpha port", ("7860",))] * 60
+    result = check_answers(library, Retriever(library, ENCODER), questions, risk=0.1)
+    assert list(conclusions_of(result))[-1] == (
+        "The present threshold keeps wrong answers below 10% already."
+    )
+
+
 @pytest.mark.parametrize(
     ("language", "heading", "few"),
     [("en", "What went wrong", "Too few"), ("zh", "出错的问题", "问题太少")],

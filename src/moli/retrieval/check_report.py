@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
-from itertools import pairwise
 from pathlib import PurePath
 
 from moli.metrics.selective import CoveragePoint
 from moli.retrieval.check import AnswerCheck, CheckedQuestion, Outcome
+from moli.retrieval.check_curve import Picture
 from moli.translations.catalogue import translate
 
 # In the order of the table of faults.
@@ -24,9 +24,6 @@ NAMES: dict[Outcome, str] = {
 }
 # Nothing is fetched, whatever text the page holds.
 _CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_WIDTH, _HEIGHT = 960, 340  # of the picture
-_TOPS = (0.1, 0.2, 0.3, 0.5, 1.0)  # of its vertical axis
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 20, 50  # around its axes
 
 
 def faults_of(check: AnswerCheck) -> list[CheckedQuestion]:
@@ -48,7 +45,10 @@ def conclusions_of(check: AnswerCheck) -> Iterator[str]:
             f"{bound} with 95% certainty."
         )
     yield translate(f"Calibration error: {check.calibration_error:.3f}")
-    if point := check.suggested:
+    point = check.suggested
+    if check.bound <= check.risk and (point is None or check.answers >= point.answers):
+        yield translate(f"The present threshold keeps wrong answers below {risk} already.")
+    elif point:
         yield translate(
             f"Suggested: confidence = {threshold_of(point):g}, which gives {point.answers:,} "
             f"answers, {point.wrong:,} of them wrong, and keeps wrong ones below {risk} "
@@ -101,7 +101,7 @@ def page_of(check: AnswerCheck, name: str) -> str:
 <dl>{figures}</dl>
 <h2>{escape(translate("What it shows"))}</h2>{conclusions}
 <h2>{escape(translate("Wrong answers as more questions are answered"))}</h2>
-<figure>{_curve_svg(check)}</figure>
+<figure>{_picture(check)}</figure>
 <h2>{escape(translate("What went wrong"))}</h2>{table}
 </main></body></html>
 """
@@ -136,54 +136,19 @@ def _cells(fault: CheckedQuestion) -> Iterator[str]:
     yield f"<td>{escape(expected)}</td><td>{fault.confidence:.2f}</td>"
 
 
-def _curve_svg(check: AnswerCheck) -> str:
+def _picture(check: AnswerCheck) -> str:
     """The risk-coverage curve with the target, today's threshold and the suggested one."""
-    reached = max(2 * check.risk, *(point.risk for point in check.curve))
-    highest = next(top for top in _TOPS if top >= reached or top == 1)
-
-    def x(coverage: float) -> float:
-        """The horizontal place of a share of the questions."""
-        return round(_LEFT + coverage * (_WIDTH - _LEFT - _RIGHT), 1)
-
-    def y(risk: float) -> float:
-        """The vertical place of a share of wrong answers."""
-        return round(_HEIGHT - _BOTTOM - risk / highest * (_HEIGHT - _TOP - _BOTTOM), 1)
-
-    def dot(point: CoveragePoint, style: str, label: str) -> str:
-        """A point with its label on the side that has room."""
-        at_x, at_y, is_left = x(point.coverage), y(point.risk), point.coverage > 0.5
-        anchor = f'x="{at_x + (-12 if is_left else 12)}" y="{max(at_y - 8, 12)}"'
-        end = ' text-anchor="end"' if is_left else ""
-        circle = f'<circle class="{style}" cx="{at_x}" cy="{at_y}" r="6"/>'
-        return f"{circle}<text {anchor}{end}>{escape(label)}</text>"
-
-    parts = []
-    for tenths in range(0, 11, 2):
-        risk, coverage = highest * tenths / 10, tenths / 10
-        line = f'x1="{x(0)}" x2="{x(1)}" y1="{y(risk)}" y2="{y(risk)}"'
-        parts.append(f'<line class="grid" {line}/>')
-        parts.append(f'<text x="{x(0) - 8}" y="{y(risk) + 4}" text-anchor="end">{risk:.0%}</text>')
-        below = f'x="{x(coverage)}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle"'
-        parts.append(f"<text {below}>{coverage:.0%}</text>")
-    line = f'x1="{x(0)}" x2="{x(1)}" y1="{y(check.risk)}" y2="{y(check.risk)}"'
-    parts.append(f'<line class="target" {line}/>')
-    ends = " ".join(_steps([(x(each.coverage), y(each.risk)) for each in check.curve]))
-    parts.append(f'<polyline class="curve" points="{ends}"/>')
+    picture = Picture(max(2 * check.risk, *(point.risk for point in check.curve)))
+    parts = [
+        *picture.grid(),
+        picture.level(check.risk, _percent(check.risk)),
+        picture.curve(check.curve),
+    ]
     if now := [point for point in check.curve if point.threshold >= check.confidence]:
-        parts.append(dot(now[-1], "now", translate(f"confidence {check.confidence:g}")))
-    if suggested := check.suggested:
-        label = translate(f"suggested: {threshold_of(suggested):g}")
-        parts.append(dot(suggested, "suggested", label))
+        label = translate(f"confidence {check.confidence:g}")
+        parts.append(picture.dot(now[-1], "now", label))
+    if check.suggested:
+        label = translate(f"suggested: {threshold_of(check.suggested):g}")
+        parts.append(picture.dot(check.suggested, "suggested", label))
     caption = translate("Share of wrong answers, by the share of questions that are answered")
-    middle = f'x="{x(0.5)}" y="{_HEIGHT - 8}" text-anchor="middle"'
-    parts.append(f"<text {middle}>{escape(caption)}</text>")
-    label = f'role="img" aria-label="{escape(caption)}"'
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" {label}>{"".join(parts)}</svg>'
-
-
-def _steps(points: Sequence[tuple[float, float]]) -> Iterator[str]:
-    """The corners of a line that goes to each point level first, and then up or down."""
-    yield f"{points[0][0]},{points[0][1]}"
-    for (_, level), (x, y) in pairwise(points):
-        yield f"{x},{level}"
-        yield f"{x},{y}"
+    return picture.svg(parts, caption)
