@@ -82,18 +82,15 @@ def other_versions(
     codes = {term for term in needed if any(map(str.isdigit, term))}
     others = []
     for rival, statement in rivals:
-        lacking = needed - _context(rival)
-        if rival.hit.document_id in decided or lacking & codes:
+        if rival.hit.document_id in decided:
             continue
         is_answer = rival.probability >= confidence and _are_versions(best.hit, rival.hit)
-        if is_answer:
-            differs = target.differs_in_a_figure(statement) or target.differs(statement)
-        else:
-            differs = not lacking and target.differs_in_a_figure(statement)
+        differs = target.differs_in_a_figure(statement) or (is_answer and target.differs(statement))
+        if not (is_answer or differs) or not (codes if is_answer else needed) <= _context(rival):
+            continue
+        decided.add(rival.hit.document_id)  # the likeliest sentence of a version decides
         if differs:
             others.append(rival)
-        if differs or is_answer:  # the likeliest sentence of a version decides
-            decided.add(rival.hit.document_id)
     return others
 
 
