@@ -359,3 +359,51 @@ def test_a_document_removed_while_the_model_thinks_leaves_no_words_behind(
     library.database.scrub()
     library.close()
     assert bytes_with(library.folder, "xylographquartz") == []
+
+
+GARAGE = "The bike garage has 120 places."
+
+
+def test_an_answer_is_the_same_whatever_was_removed_before(workspace: Workspace) -> None:
+    question = "How many places does the bike garage have?"
+    others = {"b": "Lunch is served at noon.", "c": "The tram leaves from platform 6."}
+    ingest(workspace, {"a": GARAGE, **others})
+    answerer = Answerer(workspace, Retriever(workspace, ENCODER))
+    before = answerer.ask(question)
+    ingest(workspace, {f"copy {n}": GARAGE for n in range(5)} | {"long": GARAGE * 40})
+    assert answerer.ask(question).confidence != before.confidence
+    stored = workspace.documents.stored_versions()
+    workspace.documents.remove([stored[name].document_id for name in stored.keys() - {*"abc"}])
+    after = answerer.ask(question)
+    assert (after.answered, after.text) == (True, GARAGE)
+    assert after.confidence == before.confidence
+    answerer = Answerer(workspace, Retriever(workspace, ENCODER))
+    answerer._retriever.indexes.rebuild()
+    assert answerer.ask(question).confidence == before.confidence
+
+
+@pytest.mark.parametrize(
+    ("question", "quote"),
+    [
+        ("圖書館幾點關門？", "九點關門"),
+        ("图书馆几点关门？", "九點關門"),
+        ("誰負責網路故障？", "資訊中心"),
+        ("网络故障找谁？", "資訊中心"),
+        ("员工餐厅在哪里？", "三樓"),
+        ("住房补贴什么时候发放？", "十五日"),
+    ],
+)
+def test_chinese_is_answered_from_the_other_script_and_quoted_in_its_own(
+    workspace: Workspace, question: str, quote: str
+) -> None:
+    ingest(
+        workspace,
+        {
+            "tw": "圖書館每天晚上九點關門，週一休館。\n\n網路故障由資訊中心負責，分機 8100。\n\n"
+            "員工餐廳在三樓東側。\n\n住房補貼於每月十五日發放。"
+        },
+    )
+    answer = Answerer(workspace, Retriever(workspace, ENCODER)).ask(question)
+    assert answer.answered
+    assert quote in answer.sentences[0].text
+    assert_citations_hold(workspace, answer)

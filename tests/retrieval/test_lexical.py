@@ -3,19 +3,21 @@ from __future__ import annotations
 import itertools
 import math
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import ingest, new_document
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import EVERYTHING, ingest, new_document
 
 from moli.retrieval.lexical import LexicalIndex
 from moli.retrieval.tokens import query_terms, tokenize
 from moli.workspace import Workspace
 
-# Every passage has fewer than 40 terms: up to there the index keeps lengths exactly.
 TEXTS = [
     "The pump moves water. The pump is loud.",
     "A quiet pump for the garden pond, and a filter.",
@@ -41,8 +43,7 @@ def naive_bm25(query: str, texts: Sequence[str]) -> dict[int, float]:
     k1, b = 1.2, 0.75
     bags = [Counter(tokenize(text)) for text in texts]
     lengths = [sum(bag.values()) for bag in bags]
-    # The index keeps one document that is a note to itself; it has no terms, but it counts.
-    total, average = len(texts) + 1, sum(lengths) / (len(texts) + 1)
+    total, average = len(texts), sum(lengths) / len(texts)
     scores: dict[int, float] = {}
     for term in query_terms(query):
         holders = sum(term in bag for bag in bags)
@@ -196,6 +197,60 @@ def test_an_index_of_another_version_of_terms_is_made_again(
     assert (newer.applied, len(newer)) == (0, 0)
     catch_up(newer, workspace)
     assert list(newer.search("pump", 9)) == before
+
+
+WORDS = ["pump", "water", "filter", "garden", "pond", "水泵", "池塘", "圖書館"]
+SOURCES = "abcdef"
+# A source with its new text, or with None if it is removed; and whether the index follows at once.
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(SOURCES),
+        st.none() | st.lists(st.sampled_from(WORDS), min_size=1, max_size=60).map(" ".join),
+        st.booleans(),
+    ),
+    max_size=25,
+)
+
+
+def scores_by_source(index: LexicalIndex, workspace: Workspace, query: str) -> dict[str, float]:
+    scores = index.search(query, 100)
+    passages = workspace.passages.get(list(scores), EVERYTHING)
+    return {passages[number].source: score for number, score in scores.items()}
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(steps=STEPS)
+def test_scores_depend_on_the_passages_that_are_there_and_on_nothing_else(
+    steps: list[tuple[str, str | None, bool]],
+) -> None:
+    live: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        with Workspace.init(root / "used") as used, Workspace.init(root / "fresh") as fresh:
+            index = LexicalIndex(root / "used index")
+            for source, text, follows in steps:
+                if text is not None:
+                    put(used, source, text)
+                    live[source] = text
+                elif source in live:
+                    used.documents.remove([used.documents.stored_versions()[source].document_id])
+                    del live[source]
+                if follows:
+                    catch_up(index, used)
+            catch_up(index, used)
+            for source in sorted(live, reverse=True):
+                put(fresh, source, live[source])
+            other = LexicalIndex(root / "fresh index")
+            catch_up(other, fresh)
+            assert len(index) == len(other) == len(live)
+            assert index.idf(WORDS) == other.idf(WORDS)
+            texts = list(live.values())
+            for query in ("pump", "water filter pump", "池塘的水泵", "图书馆 pond"):
+                scores = scores_by_source(index, used, query)
+                assert scores == scores_by_source(other, fresh, query)
+                expected = naive_bm25(query, texts).items() if texts else ()
+                assert scores == pytest.approx({list(live)[n - 1]: s for n, s in expected})
 
 
 def damage(path: Path, how: str) -> None:

@@ -1,15 +1,26 @@
-"""The lexical index: BM25 in tantivy over the terms of `tokens`."""
+"""The lexical index: BM25 over the terms of `tokens`.
+
+tantivy selects the candidates. Its own scores count removed passages until it merges them away, so
+the candidates are scored again with statistics of the passages that are there: what was removed, or
+the order in which passages came, changes no score.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tantivy
+from numpy.typing import NDArray
 from tantivy import FieldType, Occur, Query
 
 from moli.records.documents import Change
@@ -17,6 +28,11 @@ from moli.records.file_names import file_name_text
 from moli.retrieval.tokens import TERMS_VERSION, query_terms, tokenize
 from moli.workspace.passages import PassageStore
 
+# Okapi BM25's parameters, as Lucene and tantivy have them.
+_K1 = 1.2
+_B = 0.75
+# tantivy's order differs from the exact one, so it is asked for more candidates than are returned.
+_MARGIN = 100
 _WRITER_BYTES = 128 << 20
 # Passage ids begin at 1. Document 0 of the index stores the number of the last change that was
 # applied, and is written in the same commit as that change.
@@ -54,14 +70,11 @@ class LexicalIndex:
     def reload(self) -> None:
         """Load what other processes have committed to the index since it was last loaded."""
         self._index.reload()
-        self._searcher = self._index.searcher()
-        marker = self._searcher.search(
-            Query.term_query(self._schema, "passage", _MARKER_ID), 1
-        ).hits
-        self.applied = self._searcher.doc(marker[0][1])["applied"][0] if marker else 0
+        self._snapshot = _Snapshot(self._schema, self._index.searcher())
+        self.applied = self._snapshot.applied
 
     def __len__(self) -> int:
-        return int(self._searcher.num_docs) - (1 if self.applied else 0)
+        return self._snapshot.passages
 
     def apply(self, changes: Sequence[Change], passages: PassageStore) -> None:
         """Apply changes in order and commit them with the number of the last.
@@ -76,8 +89,7 @@ class LexicalIndex:
             writer.delete_documents_by_query(span)
             if change.kind == "add":
                 for passage in passages.range(first, last):
-                    terms = " ".join(tokenize(passage.text_with_context))
-                    writer.add_document(tantivy.Document(passage=passage.id, **{_TERMS: terms}))
+                    writer.add_document(_document(passage.id, tokenize(passage.text_with_context)))
         writer.delete_documents_by_query(Query.term_query(self._schema, "passage", _MARKER_ID))
         writer.add_document(tantivy.Document(passage=_MARKER_ID, applied=changes[-1].seq))
         writer.commit()
@@ -92,37 +104,24 @@ class LexicalIndex:
         Args:
             allowed_ids: only these passages may be returned; None for all.
         """
-        terms = [Query.term_query(self._schema, _TERMS, term) for term in query_terms(query)]
+        snapshot = self._snapshot
+        terms = Counter(query_terms(query))
         if not terms or limit < 1:
             return {}
-        bm25_query = Query.boolean_query([(Occur.Should, term) for term in terms])
-        if allowed_ids is not None:
-            allowed = Query.term_set_query(self._schema, "passage", list(allowed_ids))
-            bm25_query = Query.boolean_query(
-                [(Occur.Must, bm25_query), (Occur.Must, Query.const_score_query(allowed, 0.0))]
-            )
-        hits = self._searcher.search(bm25_query, limit, count=False).hits
-        numbers = self._searcher.fast_field_values("passage", [address for _, address in hits])
-        return {int(n): score for n, (score, _) in zip(numbers, hits, strict=True) if n}
+        candidates = snapshot.candidates(terms, limit + _MARGIN, allowed_ids)
+        if not candidates.ids:
+            return {}
+        scores = snapshot.bm25(terms, candidates)
+        ranked = sorted(zip((-scores).tolist(), candidates.ids, strict=True))
+        return {passage_id: -negative for negative, passage_id in ranked[:limit]}
 
     def has_term(self, term: str) -> bool:
         """Whether a passage has the term."""
-        return self._count(term) > 0
+        return self._snapshot.count(term) > 0
 
     def idf(self, terms: Collection[str]) -> dict[str, float]:
         """Inverse document frequency of each distinct term, as in BM25."""
-        total = len(self)
-        counts = {term: self._count(term) for term in set(terms)}
-        return {
-            term: math.log(1 + (max(total - count, 0) + 0.5) / (count + 0.5))
-            for term, count in counts.items()
-        }
-
-    def _count(self, term: str) -> int:
-        """Number of passages with a term; the index's own figure includes removed ones."""
-        query = Query.term_query(self._schema, _TERMS, term)
-        result: Any = self._searcher.search(query, 1, count=True)  # Its type omits the count.
-        return int(result.count or 0)
+        return self._snapshot.idf(terms)
 
     def clear(self) -> None:
         """Erase the index and its files; the next `apply` starts with an empty one."""
@@ -138,10 +137,138 @@ class LexicalIndex:
             shutil.rmtree(renamed, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """Passages that have a term of a query, with their numbers of terms, and `_term_counts`."""
+
+    ids: list[int]
+    lengths: list[int]
+    counts: list[NDArray[np.uint64]]
+
+
+class _Snapshot:
+    """The index at one commit, and statistics of the passages that it has then.
+
+    Attributes:
+        applied: number of the last change in the change log that was applied.
+        passages: number of passages.
+        average_length: their mean number of terms.
+    """
+
+    def __init__(self, schema: tantivy.Schema, searcher: tantivy.Searcher) -> None:
+        self._schema = schema
+        self._searcher = searcher
+        marker = searcher.search(self._passage_query([_MARKER_ID]), 1).hits
+        self.applied = int(searcher.doc(marker[0][1])["applied"][0]) if marker else 0
+        self.passages = int(searcher.num_docs) - len(marker)
+        total = searcher.aggregate(Query.all_query(), {"total": {"sum": {"field": "length"}}})
+        self.average_length = total["total"]["value"] / max(self.passages, 1)
+        self.count = functools.cache(self._count)
+
+    def _passage_query(self, passage_ids: Collection[int]) -> Query:
+        """The query for passages with these ids."""
+        return Query.term_set_query(self._schema, "passage", list(passage_ids))
+
+    def _term_query(self, term: str) -> Query:
+        """The query for passages with a term."""
+        return Query.term_query(self._schema, _TERMS, term)
+
+    def _count(self, term: str) -> int:
+        """Number of passages with a term; tantivy's own figure includes removed ones."""
+        result: Any = self._searcher.search(self._term_query(term), 1, count=True)
+        return int(result.count or 0)  # The result's type omits the count.
+
+    def idf(self, terms: Collection[str]) -> dict[str, float]:
+        """Inverse document frequency of each distinct term, as in BM25."""
+        counts = {term: self.count(term) for term in terms}
+        return {
+            term: math.log(1 + (self.passages - count + 0.5) / (count + 0.5))
+            for term, count in counts.items()
+        }
+
+    def candidates(
+        self, terms: Collection[str], limit: int, allowed_ids: Collection[int] | None
+    ) -> _Candidates:
+        """The `limit` passages that tantivy ranks first.
+
+        Args:
+            allowed_ids: only these passages may be returned; None for all.
+        """
+        query = Query.boolean_query([(Occur.Should, self._term_query(term)) for term in terms])
+        if allowed_ids is not None:
+            allowed = Query.const_score_query(self._passage_query(allowed_ids), 0.0)
+            query = Query.boolean_query([(Occur.Must, query), (Occur.Must, allowed)])
+        hits = self._searcher.search(query, limit, count=False).hits
+        # In the order of the file, in which neighbors are unpacked together.
+        addresses = sorted((hit[1] for hit in hits), key=lambda each: (each.segment_ord, each.doc))
+        ids = self._searcher.fast_field_values("passage", addresses)
+        lengths = self._searcher.fast_field_values("length", addresses)
+        counts = [
+            np.frombuffer(self._searcher.doc(address)["counts"][0], "<u8") for address in addresses
+        ]
+        return _Candidates([int(id_ or 0) for id_ in ids], [int(n or 0) for n in lengths], counts)
+
+    def bm25(self, terms: Mapping[str, int], candidates: _Candidates) -> NDArray[np.float64]:
+        """BM25 scores of one or more passages (Robertson & Zaragoza 2009), [passages].
+
+        Args:
+            terms: each term of the query, with its occurrences there.
+        """
+        idf = self.idf(terms)
+        weights = np.array([idf[term] * count for term, count in terms.items()])
+        keys = np.array([_term_key(term) for term in terms], np.uint64)
+        frequencies = np.array([_frequencies(keys, counts) for counts in candidates.counts])
+        relative_lengths = np.array(candidates.lengths)[:, None] / self.average_length
+        norms = _K1 * (1 - _B + _B * relative_lengths)
+        gains = (_K1 + 1) * frequencies / (frequencies + norms)  # [passages, terms]
+        # Not `gains @ weights`: how BLAS rounds a row depends on how many there are.
+        scores: NDArray[np.float64] = np.einsum("ij,j->i", gains, weights)
+        return scores
+
+
+def _document(passage_id: int, terms: Sequence[str]) -> tantivy.Document:
+    """A passage as the index stores it."""
+    counts = _term_counts(terms).tobytes()
+    fields = {_TERMS: " ".join(terms), "counts": counts}
+    return tantivy.Document(passage=passage_id, length=len(terms), **fields)
+
+
+def _term_counts(terms: Sequence[str]) -> NDArray[np.uint64]:
+    """The distinct terms of a passage with their occurrences, in order of their keys, [terms].
+
+    tantivy has the occurrences as well, but does not tell them. The lowest 8 bits are the
+    occurrences, at most 255, and those above are the term's key.
+    """
+    counts = [_term_key(term) | min(count, 255) for term, count in Counter(terms).items()]
+    return np.sort(np.array(counts, "<u8"))
+
+
+def _frequencies(keys: NDArray[np.uint64], counts: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The occurrences of terms in a passage, [keys]; 0 for one that it does not have.
+
+    Args:
+        counts: the passage's `_term_counts`, at least one.
+    """
+    nearest = counts[np.minimum(np.searchsorted(counts, keys), len(counts) - 1)]
+    difference = nearest - keys  # wraps around below the key, and is large then
+    return np.where(difference < 256, difference, 0)
+
+
+@functools.lru_cache(maxsize=200_000)
+def _term_key(term: str) -> int:
+    """A hash of a term, 56 bits with 8 zeros below them."""
+    return int.from_bytes(hashlib.blake2b(term.encode(), digest_size=7).digest(), "big") << 8
+
+
 def _schema() -> tantivy.Schema:
-    """The fields of the index: passage id, terms, and for one document the last change applied."""
+    """The fields of the index: of a passage its id, its terms and their number.
+
+    One document has only the number of the last change that was applied.
+    """
     builder = tantivy.SchemaBuilder()
     builder.add_integer_field("passage", stored=False, indexed=True, fast=True)
+    builder.add_integer_field("length", stored=False, indexed=False, fast=True)
+    builder.add_bytes_field("counts", stored=True, indexed=False, fast=False)
     builder.add_integer_field("applied", stored=True)
     builder.add_text_field(_TERMS, tokenizer_name="whitespace", index_option="freq")
     return builder.build()
