@@ -51,6 +51,7 @@ def picture() -> bytes:
         (zipped({"xl/workbook.xml": b"<a/>"}), "a.docx", "misnamed"),
         (zipped({"a.exe": b"\x7fELF" + bytes(100)}), "a.zip", "unsupported"),
         (b"\x7fELF" + bytes(100), "a", "unsupported"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "a.heic", "unsupported"),
         (bytes(range(256)) * 10, "a.bin", "unsupported"),
         (OLE + "WordDocument".encode("utf-16-le"), "a.doc", "unsupported"),
         (OLE + "EncryptedPackage".encode("utf-16-le"), "a.docx", "encrypted"),

@@ -205,6 +205,89 @@ def test_a_dot_sized_or_striplike_image_is_no_failure(tmp_path: Path) -> None:
             parse_file(path)
 
 
+LINE = "Gate 27 opens at 05:45"
+
+
+def sign(
+    ink: object = 0, paper: object = 255, mode: str = "L", text: str = LINE
+) -> Image.Image:
+    """An image of a line of text."""
+    image = Image.new(mode, (560, 100), paper)
+    ImageDraw.Draw(image).text((30, 30), text, ink, ImageFont.load_default(36))
+    return image
+
+
+def text_of(image: Image.Image, suffix: str = ".png", **options: object) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, Image.registered_extensions()[suffix], **options)
+    return parse_bytes(buffer.getvalue(), f"sign{suffix}").text
+
+
+def depth(scale: float, kind: str) -> Image.Image:
+    """The sign with other numbers for its grey levels."""
+    return Image.fromarray((np.asarray(sign(), np.float64) * scale).astype(kind))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("image", "suffix"),
+    [
+        (sign((255, 255, 255, 255), (0, 0, 0, 0), "RGBA"), ".png"),  # white on nothing
+        (sign((0, 0, 0, 255), (0, 0, 0, 0), "RGBA"), ".png"),
+        (sign((255, 0, 0), (0, 129, 20), "RGB"), ".png"),  # as bright as each other
+        (sign((255, 255, 0), (255, 255, 255), "RGB"), ".png"),
+        (sign().convert("RGB").convert("CMYK"), ".jpg"),
+        (depth(257, "uint16"), ".png"),
+        (depth(16, "uint16"), ".tif"),  # 12 bits
+        (depth(1, "int32"), ".tif"),
+        (depth(1 / 255, "float32"), ".tif"),
+        (sign("black", "white", "RGB"), ".avif"),
+        (sign("black", "white", "RGB"), ".jp2"),
+        (sign("black", "white", "RGB"), ".jfif"),
+    ],
+)
+def test_colors_depths_and_formats(image: Image.Image, suffix: str) -> None:
+    assert text_of(image, suffix) == LINE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_the_beginning_of_an_image_that_is_cut_off_is_read(suffix: str) -> None:
+    image = Image.new("L", (560, 900), 255)
+    image.paste(sign(), (0, 0))
+    noise = np.random.default_rng(0).integers(200, 255, (400, 560), np.uint8)
+    image.paste(Image.fromarray(noise), (0, 500))  # which is most of the file
+    buffer = io.BytesIO()
+    image.save(buffer, Image.registered_extensions()[suffix])
+    data = buffer.getvalue()
+    document = parse_bytes(data[: len(data) * 2 // 3], f"cut{suffix}")
+    assert document.text == LINE
+    assert document.warnings == ("the image is damaged, and was read up to page 1",)
+    with pytest.raises(DocumentError, match="the image is damaged"):
+        parse_bytes(data[:100], f"cut{suffix}")
+
+
+@pytest.mark.slow
+def test_the_pages_before_a_damaged_one_are_kept() -> None:
+    buffer = io.BytesIO()
+    others = [sign(text="Second page"), sign(text="Third page")]
+    sign().save(buffer, "TIFF", save_all=True, append_images=others)
+    document = parse_bytes(buffer.getvalue()[:-1000], "cut.tif")
+    assert f"{LINE}\n\nSecond page" in document.text
+    assert document.warnings[0].startswith("the image is damaged, and was read up to page")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_the_frames_of_an_animation_that_are_not_read_are_told(suffix: str) -> None:
+    buffer = io.BytesIO()
+    options = {"save_all": True, "append_images": [sign(255, 0)], "duration": 500}
+    sign().save(buffer, Image.registered_extensions()[suffix], **options)
+    document = parse_bytes(buffer.getvalue(), f"moving{suffix}")
+    assert document.text == LINE
+    assert document.warnings == ("of an animation of 2 frames, only the first was read",)
+
+
 @pytest.mark.slow
 def test_lines_beyond_the_time_of_a_page_are_left_out_with_a_warning() -> None:
     blocks = Blocks()

@@ -56,10 +56,11 @@ class FileFormat:
 
 
 def _is_image(data: bytes) -> bool:
-    """Whether a file begins like WebP or BMP, which `magic` alone cannot tell."""
+    """Whether a file begins like WebP, AVIF or BMP, which `magic` alone cannot tell."""
     is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    is_avif = data[4:8] == b"ftyp" and b"avif" in data[8:64]
     is_bmp = data[:2] == b"BM" and len(data) > 26 and data[6:10] == b"\0\0\0\0"
-    return is_webp or is_bmp
+    return is_webp or is_avif or is_bmp
 
 
 def _is_recording(data: bytes) -> bool:
@@ -106,9 +107,11 @@ _FORMATS = (
     FileFormat("pdf", "a PDF", "readers.pdf:read", (".pdf",), has_signature=_is_pdf),
     FileFormat(
         "image", "an image", "readers.image:read",
-        (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp"),
+        (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".gif", ".bmp", ".webp", ".avif",
+         ".jp2"),
         magic=(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a",
-               b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+               b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
+               b"\0\0\0\x0cjP  \r\n\x87\n"),
         has_signature=_is_image,
     ),
     FileFormat(
@@ -176,6 +179,7 @@ _OTHER_STREAMS = (
     ("PowerPoint Document", "an old presentation (.ppt)"),
     ("__substg1.0", "an Outlook message (.msg)"),
 )
+_HEIC = (".heic", ".heif", ".hif")
 _MODERN_SUFFIX = {".doc": "docx", ".xlsb": "xlsx", ".ppt": "pptx", ".msg": "eml"}
 _OTHER_SOUND = (".m4a", ".aac", ".wma", ".aif", ".aiff", ".amr", ".mp4", ".mov", ".mkv", ".webm")
 _ARCHIVES = (".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
@@ -242,7 +246,8 @@ def _format_by_content(data: bytes, expected: FileFormat | None) -> str:
         if not file_format.is_text and file_format.has_signature(data):
             return file_format.name
     if data[4:8] == b"ftyp":
-        return "a video or recording"
+        is_photo = data[8:12] in (b"mif1", b"msf1") or data[8:11] in (b"hei", b"hev")
+        return "a photo in HEIC" if is_photo else "a video or recording"
     other = next((what for magic, what in _OTHER_MAGIC if data.startswith(magic)), "")
     is_text = _is_text(data)
     # Some magic numbers are short enough to begin an honest sentence.
@@ -333,6 +338,7 @@ def _compound_file_format(data: bytes, expected: FileFormat | None) -> str:
     return next(matches, "an old Office file")
 
 
+_SAVE_PHOTO = "Save it as .jpg."
 _SAVE_SOUND = "Save its sound as .wav, .flac, .ogg or .mp3."
 
 
@@ -343,6 +349,8 @@ def _advice(what: str) -> str:
         return f"Save it as .{suffix} in the program that made it."
     if "archive" in what:
         return "Unpack it and add the files inside."
+    if "HEIC" in what:
+        return _SAVE_PHOTO
     if "recording" in what or "video" in what:
         return _SAVE_SOUND
     return "Save its text in a supported format, such as .pdf, .docx, .md or .txt."
@@ -354,6 +362,8 @@ def advice_on_suffix(suffix: str) -> str:
         return f"Save it as .{modern} in the program that made it."
     if suffix in _ARCHIVES:
         return "Unpack it and add the files inside."
+    if suffix in _HEIC:
+        return _SAVE_PHOTO
     if suffix in _OTHER_SOUND:
         return _SAVE_SOUND
     return "Name the file itself to have its content read as text."
