@@ -29,6 +29,9 @@ _MIN_CONTRAST = 24
 _PAGE_HEIGHT = 842.0  # points of A4
 _UPRIGHT_RATIO = 1.5  # height of a line beside its width, above which its text may be turned
 _TURNED_RATIO = 4.0  # and above which it certainly is
+_LONG_RATIO = 3.0  # width of a line beside its height, above which its angle is certain
+_LONG_SHARE = 0.2  # of the lines on a page, below which the places of the others count too
+_LEAN = 0.08  # highest slope of a row whose cells are compared
 _EDGE = 0.1  # space between the box and the letters, beside the height
 
 
@@ -137,12 +140,38 @@ def _possible_turns(box: models.LineBox) -> Iterable[int]:
 def _page_of(reading: _Reading) -> Page:
     """The lines as rows of a page, without pictures taken for text."""
     lines = [line for line in reading.lines if line.text and line.confidence >= _MIN_CONFIDENCE]
-    slopes = [line.box.angle for line in lines if line.box.width > 3 * line.box.height]
-    slope = math.radians(statistics.median(slopes)) if slopes else 0.0
+    slope = math.radians(_slope_of([line.box for line in lines if not line.turns]))
     scale = _PAGE_HEIGHT / max(1, reading.height)
     upright = [_segment_of(line, slope, scale) for line in lines if not line.turns]
     turned = [_segment_of(line, slope, scale) for line in lines if line.turns]
     return page_of_lines(upright, turned)
+
+
+def _slope_of(boxes: Sequence[models.LineBox]) -> float:
+    """The clockwise angle of the lines on a page, in degrees.
+
+    The angle of a short box is uncertain, so on a page of short ones, such as a table, the angles
+    from each to the next on its right count.
+    """
+    slopes = [box.angle for box in boxes if box.width > _LONG_RATIO * box.height]
+    if len(slopes) < _LONG_SHARE * len(boxes):
+        slopes += [
+            math.degrees(math.atan2(nearest.y - box.y, nearest.x - box.x))
+            for box in boxes
+            if (nearest := _right_of(box, boxes)) is not None
+        ]
+    return statistics.median(slopes) if slopes else 0.0
+
+
+def _right_of(box: models.LineBox, boxes: Sequence[models.LineBox]) -> models.LineBox | None:
+    """The nearest box to the right in the same row, on a page that leans by a few degrees."""
+    row = [
+        other
+        for other in boxes
+        if other.x - box.x > (box.width + other.width) / 2
+        and abs(other.y - box.y) < box.height / 2 + _LEAN * (other.x - box.x - box.width)
+    ]
+    return min(row, key=lambda other: other.x, default=None)
 
 
 def _segment_of(line: _Line, slope: float, scale: float) -> Segment:

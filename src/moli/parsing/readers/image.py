@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Iterator
 
-from PIL import Image, ImageFile, ImageOps, ImageSequence, ImageStat, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, ImageStat, UnidentifiedImageError
 
 from moli.parsing.archive import REPAIR
 from moli.parsing.blocks import Blocks
@@ -25,8 +25,7 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     recognizer = PageRecognizer(blocks, limits)
     pages: list[Page] = []
     try:
-        for image in _frames(data, blocks):
-            pages.append(recognizer.recognize(image))
+        pages.extend(map(recognizer.recognize, _frames(data, blocks)))
     except Image.DecompressionBombError as error:
         raise DocumentError(
             "bomb", f"the image is too large ({error})", fix="Save it at a lower resolution."
@@ -34,15 +33,12 @@ def read(data: bytes, blocks: Blocks, limits: Limits) -> None:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
         if not any(page.letters for page in pages):
             raise DocumentError("broken", f"the image is damaged ({error})", fix=REPAIR) from error
-        blocks.warn(f"the image is damaged, and was read up to page {len(pages)}")
+        blocks.warn(f"the image is damaged after page {len(pages)}")
     add_pages(pages, blocks)
 
 
 def _frames(data: bytes, blocks: Blocks) -> Iterator[Image.Image]:
-    """The pages of an image file, ready to recognize; of an animation only the first frame.
-
-    Of a page that is cut off, the part that is there comes first, and then the error.
-    """
+    """The pages of an image file, ready to recognize; of an animation only the first frame."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         image = Image.open(io.BytesIO(data))
@@ -55,26 +51,7 @@ def _frames(data: bytes, blocks: Blocks) -> Iterator[Image.Image]:
         if count > 1 and image.format in _ANIMATIONS:
             blocks.warn(f"of an animation of {count} frames, only the first was read")
         for frame in ImageSequence.Iterator(image) if has_pages else [image]:
-            try:
-                frame.load()
-            except OSError:
-                if part := _beginning(frame):
-                    yield part
-                raise
             yield _prepare_image(frame)
-
-
-def _beginning(image: Image.Image) -> Image.Image | None:
-    """The part of an image before its file was cut off, ready to recognize; None if it has none."""
-    allowed = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = True
-    try:
-        image.load()
-    except OSError:
-        return None
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = allowed
-    return _prepare_image(image)
 
 
 def _prepare_image(image: Image.Image) -> Image.Image:
@@ -93,7 +70,9 @@ def _prepare_image(image: Image.Image) -> Image.Image:
 def _on_paper(image: Image.Image) -> Image.Image:
     """An image with transparent parts on white, or where it is light itself, on black."""
     opacity = image.getchannel("A")
-    is_light = any(opacity.getextrema()) and ImageStat.Stat(image.convert("L"), opacity).mean[0] > 127
+    is_light = (
+        any(opacity.getextrema()) and ImageStat.Stat(image.convert("L"), opacity).mean[0] > 127
+    )
     paper = Image.new("RGBA", image.size, "black" if is_light else "white")
     return Image.alpha_composite(paper, image)
 
