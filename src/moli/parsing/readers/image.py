@@ -3,6 +3,7 @@
 import io
 import warnings
 from collections.abc import Iterator
+from typing import cast
 
 from PIL import Image, ImageOps, ImageSequence, ImageStat, UnidentifiedImageError
 
@@ -86,8 +87,9 @@ def _grey(image: Image.Image) -> Image.Image:
         # Scanners store levels of 12 or 16 bits, and programs those from 0 to 1: the lightest is
         # paper.
         levels = image.convert("F")
-        brightest = max(levels.getextrema()[1], 1e-9)
-        return levels.point(lambda value: value * (255 / brightest)).convert("L")
+        _, brightest = cast(tuple[float, float], levels.getextrema())
+        scale = 255 / brightest if brightest > 0 else 1.0
+        return levels.point(lambda value: value * scale).convert("L")
     grey = image.convert("L")
     if image.mode in ("1", "L"):
         return grey
@@ -97,5 +99,5 @@ def _grey(image: Image.Image) -> Image.Image:
 
 def _contrast(grey: Image.Image) -> int:
     """The difference between the lightest and the darkest level."""
-    darkest, lightest = grey.getextrema()
-    return int(lightest) - int(darkest)
+    darkest, lightest = cast(tuple[int, int], grey.getextrema())
+    return lightest - darkest
