@@ -2,20 +2,22 @@
 
 Use: python bench/serving/clients.py [--rounds 3] [--requests 4] [--only moli llama.cpp]
 
-All serve the same weights, a llama shape of 135M, by OpenAI's API for chats: llama.cpp in the
-precision that Moli computes in, in 16 bits and in 8; transformers with its defaults (one answer at
-a time) and with what is fastest. Each client asks one thing after the other: a prompt of about 64
-tokens that nobody else has, 64 tokens to write, greedy, streamed. In a round each server is started
-alone, gets a request from every client, and is then timed from the first request to the end of the
-last answer. Each has to have read as many tokens as the prompt has, and to have written as many as
-were requested, or the run fails. Prints a Markdown table for bench/RESULTS.md. Environments and
-files are made where missing; llama.cpp needs cmake and a C++ compiler.
+All serve the same weights, SmolLM2 if it was fetched, else a model of its shape, by OpenAI's API
+for chats: llama.cpp in the precision that Moli computes in, in 16 bits and in 8; transformers with
+its defaults (one answer at a time) and with what is fastest. Each client asks one thing after the
+other: a prompt of about 64 tokens that nobody else has, 64 tokens to write, greedy, streamed. In a
+round each server is started alone, gets a request from every client, and is then timed from the
+first request to the end of the last answer. Each has to have read as many tokens as the prompt has,
+and to have written as many as were requested unless the model ended its answer, or the run fails.
+Prints a Markdown table for bench/RESULTS.md. Environments and files are made where missing;
+llama.cpp needs cmake and a C++ compiler.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import itertools
 import json
 import os
@@ -29,7 +31,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,16 @@ import httpx
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
 ENVS, WORK = REPO / "bench" / ".envs", REPO / "bench" / ".work"
-MODEL, LLAMA = WORK / "llama-135m", ENVS / "llama"
+LLAMA = ENVS / "llama"
 CLIENTS, WORDS, TOKENS = 16, 55, 64  # the template adds eight tokens
 START_SECONDS = 300
+
+
+@functools.cache
+def model() -> Path:
+    """Folder of the model that all serve."""
+    shapes = [sys.executable, str(REPO / "bench/training/shapes.py")]
+    return Path(subprocess.check_output(shapes, text=True).strip())
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,14 @@ class Answer:
     text: str
     read: int
     written: int
+    is_whole: bool  # whether the model ended it
 
     def fault(self, prompt: Prompt) -> str:
         """Description of what is wrong with it; "" if nothing is."""
         if not self.text.strip():
             return "nothing was written"
-        if (self.read, self.written) != (prompt.tokens, TOKENS):
+        is_long = self.written == TOKENS or (self.is_whole and self.written < TOKENS)
+        if self.read != prompt.tokens or not is_long:
             return f"{self.read} tokens read of {prompt.tokens}, {self.written} written of {TOKENS}"
         return ""
 
@@ -108,7 +118,7 @@ def prompts(count: int) -> list[Prompt]:
     """Words at random, none of which is in pieces; a beginning of their own for each."""
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(MODEL)
+    tokenizer: Any = AutoTokenizer.from_pretrained(model())
     pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     words = [piece[1:] for piece, _ in pieces if piece[0] == "Ġ" and piece[1:].isalpha()][:5000]
     whole = [word for word in words if len(tokenizer(f" {word}").input_ids) == 1]
@@ -132,9 +142,9 @@ def servers(precision: str) -> dict[str, Callable[[], Server]]:
     batching += ["--cb-max-batch-tokens", "256"]
     return {
         "Moli": moli,
-        "transformers serve, defaults": partial(transformers, is_slow=True),
-        "transformers serve, best": partial(transformers, *batching, "--dtype", dtype),
-        **{f"llama.cpp, {kind}": partial(llama, kind) for kind in (exact, "f16", "q8_0")},
+        "transformers serve, defaults": functools.partial(transformers, is_slow=True),
+        "transformers serve, best": functools.partial(transformers, *batching, "--dtype", dtype),
+        **{f"llama.cpp, {kind}": functools.partial(llama, kind) for kind in (exact, "f16", "q8_0")},
     }
 
 
@@ -145,7 +155,7 @@ def moli() -> Server:
     folder = WORK / "clients"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    (folder / "moli.toml").write_text(f'model = "{MODEL}"\n', encoding="utf-8")
+    (folder / "moli.toml").write_text(f'model = "{model()}"\n', encoding="utf-8")
     Workspace.init(folder).close()
     program = str(Path(sys.executable).with_name("moli"))
     return Server((program, "serve", "--port", "{port}", "-w", str(folder)))
@@ -154,7 +164,7 @@ def moli() -> Server:
 def transformers(*options: str, is_slow: bool = False) -> Server:
     """Without batching it answers one client after the other: minutes."""
     program = str(environment() / "bin" / "transformers")
-    return Server((program, "serve", str(MODEL), "--port", "{port}", *options), is_slow)
+    return Server((program, "serve", str(model()), "--port", "{port}", *options), is_slow)
 
 
 def environment() -> Path:
@@ -168,14 +178,14 @@ def environment() -> Path:
 
 def llama(kind: str) -> Server:
     """llama.cpp's server, with a slot for each client, and weights of that kind."""
-    program, weights = LLAMA / "build/bin/llama-server", WORK / f"llama-135m-{kind}.gguf"
+    program, weights = LLAMA / "build/bin/llama-server", WORK / f"{model().name}-{kind}.gguf"
     if not program.exists():
         subprocess.run(["sh", str(HERE / "peers/llama.sh")], check=True)
     if not weights.exists():
         python, script = environment() / "bin/python", HERE / "peers/convert.py"
         part = weights.with_suffix(".part")
         source = LLAMA / "vendor/llama.cpp"
-        words = [str(each) for each in (python, script, source, MODEL, part, kind)]
+        words = [str(each) for each in (python, script, source, model(), part, kind)]
         subprocess.run(words, check=True, capture_output=True)
         part.rename(weights)
     command = [str(program), "--model", str(weights), "--port", "{port}", "--cont-batching"]
@@ -219,7 +229,7 @@ def wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
 
 async def ask(client: httpx.AsyncClient, prompt: Prompt, tokens: int) -> Answer:
     body = {
-        "model": str(MODEL),
+        "model": str(model()),
         "messages": [{"role": "user", "content": prompt.text}],
         "temperature": 0,
         "max_tokens": tokens,
@@ -227,7 +237,7 @@ async def ask(client: httpx.AsyncClient, prompt: Prompt, tokens: int) -> Answer:
         "stream_options": {"include_usage": True},
     }
     begun = first = time.perf_counter()
-    texts, usage = [], {"prompt_tokens": 0, "completion_tokens": 0}
+    texts, ends, usage = [], set[str | None](), {"prompt_tokens": 0, "completion_tokens": 0}
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
         if response.status_code != 200:
             sys.exit(f"{response.status_code}: {(await response.aread()).decode()[:1000]}")
@@ -240,8 +250,9 @@ async def ask(client: httpx.AsyncClient, prompt: Prompt, tokens: int) -> Answer:
             if text and first == begun:
                 first = time.perf_counter()
             texts.append(text)
+            ends |= {each.get("finish_reason") for each in event.get("choices", [])}
     counts = usage["prompt_tokens"], usage["completion_tokens"]
-    return Answer(begun, first, time.perf_counter(), "".join(texts), *counts)
+    return Answer(begun, first, time.perf_counter(), "".join(texts), *counts, "stop" in ends)
 
 
 async def load(address: str, prompts_to_send: list[Prompt], tokens: int) -> list[Answer]:
@@ -302,8 +313,6 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=4, help="of each client")
     parser.add_argument("--only", nargs="+", default=[""], help="beginnings of servers' names")
     args = parser.parse_args()
-    shapes = [sys.executable, str(REPO / "bench/training/shapes.py")]
-    subprocess.run(shapes, check=True, stdout=subprocess.DEVNULL)
     from moli.models.hardware.probe import probe
 
     precision = probe().precision

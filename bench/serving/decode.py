@@ -1,14 +1,15 @@
 """Speed of generation: Moli's engine, transformers' generate and PEFT's mixed adapters.
 
 Use: python bench/serving/decode.py [--rounds 3]
-A llama shape of 135M with random weights, 16 sequences, prompts of 64 tokens, 64
-tokens generated, greedy.
+SmolLM2 if it was fetched, else a model of its shape; 16 sequences, prompts of 64 tokens, 64 tokens
+generated, greedy.
 Adapters have rank 16 on all linear layers. Prints a Markdown table for bench/RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import subprocess
@@ -20,20 +21,26 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
 ENVS, WORK = REPO / "bench" / ".envs", REPO / "bench" / ".work"
-MODEL, ADAPTERS = WORK / "llama-135m", WORK / "adapters"
+ADAPTERS = WORK / "adapters"
 SEQUENCES, PROMPT, TOKENS, ADAPTER_COUNT = 16, 64, 64, 64
 
 
+@functools.cache
+def model_folder() -> Path:
+    """Folder of the model that is measured."""
+    shapes = [sys.executable, str(REPO / "bench/training/shapes.py")]
+    return Path(subprocess.check_output(shapes, text=True).strip())
+
+
 def make() -> None:
-    """Make the model, and adapters with random weights in PEFT's format."""
-    subprocess.run([sys.executable, str(REPO / "bench/training/shapes.py")], check=True)
+    """Make adapters with random weights in PEFT's format."""
     if ADAPTERS.is_dir() and len(list(ADAPTERS.iterdir())) == ADAPTER_COUNT:
         return
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    base = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(model_folder(), dtype=torch.float32)
     config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(base, config)
     for number in range(ADAPTER_COUNT):
@@ -62,7 +69,7 @@ def measure_here(adapters: int, registered: int, precision: str) -> float:
     from moli.models.engine.transformers_runner import load_transformers_runner
     from moli.models.weights.lora import read_adapter
 
-    runner = load_transformers_runner(str(MODEL), precision=precision)
+    runner = load_transformers_runner(str(model_folder()), precision=precision)
     engine = Engine(runner, Numbers(), max_num_seqs=SEQUENCES, prefix_slots=0)
     names = [f"a{number:02}" for number in range(registered)]
     for name in names:
@@ -109,7 +116,7 @@ def measure_peer(name: str, precision: str) -> float:
     """Tokens a second of a peer of `PEERS`, in its own environment."""
     out = WORK / "decode.json"
     python = ENVS / "trainer" / "bin" / "python"
-    command = [str(python), str(HERE / "peers" / "generate.py"), "--model", str(MODEL)]
+    command = [str(python), str(HERE / "peers" / "generate.py"), "--model", str(model_folder())]
     command += ["--precision", precision, "--out", str(out)]
     command += ["--rows", str(SEQUENCES), "--prompt", str(PROMPT), "--tokens", str(TOKENS)]
     if PEERS[name]:

@@ -1,7 +1,8 @@
-"""A causal model of a real one's shape, with random weights: what a step takes, it takes as well.
+"""The causal model that speed is measured on: SmolLM2 if it was fetched, else one of its shape.
 
-135 million parameters in the shape of SmolLM-135M, with a byte-level BPE trained on the given text
-and a ChatML template. It is written once, to bench/.work/llama-135m, as bf16, as such models come.
+With random weights a step takes as long as with real ones. The model of that shape has 135 million
+parameters, a byte-level BPE trained on the given text, and a ChatML template. It is written once,
+to bench/.work/llama-135m, as bf16, as such models come. Prints the folder of the model.
 
 Use: python bench/training/shapes.py [--data ../shared/data/alpaca_en/train.jsonl.gz]
 """
@@ -30,6 +31,13 @@ TEMPLATE = (
     "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+
+
+def base_model(data: Path = DATA, work: Path = WORK) -> Path:
+    """Folder of the fetched SmolLM2; without it, of a model of its shape."""
+    from moli.models.weights.known import installed_folder
+
+    return installed_folder("smollm2") or llama_135m(data, work)
 
 
 def llama_135m(data: Path = DATA, work: Path = WORK) -> Path:
@@ -92,7 +100,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, metavar="FILE.jsonl.gz")
     parser.add_argument("--work", type=Path, default=WORK, metavar="FOLDER")
     args = parser.parse_args()
-    print(llama_135m(args.data, args.work))
+    print(base_model(args.data, args.work))
 
 
 if __name__ == "__main__":

@@ -73,12 +73,13 @@ def comparisons(scale: float) -> dict[str, Comparison]:
             ),
         ),
         "sft": Comparison(
-            "Instruction tuning, Llama shape of 135M, LoRA r16, 1,024 tokens",
+            "Instruction tuning, SmolLM2-135M or its shape, LoRA r16, 1,024 tokens",
             DATA / "alpaca_en" / "train.jsonl.gz",
             "tokens_per_second",
             134_500_000,
             (
                 Entrant("Moli, defaults", "moli_speed.py", "", ("instruction",), chats, True),
+                Entrant("PEFT, loop", "peers/peft_loop.py", "trainer", ("plain",), chats, True),
                 Entrant("TRL, best", "peers/trl_sft.py", "trl_sft", ("best",), chats, True),
                 Entrant("TRL, defaults", "peers/trl_sft.py", "trl_sft", ("default",), chats, True),
             ),
