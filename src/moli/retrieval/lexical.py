@@ -163,7 +163,7 @@ class _Snapshot:
         self.passages = int(searcher.num_docs) - len(marker)
         total = searcher.aggregate(Query.all_query(), {"total": {"sum": {"field": "length"}}})
         self.average_length = total["total"]["value"] / max(self.passages, 1)
-        self.count = functools.cache(self._count)
+        self.count = functools.lru_cache(maxsize=100_000)(self._count)
 
     def _passage_query(self, passage_ids: Collection[int]) -> Query:
         """The query for passages with these ids."""
