@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import mmap
 
-import numpy as np
 import torch
 
 from moli.models.protocols.kv_cache import KVCache
@@ -12,6 +12,7 @@ from moli.models.protocols.kv_cache import KVCache
 
 class TorchKVCache(KVCache):
     """A KV cache of tensors: for each layer keys and values, both [slots, K, slot length, D].
+
     On a CPU only the tokens in it cost memory: the kernel backs a page only when it is touched.
     """
 
@@ -44,9 +45,8 @@ class TorchKVCache(KVCache):
         shape = (self.slots, like.shape[1], self.slot_length, like.shape[3])
         if like.device.type != "cpu":
             return like.new_zeros(shape)
-        # PyTorch would write them; NumPy lets the kernel supply zero pages on first touch.
-        zeros = np.zeros(math.prod(shape) * like.itemsize, np.uint8)
-        return torch.from_numpy(zeros).view(like.dtype).view(shape)
+        zeros = _untouched_zeros(math.prod(shape) * like.itemsize)
+        return torch.frombuffer(zeros, dtype=like.dtype).view(shape)
 
     def _resize(self) -> None:
         """Resize to the current `slots` and `slot_length`, keeping the contents."""
@@ -79,3 +79,16 @@ class TorchKVCache(KVCache):
                 saved = tensor[first, :, :length].clone()
                 tensor[first, :, :length] = tensor[second, :, :length]
                 tensor[second, :, :length] = saved
+
+
+def _untouched_zeros(size: int) -> mmap.mmap:
+    """Memory that reads as zeros, and that the system supplies page by page on first touch.
+
+    NumPy would ask Linux for huge pages: one of them, 2 MB, holds thousands of tokens of a head, so
+    a sequence's first token would cost as much as thousands.
+    """
+    if not hasattr(mmap, "MADV_NOHUGEPAGE"):  # not Linux
+        return mmap.mmap(-1, size)
+    zeros = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    zeros.madvise(mmap.MADV_NOHUGEPAGE)
+    return zeros
