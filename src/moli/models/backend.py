@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from moli.models.protocols.backend import Backend
 from moli.models.tokenizers import load_tokenizer, max_model_len_of
+from moli.models.weights.generation_config import recommended_sampling
 from moli.models.weights.loading import is_gguf
 from moli.models.weights.reference import ModelReference
 from moli.workspace.settings import BACKEND_KEY
@@ -33,12 +35,14 @@ class LoadedModel:
         backend: answers requests, by an engine in this process or by another server.
         max_model_len: maximum tokens of a conversation, including the answer.
         is_local: whether its weights are on this machine.
+        recommended_sampling: values of sampling parameters for requests that set none.
     """
 
     backend: Backend
     tokenizer: Any
     max_model_len: int
     is_local: bool = True
+    recommended_sampling: Mapping[str, float] = field(default_factory=dict)
 
 
 def answer_limit(max_model_len: int, max_tokens: int) -> int:
@@ -79,6 +83,7 @@ def load_base_model(
     from moli.models.engine.engine import Engine
     from moli.models.engine.worker import EngineWorker
 
+    recommended = recommended_sampling(reference)
     tokenizer = load_tokenizer(reference)
     max_model_len = max_model_len_of(reference, tokenizer)
     runner = _load_runner(reference, adapter_slots)
@@ -89,7 +94,9 @@ def load_base_model(
         max_model_len=max_model_len,
         kv_cache_bytes=runner.free_memory() // 2,
     )
-    return LoadedModel(EngineWorker(engine), tokenizer, max_model_len)
+    return LoadedModel(
+        EngineWorker(engine), tokenizer, max_model_len, recommended_sampling=recommended
+    )
 
 
 def _load_runner(reference: str, adapter_slots: int) -> ModelRunner:
@@ -116,7 +123,13 @@ def _connect(remote: RemoteModel) -> LoadedModel:
         remote.url, remote.reference, kind=remote.kind, key=key, timeout=remote.timeout
     )
     tokenizer = load_tokenizer(remote.reference)
-    return LoadedModel(backend, tokenizer, backend.info.max_model_len, is_local=False)
+    return LoadedModel(
+        backend,
+        tokenizer,
+        backend.info.max_model_len,
+        is_local=False,
+        recommended_sampling=recommended_sampling(remote.reference),
+    )
 
 
 class ModelPool:

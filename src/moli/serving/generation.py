@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,8 @@ class GenerationRequest:
         required_tools: names of tools of which one must be called; () if the model decides.
         parallel_tool_calls: whether several tools may be called at once.
         prompt_field: field of the request with the conversation or the texts, for errors.
-        options: the sampling options as the client sent them, which are stored with the exchange.
+        options: the sampling options as the client sent them, with what the model recommends for
+            those that it left out; they are stored with the exchange.
         kind: the API, which decides what an exchange can be used for.
         echo: whether an answer begins with the text that it continues.
         previous: id of the exchange (stored request and answers) that this one continues; "" if
@@ -71,6 +72,17 @@ class GenerationRequest:
     kind: ExchangeKind = "chat"
     echo: bool = False
     previous: str = ""
+
+    def with_recommended(self, sampling: Mapping[str, float]) -> GenerationRequest:
+        """This request with the values that its model recommends where it sets none."""
+        unset: dict[str, Any] = {
+            name: value for name, value in sampling.items() if name not in self.options
+        }
+        return replace(
+            self,
+            sampling=replace(self.sampling, **unset),
+            options={**self.options, **unset},
+        )
 
 
 @dataclass(frozen=True, slots=True)

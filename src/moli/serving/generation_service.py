@@ -82,6 +82,7 @@ class GenerationService:
             InputError: a conversation or a text is too long, or refused by the template.
         """
         served = await run_in_threadpool(lambda: self.models.get(request.model))
+        request = request.with_recommended(served.recommended_sampling)
         loop = asyncio.get_running_loop()
 
         def on_complete(generation: ActiveGeneration) -> None:

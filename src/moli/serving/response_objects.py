@@ -16,6 +16,8 @@ from moli.serving.token_logprobs import PlacedToken, chat_logprobs
 RESPONSE_PREFIX = "resp_"
 _ITEM_ID = re.compile(r"(?:msg|fc|fco)_([0-9a-f]{32})_(i?)([0-9]{1,6})")
 
+# Sampling parameters that a model recommends, and which are no fields of a response.
+_BEYOND_OPENAI = {"top_k", "min_p", "repetition_penalty"}
 _DEFAULTS: dict[str, Any] = {
     "object": "response",
     "background": False,
@@ -58,7 +60,11 @@ def response_object(
     completed_at = int(source.created_at + source.timings_ms.get("last", 0.0) / 1000)
     return {
         **_DEFAULTS,
-        **{name: value for name, value in options.items() if value is not None},
+        **{
+            name: value
+            for name, value in options.items()
+            if value is not None and name not in _BEYOND_OPENAI
+        },
         "text": _text_object(options.get("text") or {}),
         "reasoning": {"effort": None, "summary": None, **(options.get("reasoning") or {})},
         "id": f"{RESPONSE_PREFIX}{source.id}",

