@@ -194,7 +194,14 @@ class PromptedEncoder(HashEncoder):
 
 @pytest.mark.parametrize(
     ("input_type", "prompt"),
-    [(None, ""), ("query", "ask: "), ("passage", "tell: "), ("document", "tell: ")],
+    [
+        (None, ""),
+        ("query", "ask: "),
+        ("passage", "tell: "),
+        ("document", "tell: "),
+        ("search_query", "ask: "),
+        ("search_document", "tell: "),
+    ],
 )
 def test_a_text_gets_the_prompt_of_its_role(
     workspace: Workspace, input_type: str | None, prompt: str

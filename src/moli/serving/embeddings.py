@@ -24,12 +24,14 @@ from moli.serving.json_body import JsonRoute
 
 router = APIRouter(route_class=JsonRoute)
 
-# By the names that NVIDIA's, Voyage's and Jina's clients send beside OpenAI's own fields.
+# By the names that NVIDIA's, Voyage's, Jina's and Cohere's clients send beside OpenAI's own fields.
 _ROLES: dict[str | None, Role] = {
     None: "text",
     "query": "query",
     "passage": "passage",
     "document": "passage",
+    "search_query": "query",
+    "search_document": "passage",
 }
 
 
@@ -58,7 +60,7 @@ class EmbeddingsRequest(Body):
     ]
     encoding_format: Literal["float", "base64"] = "float"
     input_type: Annotated[
-        Literal["query", "passage", "document"] | None,
+        Literal["query", "passage", "document", "search_query", "search_document"] | None,
         Field(description="What the texts are; it decides the encoder's prompt, none by default"),
     ] = None
     dimensions: Annotated[int, Field(ge=1)] | None = None

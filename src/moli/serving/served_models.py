@@ -142,7 +142,7 @@ class ServedModels:
         """Load the model with a name: the base of the settings, an alias, `base@adapter` or a hash.
 
         Raises:
-            NotFoundError: there is none; similar names are suggested.
+            NotFoundError: there is none; the names that there are are listed.
             InputError: several models fit a hash, or it does not generate text.
             ModelError: the adapter is of a kind that its base's backend cannot run, or the model
                 has changed since it was stored. An alias that worked before falls back to its
@@ -151,7 +151,7 @@ class ServedModels:
         name = name or self._default
         if name and name == self._default and not self._default_is_stored:
             return self._load_whole(name, name, name)
-        stored = find_stored(self._store, name)
+        stored = self._find(name)
         try:
             served = self._load(name, stored)
         except ModelError as error:
@@ -163,6 +163,15 @@ class ServedModels:
         if name in stored.aliases:
             self._last_working[name] = served
         return served
+
+    def _find(self, name: str) -> StoredModel:
+        """The stored model with a name, for `get`."""
+        try:
+            return find_stored(self._store, name)
+        except NotFoundError as error:
+            names = [listing.id for listing in self.list()]
+            fix = f"There are: {', '.join(names)}." if names else error.fix
+            raise NotFoundError(error.what, "model", fix) from error
 
     def _load(self, name: str, stored: StoredModel) -> ServedModel:
         """Load a stored model, as an adapter on its base or as a whole model."""

@@ -1,11 +1,10 @@
-"""A model's own sampling parameters, where a request names none."""
+"""A model that is served: its name, and its own sampling parameters where a request names none."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -67,3 +66,13 @@ def test_a_response_says_by_what_it_was_sampled(address: str) -> None:
     assert made["temperature"] == RECOMMENDED["temperature"]
     assert made["top_p"] == 1.0
     assert "top_k" not in made
+
+
+@pytest.mark.slow
+def test_a_name_that_no_model_has_is_answered_with_those_that_there_are(address: str) -> None:
+    body = {"model": "smolm2", "messages": TALK}
+    refused = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
+    assert refused.status_code == 404
+    [own] = httpx.get(f"{address}/v1/models").json()["data"]
+    message = f"model: no model is called 'smolm2'. There are: {own['id']}."
+    assert refused.json()["error"]["message"] == message
