@@ -347,15 +347,15 @@ def _workspace_encoder(workspace: Workspace) -> Encoder:
     """The encoder of a workspace's documents."""
     from moli.models.encoders.load import encoder_of
 
-    return _load_encoder(encoder_of(workspace))
+    return _load_encoder(encoder_of(workspace), workspace.root)
 
 
 @cache
-def _load_encoder(reference: str) -> Encoder:
-    """The encoder of a reference, loaded once per process."""
+def _load_encoder(reference: str, root: Path) -> Encoder:
+    """The encoder of a reference, loaded once per process; a folder may start from `root`."""
     from moli.models.encoders.load import load_encoder
 
-    return load_encoder(reference)
+    return load_encoder(reference, root)
 
 
 def _load_chat(reference: str, workspace: Workspace) -> ChatModel:

@@ -7,6 +7,7 @@ from typing import Any
 
 from moli.models.weights.json_files import CONFIG_NAME, read_model_json
 from moli.models.weights.loading import (
+    check_tokenizer_size,
     folder_of,
     is_gguf,
     load_config,
@@ -14,7 +15,6 @@ from moli.models.weights.loading import (
     max_positions,
 )
 from moli.models.weights.reference import ModelReference
-from moli.records.errors import ModelError
 
 
 def load_tokenizer(reference: str) -> Any:
@@ -30,27 +30,9 @@ def load_tokenizer(reference: str) -> Any:
         return load_gguf_tokenizer(parsed.name)
     tokenizer = load_pretrained("AutoTokenizer", reference, "its tokenizer cannot be loaded")
     if read_model_json(folder_of(reference), CONFIG_NAME) is not None:  # an adapter has none
-        _check_size(reference, tokenizer)
+        rows = getattr(load_config(reference).get_text_config(), "vocab_size", None)
+        check_tokenizer_size(reference, len(tokenizer), rows)
     return tokenizer
-
-
-def _check_size(reference: str, tokenizer: Any) -> None:
-    """Check that a model has an embedding for each token of its tokenizer.
-
-    A model may have more embeddings than there are tokens: many are padded to a round number.
-
-    Raises:
-        ModelError: it has fewer.
-    """
-    rows = getattr(load_config(reference).get_text_config(), "vocab_size", None)
-    if rows and len(tokenizer) > rows:
-        raise ModelError(
-            f"its tokenizer has {len(tokenizer):,} tokens, but the model has embeddings for "
-            f"{rows:,}",
-            where=reference,
-            fix="Use the model's own tokenizer, or give the new tokens embeddings with "
-            "transformers: model.resize_token_embeddings(len(tokenizer)).",
-        )
 
 
 class TokenBytes:

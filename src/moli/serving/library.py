@@ -95,7 +95,9 @@ class Library:
         with self._lock:
             name = encoder_of(self._workspace, self._retriever.encoder.name)
             if name != self._retriever.encoder.name:
-                self._retriever = Retriever(self._workspace, load_encoder(name))
+                self._retriever = Retriever(
+                    self._workspace, load_encoder(name, self._workspace.root)
+                )
             return self._retriever
 
     def ask(

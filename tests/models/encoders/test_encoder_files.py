@@ -145,3 +145,45 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
 
 def test_a_tokenizer_without_chinese_does_not_read_it(folder: Path) -> None:
     assert not read(folder).reads_chinese
+
+
+def test_the_model_of_an_older_layout_is_in_a_folder_of_its_own(folder: Path) -> None:
+    inner = folder / "0_Transformer"
+    inner.mkdir()
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 32})
+    for name in ("config.json", "tokenizer.json", "sentence_bert_config.json"):
+        (folder / name).rename(inner / name)
+    paths = {"Transformer": "0_Transformer", "Pooling": "1_Pooling"}
+    rows = [{"type": f"sentence_transformers.models.{k}", "path": p} for k, p in paths.items()]
+    write(folder / "modules.json", rows)
+    write(folder / "1_Pooling" / "config.json", {"pooling_mode_cls_token": True})
+    files = read(folder)
+    assert (files.folder, files.max_tokens, files.pooling) == (inner, 32, "cls")
+
+
+@pytest.mark.slow
+def test_a_tokenizer_is_made_of_the_words_of_an_older_model(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    words = "\n".join((*WORDS, "[MASK]", "##s"))
+    (folder / "vocab.txt").write_text(words, encoding="utf-8")
+    write(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+    config = {"model_type": "bert", "max_position_embeddings": 64, "vocab_size": 10}
+    write(folder / "config.json", config)
+    assert read(folder).token_ids(["One twos"], "text") == [[2, 4, 5, 9, 3]]
+
+
+def test_another_models_tokenizer_is_refused(folder: Path) -> None:
+    write(folder / "config.json", {"model_type": "bert", "vocab_size": len(WORDS) - 1})
+    with pytest.raises(ModelError, match="8 tokens, but the model has embeddings for 7"):
+        read(folder)
+
+
+@pytest.mark.parametrize("kind", ["BertForSequenceClassification", "LlamaForCausalLM"])
+def test_a_model_for_something_else_is_no_encoder_unless_its_files_say_so(
+    folder: Path, kind: str
+) -> None:
+    write(folder / "config.json", {"model_type": "bert", "architectures": [kind]})
+    with pytest.raises(ModelError, match=f"something else .{kind}., not an encoder"):
+        read(folder)
+    write(folder / "1_Pooling" / "config.json", {"pooling_mode_lasttoken": True})
+    assert read(folder).pooling == "lasttoken"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoModel, BertConfig, ModernBertConfig, Qwen3Config, T5Config
+from transformers import AutoModel, BertConfig, ModernBertConfig, MPNetConfig, Qwen3Config, T5Config
 
 from moli.models.encoders.load import load_encoder
 from moli.models.encoders.transformers_encoder import TransformersEncoder, pool
@@ -111,24 +111,77 @@ def test_a_prompt_counts_in_the_pooling_unless_the_model_says_otherwise(
     np.testing.assert_allclose(encoder.encode(["two one"], "passage")[0], alone, atol=1e-5)
 
 
-@pytest.mark.slow
-def test_linear_layers_follow_the_pooling(tmp_path: Path) -> None:
-    folder = make_encoder(tmp_path, "bert", "mean")
+def add_dense(folder: Path, **options: object) -> tuple[torch.Tensor, torch.Tensor]:
+    """A linear layer from 32 to 8 that follows the pooling: its weight and bias."""
     kinds = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense"}
     rows = [{"type": f"sentence_transformers.models.{k}", "path": p} for k, p in kinds.items()]
     write(folder / "modules.json", rows)
     weight, bias = torch.randn(8, 32), torch.randn(8)
-    write(folder / "2_Dense" / "config.json", {"in_features": 32, "out_features": 8})
+    write(folder / "2_Dense" / "config.json", {"in_features": 32, "out_features": 8, **options})
     tensors = {"linear.weight": weight, "linear.bias": bias}
     save_file(tensors, folder / "2_Dense" / "model.safetensors")
+    return weight, bias
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["Tanh", "GELU"])
+@pytest.mark.parametrize("as_pickle", [False, True])
+def test_linear_layers_follow_the_pooling(tmp_path: Path, activation: str, as_pickle: bool) -> None:
+    folder = make_encoder(tmp_path, "bert", "mean")
+    name = f"torch.nn.modules.activation.{activation}"
+    weight, bias = add_dense(folder, activation_function=name)
+    if as_pickle:  # as older versions of sentence-transformers saved them
+        (folder / "2_Dense" / "model.safetensors").unlink()
+        tensors = {"linear.weight": weight, "linear.bias": bias}
+        torch.save(tensors, folder / "2_Dense" / "pytorch_model.bin")
     encoder = load_encoder(str(folder))
     assert encoder.dimensions == 8
     ids = torch.tensor([[4, 5, 3]])
     model = AutoModel.from_pretrained(folder, dtype=torch.float64).eval()
     with torch.inference_mode():
         mean = model(input_ids=ids).last_hidden_state[0].mean(0)
-    truth = torch.tanh(weight.double() @ mean + bias.double())
+    truth = getattr(torch.nn, activation)()(weight.double() @ mean + bias.double())
     np.testing.assert_allclose(encoder.encode(["one two"])[0], truth / truth.norm(), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_positions_of_mpnet_begin_after_the_paddings(tmp_path: Path) -> None:
+    config = MPNetConfig(**{**SHAPE, "pad_token_id": 1})
+    folder = make_encoder(tmp_path, "bert", "mean")
+    AutoModel.from_config(config).save_pretrained(folder)
+    encoder = load_encoder(str(folder))
+    assert encoder.tokens(["one " * 100]) == SHAPE["max_position_embeddings"] - 2
+    assert np.isfinite(encoder.encode(["one " * 100])).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [31, 33])
+def test_a_layer_of_another_width_does_not_fit(tmp_path: Path, width: int) -> None:
+    folder = make_encoder(tmp_path, "qwen3", "mean")
+    add_dense(folder, in_features=width)
+    with pytest.raises(ModelError, match=f"{folder}: its files do not fit together"):
+        load_encoder(str(folder))
+
+
+@pytest.mark.parametrize("name", ["hidden_size", "layer_norm_eps", "num_hidden_layers"])
+def test_a_configuration_that_lacks_a_number_is_refused(tmp_path: Path, name: str) -> None:
+    folder = make_encoder(tmp_path, "bert", "mean")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config[name]
+    write(folder / "config.json", config)
+    with pytest.raises(ModelError, match=f"do not fit together .'{name}' is missing in one"):
+        load_encoder(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.json", []), ("modules.json", [{"idx": 0}]), ("modules.json", {"a": 1})],
+)
+def test_a_file_of_another_form_is_refused(tmp_path: Path, name: str, content: object) -> None:
+    folder = make_encoder(tmp_path, "bert", "mean")
+    write(folder / name, content)
+    with pytest.raises(ModelError, match="do not fit together"):
+        load_encoder(str(folder))
 
 
 def test_ways_of_pooling_by_hand() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from moli.models.chat.scripted import ScriptedChat
 from moli.models.protocols.chat import ChatModel
+from moli.models.weights.known import check_purpose
 from moli.models.weights.loading import is_encoder, is_gguf, load_config
 from moli.models.weights.reference import ModelReference
 from moli.records.errors import ModelError
@@ -51,6 +52,7 @@ def load_local_chat(
     Raises:
         ModelError: it cannot be loaded, or does not generate text.
     """
+    check_purpose(reference, "language model")
     if not is_gguf(reference):
         config = load_config(reference)
         if is_encoder(config):

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from moli.models.encoders.prompts import Prompts, read_prompts
 from moli.models.protocols.encoder import Role
 from moli.models.weights.json_files import read_json
+from moli.models.weights.loading import OFFSET_POSITIONS, check_tokenizer_size, load_pretrained
 from moli.records.errors import ModelError
 
 # Ways of pooling by their older names, each a switch; the newer `pooling_mode` has the name itself.
@@ -24,6 +25,13 @@ _POOLING_SWITCHES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+# Endings of the names of models for something else; decoders are encoders if modules.json says so.
+_NO_ENCODERS = (
+    "ForCausalLM",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+)
 POOLING = tuple(_POOLING_SWITCHES.values())
 # Modules of sentence-transformers that are understood, by the last part of their types' names.
 _MODULES = ("Transformer", "Pooling", "Normalize", "Dense")
@@ -99,19 +107,23 @@ def read_encoder_files(folder: Path, reference: str) -> EncoderFiles:
     Raises:
         ModelError: files are missing or cannot be read, or ask for what is not supported.
     """
-    config = read_json(folder / "config.json")
+    modules = _modules(folder)
+    model_folder = folder / modules.get("Transformer", ("",))[0]
+    config = read_json(model_folder / "config.json")
     if config is None:
         raise ModelError(
             "no model: there is no config.json",
-            where=str(folder),
+            where=str(model_folder),
             fix="Give a folder of an encoder.",
         )
-    modules = _modules(folder)
-    pooling, pools_prompt = _pooling(folder / modules.get("Pooling", ("1_Pooling",))[0])
-    options = read_json(folder / "sentence_bert_config.json") or {}
-    max_tokens = _max_tokens(folder, config, options)
+    pooling_folder = folder / modules.get("Pooling", ("1_Pooling",))[0]
+    if not modules and not pooling_folder.is_dir():
+        _check_architecture(model_folder, config)
+    pooling, pools_prompt = _pooling(pooling_folder)
+    options = read_json(model_folder / "sentence_bert_config.json") or {}
+    max_tokens = _max_tokens(model_folder, config, options)
     return EncoderFiles(
-        folder=folder,
+        folder=model_folder,
         config=config,
         pooling=pooling,
         pools_prompt=pools_prompt,
@@ -119,8 +131,23 @@ def read_encoder_files(folder: Path, reference: str) -> EncoderFiles:
         max_tokens=max_tokens,
         prompts=read_prompts(folder, config, reference),
         lower_case=bool(options.get("do_lower_case")),
-        tokenizer=_tokenizer(folder, max_tokens),
+        tokenizer=_tokenizer(model_folder, config, max_tokens),
     )
+
+
+def _check_architecture(folder: Path, config: Mapping[str, Any]) -> None:
+    """Check that a model whose files say nothing of sentences is no model for something else.
+
+    Raises:
+        ModelError: it is a language model, a classifier or a reranker.
+    """
+    for architecture in config.get("architectures") or ():
+        if architecture.endswith(_NO_ENCODERS):
+            raise ModelError(
+                f"a model for something else ({architecture}), not an encoder",
+                where=str(folder),
+                fix="Give an encoder, with its modules.json and 1_Pooling/config.json.",
+            )
 
 
 def _modules(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -174,24 +201,29 @@ def _max_tokens(folder: Path, config: Mapping[str, Any], options: Mapping[str, A
 
 def has_offset_positions(config: Mapping[str, Any]) -> bool:
     """Whether a text's positions begin after the padding token's id, as RoBERTa's do."""
-    return config.get("model_type") in ("roberta", "xlm-roberta", "camembert")
+    return config.get("model_type") in OFFSET_POSITIONS
 
 
-def _tokenizer(folder: Path, max_tokens: int) -> Tokenizer:
+def _tokenizer(folder: Path, config: Mapping[str, Any], max_tokens: int) -> Tokenizer:
     """The tokenizer in a folder, without padding.
 
     Raises:
-        ModelError: there is none, or it cannot be read.
+        ModelError: there is none, it cannot be read, or it has more tokens than the model.
     """
     path = folder / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library has no narrower class for its errors
-        raise ModelError(
-            f"the tokenizer cannot be read ({error})",
-            where=str(path),
-            fix="Put the model's own tokenizer.json there.",
-        ) from error
+    if path.is_file() or not (folder / "vocab.txt").is_file():
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library has no narrower class for its errors
+            raise ModelError(
+                f"the tokenizer cannot be read ({error})",
+                where=str(path),
+                fix="Put the model's own tokenizer.json there.",
+            ) from error
+    else:  # an older model, whose tokenizer transformers makes of its words
+        failure = "its tokenizer cannot be loaded"
+        tokenizer = load_pretrained("AutoTokenizer", str(folder), failure).backend_tokenizer
+    check_tokenizer_size(str(folder), tokenizer.get_vocab_size(), config.get("vocab_size"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
     return tokenizer

@@ -7,7 +7,8 @@ from pathlib import Path
 from moli.models.encoders.hashing import HashEncoder
 from moli.models.protocols.encoder import Encoder
 from moli.models.weights.builtin import builtin_encoder_folder
-from moli.models.weights.known import installed_folder, known_folder
+from moli.models.weights.known import check_purpose, installed_folder
+from moli.models.weights.loading import folder_of
 from moli.models.weights.reference import ModelReference
 from moli.records.errors import ModelError
 from moli.workspace import Workspace
@@ -18,11 +19,14 @@ _AUTO, _BEST, _BUILTIN = "auto", "e5", "builtin:minilm"
 _ATTENTION_IN_8_BITS = ("e5",)
 
 
-def load_encoder(reference: str) -> Encoder:
+def load_encoder(reference: str, root: Path = Path()) -> Encoder:
     """Load the encoder that a reference names.
 
+    Args:
+        root: folder that the path of a folder may start from too, besides the current one.
+
     Raises:
-        ModelError: no encoder has that name, or its files are not available.
+        ModelError: no encoder has that name, or its files are not available or do not fit together.
     """
     parsed = ModelReference.parse(reference)
     if parsed.scheme == "scripted":
@@ -34,7 +38,7 @@ def load_encoder(reference: str) -> Encoder:
             )
         return _load_folder(builtin_encoder_folder(), reference)
     if parsed.scheme == "hub":
-        return _load_folder(_model_folder(parsed.name), reference)
+        return _load_folder(_model_folder(reference, root), reference)
     raise ModelError(
         "encoders run locally", where=reference, fix="Name a folder or org/name, or builtin:minilm."
     )
@@ -54,7 +58,7 @@ def load_workspace_encoder(workspace: Workspace) -> Encoder:
             fix=f'Run: moli models get {name}. Or set encoder = "{_BUILTIN}" in moli.toml, '
             "and run: moli index rebuild.",
         )
-    return load_encoder(name)
+    return load_encoder(name, workspace.root)
 
 
 def encoder_of(workspace: Workspace, loaded: str = "") -> str:
@@ -77,8 +81,33 @@ def _load_folder(folder: Path, reference: str) -> Encoder:
     """Load the encoder in a folder.
 
     Raises:
-        ModelError: it is incomplete, or of an architecture that is not supported.
+        ModelError: it is incomplete, of an architecture that is not supported, or its files do not
+            fit together.
     """
+    try:
+        encoder = _make_encoder(folder, reference)
+        encoder.encode(["a text"])  # some files that do not fit show when they are used
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"its files do not fit together ({_describe(error)})",
+            where=str(folder),
+            fix="Give the whole folder of an encoder, with all files from the same origin.",
+        ) from error
+    return encoder
+
+
+def _describe(error: Exception) -> str:
+    """The fault in files, by the error that it caused."""
+    match error:
+        case KeyError():
+            return f"{error} is missing in one"
+        case AttributeError() | TypeError():
+            return "one has another form than such files have"
+    return str(error).strip().partition("\n")[0]
+
+
+def _make_encoder(folder: Path, reference: str) -> Encoder:
+    """The encoder in a folder, by OpenVINO if that can run it, else by transformers."""
     from moli.models.encoders.bert import BertEncoder, is_bert_shaped
     from moli.models.encoders.encoder_files import read_encoder_files
 
@@ -92,16 +121,18 @@ def _load_folder(folder: Path, reference: str) -> Encoder:
     return TransformersEncoder(files, name=reference)
 
 
-def _model_folder(name: str) -> Path:
-    """The folder with the files of a model, downloaded from the hub if the name is no folder.
+def _model_folder(name: str, root: Path) -> Path:
+    """The folder with the files of a model, downloaded from the hub if it is a name there.
 
     Raises:
         ModelError: the files are not available.
     """
-    if Path(name).is_dir():
-        return Path(name)
-    if (known := known_folder(name)) is not None:
-        return known
+    if (root / name).is_dir():
+        return root / name
+    check_purpose(name, "encoder")
+    folder = Path(folder_of(name))
+    if folder.is_dir():
+        return folder
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from moli.models.encoders.encoder_files import EncoderFiles
@@ -21,7 +23,10 @@ from moli.models.weights.json_files import read_json
 from moli.models.weights.loading import load_model
 from moli.records.errors import ModelError
 
-_ACTIVATIONS = {"Tanh": torch.nn.Tanh, "Identity": torch.nn.Identity, "ReLU": torch.nn.ReLU}
+_ACTIVATIONS = {
+    name: getattr(torch.nn, name) for name in ("Tanh", "Identity", "ReLU", "GELU", "SiLU")
+}
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 class TransformersEncoder:
@@ -101,16 +106,33 @@ def _read_dense(folder: Path) -> torch.nn.Sequential:
     """
     options = read_json(folder / "config.json") or {}
     activation = str(options.get("activation_function", "Tanh")).rpartition(".")[2]
-    weights = folder / "model.safetensors"
-    if activation not in _ACTIVATIONS or options.get("use_residual") or not weights.is_file():
+    tensors = _read_tensors(folder)
+    if activation not in _ACTIVATIONS or options.get("use_residual") or not tensors:
         raise ModelError(
             "this linear layer cannot be used",
             where=str(folder),
-            fix=f"Give its weights as model.safetensors, with {' or '.join(_ACTIVATIONS)} "
-            "and no residual.",
+            fix=f"Use an encoder with {', '.join(_ACTIVATIONS)} and no residual, whose weights are "
+            "here as model.safetensors.",
         )
     layer = torch.nn.Linear(
         options["in_features"], options["out_features"], options.get("bias", True)
     )
-    layer.load_state_dict({k.removeprefix("linear."): v for k, v in load_file(weights).items()})
+    layer.load_state_dict({k.removeprefix("linear."): v for k, v in tensors.items()})
     return torch.nn.Sequential(layer, _ACTIVATIONS[activation]()).eval()
+
+
+def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights in a folder, also as older files of PyTorch have them; {} if there are none.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    path = next((p for name in _WEIGHTS if (p := folder / name).is_file()), None)
+    try:
+        if path is None or path.suffix == ".safetensors":
+            return load_file(path) if path else {}
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, EOFError, SafetensorError, UnpicklingError, RuntimeError) as error:
+        raise ModelError(
+            f"cannot be read ({error})", where=str(path), fix="Put the model's own file there."
+        ) from error

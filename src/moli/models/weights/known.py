@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +16,12 @@ from typing import Literal
 from moli.records.errors import ModelError
 from moli.workspace.settings import MODELS_FOLDER
 
+Purpose = Literal["language model", "encoder", "speech"]
+_UNFIT: Mapping[Purpose, str] = {
+    "language model": "this model is no language model",
+    "encoder": "this model is no encoder",
+    "speech": "this model is not for speech",
+}
 ORIGIN = "origin.json"  # what a model's folder was made from; it is written last
 
 
@@ -66,7 +74,7 @@ class KnownModel:
 
     name: str
     title: str
-    purpose: Literal["language model", "encoder", "speech"]
+    purpose: Purpose
     languages: str
     license: str
     bytes: int
@@ -88,6 +96,35 @@ def known_models() -> Mapping[str, KnownModel]:
         )
         for name, entry in tomllib.loads(text).items()
     }
+
+
+def check_purpose(name: str, purpose: Purpose) -> None:
+    """Check that a model with a known name is of the kind that is needed.
+
+    Others pass, and so does a folder of that name, which takes precedence.
+
+    Raises:
+        ModelError: it is of another kind.
+    """
+    model = known_models().get(name)
+    if model is not None and model.purpose != purpose and not Path(name).is_dir():
+        raise ModelError(
+            _UNFIT[purpose],
+            where=f"{name} ({model.title})",
+            fix="Name another; 'moli models list' shows the kind of each.",
+        )
+
+
+def suggest_known(name: str) -> str:
+    """A question after the known name that is like another, with a space; "" if none is."""
+    lowered = name.lower()
+    similar = [
+        known.name
+        for known in known_models().values()
+        if known.name in re.split(r"[^a-z0-9]", lowered)
+        or (len(lowered) > 3 and lowered in known.title.lower())
+    ] or difflib.get_close_matches(lowered, known_models(), 1)
+    return f"Did you mean {similar[0]}? " if similar else ""
 
 
 def models_folder() -> Path:

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from moli.models.weights.known import known_folder
+from moli.models.weights.known import known_folder, suggest_known
 from moli.models.weights.reference import ModelReference, is_hub_name
 from moli.records.errors import ModelError
 from moli.workspace.shipped import shipped
@@ -31,19 +31,13 @@ def folder_of(reference: str) -> str:
     """
     parsed = ModelReference.parse(reference)
     if parsed.scheme == "hub":
-        if Path(reference).is_dir():
-            return parsed.name
+        path = Path(reference).expanduser()
+        if path.is_dir():
+            return str(path)
         if (known := known_folder(reference)) is not None:
             return str(known)
         if not is_hub_name(reference):
-            is_file = reference.endswith(".gguf")
-            raise ModelError(
-                "no such folder, and no name on the hub",
-                where=reference,
-                fix=f"Write it as gguf:{reference}."
-                if is_file
-                else "Give a folder, org/name, or a name that 'moli models list' shows.",
-            )
+            raise _no_such_model(reference)
         return parsed.name
     if parsed.scheme == "gguf":
         raise ModelError(
@@ -69,6 +63,18 @@ def folder_of(reference: str) -> str:
             fix=f"Name {model.manifest.base}.",
         )
     return str(model.folder)
+
+
+def _no_such_model(reference: str) -> ModelError:
+    """An error about a reference that is no folder, and is not written as names on the hub are."""
+    if reference.endswith(".gguf"):
+        fix = f"Write it as gguf:{reference}."
+    else:
+        similar = suggest_known(reference)
+        fix = f"{similar}Give a folder, org/name, or a name that 'moli models list' shows."
+    is_file = Path(reference).expanduser().is_file()
+    what = "a file, not a folder" if is_file else "no such folder, and no name on the hub"
+    return ModelError(what, where=reference, fix=fix)
 
 
 def runs_locally(reference: str) -> bool:
@@ -142,6 +148,27 @@ def load_pretrained(class_name: str, reference: str, failure: str, **options: An
         ) from error
 
 
+def check_tokenizer_size(reference: str, tokens: int, rows: int | None) -> None:
+    """Check that a model has an embedding for each token of its tokenizer.
+
+    A model may have more embeddings than there are tokens: many are padded to a round number.
+
+    Args:
+        tokens: number of the tokenizer's tokens.
+        rows: number of the model's embeddings; None if its configuration does not say.
+
+    Raises:
+        ModelError: it has fewer.
+    """
+    if rows and tokens > rows:
+        raise ModelError(
+            f"its tokenizer has {tokens:,} tokens, but the model has embeddings for {rows:,}",
+            where=reference,
+            fix="Use the model's own tokenizer, or give the new tokens embeddings with "
+            "transformers: model.resize_token_embeddings(len(tokenizer)).",
+        )
+
+
 def describe_failure(error: Exception) -> str:
     """The first line of what transformers says on a model that cannot be loaded.
 
@@ -169,6 +196,8 @@ def is_decoder(config: Any) -> bool:
     return not (config.is_encoder_decoder or is_encoder(config))
 
 
+# Architectures whose positions begin after the padding token's id.
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 NO_LIMIT = 1 << 20  # positions of a model that has no highest one
 
 
@@ -177,6 +206,6 @@ def max_positions(reference: str) -> int:
     config = load_config(reference)
     positions = getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0)
     padding = config.pad_token_id
-    if config.model_type in ("roberta", "xlm-roberta", "camembert") and padding is not None:
-        positions -= padding + 1  # they begin after the padding's
+    if config.model_type in OFFSET_POSITIONS and padding is not None:
+        positions -= padding + 1
     return int(positions) or NO_LIMIT

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moli.models.weights.known import known_models
+from moli.models.weights.known import known_models, suggest_known
 from moli.models.weights.loading import is_gguf
 from moli.models.weights.reference import ModelReference, is_hub_name
 from moli.records.errors import InputError, NotFoundError
@@ -39,9 +39,14 @@ def find_named(reference: str, store: ModelStore) -> StoredModel | None:
     try:
         return store.get(reference)
     except NotFoundError as error:
-        if Path(reference).is_dir() or reference in known_models() or is_hub_name(reference):
+        if (
+            Path(reference).expanduser().is_dir()
+            or reference in known_models()
+            or is_hub_name(reference)
+        ):
             return None
-        fix = f"{error.fix} Or give a folder, or org/name of a model on the hub."
+        similar = suggest_known(reference)
+        fix = f"{similar}{error.fix} Or give a folder, or org/name of a model on the hub."
         raise NotFoundError(error.what, fix=fix) from error
 
 
