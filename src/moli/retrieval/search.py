@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
+from moli.models.encoders.cached import CachedEncoder
 from moli.models.protocols.encoder import Encoder
 from moli.records.answers import Fusion, Hit
 from moli.retrieval.chinese import to_simplified
@@ -35,13 +40,14 @@ class CandidateScores:
 
     lexical: dict[int, float]
     dense: dict[int, float]
+    vector: NDArray[np.float32] | None = None  # of the query, if the dense index was searched
 
 
 class Retriever:
     """Hybrid search in a workspace."""
 
     def __init__(self, workspace: Workspace, encoder: Encoder) -> None:
-        self.encoder = encoder
+        self.encoder = CachedEncoder(encoder)
         self.indexes = Indexes(workspace, encoder)
         self._passages = workspace.passages
         self._tunings = workspace.tunings
@@ -71,7 +77,9 @@ class Retriever:
             ids = list({*scores.lexical, *scores.dense})
             in_other = self._passages.ids_in_language(ids, other)
         ranked = fuse(scores.lexical, scores.dense, native, in_other, foreign)[:limit]
-        passages = self._passages.get([passage_id for passage_id, _ in ranked], visible)
+        ids = [passage_id for passage_id, _ in ranked]
+        passages = self._passages.get(ids, visible)
+        dense = self._similarities(scores, ids)
         return [
             Hit(
                 passage_id=passage_id,
@@ -86,7 +94,7 @@ class Retriever:
                 text=passage.text,
                 score=score,
                 lexical=scores.lexical.get(passage_id),
-                dense=scores.dense.get(passage_id),
+                dense=dense.get(passage_id),
             )
             for passage_id, score in ranked
             if (passage := passages.get(passage_id)) is not None
@@ -113,16 +121,24 @@ class Retriever:
         self.indexes.catch_up()
         lexical: dict[int, float] = {}
         dense: dict[int, float] = {}
+        vector = None
         if any(fusion.weight > 0 for fusion in fusions):
             lexical = self._visible_scores(
                 lambda limit, ids: self.indexes.lexical.search(query, limit, ids), visible
             )
         if any(fusion.weight < 1 for fusion in fusions) and query.strip():
             vector = self.encoder.encode([to_simplified(query)], "query")[0]
-            dense = self._visible_scores(
-                lambda limit, ids: self.indexes.dense.search(vector, limit, ids), visible
-            )
-        return CandidateScores(lexical, dense)
+            dense = self._visible_scores(partial(self.indexes.dense.search, vector), visible)
+        return CandidateScores(lexical, dense, vector)
+
+    def _similarities(self, scores: CandidateScores, ids: Sequence[int]) -> dict[int, float]:
+        """The dense scores of passages, also of those that only the lexical index returned.
+
+        Evidence needs the similarity of each; there is none if the dense index was not searched.
+        """
+        if scores.vector is None:
+            return {}
+        return self.indexes.dense.search(scores.vector, len(ids), ids)
 
     def _visible_scores(self, search: SearchFunction, visible: Filter) -> dict[int, float]:
         """The scores of the best `DEPTH` visible passages of an index."""
