@@ -68,31 +68,10 @@ def test_threads_share_the_tables() -> None:
     assert results == {TEXTS[0]}
 
 
-def test_a_compound_of_whole_words_is_always_split() -> None:
+def test_a_compound_of_whole_words_is_split_and_no_other_word() -> None:
     assert parts_of("公司总部") == ["公司", "总部"]
-    assert parts_of("公司总部", lambda _: True) == ["公司", "总部"]
-
-
-def test_a_word_that_the_index_has_is_not_split() -> None:
-    assert parts_of("分机号", {"分机号", "分机"}.__contains__) == ["分机号"]
     assert parts_of("分机号") == ["分机号"]
-
-
-@pytest.mark.parametrize(
-    ("word", "known", "parts"),
-    [
-        ("分机号", {"分机", "号"}, ["分机"]),  # the ending is left out
-        ("市图书馆", {"图书", "书馆", "图书馆", "图", "书"}, ["市", "图书馆"]),
-        ("陈晓东", {"陈晓", "陈", "晓"}, ["陈晓", "东"]),  # 陈晓 is another person
-        ("陈晓东", {"晓东"}, ["陈", "晓东"]),
-        ("财务部", {"部", "人事", "人事部"}, ["财务部"]),  # nothing of it is known
-        ("上海", {"上", "海"}, ["上海"]),
-    ],
-)
-def test_a_word_that_the_index_lacks_gives_the_pieces_that_it_has(
-    word: str, known: set[str], parts: list[str]
-) -> None:
-    assert parts_of(word, known.__contains__) == parts
+    assert parts_of("上海") == ["上海"]
 
 
 @pytest.mark.slow

@@ -9,17 +9,26 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
-IsKnown = Callable[[str], bool]  # whether an index has a term
-
-# Endings that are often left out: 分机号 and 分机, 财务部 and 财务.
-_SUFFIXES = frozenset("号额数量费率期处室部员")
-
 CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
-_IDEOGRAPH = re.compile(f"[{CJK}]")
+IDEOGRAPH = re.compile(f"[{CJK}]")
 _UNREADABLE = re.compile("[\0\ud800-\udfff]")  # OpenCC reads UTF-8 up to the first NUL
+
+# jieba tags parts of speech: places, organizations and foreign persons are names, and so are other
+# persons ("nr") if they begin with a surname, since the tag is given to many other words.
+_NAME_TAGS = frozenset({"ns", "nt", "nrt"})
+_SURNAMES = frozenset(
+    "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎"
+    "余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文"
+)
+# Words with one of these tags that are no names.
+_NO_NAMES = frozenset(["家里人", "上山", "下山", "东西", "普通", "海鲜", "礼拜", "打扫卫生"])
+_POST = re.compile(
+    "先生|小姐|女士|老师|师傅|经理|主任|部门|店长|组长|处长|主管|助理|总监|医生|护士|主席|会长|干事"
+    "|专员|客服|行政|人事|财务|前台|保安"
+)
 
 
 def to_simplified(text: str) -> str:
@@ -27,7 +36,7 @@ def to_simplified(text: str) -> str:
 
     Taiwan and Hong Kong write some characters in forms of their own, so both tables are used.
     """
-    if not _IDEOGRAPH.search(text):
+    if not IDEOGRAPH.search(text):
         return text
     readable = _UNREADABLE.sub(" ", text)
     return str(_converter("tw2s").convert(_converter("hk2s").convert(readable)))
@@ -53,36 +62,51 @@ def all_words_of(run: str) -> list[str]:
     return list(_segmenter().cut_for_search(run))
 
 
-def parts_of(word: str, is_known: IsKnown | None = None) -> list[str]:
-    """The words to match instead of a long one, which is often cut otherwise in another sentence.
+def share_of(word: str) -> float:
+    """The share that a word has of all words in general language; 0 of one that jieba lacks."""
+    segmenter = _segmenter()
+    segmenter.initialize()
+    return float(segmenter.FREQ.get(word, 0)) / float(segmenter.total)
 
-    A compound of whole words gives these (公司总部: 公司, 总部). A word that no text of the index
-    has gives those in it that one has (分机号: 分机), or the longest known pieces of a name.
 
-    Args:
-        is_known: whether the index has a term; None if there is none to ask.
+def names_of(text: str) -> list[tuple[str, str]]:
+    """The names of persons, places and organizations in a simplified text.
+
+    Each comes with the noun that it determines, such as 分公司 after 上海, or "".
+    """
+    words = [(each.word, each.flag) for each in _tagger().cut(text)]
+    names = []
+    for (word, tag), (following, following_tag) in pairwise([*words, ("", "")]):
+        is_name = _is_person(word, tag) or tag in _NAME_TAGS
+        if len(word) > 1 and is_name and word not in _NO_NAMES:
+            names.append((word, following if following_tag.startswith("n") else ""))
+    return names
+
+
+@functools.lru_cache(maxsize=8192)
+def has_person(text: str) -> bool:
+    """Whether a simplified text names a person, a post or a department."""
+    if not IDEOGRAPH.search(text):
+        return False
+    if _POST.search(text):
+        return True
+    return any(_is_person(each.word, each.flag) for each in _tagger().cut(text))
+
+
+def _is_person(word: str, tag: str) -> bool:
+    """Whether a tagged word is the name of a Chinese person."""
+    return tag == "nr" and word[0] in _SURNAMES and 2 <= len(word) <= 3
+
+
+def parts_of(word: str) -> list[str]:
+    """The words that a compound consists of, or the word itself: 公司, 总部 for 公司总部.
+
+    A compound is often cut otherwise in another sentence.
     """
     if len(word) < 3:
         return [word]
     inner = [part for part in all_words_of(word) if part != word]
-    if "".join(inner) == word:
-        return inner
-    if is_known is None or is_known(mainland_word(word)):
-        return [word]
-    pieces = list(longest_known(word, is_known))
-    if len(pieces) == len(word):
-        return [word]
-    return pieces[:-1] if pieces[-1] in _SUFFIXES else pieces
-
-
-def longest_known(text: str, is_known: IsKnown) -> Iterator[str]:
-    """The text cut into the longest pieces that are known, and single characters between them."""
-    start = 0
-    while start < len(text):
-        longer = (text[start:end] for end in range(len(text), start + 1, -1))
-        piece = next(filter(is_known, longer), text[start])
-        yield piece
-        start += len(piece)
+    return inner if "".join(inner) == word else [word]
 
 
 @functools.cache
@@ -91,6 +115,14 @@ def _converter(config: str) -> Any:
     from opencc import OpenCC
 
     return OpenCC(config)
+
+
+@functools.cache
+def _tagger() -> Any:
+    """jieba's tagger of parts of speech, on the same dictionary."""
+    from jieba.posseg import POSTokenizer
+
+    return POSTokenizer(_segmenter())
 
 
 @functools.cache

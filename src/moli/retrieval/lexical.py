@@ -115,10 +115,6 @@ class LexicalIndex:
         ranked = sorted(zip((-scores).tolist(), candidates.ids, strict=True))
         return {passage_id: -negative for negative, passage_id in ranked[:limit]}
 
-    def has_term(self, term: str) -> bool:
-        """Whether a passage has the term."""
-        return self._snapshot.count(term) > 0
-
     def idf(self, terms: Collection[str]) -> dict[str, float]:
         """Inverse document frequency of each distinct term, as in BM25."""
         return self._snapshot.idf(terms)

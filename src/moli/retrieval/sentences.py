@@ -19,6 +19,7 @@ _END = re.compile(
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\[])(?:Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|vs|No|Nos|Fig|Figs|Eq|Sec|Ch|vol|pp?|cf|al|etc"
     r"|e\.g|i\.e|approx|Inc|Ltd|Co|Corp|Gen|Col|Capt|Lt|Sgt|Rev|Hon|[A-Z])\.$"
+    r"|(?<![^\n])[ \t]*\d{1,3}\.$"  # the number of an item of a list
 )
 
 

@@ -7,7 +7,6 @@ words improve the ranking.
 """
 
 import functools
-import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -17,9 +16,8 @@ import Stemmer
 
 from moli.retrieval.chinese import (
     CJK,
-    IsKnown,
+    IDEOGRAPH,
     all_words_of,
-    longest_known,
     mainland_word,
     parts_of,
     to_simplified,
@@ -34,12 +32,11 @@ Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 _RUN = re.compile(rf"(?P<cjk>[{CJK}]+)|[^\W_{CJK}]+", re.UNICODE)
-_CJK_CHAR = re.compile(rf"[{CJK}]")
 _LETTER = re.compile(r"[^\W\d_]")
 _CONTRACTION = re.compile(r"\b([^\W_]+)(n['’]t|['’](?:s|re|ve|ll|d|m))\b")
 _IRREGULAR = {"ca": "can", "wo": "will", "sha": "shall"}
 _stemmer = Stemmer.Stemmer("english")
-_stemmer.maxCacheSize = 0  # `_stem` caches, and does not hold a second copy
+_stemmer.maxCacheSize = 0  # `stem` caches, and does not hold a second copy
 
 
 def language_of(text: str) -> Language:
@@ -49,9 +46,10 @@ def language_of(text: str) -> Language:
     well before ideographs are in the majority.
     """
     letters = len(_LETTER.findall(text))
-    return "zh" if letters and len(_CJK_CHAR.findall(text)) / letters > 0.15 else "en"
+    return "zh" if letters and len(IDEOGRAPH.findall(text)) / letters > 0.15 else "en"
 
 
+@functools.lru_cache(maxsize=8192)
 def fold(text: str) -> str:
     """The text in one form of letters: no full width, no upper case, no traditional Chinese."""
     return to_simplified(unicodedata.normalize("NFKC", text)).casefold()
@@ -73,47 +71,31 @@ def query_terms(text: str) -> list[str]:
     return content or list(_terms(folded))
 
 
-def key_terms(question: str, is_known: IsKnown | None = None) -> list[str]:
+def key_terms(question: str) -> list[str]:
     """Words of a question that a sentence with the answer is likely to share.
 
     They are stems of English and jieba's words of Chinese, none of which overlap, without function
     words unless the question has only function words.
-
-    Args:
-        is_known: whether the index has a term. A Chinese compound that it does not have is split
-            into parts that it has.
     """
     folded = fold(question)
-    content = [
-        term
-        for term in _key_terms(without_question_words(folded), is_known)
-        if term not in FUNCTION_WORDS
-    ]
-    return content or list(_key_terms(folded, is_known))
+    terms = _key_terms(without_question_words(folded))
+    content = [term for term in terms if term not in FUNCTION_WORDS]
+    return content or list(_key_terms(folded))
 
 
-def _key_terms(text: str, is_known: IsKnown | None) -> Iterator[str]:
+def _key_terms(text: str) -> Iterator[str]:
     """Key terms of a folded text, including function words."""
     for run, is_chinese in _runs(text):
         if is_chinese:
-            yield from map(mainland_word, _chinese_key_terms(run, is_known))
+            yield from map(mainland_word, _chinese_key_terms(run))
         else:
-            yield _stem(run)
+            yield stem(run)
 
 
-def _chinese_key_terms(run: str, is_known: IsKnown | None) -> Iterator[str]:
+def _chinese_key_terms(run: str) -> Iterator[str]:
     """Key terms of a run of Chinese, including function words."""
-    for alone, words in itertools.groupby(words_of(run), _is_alone):
-        if alone and is_known:
-            yield from longest_known("".join(words), is_known)
-        else:
-            for word in words:
-                yield from [word] if word in FUNCTION_WORDS else parts_of(word, is_known)
-
-
-def _is_alone(word: str) -> bool:
-    """Whether a word of Chinese is one character of content, and maybe part of an unlisted word."""
-    return len(word) == 1 and word not in FUNCTION_WORDS
+    for word in words_of(run):
+        yield from [word] if word in FUNCTION_WORDS else parts_of(word)
 
 
 def _terms(text: str) -> Iterator[str]:
@@ -122,7 +104,7 @@ def _terms(text: str) -> Iterator[str]:
         if is_chinese:
             yield from _chinese_terms(run)
         else:
-            yield _stem(run)
+            yield stem(run)
 
 
 def _runs(text: str) -> Iterator[tuple[str, bool]]:
@@ -146,6 +128,6 @@ def _chinese_terms(run: str) -> Iterator[str]:
 
 
 @functools.lru_cache(maxsize=200_000)
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
     """The Snowball stem of a case-folded English word."""
     return str(_stemmer.stemWord(word))
