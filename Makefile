@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # A process for each core (8 at most), each with one thread: small models gain nothing from a second.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: run test check fix bench-retrieval bench-encoder bench-models bench-parsing bench-scans bench-evidence bench-scale bench-training bench-small-data bench-serving conformance soak soak-serving clean
+.PHONY: run test check fix bench-retrieval bench-encoder bench-models bench-parsing bench-scans bench-evidence bench-answers bench-scale bench-training bench-small-data bench-serving conformance soak soak-serving clean
 
 run: $(VENV)/installed
 	@$(BIN)/moli models get e5 || echo "Going on with the encoder that comes with Moli."
@@ -61,6 +61,10 @@ bench-scans: $(VENV)/installed-dev
 
 bench-evidence: $(VENV)/installed-dev
 	@$(BIN)/python bench/evidence.py --judge
+
+# The encoder is e5 where it was fetched, else the built-in one.
+bench-answers: $(VENV)/installed-dev
+	@$(BIN)/python bench/answers/run.py
 
 bench-scale: $(VENV)/installed-dev
 	@$(BIN)/python bench/scale.py

@@ -1,13 +1,20 @@
-"""Fit and evaluate the models of evidence: the probability that a sentence contains the answer.
+"""Fit and judge the models of evidence: the probability that a candidate is the answer.
 
-Use: python bench/evidence.py            fit on training questions, evaluate on dev questions
-     python bench/evidence.py --judge    evaluate the models in src/moli as they are
+Use: python bench/evidence.py [--encoder e5] [--pairs en zh zh-en en-zh] [--count 400] [--judge]
 
-Within a language, the library contains three quarters of some articles' paragraphs. Questions are
-of three kinds, a third each: on paragraphs in it; on paragraphs left out, whose neighbors are in it
-(near misses); and on articles that are not in it at all. Only the first kind has an answer. Across
-languages, the library is three quarters of the documentation's pages in one language, and the
-questions of bench/parallel are asked in the other.
+Within a language, questions come from two kinds of libraries:
+
+- Three quarters of the paragraphs of some articles of SQuAD or CMRC. A quarter each of the
+  questions is on paragraphs in it; on paragraphs left out, whose neighbors are in it (near misses);
+  on other articles; and on paragraphs in it, but with an entity swapped.
+- The short documents of bench/evidence_data, which have everyday questions.
+
+Across languages, the library is the documentation in one language, and the questions of
+bench/parallel are asked in the other, beside everyday questions on other things.
+
+Models are fitted on training questions and judged on others: SQuAD's and CMRC's dev sets, and the
+business documents of bench/answers. Each prints its weights for src/moli/retrieval/evidence.py, its
+calibration, and what is answered at several thresholds.
 """
 
 from __future__ import annotations
@@ -16,37 +23,55 @@ import argparse
 import gzip
 import json
 import random
+import re
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from moli.metrics.calibration import expected_calibration_error
 from moli.models.encoders.load import load_encoder
 from moli.models.protocols.encoder import Encoder
+from moli.retrieval.candidates import candidates
+from moli.retrieval.entities import entities
 from moli.retrieval.evidence import (
     FEATURES,
-    candidate_sentences,
+    candidate_features,
     evidence_model,
-    sentence_features,
+    missing_of,
+    shortlist,
 )
-from moli.retrieval.ingest import Ingester, source_from_text
+from moli.retrieval.ingest import Ingester, SourceDocument, source_from_text
 from moli.retrieval.search import Retriever
+from moli.retrieval.tokens import language_of
 from moli.workspace import Workspace
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-SETS = {
-    ("en", "en"): ("squad/train-v1.1.jsonl.gz", "squad/dev-v1.1.jsonl.gz"),
-    ("zh", "zh"): ("cmrc2018/train.jsonl.gz", "cmrc2018/dev.jsonl.gz"),
-}
+HERE = Path(__file__).parent
+sys.path.append(str(HERE / "answers"))
+from swapped import swapped  # noqa: E402
+
+DATA = HERE.parents[1] / "shared" / "data"
+SETS = {"en": "squad/{}-v1.1.jsonl.gz", "zh": "cmrc2018/{}.jsonl.gz"}
+BUSINESS = {"en": "business_en", "zh": "business"}
 PAIRS = {"en": ("en", "en"), "zh": ("zh", "zh"), "zh-en": ("zh", "en"), "en-zh": ("en", "zh")}
-DOCS = Path(__file__).parents[1] / "docs"
-PARALLEL = Path(__file__).parent / "parallel" / "questions.jsonl"
+DOCS = HERE.parent / "docs"
+PARALLEL = HERE / "parallel" / "questions.jsonl"
 # Features that count across languages, where words are hardly ever shared.
-MEANING = ("similarity", "rank", "passage_similarity")
-PARAGRAPHS = 1500
-PASSAGES = 8
+MEANING = ("similarity", "passage_similarity", "record", "new")
+# Features that count for encoders without models of their own.
+WORDS = tuple(name for name in FEATURES if "similarity" not in name)
+PARAGRAPHS, PASSAGES = 1200, 8
+# Of the questions of a set, this share counts as answerable; everyday questions count most.
+ANSWERABLE = 0.6
+PER_SET = (1000.0, 3000.0)
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
+Rows = list[dict[str, Any]]
+Library = list[SourceDocument] | list[Path]
 
 
 @dataclass(frozen=True)
@@ -57,212 +82,258 @@ class Question:
     answers: tuple[str, ...]
     kind: str
 
+    @property
+    def is_answerable(self) -> bool:
+        return self.kind == "held"
+
 
 @dataclass(frozen=True)
-class QuestionFeatures:
-    """A question's sentences: features [n, f] and whether each contains the answer [n]."""
+class Scores:
+    """A question's candidates.
+
+    Attributes:
+        values: their features [n, f].
+        is_right: whether each contains the answer [n].
+        is_about: whether each has all entities of the question [n].
+        weight: how much the question counts in the fit.
+    """
 
     question: Question
     values: np.ndarray
-    has_answer: np.ndarray
+    is_right: np.ndarray
+    is_about: np.ndarray
+    weight: float = 1.0
 
 
-def questions(path: Path, count: int, seed: int) -> tuple[list[tuple[str, str]], list[Question]]:
-    """A library of (title, paragraph) and `count` questions of each kind."""
-    generator = random.Random(seed)
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+def read(path: Path) -> Rows:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def paragraphs(language: str, part: str, count: int) -> tuple[Library, list[Question]]:
+    """A library of paragraphs, and `count` questions of each kind."""
+    draw = random.Random(0 if part == "train" else 1)
+    rows = read(DATA / SETS[language].format(part))
     titles = list(dict.fromkeys(row["title"] for row in rows))
-    generator.shuffle(titles)
-    library: dict[tuple[str, str], None] = {}
-    held_titles: set[str] = set()
-    by_title: dict[str, list[dict]] = {}
+    draw.shuffle(titles)
+    of_title: dict[str, list[str]] = {}
     for row in rows:
-        by_title.setdefault(row["title"], []).append(row)
+        of_title.setdefault(row["title"], []).append(row["context"])
+    library: dict[str, str] = {}
     for title in titles[: len(titles) * 2 // 3]:
-        held_titles.add(title)
-        library.update(dict.fromkeys((title, row["context"]) for row in by_title[title]))
+        library |= dict.fromkeys(of_title[title], title)
         if len(library) >= PARAGRAPHS:
             break
-    left_out = set(generator.sample(list(library), len(library) // 4))
-    kept = [each for each in library if each not in left_out]
+    left_out = set(draw.sample(list(library), len(library) // 4))
+    inside = [row for row in rows if row["context"] in library.keys() - left_out]
     of_kind = {
-        "held": [r for r in rows if (r["title"], r["context"]) in set(kept)],
-        "near miss": [r for r in rows if (r["title"], r["context"]) in left_out],
-        "elsewhere": [r for r in rows if r["title"] not in held_titles],
+        "held": draw.sample(inside, min(count, len(inside))),
+        "near miss": [row for row in rows if row["context"] in left_out],
+        "elsewhere": [row for row in rows if row["title"] not in set(library.values())],
     }
-    selected = [
+    questions = [
         Question(row["question"], tuple(row["answers"]) if kind == "held" else (), kind)
         for kind, pool in of_kind.items()
-        for row in generator.sample(pool, min(count, len(pool)))
+        for row in draw.sample(pool, min(count, len(pool)))
     ]
-    return kept, selected
+    of_swapped = swapped(inside, of_kind["elsewhere"], language, count)
+    questions += [Question(text, (), "swapped") for text in of_swapped]
+    kept = [(title, text) for text, title in library.items() if text not in left_out]
+    return [
+        source_from_text(str(number), text, title.replace("_", " "))
+        for number, (title, text) in enumerate(kept)
+    ], questions
 
 
-def parallel_questions(
-    language: str, passage_language: str, seed: int
-) -> tuple[list[tuple[str, str]], list[Question]]:
-    """A library of (name, page), and half of the questions, some on pages that are left out.
-
-    Args:
-        seed: 0 for one half of the questions and of the pages that are left out, 1 for the other.
-    """
-    with PARALLEL.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines][seed::2]
-    pages = sorted((DOCS / passage_language).glob("*.md"))
-    left_out = {page.name for page in pages[seed::4]}
-    library = [(page.stem, page.read_text("utf-8")) for page in pages if page.name not in left_out]
-    return library, [
-        Question(row[language], (), "elsewhere")
-        if row["source"] in left_out
-        else Question(row[language], (row[f"answer_{passage_language}"],), "held")
-        for row in rows
-    ]
-
-
-def compute_features(
-    library: Sequence[tuple[str, str]], selected: Sequence[Question], encoder: Encoder
-) -> list[QuestionFeatures]:
-    """The features of each question's retrieved sentences, in a workspace with the library."""
-    with tempfile.TemporaryDirectory() as folder, Workspace.init(Path(folder)) as workspace:
-        sources = (
-            source_from_text(str(n), text, title.replace("_", " "))
-            for n, (title, text) in enumerate(library)
+def everyday(language: str) -> tuple[Library, list[Question]]:
+    """Short documents with everyday questions."""
+    folder = HERE / "evidence_data"
+    return sorted((folder / language).iterdir()), [
+        Question(
+            row["question"],
+            tuple(row.get("answers", ())),
+            "held" if "answers" in row else "near" if row["near"] else "elsewhere",
         )
-        for _ in Ingester(workspace, encoder).add_documents(sources):
+        for row in read(folder / f"{language}.jsonl")
+    ]
+
+
+def business(language: str) -> tuple[Library, list[Question]]:
+    """Short business documents with everyday questions, on which nothing is fitted."""
+    folder = HERE / "answers" / BUSINESS[language]
+    asked = [
+        Question(row["question"], tuple(row["answers"]), "held")
+        for row in read(folder / "questions.jsonl")
+    ]
+    others = [
+        Question(row["question"], (), row["kind"]) for row in read(folder / "unanswerable.jsonl")
+    ]
+    return sorted((folder / "documents").iterdir()), asked + others
+
+
+def across(language: str, of_passages: str, is_fit: bool) -> tuple[Library, list[Question]]:
+    """The documentation in one language; questions on it and on other things in another."""
+    path = PARALLEL if is_fit else HERE / "answers" / "across.jsonl"
+    held = [Question(row[language], (row[f"answer_{of_passages}"],), "held") for row in read(path)]
+    _, others = everyday(language) if is_fit else business(language)
+    elsewhere = [replace(other, answers=(), kind="elsewhere") for other in others]
+    return sorted((DOCS / of_passages).glob("*.md")), held + elsewhere
+
+
+def scores(library: Library, questions: Sequence[Question], encoder: Encoder) -> list[Scores]:
+    """The candidates of each question in a workspace with the library."""
+    with tempfile.TemporaryDirectory() as folder, Workspace.init(Path(folder)) as workspace:
+        ingester = Ingester(workspace, encoder)
+        are_files = isinstance(library[0], Path)
+        add = ingester.add_files if are_files else ingester.add_documents
+        for _ in add(library):  # type: ignore[arg-type]
             pass  # the reports do not matter here
         retriever = Retriever(workspace, encoder)
-        results = []
-        for question in selected:
-            hits = retriever.search(question.text, PASSAGES)
-            headings = {hit.document_id: () for hit in hits}
-            spans = candidate_sentences(hits, headings)
-            if not spans:
-                continue
-            lexical = retriever.indexes.lexical
-            values = sentence_features(question.text, hits, spans, headings, encoder, lexical)
-            texts = [hits[span.hit].text[span.start : span.end] for span in spans]
-            has_answer = [contains(text, question.answers) for text in texts]
-            results.append(QuestionFeatures(question, values, np.array(has_answer)))
-        return results
+        return list(filter(None, (score(workspace, retriever, each) for each in questions)))
 
 
-def contains(text: str, answers: Sequence[str]) -> bool:
-    """Whether a sentence contains an answer, or most of a long one."""
-    return any(answer in text or (len(text) > 20 and text in answer) for answer in answers)
+def score(workspace: Workspace, retriever: Retriever, question: Question) -> Scores | None:
+    """The candidates of a question; None if nothing is retrieved for it."""
+    hits = retriever.search(question.text, PASSAGES)
+    documents = workspace.documents.list(None, {hit.document_id for hit in hits})
+    headings = {document.id: document.headings for document in documents}
+    shortlisted = shortlist(question.text, candidates(hits, headings))
+    if not shortlisted:
+        return None
+    required, language = entities(question.text), language_of(question.text)
+    texts = [plain(hits[each.hit].text[each.start : each.end]) for each in shortlisted]
+    answers = [plain(answer) for answer in question.answers]
+    return Scores(
+        question,
+        candidate_features(question.text, hits, shortlisted, retriever.encoder),
+        np.array([any(answer in text for answer in answers) for text in texts]),
+        np.array(
+            [not missing_of(required, language, each, hits[each.hit]) for each in shortlisted]
+        ),
+    )
 
 
-def fit(
-    results: Sequence[QuestionFeatures], counted: Sequence[str] = FEATURES
-) -> tuple[np.ndarray, float]:
-    """Weights and intercept of a regression on sentences, scaled on the best sentences.
+def plain(text: str) -> str:
+    """The letters and digits of a text: Markdown's marks are not in a document's text."""
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)|[\W_]+", r"\1", text).casefold()
+
+
+def weigh(results: Sequence[Scores], total: float) -> list[Scores]:
+    """The questions of a set with weights, which add up to `total`."""
+    counts = Counter(each.question.is_answerable for each in results)
+    shares = {True: ANSWERABLE, False: 1 - ANSWERABLE}
+    return [
+        replace(each, weight=total * shares[kind] / counts[kind])
+        for each in results
+        for kind in [each.question.is_answerable]
+    ]
+
+
+def fit(results: Sequence[Scores], counted: Sequence[str] = FEATURES) -> tuple[np.ndarray, float]:
+    """Weights and intercept of a regression on candidates, scaled on the best candidates.
 
     Args:
         counted: features that count; the others' weights are 0.
     """
     from sklearn.linear_model import LogisticRegression
 
-    columns = np.array([name in counted for name in FEATURES])
-    results = [replace(each, values=each.values * columns) for each in results]
-    x = np.concatenate([each.values for each in results])
-    y = np.concatenate([each.has_answer for each in results])
-    sentence = LogisticRegression(C=10.0, max_iter=3000).fit(x, y)
-    best = np.array([sentence.decision_function(each.values).max() for each in results])
-    held = [each.has_answer.any() for each in results]
-    scale = LogisticRegression(C=10.0).fit(best[:, None], held)
+    values = np.concatenate([each.values[each.is_about] for each in results])
+    is_right = np.concatenate([each.is_right[each.is_about] for each in results])
+    mean, deviation = values.mean(axis=0), values.std(axis=0) + 1e-9
+    deviation[[name not in counted for name in FEATURES]] = 1e9
+    weight_of_each = np.concatenate(
+        [np.full(int(each.is_about.sum()), each.weight) for each in results]
+    )
+    candidate = LogisticRegression(max_iter=3000)
+    candidate.fit((values - mean) / deviation, is_right, sample_weight=weight_of_each)
+    weights = candidate.coef_[0] / deviation
+    intercept = float(candidate.intercept_[0] - weights @ mean)
+    logits, are_right, weights_of_best = [], [], []
+    for each in results:
+        if each.is_about.any():
+            of_question = each.values[each.is_about] @ weights + intercept
+            best = max(zip(of_question, each.is_right[each.is_about], strict=True))
+            logits.append(best[0])
+            are_right.append(best[1])
+            weights_of_best.append(each.weight)
+    scale = LogisticRegression(C=100.0)
+    scale.fit(np.array(logits)[:, None], are_right, sample_weight=weights_of_best)
     slope, shift = float(scale.coef_[0, 0]), float(scale.intercept_[0])
-    return slope * sentence.coef_[0], slope * float(sentence.intercept_[0]) + shift
+    return np.where(deviation < 1e8, slope * weights, 0.0), slope * intercept + shift
 
 
-def evaluate(
-    results: Sequence[QuestionFeatures], weights: np.ndarray, intercept: float
-) -> dict[str, object]:
-    """Accuracy of the best sentences, and calibration of their probabilities."""
-    logits = [each.values @ weights + intercept for each in results]
-    confidence = np.array([1 / (1 + np.exp(-logit.max())) for logit in logits])
-    kinds = {each.question.kind for each in results} - {"held"}
-    right = np.array(
-        [e.has_answer[logit.argmax()] for e, logit in zip(results, logits, strict=True)]
+def judge(name: str, results: Sequence[Scores], weights: np.ndarray, intercept: float) -> None:
+    """Print how good the best candidates are, and what is answered at some thresholds."""
+    probabilities, are_right = [], []
+    for each in results:
+        probability = each.is_about / (1 + np.exp(-(each.values @ weights + intercept)))
+        best = int(probability.argmax())
+        probabilities.append(probability[best])
+        are_right.append(bool(each.is_right[best]))
+    confidence, is_right = np.array(probabilities), np.array(are_right)
+    kinds = np.array([each.question.kind for each in results])
+    held = kinds == "held"
+    any_is_right = np.array([each.is_right.any() for each in results])
+    error = expected_calibration_error(confidence, is_right, bins=10)
+    print(
+        f"{name}: {held.sum()} answerable, best candidate right {is_right[held].mean():.3f} "
+        f"(any {any_is_right[held].mean():.3f}), calibration error {error:.3f}"
     )
-    held = np.array([each.question.kind == "held" for each in results])
-    order = np.argsort(-confidence)
-    report: dict[str, object] = {
-        "questions": len(results),
-        "best sentence holds the answer (held questions)": round(float(right[held].mean()), 3),
-        "any of the passages does": round(
-            float(np.mean([e.has_answer.any() for e, h in zip(results, held, strict=True) if h])), 3
-        ),
-        "auc held vs not": round(auc(confidence[held], confidence[~held]), 3),
-    }
-    for kind in sorted(kinds):
-        of_kind = np.array([each.question.kind == kind for each in results])
-        report[f"auc held vs {kind}"] = round(auc(confidence[held], confidence[of_kind]), 3)
-    answerable = np.array([each.has_answer.any() for each in results])
-    report["risk at coverage"] = {
-        f"{share:.0%}": round(1 - float(right[order[: int(share * len(order))]].mean()), 3)
-        for share in (0.1, 0.2, 0.3, 0.4, 0.5, 1.0)
-    }
-    report["at threshold"] = {
-        f"{t:.2f}": {
-            "answered of held": round(float((confidence[held] >= t).mean()), 3),
-            "answered of not held": round(float((confidence[~held] >= t).mean()), 3),
-            "right of answered": round(float(right[confidence >= t].mean()), 3),
-        }
-        for t in (0.3, 0.4, 0.5, 0.6, 0.7)
-        if (confidence >= t).any()
-    }
-    report["calibration error"] = round(calibration_error(confidence, answerable), 3)
-    return report
-
-
-def calibration_error(confidence: np.ndarray, answerable: np.ndarray) -> float:
-    """Expected calibration error in ten equal bins (Guo et al. 2017)."""
-    bins = np.digitize(confidence, np.linspace(0, 1, 11)[1:-1])
-    gaps = (
-        abs(confidence[bins == b].mean() - answerable[bins == b].mean()) * (bins == b).mean()
-        for b in set(bins)
-    )
-    return float(sum(gaps))
-
-
-def auc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Chance that a positive scores above a negative."""
-    return float(np.mean(positive[:, None] > negative[None, :]))
+    for threshold in THRESHOLDS:
+        answered = confidence >= threshold
+        others = ", ".join(
+            f"{kind} answered {answered[kinds == kind].mean():.3f}"
+            for kind in sorted({*kinds} - {"held"})
+        )
+        right, wrong = (answered & held & is_right).sum(), (answered & held & ~is_right).sum()
+        refused = (held & ~answered).sum()
+        print(f"  at {threshold}: right {right}, wrong {wrong}, refused {refused}; {others}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--judge", action="store_true", help="do not fit")
+    parser.add_argument("--judge", action="store_true", help="judge the models in src, do not fit")
     parser.add_argument("--count", type=int, default=400, help="questions of each kind")
     parser.add_argument("--encoder", default="e5")
     parser.add_argument("--pairs", nargs="+", default=list(PAIRS), choices=PAIRS)
     args = parser.parse_args()
     encoder = load_encoder(args.encoder)
     for name in args.pairs:
-        pair = PAIRS[name]
-        model = evidence_model(args.encoder, *pair)
-        models = {"as it is": (np.array(model.weights), model.intercept)}
-        if not args.judge:
-            results = compute_features(*questions_of(pair, args.count, seed=0), encoder)
-            is_across = pair not in SETS
+        language, of_passages = PAIRS[name]
+        is_across = language != of_passages
+        if args.judge:
+            model = evidence_model(args.encoder, language, of_passages)
+            models = {"as it is": (np.array(model.weights), model.intercept)}
+        else:
+            fit_sets = [one for _, one in sets(name, args.count, True)]
+            totals = PER_SET if len(fit_sets) > 1 else PER_SET[:1]
+            results = [
+                result
+                for one, total in zip(fit_sets, totals, strict=True)
+                for result in weigh(scores(*one, encoder), total)
+            ]
             models = {"fitted": fit(results, MEANING if is_across else FEATURES)}
             if not is_across:
-                words = [each for each in FEATURES if "similarity" not in each]
-                models["words alone"] = fit(results, words)
-        dev = compute_features(*questions_of(pair, args.count, seed=1), encoder)
+                models["words alone"] = fit(results, WORDS)
+        judged = [(label, scores(*one, encoder)) for label, one in sets(name, args.count, False)]
         for kind, (weights, intercept) in models.items():
-            shown = ", ".join(f"{value:.3f}" for value in weights)
-            print(f"{name}, {kind}: ({shown}), {intercept:.3f}")
-            print(json.dumps(evaluate(dev, weights, intercept), indent=2), flush=True)
+            numbers = ", ".join(f"{weight:.3f}" for weight in weights)
+            print(f"\n{name}, {kind}: ({numbers}), {intercept:.3f}")
+            for label, of_label in judged:
+                judge(label, of_label, weights, intercept)
 
 
-def questions_of(
-    pair: tuple[str, str], count: int, seed: int
-) -> tuple[list[tuple[str, str]], list[Question]]:
-    """A library and questions for a pair of languages; with seed 0 to fit on, with 1 to judge."""
-    if pair not in SETS:
-        return parallel_questions(*pair, seed)
-    return questions(DATA / SETS[pair][seed], count, seed)
+def sets(
+    name: str, count: int, is_fit: bool
+) -> Iterator[tuple[str, tuple[Library, list[Question]]]]:
+    """The libraries and questions of a pair of languages, to fit on or to judge with."""
+    language, of_passages = PAIRS[name]
+    if language != of_passages:
+        yield "documentation", across(language, of_passages, is_fit)
+        return
+    yield "paragraphs", paragraphs(language, "train" if is_fit else "dev", count)
+    yield ("everyday", everyday(language)) if is_fit else ("business", business(language))
 
 
 if __name__ == "__main__":

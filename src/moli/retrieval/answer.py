@@ -133,8 +133,7 @@ class Answerer:
     ) -> list[ScoredSentence]:
         """Sentences of the hits, the likeliest answer first."""
         headings = {id_: document.headings for id_, document in documents.items()}
-        lexical = self._retriever.indexes.lexical
-        return score_sentences(question, hits, headings, self._retriever.encoder, lexical)
+        return score_sentences(question, hits, headings, self._retriever.encoder)
 
     def _stored(self, trace: Trace, visible: Filter) -> Answer:
         """The answer in a trace, which is stored if it can be."""
@@ -198,7 +197,8 @@ class Answerer:
             evidence: sentences of the hits, the likeliest answer first.
         """
         if self._chat is None:
-            if not evidence or evidence[0].probability < self._settings.confidence:
+            best = next(iter(evidence), None)
+            if best is None or best.missing or best.probability < self._settings.confidence:
                 return [], ""
             return [_as_own_quote(sentence) for sentence in _best_sentences(evidence)], ""
         if not hits:

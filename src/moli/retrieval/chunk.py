@@ -11,16 +11,15 @@ from collections.abc import Container, Iterator
 from itertools import pairwise
 
 from moli.records.documents import Chunk, Outline, ParsedDocument
-from moli.retrieval.chinese import CJK
+from moli.retrieval.chinese import IDEOGRAPH
 from moli.retrieval.sentences import sentence_spans
+from moli.retrieval.tables import CELL_END
 
 # Weights are in Latin characters. Most encoders have a token for each ideograph, and its meaning is
 # about that of a third of an English word.
 MAX_WEIGHT = 1600
 MIN_WEIGHT = 300
 _IDEOGRAPH_WEIGHT = 3
-_IDEOGRAPH = re.compile(f"[{CJK}]")
-_CELL_END = " | "
 _MAX_HEADER = 1000
 _BLOCK_END = re.compile(r"\n[ \t]*\n\s*")
 
@@ -78,11 +77,11 @@ def _table_header(text: str, block_start: int, start: int) -> str:
         block_start: offset at which the block around `start` begins.
     """
     line = text[start : start + _MAX_HEADER].partition("\n")[0]
-    if start == block_start or _CELL_END not in line:
+    if start == block_start or CELL_END not in line:
         return ""
     for row in text[block_start : min(start, block_start + _MAX_HEADER)].split("\n")[:-1]:
-        if _CELL_END in row:
-            cells = row.split(_CELL_END)
+        if CELL_END in row:
+            cells = row.split(CELL_END)
             named = sum(not cell[:1].isdigit() for cell in cells)
             return row if named > len(cells) / 2 else ""
     return ""
@@ -116,7 +115,7 @@ def _cut_before_limit(text: str, start: int, end: int) -> int:
     limit = start
     weight = 0
     while limit < end and weight < MAX_WEIGHT - _IDEOGRAPH_WEIGHT:
-        weight += _IDEOGRAPH_WEIGHT if _IDEOGRAPH.match(text[limit]) else 1
+        weight += _IDEOGRAPH_WEIGHT if IDEOGRAPH.match(text[limit]) else 1
         limit += 1
     if limit == end:
         return end
@@ -129,4 +128,4 @@ def _cut_before_limit(text: str, start: int, end: int) -> int:
 
 def _weight(text: str) -> int:
     """Length of a text in Latin characters; an ideograph counts as several of them."""
-    return len(text) + (_IDEOGRAPH_WEIGHT - 1) * len(_IDEOGRAPH.findall(text))
+    return len(text) + (_IDEOGRAPH_WEIGHT - 1) * len(IDEOGRAPH.findall(text))

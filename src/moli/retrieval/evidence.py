@@ -1,47 +1,52 @@
-"""Evidence: for each sentence of the retrieved passages, the probability that it has the answer.
+"""Evidence: for each candidate of the retrieved passages, the probability that it is the answer.
 
-A logistic regression computes the probability from `FEATURES` of the sentence and its passage, such
-as similarity to the question and rank. It was fitted (Platt 1999) on questions with and without an
-answer in the documents. So the highest probability of all sentences also estimates whether the
-documents contain the answer, and is the confidence of the whole answer.
+A logistic regression computes the probability from `FEATURES` of the question, the candidate and
+its passage, and of nothing else: other documents, added or removed, don't change it. It was fitted
+(Platt 1999) on questions with and without an answer in the documents. So the highest probability of
+all candidates also estimates whether the documents contain the answer, and is the confidence of the
+whole answer. A candidate that lacks an entity of the question keeps a small share of it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moli.models.protocols.encoder import Encoder
 from moli.records.answers import Hit
-from moli.records.documents import Heading, Outline
-from moli.retrieval.chinese import to_simplified
-from moli.retrieval.lexical import LexicalIndex
-from moli.retrieval.sentences import sentence_spans
+from moli.retrieval.answer_kinds import has_asked_kind
+from moli.retrieval.candidates import Candidate, Headings, candidates
+from moli.retrieval.chinese import IDEOGRAPH, to_simplified
+from moli.retrieval.entities import Entity, entities, missing_entities
+from moli.retrieval.function_words import FUNCTION_WORDS
+from moli.retrieval.rarity import rarity
 from moli.retrieval.tokens import Language, fold, key_terms, language_of, tokenize
 
-_MAX_SENTENCES = 96  # bounds the time of one answer
-_MAX_CHARACTERS = 600
-_ASKS_NUMBER = re.compile(
-    r"\bwhen\b|\bhow (?:many|much|long|old|far|often|large|tall|big)\b|\bwhat (?:year|date|percent"
-    r"|number|age|time|century|decade)|多少|多久|多长|多大|多远|几|何时|什么时候|哪年|哪一年|年份|日期",
-    re.IGNORECASE,
-)
-_NUMBER = re.compile(
-    r"\d|[一二三四五六七八九十百千万亿]|\b(?:one|two|three|four|five|six|ten)\b", re.I
-)
+# Candidates that the encoder reads, which takes most of an answer's time: those with most words of
+# the question.
+_ENCODED = 96
+# What is left of the probability of a candidate that lacks an entity of the question.
+_SHARE_WITHOUT_ENTITY = 0.25
+# Even the most frequent key term counts a little.
+_MIN_WEIGHT = 0.05
+_KIND_VALUES = {True: 1.0, False: -1.0, None: 0.0}
 
 FEATURES = (
-    "similarity",  # cosine of sentence and question
-    "coverage",  # share of the question's terms, weighted by IDF, that the sentence has
-    "nearby",  # the same for the sentence, its neighbors and headings
+    "similarity",  # cosine of the question and the candidate below its title and headings
+    "coverage",  # share of the question's key terms, weighted by rarity, that the candidate has
+    "nearby",  # the same for the candidate and what is around it
     "passage",  # the same for the whole passage
-    "rank",  # fused score of the passage, relative to the best
     "passage_similarity",  # cosine of passage and question
-    "number",  # if the question asks for a number: whether there is one (+1) or none (-1)
+    "kind",  # if the question asks for a time, a price, ...: whether there is one (+1) or none (-1)
+    "lacking",  # rarity of the rarest key term that the passage lacks
+    "characters",  # share of the key terms' characters that the candidate and its surroundings have
+    "terms",  # logarithm of the number of key terms
+    "record",  # whether it is a row or a line of a form
+    "new",  # whether the candidate has a word that the question lacks
 )
 
 
@@ -55,73 +60,32 @@ class EvidenceModel:
     @property
     def uses_encoder(self) -> bool:
         """Whether a cosine counts."""
-        similarity = FEATURES.index("similarity")
-        return self.weights[similarity] != 0
-
-
-# Cosines of different encoders mean different things, so each encoder has its own models, by
-# language. Fitted by bench/evidence.py on training questions of SQuAD (en) and CMRC (zh), two
-# thirds of them without an answer in the library.
-_MODELS: Mapping[str, Mapping[Language, EvidenceModel]] = {
-    # It does not read Chinese: with its similarity, the best Chinese sentence is right in .64 of
-    # cases, without it in .70.
-    "builtin:minilm": {
-        "en": EvidenceModel((7.111, 3.604, 1.474, 1.777, 2.518, 0.316, 0.831), -11.234),
-        "zh": EvidenceModel((0.0, 4.075, 3.427, 1.419, 0.071, 0.0, 0.448), -5.671),
-    },
-    "e5": {
-        "en": EvidenceModel((10.912, 4.305, 2.607, -0.097, 1.868, 13.028, 0.995), -26.610),
-        "zh": EvidenceModel((17.967, 3.232, 7.480, -1.742, -1.280, 31.228, 0.785), -47.847),
-    },
-}
-# Of an encoder that is not known here, what its cosines mean is not known either. And of two
-# languages, they tell too little: of 240 questions on the documentation in the other language, a
-# sentence that answers was told from others hardly better than by chance (AUC .55).
-_WORDS: Mapping[Language, EvidenceModel] = {
-    "en": EvidenceModel((0.0, 4.933, 2.132, 0.607, 2.478, 0.0, 0.902), -7.432),
-    "zh": EvidenceModel((0.0, 4.146, 3.899, 0.922, 1.074, 0.0, 0.613), -6.575),
-}
-
-
-def evidence_model(encoder: str, language: Language, passage_language: Language) -> EvidenceModel:
-    """The model for an encoder, and the languages of a question and a passage."""
-    models = _MODELS.get(encoder, _WORDS) if language == passage_language else _WORDS
-    return models[language]
-
-
-@dataclass(frozen=True, slots=True)
-class SentenceSpan:
-    """A sentence of a passage.
-
-    Attributes:
-        hit: index of the passage among the hits.
-        start, end: offsets into the passage's text.
-    """
-
-    hit: int
-    start: int
-    end: int
+        return self.weights[FEATURES.index("similarity")] != 0
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSentence:
-    """A sentence of a passage with the probability that it contains the answer.
+    """A candidate with the probability that it is the answer.
 
     Attributes:
         start, end: offsets into the document's text.
-        missing: terms of the question without which the sentence is no answer, and which it lacks.
+        reading: a row with the names of its columns; "" of what reads as it stands.
+        missing: entities of the question that it lacks.
     """
 
     hit: Hit
     start: int
     end: int
     probability: float
+    reading: str = ""
     missing: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """The sentence as it stands in the document."""
-        return self.hit.text[self.start - self.hit.start : self.end - self.hit.start]
+        """The sentence as it is shown: as it stands in the document, or a row's reading."""
+        return (
+            self.reading or self.hit.text[self.start - self.hit.start : self.end - self.hit.start]
+        )
 
     @property
     def odds(self) -> float:
@@ -129,117 +93,207 @@ class ScoredSentence:
         return self.probability / (1 - self.probability + 1e-9)
 
 
-Headings = Mapping[int, Sequence[Heading]]  # document ids to their headings
-
-
 def score_sentences(
-    question: str, hits: Sequence[Hit], headings: Headings, encoder: Encoder, lexical: LexicalIndex
+    question: str, hits: Sequence[Hit], headings: Headings, encoder: Encoder
 ) -> list[ScoredSentence]:
-    """Sentences of the passages with the probability that each contains the answer, best first.
+    """The candidates of the passages with the probability that each is the answer, best first.
 
     Args:
         hits: the passages, best first.
         headings: headings of the passages' documents.
-        encoder: gives the similarity of the question and a sentence.
-        lexical: gives the weights (IDF) of the question's terms.
+        encoder: gives the similarity of the question and a candidate.
     """
-    spans = candidate_sentences(hits, headings)
-    if not spans:
+    shortlisted = shortlist(question, candidates(hits, headings))
+    if not shortlisted:
         return []
+    probabilities = _probabilities(question, hits, shortlisted, encoder)
+    required, language = entities(question), language_of(question)
+    scored = []
+    for candidate, probability in zip(shortlisted, probabilities, strict=True):
+        hit = hits[candidate.hit]
+        missing = missing_of(required, language, candidate, hit)
+        scored.append(
+            ScoredSentence(
+                hit,
+                hit.start + candidate.start,
+                hit.start + candidate.end,
+                float(probability) * (_SHARE_WITHOUT_ENTITY if missing else 1.0),
+                candidate.reading if candidate.is_record else "",
+                missing,
+            )
+        )
+    return sorted(scored, key=lambda sentence: -sentence.probability)
+
+
+def shortlist(question: str, all_candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that have most of the question's words, in their order; at most `_ENCODED`.
+
+    Candidates with equally many, such as those in another language, are taken in order of passages.
+    """
+    terms = _QuestionTerms(question)
+    shares = [
+        2 * terms.coverage(candidate.reading) + terms.coverage(_near(candidate))
+        for candidate in all_candidates
+    ]
+    best = sorted(range(len(shares)), key=lambda number: -shares[number])[:_ENCODED]
+    return [all_candidates[number] for number in sorted(best)]
+
+
+def missing_of(
+    required: Sequence[Entity], language: Language, candidate: Candidate, hit: Hit
+) -> tuple[str, ...]:
+    """The entities of a question in a language that a candidate lacks, in the question's words."""
+    if language_of(hit.text) != language:
+        required = [entity for entity in required if entity.is_universal]
+    if not required:
+        return ()
+    passage = _passage(candidate, hit)
+    return missing_entities(required, candidate.reading, candidate.around, passage)
+
+
+def _near(candidate: Candidate) -> str:
+    """A candidate with what is around it."""
+    return f"{candidate.reading}\n{candidate.around}"
+
+
+def _passage(candidate: Candidate, hit: Hit) -> str:
+    """All text that may tell what a candidate is about; other rows tell nothing about a row."""
+    return _near(candidate) if candidate.is_record else hit.text_with_context
+
+
+def _probabilities(
+    question: str, hits: Sequence[Hit], shortlisted: Sequence[Candidate], encoder: Encoder
+) -> NDArray[np.float64]:
+    """The probability of each candidate by the model for its language [candidates]."""
     language = language_of(question)
     of_hits = [evidence_model(encoder.name, language, language_of(hit.text)) for hit in hits]
-    models = [of_hits[span.hit] for span in spans]
+    models = [of_hits[candidate.hit] for candidate in shortlisted]
     # No cosine is computed if none counts.
-    used = encoder if any(model.uses_encoder for model in of_hits) else None
-    values = sentence_features(question, hits, spans, headings, used, lexical)
+    used = encoder if any(model.uses_encoder for model in models) else None
+    values = candidate_features(question, hits, shortlisted, used)
     logits = (values * [model.weights for model in models]).sum(axis=1)
     logits += [model.intercept for model in models]
-    probabilities = 1 / (1 + np.exp(-logits))
-    sentences = [
-        ScoredSentence(
-            hits[span.hit],
-            hits[span.hit].start + span.start,
-            hits[span.hit].start + span.end,
-            float(probability),
-        )
-        for span, probability in zip(spans, probabilities, strict=True)
-    ]
-    return sorted(sentences, key=lambda sentence: -sentence.probability)
+    return np.asarray(1 / (1 + np.exp(-logits)))
 
 
-def candidate_sentences(hits: Sequence[Hit], headings: Headings) -> list[SentenceSpan]:
-    """Sentences that may contain an answer, in order of the hits.
-
-    Headings, questions and very long sentences are left out. The words of a heading still count in
-    the features of the sentences below it.
-    """
-    heading_offsets = {
-        document_id: {heading.offset for heading in of_document}
-        for document_id, of_document in headings.items()
-    }
-    return [
-        SentenceSpan(index, start, end)
-        for index, hit in enumerate(hits)
-        for start, end in sentence_spans(hit.text)
-        if end - start <= _MAX_CHARACTERS
-        and re.search(r"\w", hit.text[start:end])
-        and not hit.text[start:end].rstrip("*_ ”\"'").endswith(("?", "？"))
-        and hit.start + start not in heading_offsets[hit.document_id]
-    ][:_MAX_SENTENCES]
-
-
-def _similarities(question: str, texts: Sequence[str], encoder: Encoder) -> NDArray[np.float32]:
-    """Cosine similarity of the question and each text, [texts]."""
-    passages = [to_simplified(text) for text in texts]
-    query = encoder.encode([to_simplified(question)], "query")[0]
-    similarities: NDArray[np.float32] = encoder.encode(passages, "passage") @ query
-    return similarities
-
-
-def sentence_features(
-    question: str,
-    hits: Sequence[Hit],
-    spans: Sequence[SentenceSpan],
-    headings: Headings,
-    encoder: Encoder | None,
-    lexical: LexicalIndex,
+def candidate_features(
+    question: str, hits: Sequence[Hit], shortlisted: Sequence[Candidate], encoder: Encoder | None
 ) -> NDArray[np.float64]:
-    """The numbers that `FEATURES` names for each sentence, [sentences, len(FEATURES)].
+    """The numbers that `FEATURES` names for each candidate [candidates, len(FEATURES)].
 
     Args:
-        encoder: gives the cosines; None leaves them at 0.
+        encoder: None if no cosine is needed; similarities are then 0.
     """
-    idf = lexical.idf(key_terms(question, lexical.has_term))
-    total = sum(idf.values()) or 1.0
-
-    def coverage(terms: set[str]) -> float:
-        """Share of the question's IDF weight that is in these terms."""
-        return sum(weight for term, weight in idf.items() if term in terms) / total
-
-    texts = [hits[span.hit].text[span.start : span.end] for span in spans]
-    similarities = _similarities(question, texts, encoder) if encoder else np.zeros(len(texts))
-    terms = [set(tokenize(text)) for text in texts]
-    passage_coverage = [coverage(set(tokenize(hit.text_with_context))) for hit in hits]
-    best_score = max(hit.score for hit in hits) or 1.0
-    outlines = {document_id: Outline(of_document) for document_id, of_document in headings.items()}
-    asks_number = bool(_ASKS_NUMBER.search(fold(question)))
+    terms = _QuestionTerms(question)
+    similarities = np.zeros(len(shortlisted), np.float32)
+    if encoder:
+        query = encoder.encode([to_simplified(question)], "query")[0]
+        texts = [to_simplified(candidate.in_context) for candidate in shortlisted]
+        similarities = encoder.encode(texts, "passage") @ query
     rows = []
-    for row, span in enumerate(spans):
-        hit = hits[span.hit]
-        nearby = set(tokenize(outlines[hit.document_id].path(hit.start + span.start)))
-        for neighbor in (row - 1, row, row + 1):
-            if 0 <= neighbor < len(spans) and spans[neighbor].hit == span.hit:
-                nearby |= terms[neighbor]
-        number = (1.0 if _NUMBER.search(fold(texts[row])) else -1.0) if asks_number else 0.0
+    for candidate, similarity in zip(shortlisted, similarities, strict=True):
+        hit = hits[candidate.hit]
+        own, near, passage = candidate.reading, _near(candidate), _passage(candidate, hit)
         rows.append(
             (
-                float(similarities[row]),
-                coverage(terms[row]),
-                coverage(nearby),
-                passage_coverage[span.hit],
-                hit.score / best_score,
-                (hit.dense or 0.0) if encoder else 0.0,
-                number,
+                float(similarity),
+                terms.coverage(own),
+                terms.coverage(near),
+                terms.coverage(passage),
+                (float(similarity) if hit.dense is None else hit.dense) if encoder else 0.0,
+                _KIND_VALUES[has_asked_kind(question, own)],
+                terms.rarest_lack(passage),
+                terms.character_coverage(near),
+                float(np.log(max(len(terms.weights), 1))),
+                float(candidate.is_record),
+                float(terms.is_exceeded_by(own)),
             )
         )
     return np.array(rows)
+
+
+class _QuestionTerms:
+    """The key terms of a question, weighted by their rarity."""
+
+    def __init__(self, question: str) -> None:
+        self.weights = {term: max(rarity(term), _MIN_WEIGHT) for term in key_terms(question)}
+        self._total = sum(self.weights.values()) or 1.0
+        self._all = set(tokenize(question))
+        self._characters = set("".join(self.weights))
+
+    def coverage(self, text: str) -> float:
+        """Share of the terms' weight that a text has."""
+        terms = terms_of(text)
+        present = sum(weight * presence(term, terms) for term, weight in self.weights.items())
+        return present / self._total
+
+    def rarest_lack(self, text: str) -> float:
+        """Weight of the rarest term that a text lacks; 0 if it lacks none."""
+        terms = terms_of(text)
+        lacks = (weight * (1 - presence(term, terms)) for term, weight in self.weights.items())
+        return max(lacks, default=0.0)
+
+    def character_coverage(self, text: str) -> float:
+        """Share of the characters of the terms that a text has.
+
+        It is for Chinese, whose words are cut differently from sentence to sentence, and have
+        synonyms that share a character.
+        """
+        return len(self._characters & set(fold(text))) / (len(self._characters) or 1)
+
+    def is_exceeded_by(self, text: str) -> bool:
+        """Whether a text has a term that the question lacks."""
+        return not terms_of(text) <= self._all | FUNCTION_WORDS
+
+
+def presence(term: str, terms: Collection[str]) -> float:
+    """Whether a term is among the terms of a text; of a long Chinese one, the share that is."""
+    if term in terms:
+        return 1.0
+    if len(term) < 3 or not IDEOGRAPH.match(term):
+        return 0.0
+    pairs = [term[start : start + 2] for start in range(len(term) - 1)]
+    return sum(pair in terms for pair in pairs) / len(pairs)
+
+
+@lru_cache(maxsize=4096)
+def terms_of(text: str) -> frozenset[str]:
+    """The index terms of a text."""
+    return frozenset(tokenize(text))
+
+
+# Cosines of different encoders mean different things, and words count within a language only: so
+# each encoder has models of its own, by the languages of question and passage. Fitted by
+# bench/evidence.py.
+_MODELS: Mapping[tuple[str, Language, Language], EvidenceModel] = {
+    ("e5", "en", "en"): EvidenceModel(
+        (48.818, 2.423, 0.182, 0.330, -24.416, 0.716, -0.326, 0.700, 0.748, 0.180, 1.364), -26.036
+    ),
+    ("e5", "zh", "zh"): EvidenceModel(
+        (61.203, 2.999, -1.056, -1.022, -32.480, 0.411, 0.245, 2.226, 0.179, 0.255, 4.310), -32.773
+    ),
+    ("e5", "zh", "en"): EvidenceModel(
+        (77.667, 0.0, 0.0, 0.0, -20.763, 0.759, 0.0, 0.0, 0.0, -3.145, 1.697), -52.625
+    ),
+    ("e5", "en", "zh"): EvidenceModel(
+        (69.410, 0.0, 0.0, 0.0, -38.779, 0.548, 0.0, 0.0, 0.0, -1.869, 0.558), -29.508
+    ),
+    ("builtin:minilm", "en", "en"): EvidenceModel(
+        (9.769, 2.149, 0.042, 0.393, -6.497, 0.705, -0.116, -0.261, 0.299, 0.102, 2.357), -6.399
+    ),
+}
+# Of an encoder that is not known here, what its cosines mean is not known either.
+_WORDS: Mapping[Language, EvidenceModel] = {
+    "en": EvidenceModel(
+        (0.0, 3.629, 1.233, 0.686, 0.0, 0.870, 0.550, -0.285, 0.535, 0.055, 0.970), -5.410
+    ),
+    "zh": EvidenceModel(
+        (0.0, 3.635, -0.438, -0.857, 0.0, 0.554, 0.387, 3.253, 0.446, -0.003, 2.875), -7.477
+    ),
+}
+
+
+def evidence_model(encoder: str, language: Language, passage_language: Language) -> EvidenceModel:
+    """The model for an encoder, and the languages of a question and a passage."""
+    model = _MODELS.get((encoder, language, passage_language))
+    return model or _WORDS[language]

@@ -67,7 +67,7 @@ class Settings(BaseSettings):
         0.5, ge=0, le=1, description="Below this estimated probability, an answer is withheld"
     )
     unsure: float = Field(
-        0.1,
+        0.2,
         ge=0,
         le=1,
         description="From this probability on, the closest sentence is shown, as not sure",
