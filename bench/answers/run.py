@@ -17,6 +17,7 @@ import argparse
 import fnmatch
 import gzip
 import json
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -28,7 +29,7 @@ from typing import Any
 
 from moli.models.encoders.load import load_encoder
 from moli.models.protocols.encoder import Encoder
-from moli.records.answers import Answer
+from moli.records.answers import Answer, Sentence
 from moli.retrieval.answer import Answerer
 from moli.retrieval.ingest import Ingester
 from moli.retrieval.search import Retriever
@@ -66,6 +67,8 @@ class Question:
 
 
 def _plain(text: str) -> str:
+    """The text in lower case, without Markdown's marks, which a document's text does not have."""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)|[`*|]+", r"\1", text)
     return " ".join(text.split()).casefold()
 
 
@@ -79,14 +82,20 @@ class Result:
     @property
     def outcome(self) -> str:
         """right, closest, wrong, unsure or refused."""
-        closest = self.answer.closest.text if self.answer.closest else ""
+        closest = [self.answer.closest] if self.answer.closest else []
         if not self.question.is_answerable:
             return "wrong" if self.answer.answered else "unsure" if closest else "refused"
         if self.answer.answered:
-            return "right" if self.question.accepts(self.answer.text) else "wrong"
+            return "right" if self._accepts(self.answer.sentences) else "wrong"
         if closest:
-            return "closest" if self.question.accepts(closest) else "unsure"
+            return "closest" if self._accepts(closest) else "unsure"
         return "refused"
+
+    def _accepts(self, sentences: Sequence[Sentence]) -> bool:
+        """Whether sentences show what is wanted, as text or in their quotes."""
+        shown = [each.text for each in sentences]
+        shown += [citation.quote for each in sentences for citation in each.citations]
+        return self.question.accepts("\n".join(shown))
 
 
 class Library:
