@@ -60,3 +60,16 @@ def test_a_name_elsewhere_in_the_passage_counts_without_a_rival(
     passage = "Hamburg 上海: "
     assert not is_about(question, rival, passage + rival)
     assert is_about(question, text, passage + text)
+
+
+def test_an_acronym_with_a_mark_is_spelled_out() -> None:
+    assert is_about_name(
+        "v&a", "", "It opened in 1852.", "The Victoria and Albert Museum. It opened."
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "text"), [("asian", "Asia"), ("saharan", "the Sahara"), ("russia", "Russian")]
+)
+def test_short_countries_and_their_people_are_one_name(form: str, text: str) -> None:
+    assert is_about_name(form, "", text, text)

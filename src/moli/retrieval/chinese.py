@@ -24,7 +24,9 @@ _SURNAMES = frozenset(
     "余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文"
 )
 # Words with one of these tags that are no names.
-_NO_NAMES = frozenset(["家里人", "上山", "下山", "东西", "普通", "海鲜", "礼拜", "打扫卫生"])
+_NO_NAMES = frozenset(
+    "上山 下山 东西 城市 家里人 宽度 打扫卫生 普通 河口 海鲜 礼拜 长度 高度".split()  # noqa: SIM905
+)
 _POST = re.compile(
     "先生|小姐|女士|老师|师傅|经理|主任|部门|店长|组长|处长|主管|助理|总监|医生|护士|主席|会长|干事"
     "|专员|客服|行政|人事|财务|前台|保安"

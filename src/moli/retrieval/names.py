@@ -47,12 +47,19 @@ _CHINESE_SUFFIX = re.compile(
 _PEOPLE_ENDING = re.compile(r"(?:ians?|eans?|ans?|ese|ish|ia|is?|a|e|y)$")
 # Countries whose people have a name of their own.
 _PEOPLES = {
+    "africa": "african africans",
+    "america": "american americans",
+    "asia": "asian asians",
+    "austria": "austrian austrians",
+    "brazil": "brazilian brazilians",
     "britain": "british briton britons",
     "china": "chinese",
+    "canada": "canadian canadians",
     "cuba": "cuban cubans",
     "denmark": "danish danes",
     "egypt": "egyptian egyptians",
     "england": "english",
+    "europe": "european europeans",
     "finland": "finnish finns",
     "france": "french",
     "germany": "german germans",
@@ -73,6 +80,8 @@ _PEOPLES = {
     "philippines": "filipino filipinos",
     "poland": "polish poles",
     "portugal": "portuguese",
+    "russia": "russian russians",
+    "sahara": "saharan",
     "scotland": "scottish scots",
     "spain": "spanish spaniards",
     "sweden": "swedish swedes",
@@ -192,9 +201,10 @@ def _has_part(text: str, words: list[str]) -> bool:
 
 def _spells_out(text: str, acronym: str) -> bool:
     """Whether a text has words in a row with these initials, such as United Nations for UN."""
-    if not 2 <= len(acronym) <= 6:
+    letters = [letter for letter in acronym if letter.isalpha()]
+    if not 2 <= len(letters) <= 6:
         return False
-    words = (rf"(?i:{re.escape(letter)})\w+" for letter in acronym)
+    words = (rf"(?i:{letter})\w+" for letter in letters)
     pattern = r"\s+(?:(?:of|the|and|for|in)\s+)*".join(words)
     return re.search(rf"(?<!\w){pattern}", text) is not None
 
