@@ -21,6 +21,10 @@ KINDS = [
     ("Who holds the keys?", "Keys are held by Benedikta Lohr.", "keys are in the box"),
     ("How many steps has it?", "It has five steps.", "It has some steps."),
     ("週會在星期幾？", "每周三开会", "在三楼开会"),
+    ("What does the lathe weigh, how many kilos?", "Weight: 2300 kg", "Model: CK6140"),
+    ("车床哪年买的？", "购置日期：2021 年", "型号：CK6140"),
+    ("压缩机的保管人是谁？", "保管人：何静", "编号：EQ-2210"),
+    ("押金多少？", "押金RMB500", "型号：CK6140"),
 ]
 
 

@@ -149,3 +149,29 @@ def test_questions_with_their_answers_are_no_form() -> None:
         "Q: May I pay by cheque? A: No.",
         "Q: When? A: At noon.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "line"),
+    [
+        (
+            "设备名称：车床\n编号：EQ-22\n净重：23 公斤",
+            "设备名称：车床\n编号：EQ-22",
+            "净重：23 公斤",
+        ),
+        ("Model: GA37\nWeight: 860 kg\nPower: 37 kW", "Model: GA37", "Power: 37 kW"),
+    ],
+)
+def test_a_line_of_a_form_reads_in_context_with_the_lines_that_name_its_subject(
+    text: str, named: str, line: str
+) -> None:
+    found = candidates_of(text, title="Form")
+    above, _, reading = found[-1].in_context.rpartition("\n")
+    assert (above.strip(), reading) == (f"Form\n{named}", line)
+    assert [each.reading for each in found if each.names_subject] == named.splitlines()
+
+
+def test_the_next_record_of_a_form_has_a_subject_of_its_own() -> None:
+    found = candidates_of("Name: Ann\nExt: 4417\nName: Bob\nExt: 4418")
+    assert [each.subject for each in found] == ["", "Name: Ann", "", "Name: Bob"]
+    assert candidates_of("Reception: 4417\nWorkshop: 4418")[1].subject == ""

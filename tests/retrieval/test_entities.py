@@ -107,6 +107,15 @@ def test_a_person_with_a_title_is_a_name() -> None:
         ("何雅雯的手机号是多少？", "何雅雯：分机 221", "手机"),
         ("借羽毛球拍要押多少钱？", "借用乒乓球拍要押五十元。", "羽毛球"),
         ("儿童票多少钱？", "成人票 30 元。", "儿童"),
+        ("陪产假有几天？", "产假为 158 天。", "陪产假"),
+        ("产假有几天？", "陪产假为 15 天。", "产假"),
+        ("非会员能参加吗？", "会员可以参加。", "非会员"),
+        ("眼科醫師是誰？", "小兒科陳醫師，牙科黃醫師。", "眼科"),
+        ("Are you open on Fridays?", "Open Tuesdays and Thursdays.", "Fridays"),
+        ("迟到四十分钟怎么办？", "迟到三十分钟按事假处理。", "四十"),
+        ("What is Ann Lee's extension?", "Ann Lee runs the workshop.", "extension"),
+        ("What is the phone number of Ann Lee?", "Ann Lee has office 12.", "phone number"),
+        ("財務部的電話是多少？", "財務部在二樓。", "電話"),
     ],
 )
 def test_what_excludes_an_entity_is_no_answer(question: str, text: str, lacks: str) -> None:
@@ -125,7 +134,26 @@ def test_what_excludes_an_entity_is_no_answer(question: str, text: str, lacks: s
         ("How much do students pay?", "Entry is free."),
         ("May I bring a dog?", "In April, dogs may be brought."),
         ("特休幾天？", "年假五天。"),
+        ("产假有几天？", "产假 158 天，陪产假 15 天。"),
+        ("儿科在几楼？", "小兒科在三樓。"),
+        ("Are you open on Wednesdays?", "Open Tuesday to Friday."),
+        ("十分着急怎么办？", "打电话给前台。"),
+        ("What is Ann Lee's extension?", "Ann Lee: 214"),
+        ("What is the phone policy?", "Phones stay in the bag."),
+        ("財務部的電話是多少？", "財務部：8021"),
     ],
 )
 def test_what_includes_an_entity_may_be_an_answer(question: str, text: str) -> None:
     assert missing(question, text) == ()
+
+
+def test_a_word_inside_of_another_that_is_missing_is_not_named_twice() -> None:
+    assert missing("四楼会议室能坐多少人？", "五楼的会议室可坐三十人。") == ("四楼",)
+
+
+def test_the_line_beside_a_line_of_a_form_may_be_about_the_contrary() -> None:
+    question, own = "What is the maximum length?", "Minimum length: 12"
+    around = f"Limits\nMaximum upload: 25 MB\n{own}"
+    required = entities(question)
+    assert missing_entities(required, own, around, around, "Limits") == ("maximum",)
+    assert missing_entities(required, own, around, around, "Maximum values") == ()

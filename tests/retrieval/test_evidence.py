@@ -61,6 +61,21 @@ def test_each_feature_is_what_its_name_says(hits: list[Hit]) -> None:
     assert columns["new"].tolist() == [1.0] * 3
 
 
+@pytest.mark.parametrize(
+    ("question", "news"),
+    [
+        ("EQ-22 的负责人是谁？", [1.0, 0.0, 1.0]),
+        ("车床净重多少？", [0.0, 1.0, 1.0]),
+        ("这台机器叫什么？", [1.0, 1.0, 1.0]),
+    ],
+)
+def test_a_line_that_names_a_form_states_nothing_new_about_what_is_named(
+    question: str, news: list[float]
+) -> None:
+    hit = hit_of("设备名称：车床 A\n编号：EQ-22\n净重：23 公斤")
+    assert table(question, [hit], candidates([hit], NONE))["new"].tolist() == news
+
+
 def test_what_the_passage_lacks_is_weighed_by_its_rarity(hits: list[Hit]) -> None:
     found = candidates(hits, NONE)
     common, rare = (

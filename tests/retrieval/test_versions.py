@@ -50,6 +50,11 @@ def others_of(question: str, *places: Place, probability: float = 0.9) -> list[s
          ("Org chart v2.docx", "Jonas Weber leads the sales team.")),
         ("谁负责销售？", ("组织结构2023版.docx", "销售部由张伟负责。"),
          ("组织结构2024版.docx", "销售部由李娜负责。")),
+        # One says that it was changed.
+        ("海豚表的单价是多少？", ("销售.md", "产品: 海豚表; 一季度: 90; 单价: 460元"),
+         ("通知.md", "自三月起，海豚表的单价改为 520 元。")),
+        ("What does the ticket cost?", ("prices.md", "Item: ticket; Cost: 8 euros"),
+         ("minutes.md", "In May the cost of a ticket is raised to 9 euros.")),
         ("年假几天？", ("员工手册（2023年）.md", "年假为五天。"),
          ("员工手册（2024年）.md", "入职满一年的员工每年有10天年假。")),
     ],
@@ -83,6 +88,9 @@ def test_sentences_that_disagree_are_found_from_either_side(
          ("terms-2024.md", "The notice period is 14 days.")),
         ("柏林有多少张桌子？", ("柏林.txt", "办公室有30张桌子。"),
          ("巴黎.txt", "办公室有20张桌子。")),
+        # The change is of something else.
+        ("What does the ticket cost?", ("prices.md", "Item: ticket; Cost: 8 euros"),
+         ("minutes.md", "The fee of a locker is raised to 9 euros.")),
         # Other words in documents that have nothing to do with each other.
         ("Who leads sales?", ("chart.md", "Anna Schmidt leads the sales team."),
          ("news.md", "Jonas Weber leads the sales team.")),

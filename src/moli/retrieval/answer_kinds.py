@@ -89,6 +89,12 @@ _TELEPHONE = _kind(
     r"|\bwho do i (?:call|ring|phone)|电话|手机|分机|传真|打几号|打哪",
     r"\d[\d -]{2,}",
 )
+# Words that ask for nothing but a telephone number.
+_TELEPHONE_REQUEST = re.compile(
+    r"^what(?:['’]s| is| are)\b.*?((?:phone|telephone|mobile|fax) numbers?|"
+    r"(?<=['’]s )(?:phone|telephone|mobile|fax|extension)\b)"
+    r"|((?:电话|手机|分机|传真)(?:号码?)?)是?(?:多少|几号)"
+)
 _NUMBER = _kind(
     "number",
     r"\bhow (?:many|much|old|far|large|tall|big|high|heavy|deep|wide|fast|hot|cold|warm)\b"
@@ -112,13 +118,27 @@ _NAME = re.compile(
     r"(?<![.!?] )(?<!^)\b[A-ZÀ-Þ]\w+|@"
     r"|^[A-ZÀ-Þ]\w+ [A-ZÀ-Þ]|^[A-ZÀ-Þ]\w+ (?:is|was|has|will)"
 )
+# A code such as CK6140 or EQ-2207 is neither a number nor a name; RMB500 is a price.
+_CODE = re.compile(r"(?<![A-Za-z\d])(?!(?:EUR|USD|GBP|RMB|CNY|HKD|NT|TWD)\d)[A-Z]+-?\d[\w-]*")
 
 
 def has_asked_kind(question: str, text: str) -> bool | None:
     """Whether a text has what a question asks for; None if that is nothing of a known kind."""
-    question, folded = fold(question), fold(text)
+    question, text = fold(question), _CODE.sub(" ", text)
+    folded = fold(text)
     # "Who do I call?" asks for a number.
     if _ASKS_PERSON.search(question) and not _TELEPHONE.questions.search(question):
         return bool(_NAME.search(text) or _ROLE.search(folded) or has_person(folded))
     kind = next((each for each in _KINDS if each.questions.search(question)), None)
     return None if kind is None else bool(kind.answers.search(folded))
+
+
+def requested_telephone(question: str) -> str:
+    """The words with which a question asks for nothing but a telephone number; else ""."""
+    match = _TELEPHONE_REQUEST.search(fold(question))
+    return question[slice(*match.span(match.lastindex or 0))] if match else ""
+
+
+def has_telephone(text: str) -> bool:
+    """Whether a text has what may be a telephone number."""
+    return _TELEPHONE.answers.search(fold(text)) is not None

@@ -35,6 +35,12 @@ _LIST_ITEM = re.compile(r"(?:[-*•·]|\d+[.)、]|[(（]?[一二三四五六七�
 _FORM_LINE = re.compile(
     r"[ \t]*(?:[-*•·][ \t]+)?[^\s:：][^:：\n]{0,38}[:：](?!//|$)(?<!\d[:：]).*\S"
 )
+# The name of a line that tells what the whole form is about: "Name", "设备名称".
+_SUBJECT_NAME = re.compile(
+    r"(?:\b(?:name|title|model|id|code|product|item)|名称|名稱|名字|姓名|品名|编号|編號|型号|型號)"
+    r"\s*[:：]",
+    re.IGNORECASE,
+)
 # A heading with one of these is mostly a sentence.
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|had|will|must|may|can|cannot|shall|did|fell|falls|rose|rises"
@@ -63,6 +69,7 @@ class Candidate:
         is_record: whether it is a row or a line of a form, about which only `around` tells more;
             the subject of a sentence may be named anywhere in its passage.
         path: title of the document, and headings above the piece.
+        subject: what a line of a form is about: the lines above it that name it.
     """
 
     hit: int
@@ -72,11 +79,18 @@ class Candidate:
     around: str
     is_record: bool = False
     path: str = ""
+    subject: str = ""
 
     @property
     def in_context(self) -> str:
-        """The reading below its path."""
-        return f"{self.path}\n{self.reading}"
+        """The reading below its path and its subject."""
+        above = f"{self.path}\n{self.subject}" if self.subject else self.path
+        return f"{above}\n{self.reading}"
+
+    @property
+    def names_subject(self) -> bool:
+        """Whether it is the line of a form that tells what the form is about."""
+        return self.is_record and _names_subject(self.reading)
 
 
 class _Piece(NamedTuple):
@@ -87,6 +101,7 @@ class _Piece(NamedTuple):
     reading: str
     around: str = ""
     is_record: bool = False
+    subject: str = ""
 
 
 def candidates(hits: Sequence[Hit], headings: Headings) -> list[Candidate]:
@@ -95,11 +110,11 @@ def candidates(hits: Sequence[Hit], headings: Headings) -> list[Candidate]:
     results = []
     for number, hit in enumerate(hits):
         titles = {heading.offset - hit.start for heading in headings[hit.document_id]}
-        for start, end, reading, around, is_record in _pieces(hit, titles):
+        for start, end, reading, around, is_record, subject in _pieces(hit, titles):
             above = outlines[hit.document_id].path(hit.start + start)
             path = above if above.startswith(hit.title) else f"{hit.title}\n{above}".strip()
             around = f"{path}\n{around}"
-            results.append(Candidate(number, start, end, reading, around, is_record, path))
+            results.append(Candidate(number, start, end, reading, around, is_record, path, subject))
     return results
 
 
@@ -167,8 +182,21 @@ def _is_form(block: str) -> bool:
 
 def _form_lines(block: str, offset: int, lead: str) -> Iterator[_Piece]:
     """The lines of a form, each with the whole form around it."""
+    naming: dict[str, str] = {}  # lines above that name the subject, by what they call it
     for start, end in _lines(block):
-        yield _Piece(offset + start, offset + end, block[start:end], f"{lead}\n{block}", True)
+        line = block[start:end]
+        label = re.split("[:：]", line, maxsplit=1)[0]
+        if label in naming:  # the next record begins
+            naming.clear()
+        subject = "\n".join(naming.values())
+        yield _Piece(offset + start, offset + end, line, f"{lead}\n{block}", True, subject)
+        if _names_subject(line):
+            naming[label] = line
+
+
+def _names_subject(line: str) -> bool:
+    """Whether a line of a form tells what the whole form is about."""
+    return bool(_FORM_LINE.fullmatch(line) and _SUBJECT_NAME.search(line))
 
 
 def _sentences(text: str, block: TextSpan, following: TextSpan, lead: str) -> Iterator[_Piece]:

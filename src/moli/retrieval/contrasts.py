@@ -41,6 +41,7 @@ _SETS = """
     春季=春天 夏季=夏天 秋季=秋天 冬季=冬天
     早上=上午=早晨 下午 晚上=夜间
     病假 事假 年假=特休 婚假 产假 陪产假 丧假
+    内科 外科 儿科 眼科 牙科=口腔科 骨科 妇科 皮肤科 耳鼻喉科
     篮球 足球 羽毛球 乒乓球=桌球 排球 网球
     手机 分机 传真
     进货价=进价 售价=零售价
@@ -78,8 +79,16 @@ def excludes(text: str, near: str, word: str) -> bool:
 def _has(text: str, word: str) -> bool:
     """Whether a text has a word in any of its forms."""
     if IDEOGRAPH.match(word):
-        return word in fold(text)
+        return _pattern(word).search(fold(text)) is not None
     return stem(word) in _stems(text)
+
+
+@lru_cache
+def _pattern(word: str) -> re.Pattern[str]:
+    """A Chinese word that is not the end of a longer one of the sets: 产假, but not in 陪产假."""
+    words = {each for group in _GROUPS for meaning in group for each in meaning}
+    longer = sorted(each for each in words if each.endswith(word) and each != word)
+    return re.compile("".join(f"(?<!{each.removesuffix(word)})" for each in longer) + word)
 
 
 @lru_cache(maxsize=8192)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from moli.retrieval.answer_kinds import has_telephone, requested_telephone
 from moli.retrieval.codes import code_forms, codes_in, shape
 from moli.retrieval.contrasts import contrasts_in, excludes
 from moli.retrieval.days import days_of_question, excludes_day
@@ -22,7 +23,7 @@ from moli.retrieval.sentences import TextSpan
 from moli.retrieval.tokens import fold
 from moli.retrieval.units import has_unit, requested_unit
 
-Kind = Literal["date", "code", "number", "year", "name", "day", "contrast", "unit"]
+Kind = Literal["date", "code", "number", "year", "name", "day", "contrast", "unit", "telephone"]
 
 _YEAR = re.compile(r"(?<![\d.,])(1[0-9]{3}|20[0-9]{2})(?![\d.,]\d|\d)")
 
@@ -60,7 +61,8 @@ def entities(question: str) -> list[Entity]:
     result = [Entity("date", date.text, date.parts) for date in dates]
     result += [Entity("code", code.text, (code.form,)) for code in codes]
     days = days_of_question(rest)
-    for number in numbers_in(_without(rest, [day.span for day in days]), question=True):
+    rest = _without(rest, [day.span for day in days])
+    for number in numbers_in(rest, question=True):
         kind: Kind = "year" if _YEAR.fullmatch(number.value) else "number"
         result.append(Entity(kind, number.text, (number.value,)))
     result += [Entity("name", name.text, (name.form,), name.head) for name in names_in(rest)]
@@ -68,11 +70,13 @@ def entities(question: str) -> list[Entity]:
     result += [Entity("contrast", word, (word,)) for word in contrasts_in(rest)]
     if unit := requested_unit(text):
         result.append(Entity("unit", *unit))
+    if words := requested_telephone(text):
+        result.append(Entity("telephone", words, (words,)))
     return result
 
 
 def missing_entities(
-    required: Sequence[Entity], own: str, around: str, passage: str
+    required: Sequence[Entity], own: str, around: str, passage: str, above: str = ""
 ) -> tuple[str, ...]:
     """The entities, in the words of the question, that a candidate is not about.
 
@@ -81,12 +85,17 @@ def missing_entities(
         own: the candidate's text.
         around: text that tells more about it: headings, header and neighbors.
         passage: the whole passage with headings; for a row or a line of a form, `around` again.
+        above: what stands above a row or a line of a form, without those beside it, which may be
+            about the contrary; else "".
     """
     near = f"{own}\n{around}"
-    return tuple(each.text for each in required if not _is_about(each, own, near, passage))
+    above = f"{own}\n{above}" if above else near
+    missing = [each.text for each in required if not _is_about(each, own, near, passage, above)]
+    parts = {each for each in missing for other in missing if each != other and each in other}
+    return tuple(dict.fromkeys(each for each in missing if each not in parts))
 
 
-def _is_about(entity: Entity, own: str, near: str, passage: str) -> bool:
+def _is_about(entity: Entity, own: str, near: str, passage: str, above: str) -> bool:
     """Whether a candidate has an entity, or its passage does and the candidate no rival of it."""
     form = entity.forms[0]
     match entity.kind:
@@ -108,9 +117,11 @@ def _is_about(entity: Entity, own: str, near: str, passage: str) -> bool:
         case "day":
             return not excludes_day(near, form)
         case "contrast":
-            return not excludes(own, near, form)
+            return not excludes(own, above, form)
         case "unit":
             return not _numbers(own) or any(has_unit(each, fold(own)) for each in entity.forms)
+        case "telephone":
+            return has_telephone(own)
 
 
 def _without(text: str, spans: Sequence[TextSpan]) -> str:

@@ -9,6 +9,7 @@ whole answer. A candidate that lacks an entity of the question keeps a small sha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,7 +47,7 @@ FEATURES = (
     "characters",  # share of the key terms' characters that the candidate and its surroundings have
     "terms",  # logarithm of the number of key terms
     "record",  # whether it is a row or a line of a form
-    "new",  # whether the candidate has a word that the question lacks
+    "new",  # whether the candidate states a word that the question lacks
 )
 
 
@@ -148,7 +149,8 @@ def missing_of(
     if not required:
         return ()
     passage = _passage(candidate, hit)
-    return missing_entities(required, candidate.reading, candidate.around, passage)
+    above = candidate.in_context if candidate.is_record else ""
+    return missing_entities(required, candidate.reading, candidate.around, passage, above)
 
 
 def _near(candidate: Candidate) -> str:
@@ -194,6 +196,7 @@ def candidate_features(
     for candidate, similarity in zip(shortlisted, similarities, strict=True):
         hit = hits[candidate.hit]
         own, near, passage = candidate.reading, _near(candidate), _passage(candidate, hit)
+        kind = has_asked_kind(question, own)
         rows.append(
             (
                 float(similarity),
@@ -201,15 +204,29 @@ def candidate_features(
                 terms.coverage(near),
                 terms.coverage(passage),
                 (float(similarity) if hit.dense is None else hit.dense) if encoder else 0.0,
-                _KIND_VALUES[has_asked_kind(question, own)],
+                _KIND_VALUES[kind],
                 terms.rarest_lack(passage),
                 terms.character_coverage(near),
                 float(np.log(max(len(terms.weights), 1))),
                 float(candidate.is_record),
-                float(terms.is_exceeded_by(own)),
+                float(_states_news(candidate, terms, kind)),
             )
         )
     return np.array(rows)
+
+
+def _states_news(candidate: Candidate, terms: _QuestionTerms, kind: bool | None) -> bool:
+    """Whether a candidate states a word that the question lacks.
+
+    The line of a form that names what the form is about only repeats what the question is about,
+    if the name is in the question; or part of it is, and the question asks for something else
+    (`kind` is false).
+    """
+    if not candidate.names_subject:
+        return terms.is_exceeded_by(candidate.reading)
+    name = re.split("[:：]", candidate.reading, maxsplit=1)[1]
+    is_repeated = kind is False and terms.coverage(name) > 0
+    return terms.is_exceeded_by(name) and not is_repeated
 
 
 class _QuestionTerms:

@@ -21,7 +21,8 @@ _CHINESE = re.compile(f"[{''.join((*_VALUES, *_MULTIPLES))}]+")
 # In these a numeral counts nothing: very, in case, week, Sichuan, ...; 一 alone is mostly "a".
 _IDIOM = re.compile(
     "(?<![第零〇一二三四五六七八九十百千万亿])[一壹](?![零〇一二三四五六七八九十百千万亿])"
-    "|哪[二两兩三四五六七八九十]|万一|萬一|十分|百分之|星期|[周週]末|礼拜|禮拜|三明治|四川|五金|八卦"
+    "|哪[二两兩三四五六七八九十]|万一|萬一"
+    r"|(?<![一二三四五六七八九])十分(?![钟鐘之])|百分之|星期|[周週]末|礼拜|禮拜|三明治|四川|五金|八卦"
 )
 _UP_TO_TWENTY = """
     zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen

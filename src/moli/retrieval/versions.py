@@ -1,8 +1,9 @@
 """Versions that disagree: sentences of several documents that say different things on one matter.
 
 Two sentences disagree in one of two cases. They are the same but for one figure, in whatever
-documents they stand. Or they stand in versions of one document, whose names are the same but for
-dates and numbers; both would be answers, and neither says all that the other says. The same
+documents they stand. Or both would be answers, neither says all that the other says, and they stand
+in versions of one document, whose names are the same but for dates and numbers, or one of them says
+that something was changed: "The price is raised to 520 euros." The same
 sentence in two files is no disagreement. A sentence is on something else if it lacks a word of the
 question that the best sentence has, or in a version of its document, a number or a code.
 """
@@ -53,6 +54,12 @@ _VERSION = re.compile(
     r"[\W\d_]+|\b(?:v|ver|version|rev|revision|final|draft|old|new|copy|edition)(?=[\W\d_]|$)|第.版"
     r"|[年月日版]|修订|副本|草案|最新"
 )
+# A sentence with one of these says that another no longer holds.
+_CHANGE = re.compile(
+    r"\b(?:changed|raised|increased|reduced|lowered|extended|shortened|cut|moved) (?:\w+ )?to\b"
+    r"|\b(?:rises|falls|goes (?:up|down)) to\b|\breplaced by\b|\binstead of\b|\bno longer\b"
+    r"|(?:改|调整|变更|上调|下调|提高|降低|延长|缩短)(?:为|至|到|成)|不再"
+)
 
 
 def other_versions(
@@ -84,9 +91,13 @@ def other_versions(
     for rival, statement in rivals:
         if rival.hit.document_id in decided:
             continue
-        is_answer = rival.probability >= confidence and _are_versions(best.hit, rival.hit)
-        differs = target.differs_in_a_figure(statement) or (is_answer and target.differs(statement))
-        if not (is_answer or differs) or not (codes if is_answer else needed) <= _context(rival):
+        is_answer = rival.probability >= confidence
+        is_version = is_answer and _are_versions(best.hit, rival.hit)
+        is_change = is_answer and any(_CHANGE.search(fold(each.text)) for each in (best, rival))
+        differs = target.differs_in_a_figure(statement) or (
+            (is_version or is_change) and target.differs(statement)
+        )
+        if not (is_version or differs) or not (codes if is_version else needed) <= _context(rival):
             continue
         decided.add(rival.hit.document_id)  # the likeliest sentence of a version decides
         if differs:
