@@ -175,3 +175,7 @@ def test_the_next_record_of_a_form_has_a_subject_of_its_own() -> None:
     found = candidates_of("Name: Ann\nExt: 4417\nName: Bob\nExt: 4418")
     assert [each.subject for each in found] == ["", "Name: Ann", "", "Name: Bob"]
     assert candidates_of("Reception: 4417\nWorkshop: 4418")[1].subject == ""
+
+
+def test_a_row_of_a_table_is_no_line_that_names_a_subject() -> None:
+    assert not any(each.names_subject for each in candidates_of("Name | Ext\nAnn | 17\nBob | 18"))

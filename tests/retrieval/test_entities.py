@@ -141,6 +141,7 @@ def test_what_excludes_an_entity_is_no_answer(question: str, text: str, lacks: s
         ("What is Ann Lee's extension?", "Ann Lee: 214"),
         ("What is the phone policy?", "Phones stay in the bag."),
         ("財務部的電話是多少？", "財務部：8021"),
+        ("財務部的電話是多少？", "財務部的電話是六六三一。"),
     ],
 )
 def test_what_includes_an_entity_may_be_an_answer(question: str, text: str) -> None:

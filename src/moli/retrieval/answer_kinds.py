@@ -95,6 +95,7 @@ _TELEPHONE_REQUEST = re.compile(
     r"(?<=['’]s )(?:phone|telephone|mobile|fax|extension)\b)"
     r"|((?:电话|手机|分机|传真)(?:号码?)?)是?(?:多少|几号)"
 )
+_SPOKEN_DIGITS = re.compile("[零〇一二三四五六七八九]{3,}")
 _NUMBER = _kind(
     "number",
     r"\bhow (?:many|much|old|far|large|tall|big|high|heavy|deep|wide|fast|hot|cold|warm)\b"
@@ -120,11 +121,13 @@ _NAME = re.compile(
 )
 # A code such as CK6140 or EQ-2207 is neither a number nor a name; RMB500 is a price.
 _CODE = re.compile(r"(?<![A-Za-z\d])(?!(?:EUR|USD|GBP|RMB|CNY|HKD|NT|TWD)\d)[A-Z]+-?\d[\w-]*")
+_ASKS_CODE = re.compile(r"\b(?:number|no|code|id|model)\b|[号码]")
 
 
 def has_asked_kind(question: str, text: str) -> bool | None:
     """Whether a text has what a question asks for; None if that is nothing of a known kind."""
-    question, text = fold(question), _CODE.sub(" ", text)
+    question = fold(question)
+    text = text if _ASKS_CODE.search(question) else _CODE.sub(" ", text)
     folded = fold(text)
     # "Who do I call?" asks for a number.
     if _ASKS_PERSON.search(question) and not _TELEPHONE.questions.search(question):
@@ -141,4 +144,5 @@ def requested_telephone(question: str) -> str:
 
 def has_telephone(text: str) -> bool:
     """Whether a text has what may be a telephone number."""
-    return _TELEPHONE.answers.search(fold(text)) is not None
+    folded = fold(text)
+    return bool(_TELEPHONE.answers.search(folded) or _SPOKEN_DIGITS.search(folded))

@@ -70,6 +70,7 @@ class Candidate:
             the subject of a sentence may be named anywhere in its passage.
         path: title of the document, and headings above the piece.
         subject: what a line of a form is about: the lines above it that name it.
+        names_subject: whether it is such a line itself.
     """
 
     hit: int
@@ -80,17 +81,13 @@ class Candidate:
     is_record: bool = False
     path: str = ""
     subject: str = ""
+    names_subject: bool = False
 
     @property
     def in_context(self) -> str:
         """The reading below its path and its subject."""
         above = f"{self.path}\n{self.subject}" if self.subject else self.path
         return f"{above}\n{self.reading}"
-
-    @property
-    def names_subject(self) -> bool:
-        """Whether it is the line of a form that tells what the form is about."""
-        return self.is_record and _names_subject(self.reading)
 
 
 class _Piece(NamedTuple):
@@ -102,6 +99,7 @@ class _Piece(NamedTuple):
     around: str = ""
     is_record: bool = False
     subject: str = ""
+    names_subject: bool = False
 
 
 def candidates(hits: Sequence[Hit], headings: Headings) -> list[Candidate]:
@@ -110,11 +108,11 @@ def candidates(hits: Sequence[Hit], headings: Headings) -> list[Candidate]:
     results = []
     for number, hit in enumerate(hits):
         titles = {heading.offset - hit.start for heading in headings[hit.document_id]}
-        for start, end, reading, around, is_record, subject in _pieces(hit, titles):
-            above = outlines[hit.document_id].path(hit.start + start)
+        for piece in _pieces(hit, titles):
+            above = outlines[hit.document_id].path(hit.start + piece.start)
             path = above if above.startswith(hit.title) else f"{hit.title}\n{above}".strip()
-            around = f"{path}\n{around}"
-            results.append(Candidate(number, start, end, reading, around, is_record, path, subject))
+            of_piece = piece._replace(around=f"{path}\n{piece.around}")._asdict()
+            results.append(Candidate(hit=number, path=path, **of_piece))
     return results
 
 
@@ -188,9 +186,10 @@ def _form_lines(block: str, offset: int, lead: str) -> Iterator[_Piece]:
         label = re.split("[:：]", line, maxsplit=1)[0]
         if label in naming:  # the next record begins
             naming.clear()
-        subject = "\n".join(naming.values())
-        yield _Piece(offset + start, offset + end, line, f"{lead}\n{block}", True, subject)
-        if _names_subject(line):
+        subject, is_naming = "\n".join(naming.values()), _names_subject(line)
+        span = offset + start, offset + end
+        yield _Piece(*span, line, f"{lead}\n{block}", True, subject, is_naming)
+        if is_naming:
             naming[label] = line
 
 
