@@ -9,6 +9,7 @@ import typer
 from moli.cli.output import (
     GroupOption,
     JsonOption,
+    ModelOption,
     WhereOption,
     WorkspaceOption,
     format_place,
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
 
 def ask(
     question: Annotated[str, typer.Argument(help="What to answer.")],
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Language model; default: the workspace's setting."),
-    ] = None,
+    model: ModelOption = None,
     group: GroupOption = None,
     where: WhereOption = None,
     as_json: JsonOption = False,

@@ -13,6 +13,7 @@ import typer
 from moli.cli.output import (
     GroupOption,
     JsonOption,
+    ModelOption,
     WhereOption,
     WorkspaceOption,
     echo,
@@ -46,10 +47,7 @@ def check(
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a page with the curve.", metavar="FILE")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Language model; default: the workspace's setting."),
-    ] = None,
+    model: ModelOption = None,
     group: GroupOption = None,
     where: WhereOption = None,
     as_json: JsonOption = False,

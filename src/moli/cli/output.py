@@ -44,6 +44,10 @@ WorkspaceOption = Annotated[
     Path | None,
     typer.Option("--workspace", "-w", help="The workspace; default: here or above.", metavar="DIR"),
 ]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Language model; default: the workspace's setting."),
+]
 GroupOption = Annotated[
     list[str] | None,
     typer.Option("--group", "-g", help="See as a member of this group; may be repeated."),
