@@ -48,9 +48,7 @@ _SETS = """
     男 女
     左 右
 """
-_GROUPS = [
-    [frozenset(word.split("=")) for word in line.split()] for line in _SETS.strip().split("\n")
-]
+_GROUPS = [[tuple(word.split("=")) for word in line.split()] for line in _SETS.strip().split("\n")]
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 
