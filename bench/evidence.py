@@ -38,17 +38,16 @@ from moli.metrics.calibration import expected_calibration_error
 from moli.models.encoders.load import load_encoder
 from moli.models.protocols.encoder import Encoder
 from moli.retrieval.candidates import candidates
-from moli.retrieval.entities import entities
 from moli.retrieval.evidence import (
     FEATURES,
     candidate_features,
     evidence_model,
     missing_of,
+    required_entities,
     shortlist,
 )
 from moli.retrieval.ingest import Ingester, SourceDocument, source_from_text
 from moli.retrieval.search import Retriever
-from moli.retrieval.tokens import language_of
 from moli.workspace import Workspace
 
 HERE = Path(__file__).parent
@@ -201,7 +200,7 @@ def score(workspace: Workspace, retriever: Retriever, question: Question) -> Sco
     shortlisted = shortlist(question.text, candidates(hits, headings))
     if not shortlisted:
         return None
-    required, language = entities(question.text), language_of(question.text)
+    required = required_entities(question.text, hits)
     texts = [plain(hits[each.hit].text[each.start : each.end]) for each in shortlisted]
     answers = [plain(answer) for answer in question.answers]
     return Scores(
@@ -209,7 +208,7 @@ def score(workspace: Workspace, retriever: Retriever, question: Question) -> Sco
         candidate_features(question.text, hits, shortlisted, retriever.encoder),
         np.array([any(answer in text for answer in answers) for text in texts]),
         np.array(
-            [not missing_of(required, language, each, hits[each.hit]) for each in shortlisted]
+            [not missing_of(required[each.hit], each, hits[each.hit]) for each in shortlisted]
         ),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from moli.retrieval.chinese import has_person
 from moli.retrieval.tokens import fold
@@ -132,8 +133,14 @@ def has_asked_kind(question: str, text: str) -> bool | None:
     # "Who do I call?" asks for a number.
     if _ASKS_PERSON.search(question) and not _TELEPHONE.questions.search(question):
         return bool(_NAME.search(text) or _ROLE.search(folded) or has_person(folded))
-    kind = next((each for each in _KINDS if each.questions.search(question)), None)
+    kind = _requested_kind(question)
     return None if kind is None else bool(kind.answers.search(folded))
+
+
+@lru_cache(maxsize=256)
+def _requested_kind(question: str) -> AnswerKind | None:
+    """The kind of answer that a folded question asks for: the first that fits."""
+    return next((kind for kind in _KINDS if kind.questions.search(question)), None)
 
 
 def requested_telephone(question: str) -> str:

@@ -108,11 +108,11 @@ def score_sentences(
     if not shortlisted:
         return []
     probabilities = _probabilities(question, hits, shortlisted, encoder)
-    required, language = entities(question), language_of(question)
+    required = required_entities(question, hits)
     scored = []
     for candidate, probability in zip(shortlisted, probabilities, strict=True):
         hit = hits[candidate.hit]
-        missing = missing_of(required, language, candidate, hit)
+        missing = missing_of(required[candidate.hit], candidate, hit)
         scored.append(
             ScoredSentence(
                 hit,
@@ -140,12 +140,18 @@ def shortlist(question: str, all_candidates: Sequence[Candidate]) -> list[Candid
     return [all_candidates[number] for number in sorted(best)]
 
 
-def missing_of(
-    required: Sequence[Entity], language: Language, candidate: Candidate, hit: Hit
-) -> tuple[str, ...]:
-    """The entities of a question in a language that a candidate lacks, in the question's words."""
-    if language_of(hit.text) != language:
-        required = [entity for entity in required if entity.is_universal]
+def required_entities(question: str, hits: Sequence[Hit]) -> list[list[Entity]]:
+    """For each passage, the entities of the question that a candidate of it has to be about.
+
+    In another language, they are those that are written alike in all languages.
+    """
+    required, language = entities(question), language_of(question)
+    universal = [entity for entity in required if entity.is_universal]
+    return [required if language_of(hit.text) == language else universal for hit in hits]
+
+
+def missing_of(required: Sequence[Entity], candidate: Candidate, hit: Hit) -> tuple[str, ...]:
+    """The required entities that a candidate lacks, in the question's words."""
     if not required:
         return ()
     passage = _passage(candidate, hit)

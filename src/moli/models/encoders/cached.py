@@ -42,10 +42,12 @@ class CachedEncoder:
         vectors = self._known(texts, role)
         unknown = [text for text in dict.fromkeys(texts) if text not in vectors]
         if unknown:
-            vectors.update(zip(unknown, self._encoder.encode(unknown, role), strict=True))
+            # Copied, since a row would keep all vectors of its batch in memory.
+            rows = (row.copy() for row in self._encoder.encode(unknown, role))
+            vectors.update(zip(unknown, rows, strict=True))
             self._keep({text: vectors[text] for text in unknown}, role)
-        rows = [vectors[text] for text in texts]
-        return np.stack(rows) if rows else np.empty((0, self.dimensions), np.float32)
+        ordered = [vectors[text] for text in texts]
+        return np.stack(ordered) if ordered else np.empty((0, self.dimensions), np.float32)
 
     def tokens(self, texts: Sequence[str], role: Role = "text") -> int:
         """Number of tokens that are read of texts, with special ones, without truncated ones."""
