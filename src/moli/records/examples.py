@@ -1,12 +1,11 @@
 """Examples to train on and to evaluate with: one class for each kind.
 
-A new kind touches three files: its class here (or in `labelled_examples`, for a kind with classes),
-its format in `workspace.datasets.formats`, and the task that learns from it.
+A new kind touches three files: its class here (or in `labelled_examples` or `preferences`), its
+format in `workspace.datasets.formats`, and the task that learns from it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +17,8 @@ from moli.records.labelled_examples import (
     LabelledPair,
     MultiLabelled,
 )
-from moli.records.messages import Message, Tool
+from moli.records.messages import Message, Tool, last_request, message_text, transcript
+from moli.records.preferences import Preference, RatedAnswer
 
 __all__ = [
     "Conversation",
@@ -31,6 +31,8 @@ __all__ = [
     "Match",
     "MultiLabelled",
     "Pair",
+    "Preference",
+    "RatedAnswer",
     "Scored",
     "Span",
     "Text",
@@ -54,19 +56,17 @@ class Conversation(Example):
     @property
     def model_input(self) -> str:
         """The tools, and all turns but the last."""
-        turns = (f"{each.role}: {_message_text(each)}" for each in self.messages[:-1])
-        return "\n".join((*map(_tool_text, self.tools), *turns))
+        return transcript(self.messages[:-1], self.tools)
 
     @property
     def expected_output(self) -> str:
         """The last turn."""
-        return _message_text(self.messages[-1])
+        return message_text(self.messages[-1])
 
     @property
     def summary(self) -> str:
         """The user's last message; "" if there is none."""
-        user = (each.content for each in reversed(self.messages) if each.role == "user")
-        return next(user, "")
+        return last_request(self.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +201,3 @@ class Match(Example):
     def subject(self) -> Hashable:
         """The query."""
         return self.query
-
-
-def _message_text(message: Message) -> str:
-    """The message's content and its tool calls."""
-    calls = (f"{each.name} {each.arguments}" for each in message.calls)
-    return "\n".join((message.content, *calls))
-
-
-def _tool_text(tool: Tool) -> str:
-    """A tool's name, description and parameters."""
-    return f"{tool.name}: {tool.description} {json.dumps(dict(tool.parameters))}"

@@ -1,7 +1,7 @@
 """Messages of a conversation, tools, and calls to them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -65,3 +65,25 @@ class Message:
     calls: tuple[ToolCall, ...] = ()
     call_id: str = ""
     supervised: bool = True
+
+
+def message_text(message: Message) -> str:
+    """The message's content and its tool calls."""
+    calls = (f"{each.name} {each.arguments}" for each in message.calls)
+    return "\n".join((message.content, *calls))
+
+
+def tool_text(tool: Tool) -> str:
+    """A tool's name, description and parameters."""
+    return f"{tool.name}: {tool.description} {json.dumps(dict(tool.parameters))}"
+
+
+def transcript(messages: Iterable[Message], tools: Iterable[Tool] = ()) -> str:
+    """The tools and the turns of a conversation, each with its role, as one text."""
+    turns = (f"{each.role}: {message_text(each)}" for each in messages)
+    return "\n".join((*map(tool_text, tools), *turns))
+
+
+def last_request(messages: Sequence[Message]) -> str:
+    """The user's last message; "" if there is none."""
+    return next((each.content for each in reversed(messages) if each.role == "user"), "")
