@@ -14,6 +14,7 @@ from moli.records.errors import InputError
 from moli.records.messages import Role
 from moli.records.validation import describe_value_errors
 from moli.training.recipes.method_table import MethodName
+from moli.training.recipes.task_options import check_options
 from moli.training.recipes.task_table import GENERATIVE_TASKS, TASKS, TaskName
 from moli.workspace.aliases import check_alias
 from moli.workspace.datasets.fields import in_yaml, kind_of
@@ -26,6 +27,7 @@ _MAPPINGS: Mapping[str, Mapping[str, Any]] = {
     "columns": {"text": "body", "label": "topic"},
     "roles": {"user": "客户", "assistant": "客服"},
     "shape": {"hidden": 256, "layers": 4, "heads": 4},
+    "options": {"beta": 0.1},
 }
 _PERCENTAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
 
@@ -80,6 +82,7 @@ class Recipe(BaseModel):
         None, ge=0, description="Evaluations without improvement before stopping; 0: never"
     )
     shape: dict[str, int] = Field({}, description="Size of a new model: hidden, layers, heads, ...")
+    options: dict[str, Any] = Field({}, description="Options of the task itself, by name")
     template: Path | None = Field(None, description="Chat template (Jinja) in place of the base's")
     special_tokens: tuple[str, ...] = Field(
         (), description="Special tokens that texts of users and tools may use; others are letters"
@@ -154,8 +157,8 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     if not isinstance(values, dict):
         fix = "Write 'task: ...' and 'data: ...', one key per line."
         raise InputError("not a recipe", where=str(path), fix=colon_advice(text) or fix)
-    values = _normalized(values, path.parent) | _normalized(changes or {}, Path.cwd())
-    return make_recipe(values, where=str(path))
+    changes = _normalized(changes or {}, Path.cwd())
+    return make_recipe(_with_changes(_normalized(values, path.parent), changes), where=str(path))
 
 
 def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
@@ -169,7 +172,8 @@ def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
     """
     spec = TASKS.get(str(values.get("task")))
     present = {key: value for key, value in values.items() if value is not None}
-    values = _normalized({"base": spec.base if spec else "", **present}, Path())
+    values = {"base": spec.base if spec else "", **_with_changes({}, present)}
+    values = _normalized(values, Path())
     for key in values:
         if key not in Recipe.model_fields:
             raise InputError(f"unknown key '{key}'", where=where, fix=_suggest_key(str(key)))
@@ -180,7 +184,21 @@ def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
         raise _explain(error, values, where) from error
     if recipe.name:
         check_alias(recipe.name)
+    check_options(TASKS[recipe.task].options, recipe.options, where)
     return recipe
+
+
+def _with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's values with some changed; a key such as `options.beta` changes one value."""
+    changed = dict(values)
+    for key, value in changes.items():
+        outer, dot, inner = str(key).partition(".")
+        before = changed.get(outer, {})
+        if dot and outer in _MAPPINGS and isinstance(before, Mapping):
+            changed[outer] = {**before, inner: value}
+        else:
+            changed[str(key)] = value
+    return changed
 
 
 def _check_mappings(values: Mapping[str, Any], where: str) -> None:

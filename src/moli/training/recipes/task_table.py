@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from moli.training.recipes.task_options import TaskOptions
+
 # The base of classifiers that know no language: they weigh a text's n-grams.
 NGRAMS = "builtin:ngrams"
 
@@ -39,6 +41,7 @@ class TaskSpec:
         new_learning_rate, new_optimizer: defaults for a model that begins with random weights.
         generates: whether its models are language models, and can be served as such.
         ends_with_stop_token: whether supervised tokens are to end with a stop token.
+        options: the options that recipes may set, with their defaults.
     """
 
     implementation: str
@@ -51,6 +54,7 @@ class TaskSpec:
     new_optimizer: str = "adamw"
     generates: bool = False
     ends_with_stop_token: bool = False
+    options: type[TaskOptions] = TaskOptions
 
 
 TASKS = {

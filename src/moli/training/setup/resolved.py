@@ -63,6 +63,7 @@ def resolve_recipe(recipe: Recipe, machine: Machine, width: int) -> ResolvedReci
             "epochs": epochs,
             "patience": recipe.patience or 0,
             "optimizer": recipe.optimizer or (spec.new_optimizer if new else "adamw"),
+            "options": spec.options(**recipe.options).model_dump(),
             "precision": "fp32" if recipe.base == NGRAMS else recipe.precision or machine.precision,
         }
     )

@@ -1,0 +1,69 @@
+"""Options of single tasks, which recipes set as `options`: one frozen model for each such task."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from moli.records.errors import InputError
+from moli.records.validation import describe_value_errors
+
+
+class TaskOptions(BaseModel):
+    """The options of a task; a task without any has this class itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DpoOptions(TaskOptions):
+    """Options of direct preference optimization (Rafailov et al. 2023)."""
+
+    beta: float = Field(
+        0.1, gt=0, description="Strength of the pull to the reference: larger stays closer"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="Assumed share of pairs whose sides are swapped"
+    )
+    length_normalized: bool = Field(
+        False, description="Whether log probabilities are means over an answer's tokens"
+    )
+
+
+def check_options(model: type[TaskOptions], values: Mapping[str, Any], where: str) -> TaskOptions:
+    """A task's options from the values in a recipe.
+
+    Args:
+        where: the recipe or option that errors name.
+
+    Raises:
+        InputError: an option is unknown (the nearest is named) or its value cannot be used.
+    """
+    fields = model.model_fields
+    for name in values:
+        if name in fields:
+            continue
+        if not fields:
+            raise InputError(
+                f"'options' has '{name}', but the task has no options",
+                where=where,
+                fix="Leave it out.",
+            )
+        near = difflib.get_close_matches(str(name), fields, n=1, cutoff=0.5)
+        raise InputError(
+            f"unknown option '{name}'",
+            where=where,
+            fix=f"Did you mean '{near[0]}'?" if near else f"Options: {', '.join(fields)}.",
+        )
+    try:
+        return model(**values)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        same = [each for each in error.errors() if each["loc"][0] == name]
+        raise InputError(
+            f"'options.{name}' is {values[name]!r}: {describe_value_errors(same)}",
+            where=where,
+            fix=f"{name}: {fields[name].description}.",
+        ) from error
