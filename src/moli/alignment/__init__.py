@@ -1,0 +1,1 @@
+"""Alignment: reinforcement learning of language models from rewards."""

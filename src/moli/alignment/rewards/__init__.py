@@ -1,0 +1,1 @@
+"""Rewards: functions, checks, rubrics and models that score answers."""

@@ -1,0 +1,1 @@
+"""Rollouts: prompts with the answers that a policy has sampled for them."""

@@ -1,0 +1,52 @@
+"""What the loop asks of policies, so that a table, a model and an engine are the same to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from moli.alignment.rollouts.buffer import Answer, Prompt, Rollouts
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """Tokens of answers as a policy finds them.
+
+    Attributes:
+        logprobs: log probability of each token, [B, T].
+        entropies: entropy of the distribution of each token, [B, T].
+    """
+
+    logprobs: torch.Tensor
+    entropies: torch.Tensor
+
+
+class RolloutSource(Protocol):
+    """Samples an answer for each prompt, with the weights as they are now."""
+
+    def __call__(self, prompts: Sequence[Prompt], seed: int) -> Sequence[Answer]:
+        """One answer for each prompt; a prompt that stands there several times gets several.
+
+        Args:
+            seed: the same prompts, weights and seed give the same answers.
+        """
+        ...
+
+
+class Policy(Protocol):
+    """Scores the tokens of answers, at the temperature at which they were sampled.
+
+    With gradients where torch records them. Dropout is off, and what else is in the batch does not
+    matter.
+    """
+
+    def __call__(self, rollouts: Rollouts) -> TokenScores: ...
+
+
+class ValueFunction(Protocol):
+    """Expects rewards: the value of the state before each token of answers, [B, T]."""
+
+    def __call__(self, rollouts: Rollouts) -> torch.Tensor: ...
