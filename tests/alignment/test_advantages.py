@@ -22,7 +22,10 @@ def numpy_gae(
     residuals = rewards + gamma * following - values
     advantages = np.array(
         [
-            sum((gamma * lam) ** (later - now) * residuals[later] for later in range(now, len(values)))
+            sum(
+                (gamma * lam) ** (later - now) * residuals[later]
+                for later in range(now, len(values))
+            )
             for now in range(len(values))
         ]
     )
@@ -45,9 +48,7 @@ def test_masked_positions_are_as_if_they_were_cut_out(gamma: float, lam: float) 
         assert not advantages[~mask].any() and not returns[~mask].any()
         for row in range(len(mask)):
             kept = mask[row].numpy()
-            expected = numpy_gae(
-                rewards[row].numpy()[kept], values[row].numpy()[kept], gamma, lam
-            )
+            expected = numpy_gae(rewards[row].numpy()[kept], values[row].numpy()[kept], gamma, lam)
             assert advantages[row].numpy()[kept] == pytest.approx(expected[0], abs=1e-12)
             assert returns[row].numpy()[kept] == pytest.approx(expected[1], abs=1e-12)
 
@@ -64,7 +65,9 @@ def test_nothing_leaks_out_of_masked_positions(spoil: float) -> None:
                 whiten(values, mask, shift_mean=shift),
                 whiten(spoiled(values, mask, spoil), mask, shift_mean=shift),
             )
-        assert torch.equal(masked_mean(values, mask), masked_mean(spoiled(values, mask, spoil), mask))
+        assert torch.equal(
+            masked_mean(values, mask), masked_mean(spoiled(values, mask, spoil), mask)
+        )
 
 
 def test_a_gap_of_999_in_the_middle_of_an_answer_does_not_leak() -> None:

@@ -58,7 +58,9 @@ def test_only_the_corrected_loss_has_the_gradient_of_the_divergence(seed: int) -
     reverse = gradient((logprobs.exp() * (logprobs - reference)).sum())
     forward = gradient((reference.exp() * (reference - logprobs)).sum())
     on_policy, probabilities = logprobs.detach(), logprobs.detach().exp()
-    assert torch.allclose(gradient((probabilities * kl_loss(logprobs, reference, on_policy)).sum()), reverse)
+    assert torch.allclose(
+        gradient((probabilities * kl_loss(logprobs, reference, on_policy)).sum()), reverse
+    )
     assert torch.allclose(gradient((old.exp() * kl_loss(logprobs, reference, old)).sum()), reverse)
     k1 = gradient((probabilities * kl_estimate(logprobs, reference, "k1")).sum())
     assert torch.allclose(k1, torch.zeros(6, dtype=torch.float64), atol=1e-12)

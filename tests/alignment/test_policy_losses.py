@@ -52,7 +52,9 @@ def test_the_clipped_value_loss_takes_the_worse_of_two_errors() -> None:
     values, old, returns = (normal(draw, 40) for _ in range(3))
     for clip in (0.2, 1.0):
         clipped = np.clip(values.numpy(), old.numpy() - clip, old.numpy() + clip)
-        worse = np.maximum((values.numpy() - returns.numpy()) ** 2, (clipped - returns.numpy()) ** 2)
+        worse = np.maximum(
+            (values.numpy() - returns.numpy()) ** 2, (clipped - returns.numpy()) ** 2
+        )
         assert clipped_value_loss(values, old, returns, clip).numpy() == pytest.approx(worse / 2)
     one = clipped_value_loss(torch.tensor([1.0]), torch.tensor([0.5]), torch.tensor([0.9]))
     assert one.item() == pytest.approx(0.5 * 0.2**2)  # the clipped value .7 is further off than 1.0

@@ -27,7 +27,7 @@ def whiten(
 
     Args:
         values: any shape; by default all of them count.
-        mask: of the same shape.
+        mask: the values that count, in the same shape.
         shift_mean: whether the mean becomes 0; otherwise it stays as it is.
     """
     mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask

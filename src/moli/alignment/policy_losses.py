@@ -96,7 +96,7 @@ def importance_weights(
 
     Args:
         logprobs: by the weights that sampled, as training computes them.
-        sampled_logprobs: as the engine reported them.
+        sampled_logprobs: log probabilities that the engine reported.
     """
     return token_ratio(logprobs, sampled_logprobs, mask).clamp(max=cap).detach()
 

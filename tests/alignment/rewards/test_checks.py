@@ -14,13 +14,13 @@ from moli.alignment.rewards.checks import (
     regex_reward,
 )
 from moli.alignment.rewards.protocol import Reward
-from moli.alignment.rollouts.buffer import Answer, Prompt
+from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.records.errors import InputError
 
 
 def scores(reward: Reward, reference: str, *texts: str) -> list[float]:
-    prompts = [Prompt((1,), reference=reference)] * len(texts)
-    return list(reward(prompts, [Answer((2,), (0.0,), text=text) for text in texts]))
+    prompts = [TrainingPrompt((1,), reference=reference)] * len(texts)
+    return list(reward(prompts, [SampledAnswer((2,), (0.0,), text=text) for text in texts]))
 
 
 def test_exact_matches_in_english_and_chinese() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from moli.alignment.advantages import whiten
 from moli.alignment.rewards.gate import GatedReward, gate
-from moli.alignment.rollouts.buffer import Answer, Prompt
+from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.records.errors import InputError
 
 SAFETY = torch.tensor([0.10, 0.80, 0.90, 0.14, 0.16], dtype=torch.float64)
@@ -51,9 +51,9 @@ def test_the_gate_is_the_rule_on_probabilities_and_holds_for_large_logits() -> N
     assert far.scores.tolist() == [60.0, -60.0]  # a sigmoid in float32 would be exactly 1
 
 
-def prompts_and_answers() -> tuple[list[Prompt], list[Answer]]:
-    prompts = [Prompt((1,), is_unsafe=bool(tagged)) for tagged in IS_UNSAFE]
-    return prompts, [Answer((2,), (0.0,), text=str(number)) for number in range(5)]
+def prompts_and_answers() -> tuple[list[TrainingPrompt], list[SampledAnswer]]:
+    prompts = [TrainingPrompt((1,), is_unsafe=bool(tagged)) for tagged in IS_UNSAFE]
+    return prompts, [SampledAnswer((2,), (0.0,), text=str(number)) for number in range(5)]
 
 
 def test_the_reward_of_two_models_reports_its_gated_share() -> None:

@@ -11,16 +11,16 @@ import pytest
 
 from moli.alignment.rewards.remote import RemoteReward
 from moli.alignment.rewards.rubric import RubricReward
-from moli.alignment.rollouts.buffer import Answer, Prompt
+from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.models.chat.scripted import ScriptedChat
 from moli.records.errors import ModelError
 from moli.records.messages import Message
 
-PROMPT = Prompt((1,), messages=(Message("user", "What is the capital of Norway?"),))
+PROMPT = TrainingPrompt((1,), messages=(Message("user", "What is the capital of Norway?"),))
 
 
-def answers(*texts: str) -> list[Answer]:
-    return [Answer((2,), (0.0,), text=text) for text in texts]
+def answers(*texts: str) -> list[SampledAnswer]:
+    return [SampledAnswer((2,), (0.0,), text=text) for text in texts]
 
 
 def test_a_rubric_gives_a_share_of_points_and_grades_equal_answers_once() -> None:
@@ -67,7 +67,7 @@ class RewardServer:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 outer.batches.append(len(body["inputs"]))
                 assert body["inputs"][0]["messages"][0]["role"] == "user"

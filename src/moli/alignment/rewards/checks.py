@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from moli.alignment.rewards.protocol import Reward
-from moli.alignment.rollouts.buffer import Answer, Prompt
+from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.metrics.answers import chinese_exact_match, exact_match
 from moli.records.errors import InputError
 from moli.records.messages import STRICT_JSON
@@ -17,14 +17,16 @@ _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?|[-+]?\.\d+")
 _MARKED_NUMBER = re.compile(rf"####\s*\$?({_NUMBER.pattern})")  # ends a solution in GSM8K
 
 
-def check_reward(check: Callable[[Prompt, Answer], bool], name: str) -> Reward:
+def check_reward(check: Callable[[TrainingPrompt, SampledAnswer], bool], name: str) -> Reward:
     """A reward of 1 for answers that pass a check, else 0.
 
     Args:
         name: the reward's name in errors.
     """
 
-    def reward(prompts: Sequence[Prompt], answers: Sequence[Answer], /) -> list[float]:
+    def reward(
+        prompts: Sequence[TrainingPrompt], answers: Sequence[SampledAnswer], /
+    ) -> list[float]:
         """1 or 0 for each answer."""
         pairs = zip(prompts, answers, strict=True)
         return [float(check(prompt, answer)) for prompt, answer in pairs]
@@ -39,7 +41,7 @@ def exact_match_reward() -> Reward:
     Case, punctuation and English articles do not count.
     """
 
-    def check(prompt: Prompt, answer: Answer) -> bool:
+    def check(prompt: TrainingPrompt, answer: SampledAnswer) -> bool:
         """Whether the answer equals the reference by either comparison."""
         references = [_reference(prompt, "exact match")]
         if not answer.text.strip():  # or it would equal a reference of punctuation
@@ -56,7 +58,7 @@ def number_reward() -> Reward:
     The number is the one after `####`, and otherwise the last one; 1,000.0 equals 1000.
     """
 
-    def check(prompt: Prompt, answer: Answer) -> bool:
+    def check(prompt: TrainingPrompt, answer: SampledAnswer) -> bool:
         """Whether both have the same number."""
         expected = final_number(_reference(prompt, "number"))
         if expected is None:
@@ -115,7 +117,7 @@ def json_reward(schema: Mapping[str, Any]) -> Reward:
         ) from error
     validator = validator_class(schema)
 
-    def check(_: Prompt, answer: Answer) -> bool:
+    def check(_: TrainingPrompt, answer: SampledAnswer) -> bool:
         """Whether the answer is JSON that the schema allows."""
         try:
             value = STRICT_JSON.decode(answer.text)
@@ -126,7 +128,7 @@ def json_reward(schema: Mapping[str, Any]) -> Reward:
     return check_reward(check, "json reward")
 
 
-def _reference(prompt: Prompt, name: str) -> str:
+def _reference(prompt: TrainingPrompt, name: str) -> str:
     """The prompt's reference.
 
     Raises:

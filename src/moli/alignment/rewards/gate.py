@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from moli.alignment.rewards.protocol import Reward, score_answers
-from moli.alignment.rollouts.buffer import Answer, Prompt
+from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 
 SAFETY_THRESHOLD = 0.15  # probability of being safe below which safety is what counts
 
@@ -58,8 +58,8 @@ class GatedReward:
     """Two reward models behind the gate. Both return logits.
 
     Attributes:
-        metrics: of the last call, the share of answers that were scored by safety, and the number
-            of inversions.
+        metrics: share of answers that were scored by safety in the last call, and the number of
+            inversions.
     """
 
     safety: Reward
@@ -67,7 +67,9 @@ class GatedReward:
     threshold: float = SAFETY_THRESHOLD
     metrics: Mapping[str, float] = field(default_factory=dict, init=False)
 
-    def __call__(self, prompts: Sequence[Prompt], answers: Sequence[Answer], /) -> Sequence[float]:
+    def __call__(
+        self, prompts: Sequence[TrainingPrompt], answers: Sequence[SampledAnswer], /
+    ) -> Sequence[float]:
         result = gate(
             torch.tensor(score_answers(self.safety, prompts, answers), dtype=torch.float64),
             torch.tensor(score_answers(self.helpfulness, prompts, answers), dtype=torch.float64),

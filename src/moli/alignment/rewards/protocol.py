@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from moli.alignment.rollouts.buffer import Answer, Prompt
+from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.records.errors import InputError
 
 
@@ -14,14 +14,14 @@ class Reward(Protocol):
     """Scores answers: larger is better. Any Python function with these two arguments is one.
 
     Args:
-        prompts, answers: as many of both; answers to one prompt stand side by side.
+        prompts, answers: equally many; answers to one prompt stand side by side.
 
     Returns:
         A finite number for each answer.
     """
 
     def __call__(
-        self, prompts: Sequence[Prompt], answers: Sequence[Answer], /
+        self, prompts: Sequence[TrainingPrompt], answers: Sequence[SampledAnswer], /
     ) -> Sequence[float]: ...
 
 
@@ -37,7 +37,7 @@ class ReportingReward(Protocol):
 
 
 def score_answers(
-    reward: Reward, prompts: Sequence[Prompt], answers: Sequence[Answer]
+    reward: Reward, prompts: Sequence[TrainingPrompt], answers: Sequence[SampledAnswer]
 ) -> list[float]:
     """The scores of answers, checked.
 

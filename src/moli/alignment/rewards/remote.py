@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from moli.alignment.rollouts.buffer import Answer, Prompt
+from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.records.errors import ModelError
 
 
@@ -36,7 +36,9 @@ class RemoteReward:
         self._batch = batch
         self._client = httpx.Client(timeout=timeout, transport=transport)
 
-    def __call__(self, prompts: Sequence[Prompt], answers: Sequence[Answer], /) -> list[float]:
+    def __call__(
+        self, prompts: Sequence[TrainingPrompt], answers: Sequence[SampledAnswer], /
+    ) -> list[float]:
         inputs = [
             {
                 "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from moli.alignment.rollouts.buffer import Answer, Prompt
+from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.models.protocols.chat import ChatModel
 from moli.records.errors import ModelError
 from moli.records.messages import Message
@@ -43,7 +43,7 @@ class RubricReward:
     Attributes:
         rubric: what a good answer does, in plain words.
         most: the points of a perfect answer.
-        metrics: of the last call, the share of answers without a grade.
+        metrics: share of answers without a grade in the last call.
     """
 
     model: ChatModel
@@ -51,7 +51,9 @@ class RubricReward:
     most: int = 10
     metrics: Mapping[str, float] = field(default_factory=dict, init=False)
 
-    def __call__(self, prompts: Sequence[Prompt], answers: Sequence[Answer], /) -> list[float]:
+    def __call__(
+        self, prompts: Sequence[TrainingPrompt], answers: Sequence[SampledAnswer], /
+    ) -> list[float]:
         keys = [
             (_format_conversation(prompt), answer.text)
             for prompt, answer in zip(prompts, answers, strict=True)
@@ -81,7 +83,7 @@ class RubricReward:
         return int(points[0]) / self.most if points and int(points[0]) <= self.most else None
 
 
-def _format_conversation(prompt: Prompt) -> str:
+def _format_conversation(prompt: TrainingPrompt) -> str:
     """The prompt's messages, a line each."""
     return "\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
 

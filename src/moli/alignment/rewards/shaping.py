@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,8 +21,8 @@ class ScoreScaling:
     so with the moments of all scores so far, so that a batch of good answers stays good.
 
     Attributes:
-        count, mean, squares: of all scores so far: their number, mean and summed squared deviation
-            from it.
+        count, mean, squares: number of all scores so far, their mean, and their summed squared
+            deviation from it.
     """
 
     kind: Scaling = "none"
@@ -37,7 +38,7 @@ class ScoreScaling:
             return scores
         self._add(scores.double())
         variance = self.squares / max(self.count - 1, 1)
-        return (scores - self.mean) / (variance + 1e-8) ** 0.5
+        return (scores - self.mean) / math.sqrt(variance + 1e-8)
 
     def _add(self, scores: torch.Tensor) -> None:
         """Merge a batch's moments into those so far (Chan et al. 1983)."""
@@ -68,7 +69,7 @@ def token_rewards(
 
     Args:
         scores: [B]; the score of an answer without tokens goes nowhere.
-        penalties: of each token, such as beta times its estimate of the divergence, [B, T].
+        penalties: one for each token, such as beta times the estimated divergence, [B, T].
     """
     rewards = torch.where(mask, -penalties, 0)
     last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)

@@ -18,11 +18,11 @@ from moli.records.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class TrainingPrompt:
     """A prompt as the policy reads it, and as rewards do.
 
     Attributes:
-        ids: its tokens, with the chat template's.
+        ids: token ids, with those of the chat template.
         reference: the right answer, or a part of it, where a reward checks one.
         is_unsafe: whether it is tagged as one that asks for something unsafe.
     """
@@ -34,12 +34,13 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SampledAnswer:
     """An answer as it was sampled; it is never tokenized again.
 
     Attributes:
         ids: all tokens after the prompt, including the one that ends the answer.
-        logprobs: of each token in the distribution that it was drawn from, so after temperature.
+        logprobs: log probability of each token in the distribution that it was drawn from, so
+            after temperature.
         text: the answer without the token that ends it.
         ended: whether it ended by itself, not at the maximum length.
         sampled: whether the policy wrote a token itself, not a tool or an environment; empty if
@@ -63,8 +64,8 @@ class Rollouts:
         sampled_logprobs: log probabilities as they were sampled, [B, T].
     """
 
-    prompts: tuple[Prompt, ...]
-    answers: tuple[Answer, ...]
+    prompts: tuple[TrainingPrompt, ...]
+    answers: tuple[SampledAnswer, ...]
     ids: torch.Tensor
     mask: torch.Tensor
     sampled_logprobs: torch.Tensor
@@ -119,7 +120,7 @@ def _tensors(record: Rollouts) -> dict[str, torch.Tensor]:
     return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
 
-def make_rollouts(prompts: Sequence[Prompt], answers: Sequence[Answer]) -> Rollouts:
+def make_rollouts(prompts: Sequence[TrainingPrompt], answers: Sequence[SampledAnswer]) -> Rollouts:
     """Rollouts of prompts and as many answers.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the loop asks of policies, so that a table, a model and an engine are the same to it."""
+"""Protocols of policies, so that a table, a model and an engine are the same to the loop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from moli.alignment.rollouts.buffer import Answer, Prompt, Rollouts
+from moli.alignment.rollouts.buffer import Rollouts, SampledAnswer, TrainingPrompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class TokenScores:
 class RolloutSource(Protocol):
     """Samples an answer for each prompt, with the weights as they are now."""
 
-    def __call__(self, prompts: Sequence[Prompt], seed: int) -> Sequence[Answer]:
+    def __call__(self, prompts: Sequence[TrainingPrompt], seed: int) -> Sequence[SampledAnswer]:
         """One answer for each prompt; a prompt that stands there several times gets several.
 
         Args:
