@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from moli.records.errors import InputError
 from moli.records.examples import (
@@ -19,12 +20,20 @@ from moli.records.examples import (
     LocatedExample,
     MalformedRow,
     Pair,
+    Preference,
+    RatedAnswer,
     Text,
     UnreadLines,
 )
 from moli.workspace.datasets.columns import DatasetFormat, same_name
 from moli.workspace.datasets.conversations import unread_keys, with_roles
-from moli.workspace.datasets.detection import Kinds, QuestionFormats, check_columns, format_of
+from moli.workspace.datasets.detection import (
+    Kinds,
+    QuestionFormats,
+    check_columns,
+    fits,
+    format_of,
+)
 from moli.workspace.datasets.fields import Row
 from moli.workspace.datasets.folders import Part, expand_paths
 from moli.workspace.datasets.formats import FORMATS, TEXT
@@ -82,7 +91,8 @@ class Dataset:
     @property
     def row_count(self) -> int:
         """Number of rows in the files, lines that are no rows included."""
-        return len(self.examples) + len(self.malformed) + self.unread_lines
+        readable = len({each.where for each in self.examples})  # a row may be several examples
+        return readable + len(self.malformed) + self.unread_lines
 
 
 def read_dataset(
@@ -120,19 +130,21 @@ def read_dataset(
     rows = [row for source in sources.values() for row in source]
     if not rows:
         raise InputError("the data set is empty", where=str(path), fix="Add a row.")
-    check_columns(mapping, rows, path)
+    check_columns(mapping, rows, path, kinds)
     detected, usual = _detect_format(path, rows, mapping, kinds=kinds)
     readable = [row for row in rows if isinstance(row, Row)]
     is_needed = not kinds or issubclass(detected.kind, kinds)
     if is_needed and issubclass(detected.kind, Conversation | Pair | Text):
         for row in readable:
             check_no_preference(row, detected, mapping)
-
-    def read(row: Row) -> Example | MalformedRow:
-        """The example in a row, or the reason why there is none."""
-        return detected.example(with_roles(row, roles or {}), mapping, usual)
-
-    parts = [_read_examples(source, detected, rows, read) for source, rows in sources.items()]
+    elif issubclass(detected.kind, Preference | RatedAnswer) and Conversation in kinds:
+        check_no_preference(readable[0], None, mapping)
+    parts = []
+    for source, own_rows in sources.items():
+        own = _format_of_file(own_rows, detected, mapping, kinds)
+        names = usual if own is detected else {}
+        read = _reader(own, mapping, names, roles)
+        parts.append(_read_examples(source, own, own_rows, mapping, read))
     return Dataset(
         path,
         detected.name,
@@ -140,7 +152,7 @@ def read_dataset(
         tuple(row for part in parts for row in part.malformed),
         tuple(row for part in parts for row in part.rows),
         tuple(lines for part in parts for lines in part.unread),
-        _unused_columns(detected, readable, mapping),
+        tuple(dict.fromkeys(name for part in parts for name in part.unused)),
         "" if is_needed else _columns_advice(readable, mapping, kinds),
     )
 
@@ -197,26 +209,52 @@ def read_questions(
         ours: theirs for ours, theirs in (columns or {}).items() if same_name([theirs], in_data)
     }
     detected, usual = _detect_format(path, rows, mapping, allowed)
-    placeholders = allowed[detected.name]
+    read = _reader(detected, mapping, usual, roles, allowed[detected.name])
+    return _read_examples(path, detected, rows, mapping, read)
 
-    def read(row: Row) -> Example | MalformedRow:
-        """The question in a row, or the reason why there is none."""
-        return detected.example(with_roles(row, roles or {}), mapping, usual, placeholders)
 
-    return _read_examples(path, detected, rows, read)
+def _format_of_file(
+    rows: Sequence[Row | MalformedRow],
+    detected: DatasetFormat,
+    mapping: Mapping[str, str],
+    kinds: Kinds,
+) -> DatasetFormat:
+    """The format of one file of a data set: the whole data set's, unless it does not fit its rows.
+
+    Args:
+        detected: the format of the whole data set.
+        kinds: the kinds of example that are needed; another format has to be of one of them.
+    """
+    first = next((row.values for row in rows if isinstance(row, Row)), None)
+    if not kinds or first is None or fits(detected, first, mapping):
+        return detected
+    own = format_of(first, mapping, None, kinds)
+    return own if own and issubclass(own.kind, kinds) else detected
+
+
+def _reader(
+    detected: DatasetFormat,
+    mapping: Mapping[str, str],
+    usual: Mapping[str, str],
+    roles: RoleNames | None,
+    placeholders: Mapping[str, Any] | None = None,
+) -> Callable[[Row], tuple[Example, ...] | MalformedRow]:
+    """A function that reads the examples in a row, or returns the reason why there are none."""
+    return lambda row: detected.examples(with_roles(row, roles or {}), mapping, usual, placeholders)
 
 
 def _read_examples(
     path: Path,
     detected: DatasetFormat,
     rows: Sequence[Row | MalformedRow],
-    read: Callable[[Row], Example | MalformedRow],
+    mapping: Mapping[str, str],
+    read: Callable[[Row], tuple[Example, ...] | MalformedRow],
 ) -> Dataset:
     """Read the examples of a data set from its rows.
 
     Args:
         detected: the format of the rows.
-        read: reads the example in a row that is not malformed already.
+        read: reads the examples in a row that is not malformed already.
     """
     folder = path if path.is_dir() else path.parent
     examples: list[LocatedExample] = []
@@ -224,16 +262,23 @@ def _read_examples(
     unread: list[UnreadLines] = []
     example_rows: list[Row] = []
     for row in rows:
-        example = read(row) if isinstance(row, Row) else row
-        if isinstance(row, Row) and not isinstance(example, MalformedRow):
-            examples.append(LocatedExample(row.where, example.with_files_in(folder)))
-            example_rows.append(row)
-        elif isinstance(example, UnreadLines):
-            unread.append(example)
-        elif isinstance(example, MalformedRow):
-            malformed.append(example)
+        result = read(row) if isinstance(row, Row) else row
+        if isinstance(row, Row) and isinstance(result, tuple):
+            for example in result:
+                examples.append(LocatedExample(row.where, example.with_files_in(folder)))
+                example_rows.append(row)
+        elif isinstance(result, UnreadLines):
+            unread.append(result)
+        elif isinstance(result, MalformedRow):
+            malformed.append(result)
     return Dataset(
-        path, detected.name, tuple(examples), tuple(malformed), tuple(example_rows), tuple(unread)
+        path,
+        detected.name,
+        tuple(examples),
+        tuple(malformed),
+        tuple(example_rows),
+        tuple(unread),
+        _unused_columns(detected, [row for row in rows if isinstance(row, Row)], mapping),
     )
 
 

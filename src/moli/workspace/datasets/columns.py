@@ -19,7 +19,8 @@ class DatasetFormat:
     Attributes:
         kind: the kind of example that its rows are.
         columns: Moli's names of the columns that a row must have, each with its alternative names.
-        read: reads an example from a row's values by Moli's names; raises RowError.
+        read: reads the example, or the several ones, in a row's values by Moli's names; raises
+            RowError.
         optional: Moli's names of further columns that `read` uses, with their alternative names.
         complete: adds what a row that is only a question lacks for `read`, where a placeholder for
             a column is not enough.
@@ -28,7 +29,7 @@ class DatasetFormat:
     name: str
     kind: type[Example]
     columns: Mapping[str, tuple[str, ...]]
-    read: Callable[[Values], Example]
+    read: Callable[[Values], Example | tuple[Example, ...]]
     optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
 
@@ -51,14 +52,14 @@ class DatasetFormat:
                 names[column] = name
         return names
 
-    def example(
+    def examples(
         self,
         row: Row,
         mapping: Mapping[str, str],
         usual: Mapping[str, str],
         placeholders: Mapping[str, Any] | None = None,
-    ) -> Example | MalformedRow:
-        """The example in a row, or the reason why there is none.
+    ) -> tuple[Example, ...] | MalformedRow:
+        """The examples in a row, usually one, or the reason why there is none.
 
         Args:
             mapping: Moli's column names to the data set's, as the user gave them.
@@ -85,7 +86,8 @@ class DatasetFormat:
                     raise _missing_column(
                         usual.get(column) or next(iter(possible), column), row.values
                     )
-            return self.read(Values(values, names))
+            read = self.read(Values(values, names))
+            return (read,) if isinstance(read, Example) else read
         except RowError as error:
             return MalformedRow(row.where, error.what, error.fix)
 

@@ -69,7 +69,7 @@ def read_conversation(values: Values) -> Conversation:
         if values.get(column):
             raise RowError(f"the row has '{column}'", "Remove the row: only text is read.")
     name = values.name("messages")
-    return _conversation(values, _read_turns(values["messages"], name), name)
+    return conversation_of(values, read_turns(values["messages"], name), name)
 
 
 def read_prompt_and_answer(values: Values) -> Conversation:
@@ -82,13 +82,13 @@ def read_prompt_and_answer(values: Values) -> Conversation:
     roles: tuple[tuple[str, Role], ...] = (("source", "user"), ("target", "assistant"))
     for column, role in roles:
         if is_turns(values[column]):
-            turns += _read_turns(values[column], values.name(column))
+            turns += read_turns(values[column], values.name(column))
         else:
             turns.append(Turn(values.name(column), Message(role, text_of(values, column))))
-    return _conversation(values, turns, values.name("target"))
+    return conversation_of(values, turns, values.name("target"))
 
 
-def _conversation(values: Values, turns: Sequence[Turn], name: str) -> Conversation:
+def conversation_of(values: Values, turns: Sequence[Turn], name: str) -> Conversation:
     """The conversation of a row's turns, with its system message and its tools.
 
     Args:
@@ -220,7 +220,7 @@ def _check_order(messages: Sequence[Message], name: str) -> None:
             )
 
 
-def _read_turns(value: Any, name: str) -> list[Turn]:
+def read_turns(value: Any, name: str) -> list[Turn]:
     """The turns in a column of a row, where a call joins the assistant's turn before it.
 
     Args:

@@ -36,7 +36,7 @@ def format_of(
     """
     formats = [each for each in FORMATS if allowed is None or each.name in allowed]
     formats.sort(key=lambda each: not mapping.keys() <= each.known_names)
-    fitting = [each for each in formats if _fits(each, row, mapping, allowed)]
+    fitting = [each for each in formats if fits(each, row, mapping, allowed)]
     suitable = [each for each in fitting if not kinds or issubclass(each.kind, kinds)]
     if not suitable:
         return fitting[0] if fitting else None
@@ -50,11 +50,11 @@ def format_of(
     return fitting[0] if is_half else suitable[0]
 
 
-def _fits(
+def fits(
     candidate: DatasetFormat,
     row: Mapping[str, Any],
     mapping: Mapping[str, str],
-    allowed: QuestionFormats | None,
+    allowed: QuestionFormats | None = None,
 ) -> bool:
     """Whether a row has all columns that a format demands of it."""
     missing = candidate.columns.keys() - candidate.names_in(row, mapping).keys()
@@ -62,17 +62,19 @@ def _fits(
 
 
 def check_columns(
-    mapping: Mapping[str, str], rows: Sequence[Row | MalformedRow], path: Path
+    mapping: Mapping[str, str], rows: Sequence[Row | MalformedRow], path: Path, kinds: Kinds = ()
 ) -> None:
     """Check that a mapping's keys are names that Moli knows and its values columns of the data.
 
     Args:
         path: the data set, for errors.
+        kinds: the kinds of example that the task needs; empty for any.
 
     Raises:
         InputError: a key is no column of any format, or no row has the column that it maps to.
     """
-    names = {name for each in FORMATS for name in (*each.columns, *each.optional)}
+    suitable = [each for each in FORMATS if not kinds or issubclass(each.kind, kinds)]
+    names = {name for each in suitable for name in (*each.columns, *each.optional)}
     known = {name for each in FORMATS for name in each.known_names}
     in_data = {name: None for row in rows if isinstance(row, Row) for name in row.values}
     for ours, theirs in mapping.items():

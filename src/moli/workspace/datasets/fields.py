@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +38,10 @@ class Values(dict[str, Any]):
     def name(self, column: str) -> str:
         """The data set's name for a column, to use in messages."""
         return self._names.get(column, column)
+
+    def with_columns(self, columns: Mapping[str, Any], names: Mapping[str, str]) -> Values:
+        """The values with other ones for some columns, and the data set's names for these."""
+        return Values({**self, **columns}, {**self._names, **names})
 
 
 class RowError(Exception):
@@ -105,6 +111,25 @@ def text_of(values: Values, column: str, *, empty: bool = False) -> str:
         raise RowError(f"'{name}' is empty", "Fill it in, or remove the row.")
     check_encodable(value, name)
     return value
+
+
+def number_of(values: Values, column: str) -> float:
+    """The finite number in a column, which may be written as text.
+
+    Raises:
+        RowError: the value is no number, or is too large.
+    """
+    try:
+        number = float(values[column])
+    except (TypeError, ValueError):
+        number = math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        shown = reprlib.repr(values[column])  # a text of any length, or hundreds of digits
+        fault = "not a number" if math.isnan(number) else "too large"
+        raise RowError(f"'{values.name(column)}' is {shown}, {fault}", "Write a number.")
+    return number
 
 
 def not_text(name: str, value: Any) -> RowError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import re
-import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from moli.records.examples import (
     Text,
 )
 from moli.records.messages import STRICT_JSON, Message
+from moli.workspace.datasets.alpaca import alpaca_request
 from moli.workspace.datasets.columns import DatasetFormat
 from moli.workspace.datasets.conversations import (
     add_missing_answer,
@@ -29,8 +28,15 @@ from moli.workspace.datasets.conversations import (
     read_prompt_and_answer,
     system_messages,
 )
-from moli.workspace.datasets.fields import RowError, Values, check_encodable, text_of
+from moli.workspace.datasets.fields import (
+    RowError,
+    Values,
+    check_encodable,
+    number_of,
+    text_of,
+)
 from moli.workspace.datasets.labels import classes_of, read_label, read_labels
+from moli.workspace.datasets.preference_formats import PREFERENCES
 from moli.workspace.datasets.tools import decode_json
 
 _SYSTEM = ("system_prompt",)
@@ -47,38 +53,8 @@ MESSAGES = DatasetFormat(
 
 def _read_alpaca(values: Values) -> Conversation:
     """A request with its input, after earlier requests, and the answer."""
-    request = text_of(values, "instruction")
-    if not _is_missing(values.get("input")):
-        request = f"{request}\n{text_of(values, 'input')}"
-    turns = system_messages(values)
-    for earlier_request, answer in _alpaca_history(values):
-        turns += [Message("user", earlier_request), Message("assistant", answer)]
-    turns += [Message("user", request), Message("assistant", text_of(values, "output"))]
-    return Conversation(tuple(turns))
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether a cell has no value; pandas writes NaN into one without."""
-    return value in (None, "") or value != value
-
-
-def _alpaca_history(values: Values) -> list[tuple[str, str]]:
-    """Earlier requests, each with its answer."""
-    history, name = values.get("history") or [], values.name("history")
-    pairs = []
-    for entry in history if isinstance(history, list | tuple) else [history]:
-        match entry:
-            case [str(), str() as answer] if not answer.strip():
-                raise RowError(f"'{name}' has an empty answer", "Fill it in, or remove the pair.")
-            case [str() as request, str() as answer]:
-                check_encodable(request, name)
-                check_encodable(answer, name)
-                pairs.append((request, answer))
-            case _:
-                raise RowError(
-                    f"'{name}' is not a list of [request, answer]", "Write pairs of texts."
-                )
-    return pairs
+    answer = Message("assistant", text_of(values, "output"))
+    return Conversation((*system_messages(values), *alpaca_request(values), answer))
 
 
 ALPACA = DatasetFormat(
@@ -133,22 +109,7 @@ SPAN = DatasetFormat(
 def _read_scored(values: Values) -> Scored:
     """Two texts and their similarity."""
     first, second = text_of(values, "text1"), text_of(values, "text2")
-    return Scored(first, second, _number(values, "score"))
-
-
-def _number(values: Values, column: str) -> float:
-    """The finite number in a column, which may be written as text."""
-    try:
-        number = float(values[column])
-    except (TypeError, ValueError):
-        number = math.nan
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        shown = reprlib.repr(values[column])  # a text of any length, or hundreds of digits
-        fault = "not a number" if math.isnan(number) else "too large"
-        raise RowError(f"'{values.name(column)}' is {shown}, {fault}", "Write a number.")
-    return number
+    return Scored(first, second, number_of(values, "score"))
 
 
 SCORED = DatasetFormat(
@@ -313,4 +274,5 @@ FORMATS = (
     LABELLED,
     MULTI_LABELLED,
     TEXT,
+    *PREFERENCES,
 )

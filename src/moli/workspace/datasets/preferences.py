@@ -34,18 +34,18 @@ def check_no_preference(row: Row, used: DatasetFormat | None, mapping: Mapping[s
         if mapping.keys() & {answer, *used.columns[answer]}:
             return
     if rejected := _rejected_column(row.values):
-        what = f"'{rejected}' is a rejected answer: preference rows belong to DPO"
+        what, tasks = f"'{rejected}' is a rejected answer: preference rows belong to DPO", "dpo"
         better = _better_answer(row.values, rejected)
         hint = f"add `columns: {{{better}}}`." if better else f"remove '{rejected}'."
     elif rating := _rating_column(row.values, used):
-        what = f"'{rating}' rates the answer: rows with ratings belong to KTO"
+        what, tasks = f"'{rating}' rates the answer: rows with ratings belong to KTO", "kto"
         hint = f"keep only the rows with good answers, and remove '{rating}'."
     else:
         return
     raise InputError(
         f"{what}, and are no examples to imitate",
         where=row.where,
-        fix=f"Moli has no task for preferences; to train on the good answers alone, {hint}",
+        fix=f"Use task: {tasks}, or task: reward; to train on the good answers alone, {hint}",
     )
 
 

@@ -38,6 +38,10 @@ _HINTS: Mapping[str, Sequence[str]] = {
     "score": ("score", "similarity", "label", "分数", "相似度"),
     "query": ("query", "question", "anchor", "prompt", "问题", "查询"),
     "positive": ("positive", "pos", "passage", "chosen", "document", "answer", "正例"),
+    "chosen": ("chosen", "prefer", "better", "win", "accept", "good", "pos", "优", "好"),
+    "rejected": ("reject", "dispreferred", "worse", "los", "bad", "neg", "劣", "差"),
+    "completion": ("completion", "response", "answer", "output", "reply", "回答", "答案", "回复"),
+    "completions": ("completion", "response", "answer", "candidate", "回答"),
     "image": ("image", "picture", "photo", "img", "file", "path", "图片"),
 }  # fmt: skip
 _WORDS = re.compile(r"[0-9]+|[^\W\d_]+")  # of a name
@@ -111,7 +115,9 @@ def _is_usable(ours: str, values: Sequence[Any]) -> bool:
     """Whether a column has the type that one of Moli's columns needs."""
     if ours == "messages":
         return any(map(is_turns, values))
-    if ours == "answers":
+    if ours in ("chosen", "rejected"):
+        return all(isinstance(value, str) or is_turns(value) for value in values)
+    if ours in ("answers", "completions"):
         return any(isinstance(value, list | dict) for value in values)
     if ours == "labels":
         return any(isinstance(value, list | str) for value in values)
