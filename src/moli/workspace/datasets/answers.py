@@ -87,8 +87,9 @@ def read_preference(values: Values) -> Preference:
     values = _with_openai_input(values)
     chosen, rejected = _answer_turns(values, "chosen"), _answer_turns(values, "rejected")
     if _texts(chosen) == _texts(rejected):
-        sides = f"'{values.name('chosen')}' and '{values.name('rejected')}'"
-        raise RowError(f"{sides} are equal", "Correct one of them, or remove the row.")
+        better, worse = values.name("chosen"), values.name("rejected")
+        fix = "Correct one of them, or remove the row."
+        raise RowError(f"'{better}' and '{worse}' are equal", fix)
     if _is_whole(chosen) and _is_whole(rejected):
         start = _shared_length(chosen, rejected)
     else:
@@ -155,11 +156,12 @@ def _truth_or_none(values: Values, column: str, *, inverted: bool = False) -> bo
 def _margin(values: Values) -> float:
     """The margin of a pair: that of the row, or the difference of its scores; 0 without either."""
     if values.get("margin") not in (None, ""):
-        margin, names = number_of(values, "margin"), values.name("margin")
-        what = f"'{names}' is below 0"
+        margin, name = number_of(values, "margin"), values.name("margin")
+        what = f"'{name}' is below 0"
     elif None not in (values.get("score_chosen"), values.get("score_rejected")):
         margin = number_of(values, "score_chosen") - number_of(values, "score_rejected")
-        what = f"'{values.name('score_chosen')}' is below '{values.name('score_rejected')}'"
+        better, worse = values.name("score_chosen"), values.name("score_rejected")
+        what = f"'{better}' is below '{worse}'"
     else:
         return 0.0
     if margin < 0:
