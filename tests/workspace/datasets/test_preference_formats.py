@@ -126,7 +126,10 @@ def test_scored_answers_are_all_pairs_with_their_difference_as_margin(tmp_path: 
     answers = [(BAD, 1), (GOOD, 4), ("Perhaps.", 4)]
     entries = [{"response": text, "overall_score": score, "model": "m"} for text, score in answers]
     perhaps = Message("assistant", "Perhaps.")
-    expected = [Preference((USER,), (YES,), (NO,), 3.0), Preference((USER,), (perhaps,), (NO,), 3.0)]
+    expected = [
+        Preference((USER,), (YES,), (NO,), 3.0),
+        Preference((USER,), (perhaps,), (NO,), 3.0),
+    ]
     assert read(tmp_path, {"instruction": ASK, "completions": entries}) == expected
     texts, scores = zip(*answers, strict=True)
     assert read(tmp_path, {"prompt": ASK, "responses": texts, "scores": scores}) == expected
@@ -173,7 +176,8 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": [turn("user", " ")], "chosen": [G], "rejected": [B]}, "the prompt is empty"),
     ({"prompt": [turn("system", "Hi")], "chosen": [G], "rejected": [B]}, "the prompt is empty"),
     ({"chosen": GOOD, "rejected": BAD}, "the row has no prompt"),
-    ({"chosen": [U, G], "rejected": [U, B, U]}, "'rejected' does not end with the assistant's turn"),
+    ({"chosen": [U, G], "rejected": [U, B, U]},
+     "'rejected' does not end with the assistant's turn"),
     ({"prompt": [U, G], "chosen": [G], "rejected": [B]},
      "'prompt' has two assistant turns in a row, after turn 2"),
     ({"chosen": f"{HH} {GOOD}", "rejected": HH}, "'rejected' has an empty answer"),
@@ -181,7 +185,8 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({**PAIRS["TRL"], "margin": "wide"}, "'margin' is 'wide', not a number"),
     ({**PAIRS["TRL"], "score_chosen": 1, "score_rejected": 2},
      "'score_chosen' is below 'score_rejected'"),
-    ({**PAIRS["TRL"], "chosen_safe": "perhaps"}, "'chosen_safe' is \"perhaps\", neither yes nor no"),
+    ({**PAIRS["TRL"], "chosen_safe": "perhaps"},
+     "'chosen_safe' is \"perhaps\", neither yes nor no"),
 ]  # fmt: skip
 
 
@@ -206,7 +211,8 @@ def test_malformed_pairs_are_named(tmp_path: Path, row: dict[str, Any], what: st
         ({"messages": [U, G], "label": True}, {"messages": [U, G, U], "label": True},
          "'messages' does not end with the assistant's turn"),
         ({"prompt": ASK, "responses": [GOOD, BAD], "scores": [2, 1]},
-         {"prompt": ASK, "responses": [GOOD, BAD], "scores": [1, 1]}, "no answer in 'responses' is"),
+         {"prompt": ASK, "responses": [GOOD, BAD], "scores": [1, 1]},
+         "no answer in 'responses' is"),
     ],
 )  # fmt: skip
 def test_malformed_comparisons_and_ratings_are_named(
