@@ -294,7 +294,7 @@ def _outcome(prepared: PreparedRun, expected: dict[str, Any] | None) -> dict[str
 
     progress = prepared.loop.progress
     seconds = max(progress.seconds, 1e-9)
-    outcome = {
+    outcome: dict[str, Any] = {
         "step": progress.step,
         "best_step": progress.best_step,
         "still_improving": _is_still_improving(prepared),
@@ -303,6 +303,8 @@ def _outcome(prepared: PreparedRun, expected: dict[str, Any] | None) -> dict[str
         "tokens_per_second": round(progress.tokens / seconds, 1),
         "peak_memory_mb": peak_memory_mb(),
     }
+    if prepared.task.calibration:
+        outcome["calibration"] = dict(prepared.task.calibration)
     if not expected or not progress.step:
         return outcome
     expected_seconds = expected["seconds"] * progress.step / prepared.loop.schedule.steps

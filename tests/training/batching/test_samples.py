@@ -94,3 +94,25 @@ def test_a_samples_size_is_what_it_costs(parts: tuple[int, ...], pixels: int, si
 @pytest.mark.parametrize("packed", [False, True])
 def test_without_samples_there_are_no_steps(packed: bool) -> None:
     assert plan_epoch([], Batching(16, 1000, packed), 0, 0) == []
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=60), st.integers(1, 40), st.booleans())
+def test_groups_stay_whole_in_as_many_steps(sizes: list[int], batch: int, packed: bool) -> None:
+    groups = [group for group, size in enumerate(sizes) for _ in range(size)]
+    batching = Batching(batch, None, packed)
+    steps = [
+        [row for micro in step for row in micro]
+        for step in plan_epoch([1] * len(groups), batching, 0, 3, groups)
+    ]
+    assert len(steps) == steps_in_epoch(len(groups), batch)
+    assert all(steps)
+    assert sorted(row for step in steps for row in step) == list(range(len(groups)))
+    most = len(groups) // len(steps)
+    for group, size in enumerate(sizes):
+        touched = [step for step in steps if any(groups[row] == group for row in step)]
+        assert len(touched) == 1 or size > most  # only one that is larger than a step is split
+
+
+def test_samples_without_groups_are_planned_as_ever() -> None:
+    batching = Batching(4, 1000, packed=True)
+    assert plan_epoch([9] * 50, batching, 1, 2, [None] * 50) == plan_epoch([9] * 50, batching, 1, 2)

@@ -29,6 +29,7 @@ class Sample:
         truncated_tokens: number of tokens of the example that were cut off.
         image_patches: number of tokens that would cost as much as the sample's image; 0 without
             one.
+        group: samples with the same number are computed in the same step; None for one by itself.
         size: the cost of computing it, in tokens.
     """
 
@@ -37,6 +38,7 @@ class Sample:
     supervised: int = 1
     truncated_tokens: int = 0
     image_patches: int = 0
+    group: int | None = None
 
     @property
     def size(self) -> int:
@@ -66,14 +68,24 @@ class Batching:
     packed: bool
 
 
-def plan_epoch(sizes: Sequence[int], batching: Batching, seed: int, epoch: int) -> list[Step]:
+def plan_epoch(
+    sizes: Sequence[int],
+    batching: Batching,
+    seed: int,
+    epoch: int,
+    groups: Sequence[int | None] = (),
+) -> list[Step]:
     """The steps of one epoch; every sample is in exactly one of them.
 
     Args:
         sizes: size of each sample.
+        groups: group of each sample, if any of them has one.
     """
     if not len(sizes):
         return []
+    if any(group is not None for group in groups):
+        steps = _whole_groups(groups, batching.batch, seed, epoch)
+        return [_split_step(step, sizes, batching) for step in steps]
     order = np.random.default_rng((seed, epoch)).permutation(len(sizes))
     if not batching.packed:
         order = _sorted_by_size_locally(order, sizes, batching, seed, epoch)
@@ -84,6 +96,32 @@ def plan_epoch(sizes: Sequence[int], batching: Batching, seed: int, epoch: int) 
 def steps_in_epoch(samples: int, batch: int) -> int:
     """Number of steps in an epoch, the last of which may be short."""
     return -(-samples // batch)
+
+
+def _whole_groups(
+    groups: Sequence[int | None], batch: int, seed: int, epoch: int
+) -> list[list[int]]:
+    """The samples of each step, with groups kept whole; only one larger than a step is split.
+
+    There are as many steps as without groups, and none is empty: of the groups in a random order,
+    each goes to the step in whose equal share of the samples it begins.
+    """
+    steps = steps_in_epoch(len(groups), batch)
+    by_group: dict[int, list[int]] = {}
+    for index, group in enumerate(groups):
+        by_group.setdefault(-index - 1 if group is None else group, []).append(index)
+    most = len(groups) // steps
+    parts = [
+        members[start : start + most]
+        for members in by_group.values()
+        for start in range(0, len(members), most)
+    ]
+    planned: list[list[int]] = [[] for _ in range(steps)]
+    position = 0
+    for number in np.random.default_rng((seed, epoch)).permutation(len(parts)):
+        planned[position * steps // len(groups)] += parts[number]
+        position += len(parts[number])
+    return planned
 
 
 def _sorted_by_size_locally(

@@ -1,4 +1,7 @@
-"""A report of a run: `report.html`, a self-contained page, and `curves.png`."""
+"""A report of a run: `report.html`, a self-contained page, and `curves.png`.
+
+The calibration of a reward model is on the page and in `calibration.json`.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from moli.training.listeners.formatting import flatten_values, format_duration, 
 from moli.training.listeners.statistics import ExponentialMean
 
 PAGE, PICTURE = "report.html", "curves.png"
+CALIBRATION = "calibration.json"  # of a reward model
 STATUS = {
     "running": "Running",
     "finished": "Finished",
@@ -117,6 +121,8 @@ def write_report(folder: Path) -> Path:
     name = run.started.run if run.started else folder.name
     if panels:
         _write(folder / PICTURE, render_png(panels, name))
+    if run.ended and (calibration := run.ended.result.get("calibration")):
+        _write(folder / CALIBRATION, json.dumps(calibration, indent=2).encode())
     page = _page_html(name, run, panels)
     _write(folder / PAGE, page.encode("utf-8", "replace"))
     return folder / PAGE
@@ -153,6 +159,7 @@ def _page_html(name: str, run: _RunFiles, panels: Sequence[Panel]) -> str:
     """The whole page: title, summary, warnings, curves, evaluations, recipe and environment."""
     style = (files("moli.training.listeners") / "report.css").read_text(encoding="utf-8")
     status = STATUS[run.status]
+    result = run.ended.result if run.ended else {}
     pill = f'<span class="status {run.status}">{escape(status)}</span>'
     parts = [
         f"<header><h1>{escape(name)}</h1>{pill}</header>",
@@ -161,8 +168,9 @@ def _page_html(name: str, run: _RunFiles, panels: Sequence[Panel]) -> str:
         _warnings_html(run),
         _curves_html(panels),
         _evaluations_html(run),
+        _calibration_html(result),
         _columns_html(
-            _table_html("Result", run.ended.result if run.ended else {}),
+            _table_html("Result", {k: v for k, v in result.items() if k != "calibration"}),
             _table_html("Facts", run.started.facts if run.started else {}),
         ),
         _columns_html(_recipe_html(run), _table_html("Environment", run.environment)),
@@ -303,6 +311,19 @@ def _format_metric(value: float) -> str:
     return f"{value:#.4g}" if 1e-3 <= abs(value) < 1000 else format_value(value)
 
 
+def _calibration_html(result: Mapping[str, Any]) -> str:
+    """The verdict on a reward model, with the figures that it is based on."""
+    report = dict(result.get("calibration") or {})
+    if not report:
+        return ""
+    problems = "".join(f"<li>{escape(each)}</li>" for each in report.pop("problems", ()))
+    verdict = "may be used as a reward"
+    if not report.pop("may_be_used_as_reward", False):
+        verdict = "should not be used as a reward:"
+    reasons = f'<ul class="warnings">{problems}</ul>' if problems else ""
+    return f"<h2>Calibration</h2>\n<p>The model {verdict}</p>{reasons}{_table_html('', report)}"
+
+
 def _recipe_html(run: _RunFiles) -> str:
     if run.recipe:
         return f'<h2>Recipe</h2>\n<div class="sheet"><pre>{escape(run.recipe.strip())}</pre></div>'
@@ -314,7 +335,8 @@ def _table_html(title: str, values: Mapping[str, Any]) -> str:
         f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(value)}</td></tr>"
         for name, value in flatten_values(values).items()
     )
-    return f'<h2>{title}</h2>\n<div class="sheet"><table>{rows}</table></div>' if rows else ""
+    head = f"<h2>{title}</h2>\n" if title else ""
+    return f'{head}<div class="sheet"><table>{rows}</table></div>' if rows else ""
 
 
 def _columns_html(left: str, right: str) -> str:

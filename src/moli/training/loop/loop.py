@@ -189,10 +189,11 @@ class Loop:
     def _remaining_steps(self) -> Iterator[StepSamples]:
         """The samples of each step that is left, epoch by epoch."""
         sizes = [sample.size for sample in self.samples]
+        groups = [sample.group for sample in self.samples]
         epoch_steps = steps_in_epoch(len(sizes), self.batching.batch)
         while self.progress.step < self.schedule.steps:
             epoch, done = divmod(self.progress.step, epoch_steps)
-            for step in plan_epoch(sizes, self.batching, self.seed, epoch)[done:]:
+            for step in plan_epoch(sizes, self.batching, self.seed, epoch, groups)[done:]:
                 if self.progress.step >= self.schedule.steps:
                     return
                 yield self.samples_of(step)

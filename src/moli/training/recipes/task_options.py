@@ -32,6 +32,20 @@ class DpoOptions(TaskOptions):
     )
 
 
+class RewardOptions(TaskOptions):
+    """Options of reward models (Touvron et al. 2023, section 3.2.2)."""
+
+    margin: float = Field(
+        1.0, ge=0, description="Margin of the pair with the largest one in the data; 0: no margins"
+    )
+    centring: float = Field(
+        0.01, ge=0, description="Weight of the squared sum of a pair's scores, which centres them"
+    )
+    safety: float = Field(
+        1.0, ge=0, description="Weight of telling safe answers from unsafe ones, for tagged pairs"
+    )
+
+
 def check_options(model: type[TaskOptions], values: Mapping[str, Any], where: str) -> TaskOptions:
     """A task's options from the values in a recipe.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from moli.training.recipes.task_options import TaskOptions
+from moli.training.recipes.task_options import RewardOptions, TaskOptions
 
 # The base of classifiers that know no language: they weigh a text's n-grams.
 NGRAMS = "builtin:ngrams"
@@ -24,6 +24,7 @@ TaskName = Literal[
     "embedding",
     "reranking",
     "image",
+    "reward",
 ]
 
 
@@ -96,6 +97,7 @@ TASKS = {
     "image": TaskSpec(
         "image:ImageClassification", None, batch=64, base="new", new_learning_rate=2e-3
     ),
+    "reward": TaskSpec("reward:RewardModeling", "SEQ_CLS", batch=32, options=RewardOptions),
 }
 
 # Tasks whose models are language models.

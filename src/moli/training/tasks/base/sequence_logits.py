@@ -22,17 +22,26 @@ def sequence_logits(model: torch.nn.Module, batch: Batch, *, mean: bool = False)
     """
     if mean:
         return logits_of_means(model, sequence_means(model, batch))
-    if batch.packed:
-        return _packed_logits(model, batch)
+    if batch.packed or (_is_causal(model) and model_to_call(model) is unwrapped_model(model)):
+        return _token_logits(model, batch)
     logits: torch.Tensor = model_to_call(model)(**batch.inputs).logits
     return logits.float()
 
 
-def _packed_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-    """Logits from one token's state in each of the sequences that lie end to end."""
+def _is_causal(model: torch.nn.Module) -> bool:
+    """Whether a model reads from left to right, so that the last token has read all others."""
+    return hasattr(unwrapped_model(model), "score")
+
+
+def _token_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Logits from the state of one token of each sequence.
+
+    For causal models transformers takes the last token that is not padding, which is another one
+    if padding has the id of the token that ends a text.
+    """
     inner = unwrapped_model(model)
-    states = model_without_head(model)(**batch.inputs).last_hidden_state[0]
-    if hasattr(inner, "score"):  # causal models: the last token has read all others
+    states = batch.gather(model_without_head(model)(**batch.inputs).last_hidden_state)
+    if _is_causal(model):
         last = torch.cat([batch.starts[1:], batch.starts.new_tensor([len(states)])]) - 1
         return inner.score(states[last]).float()  # type: ignore[no-any-return]
     first = states[batch.starts][:, None]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -177,9 +178,11 @@ class TaskEvaluation(ABC):
 
     Attributes:
         is_calibrated: whether `calibrate` has something to do.
+        calibration: what `calibrate` reports of the model, as JSON; empty for most tasks.
     """
 
     is_calibrated: ClassVar[bool] = False
+    calibration: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def metric(self) -> str:
