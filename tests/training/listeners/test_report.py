@@ -78,7 +78,7 @@ def test_the_page_tells_what_the_files_tell(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_page_tells_whether_a_reward_model_may_be_used(tmp_path: Path) -> None:
     calibration = {"may_be_used_as_reward": False, "accuracy": 0.51, "problems": ["close <to> .5"]}
-    events = [*run(tmp_path)[:-1], RunEnded("finished", 40, {"calibration": calibration})]
+    events = [*list(run(tmp_path))[:-1], RunEnded("finished", 40, {"calibration": calibration})]
     words = " | ".join(reported(tmp_path, *events).words)
     assert "The model should not be used as a reward: | close <to> .5 | accuracy | 0.51" in words
     assert json.loads((tmp_path / "calibration.json").read_text()) == calibration
