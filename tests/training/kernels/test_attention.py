@@ -11,7 +11,7 @@ from training.attention_cases import CU_SEQLENS, LENGTHS, PATTERNS, Layer
 
 from moli.training.kernels import attention, attention_cpu, attention_gpu
 from moli.training.kernels.attention import segment_attention
-from moli.training.kernels.attention_pattern import AttentionPattern
+from moli.training.kernels.attention_pattern import AttentionPattern, Segments
 
 
 def inputs(heads: int, keys: int, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
@@ -59,8 +59,9 @@ def test_segment_by_segment_as_on_a_gpu_gives_the_same(
     heads: int, keys: int, causal: bool, window: int
 ) -> None:
     ours, pattern = inputs(heads, keys), AttentionPattern(causal, window)
-    at_once = attention_cpu.attend(*ours, CU_SEQLENS, 0.3, pattern)
-    one_by_one = attention_gpu.attend(*ours, CU_SEQLENS, max(LENGTHS), 0.3, pattern)
+    segments = Segments(CU_SEQLENS, max(LENGTHS), CU_SEQLENS, max(LENGTHS))
+    at_once = attention_cpu.attend(*ours, segments, 0.3, pattern)
+    one_by_one = attention_gpu.attend(*ours, segments, 0.3, pattern)
     torch.testing.assert_close(one_by_one, at_once, rtol=0, atol=1e-12)
 
 

@@ -24,6 +24,9 @@ class Sample:
 
     Attributes:
         sequences: token ids of one sequence, or of several that the model reads apart.
+        continues: for each sequence, the index of the one that it continues, as two answers
+            continue one prompt, or -1; empty if none continues another. What is continued is
+            computed once.
         target: what to learn, in a form of the task's own.
         supervised: number of items of the target that count in the loss.
         truncated_tokens: number of tokens of the example that were cut off.
@@ -39,6 +42,14 @@ class Sample:
     truncated_tokens: int = 0
     image_patches: int = 0
     group: int | None = None
+    continues: tuple[int, ...] = ()
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest text that the model reads; 0 without any."""
+        own = [len(each) for each in self.sequences]
+        before = [own[index] if index >= 0 else 0 for index in self.continues] or [0] * len(own)
+        return max(map(sum, zip(own, before, strict=True)), default=0)
 
     @property
     def size(self) -> int:

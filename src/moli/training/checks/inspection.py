@@ -120,7 +120,7 @@ def measure_lengths(
         dropped: lengths of the examples that have no samples because they are too long.
     """
     sizes = np.array(
-        [max(map(len, each.sequences), default=0) + each.truncated_tokens for each in samples]
+        [each.length + each.truncated_tokens for each in samples]
         + list(dropped)
     )
     median, percentile95 = np.percentile(sizes, [50, 95])

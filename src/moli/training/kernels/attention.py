@@ -3,6 +3,10 @@
 A batch is its sequences laid end to end, [1, T], without padding. transformers passes each layer's
 queries, keys and values to the function registered here, with the borders of the segments as
 `cu_seq_lens_q`, the name that its own variable-length kernels use.
+
+Several segments may continue the same text, as two answers continue one prompt: `key_indices` has
+the indices of the tokens whose keys each segment sees, those of the prompt and its own, and
+`cu_seq_lens_k` the borders between them.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import Any
 import torch
 
 from moli.training.kernels import attention_cpu, attention_gpu
-from moli.training.kernels.attention_pattern import AttentionPattern
+from moli.training.kernels.attention_pattern import AttentionPattern, Segments
 
 NAME = "moli_segments"
 
@@ -65,32 +69,31 @@ def segment_attention(
     causal = getattr(module, "is_causal", True) if causal is None else causal
     scale = options.get("scaling") or query.shape[-1] ** -0.5
     window = options.get("sliding_window") or 0
-    cu_seqlens, max_seqlen = _segments(query, options)
+    segments = _segments(options)
     if window and not causal:
-        if window < max_seqlen:
+        if window < (segments.max_seqlen if segments else query.shape[2]):
             raise NotImplementedError("a bidirectional window is not computed per segment")
         window = 0
+    if (indices := options.get("key_indices")) is not None:
+        key, value = key.index_select(2, indices), value.index_select(2, indices)
     pattern = AttentionPattern(causal, window, float(options.get("dropout") or 0.0))
-    if query.device.type == "cpu":
-        mixed = attention_cpu.attend(query, key, value, cu_seqlens, scale, pattern)
-    else:
-        mixed = attention_gpu.attend(query, key, value, cu_seqlens, max_seqlen, scale, pattern)
-    return mixed.transpose(1, 2), None
+    attend = attention_cpu.attend if query.device.type == "cpu" else attention_gpu.attend
+    return attend(query, key, value, segments, scale, pattern).transpose(1, 2), None
 
 
-def _segments(query: torch.Tensor, options: Mapping[str, Any]) -> tuple[torch.Tensor | None, int]:
-    """The borders of the segments and the length of the longest one.
+def _segments(options: Mapping[str, Any]) -> Segments | None:
+    """The borders of the segments; None if each row is one.
 
-    The length is an option of its own, since to compute it from the borders would mean to wait for
-    the GPU in each layer.
-
-    Returns:
-        Indices where segments begin and end, None if each row is one segment; and the length.
+    The length of the longest one is an option of its own, since to compute it from the borders
+    would mean to wait for the GPU in each layer.
     """
-    cu_seqlens, max_seqlen = options.get("cu_seq_lens_q"), options.get("max_length_q")
-    if cu_seqlens is None:
-        return None, query.shape[2]
-    return cu_seqlens, int(max_seqlen or cu_seqlens.diff().max())
+    borders, longest = options.get("cu_seq_lens_q"), options.get("max_length_q")
+    if borders is None:
+        return None
+    longest = int(longest or borders.diff().max())
+    if options.get("key_indices") is None:
+        return Segments(borders, longest, borders, longest)
+    return Segments(borders, longest, options["cu_seq_lens_k"], int(options["max_length_k"]))
 
 
 def _refuse(options: Mapping[str, Any], *names: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from moli.training.kernels.attention_pattern import AttentionPattern, visible_keys
+from moli.training.kernels.attention_pattern import AttentionPattern, Segments, visible_keys
 
 
 @cache
@@ -32,8 +32,7 @@ def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    cu_seqlens: torch.Tensor | None,
-    max_seqlen: int,
+    segments: Segments | None,
     scale: float,
     pattern: AttentionPattern,
 ) -> torch.Tensor:
@@ -44,27 +43,32 @@ def attend(
 
     Args:
         query: [N, H, T, D].
-        key, value: [N, K, T, D], where K divides H.
-        cu_seqlens: indices where segments begin and end, int32 [segments + 1]; None where each row
-            is one segment.
-        max_seqlen: tokens of the longest segment.
+        key, value: [N, K, S, D], where K divides H.
+        segments: the borders of the segments; None where each row is one segment.
     """
-    if cu_seqlens is None:
+    if segments is None:
         return _attend_rows(query, key, value, scale, pattern)
     supported = _is_supported_by_flash(query, value) and not pattern.dropout
     kernel = _varlen_kernel() if supported else None
     if kernel is None:
-        segments = [slice(*borders) for borders in pairwise(cu_seqlens.tolist())]
+        borders = (segments.cu_seqlens.tolist(), segments.key_cu_seqlens.tolist())
         parts = [
-            _attend_rows(query[:, :, part], key[:, :, part], value[:, :, part], scale, pattern)
-            for part in segments
+            _attend_rows(query[:, :, a:b], key[:, :, c:d], value[:, :, c:d], scale, pattern)
+            for (a, b), (c, d) in zip(*map(pairwise, borders), strict=True)
         ]
         return torch.cat(parts, 2)
     by_token = (states[0].transpose(0, 1) for states in (query, key, value))
     # Keys seen before and after a query; -1 for all.
     window = (pattern.window - 1 if pattern.window else -1, 0 if pattern.causal else -1)
+    # A causal query sees the keys up to its position, counted from the ends of both.
     mixed: torch.Tensor = kernel(
-        *by_token, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, scale=scale, window_size=window
+        *by_token,
+        segments.cu_seqlens,
+        segments.key_cu_seqlens,
+        segments.max_seqlen,
+        segments.max_key_seqlen,
+        scale=scale,
+        window_size=window,
     )
     return mixed.transpose(0, 1)[None]
 
@@ -88,10 +92,10 @@ def _attend_rows(
     pattern: AttentionPattern,
 ) -> torch.Tensor:
     """Attention by torch's fused kernel, where each row is one segment: [N, H, T, D]."""
-    length = query.shape[2]
+    length, keys = query.shape[2], key.shape[2]
     mask = None
-    if pattern.window and pattern.window < length:
-        mask = visible_keys(length, 0, length, pattern.window, query.device)
+    if (pattern.window and pattern.window < keys) or (pattern.causal and length < keys):
+        mask = visible_keys(length, keys - length, keys, pattern.window, query.device)
     return scaled_dot_product_attention(
         query,
         key,

@@ -1,10 +1,29 @@
-"""The pattern of an attention: which keys a query may attend to, and the probability of dropout."""
+"""The keys that each query may attend to: the borders of segments, and the pattern within them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """The borders of segments, whose queries see only keys of their own segment.
+
+    A segment may have more keys than queries: it then continues a text whose keys come first, and
+    its last query is at the position of its last key.
+
+    Attributes:
+        cu_seqlens: indices where the queries of segments begin and end, int32 [segments + 1].
+        max_seqlen: queries of the longest segment.
+        key_cu_seqlens, max_key_seqlen: the same for keys.
+    """
+
+    cu_seqlens: torch.Tensor
+    max_seqlen: int
+    key_cu_seqlens: torch.Tensor
+    max_key_seqlen: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class RunData:
     def row_notes(self) -> list[str]:
         """Advice on rows that are dropped or truncated, on control tokens and on labels."""
         truncated = [
-            max(map(len, sample.sequences)) + sample.truncated_tokens
+            sample.length + sample.truncated_tokens
             for sample in self.samples
             if sample.truncated_tokens and sample.sequences
         ]

@@ -40,14 +40,15 @@ class TokenPredictions:
         states: [tokens, hidden], or logits if the model cannot be called without its head.
         head: function from states to logits [tokens, vocabulary].
         targets: ids of the supervised tokens, [tokens].
-        sample_indices: index of the sample that each token belongs to, [tokens].
+        sequence_indices: index of the sequence that each token belongs to, among those of all
+            samples, [tokens].
         token_losses: loss of each token; None until it has been computed.
     """
 
     states: torch.Tensor
     head: _Head
     targets: torch.Tensor
-    sample_indices: torch.Tensor
+    sequence_indices: torch.Tensor
     token_losses: torch.Tensor | None = None
 
 
@@ -89,19 +90,25 @@ class CausalTask(TransformerTask):
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> TokenPredictions:
         """Predictions of the supervised tokens of all samples."""
-        batch = self.collate([each.sequences[0] for each in samples], model, packed=packed)
-        ids = np.concatenate([each.sequences[0] for each in samples])
-        supervised = np.concatenate([self.supervised_tokens(each)[0] for each in samples])
-        sample_indices = np.repeat(np.arange(len(samples)), [len(each.target) for each in samples])
-        device = batch.token_indices.device
-        indices = np.flatnonzero(supervised)
-        targets = torch.as_tensor(ids[indices].astype(np.int64), device=device)
-        # A token is predicted from the state at the one before it.
-        states, head = self._states_and_head(
-            model, batch, torch.as_tensor(indices - 1, device=device)
+        sequences = [each for sample in samples for each in sample.sequences]
+        batch = self.collate(
+            sequences, model, packed=packed, continues=continued_sequences(samples)
         )
+        supervised = np.concatenate(
+            [mask for sample in samples for mask in self.supervised_tokens(sample)]
+        )
+        sequence_indices = np.repeat(np.arange(len(sequences)), list(map(len, sequences)))
+        indices = np.flatnonzero(supervised)
+        ids = np.concatenate(sequences)[indices].astype(np.int64)
+        device = batch.token_indices.device
+        # A token is predicted from the state at the one before it.
+        before = batch.previous[torch.as_tensor(indices, device=device)]
+        states, head = self._states_and_head(model, batch, before)
         return TokenPredictions(
-            states, head, targets, torch.as_tensor(sample_indices[indices], device=device)
+            states,
+            head,
+            torch.as_tensor(ids, device=device),
+            torch.as_tensor(sequence_indices[indices], device=device),
         )
 
     def _states_and_head(
@@ -117,10 +124,14 @@ class CausalTask(TransformerTask):
 
     def losses(self, outputs: TokenPredictions, samples: Sequence[Sample]) -> torch.Tensor:
         """Cross-entropy of each sample, summed over its supervised tokens."""
+        return self.sequence_losses(outputs, len(samples))
+
+    def sequence_losses(self, outputs: TokenPredictions, sequences: int) -> torch.Tensor:
+        """Cross-entropy of each sequence, summed over its supervised tokens: [sequences]."""
         if outputs.token_losses is None:
             outputs.token_losses = _token_losses(outputs)
-        total = outputs.token_losses.new_zeros(len(samples))
-        return total.index_add(0, outputs.sample_indices, outputs.token_losses)
+        total = outputs.token_losses.new_zeros(sequences)
+        return total.index_add(0, outputs.sequence_indices, outputs.token_losses)
 
     def decode(self, outputs: TokenPredictions, samples: Sequence[Sample]) -> list[Any]:
         """For each sample an array of its loss in nats and the number of its supervised tokens."""
@@ -130,6 +141,16 @@ class CausalTask(TransformerTask):
     def aggregate(self, answers: Sequence[Any], example: Any) -> Any:  # noqa: ARG002
         """Sums of the answers for an example's samples, such as loss and number of tokens."""
         return np.sum(answers, axis=0)
+
+
+def continued_sequences(samples: Sequence[Sample]) -> list[int]:
+    """For each sequence of samples, the index among all of the one that it continues, or -1."""
+    continues: list[int] = []
+    for sample in samples:
+        first = len(continues)
+        own = sample.continues or (-1,) * len(sample.sequences)
+        continues += [first + index if index >= 0 else -1 for index in own]
+    return continues
 
 
 def mark_head(model: torch.nn.Module) -> torch.nn.Module:

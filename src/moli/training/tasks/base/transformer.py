@@ -92,17 +92,20 @@ class TransformerTask(Task):
         model: torch.nn.Module,
         *,
         packed: bool,
+        continues: Sequence[int] = (),
         **token_inputs: Sequence[Tokens],
     ) -> Batch:
         """A batch of sequences for this model.
 
         Args:
+            continues: for each sequence, the index of the one that it continues, or -1.
             token_inputs: other inputs with a number for each token, such as `token_type_ids`.
         """
         inner = unwrapped_model(model)
         return collate(
             sequences,
             packed=packed,
+            continues=continues,
             padding_id=inner.config.pad_token_id or 0,
             first_position=_first_position(inner),
             device=inner.device,
