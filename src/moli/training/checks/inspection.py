@@ -119,10 +119,7 @@ def measure_lengths(
         limit: the maximum length that the base can take; 0 if there is no limit.
         dropped: lengths of the examples that have no samples because they are too long.
     """
-    sizes = np.array(
-        [each.length + each.truncated_tokens for each in samples]
-        + list(dropped)
-    )
+    sizes = np.array([each.length + each.truncated_tokens for each in samples] + list(dropped))
     median, percentile95 = np.percentile(sizes, [50, 95])
     longest = int(sizes.max())
     width = max(1, -(-longest // _BINS))

@@ -161,7 +161,9 @@ class _SegmentAttention(torch.autograd.Function):
                 ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
                 out = dq[:, span.queries][:, block.queries]
                 torch.mul((ds @ k[:, block.keys]).view(out.shape), ctx.scale, out=out)
-                dk[:, span.keys][:, block.keys] += ds.transpose(1, 2) @ _block_rows(q, block.queries)
+                dk[:, span.keys][:, block.keys] += ds.transpose(1, 2) @ _block_rows(
+                    q, block.queries
+                )
         return dq, dk, dv, None, None, None
 
 

@@ -117,7 +117,7 @@ class Reranking(TextPairTask):
         sequences = [sequence for sample in samples for sequence in sample.sequences]
         types = [types for sample in samples for types in sample.target.token_types]
         token_inputs = {"token_type_ids": types} if types else {}
-        batch = self.collate(sequences, model, packed=packed, **token_inputs)
+        batch = self.collate(sequences, model, packed=packed, token_inputs=token_inputs)
         return sequence_logits(model, batch)[:, 0]
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:

@@ -150,7 +150,7 @@ class SpanAnswering(TransformerTask):
         token_inputs = {}
         if "token_type_ids" in self.tokenizer.model_input_names:
             token_inputs["token_type_ids"] = [_token_types(sample) for sample in samples]
-        batch = self.collate(sequences, model, packed=packed, **token_inputs)
+        batch = self.collate(sequences, model, packed=packed, token_inputs=token_inputs)
         if batch.packed:
             states = model_without_head(model)(**batch.inputs).last_hidden_state
             scores: torch.Tensor = unwrapped_model(model).qa_outputs(states[0])

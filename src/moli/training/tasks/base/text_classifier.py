@@ -66,7 +66,8 @@ class TextClassifier(TaskWithLabels, PooledTask):
     ) -> Batch:
         """A batch of the samples' sequences."""
         sequences = [each.sequences[0] for each in samples]
-        return self.collate(sequences, model, packed=packed, **self.token_inputs(samples))
+        inputs = self.token_inputs(samples)
+        return self.collate(sequences, model, packed=packed, token_inputs=inputs)
 
     def token_inputs(self, samples: Sequence[Sample]) -> Mapping[str, Sequence[Tokens]]:  # noqa: ARG002
         """Inputs with a number for each token, besides the token ids; none for single texts."""

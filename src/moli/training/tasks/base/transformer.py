@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -93,7 +93,7 @@ class TransformerTask(Task):
         *,
         packed: bool,
         continues: Sequence[int] = (),
-        **token_inputs: Sequence[Tokens],
+        token_inputs: Mapping[str, Sequence[Tokens]] | None = None,
     ) -> Batch:
         """A batch of sequences for this model.
 
@@ -109,7 +109,7 @@ class TransformerTask(Task):
             padding_id=inner.config.pad_token_id or 0,
             first_position=_first_position(inner),
             device=inner.device,
-            **token_inputs,
+            **(token_inputs or {}),
         )
 
     def save_state(self, model: torch.nn.Module, folder: Path) -> None:
