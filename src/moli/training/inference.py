@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moli.models.hardware.memory import Heap
 from moli.records.examples import Example
-from moli.training.batching.samples import Batching, Sample, plan_epoch
+from moli.training.batching.samples import Batching, MicroBatch, Sample, plan_epoch
 from moli.training.tasks.base.task import Task
 from moli.training.tasks.base.wrapped_models import evaluation_mode
 
@@ -79,13 +79,11 @@ def run_inference(
         on_tokens: called after each micro-batch with the number of its tokens.
     """
     flat = [(row, sample) for row, group in enumerate(groups) for sample in group]
-    sizes = [sample.size for _, sample in flat]
-    batching = Batching(max(1, min(len(flat), _BATCH)), _MAX_TOKENS, packed)
     answers: list[Any] = [None] * len(flat)
     losses, supervised = np.zeros(len(groups)), np.zeros(len(groups), np.int64)
     heap = Heap()
     with evaluation_mode(model):
-        for micro_batch in (part for step in plan_epoch(sizes, batching, 0, 0) for part in step):
+        for micro_batch in plan_inference([sample for _, sample in flat], packed=packed):
             samples = [flat[index][1] for index in micro_batch]
             rows = [flat[index][0] for index in micro_batch]
             outputs = task.forward(model, samples, packed=packed)
@@ -97,11 +95,18 @@ def run_inference(
                 answers[index] = answer
             heap.trim()
             if on_tokens:
-                on_tokens(sum(sizes[index] for index in micro_batch))
+                on_tokens(sum(sample.size for sample in samples))
     by_group: list[list[Any]] = [[] for _ in groups]
     for (row, _), answer in zip(flat, answers, strict=True):
         by_group[row].append(answer)
     return InferenceResult(by_group, losses, supervised)
+
+
+def plan_inference(samples: Sequence[Sample], *, packed: bool) -> list[MicroBatch]:
+    """The micro-batches, as indices of samples, in which a model reads them."""
+    sizes = [sample.size for sample in samples]
+    batching = Batching(max(1, min(len(sizes), _BATCH)), _MAX_TOKENS, packed)
+    return [part for step in plan_epoch(sizes, batching, 0, 0) for part in step]
 
 
 def evaluate(

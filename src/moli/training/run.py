@@ -231,6 +231,7 @@ def _run(
     from moli.training.setup.baselines import measure_baselines
     from moli.training.setup.disk import check_disk_space
     from moli.training.setup.prepared import ignore_event, prepare
+    from moli.training.setup.references import prepare_reference
 
     world = join_processes()
     on_event = _all_listeners(recipe, listeners) if world.rank == 0 else ignore_event
@@ -246,6 +247,7 @@ def _run(
     step, steps = loop.progress.step, loop.schedule.steps
     on_event(RunStarted(folder.name, str(folder), resolved, facts, step, steps))
     try:
+        prepare_reference(prepared, folder, world)
         status = loop.run()
         stored = {} if status == "interrupted" else _store(prepared, workspace, world, force=force)
     except BaseException as error:

@@ -24,7 +24,7 @@ from moli.training.data import TrainingData, examples_of, read_data
 from moli.training.recipes.recipe import Recipe
 from moli.training.setup.disk import check_disk_space
 from moli.training.setup.estimates import estimate_cost
-from moli.training.setup.lengths import dropped_advice, dropped_reason, unlearnable_reason
+from moli.training.setup.lengths import dropped_advice, unlearnable_reason
 from moli.training.setup.prepared import PreparedRun, RunData, prepare
 from moli.training.setup.rendered import find_rendered
 from moli.training.tasks import make_task
@@ -108,7 +108,7 @@ def _report_rows(data: RunData) -> RowReport:
     for located in (located for located, group in everything if not group):
         if located.where in data.too_long:
             advice = dropped_advice(data.task, data.too_long.values())
-            dropped.append(MalformedRow(located.where, dropped_reason(data.task), advice))
+            dropped.append(MalformedRow(located.where, data.task.too_long_reason, advice))
         else:
             dropped.append(MalformedRow(located.where, *unlearnable_reason(located.example)))
     for removed in examples.removed:

@@ -19,6 +19,7 @@ from moli.training.methods.bottleneck import (
     CONFIG,
     PEFT_TYPE,
     add_bottlenecks,
+    bottlenecks_off,
     load_bottlenecks,
     save_bottlenecks,
 )
@@ -200,6 +201,14 @@ def load_adapter(base: torch.nn.Module, folder: Path) -> torch.nn.Module:
             base, str(folder), autocast_adapter_dtype=False
         )
     return restored
+
+
+@contextmanager
+def adapters_off(model: torch.nn.Module) -> Iterator[None]:
+    """Compute what the base computes alone; a model without an adapter is left as it is."""
+    pretrained: Any = model
+    with pretrained.disable_adapter() if hasattr(model, "peft_config") else bottlenecks_off(model):
+        yield
 
 
 @contextmanager

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Bottleneck(torch.nn.Module):
     def __init__(self, layer: torch.nn.Module, hidden_size: int, rank: int) -> None:
         super().__init__()
         self.layer = layer
+        self.is_on = True
         self.down = torch.nn.Linear(hidden_size, rank)
         self.up = torch.nn.Linear(rank, hidden_size)
         torch.nn.init.normal_(self.down.weight, std=0.02)
@@ -48,6 +50,8 @@ class Bottleneck(torch.nn.Module):
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """The layer's output, changed by the adapter."""
         output: torch.Tensor = self.layer(states)
+        if not self.is_on:
+            return output
         change: torch.Tensor = self.up(torch.nn.functional.gelu(self.down(output)))
         return output + change
 
@@ -81,6 +85,19 @@ def add_bottlenecks(
             name, Bottleneck(layer, layer.out_features, rank).to(layer.weight.dtype)
         )
     return model
+
+
+@contextmanager
+def bottlenecks_off(model: torch.nn.Module) -> Iterator[None]:
+    """Leave out the adapters of a model, if it has any."""
+    adapters = [each for each in model.modules() if isinstance(each, Bottleneck)]
+    try:
+        for adapter in adapters:
+            adapter.is_on = False
+        yield
+    finally:
+        for adapter in adapters:
+            adapter.is_on = True
 
 
 def save_bottlenecks(model: torch.nn.Module, folder: Path, rank: int) -> None:

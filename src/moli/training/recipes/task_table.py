@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from moli.training.recipes.task_options import RewardOptions, TaskOptions
+from moli.training.recipes.task_options import DpoOptions, RewardOptions, TaskOptions
 
 # The base of classifiers that know no language: they weigh a text's n-grams.
 NGRAMS = "builtin:ngrams"
@@ -18,6 +18,7 @@ TaskName = Literal[
     "pair_classification",
     "multi_label_classification",
     "instruction",
+    "dpo",
     "pretraining",
     "seq2seq",
     "span",
@@ -39,6 +40,7 @@ class TaskSpec:
         base: default base model; "" if it is chosen for the language of the texts.
         ngrams: implementation on the base `NGRAMS`; "" if the task has none.
         method: default training method.
+        rate_scale: factor of the default learning rate for a base that is trained further.
         new_learning_rate, new_optimizer: defaults for a model that begins with random weights.
         generates: whether its models are language models, and can be served as such.
         ends_with_stop_token: whether supervised tokens are to end with a stop token.
@@ -51,6 +53,7 @@ class TaskSpec:
     base: str = "builtin:minilm"
     ngrams: str = ""
     method: str = "full"
+    rate_scale: float = 1.0
     new_learning_rate: float = 1e-3
     new_optimizer: str = "adamw"
     generates: bool = False
@@ -78,6 +81,17 @@ TASKS = {
         method="lora",
         generates=True,
         ends_with_stop_token=True,
+    ),
+    "dpo": TaskSpec(
+        "dpo:Dpo",
+        "CAUSAL_LM",
+        batch=16,
+        base="builtin:starter",
+        method="lora",
+        rate_scale=0.1,
+        generates=True,
+        ends_with_stop_token=True,
+        options=DpoOptions,
     ),
     "pretraining": TaskSpec(
         "pretraining:Pretraining",

@@ -25,11 +25,6 @@ def dropped_lengths(
     return {where: length for where, length in lengths.items() if length > task.max_length}
 
 
-def dropped_reason(task: Task) -> str:
-    """The reason why an example that is too long has no samples."""
-    return f"the prompt alone is longer than max_length {task.max_length:,}, so no answer is left"
-
-
 def dropped_advice(task: Task, lengths: Iterable[int]) -> str:
     """Advice for examples that are dropped for their lengths in tokens."""
     return advise_length(task.max_length, task.length_limit, max(lengths))

@@ -37,7 +37,6 @@ from moli.training.setup.label_defaults import needs_defaults, with_label_defaul
 from moli.training.setup.lengths import (
     dropped_advice,
     dropped_lengths,
-    dropped_reason,
     unlearnable_reason,
 )
 from moli.training.setup.memory import tokens_that_fit
@@ -101,7 +100,7 @@ class RunData:
         notes = []
         if self.too_long:
             advice = dropped_advice(self.task, self.too_long.values())
-            notes.append(f"{len(self.too_long):,} dropped: {dropped_reason(self.task)}. {advice}")
+            notes.append(f"{len(self.too_long):,} dropped: {self.task.too_long_reason}. {advice}")
         if truncated:
             advice = dropped_advice(self.task, truncated)
             notes.append(f"{len(truncated):,} truncated. {advice}")
@@ -242,7 +241,7 @@ def read_run_data(recipe: Recipe, folder: Path, world: World) -> RunData:
     too_long = dropped_lengths(task, located, (*groups, *held_out_groups))
     if not samples:
         why, fix = (
-            (dropped_reason(task), dropped_advice(task, too_long.values()))
+            (task.too_long_reason, dropped_advice(task, too_long.values()))
             if too_long
             else unlearnable_reason(train[0])
         )

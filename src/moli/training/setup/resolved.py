@@ -50,7 +50,7 @@ def resolve_recipe(recipe: Recipe, machine: Machine, width: int) -> ResolvedReci
     method = recipe.method or spec.method
     rate = recipe.learning_rate
     if rate is None:
-        rate = spec.new_learning_rate if new else _RATE * _WIDTH / max(width, 64)
+        rate = spec.new_learning_rate if new else spec.rate_scale * _RATE * _WIDTH / max(width, 64)
         rate *= _ADAPTER if METHODS[method].is_adapter else 1.0
     epochs = 1.0 if recipe.epochs is None else recipe.epochs
     if recipe.base == NGRAMS:  # fitted to its optimum before the first step

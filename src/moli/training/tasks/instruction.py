@@ -15,10 +15,9 @@ from moli.models.templates.chat_template import RenderedConversation, prompt_ids
 from moli.models.templates.control_tokens import control_tokens
 from moli.models.templates.special_tokens import special_tokens
 from moli.records.examples import Conversation, Example, Pair, Text
-from moli.records.messages import Message
 from moli.training.batching.samples import Sample
 from moli.training.tasks.base.causal import CausalTask
-from moli.training.tasks.base.chat import ChatTask, SupervisedText
+from moli.training.tasks.base.chat import ChatTask, SupervisedText, conversation_of
 
 _CHUNK = 1000  # texts that are tokenized at once
 
@@ -111,13 +110,3 @@ def _continued_text(example: Example) -> str:
     if isinstance(example, Text):
         return example.text
     return example.target if isinstance(example, Pair) and not example.source.strip() else ""
-
-
-def conversation_of(example: Example) -> Conversation:
-    """The conversation of an example, up to and including the assistant's last message."""
-    if isinstance(example, Conversation):
-        last = max(n for n, each in enumerate(example.messages) if each.role == "assistant")
-        return Conversation(example.messages[: last + 1], example.tools)
-    if not isinstance(example, Pair):
-        raise TypeError(f"{type(example).__name__} has no turns")
-    return Conversation((Message("user", example.source), Message("assistant", example.target)))

@@ -32,7 +32,7 @@ from moli.models.templates.special_tokens import (
 from moli.models.templates.template_inputs import template_inputs
 from moli.models.tokenizers import load_tokenizer
 from moli.records.errors import InputError
-from moli.records.examples import Conversation, Example
+from moli.records.examples import Conversation, Example, Pair
 from moli.records.messages import Message, Tool
 from moli.training.tasks.base.tool_calls import check_template, tool_call_problems
 from moli.training.tasks.base.transformer import TransformerTask
@@ -269,3 +269,13 @@ class ChatTask(TransformerTask):
         differs &= ids != (ids[-1] if not theirs[-1] else -1)
         if differs.any():
             yield "the template marks different tokens as the assistant's"
+
+
+def conversation_of(example: Example) -> Conversation:
+    """The conversation of an example, up to and including the assistant's last message."""
+    if isinstance(example, Conversation):
+        last = max(n for n, each in enumerate(example.messages) if each.role == "assistant")
+        return Conversation(example.messages[: last + 1], example.tools)
+    if not isinstance(example, Pair):
+        raise TypeError(f"{type(example).__name__} has no turns")
+    return Conversation((Message("user", example.source), Message("assistant", example.target)))

@@ -48,6 +48,12 @@ class TaskSamples(ABC):
         """Maximum number of tokens that the base can take; 0 if there is no limit."""
         return self.max_length
 
+    @property
+    def too_long_reason(self) -> str:
+        """The reason why an example that is too long has no samples."""
+        most = f"{self.max_length:,}"
+        return f"the prompt alone is longer than max_length {most}, so no answer is left"
+
     def full_length(self, example: Example) -> int:  # noqa: ARG002
         """Tokens of an example's longest sequence, untruncated; 0 if length drops no example."""
         return 0
@@ -132,9 +138,12 @@ class TaskStep(ABC):
 
     Attributes:
         supports_packing: whether sequences may be packed end to end if the model allows it.
+        needs_reference: whether the loss compares the model with the reference, which is the model
+            before its first step: what `reference_values` gives is kept with each sample.
     """
 
     supports_packing: ClassVar[bool] = True
+    needs_reference: ClassVar[bool] = False
 
     @property
     def can_split_steps(self) -> bool:
@@ -163,6 +172,18 @@ class TaskStep(ABC):
     ) -> torch.Tensor:
         """Loss of each sample that training lowers: `losses`, unless a task trains on another."""
         return self.losses(self.forward(model, samples, packed=packed), samples)
+
+    def reference_values(self, outputs: Any, samples: Sequence[Sample]) -> NDArray[np.float64]:
+        """The values of the reference that the losses need, [samples, values].
+
+        Args:
+            outputs: what `forward` gave for the reference.
+        """
+        raise NotImplementedError
+
+    def set_reference(self, sample: Sample, values: NDArray[np.float64]) -> None:
+        """Keep the reference's values, [values], with a sample."""
+        raise NotImplementedError
 
     def output_checksums(self, outputs: Any, samples: Sequence[Sample]) -> torch.Tensor:
         """A positive number for each sample that depends on its own outputs alone: [samples].
