@@ -29,7 +29,7 @@ def reference_values(
         model: the reference itself, or a model with an adapter, which is switched off.
         packed: whether to lay samples end to end, which `check_packing` has to allow.
     """
-    heap, rows = Heap(), {}
+    heap, rows = Heap(), dict[int, NDArray[np.float64]]()
     with evaluation_mode(model), adapters_off(model):
         for micro_batch in plan_inference(samples, packed=packed):
             chosen = [samples[index] for index in micro_batch]
