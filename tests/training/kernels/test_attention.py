@@ -127,3 +127,64 @@ def test_a_window_that_looks_both_ways_is_refused_where_it_matters() -> None:
     wide, _ = segment_attention(Layer(causal=False), *ours, None, sliding_window=400, **options)
     plain, _ = segment_attention(Layer(causal=False), *ours, None, **options)
     torch.testing.assert_close(wide, plain)
+
+
+# A prompt of 300 tokens with two answers, another text, and a prompt of one token with one answer.
+TREE_LENGTHS = [300, 7, 270, 5, 1, 20]
+TREE_PREFIXES = [-1, 0, 0, -1, -1, 4]
+
+
+def tree_options() -> dict[str, Any]:
+    """The options of segments that continue others, derived token by token."""
+    ends = torch.tensor(TREE_LENGTHS).cumsum(0).tolist()
+    own = [list(range(end - size, end)) for end, size in zip(ends, TREE_LENGTHS, strict=True)]
+    seen = [
+        (own[prefix] if prefix >= 0 else []) + tokens
+        for prefix, tokens in zip(TREE_PREFIXES, own, strict=True)
+    ]
+    return {
+        "cu_seq_lens_q": torch.tensor([0, *ends], dtype=torch.int32),
+        "max_length_q": max(TREE_LENGTHS),
+        "key_indices": torch.tensor([token for tokens in seen for token in tokens]),
+        "cu_seq_lens_k": torch.tensor([0, *map(len, seen)]).cumsum(0).int(),
+        "max_length_k": max(map(len, seen)),
+    }
+
+
+def tree_mask(window: int) -> torch.Tensor:
+    """The keys that each token sees, by its place in its text."""
+    owner = torch.repeat_interleave(torch.arange(len(TREE_LENGTHS)), torch.tensor(TREE_LENGTHS))
+    prefix = torch.tensor(TREE_PREFIXES)
+    before = [TREE_LENGTHS[index] if index >= 0 else 0 for index in TREE_PREFIXES]
+    place = torch.cat(
+        [
+            torch.arange(start, start + size)
+            for start, size in zip(before, TREE_LENGTHS, strict=True)
+        ]
+    )
+    same = (owner[:, None] == owner[None]) | (prefix[owner][:, None] == owner[None])
+    seen = same & (place[None] <= place[:, None])
+    return seen & (place[None] > place[:, None] - window) if window else seen
+
+
+@pytest.mark.parametrize("device", ["cpu", "as on a gpu"])
+@pytest.mark.parametrize("window", [0, 100])
+def test_segments_that_continue_one_text_see_it_and_themselves(
+    device: str, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device != "cpu":
+        monkeypatch.setattr(attention_cpu, "attend", attention_gpu.attend)
+    torch.manual_seed(0)
+    shapes = [(1, heads, sum(TREE_LENGTHS), 8) for heads in (6, 2, 2)]
+    ours = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    theirs = [each.detach().clone().requires_grad_() for each in ours]
+    options = tree_options() | ({"sliding_window": window} if window else {})
+    mixed, _ = segment_attention(Layer(causal=True), *ours, None, **options)
+    wide = [theirs[0], *(each.repeat_interleave(3, 1) for each in theirs[1:])]
+    expected = scaled_dot_product_attention(*wide, attn_mask=tree_mask(window)).transpose(1, 2)
+    upstream = torch.randn_like(mixed)
+    mixed.backward(upstream)
+    expected.backward(upstream)
+    torch.testing.assert_close(mixed, expected, rtol=0, atol=1e-12)
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our.grad, their.grad, rtol=0, atol=1e-12)

@@ -21,9 +21,9 @@ from moli.records.examples import Conversation, Example, Pair
 from moli.records.preferences import Preference
 from moli.training.batching.samples import Sample
 from moli.training.recipes.task_table import TASKS
-from moli.training.tasks.base.answer_pairs import CONTINUES, AnswerPair, AnswerPairTask
 from moli.training.tasks.base.causal import CausalTask, TokenPredictions
 from moli.training.tasks.base.chat import conversation_of
+from moli.training.tasks.base.shared_prompts import PromptAnswers, SharedPromptTask
 
 
 @dataclass(slots=True)
@@ -60,10 +60,11 @@ class PairLogps:
     tokens: torch.Tensor
 
 
-class PreferenceTask(AnswerPairTask, CausalTask):
+class PreferenceTask(SharedPromptTask, CausalTask):
     """A task on pairs of a chosen and a rejected answer."""
 
     example_types = (Preference,)
+    supervised_unit = "pairs"
     needs_reference = True
     metric = "reward_accuracy"
     selection_metric = "loss"  # which tells more of few held-out pairs than a share of them does
@@ -92,10 +93,10 @@ class PreferenceTask(AnswerPairTask, CausalTask):
         super().prepare(examples)
         self.check_tokenizer(examples)
 
-    def answer_pair(self, example: Example) -> AnswerPair:
+    def prompt_answers(self, example: Example) -> PromptAnswers:
         """The prompt with the chosen and the rejected answer."""
         assert isinstance(example, Preference)  # noqa: S101 - no other type is accepted
-        return AnswerPair(example.prompt, (example.chosen, example.rejected), example.tools)
+        return PromptAnswers(example.prompt, (example.chosen, example.rejected), example.tools)
 
     def target(self, example: Example, masks: tuple[NDArray[np.bool_], ...]) -> PreferenceTarget:  # noqa: ARG002
         """The masks, without a reference so far."""
@@ -106,8 +107,8 @@ class PreferenceTask(AnswerPairTask, CausalTask):
         if isinstance(example, Conversation | Pair):
             conversation = conversation_of(example)
             return prompt_ids(self.tokenizer, conversation.messages[:-1], conversation.tools)
-        pair = self.answer_pair(example)
-        return prompt_ids(self.tokenizer, pair.prompt, pair.tools)
+        answered = self.prompt_answers(example)
+        return prompt_ids(self.tokenizer, answered.prompt, answered.tools)
 
     def supervised_tokens(self, sample: Sample) -> list[NDArray[np.bool_]]:
         """The masks in the sample's target."""
@@ -115,7 +116,7 @@ class PreferenceTask(AnswerPairTask, CausalTask):
 
     def logps(self, outputs: TokenPredictions, samples: Sequence[Sample]) -> torch.Tensor:
         """Log probabilities of both answers, summed over their tokens: [samples, 2]."""
-        width = len(CONTINUES)
+        width = len(samples[0].sequences)  # the prompt has no supervised tokens
         return -self.sequence_losses(outputs, width * len(samples)).view(-1, width)[:, 1:]
 
     def pairs(self, outputs: TokenPredictions, samples: Sequence[Sample]) -> PairLogps:

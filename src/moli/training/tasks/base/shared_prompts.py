@@ -1,7 +1,7 @@
-"""Two answers to one prompt: both rendered and tokenized as a server would, with a shared prompt.
+"""Answers to one prompt: rendered and tokenized as a server would, with the prompt in common.
 
-A sample has three sequences: the prompt, and two answers that continue it. The prompt is computed
-once for both where the model's attention allows it.
+A sample has the prompt as its first sequence, and each answer as one that continues it. The prompt
+is computed once for all of them where the model's attention allows it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from moli.records.messages import Message, Tool
 from moli.training.batching.samples import Sample
 from moli.training.tasks.base.chat import ChatTask, SupervisedText, TokenizedText
 
-_CHUNK = 500  # pairs that are tokenized at once
-CONTINUES = (-1, 0, 0)  # both answers continue the prompt
+_CHUNK = 500  # prompts that are tokenized at once
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerPair:
-    """A prompt and two answers to it, whose last turn is the assistant's."""
+class PromptAnswers:
+    """A prompt and answers to it; the last turn of an answer is the assistant's."""
 
     prompt: tuple[Message, ...]
-    answers: tuple[tuple[Message, ...], tuple[Message, ...]]
+    answers: tuple[tuple[Message, ...], ...]
     tools: tuple[Tool, ...] = ()
 
     def conversations(self) -> list[Conversation]:
@@ -37,28 +36,25 @@ class AnswerPair:
         before = tuple(replace(turn, supervised=False) for turn in self.prompt)
         return [Conversation((*before, *answer), self.tools) for answer in self.answers]
 
-    def shortened(self) -> AnswerPair | None:
-        """The pair without the first request and what answers it; None if it is the only one.
+    def shortened(self) -> PromptAnswers | None:
+        """The same without the first request and what answers it; None if it is the only one.
 
         System messages at the beginning are kept.
         """
         roles = [turn.role for turn in self.prompt]
         begin = next((n for n, role in enumerate(roles) if role != "system"), len(roles))
-        later = (n for n in range(begin + 1, len(roles)) if roles[n] == "user")
-        start = next(later, None)
+        start = next((n for n in range(begin + 1, len(roles)) if roles[n] == "user"), None)
         if start is None:
             return None
         return replace(self, prompt=self.prompt[:begin] + self.prompt[start:])
 
 
-class AnswerPairTask(ChatTask):
-    """A task whose samples are pairs of answers to one prompt.
+class SharedPromptTask(ChatTask):
+    """A task whose samples are answers to one prompt.
 
-    If a prompt and its longer answer have more than `max_length` tokens together, the first turns
+    If a prompt and its longest answer have more than `max_length` tokens together, the first turns
     of the prompt are left out; answers are never cut.
     """
-
-    supervised_unit = "pairs"
 
     @property
     def too_long_reason(self) -> str:
@@ -67,8 +63,8 @@ class AnswerPairTask(ChatTask):
         return f"the last request and an answer to it are longer than max_length {most}"
 
     @abstractmethod
-    def answer_pair(self, example: Example) -> AnswerPair:
-        """The prompt and the two answers of an example."""
+    def prompt_answers(self, example: Example) -> PromptAnswers:
+        """The prompt and the answers of an example."""
 
     @abstractmethod
     def target(self, example: Example, masks: tuple[NDArray[np.bool_], ...]) -> Any:
@@ -79,57 +75,58 @@ class AnswerPairTask(ChatTask):
         """
 
     def conversations(self, example: Example) -> list[Conversation]:
-        """The prompt with each of the two answers."""
-        return self.answer_pair(example).conversations()
+        """The prompt with each of the answers."""
+        return self.prompt_answers(example).conversations()
 
     def samples(self, examples: Sequence[Example], *, training: bool) -> list[list[Sample]]:  # noqa: ARG002
         """A sample for each example; none for one that is too long, or that answers no request."""
         groups: list[list[Sample]] = []
         for start in range(0, len(examples), _CHUNK):
             chunk = examples[start : start + _CHUNK]
-            texts = self._texts([self.answer_pair(example) for example in chunk])
-            for example, pair in zip(chunk, texts, strict=True):
-                sample = self._sample(example, pair) if pair else None
+            texts = self._texts([self.prompt_answers(example) for example in chunk])
+            for example, own in zip(chunk, texts, strict=True):
+                sample = self._sample(example, own) if own else None
                 groups.append([sample] if sample else [])
         return groups
 
     def full_length(self, example: Example) -> int:
-        """Tokens of the prompt with the longer answer."""
-        texts = self._texts([self.answer_pair(example)])[0]
-        return max((len(each.ids) for each in texts), default=0)
+        """Tokens of the prompt with the longest answer."""
+        return _length(self._texts([self.prompt_answers(example)])[0])
 
     def _sample(self, example: Example, texts: list[SupervisedText]) -> Sample | None:
-        """The sample of an example, whose prompt is shortened until it fits; None if none does."""
-        full_length = length = max(len(each.ids) for each in texts)
-        pair: AnswerPair | None = self.answer_pair(example)
-        while length > self.max_length:
-            pair = pair.shortened() if pair else None
-            if pair is None:
+        """The sample of an example, with as much of the prompt as fits; None if too little does."""
+        full_length = _length(texts)
+        shorter: PromptAnswers | None = self.prompt_answers(example)
+        while _length(texts) > self.max_length:
+            shorter = shorter.shortened() if shorter else None
+            if shorter is None:
                 return None
-            texts = self._texts([pair])[0]
-            length = max(len(each.ids) for each in texts)
-        first, second = texts
-        shared = _shared_length(first, second)
+            texts = self._texts([shorter])[0]
+        shared = _shared_length(texts)
         if not shared:
             return None
+        masks = (texts[0].mask[:shared], *(each.mask[shared:] for each in texts))
         return Sample(
-            (first.ids[:shared], first.ids[shared:], second.ids[shared:]),
-            self.target(example, (first.mask[:shared], first.mask[shared:], second.mask[shared:])),
-            truncated_tokens=full_length - length,
-            continues=CONTINUES,
+            (texts[0].ids[:shared], *(each.ids[shared:] for each in texts)),
+            self.target(example, masks),
+            truncated_tokens=full_length - _length(texts),
+            continues=(-1, *(0 for _ in texts)),
         )
 
-    def _texts(self, pairs: Sequence[AnswerPair]) -> list[list[SupervisedText]]:
-        """Both texts of each pair as tokens; empty if there is no answer to a request.
+    def _texts(self, prompts: Sequence[PromptAnswers]) -> list[list[SupervisedText]]:
+        """The text of each answer as tokens; empty if one of them answers no request.
 
         If the template writes earlier turns differently from the last one, only the last turn of an
         answer is supervised.
         """
         rendered = [
-            [text for each in pair.conversations() for text in self.render(each)[-1:]]
-            for pair in pairs
+            [text for each in prompt.conversations() for text in self.render(each)[-1:]]
+            for prompt in prompts
         ]
-        rendered = [texts if len(texts) == 2 else [] for texts in rendered]
+        rendered = [
+            texts if len(texts) == len(prompt.answers) else []
+            for texts, prompt in zip(rendered, prompts, strict=True)
+        ]
         tokenized = self.tokenize([text for texts in rendered for text in texts])
         return [self._supervised(texts, [next(tokenized) for _ in texts]) for texts in rendered]
 
@@ -139,10 +136,15 @@ class AnswerPairTask(ChatTask):
         """Tokens and masks of texts, in which no token spans the border of prompt and answer."""
         texts = list(zip(rendered, tokenized, strict=True))
         if any(_has_token_across(tokens, text.answer_spans[0][0]) for text, tokens in texts):
-            # Elsewhere the prompt is tokenized as a server does anyway.
+            # A server tokenizes a prompt before there is an answer that it could be joined to.
             rendered = [_split_at(text, text.answer_spans[0][0]) for text in rendered]
             texts = list(zip(rendered, self.tokenize(rendered), strict=True))
         return [self.supervise(text, tokens) for text, tokens in texts]
+
+
+def _length(texts: Sequence[SupervisedText]) -> int:
+    """Tokens of the longest text; 0 without any."""
+    return max((len(each.ids) for each in texts), default=0)
 
 
 def _has_token_across(tokens: TokenizedText, border: int) -> bool:
@@ -160,8 +162,9 @@ def _split_at(text: RenderedConversation, border: int) -> RenderedConversation:
     return replace(text, parts=tuple(parts))
 
 
-def _shared_length(first: SupervisedText, second: SupervisedText) -> int:
-    """Number of tokens at the beginning that both have and that neither supervises."""
-    most = min(int(first.mask.argmax()), int(second.mask.argmax()))
-    differs = first.ids[:most] != second.ids[:most]
+def _shared_length(texts: Sequence[SupervisedText]) -> int:
+    """Number of tokens at the beginning that all texts have and none supervises."""
+    most = min(int(each.mask.argmax()) for each in texts)
+    prompts = np.stack([each.ids[:most] for each in texts])
+    differs = (prompts != prompts[0]).any(0)
     return int(differs.argmax()) if differs.any() else most
