@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moli.metrics.statistics import wilson_interval
+from moli.metrics.statistics import bootstrap_interval, wilson_interval
 
 
 def preference_metrics(
@@ -51,4 +51,49 @@ def preference_metrics(
         "chosen_change": float(changes[:, 0].mean()),
         "rejected_change": float(changes[:, 1].mean()),
         "drift": float(np.abs(changes / tokens).mean()),
+    }
+
+
+def rating_metrics(
+    rewards: NDArray[np.float64],
+    logps: NDArray[np.float64],
+    tokens: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    is_good: NDArray[np.bool_],
+) -> dict[str, float]:
+    """Metrics of rated answers, each [answers].
+
+    Args:
+        is_good: the ratings.
+
+    Returns:
+        The same as for pairs, but that `reward_accuracy` is the share of all good and bad answers
+        of which the good one has the larger reward, with a bootstrap interval. What needs both
+        ratings is left out if there is only one.
+    """
+    changes = logps - reference
+    metrics = {"drift": float(np.abs(changes / tokens).mean())}
+    if is_good.all() or not is_good.any():
+        return metrics
+
+    def accuracy(rows: NDArray[np.int64]) -> float:
+        """Accuracy among some answers; a half if they are all of one rating."""
+        good, bad = (rewards[rows][is_good[rows] == rating] for rating in (True, False))
+        difference = good[:, None] - bad[None]
+        return float((np.sign(difference) + 1).mean() / 2) if difference.size else 0.5
+
+    low, high = bootstrap_interval(accuracy, len(rewards))
+    means = {"logp": logps / tokens, "change": changes}
+    by_rating = {
+        f"{side}_{name}": float(values[is_good == rating].mean())
+        for name, values in means.items()
+        for side, rating in (("chosen", True), ("rejected", False))
+    }
+    return {
+        "reward_accuracy": accuracy(np.arange(len(rewards))),
+        "reward_accuracy_low": low,
+        "reward_accuracy_high": high,
+        "reward_margin": float(rewards[is_good].mean() - rewards[~is_good].mean()),
+        **by_rating,
+        **metrics,
     }

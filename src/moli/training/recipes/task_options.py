@@ -46,6 +46,43 @@ class RewardOptions(TaskOptions):
     )
 
 
+
+
+class IpoOptions(TaskOptions):
+    """Options of identity preference optimization (Azar et al. 2024)."""
+
+    beta: float = Field(
+        0.1,
+        gt=0,
+        description="The margin of pairs is drawn to 1 / (2 beta) nats a token",
+    )
+
+
+class SimpoOptions(TaskOptions):
+    """Options of simple preference optimization (Meng et al. 2024)."""
+
+    beta: float = Field(2.0, gt=0, description="Factor of the mean log probabilities")
+    gamma: float = Field(
+        1.0, ge=0, description="Margin by which the chosen answer's reward is to be larger"
+    )
+
+
+class OrpoOptions(TaskOptions):
+    """Options of odds ratio preference optimization (Hong et al. 2024)."""
+
+    beta: float = Field(0.1, gt=0, description="Weight of the odds ratio beside the cross-entropy")
+
+
+class KtoOptions(TaskOptions):
+    """Options of Kahneman-Tversky optimization (Ethayarajh et al. 2024)."""
+
+    beta: float = Field(
+        0.1, gt=0, description="Strength of the pull to the reference: larger stays closer"
+    )
+    desirable_weight: float = Field(1.0, gt=0, description="Weight of good answers in the loss")
+    undesirable_weight: float = Field(1.0, gt=0, description="Weight of bad answers in the loss")
+
+
 def check_options(model: type[TaskOptions], values: Mapping[str, Any], where: str) -> TaskOptions:
     """A task's options from the values in a recipe.
 

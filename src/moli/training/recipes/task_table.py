@@ -8,7 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from moli.training.recipes.task_options import DpoOptions, RewardOptions, TaskOptions
+from moli.training.recipes.task_options import (
+    DpoOptions,
+    IpoOptions,
+    KtoOptions,
+    OrpoOptions,
+    RewardOptions,
+    SimpoOptions,
+    TaskOptions,
+)
 
 # The base of classifiers that know no language: they weigh a text's n-grams.
 NGRAMS = "builtin:ngrams"
@@ -19,6 +27,10 @@ TaskName = Literal[
     "multi_label_classification",
     "instruction",
     "dpo",
+    "ipo",
+    "simpo",
+    "orpo",
+    "kto",
     "pretraining",
     "seq2seq",
     "span",
@@ -61,6 +73,21 @@ class TaskSpec:
     options: type[TaskOptions] = TaskOptions
 
 
+def _preference_task(implementation: str, options: type[TaskOptions]) -> TaskSpec:
+    """A task that tunes a language model further by preferences, in small steps."""
+    return TaskSpec(
+        implementation,
+        "CAUSAL_LM",
+        batch=16,
+        base="builtin:starter",
+        method="lora",
+        rate_scale=0.1,
+        generates=True,
+        ends_with_stop_token=True,
+        options=options,
+    )
+
+
 TASKS = {
     "classification": TaskSpec(
         "classification:Classification",
@@ -82,17 +109,11 @@ TASKS = {
         generates=True,
         ends_with_stop_token=True,
     ),
-    "dpo": TaskSpec(
-        "dpo:Dpo",
-        "CAUSAL_LM",
-        batch=16,
-        base="builtin:starter",
-        method="lora",
-        rate_scale=0.1,
-        generates=True,
-        ends_with_stop_token=True,
-        options=DpoOptions,
-    ),
+    "dpo": _preference_task("dpo:Dpo", DpoOptions),
+    "ipo": _preference_task("ipo:Ipo", IpoOptions),
+    "simpo": _preference_task("simpo:Simpo", SimpoOptions),
+    "orpo": _preference_task("orpo:Orpo", OrpoOptions),
+    "kto": _preference_task("kto:Kto", KtoOptions),
     "pretraining": TaskSpec(
         "pretraining:Pretraining",
         "CAUSAL_LM",

@@ -63,7 +63,7 @@ class PairLogps:
 class PreferenceTask(SharedPromptTask, CausalTask):
     """A task on pairs of a chosen and a rejected answer."""
 
-    example_types = (Preference,)
+    example_types: ClassVar[tuple[type[Example], ...]] = (Preference,)
     supervised_unit = "pairs"
     needs_reference = True
     metric = "reward_accuracy"
