@@ -46,8 +46,6 @@ class RewardOptions(TaskOptions):
     )
 
 
-
-
 class IpoOptions(TaskOptions):
     """Options of identity preference optimization (Azar et al. 2024)."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moli.metrics.preference import rating_metrics
+from moli.metrics.implicit_rewards import rating_metrics
 from moli.records.examples import Conversation, Example, Preference, RatedAnswer
 from moli.training.batching.samples import Sample
 from moli.training.tasks.base.causal import TokenPredictions

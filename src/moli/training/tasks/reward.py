@@ -179,7 +179,7 @@ class RewardModeling(PooledTask):
         sequences = [sequence for sample in samples for sequence in sample.sequences]
         types = [types for sample in samples for types in sample.target.token_types]
         token_inputs = {"token_type_ids": types} if types else {}
-        batch = self.collate(sequences, model, packed=packed, **token_inputs)
+        batch = self.collate(sequences, model, packed=packed, token_inputs=token_inputs)
         logits = sequence_logits(model, batch, mean=self.pooling == "mean")
         return logits[:, 0] / self.temperature
 

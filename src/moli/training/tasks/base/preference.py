@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moli.metrics.preference import preference_metrics
+from moli.metrics.implicit_rewards import preference_metrics
 from moli.models.templates.chat_template import prompt_ids
 from moli.records.examples import Conversation, Example, Pair
 from moli.records.preferences import Preference
 from moli.training.batching.samples import Sample
+from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_table import TASKS
 from moli.training.tasks.base.causal import CausalTask, TokenPredictions
 from moli.training.tasks.base.chat import conversation_of
@@ -75,10 +76,9 @@ class PreferenceTask(SharedPromptTask, CausalTask):
     }
     text_column = "source"
 
-    @property
-    def options(self) -> Any:
-        """The task's options."""
-        return TASKS[self.recipe.task].options(**self.recipe.options)
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.options: Any = TASKS[recipe.task].options(**recipe.options)
 
     @abstractmethod
     def pair_losses(self, pairs: PairLogps) -> torch.Tensor:

@@ -1,6 +1,7 @@
-"""Metrics of pairs of answers: whether the better one is preferred, and how far a model has moved.
+"""Metrics of a model that learns from preferences: whether its own log probabilities, as rewards,
+prefer the better answers, and how far it has moved from the reference.
 
-Column 0 is of the chosen answers, column 1 of the rejected ones.
+In arrays of pairs, column 0 is of the chosen answers, column 1 of the rejected ones.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from moli.metrics.preferences import pair_accuracy
 from moli.metrics.statistics import bootstrap_interval, wilson_interval
 
 
@@ -33,11 +35,11 @@ def preference_metrics(
         nats a token.
     """
     margins = rewards[:, 0] - rewards[:, 1]
-    right = float((margins > 0).sum() + (margins == 0).sum() / 2)
-    low, high = wilson_interval(right, len(margins))
+    accuracy = pair_accuracy(margins)
+    low, high = wilson_interval(accuracy * len(margins), len(margins))
     chosen, rejected = (logps / tokens).mean(0)
     metrics = {
-        "reward_accuracy": right / len(margins),
+        "reward_accuracy": accuracy,
         "reward_accuracy_low": low,
         "reward_accuracy_high": high,
         "reward_margin": float(margins.mean()),
@@ -79,8 +81,8 @@ def rating_metrics(
     def accuracy(rows: NDArray[np.int64]) -> float:
         """Accuracy among some answers; a half if they are all of one rating."""
         good, bad = (rewards[rows][is_good[rows] == rating] for rating in (True, False))
-        difference = good[:, None] - bad[None]
-        return float((np.sign(difference) + 1).mean() / 2) if difference.size else 0.5
+        differences = good[:, None] - bad[None]
+        return pair_accuracy(differences) if differences.size else 0.5
 
     low, high = bootstrap_interval(accuracy, len(rewards))
     means = {"logp": logps / tokens, "change": changes}
