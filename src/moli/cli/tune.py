@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 def tune(
     recipe: Annotated[
         Path | None,
-        typer.Argument(metavar="RECIPE", help="A YAML file; not needed if --set gives everything."),
+        typer.Argument(
+            metavar="RECIPE", help="A YAML file, or with --task the data; --set may do without."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="TASK", help="Train this task, on data given in place of a recipe."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Check the recipe and its data; train nothing.")
@@ -81,7 +87,7 @@ def tune(
     # The libraries warn their developers; users are warned by our errors and findings.
     warnings.simplefilter("ignore")
     if resume:
-        if recipe or check:
+        if recipe or task or check:
             raise typer.BadParameter("a run already has its recipe", param_hint="--resume")
         paths = _parse_changes(changes)
         if ray:
@@ -89,7 +95,7 @@ def tune(
         with open_workspace(workspace) as opened:
             _resume(opened, resume, paths, as_json=as_json, force=force)
         return
-    resolved = _read_recipe(recipe, changes)
+    resolved = _read_recipe(recipe, task, changes)
     if check:
         _check(resolved, workspace, as_json=as_json)
         return
@@ -103,11 +109,14 @@ def tune(
             _train(opened, resolved, as_json=as_json, force=force)
 
 
-def _read_recipe(path: Path | None, changes: list[str] | None) -> Recipe:
-    """The recipe of a file with KEY=VALUE changes, or of the changes alone."""
+def _read_recipe(path: Path | None, task: str | None, changes: list[str] | None) -> Recipe:
+    """The recipe of a file with KEY=VALUE changes, or of a task, its data and the changes alone."""
     from moli.training.recipes.recipe import make_recipe, read_recipe
 
     values = _parse_changes(changes)
+    if task:
+        data = {"data": str(path)} if path else {}
+        return make_recipe({"task": task, **data, **values}, where="--task")
     if path:
         return read_recipe(path, values)
     if not values:

@@ -199,7 +199,7 @@ class Encoders:
 
     def _find(self, name: str, *tasks: str) -> StoredModel | None:
         """The trained model with a name, for one of the tasks; None for the settings' encoder."""
-        from moli.serving.served_models import find_stored  # it imports torch
+        from moli.training.trained.names import find_stored  # it imports torch
 
         if name in ("", self._encoder.name):
             return None

@@ -24,10 +24,9 @@ from moli.serving.request_log import log
 from moli.training.recipes.method_table import METHODS, find_method
 from moli.training.recipes.task_table import GENERATIVE_TASKS
 from moli.training.trained.load import check_compatibility, recipe_of
-from moli.training.trained.names import check_generates, find_named
+from moli.training.trained.names import check_generates, find_named, find_stored
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
-from moli.workspace.models import ModelStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +83,6 @@ class ModelListing:
     created_at: float
     parent: str = ""
     hash: str = ""
-
-
-def find_stored(store: ModelStore, name: str) -> StoredModel:
-    """The stored model with an alias, hash or `base@adapter`.
-
-    Raises:
-        NotFoundError: there is none, or it is an adapter of another base.
-        InputError: several models fit a hash.
-    """
-    base, separator, adapter = name.rpartition("@")
-    try:
-        return store.get(name)
-    except NotFoundError:
-        if not separator:
-            raise
-    stored = store.get(adapter)
-    if stored.manifest.base != base:
-        raise NotFoundError(
-            f"'{adapter}' is an adapter of {stored.manifest.base}, not of {base}",
-            fix=f"Ask for {adapter}.",
-        )
-    return stored
 
 
 class ServedModels:

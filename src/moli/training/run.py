@@ -102,9 +102,12 @@ def tune(
 
 def begin(recipe: Recipe, workspace: Workspace) -> Path:
     """Make the folder of a new run, which `resume` starts."""
+    from moli.training.trained.merged import store_merged
+
     run = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-    recipe = with_named_base(recipe, workspace.models)
     workspace.check_writable()
+    models = workspace.models
+    recipe = with_named_base(recipe, models, lambda stored: store_merged(stored, models).folder)
     _check_files(recipe)
     folder = workspace.folder / "runs" / run
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from adapters import manifest_of, write_adapter
@@ -126,3 +127,42 @@ def test_a_model_that_writes_no_text_is_no_chat_model(store: ModelStore) -> None
     workspace: Any = SimpleNamespace(models=store)
     with pytest.raises(InputError, match="triage: a model for classification"):
         load_named_chat("triage", workspace)
+
+
+@pytest.mark.slow
+def test_an_adapter_as_base_of_a_language_model_is_merged_once(tmp_path: Path) -> None:
+    """What a preference task is compared with is the base with the adapter, not the bare base."""
+    from training.preference_cases import preferences, write_preferences
+
+    from moli.training.reference import reference_values
+    from moli.training.run import tune
+    from moli.training.tasks import make_task
+    from moli.training.trained.load import load_trained
+
+    base = small_models.write_model(tmp_path / "base", "llama")
+    data = small_models.write_conversations(tmp_path / "chats.jsonl")
+    tuned = train_and_store(tmp_path / "home", data, base, task="instruction", method="lora")
+    recipe = make_recipe(
+        {
+            "task": "dpo",
+            "base": f"{base}@{tuned.hash[:12]}",
+            "data": write_preferences(tmp_path / "pairs.jsonl"),
+            "precision": "fp32",
+            "held_out": 0.2,
+        }
+    )
+    with Workspace.open(tmp_path / "home") as workspace:
+        results = [tune(recipe, workspace) for _ in range(2)]
+        stored = [workspace.models.get(result.model) for result in results]
+        merged = {each.manifest.base for each in stored}
+        assert len(merged) == 1
+        assert workspace.models.get(Path(merged.pop()).name).manifest.parent == tuned.hash
+        task = make_task(load_trained(stored[0]).task.recipe)
+        samples = [s for group in task.samples(preferences(5), training=False) for s in group]
+        reference = reference_values(task, load_trained(stored[0]).model, samples, packed=False)
+        adapted = load_trained(tuned).model
+    with torch.no_grad():
+        expected = task.reference_values(task.forward(adapted, samples), samples)
+        bare = reference_values(task, adapted, samples, packed=False)
+    np.testing.assert_allclose(reference, expected, rtol=1e-4)
+    assert np.abs(bare - expected).max() > 0.1

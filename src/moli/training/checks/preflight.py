@@ -29,6 +29,7 @@ from moli.training.setup.prepared import PreparedRun, RunData, prepare
 from moli.training.setup.rendered import find_rendered
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
+from moli.training.trained.export import export
 from moli.training.trained.names import with_named_base
 from moli.workspace import Workspace
 from moli.workspace.datasets import Kinds, read_dataset
@@ -46,9 +47,13 @@ def preflight(recipe: Recipe, workspace: Workspace | None = None) -> Preflight:
             for the run; None if there is none.
     """
     try:
-        if workspace:
-            recipe = with_named_base(recipe, workspace.models)
         with TemporaryDirectory(prefix="moli-check-") as folder:
+            if workspace:
+                recipe = with_named_base(
+                    recipe,
+                    workspace.models,
+                    lambda stored: export(stored, Path(folder) / "base", merge=True).folder,
+                )
             prepared = prepare(recipe, Path(folder))
             if workspace:
                 check_disk_space(prepared.loop, workspace.folder)

@@ -59,7 +59,7 @@ def _read(folder: Path, step: int) -> dict[str, NDArray[np.float64]] | None:
         return load_file(path)
     if step:
         raise InputError(
-            f"its {REFERENCE} is gone, so it cannot be compared with how it began",
+            "its reference.safetensors is gone, so it cannot be compared with how it began",
             where=folder.name,
             fix="Start a new run.",
         )

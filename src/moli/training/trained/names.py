@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ def find_named(reference: str, store: ModelStore) -> StoredModel | None:
     if ModelReference.parse(reference).scheme != "hub":
         return None
     try:
-        return store.get(reference)
+        return find_stored(store, reference)
     except NotFoundError as error:
         if (
             Path(reference).expanduser().is_dir()
@@ -50,12 +51,40 @@ def find_named(reference: str, store: ModelStore) -> StoredModel | None:
         raise NotFoundError(error.what, fix=fix) from error
 
 
-def with_named_base(recipe: Recipe, store: ModelStore) -> Recipe:
+def find_stored(store: ModelStore, name: str) -> StoredModel:
+    """The stored model with an alias, hash or `base@adapter`.
+
+    Raises:
+        NotFoundError: there is none, or it is an adapter of another base.
+        InputError: several models fit a hash.
+    """
+    base, separator, adapter = name.rpartition("@")
+    try:
+        return store.get(name)
+    except NotFoundError:
+        if not separator:
+            raise
+    stored = store.get(adapter)
+    if stored.manifest.base != base:
+        raise NotFoundError(
+            f"'{adapter}' is an adapter of {stored.manifest.base}, not of {base}",
+            fix=f"Ask for {adapter}.",
+        )
+    return stored
+
+
+def with_named_base(
+    recipe: Recipe, store: ModelStore, merge: Callable[[StoredModel], Path] | None = None
+) -> Recipe:
     """The recipe with the folder of its base, if that is a model of the workspace or a GGUF file.
+
+    Args:
+        merge: gives the folder of the whole model that an adapter of a language model makes of its
+            base; without it, an adapter is refused as a base, as those of other models are.
 
     Raises:
         NotFoundError: no model has the base's name.
-        InputError: the base is an adapter.
+        InputError: the base is an adapter that cannot be merged.
         ModelError: the base is a GGUF file that cannot be converted.
     """
     if recipe.base in _NEW:
@@ -68,7 +97,10 @@ def with_named_base(recipe: Recipe, store: ModelStore) -> Recipe:
     stored = find_named(recipe.base, store)
     if stored is None:
         return recipe
-    if find_method(stored.manifest.method).is_adapter:
+    is_adapter = find_method(stored.manifest.method).is_adapter
+    if is_adapter and merge and stored.manifest.task in GENERATIVE_TASKS:
+        return recipe.model_copy(update={"base": str(merge(stored))})
+    if is_adapter:
         raise InputError(
             "an adapter, which cannot be trained further",
             where=f"base: {recipe.base}",
