@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from moli.training.checks.inspection import Lengths
+    from moli.training.checks.inspection import Lengths, PairStatistics
     from moli.training.checks.masks import MaskedSample, TokenSpan
     from moli.training.checks.report import Finding, Preflight
 
@@ -114,7 +114,24 @@ def _print_data(report: Preflight, out: Console) -> None:
     if supervision and supervision.unended is not None:
         ends = rows.kept - len(supervision.unended)
         echo(f"  ends: {ends:,} of {rows.kept:,} examples teach the model to stop")
+    if report.pairs:
+        _print_pairs(report.pairs)
     _print_labels(report.labels, out)
+
+
+def _print_pairs(pairs: PairStatistics) -> None:
+    """Print numbers of pairs, the lengths of their answers, and their tags."""
+    echo(
+        f"  {pairs.pairs:,} pairs of answers to {pairs.prompts:,} prompts, "
+        f"{pairs.with_margin:,} with a margin"
+    )
+    echo(
+        f"  chosen: median {pairs.chosen_length:,} characters, rejected: "
+        f"{pairs.rejected_length:,}; the chosen one is longer in "
+        f"{pairs.longer / pairs.pairs:.0%}, shorter in {pairs.shorter / pairs.pairs:.0%}"
+    )
+    for name, count in pairs.tags.items():
+        echo(f"  {translate(name)}: {count:,}")
 
 
 def _print_labels(labels: Mapping[str, int], out: Console) -> None:

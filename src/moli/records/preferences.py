@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from moli.records.example import Example
-from moli.records.messages import Message, Tool, last_request, transcript
+from moli.records.messages import Message, Tool, last_request, message_text, transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +104,8 @@ class RatedAnswer(Example):
     def class_label(self) -> str:
         """The rating, so that both ratings are counted, and held out in equal shares."""
         return "good" if self.is_good else "bad"
+
+
+def answer_length(turns: Sequence[Message]) -> int:
+    """Number of characters of an answer."""
+    return sum(len(message_text(turn)) for turn in turns)

@@ -18,6 +18,8 @@ from moli.records.examples import (
     LocatedExample,
     MalformedRow,
     MultiLabelled,
+    Preference,
+    RatedAnswer,
     Span,
     UnreadLines,
 )
@@ -31,12 +33,14 @@ from moli.workspace.datasets.labels import split_labels, with_one_spelling
 # Above this share of malformed rows it is the data set that is wrong, not a row.
 _MAX_MALFORMED = 0.01
 _MAX_HELD_OUT = 2000
-# The tasks of those kinds of examples that only one task reads.
+# The tasks of those kinds of examples that few tasks read.
 _TASK_OF: Mapping[type[Example], TaskName] = {
     Labelled: "classification",
     LabelledImage: "image",
     LabelledPair: "pair_classification",
     MultiLabelled: "multi_label_classification",
+    Preference: "reward",
+    RatedAnswer: "reward",
     Span: "span",
 }
 _LABELS_SHOWN = 10  # in a message

@@ -14,14 +14,23 @@ from training.small_models import WORDS, write_conversations, write_model
 
 from moli.cli.output import print_json
 from moli.cli.preflight import print_report
-from moli.records.examples import Conversation, Example, Labelled, LocatedExample, Pair
+from moli.records.examples import (
+    Conversation,
+    Example,
+    Labelled,
+    LocatedExample,
+    Pair,
+    Preference,
+)
 from moli.records.messages import Message, Tool, ToolCall
 from moli.training.batching.samples import Sample, advise_length
 from moli.training.checks.findings import _find_joined_labels
 from moli.training.checks.inspection import (
+    PairStatistics,
     count_labels,
     find_repetitions,
     measure_lengths,
+    measure_pairs,
     normalize_text,
 )
 from moli.training.checks.masks import MaskedSample, TokenSpan
@@ -372,3 +381,45 @@ def test_an_encoder_that_reads_the_language_is_named(
     (tmp_path / "e5").mkdir()
     (tmp_path / "e5" / "origin.json").write_text("{}")
     assert not any("models get" in each.fix for each in preflight(make_recipe(values)).findings)
+
+
+def _answers(*texts: str) -> list[tuple[Message, ...]]:
+    return [(Message("assistant", text),) for text in texts]
+
+
+def test_pairs_are_measured() -> None:
+    prompt, (long, short) = (Message("user", "Hi"),), _answers("Hello there", "What?")
+    pairs = [
+        Preference(prompt, long, short, 2.0, True, False),
+        Preference(prompt, short, long, chosen_is_safe=True, rejected_is_safe=True),
+        Preference((Message("user", "Ho"),), long, short, prompt_is_unsafe=True),
+    ]
+    report = measure_pairs(located(pairs))
+    assert report == PairStatistics(
+        pairs=3, prompts=2, chosen_length=11, rejected_length=5, longer=2, shorter=1,
+        with_margin=1, tags={"safe over unsafe": 1, "both safe": 1, "unsafe prompt": 1},
+    )  # fmt: skip
+    assert measure_pairs(located([Labelled("a", "x")])) is None
+    assert find_repetitions(located(pairs), []).contradicting == (("a:1", "a:2"),)
+
+
+@pytest.mark.slow
+def test_a_check_of_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = write_model(tmp_path / "base", "bert")
+    row = {"prompt": "w1", "chosen": "w2 w3 w4", "rejected": "w5"}
+    rows = [row | {"prompt": f"w{n % 30}", "chosen": f"w2 w{n % 7} w{n}"} for n in range(200)]
+    rows += [{"prompt": "w9", "chosen": "w5", "rejected": rows[9]["chosen"]}, row | {"chosen": ""}]
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    report = preflight(make_recipe({"task": "reward", "base": base, "data": str(data)}))
+    found = {finding.what: finding for finding in report.findings}
+    assert found["1 row is malformed: 'chosen' is empty"].locations == (f"{data}:202",)
+    contradicting = found["pairs of answers of which each is preferred once: 1"]
+    assert contradicting.locations == (f"{data}:10 = {data}:201",)
+    assert any("the chosen answer is the longer one in" in what for what in found)
+    assert report.ok
+    assert report.pairs
+    print_report(report, Console(file=StringIO(), width=200))
+    shown = f"{report.pairs.pairs} pairs of answers to {report.pairs.prompts} prompts, 0 with"
+    assert shown in capsys.readouterr().out
+    print_json(report)

@@ -164,6 +164,20 @@ def test_padded_and_packed_scores_are_those_of_each_text_alone(
     assert check_packing(task, model, samples).holds
 
 
+def test_an_answer_of_several_pairs_is_computed_once(encoder: str) -> None:
+    examples: list[Example] = [_pair("w1", "w2", "w3"), _pair("w1", "w4", "w2")]
+    task = _task(encoder, examples)
+    model = task.build(torch.float32).eval()
+    rows: list[int] = []
+    model.base_model.register_forward_pre_hook(
+        lambda _module, _args, inputs: rows.append(len(inputs["input_ids"])), with_kwargs=True
+    )
+    samples = [group[0] for group in task.samples(examples, training=True)]
+    scores = task.forward(model, samples)
+    assert rows == [3]
+    assert scores.tolist()[0] == scores.tolist()[3]
+
+
 def test_answers_of_one_rating_alone_are_refused(encoder: str) -> None:
     with pytest.raises(InputError, match="every answer is rated as good"):
         _task(encoder, [_rated("w1", "w2", is_good=True)])

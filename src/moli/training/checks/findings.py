@@ -24,6 +24,7 @@ _SHOWN = 10  # columns, or labels
 _RARE = 5  # a label with fewer examples is rare
 _IMBALANCED = 20  # times that the most common label may be as frequent as the rarest
 _SEPARATORS = (";", ",", "|", "/", "；", "，", "、")  # that people put between labels
+_LENGTH_BIAS, _MIN_PAIRS = 0.6, 50  # share of pairs decided by length, and pairs to say so
 _REPEATED = 0.01  # share of examples that may be repetitions before it is more than a note
 
 
@@ -42,6 +43,8 @@ def find_problems(
     if report.lengths:  # else the base may be what prevents the run
         yield from _find_length_problem(task)
     yield from _find_repetitions(report.repetitions, report.rows.kept)
+    yield from _find_contradictions(report)
+    yield from _find_length_bias(report)
     yield from _find_label_problems(report.labels, data.held_out)
     yield from _find_joined_labels(report.labels, str(report.recipe["task"]))
     yield from _find_memory_problem(report)
@@ -209,13 +212,6 @@ def _find_repetitions(repetitions: Repetitions, kept: int) -> Iterator[Finding]:
             yield Finding(
                 severity, f"{_count_examples(count)} {what}", fix, _join_locations(groups)
             )
-    if repetitions.contradicting:
-        yield Finding(
-            "warning",
-            f"texts with conflicting answers: {len(repetitions.contradicting):,}",
-            "Keep one answer for each.",
-            _join_locations(repetitions.contradicting),
-        )
     if repetitions.leaked:
         yield Finding(
             "warning",
@@ -224,6 +220,33 @@ def _find_repetitions(repetitions: Repetitions, kept: int) -> Iterator[Finding]:
             "Remove them from the training data or from the held-out data.",
             _join_locations(repetitions.leaked),
         )
+
+
+def _find_contradictions(report: Preflight) -> Iterator[Finding]:
+    """A finding on inputs with several targets, or on pairs of which each side is preferred."""
+    contradicting = report.repetitions.contradicting
+    if not contradicting:
+        return
+    count = len(contradicting)
+    what, fix = f"texts with conflicting answers: {count:,}", "Keep one answer for each."
+    if report.pairs:
+        what = f"pairs of answers of which each is preferred once: {count:,}"
+        fix = "Keep the preference that is right, or neither."
+    yield Finding("warning", what, fix, _join_locations(contradicting))
+
+
+def _find_length_bias(report: Preflight) -> Iterator[Finding]:
+    """A finding if the length of answers tells which one is preferred."""
+    pairs = report.pairs
+    if not pairs or pairs.pairs < _MIN_PAIRS:
+        return
+    longer, shorter = pairs.longer / pairs.pairs, pairs.shorter / pairs.pairs
+    what = f"the chosen answer is the longer one in {longer:.0%} of the pairs"
+    if shorter > longer:
+        what = f"the chosen answer is the shorter one in {shorter:.0%} of the pairs"
+    if max(longer, shorter) >= _LENGTH_BIAS:
+        fix = "Add pairs of similar length; else the model learns to prefer a length."
+        yield Finding("warning", what, fix)
 
 
 def _find_label_problems(

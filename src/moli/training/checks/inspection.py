@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moli.records.examples import Example, LocatedExample
+from moli.records.examples import Example, LocatedExample, Preference
+from moli.records.preferences import answer_length
 from moli.training.batching.samples import Sample
 
 _BINS = 12
@@ -50,6 +51,58 @@ class Lengths:
     most: int
     limit: int
     bins: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PairStatistics:
+    """Statistics of pairs of a chosen and a rejected answer. Lengths are in characters.
+
+    Attributes:
+        prompts: number of different prompts.
+        chosen_length, rejected_length: median lengths of the answers.
+        longer: number of pairs whose chosen answer is the longer one.
+        shorter: number of pairs whose chosen answer is the shorter one.
+        with_margin: number of pairs with a margin.
+        tags: number of pairs with each safety tag.
+    """
+
+    pairs: int
+    prompts: int
+    chosen_length: int
+    rejected_length: int
+    longer: int
+    shorter: int
+    with_margin: int
+    tags: Mapping[str, int]
+
+
+def measure_pairs(located: Sequence[LocatedExample]) -> PairStatistics | None:
+    """Statistics of the pairs among examples; None if there are none."""
+    pairs = [each.example for each in located if isinstance(each.example, Preference)]
+    if not pairs:
+        return None
+    chosen = np.array([answer_length(pair.chosen) for pair in pairs])
+    rejected = np.array([answer_length(pair.rejected) for pair in pairs])
+    tags = {
+        "safe over unsafe": sum(p.chosen_is_safe is True and p.rejected_is_safe is False
+                                for p in pairs),
+        "both safe": sum(p.chosen_is_safe is True and p.rejected_is_safe is True for p in pairs),
+        "both unsafe": sum(p.chosen_is_safe is False and p.rejected_is_safe is False
+                           for p in pairs),
+        "unsafe over safe": sum(p.chosen_is_safe is False and p.rejected_is_safe is True
+                                for p in pairs),
+        "unsafe prompt": sum(p.prompt_is_unsafe is True for p in pairs),
+    }  # fmt: skip
+    return PairStatistics(
+        len(pairs),
+        len({pair.prompt for pair in pairs}),
+        round(float(np.median(chosen))),
+        round(float(np.median(rejected))),
+        int((chosen > rejected).sum()),
+        int((chosen < rejected).sum()),
+        sum(pair.margin > 0 for pair in pairs),
+        {name: count for name, count in tags.items() if count},
+    )
 
 
 def find_repetitions(

@@ -10,7 +10,12 @@ from tempfile import TemporaryDirectory
 from moli.records.errors import InputError, MoliError
 from moli.records.examples import MalformedRow
 from moli.training.checks.findings import find_malformed, find_problems
-from moli.training.checks.inspection import count_labels, find_repetitions, measure_lengths
+from moli.training.checks.inspection import (
+    count_labels,
+    find_repetitions,
+    measure_lengths,
+    measure_pairs,
+)
 from moli.training.checks.masks import MaskedSample, groups_without_end, mask_sample
 from moli.training.checks.report import (
     Finding,
@@ -79,6 +84,7 @@ def _report_run(prepared: PreparedRun) -> Preflight:
         supervision=supervision,
         repetitions=find_repetitions(examples.train, examples.held_out),
         labels=count_labels(examples.train, task.known_labels),
+        pairs=measure_pairs(examples.train),
         lengths=measure_lengths(samples, task.max_length, task.length_limit, data.too_long.values())
         if samples[0].sequences
         else None,
@@ -187,6 +193,7 @@ def _report_error(recipe: Recipe, error: MoliError) -> Preflight:
         rows,
         repetitions=find_repetitions(data.train, data.held_out),
         labels=count_labels(data.train),
+        pairs=measure_pairs(data.train),
         servers=servers,
     )
     return _add_findings(report, iter([refusal, *find_problems(report, data, task, packs=False)]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from moli.records.examples import MalformedRow, UnreadLines
-from moli.training.checks.inspection import Lengths, Repetitions
+from moli.training.checks.inspection import Lengths, PairStatistics, Repetitions
 from moli.training.checks.masks import MaskedSample
 from moli.training.checks.servers import ServerSupport
 from moli.training.packing import PackingCheck
@@ -92,6 +92,7 @@ class Preflight:
     """The report of a check. Parts that an error kept from being checked are None or empty.
 
     Attributes:
+        pairs: statistics of pairs of answers; None for other examples.
         contract: problems of the chat template; None for tasks without one.
         broken_tokens: number of training examples in which users or tools write each special token,
             which is read as letters.
@@ -105,6 +106,7 @@ class Preflight:
     supervision: Supervision | None = None
     repetitions: Repetitions = field(default_factory=Repetitions)
     labels: Mapping[str, int] = field(default_factory=dict)
+    pairs: PairStatistics | None = None
     lengths: Lengths | None = None
     masks: tuple[MaskedSample, ...] = ()
     packing: PackingCheck | None = None

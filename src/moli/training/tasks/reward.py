@@ -25,7 +25,8 @@ from moli.metrics.preferences import (
 from moli.models.weights.loading import is_decoder, load_config
 from moli.records.errors import InputError
 from moli.records.examples import Example, Preference, RatedAnswer
-from moli.records.messages import Message, message_text
+from moli.records.messages import Message
+from moli.records.preferences import answer_length
 from moli.training.batching.samples import Sample, Tokens
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_options import RewardOptions
@@ -175,13 +176,24 @@ class RewardModeling(PooledTask):
     def forward(
         self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
     ) -> torch.Tensor:
-        """Scores of all answers of all samples, in order, [answers], in float32."""
+        """Scores of all answers of all samples, in order, [answers], in float32.
+
+        An answer that several pairs have is computed once.
+        """
         sequences = [sequence for sample in samples for sequence in sample.sequences]
         types = [types for sample in samples for types in sample.target.token_types]
-        token_inputs = {"token_type_ids": types} if types else {}
-        batch = self.collate(sequences, model, packed=packed, token_inputs=token_inputs)
+        rows: dict[bytes, int] = {}
+        indices = [rows.setdefault(sequence.tobytes(), len(rows)) for sequence in sequences]
+        first = [indices.index(row) for row in range(len(rows))]
+        token_inputs = {"token_type_ids": [types[index] for index in first]} if types else {}
+        batch = self.collate(
+            [sequences[index] for index in first],
+            model,
+            packed=packed,
+            token_inputs=token_inputs,
+        )
         logits = sequence_logits(model, batch, mean=self.pooling == "mean")
-        return logits[:, 0] / self.temperature
+        return logits[indices, 0] / self.temperature
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Loss of each sample: of its pair, if it is one, and of its answers' tags."""
@@ -280,18 +292,13 @@ def _scored_pairs(answers: Sequence[Any], examples: Sequence[Example]) -> _Score
     rows = [
         (
             float(scores[0]) - float(scores[1]),
-            _length(example.chosen) - _length(example.rejected),
+            answer_length(example.chosen) - answer_length(example.rejected),
             example.margin,
         )
         for scores, example in zip(answers, examples, strict=True)
         if isinstance(example, Preference)
     ]
     return _ScoredPairs(*np.array(rows, float).reshape(-1, 3).T)
-
-
-def _length(turns: Sequence[Message]) -> int:
-    """Number of characters of an answer."""
-    return sum(len(message_text(turn)) for turn in turns)
 
 
 def _answers(example: Example) -> list[tuple[Message, ...]]:
