@@ -90,7 +90,7 @@ def test_nothing_is_said_of_no_pairs() -> None:
 
 
 def test_drift_is_in_standard_deviations_of_the_held_out_scores() -> None:
-    held_out = [-1.0, 0.0, 1.0]  # standard deviation 1
+    held_out = [-1.0, 1.0, -1.0, 1.0]  # standard deviation 1
     drift = score_drift(held_out, [2.0, 2.0, 0.5, 0.5])
     assert (drift.shift, drift.spread, drift.outside) == pytest.approx((1.25, 0.75, 0.5))
     assert drift.is_large

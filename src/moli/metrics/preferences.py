@@ -169,11 +169,29 @@ def score_drift(held_out: Sequence[float], policy: Sequence[float]) -> ScoreDrif
         held_out: scores on which the model was calibrated; at least two that differ.
         policy: scores of answers that the policy has given.
     """
-    known, new = np.asarray(held_out, float), np.asarray(policy, float)
-    deviation = max(float(known.std(ddof=1)), 1e-12)
-    beyond = (new < known.min()) | (new > known.max())
+    known = np.asarray(held_out, float)
+    return score_drift_from(
+        policy,
+        mean=float(known.mean()),
+        deviation=float(known.std()),
+        low=float(known.min()),
+        high=float(known.max()),
+    )
+
+
+def score_drift_from(
+    policy: Sequence[float], *, mean: float, deviation: float, low: float, high: float
+) -> ScoreDrift:
+    """The same from the mean, standard deviation and range of the held-out scores.
+
+    Raises:
+        InputError: the policy has given no answers.
+    """
+    check_predictions(policy, policy, minimum=1)
+    new = np.asarray(policy, float)
+    deviation = max(deviation, 1e-12)
     return ScoreDrift(
-        shift=float((new.mean() - known.mean()) / deviation),
+        shift=float((new.mean() - mean) / deviation),
         spread=float(new.std() / deviation),
-        outside=float(beyond.mean()),
+        outside=float(((new < low) | (new > high)).mean()),
     )

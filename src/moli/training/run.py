@@ -25,6 +25,7 @@ from moli.training.loop.checkpoint import remove_checkpoints
 from moli.training.recipes.recipe import Recipe, make_recipe
 from moli.training.recipes.run_folder import ESTIMATE, LOCK, REQUESTED
 from moli.training.runs import read_run
+from moli.training.setup.feedback import with_feedback
 from moli.training.trained.names import with_named_base
 from moli.workspace import Workspace
 from moli.workspace.datasets.folders import is_pattern
@@ -106,7 +107,7 @@ def begin(recipe: Recipe, workspace: Workspace) -> Path:
 
     run = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     workspace.check_writable()
-    models = workspace.models
+    models, recipe = workspace.models, with_feedback(recipe, workspace)
     recipe = with_named_base(recipe, models, lambda stored: store_merged(stored, models).folder)
     _check_files(recipe)
     folder = workspace.folder / "runs" / run

@@ -29,6 +29,7 @@ from moli.training.data import TrainingData, examples_of, read_data
 from moli.training.recipes.recipe import Recipe
 from moli.training.setup.disk import check_disk_space
 from moli.training.setup.estimates import estimate_cost
+from moli.training.setup.feedback import with_feedback
 from moli.training.setup.lengths import dropped_advice, unlearnable_reason
 from moli.training.setup.prepared import PreparedRun, RunData, prepare
 from moli.training.setup.rendered import find_rendered
@@ -55,7 +56,7 @@ def preflight(recipe: Recipe, workspace: Workspace | None = None) -> Preflight:
         with TemporaryDirectory(prefix="moli-check-") as folder:
             if workspace:
                 recipe = with_named_base(
-                    recipe,
+                    with_feedback(recipe, workspace),
                     workspace.models,
                     lambda stored: export(stored, Path(folder) / "base", merge=True).folder,
                 )

@@ -1,0 +1,66 @@
+"""A reward model by name: its scores, its verdict, and what it refuses."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training.round_trips import recipe_of, write_rows
+from training.small_models import write_encoder
+
+from moli.records.errors import InputError
+from moli.records.messages import Message
+from moli.training.run import tune
+from moli.training.trained.reward_model import load_reward_model
+from moli.workspace import Workspace
+
+
+def _turn(role: str, text: str) -> tuple[Message, ...]:
+    return (Message(role, text),)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_reward_model_scores_by_name(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    rows = [
+        {"prompt": f"w{draw.randrange(30, 40)}", "chosen": f"w{draw.randrange(10, 20)}",
+         "rejected": f"w{draw.randrange(20, 30)}"}
+        for _ in range(400)
+    ]  # fmt: skip
+    data = write_rows(tmp_path / "pairs.jsonl", rows)
+    base = write_encoder(tmp_path / "base")
+    workspace = Workspace.init(tmp_path / "workspace")
+    recipe = recipe_of(
+        task="reward", base=base, data=str(data), epochs=6, learning_rate=0.01, name="liked"
+    )
+    result = tune(recipe, workspace)
+    assert result.facts["calibration"]["may_be_used_as_reward"] is True
+    assert (result.folder / "calibration.json").exists()
+    assert "may be used as a reward" in (result.folder / "report.html").read_text()
+
+    reward = load_reward_model("liked", workspace)
+    reward.check_use()
+    prompts = [_turn("user", "w30")] * 3
+    liked, disliked, again = reward.score(
+        prompts, [_turn("assistant", text) for text in ("w11", "w21", "w11")]
+    )
+    assert liked > 0 > disliked
+    assert again == pytest.approx(liked, abs=1e-5)
+    alone = reward.score(prompts[:1], [_turn("assistant", "w21")])
+    np.testing.assert_allclose(alone, [disliked], atol=1e-5)
+    drift = reward.drift([liked, disliked])
+    assert not drift.is_large
+    assert reward.drift([liked + 100]).is_large
+
+    with pytest.raises(InputError, match="1 answers for 3 prompts"):
+        reward.score(prompts, [_turn("assistant", "w11")])
+    reward.trained.task.calibration = {"problems": ["too few pairs"]}
+    with pytest.raises(InputError, match="should not be used as a reward: too few pairs"):
+        reward.check_use()
+    stored = workspace.models.get("liked")
+    other = replace(stored, manifest=replace(stored.manifest, task="classification"))
+    with pytest.raises(InputError, match="a model for classification, not a reward model"):
+        load_reward_model(other, workspace)
