@@ -1,8 +1,7 @@
 """Losses of policies and of value functions.
 
 Pure functions of tensors. Legend: B answers, T tokens of the longest one, V vocabulary. A mask
-[B, T] of booleans marks the tokens that count. Losses per token may have the shape [B, 1] where one
-number stands for a whole answer; `token_weights` says what each of them counts.
+[B, T] of booleans marks the tokens that count; `token_weights` says how much.
 """
 
 from __future__ import annotations
@@ -120,10 +119,5 @@ def token_weights(
 
 
 def weighted_sum(losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Losses [B, T] or [B, 1] summed by weights [B, T], a scalar; those of weight 0 never matter.
-
-    A loss of a whole answer counts what its tokens count together.
-    """
-    if losses.shape[1] == 1:
-        weights = weights.sum(1, keepdim=True)
+    """Losses summed by weights, both [B, T], a scalar; those of weight 0 never matter."""
     return (torch.where(weights != 0, losses, 0) * weights.to(losses.dtype)).sum()

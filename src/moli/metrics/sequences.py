@@ -45,3 +45,9 @@ def error_rate(expected: Sequence[Tokens], predicted: Sequence[Tokens]) -> float
         raise InputError("the references are all empty", fix="Give references with tokens.")
     edits = sum(edit_distance(a, b) for a, b in zip(expected, predicted, strict=True))
     return edits / tokens
+
+
+def repetition(tokens: Tokens, run: int = 4) -> float:
+    """Share of a text's runs of so many tokens that stand there before; 0 if it is shorter."""
+    runs = [tuple(tokens[at : at + run]) for at in range(len(tokens) - run + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0

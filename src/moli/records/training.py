@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 COMPLETE = ("finished", "stopped_early")  # statuses of runs that cannot be resumed
@@ -40,6 +40,7 @@ class StepTaken:
         examples, tokens, supervised: totals since the start of the run, resumptions included;
             `supervised` counts supervised items.
         seconds: training time since the start of the run, resumptions included.
+        metrics: other figures of the step by name, such as an algorithm's.
     """
 
     step: int
@@ -50,6 +51,7 @@ class StepTaken:
     tokens: int
     supervised: int
     seconds: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,16 +133,9 @@ def make_rollouts(prompts: Sequence[TrainingPrompt], answers: Sequence[SampledAn
             where="rollouts",
             fix="Return one answer for each prompt, in the same order.",
         )
-    for row, answer in enumerate(answers):
-        if len(answer.logprobs) != len(answer.ids) or (
-            answer.sampled and len(answer.sampled) != len(answer.ids)
-        ):
-            raise InputError(
-                f"{len(answer.ids)} tokens with {len(answer.logprobs)} log probabilities",
-                where=f"answer {row + 1}",
-                fix="Return the log probability of each token as it was sampled.",
-            )
-    width = max(len(answer.ids) for answer in answers)
+    for number, answer in enumerate(answers, 1):
+        _check_answer(answer, number)
+    width = max(1, *(len(answer.ids) for answer in answers))
     ids = torch.zeros(len(answers), width, dtype=torch.long)
     mask = torch.zeros(len(answers), width, dtype=torch.bool)
     sampled_logprobs = torch.zeros(len(answers), width)
@@ -152,6 +145,18 @@ def make_rollouts(prompts: Sequence[TrainingPrompt], answers: Sequence[SampledAn
         mask[row, :length] = torch.tensor(answer.sampled or (True,) * length)
         sampled_logprobs[row, :length] = torch.tensor(answer.logprobs)
     return Rollouts(tuple(prompts), tuple(answers), ids, mask, sampled_logprobs)
+
+
+def _check_answer(answer: SampledAnswer, number: int) -> None:
+    """Check that an answer has a log probability, and a mark if any, for each token."""
+    tokens, logprobs, marks = map(len, (answer.ids, answer.logprobs, answer.sampled))
+    if logprobs != tokens or marks not in (0, tokens):
+        also = f" and {marks} marks of what was sampled" if marks else ""
+        raise InputError(
+            f"{tokens} tokens with {logprobs} log probabilities{also}",
+            where=f"answer {number}",
+            fix="Return the log probability of each token as it was sampled.",
+        )
 
 
 def make_experience(

@@ -128,6 +128,7 @@ def _parse_line(line: bytes) -> Event:
         **{
             field.name: _parse_field(field.name, row[field.name])
             for field in dataclasses.fields(kind)
+            if field.name in row or field.default_factory is dataclasses.MISSING
         }
     )
 

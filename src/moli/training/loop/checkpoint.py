@@ -51,12 +51,14 @@ class Checkpoint:
 
     Attributes:
         average: the mean of the weights; empty if the run has none.
+        state: what else an algorithm keeps, as JSON has it.
     """
 
     progress: TrainingProgress
     weights: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
     average: dict[str, torch.Tensor]
+    state: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -65,8 +67,13 @@ def save_checkpoint(
     weights: Mapping[str, torch.Tensor],
     optimizer: Mapping[str, torch.Tensor],
     average: Mapping[str, torch.Tensor],
+    state: Mapping[str, Any] | None = None,
 ) -> None:
-    """Replace the folder's checkpoint. The random state is saved too."""
+    """Replace the folder's checkpoint. The random state is saved too.
+
+    Args:
+        state: what else an algorithm keeps, as JSON has it.
+    """
     parts = {"weights": weights, "optimizer": optimizer, "average": average}
     tensors = {
         f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()
@@ -74,7 +81,8 @@ def save_checkpoint(
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    write_tensors(folder / CHECKPOINT, tensors, {"progress": json.dumps(asdict(progress))})
+    metadata = {"progress": json.dumps(asdict(progress)), "state": json.dumps(state or {})}
+    write_tensors(folder / CHECKPOINT, tensors, metadata)
     for path in folder.glob(_BEST):  # from here on, only the best that this checkpoint knows
         if path != best_weights_path(folder, progress.best_step):
             path.unlink()
@@ -116,6 +124,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             progress = TrainingProgress(**json.loads(file.metadata()["progress"]))
+            state = json.loads(file.metadata().get("state", "{}"))
     except (SafetensorError, KeyError, TypeError, OSError) as error:
         raise InputError(
             f"the checkpoint cannot be read ({error})",
@@ -127,11 +136,14 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         torch.cuda.set_rng_state(tensors["random/cuda"])
     return Checkpoint(
         progress,
-        *(_strip_prefix(tensors, f"{part}/") for part in ("weights", "optimizer", "average")),
+        weights=strip_prefix(tensors, "weights/"),
+        optimizer=strip_prefix(tensors, "optimizer/"),
+        average=strip_prefix(tensors, "average/"),
+        state=state,
     )
 
 
-def _strip_prefix(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def strip_prefix(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     """The tensors whose names have the prefix, by their names without it."""
     return {
         name.removeprefix(prefix): tensor

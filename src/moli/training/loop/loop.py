@@ -110,7 +110,7 @@ class Loop:
         if self.evaluate and self.progress.step == 0:
             self._evaluate_base(self.evaluate)
         saved_at = time.perf_counter()
-        with _stop_signals() as is_interrupted:
+        with stop_signals() as is_interrupted:
             for step_samples in self._remaining_steps() if steps is None else steps:
                 self.on_event(self.take_step(step_samples))
                 if self.evaluate and self._is_evaluation_due():
@@ -285,7 +285,7 @@ class Loop:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
+def stop_signals() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a request to stop, which the yielded call reports.
 
     A second signal interrupts at once.

@@ -141,17 +141,27 @@ class Optimizers:
         learning_rate: peak learning rate.
         pretraining: whether weights begin at random: then AdamW averages over fewer steps, and
             weight decay is stronger.
+        decay: weight decay of matrices; by default 0.01, or 0.1 in pretraining.
+        epsilon: AdamW's, added to the root of the squared gradients' mean.
     """
 
     def __init__(
-        self, weights: MasterWeights, kind: str, learning_rate: float, *, pretraining: bool = False
+        self,
+        weights: MasterWeights,
+        kind: str,
+        learning_rate: float,
+        *,
+        pretraining: bool = False,
+        decay: float | None = None,
+        epsilon: float = 1e-8,
     ) -> None:
         named = list(zip(weights.names, weights.masters, strict=True))
         inner = [each for name, each in named if kind == "muon" and _is_inner_matrix(name, each)]
         inner_ids = set(map(id, inner))
         matrices = [each for _, each in named if each.ndim > 1 and id(each) not in inner_ids]
         vectors = [each for _, each in named if each.ndim <= 1]
-        decay = 0.1 if pretraining else 0.01
+        if decay is None:
+            decay = 0.1 if pretraining else 0.01
         groups = [
             {"params": matrices, "weight_decay": decay},
             {"params": vectors, "weight_decay": 0.0},
@@ -163,6 +173,7 @@ class Optimizers:
                     [group for group in groups if group["params"]],
                     lr=learning_rate,
                     betas=(0.9, 0.95 if pretraining else 0.999),
+                    eps=epsilon,
                     fused=True,
                 )
             )

@@ -1,0 +1,1 @@
+"""Algorithms: how a policy learns from scored rollouts, one file for each."""
