@@ -243,7 +243,7 @@ def _print_summary(result: RunResult) -> None:
         "report": str(result.folder / PAGE),
     }
     print_fields(rows, out)
-    for note in facts["row_notes"]:
+    for note in [*facts["row_notes"], *facts["notes"]]:
         warn(note)
     if facts["still_improving"]:
         epochs = 2 * facts["epochs"]

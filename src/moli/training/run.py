@@ -304,6 +304,7 @@ def _outcome(prepared: PreparedRun, expected: dict[str, Any] | None) -> dict[str
         "step": progress.step,
         "best_step": progress.best_step,
         "still_improving": _is_still_improving(prepared),
+        "notes": prepared.task.outcome_notes(progress.metrics, progress.base_metrics),
         "seconds": round(progress.seconds, 3),
         "examples_per_second": round(progress.examples / seconds, 2),
         "tokens_per_second": round(progress.tokens / seconds, 1),

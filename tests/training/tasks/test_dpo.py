@@ -13,6 +13,7 @@ import torch
 from training.preference_cases import preferences, write_preferences
 from training.round_trips import predicted_rows, recipe_of, save_and_restore
 from training.small_models import write_model
+from training.stored_models import train_and_store
 
 from moli.records.errors import InputError
 from moli.records.training import StepTaken
@@ -25,6 +26,8 @@ from moli.training.tasks import make_task
 from moli.training.tasks.base.preference import PairLogps
 from moli.training.tasks.base.wrapped_models import evaluation_mode
 from moli.training.tasks.dpo import Dpo, dpo_loss
+from moli.training.trained.load import load_trained
+from moli.training.trained.predict import evaluate_on, loaded_model, predict, read_text
 from moli.workspace import Workspace
 
 
@@ -202,3 +205,37 @@ def test_values_are_kept_with_their_samples(tmp_path: Path) -> None:
     samples = [each for group in task.samples(preferences(3), training=True) for each in group]
     set_references(task, samples, np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
     assert samples[2].target.reference.tolist() == [5.0, 6.0]
+
+
+def test_chosen_answers_that_become_less_likely_are_told(tmp_path: Path) -> None:
+    task = task_with()
+    before = {"chosen_logp": -2.0, "rejected_logp": -2.0}
+    both = task.outcome_notes({"chosen_logp": -2.5, "rejected_logp": -4.0}, before)
+    assert len(both) == 1
+    assert "the chosen answers became less likely too, by 0.50 nats a token" in both[0]
+    assert task.outcome_notes({"chosen_logp": -1.9, "rejected_logp": -4.0}, before) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_stored_model_is_evaluated_against_the_model_that_it_began_from(
+    method: str, tmp_path: Path
+) -> None:
+    base = write_model(tmp_path / "base", "llama")
+    data = write_preferences(tmp_path / "pairs.jsonl", 60)
+    values = {"task": "dpo", "method": method, "learning_rate": 5e-3, "epochs": 4}
+    stored = train_and_store(tmp_path / "home", data, base, **values)
+    evaluation = evaluate_on(load_trained(stored), data)
+    assert evaluation.metric == "reward_accuracy"
+    assert evaluation.metrics["drift"] > 1e-3
+    assert evaluation.interval[0] > 0.5
+
+
+@pytest.mark.slow
+def test_a_tuned_model_answers_requests(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base", "llama")
+    data = write_preferences(tmp_path / "pairs.jsonl", 20)
+    stored = train_and_store(tmp_path / "home", data, base, task="dpo", method="lora", epochs=1)
+    with loaded_model(stored) as trained:
+        [row] = predict(trained, [read_text(trained, "w1 w2")], max_tokens=3)
+    assert isinstance(row["answer"], str)

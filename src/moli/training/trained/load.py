@@ -23,6 +23,7 @@ from moli.training.packing import can_pack, check_packing
 from moli.training.recipes.method_table import find_method
 from moli.training.recipes.recipe import Recipe, make_recipe
 from moli.training.recipes.task_table import NGRAMS
+from moli.training.reference import reference_values, set_references
 from moli.training.tasks import make_task
 from moli.training.tasks.base.task import Task
 from moli.workspace.content import StoredModel, read_manifest
@@ -39,12 +40,31 @@ class TrainedModel:
     Attributes:
         name: the name it was requested by in the workspace.
         packed: whether samples may be packed; None before that was checked.
+        base: reference of the model that its training began from.
     """
 
     task: Task
     model: torch.nn.Module
     name: str = ""
     packed: bool | None = None
+    base: str = ""
+
+    def set_references(self, samples: Sequence[Sample]) -> None:
+        """Keep the reference's values with samples, if the task's losses and metrics need any.
+
+        Raises:
+            ModelError: a whole model was trained, and its base cannot be loaded.
+        """
+        if not self.task.needs_reference:
+            return
+        reference = self.model
+        if not methods.method_of(self.task.recipe).is_adapter:
+            recipe = self.task.recipe.model_copy(update={"base": self.base})
+            dtype = next(self.model.parameters()).dtype
+            reference = methods.prepare_for_device(make_task(recipe).build(dtype))
+        packed = self.should_pack(samples)
+        values = reference_values(self.task, reference, samples, packed=packed)
+        set_references(self.task, samples, values)
 
     def should_pack(self, samples: Sequence[Sample]) -> bool:
         """Whether to pack samples, which is so if a check with the first ones finds no change.
@@ -74,7 +94,7 @@ def load_trained(stored: StoredModel, *, precision: str | None = None) -> Traine
     with transformers_lock:
         model = task.restore(stored.folder, DTYPES[precision])
     model = methods.prepare_for_device(model).requires_grad_(False)
-    return TrainedModel(task, model.eval(), stored.name)
+    return TrainedModel(task, model.eval(), stored.name, base=stored.manifest.base)
 
 
 def recipe_of(stored: StoredModel) -> Recipe:

@@ -211,6 +211,7 @@ def evaluate_on(
     if not any(groups):
         raise InputError("no example can be evaluated", where=str(path), fix="Add examples.")
     begun = time.perf_counter()
+    trained.set_references([sample for group in groups for sample in group])
     result = _answer_groups(trained, groups, with_losses=True, on_progress=on_progress)
     seconds = time.perf_counter() - begun
     answers, answered = answers_of_examples(task, result, examples)

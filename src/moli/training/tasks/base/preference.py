@@ -7,7 +7,7 @@ reference, which is the model before its first step.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +25,8 @@ from moli.training.recipes.task_table import TASKS
 from moli.training.tasks.base.causal import CausalTask, TokenPredictions
 from moli.training.tasks.base.chat import conversation_of
 from moli.training.tasks.base.shared_prompts import PromptAnswers, SharedPromptTask
+
+_CLEAR_FALL = 0.05  # of a token's log probability, in nats
 
 
 @dataclass(slots=True)
@@ -161,6 +163,20 @@ class PreferenceTask(SharedPromptTask, CausalTask):
         return preference_metrics(
             rewards, policy, tokens, reference if self.needs_reference else None
         )
+
+    def outcome_notes(
+        self, metrics: Mapping[str, float], base_metrics: Mapping[str, float]
+    ) -> list[str]:
+        """A warning if the better answers have become less likely as well."""
+        change = metrics.get("chosen_logp", 0.0) - base_metrics.get("chosen_logp", 0.0)
+        if change >= -_CLEAR_FALL:
+            return []
+        note = (
+            f"the chosen answers became less likely too, by {-change:.2f} nats a token: look at "
+            "some answers. A larger beta or a lower learning_rate keeps them closer, or tune on "
+            "them first with task: instruction."
+        )
+        return [note]
 
     def to_row(self, answer: Any) -> dict[str, Any]:
         """The margin of a pair's rewards, and its log probabilities."""

@@ -237,6 +237,14 @@ class TaskEvaluation(ABC):
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Metrics of one answer for each example; the caller adds the loss."""
 
+    def outcome_notes(
+        self,
+        metrics: Mapping[str, float],  # noqa: ARG002
+        base_metrics: Mapping[str, float],  # noqa: ARG002
+    ) -> list[str]:
+        """Remarks for people on a trained model's metrics, beside those of its base."""
+        return []
+
     def example_scores(self, answers: Sequence[Any], examples: Sequence[Example]) -> list[float]:
         """Score of each example, of which `metric` is the mean; empty if it is not a mean."""
         pairs = zip(answers, examples, strict=True)
