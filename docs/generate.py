@@ -1,5 +1,5 @@
-"""Writes docs/cli.md and docs/cli.zh.md from the command line itself, and the tables of fields in
-docs/*/api.md from the bodies of requests.
+"""Writes docs/cli.md and docs/cli.zh.md from the command line itself, the tables of fields in
+docs/*/api.md from the bodies of requests, and those of options in docs/*/alignment.md.
 
 Use: python docs/generate.py
 """
@@ -88,5 +88,7 @@ if __name__ == "__main__":
     for language, path in FILES.items():
         path.write_text(reference(language), encoding="utf-8")
     import fields  # beside this file
+    import options
 
     fields.write()
+    options.write()

@@ -71,6 +71,14 @@ def test_the_tables_of_fields_are_up_to_date() -> None:
         assert page.count("| `messages[].content` |") == 1
 
 
+def test_the_tables_of_options_are_up_to_date() -> None:
+    options = runpy.run_path(str(ROOT / "docs" / "options.py"))
+    for language, path in options["FILES"].items():
+        page = path.read_text(encoding="utf-8")
+        assert page == options["with_table"](page, language), "run: python docs/generate.py"
+        assert "| `dpo` | `beta` | `0.1` |" in page
+
+
 def test_both_languages_have_the_same_pages_and_sections() -> None:
     def outline(language: str) -> dict[str, list[str]]:
         return {
