@@ -125,7 +125,9 @@ def test_a_causal_base_reads_its_chat_template_up_to_the_token_that_ends_the_ans
     pair = _pair("w1", "w2 w3", "w4")
     task = _task(causal, [pair])
     [[sample]] = task.samples([pair], training=False)
-    texts = [task.tokenizer.decode(ids) for ids in sample.sequences]
+    assert sample.continues == (-1, 0, 0)
+    shared, *rest = map(task.tokenizer.decode, sample.sequences)
+    texts = [f"{shared} {each}" for each in rest]
     user, assistant = "[UNK] w1 [SEP]", "[UNK]"  # the words of roles are not in the vocabulary
     assert texts == [f"{user} {assistant} w2 w3 [SEP]", f"{user} {assistant} w4 [SEP]"]
 
@@ -134,8 +136,9 @@ def test_of_a_long_conversation_the_end_is_kept(causal: str) -> None:
     pair = _pair("w1 " * 30, "w2", "w4")
     task = _task(causal, [pair], max_length=8)
     [[sample]] = task.samples([pair], training=False)
-    assert [len(ids) for ids in sample.sequences] == [8, 8]
-    assert task.tokenizer.decode(sample.sequences[0]) == "w1 w1 w1 w1 [SEP] [UNK] w2 [SEP]"
+    assert [len(ids) for ids in sample.sequences] == [6, 2, 2]
+    ids = np.concatenate(sample.sequences[:2])
+    assert task.tokenizer.decode(ids) == "w1 w1 w1 w1 [SEP] [UNK] w2 [SEP]"
     assert sample.truncated_tokens == 2 * (30 + 5 - 8)
 
 
@@ -176,6 +179,21 @@ def test_an_answer_of_several_pairs_is_computed_once(encoder: str) -> None:
     scores = task.forward(model, samples)
     assert rows == [3]
     assert scores.tolist()[0] == scores.tolist()[3]
+
+
+def test_a_causal_base_computes_a_prompt_once(causal: str) -> None:
+    examples: list[Example] = [_pair("w1 " * 9, "w2", "w3"), _pair("w1 " * 9, "w4", "w2")]
+    task = _task(causal, examples)
+    model = task.build(torch.float32).eval()
+    shapes: list[torch.Size] = []
+    model.base_model.register_forward_pre_hook(
+        lambda _module, _args, inputs: shapes.append(inputs["input_ids"].shape), with_kwargs=True
+    )
+    samples = [group[0] for group in task.samples(examples, training=True)]
+    packed = task.forward(model, samples, packed=True)
+    assert shapes == [(1, 12 + 3 * 2)]  # a role, nine words, two marks, then three short answers
+    alone = torch.cat([task.forward(model, [sample]) for sample in samples])
+    np.testing.assert_allclose(packed.detach(), alone.detach(), atol=1e-5)
 
 
 def test_answers_of_one_rating_alone_are_refused(encoder: str) -> None:

@@ -28,6 +28,7 @@ from moli.records.examples import Example, Preference, RatedAnswer
 from moli.records.messages import Message
 from moli.records.preferences import answer_length
 from moli.training.batching.samples import Sample, Tokens
+from moli.training.methods import method_of
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_options import RewardOptions
 from moli.training.tasks.base.pooled import PooledTask
@@ -157,17 +158,27 @@ class RewardModeling(PooledTask):
     def _sample(
         self, example: Example, answers: Sequence[EncodedAnswer], group: int | None
     ) -> Sample:
-        """The sample of an example."""
+        """The sample of an example, with what both texts begin with apart for a causal base."""
         margin = 0.0
         if isinstance(example, Preference) and self.largest_margin:
             margin = self.options.margin * example.margin / self.largest_margin
         types = tuple(each.token_types for each in answers if each.token_types is not None)
+        sequences = tuple(each.ids for each in answers)
+        shared = _shared_length(*sequences) if len(sequences) == 2 and self.shares_prompts else 0
+        if shared:
+            sequences = (sequences[0][:shared], *(each[shared:] for each in sequences))
         return Sample(
-            tuple(each.ids for each in answers),
+            sequences,
             RewardTarget(margin, _safety_tags(example), types),
             truncated_tokens=sum(each.truncated for each in answers),
             group=group,
+            continues=(-1, 0, 0) if shared else (),
         )
+
+    @cached_property
+    def shares_prompts(self) -> bool:
+        """Whether two texts may continue one: if no token reads those after it."""
+        return self.is_causal and not method_of(self.recipe).adds_virtual_tokens
 
     def build(self, dtype: torch.dtype) -> torch.nn.Module:
         """The base model with a head that gives one score."""
@@ -178,26 +189,22 @@ class RewardModeling(PooledTask):
     ) -> torch.Tensor:
         """Scores of all answers of all samples, in order, [answers], in float32.
 
-        An answer that several pairs have is computed once.
+        Equal texts, and equal beginnings of the texts of a causal model, are computed once.
         """
-        sequences = [sequence for sample in samples for sequence in sample.sequences]
-        types = [types for sample in samples for types in sample.target.token_types]
-        rows: dict[bytes, int] = {}
-        indices = [rows.setdefault(sequence.tobytes(), len(rows)) for sequence in sequences]
-        first = [indices.index(row) for row in range(len(rows))]
-        token_inputs = {"token_type_ids": [types[index] for index in first]} if types else {}
+        layout = _Layout.of(samples)
         batch = self.collate(
-            [sequences[index] for index in first],
+            layout.sequences,
             model,
             packed=packed,
-            token_inputs=token_inputs,
+            continues=layout.continues,
+            token_inputs={"token_type_ids": layout.token_types} if layout.token_types else {},
         )
         logits = sequence_logits(model, batch, mean=self.pooling == "mean")
-        return logits[indices, 0] / self.temperature
+        return logits[layout.answers, 0] / self.temperature
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Loss of each sample: of its pair, if it is one, and of its answers' tags."""
-        counts = [len(sample.sequences) for sample in samples]
+        counts = [len(sample.target.is_safe) for sample in samples]
         tags = outputs.new_tensor([tag for sample in samples for tag in sample.target.is_safe])
         tag_losses = safety_loss(outputs, tags)
         result = torch.stack([part.mean() for part in torch.split(tag_losses, counts)])
@@ -214,7 +221,7 @@ class RewardModeling(PooledTask):
 
     def decode(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> list[Any]:
         """For each sample the scores of its answers."""
-        scores = torch.split(outputs, [len(sample.sequences) for sample in samples])
+        scores = torch.split(outputs, [len(sample.target.is_safe) for sample in samples])
         return [each.cpu().numpy() for each in scores]
 
     def metrics(self, answers: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
@@ -276,6 +283,50 @@ class RewardModeling(PooledTask):
         """The score of an answer, or the scores of both."""
         scores = [float(score) for score in answer]
         return {"score": scores[0]} if len(scores) == 1 else {"scores": scores}
+
+
+@dataclass(slots=True)
+class _Layout:
+    """The different sequences of samples, in an order in which what is continued comes first.
+
+    Attributes:
+        continues: for each sequence, the index of the one that it continues, or -1; empty if none
+            continues another.
+        token_types: token types of each sequence; empty for models without them.
+        answers: for each answer of each sample, the index of the sequence that it ends with.
+    """
+
+    sequences: list[Tokens]
+    continues: list[int]
+    token_types: list[Tokens]
+    answers: list[int]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> _Layout:
+        """The layout of samples."""
+        layout, indices = cls([], [], [], []), dict[tuple[int, bytes], int]()
+        for sample in samples:
+            own: list[int] = []
+            for number, ids in enumerate(sample.sequences):
+                parent = sample.continues[number] if sample.continues else -1
+                key = (own[parent] if parent >= 0 else -1, ids.tobytes())
+                if key not in indices:
+                    indices[key] = len(layout.sequences)
+                    layout.sequences.append(ids)
+                    layout.continues.append(key[0])
+                    layout.token_types += sample.target.token_types[number : number + 1]
+                own.append(indices[key])
+            layout.answers += own[-len(sample.target.is_safe) :]
+        if max(layout.continues) < 0:
+            layout.continues = []
+        return layout
+
+
+def _shared_length(first: Tokens, second: Tokens) -> int:
+    """Number of tokens that both sequences begin with; each keeps at least one of its own."""
+    most = min(len(first), len(second)) - 1
+    differs = np.flatnonzero(first[:most] != second[:most])
+    return int(differs[0]) if len(differs) else most
 
 
 @dataclass(frozen=True, slots=True)
