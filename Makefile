@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # A process for each core (8 at most), each with one thread: small models gain nothing from a second.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: run test check fix bench-retrieval bench-encoder bench-models bench-parsing bench-scans bench-evidence bench-answers bench-scale bench-training bench-small-data bench-serving conformance soak soak-serving clean
+.PHONY: run test check fix bench-retrieval bench-encoder bench-models bench-parsing bench-scans bench-evidence bench-answers bench-scale bench-training bench-small-data bench-alignment bench-serving conformance soak soak-serving clean
 
 run: $(VENV)/installed
 	@$(BIN)/moli models get e5 || echo "Going on with the encoder that comes with Moli."
@@ -78,6 +78,9 @@ bench-small-data: $(VENV)/installed-dev
 	@sh bench/peers/setup.sh setfit bench/training/peers/setfit.requirements.txt
 	@$(BIN)/python bench/training/small_data.py
 	@$(BIN)/python bench/training/out_of_scope.py
+
+bench-alignment: $(VENV)/installed-dev
+	@$(BIN)/python bench/alignment/oracle.py
 
 bench-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/decode.py

@@ -46,7 +46,7 @@ def steps_of(loop: AlignmentLoop) -> list[StepTaken]:
 
 
 def test_a_step_reports_what_happened(tmp_path: Path) -> None:
-    steps = steps_of(make_run(tmp_path, "ppo", prompts=16, steps=3))
+    steps = steps_of(make_run(tmp_path, "ppo", prompts=16, steps=3, learning_rate=0.3))
     assert [each.step for each in steps] == [1, 2, 3]
     assert [each.examples for each in steps] == [16, 32, 48]
     first, last = steps[0].metrics, steps[-1].metrics
