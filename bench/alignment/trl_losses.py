@@ -38,7 +38,7 @@ def accelerator() -> SimpleNamespace:
     return SimpleNamespace(
         gather=lambda x: x,
         gather_for_metrics=lambda x: x,
-        reduce=lambda x, reduction: x,
+        reduce=lambda x, **_: x,
         num_processes=1,
         device=torch.device("cpu"),
     )

@@ -54,14 +54,19 @@ class Learner:
 
 
 def make_learner(
-    model: torch.nn.Module, learning_rate: float, dtype: torch.dtype = torch.float32
+    model: torch.nn.Module,
+    learning_rate: float,
+    dtype: torch.dtype = torch.float32,
+    *,
+    part: str = "",
 ) -> Learner:
-    """A learner of all weights of a model that are not frozen, without weight decay.
+    """A learner of weights of a model that are not frozen, without weight decay.
 
     Args:
         dtype: precision of the computation; updates are in float32.
+        part: text that the names of the weights have, such as an adapter's; "" for all.
     """
-    weights = MasterWeights(model, dtype)
+    weights = MasterWeights(model, dtype, part=part)
     return Learner(
         weights, Optimizers(weights, "adamw", learning_rate, decay=0.0, epsilon=_EPSILON)
     )

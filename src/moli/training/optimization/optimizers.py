@@ -19,13 +19,21 @@ class MasterWeights:
     and the sums of gradients (Micikevicius et al. 2018, section 3.1). A model in float32 is its
     own copy.
 
+    Args:
+        part: text that names of trained parameters have, such as an adapter's; others are left to
+            somebody else.
+
     Attributes:
         names: names of the trained parameters.
         masters: trained parameters in float32, in the same order.
     """
 
-    def __init__(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
-        trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    def __init__(self, model: torch.nn.Module, dtype: torch.dtype, *, part: str = "") -> None:
+        trained = {
+            name: parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and part in name
+        }
         self.names = list(trained)
         self._working = list(trained.values())
         self._has_copies = dtype != torch.float32
