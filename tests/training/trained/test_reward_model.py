@@ -34,7 +34,7 @@ def test_a_reward_model_scores_by_name(tmp_path: Path) -> None:
     base = write_encoder(tmp_path / "base")
     workspace = Workspace.init(tmp_path / "workspace")
     recipe = recipe_of(
-        task="reward", base=base, data=str(data), epochs=6, learning_rate=0.01, name="liked"
+        task="reward", base=base, data=str(data), epochs=6, learning_rate=0.001, name="liked"
     )
     result = tune(recipe, workspace)
     assert result.facts["calibration"]["may_be_used_as_reward"] is True

@@ -9,7 +9,6 @@ import torch
 
 from moli.training.batching.samples import Batching, Sample, plan_epoch
 from moli.training.optimization.logistic import fit_best_logistic
-from moli.training.tasks.base.labels import LabelTask
 from moli.training.tasks.base.task import Task
 from moli.training.tasks.base.wrapped_models import evaluation_mode
 from moli.training.tasks.classification import Classification
@@ -32,22 +31,26 @@ def fit_head(task: Task, model: torch.nn.Module, samples: Sequence[Sample], seed
         Whether the task has such a head.
     """
     head = task.linear_head(model)
-    if head is None or not isinstance(task, LabelTask):
+    if head is None:
         return False
     chosen = _draw(samples, seed)
     plan = plan_epoch([each.size for each in chosen], _BATCHING, 0, 0)
     batches = [[chosen[index] for index in part] for step in plan for part in step]
     with evaluation_mode(model):
         inputs = torch.cat([task.head_inputs(model, batch).cpu() for batch in batches])
-    targets = torch.tensor([task.target_id(each) for batch in batches for each in batch])
+    rows, targets = task.head_rows(inputs, [each for batch in batches for each in batch])
     # Vectors of about length 1, as those of sentence encoders are used, suit the penalties tried.
     scale = 1.0 if inputs.is_sparse else float(inputs.norm(dim=1).mean())
-    fitted = fit_best_logistic((inputs / scale).clone(), targets, len(task.labels), seed)
+    classes = max(2, head.out_features)
+    fitted = fit_best_logistic((rows / scale).clone(), targets, classes, seed)
+    weight, bias = fitted.weight / scale, fitted.bias
+    if head.out_features == 1:  # the one logit of two classes is the difference of theirs
+        weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
     with torch.no_grad():
-        head.weight.copy_(fitted.weight / scale)
-        head.bias.copy_(fitted.bias)
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
     if isinstance(task, Classification):
-        task.directions = class_directions(inputs, targets, len(task.labels))
+        task.directions = class_directions(inputs, targets, classes)
     return True
 
 

@@ -13,7 +13,6 @@ from moli.training.batching.samples import Sample
 from moli.training.tasks.base.labels import LabelTask, label_id
 from moli.training.tasks.base.sequence_logits import logits_of_means, sequence_means
 from moli.training.tasks.base.text_classifier import TextClassifier
-from moli.training.tasks.base.wrapped_models import unwrapped_model
 
 _LABEL_SMOOTHING = 0.1
 
@@ -43,11 +42,6 @@ class Classification(LabelTask, TextClassifier):
     def is_supervised(self, example: Example) -> bool:
         """Whether the model knows the example's label, so that it has a loss."""
         return example.class_label in self.label_ids
-
-    def linear_head(self, model: torch.nn.Module) -> torch.nn.Linear | None:
-        """The head above the mean of a sentence encoder's states, unless it has two layers."""
-        head = getattr(unwrapped_model(model), "classifier", None)
-        return head if self.pooling == "mean" and isinstance(head, torch.nn.Linear) else None
 
     def head_inputs(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
         """The mean of each text's states."""

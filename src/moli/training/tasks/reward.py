@@ -5,6 +5,7 @@ Legend: z are scores, which are logits; P pairs, N single answers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -27,13 +28,19 @@ from moli.records.errors import InputError
 from moli.records.examples import Example, Preference, RatedAnswer
 from moli.records.messages import Message
 from moli.records.preferences import answer_length
+from moli.training.batching.batches import Batch
 from moli.training.batching.samples import Sample, Tokens
 from moli.training.methods import method_of
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.task_options import RewardOptions
 from moli.training.tasks.base.pooled import PooledTask
-from moli.training.tasks.base.prompted_answers import EncodedAnswer, encode_answers
-from moli.training.tasks.base.sequence_logits import sequence_logits
+from moli.training.tasks.base.prompted_answers import (
+    AnswerLayout,
+    EncodedAnswer,
+    encode_answers,
+    shared_length,
+)
+from moli.training.tasks.base.sequence_logits import sequence_logits, sequence_means
 
 _MIN_CALIBRATION_PAIRS = 20
 
@@ -164,7 +171,7 @@ class RewardModeling(PooledTask):
             margin = self.options.margin * example.margin / self.largest_margin
         types = tuple(each.token_types for each in answers if each.token_types is not None)
         sequences = tuple(each.ids for each in answers)
-        shared = _shared_length(*sequences) if len(sequences) == 2 and self.shares_prompts else 0
+        shared = shared_length(*sequences) if len(sequences) == 2 and self.shares_prompts else 0
         if shared:
             sequences = (sequences[0][:shared], *(each[shared:] for each in sequences))
         return Sample(
@@ -191,16 +198,46 @@ class RewardModeling(PooledTask):
 
         Equal texts, and equal beginnings of the texts of a causal model, are computed once.
         """
-        layout = _Layout.of(samples)
-        batch = self.collate(
+        layout = AnswerLayout.of(samples)
+        batch = self._batch(layout, model, packed=packed)
+        logits = sequence_logits(model, batch, mean=self.pooling == "mean")
+        return logits[layout.answers, 0] / self.temperature
+
+    def _batch(self, layout: AnswerLayout, model: torch.nn.Module, *, packed: bool) -> Batch:
+        """A batch of the different sequences of samples."""
+        types = layout.token_types
+        return self.collate(
             layout.sequences,
             model,
             packed=packed,
             continues=layout.continues,
-            token_inputs={"token_type_ids": layout.token_types} if layout.token_types else {},
+            token_inputs={"token_type_ids": types} if types else {},
         )
-        logits = sequence_logits(model, batch, mean=self.pooling == "mean")
-        return logits[layout.answers, 0] / self.temperature
+
+    def head_inputs(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
+        """The mean state of each answer with its prompt."""
+        layout = AnswerLayout.of(samples)
+        return sequence_means(model, self._batch(layout, model, packed=False))[layout.answers]
+
+    def head_rows(
+        self, inputs: torch.Tensor, samples: Sequence[Sample]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Differences of the vectors of pairs, every other one reversed, and vectors with tags."""
+        rows: list[torch.Tensor] = []
+        targets, start = [], 0
+        for number, sample in enumerate(samples):
+            tags = sample.target.is_safe
+            own = inputs[start : start + len(tags)]
+            start += len(tags)
+            if len(tags) == 2:
+                order = number % 2
+                rows.append(own[1 - order] - own[order])
+                targets.append(order)
+            for vector, tag in zip(own, tags, strict=True):
+                if not math.isnan(tag):
+                    rows.append(vector)
+                    targets.append(int(tag))
+        return torch.stack(rows), torch.tensor(targets)
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Loss of each sample: of its pair, if it is one, and of its answers' tags."""
@@ -283,50 +320,6 @@ class RewardModeling(PooledTask):
         """The score of an answer, or the scores of both."""
         scores = [float(score) for score in answer]
         return {"score": scores[0]} if len(scores) == 1 else {"scores": scores}
-
-
-@dataclass(slots=True)
-class _Layout:
-    """The different sequences of samples, in an order in which what is continued comes first.
-
-    Attributes:
-        continues: for each sequence, the index of the one that it continues, or -1; empty if none
-            continues another.
-        token_types: token types of each sequence; empty for models without them.
-        answers: for each answer of each sample, the index of the sequence that it ends with.
-    """
-
-    sequences: list[Tokens]
-    continues: list[int]
-    token_types: list[Tokens]
-    answers: list[int]
-
-    @classmethod
-    def of(cls, samples: Sequence[Sample]) -> _Layout:
-        """The layout of samples."""
-        layout, indices = cls([], [], [], []), dict[tuple[int, bytes], int]()
-        for sample in samples:
-            own: list[int] = []
-            for number, ids in enumerate(sample.sequences):
-                parent = sample.continues[number] if sample.continues else -1
-                key = (own[parent] if parent >= 0 else -1, ids.tobytes())
-                if key not in indices:
-                    indices[key] = len(layout.sequences)
-                    layout.sequences.append(ids)
-                    layout.continues.append(key[0])
-                    layout.token_types += sample.target.token_types[number : number + 1]
-                own.append(indices[key])
-            layout.answers += own[-len(sample.target.is_safe) :]
-        if max(layout.continues) < 0:
-            layout.continues = []
-        return layout
-
-
-def _shared_length(first: Tokens, second: Tokens) -> int:
-    """Number of tokens that both sequences begin with; each keeps at least one of its own."""
-    most = min(len(first), len(second)) - 1
-    differs = np.flatnonzero(first[:most] != second[:most])
-    return int(differs[0]) if len(differs) else most
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,12 @@ class LabelTask(TaskWithLabels):
         """Id of a sample's label."""
         return int(sample.target)
 
+    def head_rows(
+        self, inputs: torch.Tensor, samples: Sequence[Sample]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The vector of each sample, with the id of its label."""
+        return inputs, torch.tensor([self.target_id(each) for each in samples])
+
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Cross-entropy of each sample; 0 if training examples lack its label."""
         targets = torch.tensor([self.target_id(each) for each in samples], device=outputs.device)

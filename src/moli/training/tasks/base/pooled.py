@@ -49,6 +49,11 @@ class PooledTask(TransformerTask):
         """
         return self._without_unused_pooler(self.load_base(dtype, **options))
 
+    def linear_head(self, model: torch.nn.Module) -> torch.nn.Linear | None:
+        """The head above the mean of a sentence encoder's states, unless it has two layers."""
+        head = getattr(unwrapped_model(model), "classifier", None)
+        return head if self.pooling == "mean" and isinstance(head, torch.nn.Linear) else None
+
     def load_state(self, folder: Path) -> None:
         """Set the task's state and the pooling from the saved state."""
         self.pooling = "own"  # unless the state says otherwise

@@ -12,7 +12,7 @@ from moli.models.templates.chat_template import DEFAULT_CHAT_TEMPLATE, render_fo
 from moli.records.errors import InputError
 from moli.records.examples import Example, Preference, RatedAnswer
 from moli.records.messages import Message, message_text, transcript
-from moli.training.batching.samples import Tokens
+from moli.training.batching.samples import Sample, Tokens
 from moli.training.tasks.base.pair_encoding import encode_pairs
 
 _CHUNK = 1000  # answers that are tokenized at once
@@ -31,6 +31,50 @@ class EncodedAnswer:
     ids: Tokens
     token_types: Tokens | None
     truncated: int
+
+
+@dataclass(slots=True)
+class AnswerLayout:
+    """The different sequences of samples, in an order in which what is continued comes first.
+
+    Attributes:
+        continues: for each sequence, the index of the one that it continues, or -1; empty if none
+            continues another.
+        token_types: token types of each sequence; empty for models without them.
+        answers: for each answer of each sample, the index of the sequence that it ends with.
+    """
+
+    sequences: list[Tokens]
+    continues: list[int]
+    token_types: list[Tokens]
+    answers: list[int]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> AnswerLayout:
+        """The layout of samples."""
+        layout, indices = cls([], [], [], []), dict[tuple[int, bytes], int]()
+        for sample in samples:
+            own: list[int] = []
+            for number, ids in enumerate(sample.sequences):
+                parent = sample.continues[number] if sample.continues else -1
+                key = (own[parent] if parent >= 0 else -1, ids.tobytes())
+                if key not in indices:
+                    indices[key] = len(layout.sequences)
+                    layout.sequences.append(ids)
+                    layout.continues.append(key[0])
+                    layout.token_types += sample.target.token_types[number : number + 1]
+                own.append(indices[key])
+            layout.answers += own[-len(sample.target.is_safe) :]
+        if max(layout.continues) < 0:
+            layout.continues = []
+        return layout
+
+
+def shared_length(first: Tokens, second: Tokens) -> int:
+    """Number of tokens that both sequences begin with; each keeps at least one of its own."""
+    most = min(len(first), len(second)) - 1
+    differs = np.flatnonzero(first[:most] != second[:most])
+    return int(differs[0]) if len(differs) else most
 
 
 def encode_answers(

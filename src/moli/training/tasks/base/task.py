@@ -112,7 +112,17 @@ class TaskModel(ABC):
         return None
 
     def head_inputs(self, model: torch.nn.Module, samples: Sequence[Sample]) -> torch.Tensor:
-        """The vectors that `linear_head` reads, [samples, features], dense or sparse, float32."""
+        """The vectors that `linear_head` reads, [vectors, features], dense or sparse, float32."""
+        raise NotImplementedError
+
+    def head_rows(
+        self, inputs: torch.Tensor, samples: Sequence[Sample]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows for a logistic regression that gives the head: vectors, and the class of each.
+
+        Args:
+            inputs: the vectors of all samples.
+        """
         raise NotImplementedError
 
     @abstractmethod
