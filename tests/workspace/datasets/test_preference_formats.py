@@ -79,6 +79,14 @@ def test_pairs_share_what_their_sides_begin_with(tmp_path: Path) -> None:
     assert pair.chosen == (YES, Message("user", "And on Sunday?"), YES)
 
 
+def test_a_conversation_of_exchanges_may_be_the_prompt(tmp_path: Path) -> None:
+    exchange = {"human": "Hi", "assistant": "Hello."}
+    row = {"conversation": [exchange, U], "chosen": G, "rejected": B}
+    [pair] = read(tmp_path, row)
+    assert isinstance(pair, Preference)
+    assert pair.prompt == (Message("user", "Hi"), Message("assistant", "Hello."), USER)
+
+
 def test_dialogues_in_one_text(tmp_path: Path) -> None:
     earlier = f"Hi\n\nAssistant: Hello.\n\nHuman: {ASK}"  # as in HHH: the first speaker is unnamed
     [pair] = read(tmp_path, {"prompt": earlier, "chosen": GOOD, "rejected": BAD})
@@ -136,7 +144,7 @@ def test_scored_answers_are_all_pairs_with_their_difference_as_margin(tmp_path: 
     path = tmp_path / "pairs.jsonl"
     dataset = read_dataset(path, kinds=KINDS)
     assert [each.where for each in dataset.examples] == [f"{path}:1", f"{path}:1"]
-    assert dataset.row_count == 1
+    assert dataset.row_count == 2  # each pair is accounted for
 
 
 @pytest.mark.parametrize("label", [True, 1, "true", "up", "👍", "safe", "是"])
@@ -170,6 +178,8 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": ASK, "chosen": None, "rejected": BAD}, "'chosen' is empty"),
     ({"prompt": ASK, "chosen": GOOD, "rejected": " \n"}, "'rejected' is empty"),
     ({"prompt": ASK, "chosen": [], "rejected": BAD}, "'chosen' is empty"),
+    ({"prompt": ASK, "chosen": [GOOD], "rejected": BAD},
+     "'chosen' is a list of texts, not one answer"),
     ({"prompt": ASK, "chosen": GOOD, "rejected": f" {GOOD}"}, "'chosen' and 'rejected' are equal"),
     ({"chosen": [U, G], "rejected": [U, G]}, "'chosen' and 'rejected' are equal"),
     ({"prompt": "", "chosen": GOOD, "rejected": BAD}, "'prompt' is empty"),

@@ -90,9 +90,11 @@ class Dataset:
 
     @property
     def row_count(self) -> int:
-        """Number of rows in the files, lines that are no rows included."""
-        readable = len({each.where for each in self.examples})  # a row may be several examples
-        return readable + len(self.malformed) + self.unread_lines
+        """Number of rows in the files, lines that are no rows included.
+
+        A row of several pairs of answers counts as many, so that all examples are accounted for.
+        """
+        return len(self.examples) + len(self.malformed) + self.unread_lines
 
 
 def read_dataset(

@@ -183,6 +183,8 @@ def _answer_turns(values: Values, column: str) -> list[Turn]:
     value, name = values[column], values.name(column)
     if isinstance(value, list) and not value:
         raise RowError(f"'{name}' is empty", "Fill it in, or remove the row.")
+    if isinstance(value, list) and isinstance(value[0], str):
+        raise RowError(f"'{name}' is a list of texts, not one answer", "Write one text, or turns.")
     if is_turns(value) or isinstance(value, list):
         return read_turns(value, name)
     text = text_of(values, column)
@@ -197,9 +199,10 @@ def _prompt_turns(values: Values) -> list[Turn]:
     Raises:
         RowError: there is none.
     """
-    for column in ("messages", "prompt"):
-        if is_turns(values.get(column)):
-            return read_turns(values[column], values.name(column))
+    if values.get("messages") is not None:
+        return read_turns(values["messages"], values.name("messages"))
+    if is_turns(values.get("prompt")):
+        return read_turns(values["prompt"], values.name("prompt"))
     if "prompt" not in values:
         raise RowError(
             "the row has no prompt",
