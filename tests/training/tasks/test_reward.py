@@ -251,6 +251,10 @@ def test_the_temperature_makes_differences_probabilities(encoder: str) -> None:
     assert 3.0 / task.temperature == pytest.approx(math.log(3), rel=0.05)
     assert task.calibration["calibration_error"] < 0.02
     assert task.calibration["may_be_used_as_reward"] is True
+    assert task.outcome_notes({}, {}) == []
+    task.calibrate(answers[:10], examples[:10])
+    [few, *_] = task.outcome_notes({}, {})
+    assert few.endswith("used as a reward: only 10 pairs were held out; 50 are needed")
 
 
 def test_the_head_is_fitted_to_differences_of_pairs_and_to_tags(encoder: str) -> None:

@@ -6,7 +6,7 @@ Legend: z are scores, which are logits; P pairs, N single answers.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -315,6 +315,15 @@ class RewardModeling(PooledTask):
             "score_deviation": float(scores.std()),
             "score_range": [float(scores.min()), float(scores.max())],
         }
+
+    def outcome_notes(
+        self,
+        metrics: Mapping[str, float],  # noqa: ARG002
+        base_metrics: Mapping[str, float],  # noqa: ARG002
+    ) -> list[str]:
+        """The reasons not to use the model as a reward."""
+        problems = self.calibration.get("problems", ())
+        return [f"the model should not be used as a reward: {problem}" for problem in problems]
 
     def to_row(self, answer: Any) -> dict[str, Any]:
         """The score of an answer, or the scores of both."""
