@@ -47,3 +47,14 @@ def test_the_generator_of_torch_is_left_alone() -> None:
     torch.manual_seed(1)
     fit_best_logistic(features, targets, 3)
     assert torch.rand(1) == expected
+
+
+def test_the_penalty_is_chosen_on_groups_that_were_not_fitted() -> None:
+    """Copies of an example tell nothing of others: with their groups, noise is not learnt."""
+    draw = torch.Generator().manual_seed(0)
+    features = torch.randn(30, 20, generator=draw).repeat_interleave(6, 0)
+    targets = torch.randint(2, (30,), generator=draw).repeat_interleave(6)
+    groups = torch.arange(30).repeat_interleave(6)
+    by_example = fit_best_logistic(features, targets, 2)
+    by_group = fit_best_logistic(features, targets, 2, groups=groups)
+    assert by_group.weight.norm() < by_example.weight.norm() / 2

@@ -265,10 +265,12 @@ def test_the_head_is_fitted_to_differences_of_pairs_and_to_tags(encoder: str) ->
     ]
     task = _task(encoder, examples)
     samples = [group[0] for group in task.samples(examples, training=True)]
-    rows, targets = task.head_rows(torch.arange(5.0)[:, None] ** 2, samples)
+    rows = task.head_rows(torch.arange(5.0)[:, None] ** 2, samples)
     # 0, 1 | 4, 9 | 16: the rejected answer less the chosen one, then the other way round.
-    assert rows[:, 0].tolist() == [1.0, -5.0, 4.0, 9.0, 16.0]
-    assert targets.tolist() == [0, 1, 1, 0, 0]
+    assert rows.vectors[:, 0].tolist() == [1.0, -5.0, 4.0, 9.0, 16.0]
+    assert rows.targets.tolist() == [0, 1, 1, 0, 0]
+    assert rows.groups is not None
+    assert len(rows.groups.unique()) == 1  # they have one prompt
 
 
 def test_a_fitted_head_orders_pairs_before_the_first_step(encoder: str) -> None:

@@ -31,7 +31,11 @@ class LogisticRegression:
 
 
 def fit_best_logistic(
-    features: torch.Tensor, targets: torch.Tensor, classes: int, seed: int = 0
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    classes: int,
+    seed: int = 0,
+    groups: torch.Tensor | None = None,
 ) -> LogisticRegression:
     """Fit a classifier to all examples, with the penalty that does best on a fifth of them.
 
@@ -39,10 +43,16 @@ def fit_best_logistic(
         features: [examples, features], dense or sparse.
         targets: ids of the classes, [examples].
         seed: chooses that fifth.
+        groups: number of the group of each example, [examples]; none is split by the choice.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(targets), generator=generator)
     count = round(_VALIDATION_SHARE * len(targets))
+    if groups is not None:
+        numbers, indices = groups.unique(return_inverse=True)
+        drawn = torch.randperm(len(numbers), generator=generator)[indices]
+        order = drawn.argsort(stable=True)  # whole groups in a random order
+        count = int((drawn < round(_VALIDATION_SHARE * len(numbers))).sum())
     validation, train = order[:count], order[count:]
     best, least = _STRENGTHS[len(_STRENGTHS) // 2], float("inf")
     for strength in _STRENGTHS if count else ():

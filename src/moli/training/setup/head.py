@@ -38,11 +38,12 @@ def fit_head(task: Task, model: torch.nn.Module, samples: Sequence[Sample], seed
     batches = [[chosen[index] for index in part] for step in plan for part in step]
     with evaluation_mode(model):
         inputs = torch.cat([task.head_inputs(model, batch).cpu() for batch in batches])
-    rows, targets = task.head_rows(inputs, [each for batch in batches for each in batch])
+    rows = task.head_rows(inputs, [each for batch in batches for each in batch])
     # Vectors of about length 1, as those of sentence encoders are used, suit the penalties tried.
     scale = 1.0 if inputs.is_sparse else float(inputs.norm(dim=1).mean())
     classes = max(2, head.out_features)
-    fitted = fit_best_logistic((rows / scale).clone(), targets, classes, seed)
+    vectors = (rows.vectors / scale).clone()
+    fitted = fit_best_logistic(vectors, rows.targets, classes, seed, rows.groups)
     weight, bias = fitted.weight / scale, fitted.bias
     if head.out_features == 1:  # the one logit of two classes is the difference of theirs
         weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
@@ -50,7 +51,7 @@ def fit_head(task: Task, model: torch.nn.Module, samples: Sequence[Sample], seed
         head.weight.copy_(weight)
         head.bias.copy_(bias)
     if isinstance(task, Classification):
-        task.directions = class_directions(inputs, targets, classes)
+        task.directions = class_directions(inputs, rows.targets, classes)
     return True
 
 

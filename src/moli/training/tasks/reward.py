@@ -41,6 +41,7 @@ from moli.training.tasks.base.prompted_answers import (
     shared_length,
 )
 from moli.training.tasks.base.sequence_logits import sequence_logits, sequence_means
+from moli.training.tasks.base.task import HeadRows
 
 _MIN_CALIBRATION_PAIRS = 20
 
@@ -219,25 +220,25 @@ class RewardModeling(PooledTask):
         layout = AnswerLayout.of(samples)
         return sequence_means(model, self._batch(layout, model, packed=False))[layout.answers]
 
-    def head_rows(
-        self, inputs: torch.Tensor, samples: Sequence[Sample]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def head_rows(self, inputs: torch.Tensor, samples: Sequence[Sample]) -> HeadRows:
         """Differences of the vectors of pairs, every other one reversed, and vectors with tags."""
-        rows: list[torch.Tensor] = []
-        targets, start = [], 0
+        rows: list[tuple[torch.Tensor, int, int]] = []
+        start = 0
         for number, sample in enumerate(samples):
             tags = sample.target.is_safe
             own = inputs[start : start + len(tags)]
             start += len(tags)
+            group = number if sample.group is None else sample.group
             if len(tags) == 2:
                 order = number % 2
-                rows.append(own[1 - order] - own[order])
-                targets.append(order)
-            for vector, tag in zip(own, tags, strict=True):
-                if not math.isnan(tag):
-                    rows.append(vector)
-                    targets.append(int(tag))
-        return torch.stack(rows), torch.tensor(targets)
+                rows.append((own[1 - order] - own[order], order, group))
+            rows += [
+                (vector, int(tag), group)
+                for vector, tag in zip(own, tags, strict=True)
+                if not math.isnan(tag)
+            ]
+        vectors, targets, groups = zip(*rows, strict=True)
+        return HeadRows(torch.stack(vectors), torch.tensor(targets), torch.tensor(groups))
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Loss of each sample: of its pair, if it is one, and of its answers' tags."""

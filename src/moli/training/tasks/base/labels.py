@@ -15,7 +15,7 @@ from moli.metrics.classification import accuracy, macro_f1
 from moli.records.errors import InputError
 from moli.records.examples import Example
 from moli.training.batching.samples import Sample
-from moli.training.tasks.base.task import Task
+from moli.training.tasks.base.task import HeadRows, Task
 from moli.workspace.datasets.labels import order_labels
 
 _MIN_CALIBRATION_EXAMPLES = 20
@@ -93,11 +93,9 @@ class LabelTask(TaskWithLabels):
         """Id of a sample's label."""
         return int(sample.target)
 
-    def head_rows(
-        self, inputs: torch.Tensor, samples: Sequence[Sample]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def head_rows(self, inputs: torch.Tensor, samples: Sequence[Sample]) -> HeadRows:
         """The vector of each sample, with the id of its label."""
-        return inputs, torch.tensor([self.target_id(each) for each in samples])
+        return HeadRows(inputs, torch.tensor([self.target_id(each) for each in samples]))
 
     def losses(self, outputs: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Cross-entropy of each sample; 0 if training examples lack its label."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -75,6 +76,21 @@ class TaskSamples(ABC):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class HeadRows:
+    """Rows for a logistic regression.
+
+    Attributes:
+        vectors: [rows, features], dense or sparse.
+        targets: id of the class of each row, [rows].
+        groups: number of the group of rows that know of each other, [rows]; None if none do.
+    """
+
+    vectors: torch.Tensor
+    targets: torch.Tensor
+    groups: torch.Tensor | None = None
+
+
 class TaskModel(ABC):
     """The model: built, saved and restored.
 
@@ -115,10 +131,8 @@ class TaskModel(ABC):
         """The vectors that `linear_head` reads, [vectors, features], dense or sparse, float32."""
         raise NotImplementedError
 
-    def head_rows(
-        self, inputs: torch.Tensor, samples: Sequence[Sample]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows for a logistic regression that gives the head: vectors, and the class of each.
+    def head_rows(self, inputs: torch.Tensor, samples: Sequence[Sample]) -> HeadRows:
+        """Rows for a logistic regression that gives the head.
 
         Args:
             inputs: the vectors of all samples.
