@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
-def run(name: str, folder: Path) -> str:
+def run(name: str, folder: Path, *options: str) -> str:
     """What an example prints, which has ten minutes for it."""
     done = subprocess.run(
-        [sys.executable, ROOT / "examples" / name],
+        [sys.executable, ROOT / "examples" / name, *options],
         cwd=folder,
         env=clean_environment(),
         capture_output=True,
@@ -52,3 +52,12 @@ def test_a_function_is_called_and_its_result_given_back(tmp_path: Path) -> None:
     weather = {"Oslo": "rain, 4 °C", "Rome": "sun, 19 °C", "Cairo": "sun, 31 °C"}
     assert call and weather[call[1]] == call[2]
     assert re.search(r"^answer:\s*\S", printed, re.MULTILINE)
+
+
+def test_a_model_learns_from_a_reward(tmp_path: Path) -> None:
+    printed = run("ppo.py", tmp_path, "--steps", "12")
+    rewards = [
+        float(each) for each in re.findall(r"^step \d+: reward (\S+),", printed, re.MULTILINE)
+    ]
+    assert len(rewards) == 12 and sum(rewards[-3:]) > sum(rewards[:3])
+    assert printed.count("Once upon a time there was ...") == 2  # before and after

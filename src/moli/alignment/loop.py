@@ -66,6 +66,7 @@ class AlignmentLoop:
         ratio_tolerance: largest logarithm of a ratio before the first update; in bfloat16 rounding
             takes more.
         alarm: why the run was stopped early; "" if it was not.
+        begun: time at which the current step began.
     """
 
     algorithm: Algorithm
@@ -83,6 +84,7 @@ class AlignmentLoop:
     ratio_tolerance: float = DEFAULT_RATIO_TOLERANCE
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     alarm: str = ""
+    begun: float = field(default=0.0, init=False)
     controller: KLController = field(init=False)
     scaling: ScoreScaling = field(init=False)
 
@@ -136,18 +138,14 @@ class AlignmentLoop:
         return status
 
     def take_step(self) -> StepTaken:
-        """Roll out, score, estimate advantages and update."""
-        begun = time.perf_counter()
+        """Roll out, score and learn."""
         rollouts = self.roll_out()
         experience, metrics = self.score(rollouts)
-        metrics["beta"] = self.controller.beta
-        lesson = self.algorithm.estimate(experience, self.controller.beta)
-        metrics |= self.update(lesson)
-        self.controller.update(metrics["kl"], len(experience))
-        return self._taken(experience, metrics, time.perf_counter() - begun)
+        return self.learn(experience, metrics)
 
     def roll_out(self) -> Rollouts:
         """Answers to the prompts of this step, those to one prompt side by side."""
+        self.begun = time.perf_counter()
         batch, step = self.sizes.prompts, self.progress.step
         epoch, number = divmod(step, -(-len(self.prompts) // batch))
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.prompts))
@@ -179,6 +177,17 @@ class AlignmentLoop:
         if isinstance(self.reward, ReportingReward):
             metrics |= self.reward.metrics
         return experience, metrics
+
+    def learn(self, experience: Experience, metrics: Mapping[str, float]) -> StepTaken:
+        """Estimate advantages and update.
+
+        Args:
+            metrics: figures of the experience, which are reported with those of the updates.
+        """
+        beta = self.controller.beta
+        figures = {**metrics, "beta": beta} | self.update(self.algorithm.estimate(experience, beta))
+        self.controller.update(figures["kl"], len(experience))
+        return self._taken(experience, figures, time.perf_counter() - self.begun)
 
     def update(self, experience: Experience) -> dict[str, float]:
         """Learn from the experience; means of the figures of all updates."""
