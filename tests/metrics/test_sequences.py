@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moli.metrics.classification import accuracy
-from moli.metrics.sequences import edit_distance, error_rate
+from moli.metrics.sequences import edit_distance, error_rate, repetition
 from moli.records.errors import InputError
 
 TOKENS = st.lists(st.integers(0, 3), max_size=9).map(tuple)
@@ -74,3 +74,11 @@ def test_what_cannot_be_scored_is_told() -> None:
         error_rate([[1]], [[1], [2]])
     with pytest.raises(InputError, match="too few"):
         accuracy([], [])
+
+
+def test_repetition_counts_runs_that_stand_there_before() -> None:
+    assert repetition([1, 2, 3, 4, 5]) == 0
+    assert repetition([1, 2, 3, 4, 1, 2, 3, 4]) == pytest.approx(1 / 5)  # one run of five
+    assert repetition([7] * 13) == pytest.approx(9 / 10)
+    assert repetition([7] * 3) == 0 and repetition([]) == 0
+    assert repetition("ababab", run=2) == pytest.approx(3 / 5)

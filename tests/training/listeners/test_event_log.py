@@ -35,12 +35,21 @@ def test_events_come_back_equal(tmp_path: Path) -> None:
     events = [
         started(tmp_path, facts={"标签": ["好", "a b"], "n": None, "yes": True}),
         taken(1),
-        taken(2, loss=math.inf, gradient_norm=-math.inf),
+        taken(2, loss=math.inf, gradient_norm=-math.inf, metrics={"kl": 0.5}),
         evaluated(2, f1=0.25, loss=1e-9),
         RunEnded("stopped_early", 2, {"model": "m@1", "rates": {"tokens": 1.5}}),
     ]
     heard(*events)
     assert read_events(tmp_path) == events
+
+
+def test_steps_of_an_older_log_have_no_metrics(tmp_path: Path) -> None:
+    heard(started(tmp_path), taken(1))
+    path = tmp_path / "events.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert lines[1].pop("metrics") == {}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert read_events(tmp_path) == [started(tmp_path), taken(1)]
 
 
 def test_a_loss_that_is_no_number_is_valid_json_and_comes_back(tmp_path: Path) -> None:

@@ -104,3 +104,15 @@ def test_running_statistics_and_angles_stay_in_float32() -> None:
     assert model[0].weight.dtype == torch.bfloat16
     assert model[1].weight.dtype == model[1].running_mean.dtype == torch.float32
     assert model.angles.dtype == torch.float32
+
+
+def test_two_optimizers_may_share_a_model_and_its_decay_may_be_none() -> None:
+    model = torch.nn.ModuleDict({"policy": torch.nn.Linear(3, 3), "value": torch.nn.Linear(3, 1)})
+    parts = {name: MasterWeights(model, torch.float32, part=name) for name in ("policy", "value")}
+    assert parts["policy"].names == ["policy.weight", "policy.bias"]
+    assert parts["value"].names == ["value.weight", "value.bias"]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for tensor in parts["policy"].masters:
+        tensor.grad = torch.zeros_like(tensor)
+    Optimizers(parts["policy"], "adamw", 0.1, decay=0.0).step(1.0)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
