@@ -81,6 +81,8 @@ bench-small-data: $(VENV)/installed-dev
 
 bench-alignment: $(VENV)/installed-dev
 	@$(BIN)/python bench/alignment/oracle.py
+	@$(BIN)/moli models get smollm2
+	@$(BIN)/python bench/alignment/dpo.py
 
 bench-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/decode.py
