@@ -48,6 +48,16 @@ def test_a_check_says_what_there_is_and_writes_nothing(
     assert report["preflight"]["recipe"]["epochs"] == 2
 
 
+@pytest.mark.slow
+def test_a_task_and_its_data_are_a_recipe(moli: Moli, home: Path, recipe: Path) -> None:
+    assert recipe.exists()
+    options = ("--set", "base=base", "--set", "epochs=2", "--set", "precision=fp32")
+    report = moli("tune", "rows.jsonl", "--task", "classification", *options, "--check", "--json")
+    used = report.json["preflight"]["recipe"]
+    assert (used["task"], used["epochs"]) == ("classification", 2)
+    assert (home / used["data"]) == home / "rows.jsonl"
+
+
 def test_an_interrupted_check_says_that_nothing_was_changed(
     moli: Moli, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

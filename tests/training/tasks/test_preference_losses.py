@@ -1,6 +1,6 @@
 """IPO, SimPO, ORPO and KTO: their losses by derivation, and as TRL 1.16 computes them.
 
-`bench/alignment/record_trl.py` writes the recorded values.
+`bench/alignment/trl_preference_losses.py` writes the recorded values.
 """
 
 from __future__ import annotations

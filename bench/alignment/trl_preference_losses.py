@@ -3,7 +3,8 @@
 Each case has the log probabilities of its answers, computed here from the models' logits by plain
 torch, and the loss that the trainer gives for the same batch.
 
-Use: PYTHON-WITH-TRL bench/alignment/record_trl.py    (writes tests/training/tasks/trl_losses.json)
+Use: bench/.envs/trl_sft/bin/python bench/alignment/trl_preference_losses.py
+It writes tests/training/tasks/trl_losses.json.
 """
 
 from __future__ import annotations
