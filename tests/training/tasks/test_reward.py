@@ -284,3 +284,14 @@ def test_a_fitted_head_orders_pairs_before_the_first_step(encoder: str) -> None:
     with torch.no_grad():
         scores = task.forward(model, samples).view(-1, 2)
     assert float((scores[:, 0] > scores[:, 1]).float().mean()) > 0.95
+
+
+@pytest.mark.slow
+def test_a_model_of_pairs_may_be_evaluated_on_ratings(encoder: str, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "pairs.jsonl", _rows(60))
+    rated = [{"prompt": "w30", "completion": f"w{n}", "label": n < 10} for n in range(20)]
+    held_out = write_rows(tmp_path / "rated.jsonl", rated)
+    recipe = recipe_of(task="reward", base=encoder, data=str(data), held_out=str(held_out))
+    prepared, _ = run_to_end(recipe, tmp_path / "run")
+    assert 0 <= prepared.loop.progress.metrics["rating_accuracy"] <= 1
+    assert "pair_accuracy" not in prepared.loop.progress.metrics

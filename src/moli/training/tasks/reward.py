@@ -113,6 +113,7 @@ class RewardModeling(PooledTask):
         *("largest_margin", "temperature", "calibration", "has_pairs"),
     )
     is_calibrated = True
+    selection_metric = "loss"  # which tells more of few held-out pairs than a share of them does
     largest_margin: float = 0.0
     temperature: float = 1.0
     has_pairs: bool = True
