@@ -40,6 +40,10 @@ def test_names_of_questions(question: str, names: list[tuple[str, str, str]]) ->
         ("Which Nigerian won?", "Nigeria won.", "Ghana won."),
         ("Which country did Britain conquer?", "The British came.", "The French came."),
         ("What did the Portuguese find?", "Portugal found land.", "Spain found land."),
+        ("Which British schools are free?", "Schools in the UK are.", "Schools in Oman are."),
+        ("What does the United States do?", "The U.S. trades.", "The U.N. meets."),
+        ("What do Lutheran Churches say?", "A Lutheran Church said no.", "A Greek Church said no."),
+        ("黑尾前肛鳗吃什么？", "肛鳗吃小鱼。", "本鱼吃小鱼。"),
     ],
 )
 def test_a_name_may_be_written_otherwise(question: str, text: str, other: str) -> None:

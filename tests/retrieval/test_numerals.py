@@ -28,6 +28,7 @@ def test_chinese_numerals(numeral: str, value: int) -> None:
         ("twelve of 20", {"12", "20"}),
         ("满五年给十四天", {"5", "14"}),
         ("２０２５年", {"2025"}),
+        ("Type II and phase IV, as I said", {"2", "4"}),
         ("no numbers here", set()),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +24,8 @@ _SURNAMES = frozenset(
     "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎"
     "余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文"
 )
+# One in ten thousand characters of general language: rarer ones stand in names of things mostly.
+_RARE = 1e-4
 # Words with one of these tags that are no names.
 _NO_NAMES = frozenset(
     "上山 下山 东西 城市 家里人 宽度 打扫卫生 普通 河口 海鲜 礼拜 长度 高度".split()  # noqa: SIM905
@@ -83,6 +86,41 @@ def names_of(text: str) -> list[tuple[str, str]]:
         if len(word) > 1 and is_name and word not in _NO_NAMES:
             names.append((word, following if following_tag.startswith("n") else ""))
     return names
+
+
+def rare_characters_of(text: str) -> list[tuple[str, str]]:
+    """The rarest characters of words that jieba lacks, each after its word, if they are rare.
+
+    They stand for things that have names of their own: 鳗 for the fish 肛鳗.
+
+    Args:
+        text: simplified Chinese.
+    """
+    unknown = (word for word in words_of(text) if len(word) > 1 and not share_of(word))
+    rarest = [(word, min(word, key=_character_share)) for word in unknown]
+    return [
+        (word, character)
+        for word, character in rarest
+        if IDEOGRAPH.match(character) and _character_share(character) < _RARE
+    ]
+
+
+def _character_share(character: str) -> float:
+    """The share that a character has of all characters in general language."""
+    return _character_shares().get(character, 0.0)
+
+
+@functools.cache
+def _character_shares() -> dict[str, float]:
+    """The share that each character has of all characters in general language."""
+    segmenter = _segmenter()
+    segmenter.initialize()
+    counts: Counter[str] = Counter()
+    for word, count in segmenter.FREQ.items():
+        for character in word:
+            counts[character] += count
+    total = counts.total()
+    return {character: count / total for character, count in counts.items()}
 
 
 @functools.lru_cache(maxsize=8192)

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from moli.retrieval.chinese import IDEOGRAPH
-from moli.retrieval.tokens import fold, stem
+from moli.retrieval.tokens import fold
 
 # One set a line; words that mean the same are joined by "=".
 _SETS = """
@@ -78,7 +78,7 @@ def _has(text: str, word: str) -> bool:
     """Whether a text has a word in any of its forms."""
     if IDEOGRAPH.match(word):
         return _pattern(word).search(fold(text)) is not None
-    return stem(word) in _stems(text)
+    return _singular(word) in _singulars(text)
 
 
 @lru_cache
@@ -90,6 +90,11 @@ def _pattern(word: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=8192)
-def _stems(text: str) -> frozenset[str]:
-    """The stems of the words of a text, of hyphenated ones as a whole."""
-    return frozenset(stem(word) for word in _WORD.findall(fold(text)))
+def _singulars(text: str) -> frozenset[str]:
+    """The words of a text without an s at their ends, hyphenated ones as a whole."""
+    return frozenset(map(_singular, _WORD.findall(fold(text))))
+
+
+def _singular(word: str) -> str:
+    """A word without an s at its end. A stem would be too short: mobility is no telephone."""
+    return word.removesuffix("s")

@@ -18,7 +18,7 @@ from moli.retrieval.codes import code_forms, codes_in, shape
 from moli.retrieval.contrasts import contrasts_in, excludes
 from moli.retrieval.days import days_of_question, excludes_day
 from moli.retrieval.names import is_about_name, names_in
-from moli.retrieval.numerals import dates_in, numbers_in
+from moli.retrieval.numerals import dates_in, in_digits, numbers_in
 from moli.retrieval.sentences import TextSpan
 from moli.retrieval.tokens import fold
 from moli.retrieval.units import has_unit, requested_unit
@@ -52,7 +52,7 @@ class Entity:
 
 def entities(question: str) -> list[Entity]:
     """The entities of a question, in order of their kinds."""
-    text = unicodedata.normalize("NFKC", question).strip()
+    text = in_digits(unicodedata.normalize("NFKC", question).strip())
     # No digit of a date counts as a number too, and none of a code.
     dates = dates_in(text)
     rest = _without(text, [date.span for date in dates])

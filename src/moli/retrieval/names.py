@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from moli.retrieval.chinese import CJK, IDEOGRAPH, names_of
+from moli.retrieval.chinese import CJK, IDEOGRAPH, names_of, rare_characters_of
 from moli.retrieval.function_words import FUNCTION_WORDS
 from moli.retrieval.tokens import fold, stem
 
@@ -52,7 +52,7 @@ _PEOPLES = {
     "asia": "asian asians",
     "austria": "austrian austrians",
     "brazil": "brazilian brazilians",
-    "britain": "british briton britons",
+    "britain": "british briton britons uk",
     "china": "chinese",
     "canada": "canadian canadians",
     "cuba": "cuban cubans",
@@ -133,6 +133,8 @@ def _names_in_chinese(question: str) -> Iterator[Name]:
     for name, following in names_of(fold(question)):
         core = _CHINESE_SUFFIX.sub("", name)
         yield Name(name, core if len(core) > 1 else name, following)
+    for word, character in rare_characters_of(fold(question)):
+        yield Name(word, character)
     for match in _FOREIGN_WORD.finditer(question):
         word = match.group().casefold()
         if word not in _GENERIC:
@@ -171,18 +173,25 @@ def _has_name(text: str, form: str) -> bool:
     if IDEOGRAPH.match(form):
         return form in folded
     words = form.split()
-    pattern = r"\W+".join(map(re.escape, words))
-    if re.search(rf"(?<![^\W{CJK}]){pattern}(?:['’]?s)?(?![^\W{CJK}])", folded):
+    pattern = r"\W+".join(map(_in_any_number, words))
+    if re.search(rf"(?<![^\W{CJK}]){pattern}(?:['’]s)?(?![^\W{CJK}])", folded):
         return True
     if len(words) == 1:
         return _spells_out(text, form) or not _roots(form).isdisjoint(_roots_in(folded))
     return _has_initials(folded, words) or _has_part(text, words)
 
 
+def _in_any_number(word: str) -> str:
+    """A pattern for a word in the singular and in the plural."""
+    ending = re.search("(?:(?<=ch|sh|ss)es|(?<![s'])s)$", word) if len(word) > 3 else None
+    return re.escape(word[: ending.start()] if ending else word) + "(?:e?s)?"
+
+
 def _has_initials(folded: str, words: list[str]) -> bool:
-    """Whether a folded text has a name's initials, such as UN for United Nations."""
-    initials = "".join(word[0] for word in words if word not in _GENERIC)
-    return len(initials) > 1 and re.search(rf"(?<!\w){initials}(?!\w)", folded) is not None
+    """Whether a folded text has a name's initials, such as UN or U.N. for United Nations."""
+    initials = [re.escape(word[0]) for word in words if word not in _GENERIC]
+    pattern = r"\.?".join(initials)
+    return len(initials) > 1 and re.search(rf"(?<!\w){pattern}(?!\w)", folded) is not None
 
 
 def _has_part(text: str, words: list[str]) -> bool:

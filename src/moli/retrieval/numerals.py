@@ -37,6 +37,14 @@ _WORDS = {word: str(value) for value, word in enumerate(_UP_TO_TWENTY.split())} 
     "hundred": "100",
 }
 _ENGLISH = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE)
+_ROMAN_NUMERALS = "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX"
+_ROMAN = {numeral: str(value) for value, numeral in enumerate(_ROMAN_NUMERALS.split(), 1)}
+# After these words a letter is a numeral: a type I error.
+_NUMBERED = (
+    "type|class|phase|stage|grade|level|part|volume|chapter|section|article|appendix|figure|table"
+    "|act|title|schedule|war"
+)
+_ROMAN_NUMBER = re.compile(rf"\b((?i:{_NUMBERED})\s+)([IVX]+)\b")
 _MONTH_NAMES = "jan feb mar apr may jun jul aug sep oct nov dec"
 _MONTHS = {name: str(number) for number, name in enumerate(_MONTH_NAMES.split(), 1)}
 _MONTH = (
@@ -83,7 +91,7 @@ def numbers_in(text: str, *, question: bool = False) -> list[Number]:
         question: leave out what is seldom meant as a number in a question: English words, idioms
             of Chinese, and 百 and the like alone.
     """
-    text = _MYRIADS.sub(_written_out, text)
+    text = _MYRIADS.sub(_written_out, in_digits(text))
     numbers = [Number(each.group(), _plain(each.group())) for each in _DIGITS.finditer(text)]
     # A line end in place of an idiom keeps the numerals beside it apart.
     for match in _CHINESE.finditer(_IDIOM.sub("\n", text) if question else text):
@@ -94,6 +102,11 @@ def numbers_in(text: str, *, question: bool = False) -> list[Number]:
         words = [match.group() for match in _ENGLISH.finditer(text)]
         numbers += [Number(word, _WORDS[word.casefold()]) for word in words]
     return numbers
+
+
+def in_digits(text: str) -> str:
+    """A text with digits for its Roman numerals: type 2 for type II."""
+    return _ROMAN_NUMBER.sub(lambda match: match[1] + _ROMAN.get(match[2], match[2]), text)
 
 
 def dates_in(text: str) -> list[Date]:
