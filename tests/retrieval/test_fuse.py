@@ -119,29 +119,16 @@ def reader(reads_chinese: bool) -> HashEncoder:
     [
         (True, "en", "en", 0.5),
         (True, "zh", "zh", 0.5),
-        (True, "zh", "en", 0.0),
-        (True, "en", "zh", 0.0),
+        (True, "zh", "en", 0.3),
+        (True, "en", "zh", 0.3),
         (False, "en", "en", 0.5),
         (False, "zh", "zh", 0.9),
         (False, "zh", "en", 0.9),
+        (False, "en", "zh", 0.9),
     ],
 )
-def test_words_count_by_default_where_both_sides_share_them(
+def test_by_default_words_count_less_than_meaning_between_languages(
     reads_chinese: bool, language: Language, passage_language: Language, weight: float
 ) -> None:
     encoder = reader(reads_chinese)
     assert default_fusion(encoder, language, passage_language) == Fusion("minmax", weight)
-
-
-def test_passages_in_another_language_are_fused_by_their_own_weights() -> None:
-    lexical, dense = {1: 4.0, 2: 2.0, 3: 0.0}, {1: 0.2, 2: 0.4, 3: 0.6, 4: 0.5}
-    fused = fuse(lexical, dense, Fusion("minmax", 0.5), {3, 4}, Fusion("minmax", 0.0))
-    # 1: (1 + 0) / 2; 2: (1/2 + 1/2) / 2; 3 and 4 by meaning alone.
-    assert dict(fused) == pytest.approx({3: 1.0, 4: 0.75, 1: 0.5, 2: 0.5})
-    assert [passage for passage, _ in fused] == [3, 4, 1, 2]
-
-
-def test_a_passage_in_another_language_that_only_shares_words_is_left_out() -> None:
-    lexical, dense = {1: 4.0, 9: 2.0}, {1: 0.2, 2: 0.4}
-    fused = fuse(lexical, dense, Fusion("minmax", 0.5), {9}, Fusion("minmax", 0.0))
-    assert {passage for passage, _ in fused} == {1, 2}

@@ -245,6 +245,20 @@ def test_a_tuned_workspace_searches_as_it_was_tuned(
     assert retriever.fusion("en", "zh") == default_fusion(ENCODER, "en", "zh")
 
 
+@pytest.mark.parametrize(
+    ("query", "source"),
+    [("图书馆什么时候关门？", "library"), ("When is the invoice due?", "发票"), ("pump", "pump")],
+)
+def test_words_find_passages_in_the_other_language(
+    workspace: Workspace, retriever: Retriever, query: str, source: str
+) -> None:
+    """The encoder of this test knows no meanings, so only the dictionary can tell."""
+    texts = {"library": "The library closes at six.", "pump": "The pump is loud.", "发票": "发票三十天内付款。"}
+    ingest(workspace, {**texts, "池塘": "池塘的水很干净。"})
+    (best, *_) = retriever.search(query, fusion=LEXICAL)
+    assert best.source == source
+
+
 SOURCES = st.sampled_from([f"s{n}" for n in range(8)])
 SENTENCES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join)
 

@@ -10,7 +10,7 @@ whole answer. A candidate that lacks an entity of the question keeps a small sha
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,10 +22,11 @@ from moli.records.answers import Hit
 from moli.retrieval.answer_kinds import has_asked_kind
 from moli.retrieval.candidates import Candidate, Headings, candidates
 from moli.retrieval.chinese import IDEOGRAPH, to_simplified
+from moli.retrieval.dictionary import translations
 from moli.retrieval.entities import Entity, entities, missing_entities
 from moli.retrieval.function_words import FUNCTION_WORDS
 from moli.retrieval.rarity import rarity
-from moli.retrieval.tokens import Language, fold, key_terms, language_of, tokenize
+from moli.retrieval.tokens import LANGUAGES, Language, fold, key_terms, language_of, tokenize
 
 # Candidates that the encoder reads, which takes most of an answer's time: those with most words of
 # the question.
@@ -129,13 +130,15 @@ def score_sentences(
 def shortlist(question: str, all_candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates that have most of the question's words, in their order; at most `_ENCODED`.
 
-    Candidates with equally many, such as those in another language, are taken in order of passages.
+    Candidates with equally many are taken in order of passages.
     """
-    terms = _QuestionTerms(question)
-    shares = [
-        2 * terms.coverage(candidate.reading) + terms.coverage(_near(candidate))
-        for candidate in all_candidates
-    ]
+    if len(all_candidates) <= _ENCODED:
+        return list(all_candidates)
+    by_language, shares = _question_terms(question), []
+    for candidate in all_candidates:
+        near = _near(candidate)
+        terms = by_language[language_of(near)]
+        shares.append(2 * terms.coverage(candidate.reading) + terms.coverage(near))
     best = sorted(range(len(shares)), key=lambda number: -shares[number])[:_ENCODED]
     return [all_candidates[number] for number in sorted(best)]
 
@@ -192,7 +195,8 @@ def candidate_features(
     Args:
         encoder: None if no cosine is needed; similarities are then 0.
     """
-    terms = _QuestionTerms(question)
+    by_language = _question_terms(question)
+    of_hits = [by_language[language_of(hit.text)] for hit in hits]
     similarities = np.zeros(len(shortlisted), np.float32)
     if encoder:
         query = encoder.encode([to_simplified(question)], "query")[0]
@@ -200,7 +204,7 @@ def candidate_features(
         similarities = encoder.encode(texts, "passage") @ query
     rows = []
     for candidate, similarity in zip(shortlisted, similarities, strict=True):
-        hit = hits[candidate.hit]
+        hit, terms = hits[candidate.hit], of_hits[candidate.hit]
         own, near, passage = candidate.reading, _near(candidate), _passage(candidate, hit)
         kind = has_asked_kind(question, own)
         rows.append(
@@ -236,9 +240,14 @@ def _states_news(candidate: Candidate, terms: _QuestionTerms, kind: bool | None)
 
 
 class _QuestionTerms:
-    """The key terms of a question, weighted by their rarity."""
+    """The key terms of a question, weighted by their rarity.
 
-    def __init__(self, question: str) -> None:
+    Args:
+        in_translation: whether texts are in another language, where translations count.
+    """
+
+    def __init__(self, question: str, *, in_translation: bool = False) -> None:
+        self._in_translation = in_translation
         self.weights = {term: max(rarity(term), _MIN_WEIGHT) for term in key_terms(question)}
         self._total = sum(self.weights.values()) or 1.0
         self._all = set(tokenize(question))
@@ -247,14 +256,18 @@ class _QuestionTerms:
     def coverage(self, text: str) -> float:
         """Share of the terms' weight that a text has."""
         terms = terms_of(text)
-        present = sum(weight * presence(term, terms) for term, weight in self.weights.items())
+        present = sum(weight * self._presence(term, terms) for term, weight in self.weights.items())
         return present / self._total
 
     def rarest_lack(self, text: str) -> float:
         """Weight of the rarest term that a text lacks; 0 if it lacks none."""
         terms = terms_of(text)
-        lacks = (weight * (1 - presence(term, terms)) for term, weight in self.weights.items())
+        lacks = (weight * (1 - self._presence(term, terms)) for term, weight in self.weights.items())
         return max(lacks, default=0.0)
+
+    def _presence(self, term: str, terms: frozenset[str]) -> float:
+        """The `presence` of a key term among the terms of a text."""
+        return presence(term, terms, in_translation=self._in_translation)
 
     def character_coverage(self, text: str) -> float:
         """Share of the characters of the terms that a text has.
@@ -269,10 +282,23 @@ class _QuestionTerms:
         return not terms_of(text) <= self._all | FUNCTION_WORDS
 
 
-def presence(term: str, terms: Collection[str]) -> float:
-    """Whether a term is among the terms of a text; of a long Chinese one, the share that is."""
+@lru_cache(maxsize=64)
+def _question_terms(question: str) -> Mapping[Language, _QuestionTerms]:
+    """The key terms of a question, to look for in texts of each language."""
+    own = language_of(question)
+    return {each: _QuestionTerms(question, in_translation=each != own) for each in LANGUAGES}
+
+
+def presence(term: str, terms: frozenset[str], *, in_translation: bool = False) -> float:
+    """Whether a term is among the terms of a text; of a long Chinese one, the share that is.
+
+    Args:
+        in_translation: whether a translation of the term counts as well.
+    """
     if term in terms:
         return 1.0
+    if in_translation:
+        return float(any(terms.issuperset(each) for each in translations(term)))
     if len(term) < 3 or not IDEOGRAPH.match(term):
         return 0.0
     pairs = [term[start : start + 2] for start in range(len(term) - 1)]

@@ -6,7 +6,7 @@ where min-max wins on 27 of 29. So the method is a parameter, chosen by measurem
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from moli.models.protocols.encoder import Encoder
 from moli.records.answers import Fusion
@@ -21,45 +21,33 @@ def default_fusion(encoder: Encoder, language: Language, passage_language: Langu
     """The fusion of a query's and a passage's language, unless the workspace was tuned.
 
     Chosen on SQuAD and SciFact training questions (English) and CMRC training questions (Chinese).
-    An encoder that reads Chinese decides alone between languages: there, the words that a query and
-    a passage share are few and mislead. Where it does not, words have to decide on Chinese.
+    Between languages, the words of a query are translated by a dictionary, and an encoder that reads
+    both counts more. Where it does not, words have to decide on Chinese.
     """
-    if not encoder.reads_chinese:
-        return Fusion("minmax", 0.9 if language == "zh" else 0.5)
-    return Fusion("minmax", 0.5 if language == passage_language else 0.0)
+    if language != passage_language:
+        return Fusion("minmax", 0.3 if encoder.reads_chinese else 0.9)
+    return Fusion("minmax", 0.9 if language == "zh" and not encoder.reads_chinese else 0.5)
 
 
-def fuse(
-    lexical: Scores,
-    dense: Scores,
-    fusion: Fusion,
-    foreign: Collection[int] = (),
-    foreign_fusion: Fusion | None = None,
-) -> list[tuple[int, float]]:
+def fuse(lexical: Scores, dense: Scores, fusion: Fusion) -> list[tuple[int, float]]:
     """Passage ids of both searches with their fused scores, best first; ties by passage id.
 
-    A passage that one search did not return gets 0 from it, the lowest normalized score.
-
-    Args:
-        foreign: passages that are fused by `foreign_fusion`, being in another language.
+    A passage that one search did not return gets 0 from it, the lowest normalized score; a search
+    without weight contributes no passages.
     """
-    fused = _weighted_sum(lexical, dense, fusion)
-    if foreign_fusion not in (None, fusion):
-        native = {passage: score for passage, score in fused.items() if passage not in foreign}
-        others = _weighted_sum(lexical, dense, foreign_fusion)
-        fused = native | {p: score for p, score in others.items() if p in foreign}
-    return sorted(fused.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _weighted_sum(lexical: Scores, dense: Scores, fusion: Fusion) -> dict[int, float]:
-    """Fused scores by passage id; a search without weight contributes no passages."""
     normalize = {"minmax": minmax, "zscore": zscore, "rrf": reciprocal_rank}[fusion.method]
     fused: dict[int, float] = {}
     for scores, weight in ((lexical, fusion.weight), (dense, 1 - fusion.weight)):
         if weight > 0:
             for passage, value in normalize(scores).items():
                 fused[passage] = fused.get(passage, 0.0) + weight * value
-    return fused
+    return sorted(fused.items(), key=order)
+
+
+def order(ranked: tuple[int, float]) -> tuple[float, int]:
+    """The key that sorts passages with their scores."""
+    passage_id, score = ranked
+    return -score, passage_id
 
 
 def minmax(scores: Scores) -> dict[int, float]:

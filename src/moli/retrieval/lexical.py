@@ -37,6 +37,8 @@ _WRITER_BYTES = 128 << 20
 # Passage ids begin at 1. Document 0 of the index stores the number of the last change that was
 # applied, and is written in the same commit as that change.
 _MARKER_ID = 0
+# Terms that mean the same, at least one.
+Synonyms = tuple[str, ...]
 # An index with terms of another version has another schema, and is made again.
 _TERMS = f"terms{TERMS_VERSION}"
 
@@ -104,20 +106,29 @@ class LexicalIndex:
         Args:
             allowed_ids: only these passages may be returned; None for all.
         """
+        return self.search_synonyms([(term,) for term in query_terms(query)], limit, allowed_ids)
+
+    def search_synonyms(
+        self,
+        groups: Sequence[Synonyms],
+        limit: int,
+        allowed_ids: Collection[int] | None = None,
+    ) -> dict[int, float]:
+        """The scores of `search`, for groups of terms that each count as one term.
+
+        So the many translations of a common word count no more than the one of a rare word
+        (Pirkola 1998).
+        """
         snapshot = self._snapshot
-        terms = Counter(query_terms(query))
-        if not terms or limit < 1:
+        counted = Counter(groups)
+        if not counted or limit < 1:
             return {}
-        candidates = snapshot.candidates(terms, limit + _MARGIN, allowed_ids)
+        candidates = snapshot.candidates(counted, limit + _MARGIN, allowed_ids)
         if not candidates.ids:
             return {}
-        scores = snapshot.bm25(terms, candidates)
+        scores = snapshot.bm25(counted, candidates)
         ranked = sorted(zip((-scores).tolist(), candidates.ids, strict=True))
         return {passage_id: -negative for negative, passage_id in ranked[:limit]}
-
-    def idf(self, terms: Collection[str]) -> dict[str, float]:
-        """Inverse document frequency of each distinct term, as in BM25."""
-        return self._snapshot.idf(terms)
 
     def clear(self) -> None:
         """Erase the index and its files; the next `apply` starts with an empty one."""
@@ -165,32 +176,30 @@ class _Snapshot:
         """The query for passages with these ids."""
         return Query.term_set_query(self._schema, "passage", list(passage_ids))
 
-    def _term_query(self, term: str) -> Query:
-        """The query for passages with a term."""
-        return Query.term_query(self._schema, _TERMS, term)
+    def _term_query(self, synonyms: Synonyms) -> Query:
+        """The query for passages with one of some terms."""
+        queries = [Query.term_query(self._schema, _TERMS, term) for term in synonyms]
+        return queries[0] if len(queries) == 1 else Query.disjunction_max_query(queries)
 
-    def _count(self, term: str) -> int:
-        """Number of passages with a term; tantivy's own figure includes removed ones."""
-        result: Any = self._searcher.search(self._term_query(term), 1, count=True)
+    def _count(self, synonyms: Synonyms) -> int:
+        """Number of passages with one of the terms; tantivy's own figure includes removed ones."""
+        result: Any = self._searcher.search(self._term_query(synonyms), 1, count=True)
         return int(result.count or 0)  # The result's type omits the count.
 
-    def idf(self, terms: Collection[str]) -> dict[str, float]:
-        """Inverse document frequency of each distinct term, as in BM25."""
-        counts = {term: self.count(term) for term in terms}
-        return {
-            term: math.log(1 + (self.passages - count + 0.5) / (count + 0.5))
-            for term, count in counts.items()
-        }
+    def idf(self, synonyms: Synonyms) -> float:
+        """Inverse document frequency of terms that count as one, as in BM25."""
+        count = self.count(synonyms)
+        return math.log(1 + (self.passages - count + 0.5) / (count + 0.5))
 
     def candidates(
-        self, terms: Collection[str], limit: int, allowed_ids: Collection[int] | None
+        self, groups: Collection[Synonyms], limit: int, allowed_ids: Collection[int] | None
     ) -> _Candidates:
         """The `limit` passages that tantivy ranks first.
 
         Args:
             allowed_ids: only these passages may be returned; None for all.
         """
-        query = Query.boolean_query([(Occur.Should, self._term_query(term)) for term in terms])
+        query = Query.boolean_query([(Occur.Should, self._term_query(each)) for each in groups])
         if allowed_ids is not None:
             allowed = Query.const_score_query(self._passage_query(allowed_ids), 0.0)
             query = Query.boolean_query([(Occur.Must, query), (Occur.Must, allowed)])
@@ -204,19 +213,20 @@ class _Snapshot:
         ]
         return _Candidates([int(id_ or 0) for id_ in ids], [int(n or 0) for n in lengths], counts)
 
-    def bm25(self, terms: Mapping[str, int], candidates: _Candidates) -> NDArray[np.float64]:
+    def bm25(self, groups: Mapping[Synonyms, int], candidates: _Candidates) -> NDArray[np.float64]:
         """BM25 scores of one or more passages (Robertson & Zaragoza 2009), [passages].
 
         Args:
-            terms: each term of the query, with its occurrences there.
+            groups: terms of the query that count as one, with their occurrences there.
         """
-        idf = self.idf(terms)
-        weights = np.array([idf[term] * count for term, count in terms.items()])
-        keys = np.array([_term_key(term) for term in terms], np.uint64)
-        frequencies = np.array([_frequencies(keys, counts) for counts in candidates.counts])
+        weights = np.array([self.idf(synonyms) * count for synonyms, count in groups.items()])
+        keys = np.array([_term_key(term) for synonyms in groups for term in synonyms], np.uint64)
+        starts = np.cumsum([0, *map(len, groups)])[:-1]
+        of_terms = np.array([_frequencies(keys, counts) for counts in candidates.counts])
+        frequencies = np.add.reduceat(of_terms, starts, axis=1)  # [passages, groups]
         relative_lengths = np.array(candidates.lengths)[:, None] / self.average_length
         norms = _K1 * (1 - _B + _B * relative_lengths)
-        gains = (_K1 + 1) * frequencies / (frequencies + norms)  # [passages, terms]
+        gains = (_K1 + 1) * frequencies / (frequencies + norms)  # [passages, groups]
         # Not `gains @ weights`: how BLAS rounds a row depends on how many there are.
         scores: NDArray[np.float64] = np.einsum("ij,j->i", gains, weights)
         return scores

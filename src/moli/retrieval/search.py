@@ -9,7 +9,7 @@ that something is hidden.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -19,9 +19,10 @@ from moli.models.encoders.cached import CachedEncoder
 from moli.models.protocols.encoder import Encoder
 from moli.records.answers import Fusion, Hit
 from moli.retrieval.chinese import to_simplified
-from moli.retrieval.fuse import default_fusion, fuse
+from moli.retrieval.dictionary import translated_query
+from moli.retrieval.fuse import default_fusion, fuse, order
 from moli.retrieval.indexes import Indexes
-from moli.retrieval.tokens import LANGUAGES, Language, language_of
+from moli.retrieval.tokens import Language, language_of, other_language
 from moli.workspace import Workspace
 from moli.workspace.filter import Filter
 
@@ -36,11 +37,17 @@ SearchFunction = Callable[[int, Collection[int] | None], dict[int, float]]
 
 @dataclass(frozen=True, slots=True)
 class CandidateScores:
-    """Scores by passage id of the lexical and the dense search, before fusion."""
+    """Scores by passage id of the lexical and the dense search, before fusion.
+
+    Attributes:
+        translated: scores of passages in the other language for the translated query.
+        vector: the query's, if the dense index was searched.
+    """
 
     lexical: dict[int, float]
     dense: dict[int, float]
-    vector: NDArray[np.float32] | None = None  # of the query, if the dense index was searched
+    translated: dict[int, float] = field(default_factory=dict)
+    vector: NDArray[np.float32] | None = None
 
 
 class Retriever:
@@ -68,15 +75,10 @@ class Retriever:
         """
         visible = visible or Filter()
         language = language_of(query)
-        (other,) = (each for each in LANGUAGES if each != language)
         native = fusion or self.fusion(language, language)
-        foreign = fusion or self.fusion(language, other)
+        foreign = fusion or self.fusion(language, other_language(language))
         scores = self.candidates(query, visible, (native, foreign))
-        in_other: set[int] = set()
-        if native != foreign:
-            ids = list({*scores.lexical, *scores.dense})
-            in_other = self._passages.ids_in_language(ids, other)
-        ranked = fuse(scores.lexical, scores.dense, native, in_other, foreign)[:limit]
+        ranked = self._ranked(scores, native, foreign, other_language(language))[:limit]
         ids = [passage_id for passage_id, _ in ranked]
         passages = self._passages.get(ids, visible)
         dense = self._similarities(scores, ids)
@@ -120,16 +122,35 @@ class Retriever:
         """
         self.indexes.catch_up()
         lexical: dict[int, float] = {}
+        translated: dict[int, float] = {}
         dense: dict[int, float] = {}
         vector = None
         if any(fusion.weight > 0 for fusion in fusions):
-            lexical = self._visible_scores(
-                lambda limit, ids: self.indexes.lexical.search(query, limit, ids), visible
-            )
+            lexical = self._visible_scores(partial(self.indexes.lexical.search, query), visible)
+            if self._passages.has_language(other_language(language_of(query))):
+                groups = translated_query(query)
+                search = partial(self.indexes.lexical.search_synonyms, groups)
+                translated = self._visible_scores(search, visible)
         if any(fusion.weight < 1 for fusion in fusions) and query.strip():
             vector = self.encoder.encode([to_simplified(query)], "query")[0]
             dense = self._visible_scores(partial(self.indexes.dense.search, vector), visible)
-        return CandidateScores(lexical, dense, vector)
+        return CandidateScores(lexical, dense, translated, vector)
+
+    def _ranked(
+        self, scores: CandidateScores, native: Fusion, foreign: Fusion, other: Language
+    ) -> list[tuple[int, float]]:
+        """Passage ids with fused scores, best first.
+
+        Args:
+            native, foreign: the fusions of passages in the query's and in the other language.
+        """
+        ids = list({*scores.lexical, *scores.dense, *scores.translated})
+        in_other = self._passages.ids_in_language(ids, other)
+        in_own = [each for each in fuse(scores.lexical, scores.dense, native) if each[0] not in in_other]
+        if not in_other:
+            return in_own
+        others = fuse(scores.translated, scores.dense, foreign)
+        return sorted(in_own + [each for each in others if each[0] in in_other], key=order)
 
     def _similarities(self, scores: CandidateScores, ids: Sequence[int]) -> dict[int, float]:
         """The dense scores of passages, also of those that only the lexical index returned.

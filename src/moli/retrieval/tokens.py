@@ -49,6 +49,11 @@ def language_of(text: str) -> Language:
     return "zh" if letters and len(IDEOGRAPH.findall(text)) / letters > 0.15 else "en"
 
 
+def other_language(language: Language) -> Language:
+    """The one of the two languages that this is not."""
+    return "en" if language == "zh" else "zh"
+
+
 @functools.lru_cache(maxsize=8192)
 def fold(text: str) -> str:
     """The text in one form of letters: no full width, no upper case, no traditional Chinese."""

@@ -18,7 +18,7 @@ from moli.metrics.statistics import paired_p_value
 from moli.records.answers import Fusion
 from moli.records.errors import InputError
 from moli.retrieval.fuse import default_fusion, fuse
-from moli.retrieval.search import CandidateScores, Retriever
+from moli.retrieval.search import Retriever
 from moli.retrieval.sentences import sentence_spans
 from moli.retrieval.tokens import LANGUAGES, Language, language_of
 from moli.workspace import Workspace
@@ -191,14 +191,24 @@ def _tune_pair(
     everything = Filter(everything=True)
     both = Fusion("minmax", 0.5)
     results = [retriever.candidates(query.query, everything, (both,)) for query in queries]
-    ids = [passage_id for result in results for passage_id in {*result.lexical, *result.dense}]
+    is_native = language == passage_language
+    lexical = [result.lexical if is_native else result.translated for result in results]
+    ids = [
+        passage_id
+        for by_words, result in zip(lexical, results, strict=True)
+        for passage_id in {*by_words, *result.dense}
+    ]
     sources = retriever.sources(ids)
 
     def scores(fusion: Fusion) -> list[float]:
         """Reciprocal rank of each query's source."""
         return [
-            reciprocal_rank(_ranked_sources(result, fusion, sources), {query.source}, _DEPTH)
-            for result, query in zip(results, queries, strict=True)
+            reciprocal_rank(
+                _ranked_sources(fuse(by_words, result.dense, fusion), sources),
+                {query.source},
+                _DEPTH,
+            )
+            for by_words, result, query in zip(lexical, results, queries, strict=True)
         ]
 
     default = default_fusion(retriever.encoder, language, passage_language)
@@ -223,7 +233,7 @@ def _tune_pair(
     )
 
 
-def _ranked_sources(scores: CandidateScores, fusion: Fusion, sources: dict[int, str]) -> list[str]:
+def _ranked_sources(ranked: list[tuple[int, float]], sources: dict[int, str]) -> list[str]:
     """Sources in the order of their best passages."""
-    ranked = fuse(scores.lexical, scores.dense, fusion)[: 5 * _DEPTH]
-    return list(dict.fromkeys(sources[id_] for id_, _ in ranked if id_ in sources))
+    best = ranked[: 5 * _DEPTH]
+    return list(dict.fromkeys(sources[id_] for id_, _ in best if id_ in sources))

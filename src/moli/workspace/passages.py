@@ -44,6 +44,12 @@ class PassageStore:
         """The ids of those passages whose document is in a language."""
         return self._ids_where(passage_ids, schema.documents.c.language == language)
 
+    def has_language(self, language: str) -> bool:
+        """Whether a document is in a language."""
+        in_language = sa.exists().where(schema.documents.c.language == language)
+        with self._database.read() as connection:
+            return bool(connection.execute(sa.select(in_language)).scalar())
+
     def _ids_where(self, passage_ids: Sequence[int], condition: sa.ColumnElement[bool]) -> set[int]:
         """The ids of those passages that exist and whose document meets a condition."""
         table = schema.passages
