@@ -60,6 +60,7 @@ BUSINESS = {"en": "business_en", "zh": "business"}
 PAIRS = {"en": ("en", "en"), "zh": ("zh", "zh"), "zh-en": ("zh", "en"), "en-zh": ("en", "zh")}
 DOCS = HERE.parent / "docs"
 PARALLEL = HERE / "parallel" / "questions.jsonl"
+ACROSS = HERE / "evidence_data" / "across.jsonl"
 # Features that count across languages, where words are hardly ever shared.
 MEANING = ("similarity", "passage_similarity", "record", "new")
 # Features that count for encoders without models of their own.
@@ -148,14 +149,14 @@ def paragraphs(language: str, part: str, count: int) -> tuple[Library, list[Ques
 def everyday(language: str) -> tuple[Library, list[Question]]:
     """Short documents with everyday questions."""
     folder = HERE / "evidence_data"
-    return sorted((folder / language).iterdir()), [
-        Question(
-            row["question"],
-            tuple(row.get("answers", ())),
-            "held" if "answers" in row else "near" if row["near"] else "elsewhere",
-        )
-        for row in read(folder / f"{language}.jsonl")
-    ]
+    rows = read(folder / f"{language}.jsonl")
+    return sorted((folder / language).iterdir()), list(map(asked, rows))
+
+
+def asked(row: dict[str, Any]) -> Question:
+    """The question of a row of everyday questions."""
+    kind = "held" if row.get("answers") else "near" if row["near"] else "elsewhere"
+    return Question(row["question"], tuple(row.get("answers", ())), kind)
 
 
 def business(language: str) -> tuple[Library, list[Question]]:
@@ -171,13 +172,21 @@ def business(language: str) -> tuple[Library, list[Question]]:
     return sorted((folder / "documents").iterdir()), asked + others
 
 
-def across(language: str, of_passages: str, is_fit: bool) -> tuple[Library, list[Question]]:
+def documentation(language: str, of_passages: str, is_fit: bool) -> tuple[Library, list[Question]]:
     """The documentation in one language; questions on it and on other things in another."""
-    path = PARALLEL if is_fit else HERE / "answers" / "across.jsonl"
-    held = [Question(row[language], (row[f"answer_{of_passages}"],), "held") for row in read(path)]
+    rows = read(HERE / "answers" / "across.jsonl")
+    if is_fit:
+        rows = read(PARALLEL) + [row for row in read(ACROSS) if row["library"] == "docs"]
+    held = [Question(row[language], (row[f"answer_{of_passages}"],), "held") for row in rows]
     _, others = everyday(language) if is_fit else business(language)
     elsewhere = [replace(other, answers=(), kind="elsewhere") for other in others]
     return sorted((DOCS / of_passages).glob("*.md")), held + elsewhere
+
+
+def everyday_across(of_passages: str) -> tuple[Library, list[Question]]:
+    """Short documents with everyday questions in the other language."""
+    rows = [row for row in read(ACROSS) if row["library"] == of_passages]
+    return sorted((HERE / "evidence_data" / of_passages).iterdir()), list(map(asked, rows))
 
 
 def scores(library: Library, questions: Sequence[Question], encoder: Encoder) -> list[Scores]:
@@ -329,7 +338,9 @@ def sets(
     """The libraries and questions of a pair of languages, to fit on or to judge with."""
     language, of_passages = PAIRS[name]
     if language != of_passages:
-        yield "documentation", across(language, of_passages, is_fit)
+        yield "documentation", documentation(language, of_passages, is_fit)
+        if is_fit:
+            yield "everyday", everyday_across(of_passages)
         return
     yield "paragraphs", paragraphs(language, "train" if is_fit else "dev", count)
     yield ("everyday", everyday(language)) if is_fit else ("business", business(language))

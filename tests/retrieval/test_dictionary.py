@@ -36,7 +36,7 @@ def test_a_compound_has_the_translations_of_its_words() -> None:
 
 
 def test_explanations_and_phrases_are_no_translations() -> None:
-    """"Of what use" explains 何济于事, and "surname Wang" is no king."""
+    """ "Of what use" explains 何济于事, and "surname Wang" is no king."""
     assert all("何济于事" not in each for each in translations("use"))
     assert ("surnam", "wang") not in translations("王")
 

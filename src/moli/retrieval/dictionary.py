@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from importlib.resources import files
 
-from moli.retrieval.chinese import IDEOGRAPH, mainland_word, words_of
+from moli.retrieval.chinese import IDEOGRAPH, mainland_word
 from moli.retrieval.function_words import FUNCTION_WORDS
-from moli.retrieval.tokens import key_terms, stem
+from moli.retrieval.tokens import key_terms, language_of, stem
 
 # The terms of the index that stand for a translation, all of which it needs.
 Translation = tuple[str, ...]
@@ -41,24 +41,38 @@ def translations(term: str) -> frozenset[Translation]:
 def translated_query(query: str) -> list[tuple[str, ...]]:
     """For each key term of a query, the index terms of the other language that may stand for it.
 
-    A term that no dictionary translates, such as a code, stands for itself.
+    A term also stands for itself: names and codes are often written alike.
     """
+    is_chinese = language_of(query) == "zh"
     groups = []
     for term in dict.fromkeys(key_terms(query)):
-        found = translations(term)
+        is_own = bool(IDEOGRAPH.match(term)) == is_chinese
+        found = translations(term) if is_own else ()
         words = [each for each in found if len(each) == 1] or found
-        groups.append(tuple(sorted({part for each in words for part in each})) or (term,))
+        groups.append((term, *sorted({part for each in words for part in each} - {term})))
     return groups
 
 
 @functools.lru_cache(maxsize=8192)
 def _english(word: str) -> frozenset[Translation]:
     """The stems of English translations of a Chinese word, or of the words that it consists of."""
-    meanings = _meanings()
-    known = [word] if word in meanings else [each for each in words_of(word) if each in meanings]
     return frozenset(
-        translation for each in known for meaning in meanings[each] for translation in _stems(meaning)
+        translation
+        for part in _known_parts(word)
+        for meaning in _meanings()[part]
+        for translation in _stems(meaning)
     )
+
+
+def _known_parts(word: str) -> Iterator[str]:
+    """The word if the dictionary has it, or else the longest words that it begins with."""
+    start, meanings = 0, _meanings()
+    while start < len(word):
+        ends = range(len(word), start, -1)
+        end = next((each for each in ends if word[start:each] in meanings), None)
+        if end:
+            yield word[start:end]
+        start = end or start + 1
 
 
 @functools.lru_cache(maxsize=8192)

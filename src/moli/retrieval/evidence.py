@@ -262,7 +262,9 @@ class _QuestionTerms:
     def rarest_lack(self, text: str) -> float:
         """Weight of the rarest term that a text lacks; 0 if it lacks none."""
         terms = terms_of(text)
-        lacks = (weight * (1 - self._presence(term, terms)) for term, weight in self.weights.items())
+        lacks = (
+            weight * (1 - self._presence(term, terms)) for term, weight in self.weights.items()
+        )
         return max(lacks, default=0.0)
 
     def _presence(self, term: str, terms: frozenset[str]) -> float:

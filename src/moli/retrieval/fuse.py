@@ -21,8 +21,8 @@ def default_fusion(encoder: Encoder, language: Language, passage_language: Langu
     """The fusion of a query's and a passage's language, unless the workspace was tuned.
 
     Chosen on SQuAD and SciFact training questions (English) and CMRC training questions (Chinese).
-    Between languages, the words of a query are translated by a dictionary, and an encoder that reads
-    both counts more. Where it does not, words have to decide on Chinese.
+    Between languages, the words of a query are translated by a dictionary, and an encoder that
+    reads both counts more. Where it does not, words have to decide on Chinese.
     """
     if language != passage_language:
         return Fusion("minmax", 0.3 if encoder.reads_chinese else 0.9)

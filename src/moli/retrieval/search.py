@@ -9,7 +9,7 @@ that something is hidden.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -125,12 +125,16 @@ class Retriever:
         translated: dict[int, float] = {}
         dense: dict[int, float] = {}
         vector = None
+        own, other = language_of(query), other_language(language_of(query))
         if any(fusion.weight > 0 for fusion in fusions):
-            lexical = self._visible_scores(partial(self.indexes.lexical.search, query), visible)
-            if self._passages.has_language(other_language(language_of(query))):
+            by_words = partial(self.indexes.lexical.search, query)
+            if not self._passages.has_language(other):
+                lexical = self._visible_scores(by_words, visible)
+            else:
+                lexical = self._visible_scores(by_words, replace(visible, language=own))
                 groups = translated_query(query)
-                search = partial(self.indexes.lexical.search_synonyms, groups)
-                translated = self._visible_scores(search, visible)
+                by_translation = partial(self.indexes.lexical.search_synonyms, groups)
+                translated = self._visible_scores(by_translation, replace(visible, language=other))
         if any(fusion.weight < 1 for fusion in fusions) and query.strip():
             vector = self.encoder.encode([to_simplified(query)], "query")[0]
             dense = self._visible_scores(partial(self.indexes.dense.search, vector), visible)
@@ -144,13 +148,12 @@ class Retriever:
         Args:
             native, foreign: the fusions of passages in the query's and in the other language.
         """
-        ids = list({*scores.lexical, *scores.dense, *scores.translated})
-        in_other = self._passages.ids_in_language(ids, other)
-        in_own = [each for each in fuse(scores.lexical, scores.dense, native) if each[0] not in in_other]
-        if not in_other:
-            return in_own
-        others = fuse(scores.translated, scores.dense, foreign)
-        return sorted(in_own + [each for each in others if each[0] in in_other], key=order)
+        others = {*scores.translated, *self._passages.ids_in_language(list(scores.dense), other)}
+        in_own = fuse(scores.lexical, scores.dense, native)
+        in_other = fuse(scores.translated, scores.dense, foreign)
+        ranked = [each for each in in_own if each[0] not in others]
+        ranked += [each for each in in_other if each[0] in others]
+        return sorted(ranked, key=order)
 
     def _similarities(self, scores: CandidateScores, ids: Sequence[int]) -> dict[int, float]:
         """The dense scores of passages, also of those that only the lexical index returned.

@@ -1,4 +1,4 @@
-"""A filter of documents by access groups and attributes, as an SQL condition."""
+"""A filter of documents by access groups, attributes and language, as an SQL condition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,12 +18,14 @@ class Filter:
     Attributes:
         groups: the document must be open to one of these groups.
         where: the document must have all of these attributes.
+        language: the document must be in this language; None for any.
         everything: ignore groups; for the owner's work on the store, never for answering.
     """
 
     groups: frozenset[str] = frozenset((EVERYONE,))
     where: Mapping[str, str] = field(default_factory=dict)
     everything: bool = False
+    language: str | None = None
 
     def condition(self) -> sa.ColumnElement[bool]:
         """The filter as an SQL condition on `documents`."""
@@ -44,4 +46,7 @@ class Filter:
             .correlate(schema.documents)
             for key, value in self.where.items()
         )
-        return sa.and_(sa.true() if self.everything else has_access, *has_attributes)
+        conditions = [sa.true() if self.everything else has_access, *has_attributes]
+        if self.language:
+            conditions.append(schema.documents.c.language == self.language)
+        return sa.and_(*conditions)
