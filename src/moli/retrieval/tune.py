@@ -192,23 +192,15 @@ def _tune_pair(
     both = Fusion("minmax", 0.5)
     results = [retriever.candidates(query.query, everything, (both,)) for query in queries]
     is_native = language == passage_language
-    lexical = [result.lexical if is_native else result.translated for result in results]
-    ids = [
-        passage_id
-        for by_words, result in zip(lexical, results, strict=True)
-        for passage_id in {*by_words, *result.dense}
-    ]
-    sources = retriever.sources(ids)
+    pairs = [(each.lexical if is_native else each.translated, each.dense) for each in results]
+    sources = retriever.sources([id_ for pair in pairs for by_id in pair for id_ in by_id])
 
     def scores(fusion: Fusion) -> list[float]:
         """Reciprocal rank of each query's source."""
+        rankings = [_ranked_sources(fuse(*pair, fusion), sources) for pair in pairs]
         return [
-            reciprocal_rank(
-                _ranked_sources(fuse(by_words, result.dense, fusion), sources),
-                {query.source},
-                _DEPTH,
-            )
-            for by_words, result, query in zip(lexical, results, queries, strict=True)
+            reciprocal_rank(ranking, {query.source}, _DEPTH)
+            for ranking, query in zip(rankings, queries, strict=True)
         ]
 
     default = default_fusion(retriever.encoder, language, passage_language)

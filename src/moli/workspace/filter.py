@@ -46,7 +46,5 @@ class Filter:
             .correlate(schema.documents)
             for key, value in self.where.items()
         )
-        conditions = [sa.true() if self.everything else has_access, *has_attributes]
-        if self.language:
-            conditions.append(schema.documents.c.language == self.language)
-        return sa.and_(*conditions)
+        has_language = schema.documents.c.language == self.language if self.language else sa.true()
+        return sa.and_(sa.true() if self.everything else has_access, has_language, *has_attributes)
