@@ -17,6 +17,7 @@ from alignment.tabular import Space, TablePolicy, TableReward, objective, optimu
 
 from moli.alignment.algorithms.rejection import best_rows
 from moli.alignment.kl import best_of_n_kl
+from moli.training.tasks.dpo import dpo_loss
 
 BETAS = (0.1, 0.3, 1.0)
 _GROUPS = {"epochs": 4, "answers_per_prompt": 8}
@@ -128,7 +129,8 @@ def test_pairs_by_the_reference_lead_direct_preference_optimization_to_the_best_
         optimizer.zero_grad()
         own = torch.where(rollouts.mask, policy(rollouts).logprobs, 0).double().sum(1)
         gain = beta * (own - old)
-        value = -(pairs * torch.nn.functional.logsigmoid(gain[:, None] - gain[None])).sum()
+        sides = torch.cartesian_prod(gain, gain)  # chosen and rejected of every pair
+        value = (pairs.flatten() * dpo_loss(sides)).sum()
         value.backward()
         return value
 

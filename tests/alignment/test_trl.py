@@ -1,6 +1,6 @@
 """Losses and gradients of GRPO, its variants and RLOO equal those that TRL's trainers compute.
 
-`trl_losses.json` was written by bench/alignment/trl_losses.py, in TRL's own environment.
+`trl_losses.json` was written by bench/alignment/record_trl_groups.py, in TRL's own environment.
 """
 
 from __future__ import annotations

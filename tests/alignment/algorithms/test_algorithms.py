@@ -257,3 +257,24 @@ def test_unknown_names_and_values_are_refused_with_the_nearest_name() -> None:
 
 def test_no_algorithm_has_more_than_twenty_options() -> None:
     assert all(len(options.model_fields) <= 20 for _, options in ALGORITHMS.values())
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_answers_without_tokens_and_single_tokens_do_no_harm(name: str) -> None:
+    algorithm = make_algorithm(name, {} if name == "ppo" else {"answers_per_prompt": 2})
+    for lengths in ((0, 0, 0, 0), (0, 3, 1, 1), (1, 0, 0, 2)):
+        answers = [SampledAnswer((5,) * length, (-1.0,) * length) for length in lengths]
+        rollouts = make_rollouts([TrainingPrompt((1,))] * 4, answers)
+        logprobs = torch.full(rollouts.ids.shape, -1.0, requires_grad=True)
+        batch = make_experience(
+            rollouts,
+            logprobs=logprobs.detach(),
+            reference_logprobs=logprobs.detach() - 0.5,
+            scores=torch.tensor([1.0, 0.0, 2.0, 0.5]),
+        )
+        batch = algorithm.estimate(batch, 0.1)
+        current = TokenScores(logprobs[: len(batch)], torch.ones_like(batch.logprobs))
+        minibatch = Minibatch(batch, algorithm.weights(batch), 0.1)
+        algorithm.loss(minibatch, current, batch.values).total.backward()
+        assert logprobs.grad is not None and torch.isfinite(logprobs.grad).all()
+        assert not logprobs.grad[: len(batch)][~batch.mask].any()
