@@ -1,9 +1,9 @@
 """Records the losses of TRL's GRPO and RLOO trainers on fixed log probabilities, as JSON.
 
 Use: sh bench/peers/setup.sh trl_sft bench/training/peers/trl_sft.requirements.txt
-     bench/.envs/trl_sft/bin/python bench/alignment/record_trl_groups.py > tests/alignment/trl_losses.json
-The methods `_compute_loss` of the trainers run as they are, without a model: their log
-probabilities come from logits that are recorded too. tests/alignment/test_trl.py compares.
+     bench/.envs/trl_sft/bin/python bench/alignment/record_trl_groups.py > trl_losses.json
+The file goes to tests/alignment, where test_trl.py compares. The methods `_compute_loss` of the
+trainers run as they are, without a model: log probabilities come from logits that are recorded too.
 """
 
 from __future__ import annotations
