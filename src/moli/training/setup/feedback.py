@@ -50,7 +50,7 @@ def with_feedback(recipe: Recipe, workspace: Workspace) -> Recipe:
         raise InputError(
             f"the workspace has no feedback that the task {recipe.task} learns from",
             where="data",
-            fix="Clients give it with POST /v1/feedback: corrections, or ratings for task: kto.",
+            fix="Clients give it with POST /v1/feedback: a rating, or a correction to make a pair.",
         )
     data = [file for path in paths for file in (files if _is_feedback(path) else [path])]
     return recipe.model_copy(update={"data": data[0] if len(data) == 1 else tuple(data)})
