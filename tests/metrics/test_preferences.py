@@ -10,11 +10,13 @@ import pytest
 from moli.metrics.preferences import (
     accuracy_by_margin,
     calibrate_reward,
+    grouped_interval,
     length_correlation,
     pair_accuracy,
     preference_calibration_error,
     score_drift,
 )
+from moli.metrics.statistics import wilson_interval
 from moli.records.errors import InputError
 
 
@@ -54,7 +56,7 @@ def _pairs(right: int, wrong: int, difference: float = 1.0) -> np.ndarray:
 
 def test_a_model_may_be_used_if_it_is_clearly_better_than_length() -> None:
     longer_by = np.tile([1.0, -1.0], 100)
-    report = calibrate_reward(_pairs(160, 40, math.log(4)), longer_by, np.zeros(200))
+    report = calibrate_reward(_pairs(160, 40, math.log(4)), longer_by, np.zeros(200), range(200))
     assert report.may_be_used
     assert (report.pairs, report.accuracy, report.longer_accuracy) == (200, 0.8, 0.5)
     low, high = report.interval  # Wilson's formula with z = 1.959964
@@ -79,14 +81,24 @@ def test_a_model_may_be_used_if_it_is_clearly_better_than_length() -> None:
 def test_a_model_may_not_be_used(
     differences: np.ndarray, longer_by: np.ndarray, problem: str
 ) -> None:
-    report = calibrate_reward(differences, longer_by, np.zeros(len(differences)))
+    count = len(differences)
+    report = calibrate_reward(differences, longer_by, np.zeros(count), range(count))
     assert not report.may_be_used
     assert any(problem in each for each in report.problems)
 
 
+def test_pairs_of_one_prompt_count_as_what_they_tell() -> None:
+    right = np.repeat([1.0, 1.0, 1.0, 0.0], 25)  # 100 prompts
+    alone = grouped_interval(right, range(100))
+    copies = grouped_interval(right.repeat(6), np.arange(100).repeat(6))
+    assert copies == pytest.approx(alone)
+    assert alone == pytest.approx(wilson_interval(75, 100))
+    assert grouped_interval(np.ones(60), np.arange(60) // 6) == wilson_interval(10, 10)
+
+
 def test_nothing_is_said_of_no_pairs() -> None:
     with pytest.raises(InputError):
-        calibrate_reward([], [], [])
+        calibrate_reward([], [], [], [])
 
 
 def test_drift_is_in_standard_deviations_of_the_held_out_scores() -> None:

@@ -29,7 +29,7 @@ class RewardCalibration:
     Attributes:
         pairs: number of pairs of answers that it is based on.
         accuracy: share of the pairs whose chosen answer has the higher score; a tie is half.
-        interval: 95 % confidence interval of the accuracy.
+        interval: 95 % confidence interval of the accuracy over prompts.
         accuracy_by_margin: accuracy on the pairs of each margin, or range of margins.
         calibration_error: expected calibration error of sigmoid(difference of the scores) as the
             probability that the first answer is the chosen one.
@@ -60,6 +60,27 @@ def pair_accuracy(differences: Values) -> float:
         differences: score of the chosen answer minus that of the rejected one, [pairs].
     """
     return float((np.sign(differences) + 1).mean() / 2)
+
+
+def grouped_interval(right: Values, groups: Sequence[int]) -> Interval:
+    """95 % confidence interval for a share of pairs, of which those of a prompt go together.
+
+    Wilson's interval with as many trials as independent pairs would tell as much as these (Kish
+    1965, section 5.4): their number divided by the ratio of the share's variance over groups to
+    that over pairs.
+
+    Args:
+        right: 1 for each pair that is ordered rightly, 0 or one half for others, [pairs].
+        groups: number of the prompt of each pair, [pairs].
+    """
+    share, count = float(right.mean()), len(right)
+    _, indices = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(indices, right - share)
+    if share in (0.0, 1.0):  # no variance to measure
+        return wilson_interval(share * len(sums), len(sums))
+    ratio = float((sums**2).sum()) / (count * share * (1 - share))
+    trials = count / max(ratio, 1.0)
+    return wilson_interval(share * trials, trials)
 
 
 def accuracy_by_margin(differences: Values, margins: Values, ranges: int = 4) -> dict[str, float]:
@@ -104,7 +125,10 @@ def length_correlation(differences: Values, longer_by: Values) -> float:
 
 
 def calibrate_reward(
-    differences: Sequence[float], longer_by: Sequence[float], margins: Sequence[float]
+    differences: Sequence[float],
+    longer_by: Sequence[float],
+    margins: Sequence[float],
+    prompts: Sequence[int],
 ) -> RewardCalibration:
     """The report on a reward model from its scores of pairs.
 
@@ -112,6 +136,7 @@ def calibrate_reward(
         differences: score of the chosen answer minus that of the rejected one, [pairs].
         longer_by: length of the chosen answer minus that of the rejected one, [pairs].
         margins: how much better each chosen answer is, [pairs]; 0 where that is unknown.
+        prompts: number of each pair's prompt, [pairs].
 
     Raises:
         InputError: there are no pairs.
@@ -119,7 +144,7 @@ def calibrate_reward(
     check_predictions(longer_by, differences, minimum=1)
     scores, lengths = np.asarray(differences, float), np.asarray(longer_by, float)
     accuracy, longer = pair_accuracy(scores), pair_accuracy(lengths)
-    interval = wilson_interval(accuracy * len(scores), len(scores))
+    interval = grouped_interval((np.sign(scores) + 1) / 2, prompts)
     error = preference_calibration_error(scores)
     correlation = length_correlation(scores, lengths)
     length_only = max(longer, 1 - longer)  # the shorter answer may be the better one, too

@@ -32,7 +32,7 @@ def paired_p_value(
     return (at_least + 1) / (rounds + 1)
 
 
-def wilson_interval(successes: float, trials: int, level: float = 0.95) -> Interval:
+def wilson_interval(successes: float, trials: float, level: float = 0.95) -> Interval:
     """Confidence interval for a probability of success (Wilson 1927).
 
     Unlike the interval around the share itself, it stays within 0 and 1, and is informative even

@@ -243,7 +243,7 @@ def test_a_run_learns_and_is_restored(
 
 
 def test_the_temperature_makes_differences_probabilities(encoder: str) -> None:
-    examples: list[Example] = [_pair("w1", "w2", "w3")] * 400
+    examples: list[Example] = [_pair(f"w1 {n}", "w2", "w3") for n in range(400)]
     task = _task(encoder, examples)
     answers = [np.array([3.0, 0.0]) if n % 4 else np.array([0.0, 3.0]) for n in range(400)]
     task.calibrate(answers, examples)

@@ -32,9 +32,9 @@ def _turn(role: str, text: str) -> tuple[Message, ...]:
 def test_a_reward_model_scores_by_name(tmp_path: Path) -> None:
     draw = random.Random(0)
     rows = [
-        {"prompt": f"w{draw.randrange(30, 40)}", "chosen": f"w{draw.randrange(10, 20)}",
+        {"prompt": f"w{draw.randrange(30, 40)} {n}", "chosen": f"w{draw.randrange(10, 20)}",
          "rejected": f"w{draw.randrange(20, 30)}"}
-        for _ in range(400)
+        for n in range(400)
     ]  # fmt: skip
     data = write_rows(tmp_path / "pairs.jsonl", rows)
     base = write_encoder(tmp_path / "base")

@@ -305,7 +305,7 @@ class RewardModeling(PooledTask):
             logits = np.stack([pairs.differences, np.zeros(count)], axis=1)
             self.temperature = fit_temperature(logits, np.zeros(count, np.int64))
         scaled = pairs.differences / self.temperature
-        report = calibrate_reward(scaled, pairs.longer_by, pairs.margins)
+        report = calibrate_reward(scaled, pairs.longer_by, pairs.margins, pairs.prompts)
         scores = np.concatenate([np.ravel(each) for each in answers]) / self.temperature
         self.calibration = {
             "may_be_used_as_reward": report.may_be_used,
@@ -335,25 +335,32 @@ class RewardModeling(PooledTask):
 
 @dataclass(frozen=True, slots=True)
 class _ScoredPairs:
-    """Differences between the chosen and the rejected answer of each pair, and its margin."""
+    """Differences between the chosen and the rejected answer of each pair, its margin and prompt.
+
+    Attributes:
+        prompts: number of the prompt of each pair.
+    """
 
     differences: Any
     longer_by: Any
     margins: Any
+    prompts: Any
 
 
 def _scored_pairs(answers: Sequence[Any], examples: Sequence[Example]) -> _ScoredPairs:
     """The pairs among scored examples; lengths are in characters."""
+    numbers: dict[Hashable, int] = {}
     rows = [
         (
             float(scores[0]) - float(scores[1]),
             answer_length(example.chosen) - answer_length(example.rejected),
             example.margin,
+            numbers.setdefault(example.subject, len(numbers)),
         )
         for scores, example in zip(answers, examples, strict=True)
         if isinstance(example, Preference)
     ]
-    return _ScoredPairs(*np.array(rows, float).reshape(-1, 3).T)
+    return _ScoredPairs(*np.array(rows, float).reshape(-1, 4).T)
 
 
 def _answers(example: Example) -> list[tuple[Message, ...]]:
