@@ -57,8 +57,7 @@ def test_a_reward_model_scores_by_name(tmp_path: Path) -> None:
     assert again == pytest.approx(liked, abs=1e-5)
     alone = reward.score(prompts[:1], [_turn("assistant", "w21")])
     np.testing.assert_allclose(alone, [disliked], atol=1e-5)
-    drift = reward.drift([liked, disliked])
-    assert not drift.is_large
+    assert not reward.drift([reward.calibration["score_mean"]] * 2).is_large
     assert reward.drift([liked + 100]).is_large
 
     with pytest.raises(InputError, match="1 answers for 3 prompts"):
