@@ -115,10 +115,9 @@ class AlignmentLoop:
         """Train until the last step, an interruption or an alarm; then load the best weights."""
         if self.progress.step == 0:
             self._evaluate()
-        status: Status = "finished"
         saved_at = time.perf_counter()
         with stop_signals() as is_interrupted:
-            while self.progress.step < self.schedule.steps:
+            while self.progress.step < self.schedule.steps and not self.alarm:
                 taken = self.take_step()
                 self.on_event(taken)
                 self.alarm = self.alarms.on_step(taken.metrics)
@@ -131,11 +130,8 @@ class AlignmentLoop:
                     saved_at = now
                 if stopping:
                     return "interrupted"
-                if self.alarm:
-                    status = "stopped_early"
-                    break
         self._load_best_weights()
-        return status
+        return "stopped_early" if self.alarm else "finished"
 
     def take_step(self) -> StepTaken:
         """Roll out, score and learn."""
@@ -276,6 +272,7 @@ class AlignmentLoop:
             "beta": self.controller.beta,
             "scaling": dataclasses.asdict(self.scaling),
             "alarms": self.alarms.state_dict(),
+            "alarm": self.alarm,
         }
         weights, optimizers = gather(self.learners, "weights"), gather(self.learners, "optimizers")
         checkpoint.save_checkpoint(self.folder, self.progress, weights, optimizers, {}, state)
@@ -289,3 +286,4 @@ class AlignmentLoop:
             self.controller.beta = saved.state["beta"]
             self.scaling = ScoreScaling(**saved.state["scaling"])
             self.alarms.load_state_dict(saved.state["alarms"])
+            self.alarm = saved.state["alarm"]

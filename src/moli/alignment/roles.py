@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,6 +71,15 @@ class SharedBase(torch.nn.Module):
                 unwrapped_model(self.model), self.tokenizer, prompts, self.limits, seed
             )
 
+    def sample_reference(
+        self, prompts: Sequence[TrainingPrompt], seed: int
+    ) -> Sequence[SampledAnswer]:
+        """Answers of the base."""
+        with self._adapters_off():
+            return sample_answers(
+                unwrapped_model(self.model), self.tokenizer, prompts, self.limits, seed
+            )
+
     def policy(self, rollouts: Rollouts) -> TokenScores:
         """Tokens as the policy finds them."""
         with self._adapter(_POLICY):
@@ -86,6 +96,19 @@ class SharedBase(torch.nn.Module):
             states = self._states(rollouts)
         values = self.value_head(states.to(self.value_head.weight.dtype))[:, 0]
         return _in_rows(values.float(), rollouts)
+
+    def save_policy(self, folder: Path, base: str) -> None:
+        """Write the adapter of the policy to a folder, in PEFT's layout.
+
+        Args:
+            base: reference of the base, which the adapter's configuration names.
+        """
+        self.model.peft_config[_POLICY].base_model_name_or_path = base
+        self.model.save_pretrained(folder, selected_adapters=[_POLICY], save_embedding_layers=False)
+        for file in (folder / _POLICY).iterdir():  # PEFT puts a named adapter into a subfolder
+            file.rename(folder / file.name)
+        (folder / _POLICY).rmdir()
+        (folder / "README.md").unlink(missing_ok=True)  # an empty card
 
     def _score(self, rollouts: Rollouts) -> TokenScores:
         """Log probabilities and entropies of answers' tokens at the temperature of sampling."""

@@ -15,6 +15,7 @@ import typer
 
 from moli.cli import (
     add,
+    align,
     ask,
     check,
     documents,
@@ -58,6 +59,7 @@ app.command("trace")(trace.trace)
 app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")
 app.command("tune")(tune.tune)
+app.command("align")(align.align)
 app.add_typer(runs.app, name="runs")
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
@@ -87,7 +89,7 @@ def main() -> None:
         raise SystemExit(1) from None
     language = preferred_language(_workspace_folder(sys.argv[1:]))
     use_language(language if can_print("中") else "en")
-    if sys.argv[1:2] == ["tune"]:
+    if sys.argv[1:2] in (["tune"], ["align"]):
         ensure_tight_heap()
     try:
         code = app(prog_name="moli", standalone_mode=False)

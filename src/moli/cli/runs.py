@@ -57,6 +57,7 @@ def show(
     Example: moli runs show 20260131-093000-a1b2
     """
     from moli.training.listeners.formatting import flatten_values
+    from moli.training.recipes.run_folder import command_of
     from moli.training.runs import find_run
 
     with open_workspace(workspace) as opened:
@@ -81,7 +82,7 @@ def show(
         for name, value in flatten_values(values).items():
             out.print(f"  {name} {value}")
     if details.status not in (*COMPLETE, "running"):
-        echo(f"Resume with: moli tune --resume {details.id}")
+        echo(f"Resume with: moli {command_of(details.recipe)} --resume {details.id}")
 
 
 def _format_status(run: RunSummary) -> str:

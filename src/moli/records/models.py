@@ -24,6 +24,8 @@ class Manifest:
         created_at: seconds since 1970.
         base_metrics: results of the same evaluation before the first step.
         held_out_hash: hash of the examples that both evaluations used; "" without any.
+        lineage: what else an aligned model was made from: its recipe, prompts and rewards with
+            their hashes; empty for others.
     """
 
     task: str
@@ -40,3 +42,4 @@ class Manifest:
     created_at: float
     base_metrics: Mapping[str, float] = field(default_factory=dict)
     held_out_hash: str = ""
+    lineage: Mapping[str, Any] = field(default_factory=dict)

@@ -100,7 +100,7 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
     rows = splits.get(choose_split(splits, "training"))
     dataset = read_part(recipe, recipe.data, "training", example_types, rows)
     examples, datasets = examples_with_labels(dataset, recipe), [dataset]
-    files = _data_files(recipe.data)
+    files = data_files(recipe.data)
     held_out_paths = _held_out_paths(recipe, splits)
     if held_out_paths is not None:
         own = splits if held_out_paths == recipe.data else {}
@@ -109,7 +109,7 @@ def read_data(recipe: Recipe, example_types: tuple[type[Example], ...]) -> Train
         known = {label for located in examples for label in located.example.class_labels}
         candidates, held_out = examples, examples_with_labels(other, recipe, sorted(known))
         datasets.append(other)
-        files += _data_files(held_out_paths)
+        files += data_files(held_out_paths)
     else:
         assert isinstance(recipe.held_out, int | float)  # noqa: S101 - for the type checker
         held_out = split(examples, recipe.held_out, recipe.seed)[1]
@@ -335,7 +335,7 @@ def shorten_labels(labels: Iterable[str]) -> str:
     return shown if len(names) <= _LABELS_SHOWN else f"{shown}, ... ({len(names):,} in all)"
 
 
-def _data_files(paths: Paths) -> list[Path]:
+def data_files(paths: Paths) -> list[Path]:
     """The files of a data set: files themselves, and all files in folders and their subfolders."""
     files: list[Path] = []
     for path in expand_paths(paths):

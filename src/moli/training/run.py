@@ -5,31 +5,35 @@ result = tune(make_recipe({"task": "classification", "data": "tickets.jsonl"}), 
 
 from __future__ import annotations
 
-import errno
 import json
-import secrets
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moli.models.weights.json_files import write_json
-from moli.records.errors import InputError, MoliError, NotFoundError, WorkspaceError
-from moli.records.training import COMPLETE, Event, RunEnded, RunStarted
+from moli.records.errors import InputError, MoliError, NotFoundError
+from moli.records.training import COMPLETE, RunEnded, RunStarted
 from moli.training.listeners import Listener
 from moli.training.listeners.event_log import EVENTS
+from moli.training.listeners.run_listeners import run_listeners
 from moli.training.loop.checkpoint import remove_checkpoints
 from moli.training.recipes.recipe import Recipe, make_recipe
-from moli.training.recipes.run_folder import ESTIMATE, LOCK, REQUESTED
+from moli.training.recipes.run_folder import (
+    ESTIMATE,
+    REQUESTED,
+    check_command,
+    disk_errors,
+    lock_run,
+    make_run_folder,
+)
 from moli.training.runs import read_run
 from moli.training.setup.feedback import with_feedback
 from moli.training.trained.names import with_named_base
 from moli.workspace import Workspace
 from moli.workspace.datasets.folders import is_pattern
-from moli.workspace.locks import hold_lock
 from moli.workspace.paths import (
     PLACES,
     absolute_values,
@@ -101,24 +105,19 @@ def tune(
         raise
 
 
-def begin(recipe: Recipe, workspace: Workspace) -> Path:
-    """Make the folder of a new run, which `resume` starts."""
+def begin(recipe: Recipe, workspace: Workspace, run: str = "") -> Path:
+    """Make the folder of a new run, which `resume` starts.
+
+    Args:
+        run: the run's id; "" for a new one.
+    """
     from moli.training.trained.merged import store_merged
 
-    run = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     workspace.check_writable()
     models, recipe = workspace.models, with_feedback(recipe, workspace)
     recipe = with_named_base(recipe, models, lambda stored: store_merged(stored, models).folder)
     _check_files(recipe)
-    folder = workspace.folder / "runs" / run
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise WorkspaceError(
-            f"a run cannot be kept there ({error.strerror})",
-            where=str(folder.parent),
-            fix="Check the folder's permissions, or use another workspace.",
-        ) from error
+    folder = make_run_folder(workspace, run)
     values = placed_values(recipe.model_dump(mode="json"), Path.cwd())
     write_json(folder / REQUESTED, relative_values(values, workspace.root))
     return folder
@@ -131,6 +130,7 @@ def _requested_recipe(folder: Path, root: Path, changes: Mapping[str, Any]) -> R
         InputError: a new place is for a value of the recipe that is no path, or a file is gone.
     """
     path = folder / REQUESTED
+    check_command(folder, "tune")
     values = absolute_values(json.loads(path.read_text(encoding="utf-8")), root)
     values = located_values(values, root)
     for key in changes:
@@ -191,34 +191,13 @@ def resume(
     if not run or not (folder / REQUESTED).is_file():
         raise NotFoundError("no such run", where=run or "run", fix="See 'moli runs'.")
     with ExitStack() as locks:
-        join_processes().on_rank_zero(lambda: locks.enter_context(_lock(folder)))
+        join_processes().on_rank_zero(lambda: locks.enter_context(lock_run(folder)))
         if read_run(folder).status in COMPLETE:
             fix = "Start a new one to train further."
             raise InputError("the run is complete", where=run, fix=fix)
         recipe = _requested_recipe(folder, workspace.root, paths or {})
-        with _disk_errors(folder):
+        with disk_errors(folder, "tune"):
             return _run(recipe, workspace, folder, listeners, estimate=estimate, force=force)
-
-
-def _lock(folder: Path) -> AbstractContextManager[None]:
-    """The lock of the process that works on a run."""
-    return hold_lock(folder / LOCK, "the run", where=folder.name)
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Raise a WorkspaceError where a disk is full or may not be written to."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise
-        raise WorkspaceError(
-            f"it cannot be written to ({error.strerror})",
-            where=str(folder),
-            fix=f"Free some space or correct its permissions, then: moli tune --resume "
-            f"{folder.name}",
-        ) from error
 
 
 def _run(
@@ -238,7 +217,7 @@ def _run(
     from moli.training.setup.references import prepare_reference
 
     world = join_processes()
-    on_event = _all_listeners(recipe, listeners) if world.rank == 0 else ignore_event
+    on_event = ignore_event if world.rank else run_listeners(recipe.trackers, listeners)
     prepared = prepare(recipe, folder, on_event, world)
     world.on_rank_zero(lambda: check_disk_space(prepared.loop, folder))
     facts = prepared.facts()
@@ -267,16 +246,6 @@ def _run(
     if status != "interrupted":
         world.on_rank_zero(lambda: remove_checkpoints(folder))
     return RunResult(folder.name, folder, status, facts["model"], facts)
-
-
-def _all_listeners(recipe: Recipe, listeners: Sequence[Listener]) -> Callable[[Event], None]:
-    """A run's event log, report and trackers, then the given listeners, as one."""
-    from moli.training.listeners import Listeners
-    from moli.training.listeners.event_log import EventLog
-    from moli.training.listeners.report import Report
-    from moli.training.listeners.trackers import make_trackers
-
-    return Listeners([EventLog(), Report(), *make_trackers(recipe.trackers), *listeners])
 
 
 def _estimate(prepared: PreparedRun, folder: Path, *, estimate: bool) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ class RunSummary:
     """A run as its files describe it.
 
     Attributes:
+        task: what the model learns, or the algorithm if it learns from rewards.
         status: `finished`, `stopped_early`, `interrupted`, `failed`, `running`, or `killed` if it
             has no end and no process works on it.
         process: id of the process that works on it; 0 if none does.
@@ -90,7 +91,7 @@ def read_run(folder: Path) -> RunSummary:
     return RunSummary(
         id=folder.name,
         folder=str(folder),
-        task=str(recipe.get("task", "")),
+        task=_task_of(recipe),
         base=str(recipe.get("base", "")),
         status="running" if holder else status,
         step=max((int(event.get("step", 0)) for event in events), default=0),
@@ -103,6 +104,11 @@ def read_run(folder: Path) -> RunSummary:
         facts={**(started.get("facts") or {}), **result},
         process=holder.process if holder else 0,
     )
+
+
+def _task_of(recipe: Mapping[str, Any]) -> str:
+    """The task of a run; the algorithm of one that learns from rewards, or "rounds" of several."""
+    return str(recipe.get("task") or recipe.get("algorithm") or ("rounds" if recipe else ""))
 
 
 def _has_ended(events: list[dict[str, Any]]) -> bool:

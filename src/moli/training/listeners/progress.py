@@ -122,7 +122,8 @@ class ProgressLine:
             self._redraw(self._live, status)
         self._close()
         took = format_duration(status.seconds)
-        text = _STATUS_TEXTS[event.status]
+        alarm = event.result.get("alarm")
+        text = f"stopped early ({alarm})" if alarm else _STATUS_TEXTS[event.status]
         end = f"{text} after step {event.step:,} of {status.steps:,}, in {took}"
         self._print(translate(end))
 
@@ -156,13 +157,15 @@ class _RunStatus:
         self._first_step = started.step
         self._rates, self._mean_loss = RecentRates(started.steps), ExponentialMean()
         self._loss = self._training_seconds = self._evaluation_seconds = 0.0
-        self._evaluation = ""
+        self._evaluation = self._reward = ""
 
     def update(self, event: Event) -> None:
         if isinstance(event, StepTaken):
             self.step, self._loss, self._training_seconds = event.step, event.loss, event.seconds
             self._rates.add(event)
             self._mean_loss.add(event.loss)
+            if "reward" in event.metrics:
+                self._reward = f"{translate('reward')} {format_value(event.metrics['reward'])}"
         elif isinstance(event, Evaluated):
             self._evaluation_seconds += event.seconds
             name = main_metric(event.metrics)
@@ -187,10 +190,11 @@ class _RunStatus:
         return self._rates.seconds_left + (self.steps - self.step) * evaluation
 
     def texts(self) -> list[str]:
-        """Loss, time left, evaluation and rates as texts, the least important last."""
+        """Loss or reward, time left, evaluation and rates as texts, the least important last."""
         # The mean leaves out a loss that is no number; a person must see it.
         loss = self._mean_loss.value if math.isfinite(self._loss) else self._loss
-        texts = [translate(f"loss {format_value(loss)}")]
+        # The loss of an algorithm that learns from rewards says nothing of its success.
+        texts = [self._reward or translate(f"loss {format_value(loss)}")]
         left = self.seconds_left
         if self.step < self.steps and math.isfinite(left):
             total = format_duration(self.seconds + left)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from moli.records.errors import InputError
 from moli.records.messages import Role
-from moli.records.validation import describe_value_errors
+from moli.training.recipes.field_errors import check_known_keys, explain_value_error
 from moli.training.recipes.method_table import MethodName
 from moli.training.recipes.task_options import check_options
 from moli.training.recipes.task_table import GENERATIVE_TASKS, TASKS, TaskName
@@ -144,6 +143,17 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     Raises:
         InputError: the file cannot be read, a key is unknown or a value cannot be used.
     """
+    values = read_recipe_values(path)
+    changes = _normalized(changes or {}, Path.cwd())
+    return make_recipe(_with_changes(_normalized(values, path.parent), changes), where=str(path))
+
+
+def read_recipe_values(path: Path) -> dict[str, Any]:
+    """The keys and values of a recipe's YAML file, as they stand there.
+
+    Raises:
+        InputError: the file cannot be read, or has no keys.
+    """
     from moli.training.recipes.yaml_values import colon_advice, load_yaml
     from moli.workspace.datasets.text_files import read_text_file
 
@@ -157,8 +167,7 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     if not isinstance(values, dict):
         fix = "Write 'task: ...' and 'data: ...', one key per line."
         raise InputError("not a recipe", where=str(path), fix=colon_advice(text) or fix)
-    changes = _normalized(changes or {}, Path.cwd())
-    return make_recipe(_with_changes(_normalized(values, path.parent), changes), where=str(path))
+    return values
 
 
 def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
@@ -174,14 +183,12 @@ def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
     present = {key: value for key, value in values.items() if value is not None}
     values = {"base": spec.base if spec else "", **_with_changes({}, present)}
     values = _normalized(values, Path())
-    for key in values:
-        if key not in Recipe.model_fields:
-            raise InputError(f"unknown key '{key}'", where=where, fix=_suggest_key(str(key)))
+    check_known_keys(values, Recipe, where)
     _check_mappings(values, where)
     try:
         recipe = Recipe(**values)
     except ValidationError as error:
-        raise _explain(error, values, where) from error
+        raise explain_value_error(error, values, Recipe, where) from error
     if recipe.name:
         check_alias(recipe.name)
     check_options(TASKS[recipe.task].options, recipe.options, where)
@@ -230,23 +237,6 @@ def _check_mappings(values: Mapping[str, Any], where: str) -> None:
             )
 
 
-def _explain(error: ValidationError, values: Mapping[str, Any], where: str) -> InputError:
-    """The error for a value that cannot be used, in plain words and with its place."""
-    first, *others = error.errors()
-    key, *inner = first["loc"]
-    if first["type"] == "missing":
-        return InputError(f"'{key}' is missing", where=where, fix=_describe_key(str(key)))
-    value = values[str(key)]
-    is_inner = isinstance(value, Mapping) and inner and inner[0] in value  # else a union's branch
-    name = f"{key}.{inner[0]}" if is_inner else str(key)
-    same = [first, *(each for each in others if each["loc"][0] == key)]
-    return InputError(
-        f"'{name}' is {first['input']!r}: {describe_value_errors(same)}",
-        where=where,
-        fix=_describe_key(str(key)),
-    )
-
-
 def _normalized(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Values with percentages as numbers, and with relative paths starting from a folder."""
     return placed_values({key: _as_number(value) for key, value in values.items()}, folder)
@@ -256,14 +246,3 @@ def _as_number(value: Any) -> Any:
     """The share that a percentage is, such as 0.2 for "20%"; any other value itself."""
     percentage = _PERCENTAGE.fullmatch(value) if isinstance(value, str) else None
     return float(percentage[1]) / 100 if percentage else value
-
-
-def _suggest_key(key: str) -> str:
-    """A hint with the known key that is most like an unknown one, or with all keys."""
-    near = difflib.get_close_matches(key, Recipe.model_fields, n=1, cutoff=0.5)
-    return f"Did you mean '{near[0]}'?" if near else f"Keys: {', '.join(Recipe.model_fields)}."
-
-
-def _describe_key(key: str) -> str:
-    """A hint for an error message: what a key of the recipe is for."""
-    return f"{key}: {Recipe.model_fields[key].description}."

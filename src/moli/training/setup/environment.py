@@ -9,17 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from moli.models.hardware.probe import Machine
 from moli.models.weights.json_files import write_json
 from moli.records.files import whole_file
-from moli.training.recipes.recipe import Recipe
 from moli.workspace.paths import PLACES, relative_values
 
 RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
 _PACKAGES = ("moli", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 
 
-def write_environment(folder: Path, recipe: Recipe, machine: Machine) -> None:
+def write_environment(folder: Path, recipe: BaseModel, machine: Machine) -> None:
     """Write `recipe.yaml`, with every value that was left open, and `environment.json`.
 
     A recipe's paths start from its file, so that it still works once the workspace was moved.

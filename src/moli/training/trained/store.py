@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -38,22 +39,19 @@ def store_model(
     Raises:
         WorkspaceError: the files cannot be written.
     """
-    from safetensors import SafetensorError
+    manifest = make_manifest(task, recipe, dataset_hash, result)
 
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir()
-        methods.save_weights(model, recipe, draft)
-        task.save_state(model, draft)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise WorkspaceError(
-            f"the model cannot be written ({str(error).splitlines()[0]})",
-            where=str(draft.parent),
-            fix=f"Free some space, then: moli tune --resume {draft.parent.name}",
-        ) from error
+    def write(folder: Path) -> None:
+        methods.save_weights(model, recipe, folder)
+        task.save_state(model, folder)
+
+    return store_files(write, manifest, workspace, draft)
+
+
+def make_manifest(task: Task, recipe: Recipe, dataset_hash: str, result: HeldOutResult) -> Manifest:
+    """The manifest of a model that was trained on a task's base by a resolved recipe."""
     hashes = task.base_hashes()
-    manifest = Manifest(
+    return Manifest(
         task=recipe.task,
         method=str(recipe.method),
         base=recipe.base,
@@ -69,6 +67,33 @@ def store_model(
         base_metrics=result.base_metrics,
         held_out_hash=result.examples_hash,
     )
+
+
+def store_files(
+    write: Callable[[Path], None], manifest: Manifest, workspace: Workspace, draft: Path
+) -> StoredModel:
+    """Store the files that a function writes to a folder, with a manifest.
+
+    Args:
+        draft: a folder in that of the run, for the files until they are stored.
+
+    Raises:
+        WorkspaceError: the files cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir()
+        write(draft)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        command = "align" if manifest.lineage else "tune"
+        raise WorkspaceError(
+            f"the model cannot be written ({str(error).splitlines()[0]})",
+            where=str(draft.parent),
+            fix=f"Free some space, then: moli {command} --resume {draft.parent.name}",
+        ) from error
     stored = workspace.models.add(draft, manifest)
     shutil.rmtree(draft)
     return stored

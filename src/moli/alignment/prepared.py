@@ -1,0 +1,154 @@
+"""A run prepared from its recipe: prompts, rewards, roles and loop, ready for its next step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moli.alignment.alarms import AlarmLimits, Alarms
+from moli.alignment.algorithms.table import make_algorithm
+from moli.alignment.held_out import HeldOutReward
+from moli.alignment.loop import AlignmentLoop, BatchSizes
+from moli.alignment.policy_model import PolicyModel, make_policy
+from moli.alignment.prompts import Prompts, read_prompts
+from moli.alignment.recipe import AlignmentRecipe
+from moli.alignment.rewards.load import load_reward
+from moli.alignment.rewards.protocol import Reward
+from moli.alignment.roles import SharedBase
+from moli.models.hardware.probe import probe
+from moli.models.weights.json_files import write_json
+from moli.records.errors import InputError
+from moli.records.training import Event
+from moli.training.loop.loop import RunSchedule
+from moli.training.recipes.run_folder import RESOLVED, check_unchanged
+from moli.training.setup.environment import write_environment
+from moli.workspace import Workspace
+
+_EVALUATIONS = 5  # during a run
+_SAMPLES, _SAMPLE_SEED = 6, 2
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAlignment:
+    """All parts of a run.
+
+    Attributes:
+        recipe: the recipe with the learning rate.
+        lineage: what the result is made from, for its manifest.
+        facts: numbers of prompts, parameters and the like.
+    """
+
+    recipe: AlignmentRecipe
+    policy: PolicyModel
+    prompts: Prompts
+    shared: SharedBase
+    loop: AlignmentLoop
+    lineage: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+    def samples(self) -> list[dict[str, str]]:
+        """Answers to a few prompts by the reference and by the policy, drawn by one seed."""
+        prompts = (self.prompts.held_out or self.prompts.train)[:_SAMPLES]
+        before = self.shared.sample_reference(prompts, _SAMPLE_SEED)
+        after = self.shared.sample(prompts, _SAMPLE_SEED)
+        return [
+            {"prompt": prompt.messages[-1].content, "before": one.text, "after": other.text}
+            for prompt, one, other in zip(prompts, before, after, strict=True)
+        ]
+
+
+def prepare(
+    recipe: AlignmentRecipe,
+    workspace: Workspace,
+    folder: Path,
+    on_event: Callable[[Event], None],
+) -> PreparedAlignment:
+    """Prepare a new run, or one that is resumed from its checkpoint.
+
+    Raises:
+        InputError: the prompts or the reward cannot be used, or they have changed since the run
+            began.
+        ModelError: a model cannot be loaded.
+    """
+    policy = make_policy(recipe)
+    recipe = _resolved(recipe, policy)
+    prompts = read_prompts(
+        policy.recipe,
+        policy.tokenizer,
+        max_length=_max_prompt(policy, recipe),
+        held_out=recipe.held_out,
+    )
+    reward = load_reward(recipe.reward, workspace)
+    held_out = load_reward(recipe.held_out_reward, workspace) if recipe.held_out_reward else reward
+    hashes = {"prompts": prompts.digest, **policy.hashes()}
+    check_unchanged(folder, {**hashes, **reward.hashes, **held_out.hashes})
+    write_json(folder / RESOLVED, {"recipe": recipe.model_dump(mode="json")})
+    write_environment(folder, recipe, probe())
+    shared = policy.build(policy.limits(recipe))
+    loop = _make_loop(recipe, shared, prompts, reward.reward, folder, on_event)
+    if prompts.held_out:
+        loop.evaluate = HeldOutReward(prompts.held_out, shared.sample, held_out.reward)
+    loop.resume()
+    lineage = {
+        "recipe": recipe.model_dump(mode="json"),
+        "prompts": prompts.digest,
+        "base": hashes["base"],
+        "rewards": dict(reward.hashes),
+        "held_out_rewards": dict(held_out.hashes),
+    }
+    facts = {
+        **prompts.facts,
+        "answers_per_step": recipe.batch * loop.algorithm.options.answers_per_prompt,
+        "rewards": {name: digest[:12] for name, digest in reward.hashes.items()},
+        "trainable_parameters": sum(p.numel() for p in shared.parameters() if p.requires_grad),
+    }
+    return PreparedAlignment(recipe, policy, prompts, shared, loop, lineage, facts)
+
+
+def _make_loop(
+    recipe: AlignmentRecipe,
+    shared: SharedBase,
+    prompts: Prompts,
+    reward: Reward,
+    folder: Path,
+    on_event: Callable[[Event], None],
+) -> AlignmentLoop:
+    """The loop at its first step, without evaluations."""
+    return AlignmentLoop(
+        algorithm=make_algorithm(recipe.algorithm, recipe.options),
+        roles=shared.roles(),
+        reward=reward,
+        prompts=prompts.train,
+        learners=shared.learners(float(recipe.learning_rate or 0)),
+        schedule=RunSchedule(recipe.steps, max(1, recipe.steps // _EVALUATIONS), patience=0),
+        sizes=BatchSizes(recipe.batch),
+        seed=recipe.seed,
+        folder=folder,
+        on_event=on_event,
+        alarms=Alarms(AlarmLimits(**recipe.alarms)),
+    )
+
+
+def _resolved(recipe: AlignmentRecipe, policy: PolicyModel) -> AlignmentRecipe:
+    """The recipe with a learning rate: its own, that of its options, or the default."""
+    chosen = recipe.learning_rate or recipe.options.get("learning_rate")
+    return recipe.model_copy(update={"learning_rate": chosen or policy.learning_rate()})
+
+
+def _max_prompt(policy: PolicyModel, recipe: AlignmentRecipe) -> int:
+    """Maximum tokens of a prompt, so that there is room for an answer.
+
+    Raises:
+        InputError: there is no room for any prompt.
+    """
+    limit = policy.task.length_limit - recipe.max_tokens
+    if limit < 1:
+        raise InputError(
+            f"'max_tokens' is {recipe.max_tokens:,}, and the base has "
+            f"{policy.task.length_limit:,} positions",
+            where=recipe.base,
+            fix="Set a smaller max_tokens.",
+        )
+    return limit

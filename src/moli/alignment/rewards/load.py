@@ -1,0 +1,169 @@
+"""Rewards by what a recipe says of them.
+
+- `safety`: a reward model of the workspace, or `{model: safety, calibrated: false}` for one whose
+  calibration speaks against it;
+- `{safety: ..., helpfulness: ...}`: two rewards behind the gate, `threshold` beside them;
+- `rewards.py:function` or `package.module:function`: a function of prompts and answers;
+- `{check: exact_match}`, `{check: number}`, `{regex: PATTERN}`, `{json: SCHEMA}`: checks;
+- `{rubric: TEXT, model: NAME}`: points of a chat model; `https://...`: a model elsewhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moli.alignment.rewards.checks import (
+    exact_match_reward,
+    json_reward,
+    number_reward,
+    regex_reward,
+)
+from moli.alignment.rewards.gate import SAFETY_THRESHOLD, GatedReward
+from moli.alignment.rewards.protocol import Reward
+from moli.alignment.rewards.remote import RemoteReward
+from moli.alignment.rewards.rubric import RubricReward
+from moli.alignment.rewards.trained import TrainedReward
+from moli.records.errors import InputError
+from moli.training.trained.names import find_stored, load_named_chat
+from moli.training.trained.reward_model import load_reward_model
+from moli.workspace import Workspace
+
+RewardSpec = str | dict[str, Any]
+
+_CHECKS = {"exact_match": exact_match_reward, "number": number_reward}
+# The keys of each kind of reward that is a mapping: needed ones, then others.
+_KINDS: tuple[tuple[set[str], set[str]], ...] = (
+    ({"safety", "helpfulness"}, {"threshold"}),
+    ({"check"}, set()),
+    ({"regex"}, set()),
+    ({"json"}, set()),
+    ({"rubric", "model"}, set()),
+    ({"model"}, {"calibrated"}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedReward:
+    """A reward, and the hashes of what it was loaded from.
+
+    Attributes:
+        hashes: hashes by name of models and of files with functions.
+    """
+
+    reward: Reward
+    hashes: Mapping[str, str]
+
+
+def check_reward_spec(spec: RewardSpec, where: str) -> None:
+    """Check what a recipe says of a reward, without loading it.
+
+    Raises:
+        InputError: it is no reward.
+    """
+    if isinstance(spec, str):
+        if not spec.strip():
+            raise InputError("the reward is empty", where=where, fix=_kinds_advice())
+        return
+    if not any(needed <= spec.keys() <= needed | others for needed, others in _KINDS):
+        known = {key for needed, others in _KINDS for key in needed | others}
+        unknown = next((key for key in spec if key not in known), "")
+        near = difflib.get_close_matches(str(unknown), sorted(known), n=1)
+        raise InputError(
+            f"a reward with {', '.join(map(str, spec)) or 'no keys'} is of no known kind",
+            where=where,
+            fix=f"Did you mean '{near[0]}'?" if unknown and near else _kinds_advice(),
+        )
+    if (check := spec.get("check")) is not None and check not in _CHECKS:
+        raise InputError(
+            f"there is no check '{check}'", where=where, fix=f"There are: {', '.join(_CHECKS)}."
+        )
+    for part in ("safety", "helpfulness"):
+        if part in spec:
+            check_reward_spec(spec[part], where)
+
+
+def _kinds_advice() -> str:
+    kinds = ", ".join("{" + ", ".join(sorted(needed)) + "}" for needed, _ in _KINDS)
+    return f"Give a reward model, FILE.py:FUNCTION, MODULE:FUNCTION, a URL, or one of {kinds}."
+
+
+def load_reward(spec: RewardSpec, workspace: Workspace) -> LoadedReward:
+    """The reward that a recipe names.
+
+    Raises:
+        NotFoundError: there is no such model.
+        InputError: there is no such function, or a reward model should not be used as a reward.
+        ModelError: a model cannot be loaded.
+    """
+    if isinstance(spec, str):
+        return _named_reward(spec, workspace)
+    if "helpfulness" in spec:
+        safety = load_reward(spec["safety"], workspace)
+        helpfulness = load_reward(spec["helpfulness"], workspace)
+        threshold = float(spec.get("threshold", SAFETY_THRESHOLD))
+        gated = GatedReward(safety.reward, helpfulness.reward, threshold)
+        return LoadedReward(gated, {**safety.hashes, **helpfulness.hashes})
+    if "rubric" in spec:
+        chat = load_named_chat(spec["model"], workspace)
+        return LoadedReward(RubricReward(chat, str(spec["rubric"])), {chat.name: ""})
+    if "model" in spec:
+        return _trained_reward(spec["model"], workspace, calibrated=spec.get("calibrated", True))
+    if "check" in spec:
+        return LoadedReward(_CHECKS[spec["check"]](), {})
+    if "regex" in spec:
+        return LoadedReward(regex_reward(str(spec["regex"])), {})
+    return LoadedReward(json_reward(spec["json"]), {})
+
+
+def _named_reward(spec: str, workspace: Workspace) -> LoadedReward:
+    """The reward behind a URL, a function's place or a model's name."""
+    if spec.startswith(("http://", "https://")):
+        return LoadedReward(RemoteReward(spec), {spec: ""})
+    place, _, function = spec.rpartition(":")
+    return _function(place, function) if place else _trained_reward(spec, workspace)
+
+
+def _trained_reward(name: str, workspace: Workspace, *, calibrated: bool = True) -> LoadedReward:
+    """A reward model of the workspace."""
+    stored = find_stored(workspace.models, name)
+    model = load_reward_model(stored, workspace)
+    return LoadedReward(TrainedReward(model, calibrated), {stored.name: stored.hash})
+
+
+def _function(place: str, name: str) -> LoadedReward:
+    """A function of a file or module, and the hash of the file that it is in.
+
+    Raises:
+        InputError: there is no such file, module or function, or it fails when it is loaded.
+    """
+    try:
+        if place.endswith(".py"):
+            source = Path(place).read_bytes()
+            spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+            assert spec and spec.loader  # noqa: S101 - a file of Python has both
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(place)
+            source = inspect.getsource(module).encode()
+        function = getattr(module, name)
+    except (OSError, ImportError, AttributeError, SyntaxError, NameError) as error:
+        raise InputError(
+            f"the reward cannot be loaded ({error})",
+            where=f"{place}:{name}",
+            fix="Name a function of prompts and answers, as FILE.py:FUNCTION or MODULE:FUNCTION.",
+        ) from error
+    if not callable(function):
+        raise InputError(
+            "not a function", where=f"{place}:{name}", fix="Name a function of prompts and answers."
+        )
+    digest = hashlib.sha256(source).hexdigest()
+    return LoadedReward(function, {f"{Path(place).name}:{name}": digest})

@@ -1,0 +1,247 @@
+"""From a recipe to an adapter in the workspace that has learned from rewards.
+
+result = align(make_alignment_recipe({"prompts": "questions.jsonl", "reward": "safety"}), workspace)
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moli.alignment.prepared import PreparedAlignment, prepare
+from moli.alignment.recipe import AlignmentRecipe, make_alignment_recipe, with_changed_paths
+from moli.models.weights.json_files import write_json
+from moli.records.errors import InputError, MoliError, NotFoundError
+from moli.records.training import COMPLETE, Event, RunEnded, RunStarted
+from moli.training.listeners import Listener
+from moli.training.listeners.event_log import EVENTS
+from moli.training.listeners.run_listeners import run_listeners
+from moli.training.loop.checkpoint import remove_checkpoints
+from moli.training.recipes.recipe import make_recipe
+from moli.training.recipes.run_folder import (
+    REQUESTED,
+    check_command,
+    disk_errors,
+    lock_run,
+    make_run_folder,
+)
+from moli.training.run import RunResult
+from moli.training.runs import read_run
+from moli.training.setup.memory import peak_memory_mb
+from moli.training.trained.comparison import HeldOutResult
+from moli.training.trained.merged import store_merged
+from moli.training.trained.names import with_named_base
+from moli.workspace import Workspace
+from moli.workspace.content import StoredModel
+from moli.workspace.paths import absolute_values, located_values, relative_values
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentCheck:
+    """A recipe that was tried out.
+
+    Attributes:
+        facts: numbers of prompts and the like.
+        metrics: figures of a trial step.
+        samples: prompts of the trial step with the base's answers and their scores.
+        seconds: expected duration of all steps.
+    """
+
+    facts: dict[str, Any]
+    metrics: dict[str, float]
+    samples: list[dict[str, Any]]
+    seconds: float
+
+
+def align(
+    recipe: AlignmentRecipe, workspace: Workspace, *, listeners: Sequence[Listener] = ()
+) -> RunResult:
+    """Let a model learn from rewards by a recipe, and store the adapter in the workspace.
+
+    Args:
+        listeners: receive every event of the run, after its event log, report and trackers.
+
+    Raises:
+        InputError: the prompts, the reward or a value of the recipe cannot be used.
+        ModelError: a model cannot be loaded.
+    """
+    folder = begin(recipe, workspace)
+    try:
+        return resume(folder.name, workspace, listeners=listeners)
+    except (MoliError, KeyboardInterrupt):
+        if not (folder / EVENTS).exists():  # there is nothing to resume
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def begin(recipe: AlignmentRecipe, workspace: Workspace, run: str = "") -> Path:
+    """Make the folder of a new run, which `resume` starts.
+
+    Args:
+        run: the run's id; "" for a new one.
+    """
+    workspace.check_writable()
+    recipe = _with_whole_base(recipe, workspace)
+    _check_files(recipe)
+    folder = make_run_folder(workspace, run)
+    values = recipe.model_dump(mode="json")
+    relative = with_changed_paths(values, lambda each: relative_values(each, workspace.root))
+    write_json(folder / REQUESTED, relative)
+    return folder
+
+
+def _with_whole_base(recipe: AlignmentRecipe, workspace: Workspace) -> AlignmentRecipe:
+    """The recipe with the folder of its base; an adapter is merged, and so is the reference."""
+    models = workspace.models
+    named = make_recipe({"task": "instruction", "base": recipe.base, "data": "."})
+    whole = with_named_base(named, models, lambda stored: store_merged(stored, models).folder)
+    return recipe.model_copy(update={"base": whole.base})
+
+
+def _check_files(recipe: AlignmentRecipe) -> None:
+    """Check that the files of the prompts are there.
+
+    Raises:
+        InputError: one is not.
+    """
+    from moli.workspace.datasets.folders import is_pattern
+
+    paths = [recipe.prompts] if isinstance(recipe.prompts, Path) else recipe.prompts
+    for path in paths:
+        if not (path.exists() or is_pattern(path)):
+            raise InputError("no such file", where=str(path), fix="Check the path.")
+
+
+def resume(run: str, workspace: Workspace, *, listeners: Sequence[Listener] = ()) -> RunResult:
+    """Resume a run from its last checkpoint.
+
+    Raises:
+        NotFoundError: there is no such run.
+        WorkspaceError: another process works on it, or the disk is too full.
+        InputError: the prompts, the base or the reward has changed since, or the run is complete.
+    """
+    folder = workspace.folder / "runs" / run
+    if not run or not (folder / REQUESTED).is_file():
+        raise NotFoundError("no such run", where=run or "run", fix="See 'moli runs'.")
+    check_command(folder, "align")
+    with lock_run(folder), disk_errors(folder, "align"):
+        if read_run(folder).status in COMPLETE:
+            fix = "Start a new one to train further."
+            raise InputError("the run is complete", where=run, fix=fix)
+        recipe = _requested_recipe(folder, workspace.root)
+        _check_files(recipe)
+        on_event = run_listeners(recipe.trackers, listeners)
+        return _run(prepare(recipe, workspace, folder, on_event), workspace, on_event)
+
+
+def _requested_recipe(folder: Path, root: Path) -> AlignmentRecipe:
+    """The recipe of a run, with its paths as they are now."""
+    path = folder / REQUESTED
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values = with_changed_paths(values, lambda each: absolute_values(each, root))
+    values = with_changed_paths(values, lambda each: located_values(each, root))
+    return make_alignment_recipe(values, where=str(path))
+
+
+def _run(
+    prepared: PreparedAlignment, workspace: Workspace, on_event: Callable[[Event], None]
+) -> RunResult:
+    """Train a prepared run to its end, and store its adapter."""
+    loop, folder = prepared.loop, prepared.loop.folder
+    recipe = prepared.recipe.model_dump(mode="json")
+    step, steps = loop.progress.step, loop.schedule.steps
+    on_event(RunStarted(folder.name, str(folder), recipe, prepared.facts, step, steps))
+    try:
+        status = loop.run()
+        stored = {"model": ""} if status == "interrupted" else _store(prepared, workspace)
+    except BaseException as error:
+        reason = {"error": str(error).strip() or type(error).__name__}
+        interrupted = isinstance(error, KeyboardInterrupt)
+        on_event(RunEnded("interrupted" if interrupted else "failed", loop.progress.step, reason))
+        raise
+    facts = dict(prepared.facts) | stored | _outcome(prepared)
+    on_event(RunEnded(status, loop.progress.step, facts))
+    if status != "interrupted":
+        remove_checkpoints(folder)
+    return RunResult(folder.name, folder, status, facts["model"], facts)
+
+
+def _outcome(prepared: PreparedAlignment) -> dict[str, Any]:
+    """Rates, memory, the best step and the alarm at the end of a run."""
+    progress = prepared.loop.progress
+    seconds = max(progress.seconds, 1e-9)
+    return {
+        "step": progress.step,
+        "best_step": progress.best_step,
+        "alarm": prepared.loop.alarm,
+        "metrics": progress.metrics,
+        "base_metrics": progress.base_metrics,
+        "seconds": round(progress.seconds, 3),
+        "answers_per_second": round(progress.examples / seconds, 2),
+        "tokens_per_second": round(progress.tokens / seconds, 1),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def _store(prepared: PreparedAlignment, workspace: Workspace) -> dict[str, Any]:
+    """Store the adapter, and point the alias at it unless an alarm has stopped the run.
+
+    Returns:
+        The model's name, samples of answers before and after, and the reason if the alias was not
+        pointed at it.
+    """
+    progress, alias = prepared.loop.progress, prepared.recipe.name
+    result = HeldOutResult(
+        "reward", progress.metrics, progress.base_metrics, "", base_was_candidate=True
+    )
+    stored = prepared.policy.store(
+        prepared.shared,
+        workspace,
+        prepared.loop.folder / "model",
+        prepared.prompts.digest,
+        result,
+        prepared.lineage,
+    )
+    facts: dict[str, Any] = {"samples": prepared.samples()}
+    return facts | _point_alias(alias, stored, prepared.loop.alarm, workspace)
+
+
+def _point_alias(
+    alias: str, stored: StoredModel, alarm: str, workspace: Workspace
+) -> dict[str, Any]:
+    """The model's name, once the alias points at it, or why it was left as it was."""
+    if not alias:
+        return {"model": stored.name}
+    if alarm:
+        return {"model": stored.name, "alias": alias, "alias_kept": alarm}
+    return {"model": workspace.models.point(alias, stored.hash).name, "alias": alias}
+
+
+def check(recipe: AlignmentRecipe, workspace: Workspace) -> AlignmentCheck:
+    """Read the prompts, load all models and take a trial step, of which nothing is kept.
+
+    Raises:
+        InputError: the prompts, the reward or a value of the recipe cannot be used.
+        ModelError: a model cannot be loaded.
+    """
+    recipe = _with_whole_base(recipe, workspace)
+    _check_files(recipe)
+    with tempfile.TemporaryDirectory(prefix="moli-align-") as name:
+        prepared = prepare(recipe, workspace, Path(name), lambda _: None)
+        loop = prepared.loop
+        rollouts = loop.roll_out()
+        experience, figures = loop.score(rollouts)
+        taken = loop.learn(experience, figures)
+    samples = [
+        {"prompt": prompt.messages[-1].content, "answer": answer.text, "score": float(score)}
+        for prompt, answer, score in zip(
+            rollouts.prompts, rollouts.answers, experience.scores, strict=True
+        )
+    ]
+    seconds = taken.seconds * recipe.steps
+    return AlignmentCheck(dict(prepared.facts), figures, samples[:8], seconds)

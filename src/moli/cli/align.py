@@ -1,0 +1,153 @@
+"""`moli align`: check a recipe that learns from rewards, run it, or resume a run."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moli.cli.output import (
+    INTERRUPTED,
+    JsonOption,
+    WorkspaceOption,
+    echo,
+    make_console,
+    on_interrupt,
+    open_workspace,
+    print_fields,
+    print_json,
+    warn,
+)
+from moli.metrics.main import main_first
+from moli.translations.catalogue import translate
+
+if TYPE_CHECKING:
+    from moli.alignment.run import AlignmentCheck
+    from moli.training.run import RunResult
+
+
+def align(
+    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="A YAML file.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Take a trial step and show answers; keep nothing.")
+    ] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="RUN", help="Continue this run from its checkpoint."),
+    ] = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Let a language model learn from rewards, and store the adapter in the workspace.
+
+    The recipe names prompts, and a reward that scores the model's answers to them: reward models,
+    a Python function, a check, or a rubric. A run that games its reward is stopped by an alarm,
+    which the result names; the alias is not moved then. Ctrl-C stops a run after the current step.
+    It exits with 130; continue with --resume.
+
+    Example: moli align recipe.yaml --check
+    """
+    # The libraries warn their developers; users are warned by our errors and findings.
+    warnings.simplefilter("ignore")
+    if (recipe is None) == (resume is None):
+        raise typer.BadParameter("give a recipe, or a run to resume", param_hint="RECIPE")
+    if resume and check:
+        raise typer.BadParameter("a run already has its recipe", param_hint="--resume")
+    with open_workspace(workspace) as opened:
+        if recipe and check:
+            _check(recipe, opened, as_json=as_json)
+        else:
+            _run(recipe, resume, opened, as_json=as_json)
+
+
+def _check(path: Path, workspace: Any, *, as_json: bool) -> None:
+    """Check a recipe, and print what it would do."""
+    from moli.alignment.recipe import read_alignment_recipe
+    from moli.alignment.run import check
+
+    with on_interrupt("Nothing was changed."):
+        result = check(read_alignment_recipe(path), workspace)
+    if as_json:
+        print_json({"ok": True, "check": result})
+    else:
+        _print_check(result)
+
+
+def _print_check(result: AlignmentCheck) -> None:
+    """Print the numbers of a recipe, and some answers of the base with their scores."""
+    from moli.training.listeners.formatting import flatten_values, format_duration
+
+    out = make_console()
+    print_fields(
+        {
+            **flatten_values(result.facts),
+            "reward": f"{result.metrics['reward']:.4g} (of the base)",
+            "time": f"about {format_duration(result.seconds)}",
+        },
+        out,
+    )
+    for sample in result.samples:
+        answer = " ".join(sample["answer"].split())
+        out.print(f"{sample['score']:8.3g}  {sample['prompt'][:60]} | {answer[:80]}")
+    echo("Nothing was kept.")
+
+
+def _run(recipe: Path | None, run: str | None, workspace: Any, *, as_json: bool) -> None:
+    """Run a recipe or resume a run, and print the result."""
+    from moli.alignment import run as runs
+    from moli.alignment.recipe import read_alignment_recipe
+    from moli.training.listeners.progress import ProgressLine
+    from moli.training.runs import find_run
+
+    listeners = [] if as_json else [ProgressLine()]
+    if recipe:
+        kept = "A run that has taken steps is kept up to its last checkpoint; see 'moli runs'."
+        with on_interrupt(kept):
+            result = runs.align(read_alignment_recipe(recipe), workspace, listeners=listeners)
+    else:
+        run = find_run(workspace, str(run)).id
+        with on_interrupt(f"Continue with: moli align --resume {run}"):
+            result = runs.resume(run, workspace, listeners=listeners)
+    if as_json:
+        print_json({"result": result})
+    else:
+        _print_summary(result)
+    if result.status == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+
+
+def _print_summary(result: RunResult) -> None:
+    """Print the new model with its figures, or how to resume the run if it was interrupted."""
+    from moli.training.listeners.formatting import format_duration
+    from moli.training.listeners.report import PAGE
+
+    out, facts = make_console(), result.facts
+    if result.status == "interrupted":
+        echo(f"Interrupted after step {facts['step']:,}; nothing is lost.")
+        echo(f"Resume with: moli align --resume {result.run}")
+        return
+    out.print(result.model, style="bold")
+    metrics, before = map(_format_metrics, (facts["metrics"], facts["base_metrics"]))
+    fields = {
+        "metrics": metrics or "none: nothing is held out",
+        "before": f"{before} (the base, before the first step)" if before else "",
+        "best": f"at step {facts['best_step']:,} of {facts['step']:,}" if metrics else "",
+        "time": f"{format_duration(facts['seconds'])} of training",
+        "report": str(result.folder / PAGE),
+    }
+    print_fields(fields, out)
+    if facts["alarm"]:
+        warn(f"stopped by an alarm: {facts['alarm']}")
+    if reason := facts.get("alias_kept"):
+        alias, model = facts["alias"], result.model.rpartition("@")[2]
+        out.print(translate(f"'{alias}' was not moved to it: {reason}."), style="bold")
+        echo(f"Move it with: moli models alias {alias} {model}")
+
+
+def _format_metrics(metrics: dict[str, float]) -> str:
+    """Metrics with their names in a line, the main one first."""
+    from moli.training.listeners.formatting import format_value
+
+    return ", ".join(f"{name} {format_value(value)}" for name, value in main_first(metrics).items())
