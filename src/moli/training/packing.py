@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +27,22 @@ _PRECISION_TOLERANCE = 0.2
 # Parameters up to which a model is checked in float32, whatever it is computed in: in bfloat16 two
 # ways of attention, both right, may differ by 6 % of a loss once a model is well trained.
 _MOST_FLOAT32_PARAMETERS = 1 << 30
+
+
+class Packable(Protocol):
+    """A task, or a part of one, for which the packing check can be made."""
+
+    @property
+    def supports_packing(self) -> bool:
+        """Whether sequences may be packed if the model allows it."""
+
+    def forward(
+        self, model: torch.nn.Module, samples: Sequence[Sample], *, packed: bool = False
+    ) -> Any:
+        """Outputs for samples."""
+
+    def output_checksums(self, outputs: Any, samples: Sequence[Sample]) -> torch.Tensor:
+        """A positive number for each sample that depends on its own outputs alone: [samples]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +79,7 @@ def can_pack(task: Task) -> bool:
 
 
 def check_packing(
-    task: Task,
+    task: Packable,
     model: torch.nn.Module,
     samples: Sequence[Sample],
     precision: torch.dtype | None = None,
@@ -111,7 +128,7 @@ def _largest_difference(some: Sequence[float], others: Sequence[float]) -> float
     return float(np.abs(np.subtract(some, others)).max())
 
 
-def _obstacle(task: Task, model: torch.nn.Module, probes: Sequence[Sample]) -> str:
+def _obstacle(task: Packable, model: torch.nn.Module, probes: Sequence[Sample]) -> str:
     """Why packing cannot be checked; "" if it can."""
     if not task.supports_packing:
         return "this task does not pack"
@@ -173,7 +190,7 @@ def _choose_probes(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _losses(
-    task: Task, model: torch.nn.Module, samples: list[Sample], *, packed: bool
+    task: Packable, model: torch.nn.Module, samples: list[Sample], *, packed: bool
 ) -> torch.Tensor:
     """Loss of each sample, or a checksum if losses depend on other samples: [samples]."""
     return task.output_checksums(task.forward(model, samples, packed=packed), samples)
@@ -192,7 +209,7 @@ def _deterministic() -> Iterator[None]:
         torch.set_deterministic_debug_mode(mode)
 
 
-def _packed_losses(task: Task, model: torch.nn.Module, probes: list[Sample]) -> _PackedLosses:
+def _packed_losses(task: Packable, model: torch.nn.Module, probes: list[Sample]) -> _PackedLosses:
     """Losses end to end, and the leak: the first and the last sample are kept in turn while all
     others' tokens are changed."""
     leak = 0.0

@@ -34,7 +34,7 @@ class _TokenCrossEntropy(torch.autograd.Function):
         few = len(states) * len(weight) <= _KEPT
         by_logits = states.new_empty(len(states), len(weight)) if needs_weight and few else None
         by_states = torch.empty_like(states) if needs_states else None
-        for chunk in _chunks(len(states), len(weight)):
+        for chunk in item_chunks(len(states), len(weight)):
             logits = states[chunk] @ weight.t()
             target_logits = logits.gather(1, targets[chunk, None]).float()
             highest = logits.amax(1, keepdim=True).float()
@@ -67,7 +67,7 @@ class _TokenCrossEntropy(torch.autograd.Function):
         return to_states, to_weight, None
 
 
-def _chunks(items: int, vocabulary_size: int) -> Iterator[slice]:
+def item_chunks(items: int, vocabulary_size: int) -> Iterator[slice]:
     """Slices of the items whose logits exist at once."""
     rows = max(1, _CHUNK // vocabulary_size)
     return (slice(first, first + rows) for first in range(0, items, rows))
@@ -99,7 +99,7 @@ def _recomputed_weight_gradient(
     for first in range(0, len(states), rows):
         block, block_targets = states[first : first + rows], targets[first : first + rows]
         by_logits = block.new_empty(len(block), len(weight))
-        for chunk in _chunks(len(block), len(weight)):
+        for chunk in item_chunks(len(block), len(weight)):
             probabilities = _softmax(block[chunk] @ weight.t())
             by_logits[chunk] = _gradient_by_logits(probabilities, block_targets[chunk]).to(
                 block.dtype

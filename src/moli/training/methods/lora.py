@@ -167,7 +167,6 @@ class _FusedForward:
     def __init__(self, layer: Any) -> None:
         self._layer = layer
         self._original_forward = layer.forward
-        self._adapter_name = layer.active_adapters[0]
 
     def __call__(self, x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         weights = None if arguments or options else self.weights(x.dtype)
@@ -179,14 +178,12 @@ class _FusedForward:
 
     def weights(self, dtype: torch.dtype) -> _LayerWeights | None:
         """The layer's weights for an input of this type; None if PEFT's forward is to be used."""
-        layer, base, name = self._layer, self._layer.base_layer, self._adapter_name
+        layer, base = self._layer, self._layer.base_layer
+        if layer.merged or layer.disable_adapters or not _is_plain_lora(layer):
+            return None
+        name = layer.active_adapters[0]
         down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-        if (
-            layer.merged
-            or layer.disable_adapters
-            or layer.active_adapters != [name]
-            or not dtype == down.dtype == base.weight.dtype
-        ):
+        if not dtype == down.dtype == base.weight.dtype:
             return None
         return _LayerWeights(base.weight, base.bias, down, up, layer.scaling[name])
 
@@ -219,7 +216,7 @@ def _fused_weights(layer: Any, dtype: torch.dtype) -> _LayerWeights | None:
 
 
 def _is_plain_lora(layer: Any) -> bool:
-    """Whether a LoRA layer is a frozen linear layer with one adapter, without DoRA or dropout."""
+    """Whether a LoRA layer is a frozen linear layer with one active adapter, no DoRA or dropout."""
     if len(layer.active_adapters) != 1 or type(layer.base_layer) is not torch.nn.Linear:
         return False
     name = layer.active_adapters[0]

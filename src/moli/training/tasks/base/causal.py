@@ -26,7 +26,7 @@ from moli.training.tasks.base.wrapped_models import (
     unwrapped_model,
 )
 
-_Head = Callable[[torch.Tensor], torch.Tensor]
+Head = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class TokenPredictions:
     """
 
     states: torch.Tensor
-    head: _Head
+    head: Head
     targets: torch.Tensor
     sequence_indices: torch.Tensor
     token_losses: torch.Tensor | None = None
@@ -103,24 +103,13 @@ class CausalTask(TransformerTask):
         device = batch.token_indices.device
         # A token is predicted from the state at the one before it.
         before = batch.previous[torch.as_tensor(indices, device=device)]
-        states, head = self._states_and_head(model, batch, before)
+        states, head = states_and_head(model, batch, before)
         return TokenPredictions(
             states,
             head,
             torch.as_tensor(ids, device=device),
             torch.as_tensor(sequence_indices[indices], device=device),
         )
-
-    def _states_and_head(
-        self, model: torch.nn.Module, batch: Batch, indices: torch.Tensor
-    ) -> tuple[torch.Tensor, _Head]:
-        """States of the tokens at some indices, and the function that turns states into logits."""
-        inner: Any = unwrapped_model(model)
-        is_wrapped = model_to_call(model) is not inner
-        if inner.head_makes_logits and not is_wrapped:
-            states = model_without_head(model)(**batch.inputs, use_cache=False).last_hidden_state
-            return batch.gather(states)[indices], inner.get_output_embeddings()
-        return _logits(model, batch, indices), _identity
 
     def losses(self, outputs: TokenPredictions, samples: Sequence[Sample]) -> torch.Tensor:
         """Cross-entropy of each sample, summed over its supervised tokens."""
@@ -141,6 +130,18 @@ class CausalTask(TransformerTask):
     def aggregate(self, answers: Sequence[Any], example: Any) -> Any:  # noqa: ARG002
         """Sums of the answers for an example's samples, such as loss and number of tokens."""
         return np.sum(answers, axis=0)
+
+
+def states_and_head(
+    model: torch.nn.Module, batch: Batch, indices: torch.Tensor
+) -> tuple[torch.Tensor, Head]:
+    """States of the tokens at some indices, and the function that turns states into logits."""
+    inner: Any = unwrapped_model(model)
+    is_wrapped = model_to_call(model) is not inner
+    if inner.head_makes_logits and not is_wrapped:
+        states = model_without_head(model)(**batch.inputs, use_cache=False).last_hidden_state
+        return batch.gather(states)[indices], inner.get_output_embeddings()
+    return _logits(model, batch, indices), _identity
 
 
 def continued_sequences(samples: Sequence[Sample]) -> list[int]:
@@ -202,6 +203,14 @@ def _identity(logits: torch.Tensor) -> torch.Tensor:
 def _token_losses(outputs: TokenPredictions) -> torch.Tensor:
     """Cross-entropy of each token, in float32."""
     head, states = outputs.head, outputs.states
-    if type(head) is torch.nn.Linear and head.bias is None and head.weight.dtype == states.dtype:
-        return token_cross_entropy(states, head.weight, outputs.targets)
+    if (weight := product_weight(head, states)) is not None:
+        return token_cross_entropy(states, weight, outputs.targets)
     return cross_entropy(head(states).float(), outputs.targets, reduction="none")
+
+
+def product_weight(head: Head, states: torch.Tensor) -> torch.Tensor | None:
+    """The weight of a head that is nothing but a product with it, in the states' type."""
+    if not isinstance(head, torch.nn.Linear) or type(head) is not torch.nn.Linear:
+        return None
+    is_product = head.bias is None and head.weight.dtype == states.dtype
+    return head.weight if is_product else None
