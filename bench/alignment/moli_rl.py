@@ -100,7 +100,9 @@ def main() -> None:
             seed=args.seed,
             folder=Path(folder),
             on_event=lambda _: None,
-            alarms=Alarms(AlarmLimits(None, None, None, None)),
+            alarms=Alarms(
+                AlarmLimits(kl=None, length_growth=None, repetition=None, entropy_share=None)
+            ),
         )
         loop.take_step()  # warm-up
         before = loop.progress.supervised

@@ -109,8 +109,8 @@ class Textbook:
         self.score(batch)
         losses = []
         for _ in range(EPOCHS):
-            for rows in torch.randperm(len(prompts)).chunk(MINIBATCHES):
-                losses.append(self.update({name: each[rows] for name, each in batch.items()}))
+            parts = torch.randperm(len(prompts)).chunk(MINIBATCHES)
+            losses += [self.update({name: v[rows] for name, v in batch.items()}) for rows in parts]
         return int(batch["answer"].sum()), losses
 
 
