@@ -52,6 +52,7 @@ def moli(
     """Runs `moli` in this process, as its script would, in the folder `home`."""
 
     def run(*arguments: object) -> Ran:
+        capsys.readouterr()  # what the test's preparations have printed is not the command's
         monkeypatch.setattr(sys, "argv", ["moli", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
