@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-PROMPTS, TOKENS, RANK, RATE = 16, 64, 16, 1e-5  # of a step; tokens of an answer at most
-MEAN_PROMPT = 40
+PROMPTS, TOKENS, RANK, RATE = 8, 32, 16, 1e-5  # of a step; tokens of an answer at most
+MEAN_PROMPT = 32
 
 
 def prompt_ids(model: str, count: int) -> list[list[int]]:

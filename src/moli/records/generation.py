@@ -48,6 +48,8 @@ class Sampling:
             a GPU and in llama.cpp their last bits may differ with what else is in the batch.
         logit_bias: token ids with what is added to their logits.
         logprobs: number of alternatives to report with each token's own; None to report neither.
+        processed_logprobs: whether to report them for the distribution that tokens are drawn from,
+            so after penalties, temperature and cuts; otherwise before them.
         prompt_logprobs: whether to report them for the tokens of the prompt as well.
         ignore_eos: do not end the answer at the model's own stop tokens.
         constraint: the format that the answer has to follow; None for free text.
@@ -65,6 +67,7 @@ class Sampling:
     seed: int | None = None
     logit_bias: tuple[tuple[int, float], ...] = ()
     logprobs: int | None = None
+    processed_logprobs: bool = False
     prompt_logprobs: bool = False
     ignore_eos: bool = False
     constraint: OutputConstraint | None = None
@@ -88,7 +91,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """The natural logarithm of a token's probability, before temperature, top-k and so on."""
+    """The natural logarithm of a token's probability, by default before temperature and cuts."""
 
     id: int
     logprob: float

@@ -224,6 +224,33 @@ def test_logprobs_are_those_of_the_model(tmp_path: Path) -> None:
         assert [each.id for each in answer.alternatives[position]] == top.indices.tolist()
 
 
+def test_processed_logprobs_are_those_of_the_distribution_that_is_drawn_from(
+    tmp_path: Path,
+) -> None:
+    base, ids = write(tmp_path, "llama"), prompts()[0]
+    sampling = Sampling(
+        max_tokens=6, temperature=0.6, top_k=5, repetition_penalty=1.3, seed=3, ignore_eos=True,
+        logprobs=5, processed_logprobs=True,
+    )  # fmt: skip
+    answer = engine(base).complete([Request(ids, sampling)])[0]
+    raw = engine(base).complete([Request(ids, replace(sampling, processed_logprobs=False))])[0]
+    assert raw.ids == answer.ids and raw.logprobs != answer.logprobs
+    model = transformers_runner.load_model("AutoModelForCausalLM", base, dtype=torch.float32)
+    for position, token in enumerate(answer.ids):
+        before = [*ids, *answer.ids[:position]]
+        with torch.no_grad():
+            logits = model(torch.tensor([before])).logits[0, -1]  # type: ignore[operator]
+        seen = torch.tensor(sorted(set(before)))
+        logits[seen] = torch.where(logits[seen] < 0, logits[seen] * 1.3, logits[seen] / 1.3)
+        kept = (logits / 0.6).topk(5)
+        expected_logprobs = kept.values.log_softmax(-1).tolist()
+        alternatives = answer.alternatives[position]
+        assert [each.id for each in alternatives] == kept.indices.tolist()
+        assert [each.logprob for each in alternatives] == pytest.approx(expected_logprobs, abs=1e-4)
+        own = dict(zip(kept.indices.tolist(), expected_logprobs, strict=True))[token]
+        assert answer.logprobs[position] == pytest.approx(own, abs=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     torch.backends.cpu.get_cpu_capability() != "AVX512", reason="other kernels round differently"

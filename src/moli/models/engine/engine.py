@@ -56,6 +56,9 @@ class Engine:
         max_prefill_tokens: maximum number of prompt tokens that a step reads.
         kv_cache_bytes: memory for keys and values; sequences wait while there is no room for them.
             None for as much as the other arguments require.
+
+    Attributes:
+        stop_token_ids: tokens that end an answer, at first the model's and the tokenizer's own.
     """
 
     def __init__(
@@ -80,8 +83,8 @@ class Engine:
             max_num_seqs=max_num_seqs,
             max_prefill_tokens=max_prefill_tokens,
         )
-        self._stop_token_ids = _stop_token_ids(runner, tokenizer)
-        self._grammars = GrammarCompiler(tokenizer, self._stop_token_ids)
+        self.stop_token_ids = _stop_token_ids(runner, tokenizer)
+        self._grammars = GrammarCompiler(tokenizer, self.stop_token_ids)
 
     # From any thread
 
@@ -211,14 +214,17 @@ class Engine:
         log_sums = dict(zip(requested, logits[requested].logsumexp(-1).tolist(), strict=True))
         for number, (sequence, best) in enumerate(zip(sequences, likeliest, strict=True)):
             try:
-                token_id = _next_token(sequence, logits[number], best)
+                token_id, processed = _next_token(sequence, logits[number], best)
             except InputError as error:
                 _log.warning("an answer cannot go on: %s", error)
                 sequence.finish("refused")
                 continue
             sequence.append(token_id)
             delta = self._make_delta(sequence, token_id)
-            if number in log_sums:
+            if sequence.request.sampling.processed_logprobs and number in log_sums:
+                log_sum = float(processed.logsumexp(-1))
+                delta = _with_logprobs(delta, sequence, processed, log_sum)
+            elif number in log_sums:
                 delta = _with_logprobs(delta, sequence, logits[number], log_sums[number])
             sequence.on_delta(delta)
             sequence.reason = delta.reason or None
@@ -226,9 +232,7 @@ class Engine:
     def _make_delta(self, sequence: Sequence, token_id: int) -> Delta:
         """The text that a new token adds to an answer, and whether it ends the answer."""
         detokenizer = sequence.detokenizer
-        is_stop_token = (
-            token_id in self._stop_token_ids and not sequence.request.sampling.ignore_eos
-        )
+        is_stop_token = token_id in self.stop_token_ids and not sequence.request.sampling.ignore_eos
         text = "" if is_stop_token else detokenizer.push(token_id)
         reason: FinishReason | None = None
         if is_stop_token or detokenizer.stopped:
@@ -283,12 +287,17 @@ def _score_prompt(
     )
 
 
-def _next_token(sequence: Sequence, logits: torch.Tensor, likeliest: int) -> int:
+def _next_token(
+    sequence: Sequence, logits: torch.Tensor, likeliest: int
+) -> tuple[int, torch.Tensor]:
     """Choose the next token of a sequence by its sampling parameters.
 
     Args:
         logits: next-token logits, [V].
         likeliest: the token with the largest logit.
+
+    Returns:
+        The token, and the logits that it was chosen by: after penalties, temperature and cuts.
 
     Raises:
         InputError: the request's constraint has become too complex to follow.
@@ -298,12 +307,13 @@ def _next_token(sequence: Sequence, logits: torch.Tensor, likeliest: int) -> int
     if sequence.matcher:
         changed = sequence.matcher.mask(changed)
     if sequence.generator is not None:
-        token_id = draw_token(warp_logits(changed, sampling), sequence.generator)
+        changed = warp_logits(changed, sampling)
+        token_id = draw_token(changed, sequence.generator)
     else:
         token_id = likeliest if changed is logits else int(changed.argmax())
     if sequence.matcher:
         sequence.matcher.accept(token_id)
-    return token_id
+    return token_id, changed
 
 
 def _with_logprobs(delta: Delta, sequence: Sequence, logits: torch.Tensor, log_sum: float) -> Delta:
