@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from alignment.small_runs import write_recipe
 from conftest import write_settings
 
+from moli.alignment import prepared
 from moli.alignment.recipe import read_alignment_recipe
 from moli.alignment.run import align, begin, check, resume
 from moli.models.hardware.probe import probe
 from moli.records.errors import InputError
 from moli.records.messages import Message
 from moli.records.training import Event, RunEnded, RunStarted, StepTaken
+from moli.training.loop.loop import RunSchedule
 from moli.training.recipes.run_folder import REQUESTED
 from moli.training.run import resume as resume_tuning
 from moli.training.runs import list_runs
@@ -116,3 +123,36 @@ def test_changed_prompts_are_refused(workspace: Workspace) -> None:
     (folder / "hashes.json").write_text(json.dumps({"prompts": "other"}))
     with pytest.raises(InputError, match="changed since the run started: prompts"):
         resume(folder.name, workspace)
+
+
+def run_until_killed(root: Path, run: str, kill_at: int) -> None:
+    """Run to the end, or until the nth event, with a checkpoint after each step."""
+    events = 0
+
+    def count(_: Event) -> None:
+        nonlocal events
+        events += 1
+        if events == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)
+    prepared.RunSchedule = functools.partial(RunSchedule, save_every=1)  # type: ignore[misc]
+    with Workspace.open(root) as opened:
+        resume(run, opened, listeners=[count])
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_adapter(workspace: Workspace) -> None:
+    options = {"minibatches": 2, "kl_target": 0.5, "score_scaling": "running"}
+    path = write_recipe(workspace.root, algorithm="ppo", options=options, steps=4)
+    recipe = read_alignment_recipe(path)
+    context = multiprocessing.get_context("fork")
+    for name, kills in (("whole", ()), ("broken", (3, 3, 4))):
+        begin(recipe.model_copy(update={"name": name}), workspace, name)
+        for kill_at in (*kills, 0):
+            process = context.Process(target=run_until_killed, args=(workspace.root, name, kill_at))
+            process.start()
+            process.join(120)
+            assert process.exitcode == (-signal.SIGKILL if kill_at else 0)
+    whole, broken = map(workspace.models.get, ("whole", "broken"))
+    assert whole.hash == broken.hash

@@ -222,3 +222,16 @@ def test_drawing_leaves_no_setting_behind(tmp_path: Path) -> None:
     with mpl.rc_context({"font.size": 17.0}):
         render_svg(make_panels(list(run(tmp_path)))[0], width=5)
         assert mpl.rcParams["font.size"] == 17.0
+
+
+@pytest.mark.slow
+def test_a_run_that_learns_from_rewards_shows_its_figures_samples_and_alarm(tmp_path: Path) -> None:
+    steps = [taken(n, metrics={"reward": n / 9, "kl": 0.1 * n, "gated_share": 0.5}) for n in (1, 2)]
+    sample = {"prompt": ATTACK, "before": "grey", "after": "the sea"}
+    result = {"alarm": "answers grew from 8 to 30 tokens", "samples": [sample]}
+    page = reported(tmp_path, started(tmp_path), *steps, RunEnded("stopped_early", 2, result))
+    text = " ".join(page.words)
+    assert "An alarm stopped the run: answers grew from 8 to 30 tokens." in text
+    assert "grey the sea" in text and ATTACK in text and "script" not in page.tags
+    titles = [panel.title for panel in make_panels(steps)]
+    assert titles[:3] == ["Reward", "Divergence from the reference (nats per answer)", "Shares"]

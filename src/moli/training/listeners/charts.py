@@ -32,6 +32,16 @@ COLORS = {
     "series-5": "#7b7422",
     "series-6": "#ad3f55",
 }
+# Figures of steps that learn from rewards, by the panel that they are drawn in.
+_STEP_PANELS = {
+    "Reward": ("reward", "score"),
+    "Divergence from the reference (nats per answer)": ("kl",),
+    "Entropy (nats per token)": ("entropy",),
+    "Shares": ("clip_share", "gated_share", "ended_share", "repetition"),
+    "Length (tokens)": ("length",),
+    "Gate inversions": ("gate_inversions",),
+    "Largest gap between rollouts and training": ("rollout_gap_max",),
+}
 _MAX_LINES = 6  # in one panel, so that they can be told apart
 _MAX_PANELS = 9
 _MAX_POINTS = 1200  # of a line, more than a screen has room for
@@ -68,7 +78,9 @@ def make_panels(events: Sequence[Event]) -> list[Panel]:
     taken = list({each.step: each for each in events if isinstance(each, StepTaken)}.values())
     evaluations = list({each.step: each for each in events if isinstance(each, Evaluated)}.values())
     panels = [_loss_panel(taken, evaluations), *_metric_panels(evaluations)]
-    if taken:
+    if any(each.metrics for each in taken):
+        panels = [*_step_panels(taken), *panels]
+    elif taken:
         steps = [each.step for each in taken]
         norms = [each.gradient_norm for each in taken]
         panels += [
@@ -77,6 +89,21 @@ def make_panels(events: Sequence[Event]) -> list[Panel]:
             Panel("Gradient norm", _lines_with_mean(steps, norms)),
         ]
     return [panel for panel in panels if panel.lines][:_MAX_PANELS]
+
+
+def _step_panels(taken: Sequence[StepTaken]) -> list[Panel]:
+    """The panels of a run that learns from rewards, the reward first."""
+    panels = []
+    for title, names in _STEP_PANELS.items():
+        lines = []
+        for name in names:
+            points = [(each.step, each.metrics[name]) for each in taken if name in each.metrics]
+            if points:
+                steps, values = zip(*points, strict=True)
+                label = name.replace("_", " ") if len(names) > 1 else ""
+                lines.append(Line(label, steps, values))
+        panels.append(Panel(title, lines))
+    return panels
 
 
 def _loss_panel(taken: Sequence[StepTaken], evaluations: Sequence[Evaluated]) -> Panel:

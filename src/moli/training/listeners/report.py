@@ -33,6 +33,7 @@ STATUS = {
     "interrupted": "Interrupted",
     "failed": "Failed",
 }
+_APART = ("calibration", "samples")  # parts of a result with a place of their own
 _MAX_EVALUATIONS = 60  # shown; of more, some evenly spread, the best and the last
 _PAUSE = 19.0  # times that a report took, before another is written
 # Nothing is fetched, whatever text the page holds.
@@ -169,8 +170,9 @@ def _page_html(name: str, run: _RunFiles, panels: Sequence[Panel]) -> str:
         _curves_html(panels),
         _evaluations_html(run),
         _calibration_html(result),
+        _samples_html(result.get("samples") or ()),
         _columns_html(
-            _table_html("Result", {k: v for k, v in result.items() if k != "calibration"}),
+            _table_html("Result", {k: v for k, v in result.items() if k not in _APART}),
             _table_html("Facts", run.started.facts if run.started else {}),
         ),
         _columns_html(_recipe_html(run), _table_html("Environment", run.environment)),
@@ -187,9 +189,9 @@ def _page_html(name: str, run: _RunFiles, panels: Sequence[Panel]) -> str:
 
 
 def _subtitle(run: _RunFiles) -> str:
-    """The task, the method and the base in a line."""
+    """The task or algorithm, the method and the base in a line."""
     recipe = run.started.recipe if run.started else {}
-    known = [str(recipe[key]) for key in ("task", "method", "base") if recipe.get(key)]
+    known = [str(recipe[key]) for key in ("task", "algorithm", "method", "base") if recipe.get(key)]
     if run.started is None:
         return "No events of this run have been recorded."
     return ", ".join(known) or run.started.folder
@@ -253,6 +255,8 @@ def _evaluation_numbers(run: _RunFiles) -> dict[str, str]:
 
 def _warnings_html(run: _RunFiles) -> str:
     warnings = list(run.warnings)
+    if alarm := run.ended.result.get("alarm") if run.ended else "":
+        warnings.insert(0, f"An alarm stopped the run: {alarm}.")
     infinite = [step.step for step in run.steps if not math.isfinite(step.loss)]
     if infinite:
         warnings.insert(
@@ -322,6 +326,22 @@ def _calibration_html(result: Mapping[str, Any]) -> str:
         verdict = "should not be used as a reward:"
     reasons = f'<ul class="warnings">{problems}</ul>' if problems else ""
     return f"<h2>Calibration</h2>\n<p>The model {verdict}</p>{reasons}{_table_html('', report)}"
+
+
+def _samples_html(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Answers to the same prompts before and after training, side by side."""
+    if not samples:
+        return ""
+    names = list(samples[0])
+    heads = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(each.get(name, '')))}</td>" for name in names) + "</tr>"
+        for each in samples
+    )
+    return (
+        '<h2>Samples</h2>\n<div class="sheet samples"><table><thead><tr>'
+        f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
 
 
 def _recipe_html(run: _RunFiles) -> str:
