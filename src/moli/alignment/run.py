@@ -86,7 +86,7 @@ def begin(recipe: AlignmentRecipe, workspace: Workspace, run: str = "") -> Path:
         run: the run's id; "" for a new one.
     """
     workspace.check_writable()
-    recipe = _with_whole_base(recipe, workspace)
+    recipe = with_whole_base(recipe, workspace)
     _check_files(recipe)
     folder = make_run_folder(workspace, run)
     values = recipe.model_dump(mode="json")
@@ -95,7 +95,7 @@ def begin(recipe: AlignmentRecipe, workspace: Workspace, run: str = "") -> Path:
     return folder
 
 
-def _with_whole_base(recipe: AlignmentRecipe, workspace: Workspace) -> AlignmentRecipe:
+def with_whole_base(recipe: AlignmentRecipe, workspace: Workspace) -> AlignmentRecipe:
     """The recipe with the folder of its base; an adapter is merged, and so is the reference."""
     models = workspace.models
     named = make_recipe({"task": "instruction", "base": recipe.base, "data": "."})
@@ -207,7 +207,7 @@ def _store(prepared: PreparedAlignment, workspace: Workspace) -> dict[str, Any]:
         result,
         prepared.lineage,
     )
-    facts: dict[str, Any] = {"samples": prepared.samples()}
+    facts: dict[str, Any] = {"sample_answers": prepared.samples()}
     return facts | _point_alias(alias, stored, prepared.loop.alarm, workspace)
 
 
@@ -229,7 +229,7 @@ def check(recipe: AlignmentRecipe, workspace: Workspace) -> AlignmentCheck:
         InputError: the prompts, the reward or a value of the recipe cannot be used.
         ModelError: a model cannot be loaded.
     """
-    recipe = _with_whole_base(recipe, workspace)
+    recipe = with_whole_base(recipe, workspace)
     _check_files(recipe)
     with tempfile.TemporaryDirectory(prefix="moli-align-") as name:
         prepared = prepare(recipe, workspace, Path(name), lambda _: None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,7 @@ from moli.translations.catalogue import translate
 if TYPE_CHECKING:
     from moli.alignment.run import AlignmentCheck
     from moli.training.run import RunResult
+    from moli.workspace import Workspace
 
 
 def align(
@@ -43,7 +44,8 @@ def align(
     """Let a language model learn from rewards, and store the adapter in the workspace.
 
     The recipe names prompts, and a reward that scores the model's answers to them: reward models,
-    a Python function, a check, or a rubric. A run that games its reward is stopped by an alarm,
+    a Python function, a check, or a rubric. With stages, it runs several recipes in rounds, and
+    compares each round with the one before. A run that games its reward is stopped by an alarm,
     which the result names; the alias is not moved then. Ctrl-C stops a run after the current step.
     It exits with 130; continue with --resume.
 
@@ -62,13 +64,20 @@ def align(
             _run(recipe, resume, opened, as_json=as_json)
 
 
-def _check(path: Path, workspace: Any, *, as_json: bool) -> None:
+def _check(path: Path, workspace: Workspace, *, as_json: bool) -> None:
     """Check a recipe, and print what it would do."""
-    from moli.alignment.recipe import read_alignment_recipe
+    from moli.alignment.rounds_recipe import RoundsRecipe, read_align_recipe
     from moli.alignment.run import check
 
+    recipe = read_align_recipe(path)
+    if isinstance(recipe, RoundsRecipe):  # each stage but the first needs results of another
+        if as_json:
+            print_json({"ok": True, "stages": list(recipe.stages), "rounds": recipe.rounds})
+        else:
+            echo("The recipes of all stages can be read.")
+        return
     with on_interrupt("Nothing was changed."):
-        result = check(read_alignment_recipe(path), workspace)
+        result = check(recipe, workspace)
     if as_json:
         print_json({"ok": True, "check": result})
     else:
@@ -94,22 +103,29 @@ def _print_check(result: AlignmentCheck) -> None:
     echo("Nothing was kept.")
 
 
-def _run(recipe: Path | None, run: str | None, workspace: Any, *, as_json: bool) -> None:
+def _run(path: Path | None, run: str | None, workspace: Workspace, *, as_json: bool) -> None:
     """Run a recipe or resume a run, and print the result."""
+    from moli.alignment import rounds
     from moli.alignment import run as runs
-    from moli.alignment.recipe import read_alignment_recipe
+    from moli.alignment.rounds_recipe import RoundsRecipe, read_align_recipe
     from moli.training.listeners.progress import ProgressLine
     from moli.training.runs import find_run
 
     listeners = [] if as_json else [ProgressLine()]
-    if recipe:
+    if path:
+        recipe = read_align_recipe(path)
         kept = "A run that has taken steps is kept up to its last checkpoint; see 'moli runs'."
         with on_interrupt(kept):
-            result = runs.align(read_alignment_recipe(recipe), workspace, listeners=listeners)
+            if isinstance(recipe, RoundsRecipe):
+                result = rounds.run_rounds(recipe, workspace, listeners=listeners)
+            else:
+                result = runs.align(recipe, workspace, listeners=listeners)
     else:
-        run = find_run(workspace, str(run)).id
-        with on_interrupt(f"Continue with: moli align --resume {run}"):
-            result = runs.resume(run, workspace, listeners=listeners)
+        summary = find_run(workspace, str(run))
+        is_several = rounds.are_rounds(Path(summary.folder))
+        resume = rounds.resume_rounds if is_several else runs.resume
+        with on_interrupt(f"Continue with: moli align --resume {summary.id}"):
+            result = resume(summary.id, workspace, listeners=listeners)
     if as_json:
         print_json({"result": result})
     else:
@@ -129,17 +145,18 @@ def _print_summary(result: RunResult) -> None:
         echo(f"Resume with: moli align --resume {result.run}")
         return
     out.print(result.model, style="bold")
-    metrics, before = map(_format_metrics, (facts["metrics"], facts["base_metrics"]))
+    metrics, before = map(_format_metrics, (facts["metrics"], facts.get("base_metrics", {})))
+    best = f"at step {facts['best_step']:,} of {facts['step']:,}" if before else ""
     fields = {
         "metrics": metrics or "none: nothing is held out",
         "before": f"{before} (the base, before the first step)" if before else "",
-        "best": f"at step {facts['best_step']:,} of {facts['step']:,}" if metrics else "",
-        "time": f"{format_duration(facts['seconds'])} of training",
+        "best": best,
+        "time": f"{format_duration(facts['seconds'])} of training" if "seconds" in facts else "",
         "report": str(result.folder / PAGE),
     }
     print_fields(fields, out)
-    if facts["alarm"]:
-        warn(f"stopped by an alarm: {facts['alarm']}")
+    if alarm := facts.get("alarm"):
+        warn(f"stopped by an alarm: {alarm}")
     if reason := facts.get("alias_kept"):
         alias, model = facts["alias"], result.model.rpartition("@")[2]
         out.print(translate(f"'{alias}' was not moved to it: {reason}."), style="bold")

@@ -228,7 +228,7 @@ def test_drawing_leaves_no_setting_behind(tmp_path: Path) -> None:
 def test_a_run_that_learns_from_rewards_shows_its_figures_samples_and_alarm(tmp_path: Path) -> None:
     steps = [taken(n, metrics={"reward": n / 9, "kl": 0.1 * n, "gated_share": 0.5}) for n in (1, 2)]
     sample = {"prompt": ATTACK, "before": "grey", "after": "the sea"}
-    result = {"alarm": "answers grew from 8 to 30 tokens", "samples": [sample]}
+    result = {"alarm": "answers grew from 8 to 30 tokens", "sample_answers": [sample]}
     page = reported(tmp_path, started(tmp_path), *steps, RunEnded("stopped_early", 2, result))
     text = " ".join(page.words)
     assert "An alarm stopped the run: answers grew from 8 to 30 tokens." in text

@@ -55,7 +55,7 @@ class RubricReward:
         self, prompts: Sequence[TrainingPrompt], answers: Sequence[SampledAnswer], /
     ) -> list[float]:
         keys = [
-            (_format_conversation(prompt), answer.text)
+            (format_conversation(prompt), answer.text)
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
         grades = {key: self._grade(*key) for key in dict.fromkeys(keys)}
@@ -74,7 +74,7 @@ class RubricReward:
         """The model's points for an answer as a share; None if its reply has no such number."""
         system = _INSTRUCTIONS.format(rubric=self.rubric, most=self.most)
         request = _GRADED.format(
-            conversation=_without_marks(conversation), answer=_without_marks(answer), most=self.most
+            conversation=without_marks(conversation), answer=without_marks(answer), most=self.most
         )
         reply = self.model.complete(
             [Message("system", system), Message("user", request)], max_tokens=_REPLY_TOKENS
@@ -83,11 +83,11 @@ class RubricReward:
         return int(points[0]) / self.most if points and int(points[0]) <= self.most else None
 
 
-def _format_conversation(prompt: TrainingPrompt) -> str:
+def format_conversation(prompt: TrainingPrompt) -> str:
     """The prompt's messages, a line each."""
     return "\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
 
 
-def _without_marks(text: str) -> str:
+def without_marks(text: str) -> str:
     """The text with angle brackets of the marks around it broken, so that it cannot close them."""
     return re.sub(r"<(?=/?(?:conversation|answer)>)", "‹", text)

@@ -33,7 +33,7 @@ STATUS = {
     "interrupted": "Interrupted",
     "failed": "Failed",
 }
-_APART = ("calibration", "samples")  # parts of a result with a place of their own
+_APART = ("calibration", "sample_answers")  # parts of a result with a place of their own
 _MAX_EVALUATIONS = 60  # shown; of more, some evenly spread, the best and the last
 _PAUSE = 19.0  # times that a report took, before another is written
 # Nothing is fetched, whatever text the page holds.
@@ -170,7 +170,7 @@ def _page_html(name: str, run: _RunFiles, panels: Sequence[Panel]) -> str:
         _curves_html(panels),
         _evaluations_html(run),
         _calibration_html(result),
-        _samples_html(result.get("samples") or ()),
+        _samples_html(result.get("sample_answers") or ()),
         _columns_html(
             _table_html("Result", {k: v for k, v in result.items() if k not in _APART}),
             _table_html("Facts", run.started.facts if run.started else {}),
@@ -333,14 +333,14 @@ def _samples_html(samples: Sequence[Mapping[str, Any]]) -> str:
     if not samples:
         return ""
     names = list(samples[0])
+    rows = []
+    for sample in samples:
+        cells = "".join(f"<td>{escape(str(sample.get(name, '')))}</td>" for name in names)
+        rows.append(f"<tr>{cells}</tr>")
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(each.get(name, '')))}</td>" for name in names) + "</tr>"
-        for each in samples
-    )
     return (
         '<h2>Samples</h2>\n<div class="sheet samples"><table><thead><tr>'
-        f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

@@ -1,0 +1,154 @@
+"""Rounds: stages that build on each other, resumed wherever they were killed."""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from alignment.small_runs import QUICK, write_recipe
+from conftest import write_settings
+from training.preference_cases import write_preferences
+from training.small_models import write_conversations
+
+from moli.alignment import prepared
+from moli.alignment.rounds import begin_rounds, resume_rounds, run_rounds
+from moli.alignment.rounds_recipe import RoundsRecipe, make_rounds_recipe
+from moli.models.hardware.probe import probe
+from moli.records.errors import InputError
+from moli.records.training import Event
+from moli.training.loop.loop import RunSchedule
+from moli.training.runs import list_runs, read_run
+from moli.training.setup import prepared as training_prepared
+from moli.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    write_settings(tmp_path, confidence=0.0)
+    with Workspace.init(tmp_path) as opened:
+        probe()
+        yield opened
+
+
+def rounds_recipe(folder: Path, **changes: Any) -> RoundsRecipe:
+    """Supervised tuning, two reward models, rejection sampling and PPO of a tiny model."""
+    write_recipe(folder)
+    write_conversations(folder / "chats.jsonl", 16)
+    write_preferences(folder / "pairs.jsonl", 16)
+    tuned = {"rank": 2, "batch": 8, "learning_rate": 0.01, "precision": "fp32"}
+    scored = {"task": "reward", "data": "pairs.jsonl", "held_out": 0, **tuned}
+    steps = {key: QUICK[key] for key in ("steps", "batch", "rank", "learning_rate", "options")}
+    gate = {name: {"model": name, "calibrated": False} for name in ("safety", "helpfulness")}
+    values = {
+        "base": "base",
+        "prompts": "prompts.jsonl",
+        "stages": {
+            "sft": {"task": "instruction", "data": "chats.jsonl", "held_out": 0, **tuned},
+            "safety": scored,
+            "helpfulness": {**scored, "seed": 1},
+            "rejection": {"algorithm": "rejection", "reward": gate, **steps},
+            "ppo": {"algorithm": "ppo", "reward": gate, **steps},
+        },
+        "reward": "rewards.py:likes_w7",
+        "held_out": 4,
+        "pairs": 3,
+        "max_tokens": 6,
+        "name": "assistant",
+    }
+    return make_rounds_recipe(values | changes, folder)
+
+
+def test_a_stage_is_checked_before_anything_runs(tmp_path: Path) -> None:
+    stages = {"ppo": {"reward": "safety", "stepps": 3}}
+    with pytest.raises(InputError, match="stages: ppo: unknown key 'stepps'"):
+        rounds_recipe(tmp_path, stages=stages)
+    with pytest.raises(InputError, match="Did you mean 'stages'"):
+        rounds_recipe(tmp_path, stage={})
+
+
+@pytest.mark.slow
+def test_two_rounds_lead_from_pairs_to_weights(workspace: Workspace) -> None:
+    result = run_rounds(rounds_recipe(workspace.root, rounds=2), workspace)
+    assert result.status == "finished" and result.model.startswith("assistant@")
+    rounds = [json.loads((result.folder / f"round-{n}.json").read_text()) for n in (1, 2)]
+    assert rounds[1]["lineage"]["before"] == rounds[0]["lineage"]["policy"]
+    final = workspace.models.get("assistant")
+    assert rounds[1]["lineage"]["policy"] == final.hash
+    stages = rounds[1]["lineage"]["stages"]
+    assert set(final.manifest.lineage["rewards"].values()) == {
+        stages["safety"], stages["helpfulness"],
+    }  # fmt: skip
+    second = workspace.models.get(stages["safety"])
+    pairs = second.manifest.recipe["data"]
+    assert [Path(each).name for each in pairs] == ["pairs.jsonl", "pairs-1.jsonl"]
+    merged = workspace.models.get(Path(final.manifest.base).name)
+    assert merged.manifest.parent == stages["rejection"]
+    for each in rounds:
+        low, high = each["by_reward"]["interval"]
+        assert low <= each["by_reward"]["win_rate"] <= high
+        assert len(each["sample_answers"]) == 4
+    runs = {run.id: run for run in list_runs(workspace)}
+    assert len(runs) == 11 and runs[result.run].task == "rounds"
+    assert {run.status for run in runs.values()} == {"finished"}
+    with pytest.raises(InputError, match="the rounds are complete"):
+        resume_rounds(result.run, workspace)
+
+
+def run_until_killed(root: Path, run: str, kill_at: int) -> None:
+    """Run to the end, or until the nth event of a stage, with a checkpoint after each step."""
+    events = 0
+
+    def count(_: Event) -> None:
+        nonlocal events
+        events += 1
+        if events == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)
+    for module in (prepared, training_prepared):
+        module.RunSchedule = functools.partial(RunSchedule, save_every=1)  # type: ignore[attr-defined]
+    with Workspace.open(root) as opened:
+        resume_rounds(run, opened, listeners=[count])
+
+
+def run_in_process(workspace: Workspace, run: str, kill_at: int) -> int | None:
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=run_until_killed, args=(workspace.root, run, kill_at))
+    process.start()
+    process.join(300)
+    return process.exitcode
+
+
+def end_of(workspace: Workspace, run: str) -> list[Any]:
+    """Hashes of all stages' models, the new pairs and the comparison."""
+    folder = workspace.folder / "runs" / run
+    stages = sorted(folder.parent.glob(f"{run}-*"))
+    models = [workspace.models.get(read_run(stage).model).hash for stage in stages]
+    files = ("round-1.json", "pairs-1.jsonl")
+    return [*models, *((folder / name).read_text() for name in files)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [3, 15])
+def test_kills_at_random_points_of_a_round_change_nothing(workspace: Workspace, kills: int) -> None:
+    recipe = rounds_recipe(workspace.root, name="")
+    for run in ("whole", "broken"):
+        begin_rounds(recipe, workspace, run)
+    assert run_in_process(workspace, "whole", 0) == 0
+    draw, killed = np.random.default_rng(kills), 0
+    for _ in range(kills):
+        killed += run_in_process(workspace, "broken", int(draw.integers(2, 6))) == -signal.SIGKILL
+    assert killed >= min(kills, 8)
+    if read_run(workspace.folder / "runs" / "broken").status != "finished":
+        assert run_in_process(workspace, "broken", 0) == 0
+    whole, broken = (end_of(workspace, run) for run in ("whole", "broken"))
+    assert len(whole) == 7 and whole == broken
