@@ -1,5 +1,6 @@
 """Writes docs/cli.md and docs/cli.zh.md from the command line itself, the tables of fields in
-docs/*/api.md from the bodies of requests, and those of options in docs/*/alignment.md.
+docs/*/api.md from the bodies of requests, and those of options and recipes in
+docs/*/alignment.md and docs/*/align.md.
 
 Use: python docs/generate.py
 """

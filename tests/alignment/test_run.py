@@ -53,6 +53,9 @@ def test_a_recipe_becomes_an_adapter_that_is_served(workspace: Workspace) -> Non
     assert lineage["base"] == stored.manifest.base_hash and len(lineage["base"]) == 64
     assert lineage["recipe"]["steps"] == 3 and len(lineage["prompts"]) == 64
     assert list(lineage["rewards"]) == ["rewards.py:likes_w7"]
+    compared = result.facts["against_reference"]
+    assert compared["reward_win_rate_low"] <= compared["win_rate"]
+    assert len(result.facts["sample_answers"]) == 3
     chat = load_named_chat("aligned", workspace)
     assert isinstance(chat.complete([Message("user", "w1 w2")], max_tokens=5), str)
     [run] = list_runs(workspace)

@@ -77,6 +77,10 @@ def test_the_tables_of_options_are_up_to_date() -> None:
         page = path.read_text(encoding="utf-8")
         assert page == options["with_table"](page, language), "run: python docs/generate.py"
         assert "| `dpo` | `beta` | `0.1` |" in page
+    for language, path in options["RECIPE_FILES"].items():
+        page = path.read_text(encoding="utf-8")
+        assert page == options["with_recipes"](page, language), "run: python docs/generate.py"
+        assert "| `steps` | `50` |" in page and "| `rounds` | `1` |" in page
 
 
 def test_both_languages_have_the_same_pages_and_sections() -> None:

@@ -14,9 +14,7 @@ from moli.alignment.recipe import AlignmentRecipe
 from moli.alignment.roles import SharedBase
 from moli.alignment.rollouts.sampling import SamplingLimits
 from moli.models.weights.loading import load_model
-from moli.records.errors import InputError
 from moli.training.recipes.recipe import Recipe, make_recipe
-from moli.training.tasks.base.causal import mark_head
 from moli.training.tasks.instruction import Instruction
 from moli.training.trained.comparison import HeldOutResult
 from moli.training.trained.store import make_manifest, store_files
@@ -52,20 +50,15 @@ class PolicyModel:
         """The base in all its roles, with new adapters drawn by the recipe's seed.
 
         Raises:
-            InputError: the base is no decoder, or makes its logits in another way than others do.
+            InputError: the base is no decoder.
         """
         self.task.prepare([])
         base: Any = load_model("AutoModelForCausalLM", self.recipe.base, dtype=torch.float32)
         if torch.cuda.is_available():
             base = base.cuda()
-        if not mark_head(base).head_makes_logits:
-            raise InputError(
-                "this model changes its logits after its head, and so cannot learn from rewards",
-                where=self.recipe.base,
-                fix="Use another base, of the Llama, Qwen or SmolLM families for example.",
-            )
         torch.manual_seed(self.recipe.seed)
-        return SharedBase(base, self.tokenizer, limits, self.recipe.rank)
+        base_hash = self.task.base_hashes().base
+        return SharedBase(base, self.tokenizer, limits, self.recipe.rank, base_hash=base_hash)
 
     def limits(self, recipe: AlignmentRecipe) -> SamplingLimits:
         """The limits of a recipe's sampling; answers end as they do when the model is served."""

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moli.alignment.alarms import AlarmLimits, Alarms
 from moli.alignment.algorithms.table import make_algorithm
+from moli.alignment.comparison import PolicyComparison, compare_policies
 from moli.alignment.held_out import HeldOutReward
 from moli.alignment.loop import AlignmentLoop, BatchSizes
 from moli.alignment.policy_model import PolicyModel, make_policy
 from moli.alignment.prompts import Prompts, read_prompts
 from moli.alignment.recipe import AlignmentRecipe
-from moli.alignment.rewards.load import load_reward
+from moli.alignment.rewards.load import LoadedReward, load_reward
 from moli.alignment.rewards.protocol import Reward
 from moli.alignment.roles import SharedBase
+from moli.alignment.rollouts.buffer import TrainingPrompt
+from moli.alignment.shared_rewards import load_shared_reward
 from moli.models.hardware.probe import probe
+from moli.models.protocols.chat import ChatModel
 from moli.models.weights.json_files import write_json
 from moli.records.errors import InputError
 from moli.records.training import Event
@@ -25,9 +29,10 @@ from moli.training.loop.loop import RunSchedule
 from moli.training.recipes.run_folder import RESOLVED, check_unchanged
 from moli.training.setup.environment import write_environment
 from moli.workspace import Workspace
+from moli.workspace.content import StoredModel
 
 _EVALUATIONS = 5  # during a run
-_SAMPLES, _SAMPLE_SEED = 6, 2
+_SAMPLES, _COMPARISON_SEED = 6, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class PreparedAlignment:
 
     Attributes:
         recipe: the recipe with the learning rate.
+        held_out_reward: the reward of evaluations.
         lineage: what the result is made from, for its manifest.
         facts: numbers of prompts, parameters and the like.
     """
@@ -45,18 +51,31 @@ class PreparedAlignment:
     prompts: Prompts
     shared: SharedBase
     loop: AlignmentLoop
+    held_out_reward: Reward
     lineage: Mapping[str, Any]
     facts: Mapping[str, Any]
 
-    def samples(self) -> list[dict[str, str]]:
-        """Answers to a few prompts by the reference and by the policy, drawn by one seed."""
-        prompts = (self.prompts.held_out or self.prompts.train)[:_SAMPLES]
-        before = self.shared.sample_reference(prompts, _SAMPLE_SEED)
-        after = self.shared.sample(prompts, _SAMPLE_SEED)
-        return [
-            {"prompt": prompt.messages[-1].content, "before": one.text, "after": other.text}
-            for prompt, one, other in zip(prompts, before, after, strict=True)
-        ]
+    def compare(self, judge: ChatModel | None) -> dict[str, Any]:
+        """The policy's answers against the reference's, by the reward of evaluations and a judge.
+
+        Without held-out prompts, it is only a few answers of both.
+        """
+        prompts: Sequence[TrainingPrompt] = self.prompts.held_out
+        if not prompts:
+            return {"sample_answers": self._compare(self.prompts.train[:_SAMPLES]).sample_answers}
+        comparison = self._compare(prompts, judge)
+        return {
+            "sample_answers": comparison.sample_answers,
+            "against_reference": comparison.metrics(),
+        }
+
+    def _compare(
+        self, prompts: Sequence[TrainingPrompt], judge: ChatModel | None = None
+    ) -> PolicyComparison:
+        """The comparison on some prompts."""
+        before = self.shared.sample_reference(prompts, _COMPARISON_SEED)
+        after = self.shared.sample(prompts, _COMPARISON_SEED)
+        return compare_policies(prompts, after, before, self.held_out_reward, judge)
 
 
 def prepare(
@@ -80,13 +99,12 @@ def prepare(
         max_length=_max_prompt(policy, recipe),
         held_out=recipe.held_out,
     )
-    reward = load_reward(recipe.reward, workspace)
-    held_out = load_reward(recipe.held_out_reward, workspace) if recipe.held_out_reward else reward
+    shared = policy.build(policy.limits(recipe))
+    reward, held_out = _load_rewards(recipe, workspace, shared)
     hashes = {"prompts": prompts.digest, **policy.hashes()}
     check_unchanged(folder, {**hashes, **reward.hashes, **held_out.hashes})
     write_json(folder / RESOLVED, {"recipe": recipe.model_dump(mode="json")})
     write_environment(folder, recipe, probe())
-    shared = policy.build(policy.limits(recipe))
     loop = _make_loop(recipe, shared, prompts, reward.reward, folder, on_event)
     if prompts.held_out:
         loop.evaluate = HeldOutReward(prompts.held_out, shared.sample, held_out.reward)
@@ -104,7 +122,22 @@ def prepare(
         "rewards": {name: digest[:12] for name, digest in reward.hashes.items()},
         "trainable_parameters": sum(p.numel() for p in shared.parameters() if p.requires_grad),
     }
-    return PreparedAlignment(recipe, policy, prompts, shared, loop, lineage, facts)
+    return PreparedAlignment(recipe, policy, prompts, shared, loop, held_out.reward, lineage, facts)
+
+
+def _load_rewards(
+    recipe: AlignmentRecipe, workspace: Workspace, shared: SharedBase
+) -> tuple[LoadedReward, LoadedReward]:
+    """The rewards of training and of evaluations; reward models are on the policy's base if it is
+    theirs, too."""
+
+    def load_model(stored: StoredModel, is_strict: bool) -> Reward:
+        return load_shared_reward(stored, workspace, shared, must_be_calibrated=is_strict)
+
+    reward = load_reward(recipe.reward, workspace, load_model)
+    if recipe.held_out_reward is None:
+        return reward, reward
+    return reward, load_reward(recipe.held_out_reward, workspace, load_model)
 
 
 def _make_loop(

@@ -35,7 +35,7 @@ from moli.training.runs import read_run
 from moli.training.setup.memory import peak_memory_mb
 from moli.training.trained.comparison import HeldOutResult
 from moli.training.trained.merged import store_merged
-from moli.training.trained.names import with_named_base
+from moli.training.trained.names import load_named_chat, with_named_base
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 from moli.workspace.paths import absolute_values, located_values, relative_values
@@ -207,8 +207,9 @@ def _store(prepared: PreparedAlignment, workspace: Workspace) -> dict[str, Any]:
         result,
         prepared.lineage,
     )
-    facts: dict[str, Any] = {"sample_answers": prepared.samples()}
-    return facts | _point_alias(alias, stored, prepared.loop.alarm, workspace)
+    name = prepared.recipe.judge
+    judge = load_named_chat(name, workspace) if name else None
+    return prepared.compare(judge) | _point_alias(alias, stored, prepared.loop.alarm, workspace)
 
 
 def _point_alias(

@@ -15,7 +15,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,11 @@ from moli.records.errors import InputError
 from moli.training.trained.names import find_stored, load_named_chat
 from moli.training.trained.reward_model import load_reward_model
 from moli.workspace import Workspace
+from moli.workspace.content import StoredModel
 
 RewardSpec = str | dict[str, Any]
+# Loads a stored reward model; the flag is whether it is refused if its calibration is against it.
+ModelLoader = Callable[[StoredModel, bool], Reward]
 
 _CHECKS = {"exact_match": exact_match_reward, "number": number_reward}
 # The keys of each kind of reward that is a mapping: needed ones, then others.
@@ -95,8 +98,13 @@ def _kinds_advice() -> str:
     return f"Give a reward model, FILE.py:FUNCTION, MODULE:FUNCTION, a URL, or one of {kinds}."
 
 
-def load_reward(spec: RewardSpec, workspace: Workspace) -> LoadedReward:
+def load_reward(
+    spec: RewardSpec, workspace: Workspace, load_model: ModelLoader | None = None
+) -> LoadedReward:
     """The reward that a recipe names.
+
+    Args:
+        load_model: loads reward models in another way, such as on a base that is there already.
 
     Raises:
         NotFoundError: there is no such model.
@@ -104,10 +112,10 @@ def load_reward(spec: RewardSpec, workspace: Workspace) -> LoadedReward:
         ModelError: a model cannot be loaded.
     """
     if isinstance(spec, str):
-        return _named_reward(spec, workspace)
+        return _named_reward(spec, workspace, load_model)
     if "helpfulness" in spec:
-        safety = load_reward(spec["safety"], workspace)
-        helpfulness = load_reward(spec["helpfulness"], workspace)
+        safety = load_reward(spec["safety"], workspace, load_model)
+        helpfulness = load_reward(spec["helpfulness"], workspace, load_model)
         threshold = float(spec.get("threshold", SAFETY_THRESHOLD))
         gated = GatedReward(safety.reward, helpfulness.reward, threshold)
         return LoadedReward(gated, {**safety.hashes, **helpfulness.hashes})
@@ -115,7 +123,8 @@ def load_reward(spec: RewardSpec, workspace: Workspace) -> LoadedReward:
         chat = load_named_chat(spec["model"], workspace)
         return LoadedReward(RubricReward(chat, str(spec["rubric"])), {chat.name: ""})
     if "model" in spec:
-        return _trained_reward(spec["model"], workspace, calibrated=spec.get("calibrated", True))
+        is_strict = bool(spec.get("calibrated", True))
+        return _trained_reward(str(spec["model"]), workspace, load_model, is_strict=is_strict)
     if "check" in spec:
         return LoadedReward(_CHECKS[spec["check"]](), {})
     if "regex" in spec:
@@ -123,19 +132,24 @@ def load_reward(spec: RewardSpec, workspace: Workspace) -> LoadedReward:
     return LoadedReward(json_reward(spec["json"]), {})
 
 
-def _named_reward(spec: str, workspace: Workspace) -> LoadedReward:
+def _named_reward(spec: str, workspace: Workspace, load_model: ModelLoader | None) -> LoadedReward:
     """The reward behind a URL, a function's place or a model's name."""
     if spec.startswith(("http://", "https://")):
         return LoadedReward(RemoteReward(spec), {spec: ""})
     place, _, function = spec.rpartition(":")
-    return _function(place, function) if place else _trained_reward(spec, workspace)
+    return _function(place, function) if place else _trained_reward(spec, workspace, load_model)
 
 
-def _trained_reward(name: str, workspace: Workspace, *, calibrated: bool = True) -> LoadedReward:
+def _trained_reward(
+    name: str, workspace: Workspace, load_model: ModelLoader | None, *, is_strict: bool = True
+) -> LoadedReward:
     """A reward model of the workspace."""
     stored = find_stored(workspace.models, name)
-    model = load_reward_model(stored, workspace)
-    return LoadedReward(TrainedReward(model, calibrated), {stored.name: stored.hash})
+    if load_model:
+        reward = load_model(stored, is_strict)
+    else:
+        reward = TrainedReward(load_reward_model(stored, workspace), is_strict)
+    return LoadedReward(reward, {stored.name: stored.hash})
 
 
 def _function(place: str, name: str) -> LoadedReward:

@@ -1,0 +1,89 @@
+"""Prompts from any data set that has some."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training.small_models import write_model
+
+from moli.alignment.prompts import Prompts, read_prompts
+from moli.models.tokenizers import load_tokenizer
+from moli.records.errors import InputError
+from moli.training.recipes.recipe import make_recipe
+
+TURNS = [
+    {"role": "user", "content": "w1"},
+    {"role": "assistant", "content": "w2"},
+    {"role": "user", "content": "w3"},
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load_tokenizer(write_model(tmp_path_factory.mktemp("model"), "llama"))
+
+
+def prompts_of(
+    folder: Path, tokenizer: Any, rows: Sequence[Any], *, held_out: float = 0, longest: int = 50
+) -> Prompts:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = make_recipe({"task": "instruction", "base": "base", "data": path})
+    return read_prompts(recipe, tokenizer, max_length=longest, held_out=held_out)
+
+
+@pytest.mark.parametrize(
+    ("row", "turns", "reference"),
+    [
+        ({"prompt": "w1"}, ["w1"], ""),
+        ({"question": "w1", "answer": "w2 #### 42"}, ["w1"], "w2 #### 42"),
+        ({"instruction": "w1"}, ["w1"], ""),
+        ({"messages": TURNS}, ["w1", "w2", "w3"], ""),
+        ({"messages": [*TURNS, {"role": "assistant", "content": "w4"}]}, ["w1", "w2", "w3"], "w4"),
+        ({"prompt": TURNS}, ["w1", "w2", "w3"], ""),
+        ({"prompt": "w1", "chosen": "w2", "rejected": "w3"}, ["w1"], ""),
+        ({"prompt": "w1", "completion": "w2", "label": True}, ["w1"], ""),
+    ],
+)
+def test_a_prompt_is_all_before_the_answer(
+    tmp_path: Path, tokenizer: Any, row: Any, turns: list[str], reference: str
+) -> None:
+    [prompt] = prompts_of(tmp_path, tokenizer, [row]).train
+    assert [message.content for message in prompt.messages] == turns
+    assert prompt.reference == reference
+    assert tokenizer.decode(prompt.ids).endswith("[UNK]")  # "assistant", which begins the answer
+
+
+def test_a_text_is_continued_as_it_is(tmp_path: Path, tokenizer: Any) -> None:
+    [prompt] = prompts_of(tmp_path, tokenizer, [{"text": "w1 w2"}]).train
+    assert prompt.ids == tuple(tokenizer("w1 w2")["input_ids"])
+
+
+def test_a_tag_of_an_unsafe_prompt_is_kept(tmp_path: Path, tokenizer: Any) -> None:
+    row = {"prompt": "w1", "chosen": "w2", "rejected": "w3", "prompt_is_unsafe": True}
+    assert prompts_of(tmp_path, tokenizer, [row]).train[0].is_unsafe
+
+
+def test_prompts_are_counted_once_and_held_out_apart(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [{"prompt": f"w{n % 10}"} for n in range(20)] + [{"prompt": "w1 " * 60}]
+    prompts = prompts_of(tmp_path, tokenizer, rows, held_out=3)
+    assert prompts.facts == {
+        "rows": 21, "malformed": 0, "unread": 0, "prompts": 7, "held_out": 3, "repeated": 10,
+        "too_long": 1,
+    }  # fmt: skip
+    assert len({*prompts.train, *prompts.held_out}) == 10
+    again = prompts_of(tmp_path, tokenizer, rows, held_out=3)
+    assert again == prompts
+
+
+def test_data_without_prompts_are_refused(tmp_path: Path, tokenizer: Any) -> None:
+    with pytest.raises(InputError, match="do not fit"):
+        prompts_of(tmp_path, tokenizer, [{"height": 3}])
+    with pytest.raises(InputError, match="none of 1 prompts has at most 2 tokens"):
+        prompts_of(tmp_path, tokenizer, [{"prompt": "w1 w2 w3"}], longest=2)
+    with pytest.raises(InputError, match="only 1 different prompts"):
+        prompts_of(tmp_path, tokenizer, [{"prompt": "w1"}], held_out=1)
