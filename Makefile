@@ -83,6 +83,8 @@ bench-alignment: $(VENV)/installed-dev
 	@$(BIN)/python bench/alignment/oracle.py
 	@$(BIN)/moli models get smollm2
 	@$(BIN)/python bench/alignment/dpo.py
+	@$(BIN)/python bench/alignment/sources.py
+	@$(BIN)/python bench/alignment/ppo.py
 
 bench-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/decode.py

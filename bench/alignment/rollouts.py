@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-PROMPTS, TOKENS, RANK, RATE = 8, 32, 16, 1e-5  # of a step; tokens of an answer at most
+PROMPTS, TOKENS, RANK, RATE = 16, 64, 16, 1e-5  # of a step; tokens of an answer at most
 MEAN_PROMPT = 32
 
 
 def prompt_ids(model: str, count: int) -> list[list[int]]:
-    """Token ids of prompts of 8 to 72 tokens, which random words make up; the same for all."""
+    """Token ids of prompts of 8 to 56 random tokens; the same for every system."""
     import random
 
     vocabulary = json.loads(Path(model, "config.json").read_text(encoding="utf-8"))["vocab_size"]

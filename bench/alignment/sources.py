@@ -1,6 +1,6 @@
 """Tokens per second of the two sources of rollouts in this process, in turns, medians, fp32.
 
-Use: python bench/alignment/sources.py [--rows 32] [--tokens 48] [--rounds 3]
+Use: make bench-alignment, or python bench/alignment/sources.py [--rows 32] [--rounds 3]
 One samples by transformers' own passes over the base with the adapter merged into it; the other is
 the serving engine with a copy of the base, to which the merged weights go before each batch.
 """
