@@ -32,8 +32,8 @@ def measure(reference: str, rows: int, tokens: int, rounds: int) -> None:
         TrainingPrompt(tuple(torch.randint(100, vocabulary, (n,), generator=draw).tolist()))
         for n in lengths
     ]
-    limits = SamplingLimits(tokens, [base.config.eos_token_id or 0])
     tokenizer, weights = load_tokenizer(reference), {}
+    limits = SamplingLimits(tokens, [tokenizer.eos_token_id])
     engine = EngineRollouts(base, tokenizer, limits, lambda: weights)
     shared = SharedBase(base, tokenizer, limits)
     weights |= shared.merged_weights()
