@@ -160,7 +160,7 @@ def render_png(panels: Sequence[Panel], title: str) -> bytes:
 
     rows = 1 + math.ceil((len(panels) - 1) / 2)
     width, height = 10.0, 0.5 + 2.7 * rows
-    with _matplotlib_style():
+    with chart_style():
         figure = Figure(figsize=(width, height), dpi=144)
         FigureCanvasAgg(figure)
         figure.text(_LEFT / width, 1 - 0.32 / height, title, fontsize=14, fontweight="bold")
@@ -184,7 +184,7 @@ def render_svg(panel: Panel, *, width: float, height: float = 2.5) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with _matplotlib_style(f"moli {panel.title}"):
+    with chart_style(f"moli {panel.title}"):
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
         _draw_panel(figure, panel, (0.0, 0.0, width, height))
@@ -208,7 +208,7 @@ def _adapt_svg_to_page(text: str) -> str:
 
 
 @contextmanager
-def _matplotlib_style(salt: str = "moli") -> Iterator[None]:
+def chart_style(salt: str = "moli") -> Iterator[None]:
     """Use the style of these charts inside, whatever style a person has set.
 
     Args:
