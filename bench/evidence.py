@@ -68,6 +68,7 @@ PARAGRAPHS, PASSAGES = 1200, 8
 ANSWERABLE = 0.6
 PER_SET = (1000.0, 3000.0)
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
+CONFIDENCE = 0.5  # the default setting
 Rows = list[dict[str, Any]]
 Library = list[SourceDocument] | list[Path]
 
@@ -271,12 +272,16 @@ def fit(results: Sequence[Scores], counted: Sequence[str] = FEATURES) -> tuple[n
 
 def judge(name: str, results: Sequence[Scores], weights: np.ndarray, intercept: float) -> None:
     """Print how good the best candidates are, and what is answered at some thresholds."""
-    probabilities, are_right = [], []
+    probabilities, are_right, right_without_gate = [], [], 0
     for each in results:
-        probability = each.is_about / (1 + np.exp(-(each.values @ weights + intercept)))
+        without_gate = 1 / (1 + np.exp(-(each.values @ weights + intercept)))
+        probability = each.is_about * without_gate
         best = int(probability.argmax())
         probabilities.append(probability[best])
         are_right.append(bool(each.is_right[best]))
+        first = int(without_gate.argmax())
+        is_answered = each.question.is_answerable and without_gate[first] >= CONFIDENCE
+        right_without_gate += bool(is_answered and each.is_right[first])
     confidence, is_right = np.array(probabilities), np.array(are_right)
     kinds = np.array([each.question.kind for each in results])
     held = kinds == "held"
@@ -294,6 +299,8 @@ def judge(name: str, results: Sequence[Scores], weights: np.ndarray, intercept: 
         )
         right, wrong = (answered & held & is_right).sum(), (answered & held & ~is_right).sum()
         refused = (held & ~answered).sum()
+        if threshold == CONFIDENCE:
+            print(f"  without the gate of entities, at {threshold}: right {right_without_gate}")
         print(f"  at {threshold}: right {right}, wrong {wrong}, refused {refused}; {others}")
 
 
