@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +74,17 @@ def test_the_tables_of_fields_are_up_to_date() -> None:
 
 def test_the_tables_of_options_are_up_to_date() -> None:
     options = runpy.run_path(str(ROOT / "docs" / "options.py"))
-    for language, path in options["FILES"].items():
-        page = path.read_text(encoding="utf-8")
-        assert page == options["with_table"](page, language), "run: python docs/generate.py"
-        assert "| `dpo` | `beta` | `0.1` |" in page
-    for language, path in options["RECIPE_FILES"].items():
-        page = path.read_text(encoding="utf-8")
-        assert page == options["with_recipes"](page, language), "run: python docs/generate.py"
-        assert "| `steps` | `50` |" in page and "| `rounds` | `1` |" in page
+    for name, language in product(options["PAGES"], options["LANGUAGES"]):
+        page = options["path_of"](name, language).read_text("utf-8")
+        assert page == options["with_tables"](page, name, language), "run: python docs/generate.py"
+    rows = {
+        "options": "| `dpo` | `beta` | `0.1` |",
+        "algorithms": "| `rejection` | `answers_per_prompt` | `16` |",
+        "recipe": "| `steps` | `50` |",
+        "rounds": "| `rounds` | `1` |",
+    }
+    for table, row in rows.items():
+        assert row in options["table"](table, "en")
 
 
 def test_both_languages_have_the_same_pages_and_sections() -> None:
