@@ -168,7 +168,7 @@ def test_a_line_of_a_form_reads_in_context_with_the_lines_that_name_its_subject(
     found = candidates_of(text, title="Form")
     above, _, reading = found[-1].in_context.rpartition("\n")
     assert (above.strip(), reading) == (f"Form\n{named}", line)
-    assert [each.reading for each in found if each.names_subject] == named.splitlines()
+    assert [each.reading for each in found if each.subject_name] == named.splitlines()
 
 
 def test_the_next_record_of_a_form_has_a_subject_of_its_own() -> None:
@@ -178,4 +178,4 @@ def test_the_next_record_of_a_form_has_a_subject_of_its_own() -> None:
 
 
 def test_a_row_of_a_table_is_no_line_that_names_a_subject() -> None:
-    assert not any(each.names_subject for each in candidates_of("Name | Ext\nAnn | 17\nBob | 18"))
+    assert not any(each.subject_name for each in candidates_of("Name | Ext\nAnn | 17\nBob | 18"))

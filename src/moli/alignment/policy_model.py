@@ -14,6 +14,7 @@ from moli.alignment.recipe import AlignmentRecipe
 from moli.alignment.roles import SharedBase
 from moli.alignment.rollouts.sampling import SamplingLimits
 from moli.models.weights.loading import load_model
+from moli.records.errors import InputError
 from moli.training.recipes.recipe import Recipe, make_recipe
 from moli.training.tasks.instruction import Instruction
 from moli.training.trained.comparison import HeldOutResult
@@ -53,12 +54,31 @@ class PolicyModel:
             InputError: the base is no decoder.
         """
         self.task.prepare([])
-        base: Any = load_model("AutoModelForCausalLM", self.recipe.base, dtype=torch.float32)
-        if torch.cuda.is_available():
-            base = base.cuda()
+        base = self.load_base()
         torch.manual_seed(self.recipe.seed)
         base_hash = self.task.base_hashes().base
         return SharedBase(base, self.tokenizer, limits, self.recipe.rank, base_hash=base_hash)
+
+    def load_base(self) -> Any:
+        """The base alone, on the graphics card if there is one."""
+        base: Any = load_model("AutoModelForCausalLM", self.recipe.base, dtype=torch.float32)
+        return base.cuda() if torch.cuda.is_available() else base
+
+    def max_prompt(self, max_tokens: int) -> int:
+        """Maximum tokens of a prompt, so that there is room for an answer of `max_tokens`.
+
+        Raises:
+            InputError: there is no room for any prompt.
+        """
+        limit = self.task.length_limit - max_tokens
+        if limit < 1:
+            raise InputError(
+                f"'max_tokens' is {max_tokens:,}, and the base has "
+                f"{self.task.length_limit:,} positions",
+                where=self.recipe.base,
+                fix="Set a smaller max_tokens.",
+            )
+        return limit
 
     def limits(self, recipe: AlignmentRecipe) -> SamplingLimits:
         """The limits of a recipe's sampling; answers end as they do when the model is served."""

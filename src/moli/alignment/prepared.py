@@ -23,7 +23,6 @@ from moli.alignment.shared_rewards import load_shared_reward
 from moli.models.hardware.probe import probe
 from moli.models.protocols.chat import ChatModel
 from moli.models.weights.json_files import write_json
-from moli.records.errors import InputError
 from moli.records.training import Event
 from moli.training.loop.loop import RunSchedule
 from moli.training.recipes.run_folder import RESOLVED, check_unchanged
@@ -96,7 +95,7 @@ def prepare(
     prompts = read_prompts(
         policy.recipe,
         policy.tokenizer,
-        max_length=_max_prompt(policy, recipe),
+        max_length=policy.max_prompt(recipe.max_tokens),
         held_out=recipe.held_out,
     )
     shared = policy.build(policy.limits(recipe))
@@ -168,20 +167,3 @@ def _resolved(recipe: AlignmentRecipe, policy: PolicyModel) -> AlignmentRecipe:
     """The recipe with a learning rate: its own, that of its options, or the default."""
     chosen = recipe.learning_rate or recipe.options.get("learning_rate")
     return recipe.model_copy(update={"learning_rate": chosen or policy.learning_rate()})
-
-
-def _max_prompt(policy: PolicyModel, recipe: AlignmentRecipe) -> int:
-    """Maximum tokens of a prompt, so that there is room for an answer.
-
-    Raises:
-        InputError: there is no room for any prompt.
-    """
-    limit = policy.task.length_limit - recipe.max_tokens
-    if limit < 1:
-        raise InputError(
-            f"'max_tokens' is {recipe.max_tokens:,}, and the base has "
-            f"{policy.task.length_limit:,} positions",
-            where=recipe.base,
-            fix="Set a smaller max_tokens.",
-        )
-    return limit

@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from moli.alignment import run as alignment_run
 from moli.alignment.comparison import compare_policies
 from moli.alignment.policy_model import PolicyModel, make_policy
@@ -26,18 +24,18 @@ from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.alignment.rollouts.sampling import sample_answers
 from moli.alignment.rounds_recipe import RoundsRecipe, make_rounds_recipe, with_models
 from moli.models.weights.json_files import write_json
-from moli.models.weights.loading import load_model
-from moli.records.errors import InputError, NotFoundError
+from moli.records.errors import InputError
 from moli.records.files import whole_file
 from moli.records.hashing import hash_files
 from moli.records.training import COMPLETE, Evaluated, RunEnded, RunStarted
 from moli.training import run as training_run
 from moli.training.listeners import Listener
-from moli.training.listeners.run_listeners import run_listeners
+from moli.training.listeners.run_listeners import failure_reported, run_listeners
 from moli.training.recipes.recipe import Recipe
 from moli.training.recipes.run_folder import (
     REQUESTED,
     disk_errors,
+    existing_run_folder,
     lock_run,
     make_run_folder,
 )
@@ -112,9 +110,7 @@ def resume_rounds(
         WorkspaceError: another process works on it, or the disk is too full.
         InputError: what a stage reads has changed since, or the rounds are complete.
     """
-    folder = workspace.folder / "runs" / run
-    if not run or not (folder / REQUESTED).is_file():
-        raise NotFoundError("no such run", where=run or "run", fix="See 'moli runs'.")
+    folder = existing_run_folder(workspace, run)
     with lock_run(folder), disk_errors(folder, "align"):
         if read_run(folder).status in COMPLETE:
             raise InputError("the rounds are complete", where=run, fix="Start new ones.")
@@ -139,20 +135,16 @@ class _Rounds:
         values = recipe.model_dump(mode="json")
         on_event(RunStarted(self.folder.name, str(self.folder), values, {}, done, recipe.rounds))
         facts: dict[str, Any] = {}
-        try:
-            for number in range(1, recipe.rounds + 1):
-                facts = self._run_round(number, state)
-                if number > done:
-                    on_event(Evaluated(number, facts["metrics"], True, 0.0))
-        except _Interrupted:
-            on_event(RunEnded("interrupted", self._rounds_done(), {}))
-            facts = {"step": self._rounds_done(), "alarm": "", "model": ""}
-            return RunResult(self.folder.name, self.folder, "interrupted", "", facts)
-        except BaseException as error:
-            reason = {"error": str(error).strip() or type(error).__name__}
-            interrupted = isinstance(error, KeyboardInterrupt)
-            on_event(RunEnded("interrupted" if interrupted else "failed", done, reason))
-            raise
+        with failure_reported(on_event, lambda: done):
+            try:
+                for number in range(1, recipe.rounds + 1):
+                    facts = self._run_round(number, state)
+                    if number > done:
+                        on_event(Evaluated(number, facts["metrics"], True, 0.0))
+            except _Interrupted:
+                on_event(RunEnded("interrupted", self._rounds_done(), {}))
+                facts = {"step": self._rounds_done(), "alarm": "", "model": ""}
+                return RunResult(self.folder.name, self.folder, "interrupted", "", facts)
         stored = self.workspace.models.get(state.policy)
         if recipe.name:
             stored = self.workspace.models.point(recipe.name, stored.hash)
@@ -258,7 +250,7 @@ class _Rounds:
         return read_prompts(
             policy.recipe,
             policy.tokenizer,
-            max_length=policy.task.length_limit - self.recipe.max_tokens,
+            max_length=policy.max_prompt(self.recipe.max_tokens),
             held_out=self.recipe.held_out,
         )
 
@@ -284,10 +276,7 @@ class _Rounds:
     def _sampler(self, model: str) -> _Sample:
         """A function that samples answers of a model."""
         policy = self._policy(model)
-        base: Any = load_model("AutoModelForCausalLM", policy.recipe.base, dtype=torch.float32)
-        if torch.cuda.is_available():
-            base = base.cuda()
-        base.eval()
+        base = policy.load_base().eval()
         limits = policy.limits(self._sampling(model))
         return lambda prompts, seed: sample_answers(base, policy.tokenizer, prompts, limits, seed)
 

@@ -16,17 +16,18 @@ from typing import Any
 from moli.alignment.prepared import PreparedAlignment, prepare
 from moli.alignment.recipe import AlignmentRecipe, make_alignment_recipe, with_changed_paths
 from moli.models.weights.json_files import write_json
-from moli.records.errors import InputError, MoliError, NotFoundError
+from moli.records.errors import InputError, MoliError
 from moli.records.training import COMPLETE, Event, RunEnded, RunStarted
 from moli.training.listeners import Listener
 from moli.training.listeners.event_log import EVENTS
-from moli.training.listeners.run_listeners import run_listeners
+from moli.training.listeners.run_listeners import failure_reported, run_listeners
 from moli.training.loop.checkpoint import remove_checkpoints
 from moli.training.recipes.recipe import make_recipe
 from moli.training.recipes.run_folder import (
     REQUESTED,
     check_command,
     disk_errors,
+    existing_run_folder,
     lock_run,
     make_run_folder,
 )
@@ -125,9 +126,7 @@ def resume(run: str, workspace: Workspace, *, listeners: Sequence[Listener] = ()
         WorkspaceError: another process works on it, or the disk is too full.
         InputError: the prompts, the base or the reward has changed since, or the run is complete.
     """
-    folder = workspace.folder / "runs" / run
-    if not run or not (folder / REQUESTED).is_file():
-        raise NotFoundError("no such run", where=run or "run", fix="See 'moli runs'.")
+    folder = existing_run_folder(workspace, run)
     check_command(folder, "align")
     with lock_run(folder), disk_errors(folder, "align"):
         if read_run(folder).status in COMPLETE:
@@ -156,14 +155,9 @@ def _run(
     recipe = prepared.recipe.model_dump(mode="json")
     step, steps = loop.progress.step, loop.schedule.steps
     on_event(RunStarted(folder.name, str(folder), recipe, prepared.facts, step, steps))
-    try:
+    with failure_reported(on_event, lambda: loop.progress.step):
         status = loop.run()
         stored = {"model": ""} if status == "interrupted" else _store(prepared, workspace)
-    except BaseException as error:
-        reason = {"error": str(error).strip() or type(error).__name__}
-        interrupted = isinstance(error, KeyboardInterrupt)
-        on_event(RunEnded("interrupted" if interrupted else "failed", loop.progress.step, reason))
-        raise
     facts = dict(prepared.facts) | stored | _outcome(prepared)
     on_event(RunEnded(status, loop.progress.step, facts))
     if status != "interrupted":

@@ -20,8 +20,7 @@ from moli.cli.output import (
     print_json,
     warn,
 )
-from moli.metrics.main import main_first
-from moli.translations.catalogue import translate
+from moli.cli.run_results import KEPT, format_metrics, print_alias_kept, print_interrupted
 
 if TYPE_CHECKING:
     from moli.alignment.run import AlignmentCheck
@@ -114,8 +113,7 @@ def _run(path: Path | None, run: str | None, workspace: Workspace, *, as_json: b
     listeners = [] if as_json else [ProgressLine()]
     if path:
         recipe = read_align_recipe(path)
-        kept = "A run that has taken steps is kept up to its last checkpoint; see 'moli runs'."
-        with on_interrupt(kept):
+        with on_interrupt(KEPT):
             if isinstance(recipe, RoundsRecipe):
                 result = rounds.run_rounds(recipe, workspace, listeners=listeners)
             else:
@@ -141,11 +139,10 @@ def _print_summary(result: RunResult) -> None:
 
     out, facts = make_console(), result.facts
     if result.status == "interrupted":
-        echo(f"Interrupted after step {facts['step']:,}; nothing is lost.")
-        echo(f"Resume with: moli align --resume {result.run}")
+        print_interrupted(result, "align")
         return
     out.print(result.model, style="bold")
-    metrics, before = map(_format_metrics, (facts["metrics"], facts.get("base_metrics", {})))
+    metrics, before = map(format_metrics, (facts["metrics"], facts.get("base_metrics", {})))
     best = f"at step {facts['best_step']:,} of {facts['step']:,}" if before else ""
     fields = {
         "metrics": metrics or "none: nothing is held out",
@@ -157,14 +154,4 @@ def _print_summary(result: RunResult) -> None:
     print_fields(fields, out)
     if alarm := facts.get("alarm"):
         warn(f"stopped by an alarm: {alarm}")
-    if reason := facts.get("alias_kept"):
-        alias, model = facts["alias"], result.model.rpartition("@")[2]
-        out.print(translate(f"'{alias}' was not moved to it: {reason}."), style="bold")
-        echo(f"Move it with: moli models alias {alias} {model}")
-
-
-def _format_metrics(metrics: dict[str, float]) -> str:
-    """Metrics with their names in a line, the main one first."""
-    from moli.training.listeners.formatting import format_value
-
-    return ", ".join(f"{name} {format_value(value)}" for name, value in main_first(metrics).items())
+    print_alias_kept(result)

@@ -23,9 +23,8 @@ from moli.cli.output import (
     warn,
 )
 from moli.cli.rows import UNREAD, format_rows
-from moli.metrics.main import main_first
+from moli.cli.run_results import KEPT, format_metrics, print_alias_kept, print_interrupted
 from moli.records.errors import InputError, WorkspaceError
-from moli.translations.catalogue import translate
 
 if TYPE_CHECKING:
     from moli.training.recipes.recipe import Recipe
@@ -174,9 +173,7 @@ def _train(workspace: Workspace, recipe: Recipe, *, as_json: bool, force: bool) 
     from moli.training.run import tune
 
     listeners = [] if as_json else [ProgressLine()]
-    with on_interrupt(
-        "A run that has taken steps is kept up to its last checkpoint; see 'moli runs'."
-    ):
+    with on_interrupt(KEPT):
         result = tune(recipe, workspace, listeners=listeners, estimate=True, force=force)
     _print_result(result, as_json=as_json)
 
@@ -219,12 +216,11 @@ def _print_summary(result: RunResult) -> None:
 
     out, facts = make_console(), result.facts
     if result.status == "interrupted":
-        echo(f"Interrupted after step {facts['step']:,}; nothing is lost.")
-        echo(f"Resume with: moli tune --resume {result.run}")
+        print_interrupted(result, "tune")
         return
     out.print(result.model, style="bold")
-    metrics, before = map(_format_metrics, (facts["metrics"], facts["base_metrics"]))
-    baselines = _format_metrics(facts.get("baselines", {}))
+    metrics, before = map(format_metrics, (facts["metrics"], facts["base_metrics"]))
+    baselines = format_metrics(facts.get("baselines", {}))
     rates = (
         f"{facts['examples_per_second']:,} examples/s, {facts['tokens_per_second']:,} tokens/s, "
         f"{facts['peak_memory_mb']:,} MB at most"
@@ -248,17 +244,7 @@ def _print_summary(result: RunResult) -> None:
     if facts["still_improving"]:
         epochs = 2 * facts["epochs"]
         echo(f"It was still improving at the last step: try --set epochs={epochs:g}.")
-    if reason := facts.get("alias_kept"):
-        alias, model = facts["alias"], result.model.rpartition("@")[2]
-        out.print(translate(f"'{alias}' was not moved to it: {reason}."), style="bold")
-        echo(f"Move it with: moli models alias {alias} {model}")
-
-
-def _format_metrics(metrics: dict[str, float]) -> str:
-    """Metrics with their names in a line, the main one first."""
-    from moli.training.listeners.formatting import format_value
-
-    return ", ".join(f"{name} {format_value(value)}" for name, value in main_first(metrics).items())
+    print_alias_kept(result)
 
 
 def _why_no_metrics(facts: dict[str, Any]) -> str:

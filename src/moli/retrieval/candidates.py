@@ -70,7 +70,7 @@ class Candidate:
             the subject of a sentence may be named anywhere in its passage.
         path: title of the document, and headings above the piece.
         subject: what a line of a form is about: the lines above it that name it.
-        names_subject: whether it is such a line itself.
+        subject_name: the name itself, if it is such a line.
     """
 
     hit: int
@@ -81,7 +81,7 @@ class Candidate:
     is_record: bool = False
     path: str = ""
     subject: str = ""
-    names_subject: bool = False
+    subject_name: str = ""
 
     @property
     def in_context(self) -> str:
@@ -99,7 +99,7 @@ class _Piece(NamedTuple):
     around: str = ""
     is_record: bool = False
     subject: str = ""
-    names_subject: bool = False
+    subject_name: str = ""
 
 
 def candidates(hits: Sequence[Hit], headings: Headings) -> list[Candidate]:
@@ -183,13 +183,14 @@ def _form_lines(block: str, offset: int, lead: str) -> Iterator[_Piece]:
     naming: dict[str, str] = {}  # lines above that name the subject, by what they call it
     for start, end in _lines(block):
         line = block[start:end]
-        label = re.split("[:：]", line, maxsplit=1)[0]
+        label, *value = re.split("[:：]", line, maxsplit=1)
         if label in naming:  # the next record begins
             naming.clear()
-        subject, is_naming = "\n".join(naming.values()), _names_subject(line)
+        subject = "\n".join(naming.values())
+        name = value[0] if _names_subject(line) else ""
         span = offset + start, offset + end
-        yield _Piece(*span, line, f"{lead}\n{block}", True, subject, is_naming)
-        if is_naming:
+        yield _Piece(*span, line, f"{lead}\n{block}", True, subject, name)
+        if name:
             naming[label] = line
 
 

@@ -9,7 +9,6 @@ whole answer. A candidate that lacks an entity of the question keeps a small sha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -232,9 +231,9 @@ def _states_news(candidate: Candidate, terms: _QuestionTerms, kind: bool | None)
     if the name is in the question; or part of it is, and the question asks for something else
     (`kind` is false).
     """
-    if not candidate.names_subject:
+    name = candidate.subject_name
+    if not name:
         return terms.is_exceeded_by(candidate.reading)
-    name = re.split("[:：]", candidate.reading, maxsplit=1)[1]
     is_repeated = kind is False and terms.coverage(name) > 0
     return terms.is_exceeded_by(name) and not is_repeated
 

@@ -8,6 +8,7 @@ that something is hidden.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -58,6 +59,7 @@ class Retriever:
         self.indexes = Indexes(workspace, encoder)
         self._passages = workspace.passages
         self._tunings = workspace.tunings
+        self._languages_at = functools.lru_cache(maxsize=1)(self._languages_after)
 
     def search(
         self,
@@ -128,7 +130,7 @@ class Retriever:
         own, other = language_of(query), other_language(language_of(query))
         if any(fusion.weight > 0 for fusion in fusions):
             by_words = partial(self.indexes.lexical.search, query)
-            if not self._passages.has_language(other):
+            if not self._has_language(other):
                 lexical = self._visible_scores(by_words, visible)
             else:
                 lexical = self._visible_scores(by_words, replace(visible, language=own))
@@ -148,12 +150,22 @@ class Retriever:
         Args:
             native, foreign: the fusions of passages in the query's and in the other language.
         """
-        others = {*scores.translated, *self._passages.ids_in_language(list(scores.dense), other)}
         in_own = fuse(scores.lexical, scores.dense, native)
+        if not self._has_language(other):
+            return in_own
+        others = {*scores.translated, *self._passages.ids_in_language(list(scores.dense), other)}
         in_other = fuse(scores.translated, scores.dense, foreign)
         ranked = [each for each in in_own if each[0] not in others]
         ranked += [each for each in in_other if each[0] in others]
         return sorted(ranked, key=order)
+
+    def _has_language(self, language: Language) -> bool:
+        """Whether a document is in a language; the store is asked when passages have changed."""
+        return language in self._languages_at(self.indexes.lexical.applied)
+
+    def _languages_after(self, change: int) -> frozenset[str]:  # noqa: ARG002 - the key of a cache
+        """The languages of the documents after a change of passages."""
+        return self._passages.languages()
 
     def _similarities(self, scores: CandidateScores, ids: Sequence[int]) -> dict[int, float]:
         """The dense scores of passages, also of those that only the lexical index returned.

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moli.models.weights.json_files import write_json
-from moli.records.errors import InputError, MoliError, NotFoundError
+from moli.records.errors import InputError, MoliError
 from moli.records.training import COMPLETE, RunEnded, RunStarted
 from moli.training.listeners import Listener
 from moli.training.listeners.event_log import EVENTS
-from moli.training.listeners.run_listeners import run_listeners
+from moli.training.listeners.run_listeners import failure_reported, run_listeners
 from moli.training.loop.checkpoint import remove_checkpoints
 from moli.training.recipes.recipe import Recipe, make_recipe
 from moli.training.recipes.run_folder import (
@@ -26,6 +26,7 @@ from moli.training.recipes.run_folder import (
     REQUESTED,
     check_command,
     disk_errors,
+    existing_run_folder,
     lock_run,
     make_run_folder,
 )
@@ -187,9 +188,7 @@ def resume(
     """
     from moli.training.loop.distributed import join_processes
 
-    folder = workspace.folder / "runs" / run
-    if not run or not (folder / REQUESTED).is_file():
-        raise NotFoundError("no such run", where=run or "run", fix="See 'moli runs'.")
+    folder = existing_run_folder(workspace, run)
     with ExitStack() as locks:
         join_processes().on_rank_zero(lambda: locks.enter_context(lock_run(folder)))
         if read_run(folder).status in COMPLETE:
@@ -229,15 +228,10 @@ def _run(
     resolved = prepared.resolved.recipe.model_dump(mode="json")
     step, steps = loop.progress.step, loop.schedule.steps
     on_event(RunStarted(folder.name, str(folder), resolved, facts, step, steps))
-    try:
+    with failure_reported(on_event, lambda: loop.progress.step):
         prepare_reference(prepared, folder, world)
         status = loop.run()
         stored = {} if status == "interrupted" else _store(prepared, workspace, world, force=force)
-    except BaseException as error:
-        reason = {"error": str(error).strip() or type(error).__name__}
-        interrupted = isinstance(error, KeyboardInterrupt)
-        on_event(RunEnded("interrupted" if interrupted else "failed", loop.progress.step, reason))
-        raise
     facts = facts | {"model": ""} | stored | _outcome(prepared, expected)
     if "baselines" in facts and loop.average and prepared.task.hidden_size:
         frozen = loop.progress.base_metrics.get(prepared.task.metric)

@@ -44,11 +44,11 @@ class PassageStore:
         """The ids of those passages whose document is in a language."""
         return self._ids_where(passage_ids, schema.documents.c.language == language)
 
-    def has_language(self, language: str) -> bool:
-        """Whether a document is in a language."""
-        in_language = sa.exists().where(schema.documents.c.language == language)
+    def languages(self) -> frozenset[str]:
+        """The languages of all documents."""
         with self._database.read() as connection:
-            return bool(connection.execute(sa.select(in_language)).scalar())
+            query = sa.select(schema.documents.c.language).distinct()
+            return frozenset(scalars(connection, query))
 
     def _ids_where(self, passage_ids: Sequence[int], condition: sa.ColumnElement[bool]) -> set[int]:
         """The ids of those passages that exist and whose document meets a condition."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moli.models.weights.json_files import write_json
-from moli.records.errors import InputError, WorkspaceError
+from moli.records.errors import InputError, NotFoundError, WorkspaceError
 from moli.workspace import Workspace
 from moli.workspace.locks import hold_lock
 
@@ -65,6 +65,18 @@ def make_run_folder(workspace: Workspace, run: str = "") -> Path:
             where=str(folder.parent),
             fix="Check the folder's permissions, or use another workspace.",
         ) from error
+    return folder
+
+
+def existing_run_folder(workspace: Workspace, run: str) -> Path:
+    """The folder of a run with this id.
+
+    Raises:
+        NotFoundError: there is no such run.
+    """
+    folder = workspace.folder / "runs" / run
+    if not run or not (folder / REQUESTED).is_file():
+        raise NotFoundError("no such run", where=run or "run", fix="See 'moli runs'.")
     return folder
 
 
