@@ -12,6 +12,7 @@ from moli.alignment.recipe import (
     make_alignment_recipe,
     read_alignment_recipe,
 )
+from moli.alignment.rounds_recipe import RoundsRecipe, read_align_recipe
 from moli.records.errors import InputError
 
 GOOD: dict[str, Any] = {"prompts": "rows.jsonl", "reward": "safety"}
@@ -55,3 +56,43 @@ def test_paths_start_from_the_recipe_file(tmp_path: Path) -> None:
     assert recipe.prompts == (tmp_path / "rows.jsonl", tmp_path / "more.jsonl")
     assert recipe.reward == {"safety": "guard", "helpfulness": f"{tmp_path}/mine.py:helpful"}
     assert recipe.base == "smollm2"
+
+
+def test_values_are_changed_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "recipes" / "align.yaml"
+    path.parent.mkdir()
+    path.write_text(
+        "prompts: rows.jsonl\nsteps: 5\noptions: {beta: 0.1, epochs: 2}\n"
+        "reward: {safety: guard, helpfulness: 'mine.py:helpful'}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    changes = {"steps": 7, "options.beta": 0.2, "alarms.kl": 12, "reward.safety": "my.py:safe"}
+    recipe = read_align_recipe(path, changes)
+    assert isinstance(recipe, AlignmentRecipe)
+    assert (recipe.steps, recipe.options) == (7, {"beta": 0.2, "epochs": 2})
+    assert recipe.alarms == {"kl": 12} and recipe.prompts == path.parent / "rows.jsonl"
+    assert recipe.reward == {
+        "safety": f"{tmp_path}/my.py:safe",
+        "helpfulness": f"{path.parent}/mine.py:helpful",
+    }
+    whole = read_align_recipe(path, {"options": {"epochs": 3}, "prompts": "new.jsonl"})
+    assert isinstance(whole, AlignmentRecipe)
+    assert (whole.options, whole.prompts) == ({"epochs": 3}, tmp_path / "new.jsonl")
+
+
+def test_values_of_stages_are_changed(tmp_path: Path) -> None:
+    path = tmp_path / "rounds.yaml"
+    path.write_text(
+        "prompts: rows.jsonl\nreward: judge\n"
+        "stages:\n  sft: {task: instruction, data: chats.jsonl}\n  ppo: {reward: judge}\n"
+    )
+    changes = {"rounds": 3, "stages.ppo.options.beta": 0.2, "stages.sft.epochs": 2}
+    recipe = read_align_recipe(path, changes)
+    assert isinstance(recipe, RoundsRecipe) and recipe.rounds == 3
+    assert recipe.stages["ppo"] == {"reward": "judge", "options": {"beta": 0.2}}
+    assert recipe.stages["sft"]["epochs"] == 2
+    assert recipe.stages["sft"]["data"] == str(tmp_path / "chats.jsonl")
+    with pytest.raises(InputError, match="unknown option 'betta'"):
+        read_align_recipe(path, {"stages.ppo.options.betta": 0.2})
+    with pytest.raises(InputError, match=r"\(stages.ppo=3\): 'stages.ppo' is 3"):
+        read_align_recipe(path, {"stages.ppo": 3})

@@ -26,9 +26,11 @@ from moli.models.hardware.probe import probe
 from moli.records.errors import InputError
 from moli.records.training import Event
 from moli.training.loop.loop import RunSchedule
+from moli.training.recipes.run_folder import REQUESTED
 from moli.training.runs import list_runs, read_run
 from moli.training.setup import prepared as training_prepared
 from moli.workspace import Workspace
+from moli.workspace.content import MANIFEST
 
 
 @pytest.fixture
@@ -101,6 +103,46 @@ def test_two_rounds_lead_from_pairs_to_weights(workspace: Workspace) -> None:
     assert {run.status for run in runs.values()} == {"finished"}
     with pytest.raises(InputError, match="the rounds are complete"):
         resume_rounds(result.run, workspace)
+
+
+class Killed(Exception):  # noqa: N818
+    pass
+
+
+@pytest.mark.slow
+def test_a_workspace_may_be_moved_between_rounds(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    write_settings(old, confidence=0.0)
+    stages = ("sft", "safety", "rejection")
+    whole = rounds_recipe(old)
+    reward = {"model": "safety", "calibrated": False}
+    changed = {name: dict(whole.stages[name]) for name in stages}
+    changed["rejection"]["reward"] = reward
+    recipe = rounds_recipe(old, rounds=2, stages=changed)
+    with Workspace.init(old) as opened:
+        probe()
+        folder = begin_rounds(recipe, opened)
+
+        def kill_in_the_second_round(_: Event) -> None:
+            if (folder / "round-1.json").exists():
+                raise Killed
+
+        with pytest.raises(Killed):
+            resume_rounds(folder.name, opened, listeners=[kill_in_the_second_round])
+    old.rename(new)
+    with Workspace.open(new) as opened:
+        result = resume_rounds(folder.name, opened)
+        assert result.status == "finished" and result.facts["step"] == 2
+        written = [
+            *(new / ".moli" / "runs").glob(f"*/{REQUESTED}"),
+            *result.folder.glob("round-*.json"),
+            *(new / ".moli" / "adapters").rglob(MANIFEST),
+        ]
+        assert len(written) == 7 + 2 + 9  # runs, rounds, and models, three of them merged
+        texts = [path.read_text(encoding="utf-8") for path in written]
+        assert not any(str(folder) in text for text in texts for folder in (old, new))
+        first = json.loads((result.folder / "round-1.json").read_text(encoding="utf-8"))
+        assert first["lineage"]["before"] == "./base"
 
 
 def run_until_killed(root: Path, run: str, kill_at: int) -> None:

@@ -14,7 +14,7 @@ from moli.alignment.held_out import HeldOutReward
 from moli.alignment.loop import AlignmentLoop, BatchSizes
 from moli.alignment.policy_model import PolicyModel, make_policy
 from moli.alignment.prompts import Prompts, read_prompts
-from moli.alignment.recipe import AlignmentRecipe
+from moli.alignment.recipe import AlignmentRecipe, stored_values
 from moli.alignment.rewards.load import LoadedReward, load_reward
 from moli.alignment.rewards.protocol import Reward
 from moli.alignment.roles import SharedBase
@@ -109,7 +109,7 @@ def prepare(
         loop.evaluate = HeldOutReward(prompts.held_out, shared.sample, held_out.reward)
     loop.resume()
     lineage = {
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": stored_values(recipe, workspace.root),
         "prompts": prompts.digest,
         "base": hashes["base"],
         "rewards": dict(reward.hashes),

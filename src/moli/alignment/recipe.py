@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +13,24 @@ from moli.alignment.alarms import AlarmLimits
 from moli.alignment.algorithms.table import make_algorithm
 from moli.alignment.rewards.load import RewardSpec, check_reward_spec
 from moli.training.recipes.field_errors import check_known_keys, explain_value_error
-from moli.training.recipes.recipe import Paths, read_recipe_values
+from moli.training.recipes.recipe import (
+    Paths,
+    changed_name,
+    read_recipe_values,
+    with_changes,
+)
 from moli.training.recipes.task_options import check_options
 from moli.workspace.aliases import check_alias
-from moli.workspace.paths import placed_values
+from moli.workspace.paths import (
+    absolute_values,
+    located_values,
+    placed_values,
+    relative_values,
+)
 
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
+_MAPPINGS = ("options", "alarms", "reward", "held_out_reward")  # keys of names with values
+_PathChange = Callable[[Mapping[str, Any]], dict[str, Any]]  # of the paths of a training recipe
 
 
 class AlignmentRecipe(BaseModel):
@@ -60,14 +73,19 @@ class AlignmentRecipe(BaseModel):
         return ", ".join(map(str, paths))
 
 
-def read_alignment_recipe(path: Path) -> AlignmentRecipe:
+def read_alignment_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> AlignmentRecipe:
     """Read a recipe from a YAML file; relative paths in it start from its folder.
+
+    Args:
+        changes: values that override the file's, `options.beta` a single option; relative paths
+            among them start from the current folder.
 
     Raises:
         InputError: the file cannot be read, a key is unknown or a value cannot be used.
     """
     values = placed(read_recipe_values(path), path.parent.absolute())
-    return make_alignment_recipe(values, where=str(path))
+    values = with_changes(values, changes or {}, _MAPPINGS)
+    return make_alignment_recipe(values, where=changed_name(path, changes))
 
 
 def make_alignment_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> AlignmentRecipe:
@@ -88,24 +106,34 @@ def make_alignment_recipe(values: Mapping[str, Any], *, where: str = "recipe") -
     if recipe.name:
         check_alias(recipe.name)
     make_algorithm(recipe.algorithm, recipe.options, where=where)
-    check_options(AlarmLimits, recipe.alarms, where)
+    check_options(AlarmLimits, recipe.alarms, where, key="alarms")
     for spec in (recipe.reward, recipe.held_out_reward):
         check_reward_spec(spec, where) if spec is not None else None
     return recipe
 
 
 def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A recipe's values with relative paths starting from a folder."""
-    return with_changed_paths(values, lambda paths: placed_values(paths, folder))
+    """A recipe's values with relative paths starting from a folder, also those of stages."""
+    return _with_changed_paths(values, lambda paths: placed_values(paths, folder))
 
 
-def with_changed_paths(
-    values: Mapping[str, Any], change: Callable[[Mapping[str, Any]], dict[str, Any]]
-) -> dict[str, Any]:
-    """A recipe's values with a change of its paths: the base, the prompts, files of rewards.
+def stored_values(recipe: BaseModel, root: Path) -> dict[str, Any]:
+    """A recipe's values as they are stored, with paths in a workspace relative to its folder."""
+    values = recipe.model_dump(mode="json")
+    return _with_changed_paths(values, lambda paths: relative_values(paths, root))
 
-    Args:
-        change: a change of the paths of a training recipe.
+
+def read_stored_values(path: Path, root: Path) -> dict[str, Any]:
+    """The values of a recipe that was stored, with its paths as they are now."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values = _with_changed_paths(values, lambda paths: absolute_values(paths, root))
+    return _with_changed_paths(values, lambda paths: located_values(paths, root))
+
+
+def _with_changed_paths(values: Mapping[str, Any], change: _PathChange) -> dict[str, Any]:
+    """A recipe's values with a change of its paths, and of those of its stages.
+
+    They are the base, the prompts, files of rewards, and in a stage all paths of its task.
     """
     changed = dict(values)
     if "base" in values:
@@ -115,10 +143,17 @@ def with_changed_paths(
     for key in ("reward", "held_out_reward"):
         if key in values:
             changed[key] = _with_changed_file(values[key], change)
+    if isinstance(stages := values.get("stages"), Mapping):
+        changed["stages"] = {
+            name: change(_with_changed_paths(stage, change))
+            if isinstance(stage, Mapping)
+            else stage
+            for name, stage in stages.items()
+        }
     return changed
 
 
-def _with_changed_file(spec: Any, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
+def _with_changed_file(spec: Any, change: _PathChange) -> Any:
     """A reward with a change of the path of its Python file, if it has one."""
     if isinstance(spec, Mapping):
         return {key: _with_changed_file(value, change) for key, value in spec.items()}

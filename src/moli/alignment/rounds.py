@@ -17,7 +17,7 @@ from moli.alignment import run as alignment_run
 from moli.alignment.comparison import compare_policies
 from moli.alignment.policy_model import PolicyModel, make_policy
 from moli.alignment.prompts import Prompts, read_prompts
-from moli.alignment.recipe import AlignmentRecipe
+from moli.alignment.recipe import AlignmentRecipe, read_stored_values, stored_values
 from moli.alignment.rewards.load import load_reward
 from moli.alignment.rewards.protocol import Reward, score_answers
 from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
@@ -44,6 +44,7 @@ from moli.training.run import RunResult
 from moli.training.runs import read_run
 from moli.training.trained.names import load_named_chat
 from moli.workspace import Workspace
+from moli.workspace.paths import relative_values
 
 _COMPARISON_SEED, _PAIRS_SEED = 3, 4
 _Sample = Callable[[Sequence[TrainingPrompt], int], list[SampledAnswer]]
@@ -76,7 +77,7 @@ def begin_rounds(recipe: RoundsRecipe, workspace: Workspace, run: str = "") -> P
     """
     workspace.check_writable()
     folder = make_run_folder(workspace, run)
-    write_json(folder / REQUESTED, recipe.model_dump(mode="json"))
+    write_json(folder / REQUESTED, stored_values(recipe, workspace.root))
     return folder
 
 
@@ -114,8 +115,9 @@ def resume_rounds(
     with lock_run(folder), disk_errors(folder, "align"):
         if read_run(folder).status in COMPLETE:
             raise InputError("the rounds are complete", where=run, fix="Start new ones.")
-        values = json.loads((folder / REQUESTED).read_text(encoding="utf-8"))
-        recipe = make_rounds_recipe(values, folder, where=str(folder / REQUESTED))
+        path = folder / REQUESTED
+        values = read_stored_values(path, workspace.root)
+        recipe = make_rounds_recipe(values, folder, where=str(path))
         return _Rounds(recipe, workspace, folder, listeners).run()
 
 
@@ -174,7 +176,7 @@ class _Rounds:
             compared = self._compare(prompts, answers, before, reward.reward)
             lineage = {
                 "policy": state.policy,
-                "before": before,
+                "before": self._portable(before),
                 "stages": dict(state.models),
                 "rewards": dict(reward.hashes),
                 "pairs": hash_files([pairs]) if pairs.exists() else "",
@@ -269,6 +271,10 @@ class _Rounds:
             temperature=recipe.temperature,
             seed=recipe.seed,
         )
+
+    def _portable(self, model: str) -> str:
+        """A model's name or hash, or the path of its folder as it is kept in a workspace."""
+        return str(relative_values({"base": model}, self.workspace.root)["base"])
 
     def _pairs_path(self, number: int) -> Path:
         return self.folder / f"pairs-{number}.jsonl"

@@ -17,10 +17,17 @@ from moli.alignment.recipe import (
 from moli.alignment.rewards.load import RewardSpec, check_reward_spec
 from moli.records.errors import InputError
 from moli.training.recipes.field_errors import check_known_keys, explain_value_error
-from moli.training.recipes.recipe import Paths, Recipe, make_recipe, read_recipe_values
+from moli.training.recipes.recipe import (
+    Paths,
+    Recipe,
+    changed_name,
+    make_recipe,
+    read_recipe_values,
+    with_changes,
+)
 from moli.workspace.aliases import check_alias
-from moli.workspace.paths import placed_values
 
+_MAPPINGS = ("stages", "reward")  # keys of names with values
 _SHARED = ("prompts", "held_out", "max_tokens", "temperature")  # with stages that have a reward
 
 
@@ -98,12 +105,6 @@ def make_rounds_recipe(
     """
     values = placed(values, folder)
     check_known_keys(values, RoundsRecipe, where)
-    if isinstance(stages := values.get("stages"), Mapping):
-        values["stages"] = {
-            name: placed_values(placed(stage, folder), folder)
-            for name, stage in stages.items()
-            if isinstance(stage, Mapping)
-        }
     try:
         recipe = RoundsRecipe(**values)
     except ValidationError as error:
@@ -123,13 +124,22 @@ def make_rounds_recipe(
     return recipe
 
 
-def read_align_recipe(path: Path) -> AlignmentRecipe | RoundsRecipe:
+def read_align_recipe(
+    path: Path, changes: Mapping[str, Any] | None = None
+) -> AlignmentRecipe | RoundsRecipe:
     """Read a recipe for `moli align`: of one run, or with stages of rounds.
+
+    Relative paths in it start from its folder.
+
+    Args:
+        changes: values that override the file's, such as those of `options.beta` or
+            `stages.ppo.steps`; relative paths among them start from the current folder.
 
     Raises:
         InputError: the file cannot be read, a key is unknown or a value cannot be used.
     """
     values = read_recipe_values(path)
-    if "stages" in values:
-        return make_rounds_recipe(values, path.parent.absolute(), where=str(path))
-    return read_alignment_recipe(path)
+    if "stages" not in values:
+        return read_alignment_recipe(path, changes)
+    values = with_changes(placed(values, path.parent.absolute()), changes or {}, _MAPPINGS)
+    return make_rounds_recipe(values, Path.cwd(), where=changed_name(path, changes))

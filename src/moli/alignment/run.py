@@ -5,7 +5,6 @@ result = align(make_alignment_recipe({"prompts": "questions.jsonl", "reward": "s
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from moli.alignment.prepared import PreparedAlignment, prepare
-from moli.alignment.recipe import AlignmentRecipe, make_alignment_recipe, with_changed_paths
+from moli.alignment.recipe import (
+    AlignmentRecipe,
+    make_alignment_recipe,
+    read_stored_values,
+    stored_values,
+)
 from moli.models.weights.json_files import write_json
 from moli.records.errors import InputError, MoliError
 from moli.records.training import COMPLETE, Event, RunEnded, RunStarted
@@ -39,7 +43,6 @@ from moli.training.trained.merged import store_merged
 from moli.training.trained.names import load_named_chat, with_named_base
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
-from moli.workspace.paths import absolute_values, located_values, relative_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +93,7 @@ def begin(recipe: AlignmentRecipe, workspace: Workspace, run: str = "") -> Path:
     recipe = with_whole_base(recipe, workspace)
     _check_files(recipe)
     folder = make_run_folder(workspace, run)
-    values = recipe.model_dump(mode="json")
-    relative = with_changed_paths(values, lambda each: relative_values(each, workspace.root))
-    write_json(folder / REQUESTED, relative)
+    write_json(folder / REQUESTED, stored_values(recipe, workspace.root))
     return folder
 
 
@@ -141,10 +142,7 @@ def resume(run: str, workspace: Workspace, *, listeners: Sequence[Listener] = ()
 def _requested_recipe(folder: Path, root: Path) -> AlignmentRecipe:
     """The recipe of a run, with its paths as they are now."""
     path = folder / REQUESTED
-    values = json.loads(path.read_text(encoding="utf-8"))
-    values = with_changed_paths(values, lambda each: absolute_values(each, root))
-    values = with_changed_paths(values, lambda each: located_values(each, root))
-    return make_alignment_recipe(values, where=str(path))
+    return make_alignment_recipe(read_stored_values(path, root), where=str(path))
 
 
 def _run(

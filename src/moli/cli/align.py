@@ -20,9 +20,12 @@ from moli.cli.output import (
     print_json,
     warn,
 )
+from moli.cli.recipe_changes import SetOption, parse_changes
 from moli.cli.run_results import KEPT, format_metrics, print_alias_kept, print_interrupted
 
 if TYPE_CHECKING:
+    from moli.alignment.recipe import AlignmentRecipe
+    from moli.alignment.rounds_recipe import RoundsRecipe
     from moli.alignment.run import AlignmentCheck
     from moli.training.run import RunResult
     from moli.workspace import Workspace
@@ -37,6 +40,7 @@ def align(
         str | None,
         typer.Option("--resume", metavar="RUN", help="Continue this run from its checkpoint."),
     ] = None,
+    changes: SetOption = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -54,21 +58,28 @@ def align(
     warnings.simplefilter("ignore")
     if (recipe is None) == (resume is None):
         raise typer.BadParameter("give a recipe, or a run to resume", param_hint="RECIPE")
-    if resume and check:
+    if resume and (check or changes):
         raise typer.BadParameter("a run already has its recipe", param_hint="--resume")
+    read = _read_recipe(recipe, changes) if recipe else None
     with open_workspace(workspace) as opened:
-        if recipe and check:
-            _check(recipe, opened, as_json=as_json)
+        if read and check:
+            _check(read, opened, as_json=as_json)
         else:
-            _run(recipe, resume, opened, as_json=as_json)
+            _run(read, resume, opened, as_json=as_json)
 
 
-def _check(path: Path, workspace: Workspace, *, as_json: bool) -> None:
+def _read_recipe(path: Path, changes: list[str] | None) -> AlignmentRecipe | RoundsRecipe:
+    """The recipe of a file with KEY=VALUE changes."""
+    from moli.alignment.rounds_recipe import read_align_recipe
+
+    return read_align_recipe(path, parse_changes(changes))
+
+
+def _check(recipe: AlignmentRecipe | RoundsRecipe, workspace: Workspace, *, as_json: bool) -> None:
     """Check a recipe, and print what it would do."""
-    from moli.alignment.rounds_recipe import RoundsRecipe, read_align_recipe
+    from moli.alignment.rounds_recipe import RoundsRecipe
     from moli.alignment.run import check
 
-    recipe = read_align_recipe(path)
     if isinstance(recipe, RoundsRecipe):  # each stage but the first needs results of another
         if as_json:
             print_json({"ok": True, "stages": list(recipe.stages), "rounds": recipe.rounds})
@@ -102,17 +113,22 @@ def _print_check(result: AlignmentCheck) -> None:
     echo("Nothing was kept.")
 
 
-def _run(path: Path | None, run: str | None, workspace: Workspace, *, as_json: bool) -> None:
+def _run(
+    recipe: AlignmentRecipe | RoundsRecipe | None,
+    run: str | None,
+    workspace: Workspace,
+    *,
+    as_json: bool,
+) -> None:
     """Run a recipe or resume a run, and print the result."""
     from moli.alignment import rounds
     from moli.alignment import run as runs
-    from moli.alignment.rounds_recipe import RoundsRecipe, read_align_recipe
+    from moli.alignment.rounds_recipe import RoundsRecipe
     from moli.training.listeners.progress import ProgressLine
     from moli.training.runs import find_run
 
     listeners = [] if as_json else [ProgressLine()]
-    if path:
-        recipe = read_align_recipe(path)
+    if recipe:
         with on_interrupt(KEPT):
             if isinstance(recipe, RoundsRecipe):
                 result = rounds.run_rounds(recipe, workspace, listeners=listeners)

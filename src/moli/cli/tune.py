@@ -17,11 +17,11 @@ from moli.cli.output import (
     make_console,
     on_interrupt,
     open_workspace,
-    parse_pairs,
     print_fields,
     print_json,
     warn,
 )
+from moli.cli.recipe_changes import SetOption, parse_changes
 from moli.cli.rows import UNREAD, format_rows
 from moli.cli.run_results import KEPT, format_metrics, print_alias_kept, print_interrupted
 from moli.records.errors import InputError, WorkspaceError
@@ -50,14 +50,7 @@ def tune(
         str | None,
         typer.Option("--resume", metavar="RUN", help="Continue this run from its checkpoint."),
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A value of the recipe, such as epochs=3; may be repeated.",
-        ),
-    ] = None,
+    changes: SetOption = None,
     ray: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Train on this Ray cluster: HOST:6379, or local."),
@@ -88,7 +81,7 @@ def tune(
     if resume:
         if recipe or task or check:
             raise typer.BadParameter("a run already has its recipe", param_hint="--resume")
-        paths = _parse_changes(changes)
+        paths = parse_changes(changes)
         if ray:
             raise typer.BadParameter("a run on Ray resumes by itself", param_hint="--ray")
         with open_workspace(workspace) as opened:
@@ -112,7 +105,7 @@ def _read_recipe(path: Path | None, task: str | None, changes: list[str] | None)
     """The recipe of a file with KEY=VALUE changes, or of a task, its data and the changes alone."""
     from moli.training.recipes.recipe import make_recipe, read_recipe
 
-    values = _parse_changes(changes)
+    values = parse_changes(changes)
     if task:
         data = {"data": str(path)} if path else {}
         return make_recipe({"task": task, **data, **values}, where="--task")
@@ -125,25 +118,6 @@ def _read_recipe(path: Path | None, task: str | None, changes: list[str] | None)
             fix="Give a file, or --set task=classification --set data=FILE.",
         )
     return make_recipe(values, where="--set")
-
-
-def _parse_changes(changes: list[str] | None) -> dict[str, Any]:
-    """The values of KEY=VALUE options."""
-    return {key: _parse_value(key, text) for key, text in parse_pairs(changes, "--set").items()}
-
-
-def _parse_value(key: str, text: str) -> Any:
-    """A value as it would be read in a recipe's YAML."""
-    from moli.training.recipes.yaml_values import load_yaml
-
-    if text.startswith(tuple("*&!%@")):  # no value of a recipe: a pattern of files, say
-        return text
-    try:
-        return load_yaml(text, "--set")
-    except InputError as error:
-        raise InputError(
-            f"'{key}' cannot be read", where="--set", fix="Write it as in a recipe."
-        ) from error
 
 
 def _check(recipe: Recipe, folder: Path | None, *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -143,9 +143,15 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     Raises:
         InputError: the file cannot be read, a key is unknown or a value cannot be used.
     """
-    values = read_recipe_values(path)
-    changes = _normalized(changes or {}, Path.cwd())
-    return make_recipe(_with_changes(_normalized(values, path.parent), changes), where=str(path))
+    values = _normalized(read_recipe_values(path), path.parent)
+    changed = with_changes(values, _normalized(changes or {}, Path.cwd()), _MAPPINGS)
+    return make_recipe(changed, where=changed_name(path, changes))
+
+
+def changed_name(path: Path, changes: Mapping[str, Any] | None) -> str:
+    """The name of a recipe's file for errors, with the values that were changed."""
+    changed = ", ".join(f"{key}={value}" for key, value in (changes or {}).items())
+    return f"{path} ({changed})" if changed else str(path)
 
 
 def read_recipe_values(path: Path) -> dict[str, Any]:
@@ -181,7 +187,7 @@ def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
     """
     spec = TASKS.get(str(values.get("task")))
     present = {key: value for key, value in values.items() if value is not None}
-    values = {"base": spec.base if spec else "", **_with_changes({}, present)}
+    values = {"base": spec.base if spec else "", **with_changes({}, present, _MAPPINGS)}
     values = _normalized(values, Path())
     check_known_keys(values, Recipe, where)
     _check_mappings(values, where)
@@ -195,14 +201,20 @@ def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
     return recipe
 
 
-def _with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's values with some changed; a key such as `options.beta` changes one value."""
+def with_changes(
+    values: Mapping[str, Any], changes: Mapping[str, Any], mappings: Container[str] | None = None
+) -> dict[str, Any]:
+    """A recipe's values with some changed; a key such as `options.beta` changes one value.
+
+    Args:
+        mappings: the keys whose values map names to values; None for all of them.
+    """
     changed = dict(values)
     for key, value in changes.items():
         outer, dot, inner = str(key).partition(".")
         before = changed.get(outer, {})
-        if dot and outer in _MAPPINGS and isinstance(before, Mapping):
-            changed[outer] = {**before, inner: value}
+        if dot and (mappings is None or outer in mappings) and isinstance(before, Mapping):
+            changed[outer] = with_changes(before, {inner: value})
         else:
             changed[str(key)] = value
     return changed

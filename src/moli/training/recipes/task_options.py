@@ -81,11 +81,14 @@ class KtoOptions(TaskOptions):
     undesirable_weight: float = Field(1.0, gt=0, description="Weight of bad answers in the loss")
 
 
-def check_options(model: type[TaskOptions], values: Mapping[str, Any], where: str) -> TaskOptions:
+def check_options(
+    model: type[TaskOptions], values: Mapping[str, Any], where: str, *, key: str = "options"
+) -> TaskOptions:
     """A task's options from the values in a recipe.
 
     Args:
         where: the recipe or option that errors name.
+        key: the recipe's key of the values.
 
     Raises:
         InputError: an option is unknown (the nearest is named) or its value cannot be used.
@@ -112,7 +115,7 @@ def check_options(model: type[TaskOptions], values: Mapping[str, Any], where: st
         name = str(error.errors()[0]["loc"][0])
         same = [each for each in error.errors() if each["loc"][0] == name]
         raise InputError(
-            f"'options.{name}' is {values[name]!r}: {describe_value_errors(same)}",
+            f"'{key}.{name}' is {values[name]!r}: {describe_value_errors(same)}",
             where=where,
             fix=f"{name}: {fields[name].description}.",
         ) from error
