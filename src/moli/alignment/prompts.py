@@ -148,4 +148,5 @@ def _training_prompt(example: Example, tokenizer: Any) -> TrainingPrompt:
         messages=messages,
         reference="" if reference == _MISSING else reference,
         is_unsafe=is_unsafe,
+        tools=tuple(tools),
     )

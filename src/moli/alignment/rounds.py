@@ -8,13 +8,14 @@ and worst answers become new pairs, from which the reward models of the next rou
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from moli.alignment import run as alignment_run
 from moli.alignment.comparison import compare_policies
+from moli.alignment.pairs import new_pairs, write_pairs
 from moli.alignment.policy_model import PolicyModel, make_policy
 from moli.alignment.prompts import Prompts, read_prompts
 from moli.alignment.recipe import AlignmentRecipe, read_stored_values, stored_values
@@ -25,7 +26,6 @@ from moli.alignment.rollouts.sampling import sample_answers
 from moli.alignment.rounds_recipe import RoundsRecipe, make_rounds_recipe, with_models
 from moli.models.weights.json_files import write_json
 from moli.records.errors import InputError
-from moli.records.files import whole_file
 from moli.records.hashing import hash_files
 from moli.records.training import COMPLETE, Evaluated, RunEnded, RunStarted
 from moli.training import run as training_run
@@ -172,7 +172,7 @@ class _Rounds:
             reward = load_reward(with_models(self.recipe.reward, state.models), self.workspace)
             prompts, answers = self._prompts(), self._sampler(state.policy)
             if self.recipe.pairs:
-                _write_pairs(pairs, self._new_pairs(prompts, answers, reward.reward))
+                write_pairs(pairs, self._new_pairs(prompts, answers, reward.reward))
             compared = self._compare(prompts, answers, before, reward.reward)
             lineage = {
                 "policy": state.policy,
@@ -237,14 +237,7 @@ class _Rounds:
         count = self.recipe.pairs
         repeated = [prompt for prompt in prompts.train for _ in range(count)]
         sampled = answers(repeated, _PAIRS_SEED)
-        scores = score_answers(reward, repeated, sampled)
-        for start in range(0, len(repeated), count):
-            rows = range(start, start + count)
-            best = max(rows, key=scores.__getitem__)
-            worst = min(rows, key=scores.__getitem__)
-            chosen, rejected = sampled[best].text.strip(), sampled[worst].text.strip()
-            if scores[best] > scores[worst] and chosen and rejected and chosen != rejected:
-                yield _pair(repeated[start], chosen, rejected, scores[best] - scores[worst])
+        return new_pairs(repeated, sampled, score_answers(reward, repeated, sampled), count)
 
     def _prompts(self) -> Prompts:
         """The prompts of all stages, as the base reads them."""
@@ -293,20 +286,3 @@ def _begin(recipe: Recipe | AlignmentRecipe, workspace: Workspace, run: str) -> 
         alignment_run.begin(recipe, workspace, run)
     else:
         training_run.begin(recipe, workspace, run)
-
-
-def _pair(prompt: TrainingPrompt, chosen: str, rejected: str, margin: float) -> dict[str, Any]:
-    """A row with a preference, in the format of TRL."""
-    return {
-        "prompt": [{"role": each.role, "content": each.content} for each in prompt.messages],
-        "chosen": [{"role": "assistant", "content": chosen}],
-        "rejected": [{"role": "assistant", "content": rejected}],
-        "margin": margin,
-    }
-
-
-def _write_pairs(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows as JSON lines, as a whole."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    with whole_file(path) as draft:
-        draft.write_text(text, encoding="utf-8")

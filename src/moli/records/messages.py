@@ -87,3 +87,22 @@ def transcript(messages: Iterable[Message], tools: Iterable[Tool] = ()) -> str:
 def last_request(messages: Sequence[Message]) -> str:
     """The user's last message; "" if there is none."""
     return next((each.content for each in reversed(messages) if each.role == "user"), "")
+
+
+def message_row(message: Message) -> dict[str, Any]:
+    """A message as OpenAI and data sets write it."""
+    row: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        row["tool_calls"] = [
+            {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.calls
+        ]
+    if message.call_id:
+        row["tool_call_id"] = message.call_id
+    return row
+
+
+def tool_row(tool: Tool) -> dict[str, Any]:
+    """A tool as OpenAI and data sets write it."""
+    parameters = dict(tool.parameters)
+    return {"name": tool.name, "description": tool.description, "parameters": parameters}

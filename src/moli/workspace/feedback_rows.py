@@ -10,7 +10,7 @@ from typing import Any
 from moli.records.answers import Trace
 from moli.records.errors import NotFoundError
 from moli.records.exchanges import Choice, Exchange, Feedback
-from moli.records.messages import Message, Tool
+from moli.records.messages import Message, message_row, tool_row
 from moli.workspace import Workspace
 
 _PAGE = 1000  # feedback that is read at once
@@ -99,10 +99,10 @@ def _request(
 
 def _of_exchange(exchange: Exchange) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The conversation and the answers of a language model."""
-    shown: dict[str, Any] = {"id": exchange.id, "prompt": list(map(_turn, exchange.messages))}
+    shown: dict[str, Any] = {"id": exchange.id, "prompt": list(map(message_row, exchange.messages))}
     if exchange.tools:
-        shown["tools"] = list(map(_tool, exchange.tools))
-    return shown, [_turn(_message(choice)) for choice in exchange.choices]
+        shown["tools"] = list(map(tool_row, exchange.tools))
+    return shown, [message_row(_message(choice)) for choice in exchange.choices]
 
 
 def _of_trace(trace: Trace) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
@@ -118,22 +118,3 @@ def _of_trace(trace: Trace) -> tuple[dict[str, Any], list[dict[str, Any]]] | Non
 def _message(choice: Choice) -> Message:
     """An answer as a turn."""
     return Message("assistant", choice.text, choice.calls)
-
-
-def _turn(message: Message) -> dict[str, Any]:
-    """A message as OpenAI writes it."""
-    turn: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.calls:
-        turn["tool_calls"] = [
-            {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.calls
-        ]
-    if message.call_id:
-        turn["tool_call_id"] = message.call_id
-    return turn
-
-
-def _tool(tool: Tool) -> dict[str, Any]:
-    """A tool as OpenAI writes it."""
-    parameters = dict(tool.parameters)
-    return {"name": tool.name, "description": tool.description, "parameters": parameters}

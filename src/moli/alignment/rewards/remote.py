@@ -9,6 +9,7 @@ import httpx
 
 from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.records.errors import ModelError
+from moli.records.messages import message_row
 
 
 class RemoteReward:
@@ -41,7 +42,7 @@ class RemoteReward:
     ) -> list[float]:
         inputs = [
             {
-                "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
+                "messages": [message_row(message) for message in prompt.messages],
                 "answer": answer.text,
             }
             for prompt, answer in zip(prompts, answers, strict=True)

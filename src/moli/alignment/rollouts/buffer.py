@@ -14,7 +14,7 @@ from typing import Self
 import torch
 
 from moli.records.errors import InputError
-from moli.records.messages import Message
+from moli.records.messages import Message, Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,14 @@ class TrainingPrompt:
         ids: token ids, with those of the chat template.
         reference: the right answer, or a part of it, where a reward checks one.
         is_unsafe: whether it is tagged as one that asks for something unsafe.
+        tools: the tools that the answer may call.
     """
 
     ids: tuple[int, ...]
     messages: tuple[Message, ...] = ()
     reference: str = ""
     is_unsafe: bool = False
+    tools: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
