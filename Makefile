@@ -85,6 +85,7 @@ bench-alignment: $(VENV)/installed-dev
 	@$(BIN)/python bench/alignment/dpo.py
 	@$(BIN)/python bench/alignment/sources.py
 	@$(BIN)/python bench/alignment/ppo.py
+	@$(BIN)/python bench/alignment/grpo.py
 
 bench-serving: $(VENV)/installed-dev
 	@$(BIN)/python bench/serving/decode.py

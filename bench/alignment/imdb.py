@@ -49,7 +49,8 @@ from moli.workspace.content import StoredModel
 REPO = Path(__file__).resolve().parents[2]
 WORK = REPO / "bench" / ".work" / "imdb"
 REVIEWS = REPO.parent / "shared" / "data" / "imdb" / "train.jsonl.gz"
-NEW_TOKENS, BATCH, HELD_OUT = 32, 64, 256
+CHARACTERS = 250  # of a review, of which models are trained: prompts with answers are as short
+NEW_TOKENS, BATCH, HELD_OUT = 16, 128, 256
 BEST_OF = (2, 4, 8, 16)
 DPO_BETAS = (0.1, 0.3)
 Measured = tuple[float, float, float]  # sentiment, its standard error, divergence per answer
@@ -70,7 +71,8 @@ class Sentiment:
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
         rows = classify(self.classifier, texts, top_k=2)
-        return np.array([row["probabilities"]["1"] for row in rows])
+        likeliest = ({x["label"]: x["probability"] for x in row["probabilities"]} for row in rows)
+        return np.array([probabilities["1"] for probabilities in likeliest])
 
     def __call__(
         self, prompts: Sequence[TrainingPrompt], answers: Sequence[SampledAnswer], /
@@ -89,10 +91,12 @@ def reviews() -> list[dict[str, Any]]:
 
 def prepared(rows: Sequence[dict[str, Any]], workspace: Workspace) -> dict[str, StoredModel]:
     """The starter and the classifiers, each of other reviews."""
+    language = {"task": "pretraining", "base": "builtin:starter", "epochs": 2}
+    sentiment = {"task": "classification", "base": "builtin:minilm", "epochs": 1}
     parts = {
-        "starter": (rows[:3000], {"task": "pretraining", "base": "builtin:starter"}),
-        "reward": (rows[6000:8000], {"task": "classification", "base": "builtin:minilm"}),
-        "judge": (rows[9000:11000], {"task": "classification", "base": "builtin:minilm"}),
+        "starter": (rows[:6000], language),
+        "reward": (rows[6000:11000], sentiment),
+        "judge": (rows[11000:16000], sentiment),
     }
     return {name: trained(name, part, values, workspace) for name, (part, values) in parts.items()}
 
@@ -104,20 +108,20 @@ def trained(
     with suppress(NotFoundError):
         return workspace.models.get(name)
     columns = ("text",) if values["task"] == "pretraining" else ("text", "label")
-    cut = ({**row, "text": row["text"][:400]} for row in rows)
+    cut = ({**row, "text": row["text"][:CHARACTERS]} for row in rows)
     lines = [json.dumps({column: row[column] for column in columns}) for row in cut]
     path = WORK / f"{name}.jsonl"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    options = {"data": path, "name": name, "epochs": 1, "max_length": 128}
+    options = {"data": path, "name": name, "max_length": 128}
     tune(make_recipe({**values, **options}), workspace, force=True)
     return workspace.models.get(name)
 
 
 def prompts_of(rows: Sequence[dict[str, Any]], tokenizer: Any) -> list[TrainingPrompt]:
-    """The first four to eight words of reviews."""
+    """The first two to six words of reviews."""
     draw, prompts = random.Random(1), []
     for row in rows:
-        text = " ".join(row["text"].split()[: draw.randint(4, 8)])
+        text = " ".join(row["text"].split()[: draw.randint(2, 6)])
         prompts.append(
             TrainingPrompt(tuple(tokenizer(text)["input_ids"]), (Message("user", text),))
         )
@@ -133,8 +137,8 @@ class Study:
         self.limits = SamplingLimits(NEW_TOKENS, [self.tokenizer.eos_token_id])
         self.reward = Sentiment(load_trained(models["reward"]))
         self.judge = Sentiment(load_trained(models["judge"]))
-        self.prompts = prompts_of(rows[12000:16000], self.tokenizer)
-        self.held_out = prompts_of(rows[16000 : 16000 + HELD_OUT], self.tokenizer)
+        self.prompts = prompts_of(rows[16000:22000], self.tokenizer)
+        self.held_out = prompts_of(rows[22000 : 22000 + HELD_OUT], self.tokenizer)
 
     def shared(self) -> SharedBase:
         """The starter with new adapters."""

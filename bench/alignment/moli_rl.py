@@ -18,10 +18,9 @@ import rollouts
 
 from moli.models.hardware.memory import ensure_tight_heap
 
-GROUP = 4
 OPTIONS: dict[str, dict[str, Any]] = {
     "ppo": {"epochs": 4, "minibatches": 2},
-    "grpo": {"answers_per_prompt": GROUP, "beta": 0.01},
+    "grpo": {"answers_per_prompt": rollouts.GROUP, "beta": 0.01},
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 PROMPTS, TOKENS, RANK, RATE = 16, 64, 16, 1e-5  # of a step; tokens of an answer at most
+GROUP = 4  # answers to a prompt, where they are compared
 MEAN_PROMPT = 32
 
 
