@@ -19,7 +19,7 @@ from moli.alignment import prepared
 from moli.alignment.recipe import read_alignment_recipe
 from moli.alignment.run import align, begin, check, resume
 from moli.models.hardware.probe import probe
-from moli.records.errors import InputError
+from moli.records.errors import InputError, NotFoundError
 from moli.records.messages import Message
 from moli.records.training import Event, RunEnded, RunStarted, StepTaken
 from moli.training.loop.loop import RunSchedule
@@ -84,10 +84,28 @@ def test_a_check_takes_a_trial_step_and_keeps_nothing(workspace: Workspace) -> N
     assert {each for each in workspace.root.rglob("*") if each.is_file()} == before
 
 
+def test_a_judge_that_is_not_there_is_said_before_the_run(workspace: Workspace) -> None:
+    recipe = read_alignment_recipe(write_recipe(workspace.root, judge="nobody"))
+    for function in (align, check):
+        with pytest.raises(NotFoundError, match="'nobody'"):
+            function(recipe, workspace)
+    assert list_runs(workspace) == []
+
+
+@pytest.mark.slow
+def test_a_check_shows_rewards_as_they_were_given(workspace: Workspace) -> None:
+    options = {"answers_per_prompt": 2, "missing_end_penalty": 100, "score_scaling": "batch"}
+    recipe = read_alignment_recipe(write_recipe(workspace.root, options=options, max_tokens=1))
+    result = check(recipe, workspace)
+    assert [each["score"] for each in result.samples] == [
+        each["answer"].split().count("w7") for each in result.samples
+    ]
+
+
 @pytest.mark.slow
 def test_a_reward_that_fails_leaves_no_run(workspace: Workspace) -> None:
     path = write_recipe(workspace.root, reward="rewards.py:nothing")
-    with pytest.raises(InputError, match="the reward cannot be loaded"):
+    with pytest.raises(InputError, match="there is no 'nothing' in it"):
         align(read_alignment_recipe(path), workspace)
     assert list_runs(workspace) == []
     path = write_recipe(workspace.root, reward="rewards.py:fails")

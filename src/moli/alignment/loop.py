@@ -167,6 +167,7 @@ class AlignmentLoop:
             logprobs=policy.logprobs,
             reference_logprobs=reference.logprobs,
             scores=shaped.to(policy.logprobs.dtype),
+            rewards=scores,
             values=values,
         )
         metrics = rollout_statistics(experience, policy.entropies, scores)

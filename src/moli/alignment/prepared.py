@@ -27,6 +27,7 @@ from moli.records.training import Event
 from moli.training.loop.loop import RunSchedule
 from moli.training.recipes.run_folder import RESOLVED, check_unchanged
 from moli.training.setup.environment import write_environment
+from moli.training.trained.names import check_named_chat
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -86,10 +87,13 @@ def prepare(
     """Prepare a new run, or one that is resumed from its checkpoint.
 
     Raises:
-        InputError: the prompts or the reward cannot be used, or they have changed since the run
-            began.
+        InputError: the prompts, the reward or the judge cannot be used, or they have changed since
+            the run began.
+        NotFoundError: there is no such judge.
         ModelError: a model cannot be loaded.
     """
+    if recipe.judge:
+        check_named_chat(recipe.judge, workspace)
     policy = make_policy(recipe)
     recipe = _resolved(recipe, policy)
     prompts = read_prompts(

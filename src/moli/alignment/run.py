@@ -224,6 +224,8 @@ def check(recipe: AlignmentRecipe, workspace: Workspace) -> AlignmentCheck:
     """
     recipe = with_whole_base(recipe, workspace)
     _check_files(recipe)
+    if recipe.judge:
+        load_named_chat(recipe.judge, workspace)
     with tempfile.TemporaryDirectory(prefix="moli-align-") as name:
         prepared = prepare(recipe, workspace, Path(name), lambda _: None)
         loop = prepared.loop
@@ -231,9 +233,9 @@ def check(recipe: AlignmentRecipe, workspace: Workspace) -> AlignmentCheck:
         experience, figures = loop.score(rollouts)
         taken = loop.learn(experience, figures)
     samples = [
-        {"prompt": prompt.messages[-1].content, "answer": answer.text, "score": float(score)}
-        for prompt, answer, score in zip(
-            rollouts.prompts, rollouts.answers, experience.scores, strict=True
+        {"prompt": prompt.messages[-1].content, "answer": answer.text, "score": float(reward)}
+        for prompt, answer, reward in zip(
+            rollouts.prompts, rollouts.answers, experience.rewards, strict=True
         )
     ]
     seconds = taken.seconds * recipe.steps

@@ -110,6 +110,8 @@ def _print_check(result: AlignmentCheck) -> None:
     for sample in result.samples:
         answer = " ".join(sample["answer"].split())
         out.print(f"{sample['score']:8.3g}  {sample['prompt'][:60]} | {answer[:80]}")
+    if result.metrics["reward_std"] == 0 and len(result.samples) > 1:
+        warn("all answers of the trial step have the same reward, so nothing is learnt from them.")
     echo("Nothing was kept.")
 
 

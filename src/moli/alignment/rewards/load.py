@@ -11,10 +11,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import importlib
-import importlib.util
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +22,7 @@ from moli.alignment.rewards.checks import (
     number_reward,
     regex_reward,
 )
+from moli.alignment.rewards.functions import load_function
 from moli.alignment.rewards.gate import SAFETY_THRESHOLD, GatedReward
 from moli.alignment.rewards.protocol import Reward
 from moli.alignment.rewards.remote import RemoteReward
@@ -74,15 +71,25 @@ def check_reward_spec(spec: RewardSpec, where: str) -> None:
     if isinstance(spec, str):
         if not spec.strip():
             raise InputError("the reward is empty", where=where, fix=_kinds_advice())
+        if spec.endswith(".py"):
+            fix = f"Write {spec}:FUNCTION, with the function's name."
+            raise InputError(f"'{spec}' names no function of the file", where=where, fix=fix)
         return
-    if not any(needed <= spec.keys() <= needed | others for needed, others in _KINDS):
-        known = {key for needed, others in _KINDS for key in needed | others}
-        unknown = next((key for key in spec if key not in known), "")
-        near = difflib.get_close_matches(str(unknown), sorted(known), n=1)
+    if not isinstance(spec, Mapping) or not any(
+        needed <= spec.keys() <= needed | others for needed, others in _KINDS
+    ):
+        keys = ", ".join(map(str, spec)) if isinstance(spec, Mapping) else repr(spec)
         raise InputError(
-            f"a reward with {', '.join(map(str, spec)) or 'no keys'} is of no known kind",
+            f"a reward with {keys or 'no keys'} is of no known kind",
             where=where,
-            fix=f"Did you mean '{near[0]}'?" if unknown and near else _kinds_advice(),
+            fix=_kind_advice(spec) if isinstance(spec, Mapping) else _kinds_advice(),
+        )
+    threshold = spec.get("threshold", SAFETY_THRESHOLD)
+    if not isinstance(threshold, int | float) or not 0 < threshold < 1:
+        raise InputError(
+            f"'threshold' is {threshold!r}, not a probability between 0 and 1",
+            where=where,
+            fix=f"Leave it out for {SAFETY_THRESHOLD}.",
         )
     if (check := spec.get("check")) is not None and check not in _CHECKS:
         raise InputError(
@@ -91,6 +98,16 @@ def check_reward_spec(spec: RewardSpec, where: str) -> None:
     for part in ("safety", "helpfulness"):
         if part in spec:
             check_reward_spec(spec[part], where)
+
+
+def _kind_advice(spec: Mapping[str, Any]) -> str:
+    """The key that was meant, or the one that is missing."""
+    known = {key for needed, others in _KINDS for key in needed | others}
+    if unknown := [str(key) for key in spec if key not in known]:
+        near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
+        return f"Did you mean '{near[0]}'?" if near else _kinds_advice()
+    missing = {key for needed, _ in _KINDS if needed & spec.keys() for key in needed - spec.keys()}
+    return f"Add '{missing.pop()}'." if len(missing) == 1 else _kinds_advice()
 
 
 def _kinds_advice() -> str:
@@ -116,7 +133,7 @@ def load_reward(
     if "helpfulness" in spec:
         safety = load_reward(spec["safety"], workspace, load_model)
         helpfulness = load_reward(spec["helpfulness"], workspace, load_model)
-        threshold = float(spec.get("threshold", SAFETY_THRESHOLD))
+        threshold = spec.get("threshold", SAFETY_THRESHOLD)
         gated = GatedReward(safety.reward, helpfulness.reward, threshold)
         return LoadedReward(gated, {**safety.hashes, **helpfulness.hashes})
     if "rubric" in spec:
@@ -137,7 +154,10 @@ def _named_reward(spec: str, workspace: Workspace, load_model: ModelLoader | Non
     if spec.startswith(("http://", "https://")):
         return LoadedReward(RemoteReward(spec), {spec: ""})
     place, _, function = spec.rpartition(":")
-    return _function(place, function) if place else _trained_reward(spec, workspace, load_model)
+    if not place:
+        return _trained_reward(spec, workspace, load_model)
+    reward = load_function(place, function)
+    return LoadedReward(reward, {f"{Path(place).name}:{function}": reward.digest})
 
 
 def _trained_reward(
@@ -150,34 +170,3 @@ def _trained_reward(
     else:
         reward = TrainedReward(load_reward_model(stored, workspace), is_strict)
     return LoadedReward(reward, {stored.name: stored.hash})
-
-
-def _function(place: str, name: str) -> LoadedReward:
-    """A function of a file or module, and the hash of the file that it is in.
-
-    Raises:
-        InputError: there is no such file, module or function, or it fails when it is loaded.
-    """
-    try:
-        if place.endswith(".py"):
-            source = Path(place).read_bytes()
-            spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-            assert spec and spec.loader  # noqa: S101 - a file of Python has both
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
-            source = inspect.getsource(module).encode()
-        function = getattr(module, name)
-    except (OSError, ImportError, AttributeError, SyntaxError, NameError) as error:
-        raise InputError(
-            f"the reward cannot be loaded ({error})",
-            where=f"{place}:{name}",
-            fix="Name a function of prompts and answers, as FILE.py:FUNCTION or MODULE:FUNCTION.",
-        ) from error
-    if not callable(function):
-        raise InputError(
-            "not a function", where=f"{place}:{name}", fix="Name a function of prompts and answers."
-        )
-    digest = hashlib.sha256(source).hexdigest()
-    return LoadedReward(function, {f"{Path(place).name}:{name}": digest})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.records.errors import InputError
@@ -44,19 +45,36 @@ def score_answers(
     Raises:
         InputError: there is not a score for each answer, or one is not a finite number.
     """
-    name = getattr(reward, "__name__", type(reward).__name__)
-    scores = [float(score) for score in reward(prompts, answers)]
+    where = getattr(reward, "place", "") or getattr(reward, "__name__", type(reward).__name__)
+    returned: Any = reward(prompts, answers)
+    if isinstance(returned, str | Mapping) or not isinstance(returned, Iterable):
+        raise InputError(
+            f"the reward returned {reprlib.repr(returned)}, not a list of numbers",
+            where=where,
+            fix="Return one number for each answer, in the same order.",
+        )
+    scores = list(returned)
     if len(scores) != len(answers):
         raise InputError(
             f"{len(scores)} scores for {len(answers)} answers",
-            where=name,
+            where=where,
             fix="Return one number for each answer, in the same order.",
         )
-    for number, score in enumerate(scores, 1):
-        if not math.isfinite(score):
-            raise InputError(
-                f"the score of answer {number} of {len(scores)} is {score}",
-                where=name,
-                fix="Return a finite number for every answer, 0 where there is nothing to score.",
-            )
-    return scores
+    numbers = [_finite_or_none(score) for score in scores]
+    if None in numbers:
+        first = numbers.index(None)
+        raise InputError(
+            f"the score of answer {first + 1} of {len(scores)} is {reprlib.repr(scores[first])}",
+            where=where,
+            fix="Return a finite number for every answer, 0 where there is nothing to score.",
+        )
+    return [number for number in numbers if number is not None]
+
+
+def _finite_or_none(score: Any) -> float | None:
+    """A score as a finite number; None if it is none."""
+    try:
+        number = float(score)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None

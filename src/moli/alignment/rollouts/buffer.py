@@ -103,7 +103,9 @@ class Experience(Rollouts):
         reference_logprobs: by the reference, [B, T].
         values: by the value function before its update, of the state before each token, [B, T];
             0 without one.
-        scores: each answer's reward before any penalty for the divergence, [B].
+        rewards: each answer's reward as it was given, [B].
+        scores: the reward after scaling and the penalty for a missing end, before any penalty for
+            the divergence, [B].
         advantages: [B, T]; an algorithm fills them in, and the returns.
         returns: what the values should have been, [B, T].
     """
@@ -111,6 +113,7 @@ class Experience(Rollouts):
     logprobs: torch.Tensor
     reference_logprobs: torch.Tensor
     values: torch.Tensor
+    rewards: torch.Tensor
     scores: torch.Tensor
     advantages: torch.Tensor
     returns: torch.Tensor
@@ -167,15 +170,21 @@ def make_experience(
     logprobs: torch.Tensor,
     reference_logprobs: torch.Tensor,
     scores: torch.Tensor,
+    rewards: torch.Tensor | None = None,
     values: torch.Tensor | None = None,
 ) -> Experience:
-    """Rollouts with their scores; advantages and returns are still 0."""
+    """Rollouts with their scores; advantages and returns are still 0.
+
+    Args:
+        rewards: before scaling and penalties; None if they are the scores.
+    """
     nothing = torch.zeros_like(logprobs)
     return Experience(
         **{field.name: getattr(rollouts, field.name) for field in dataclasses.fields(rollouts)},
         logprobs=logprobs,
         reference_logprobs=reference_logprobs,
         values=nothing if values is None else values,
+        rewards=scores if rewards is None else rewards,
         scores=scores,
         advantages=nothing,
         returns=nothing,

@@ -110,6 +110,17 @@ def with_named_base(
     return recipe.model_copy(update={"base": str(stored.folder)})
 
 
+def check_named_chat(reference: str, workspace: Workspace) -> None:
+    """Check that there is a chat model of this name, without loading it.
+
+    Raises:
+        NotFoundError: there is no such model; similar names are suggested.
+        InputError: the model does not generate text.
+    """
+    if stored := find_named(reference, workspace.models):
+        check_generates(reference, stored)
+
+
 def load_named_chat(
     reference: str, workspace: Workspace, model_pool: ModelPool | None = None
 ) -> ChatModel:
