@@ -33,7 +33,7 @@ from moli.training.loop.loop import RunSchedule
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "ppo": {"minibatches": 2, "epochs": 2, "kl_target": 0.5, "score_scaling": "running"},
     "rloo": {"answers_per_prompt": 2, "epochs": 2},
-    "grpo": {"answers_per_prompt": 4, "minibatches": 2},
+    "grpo": {"answers_per_prompt": 4, "minibatches": 2, "max_resample_times": 2},
     "rejection": {"answers_per_prompt": 4},
 }
 
@@ -198,10 +198,14 @@ def killable_run(
 ) -> AlignmentLoop:
     """A run that is killed at the nth call of its reward, policy, rollouts or listener."""
     calls, steps, space = count(1), 6, Space(prompts=3)
+    coarse = TableReward(space)
+    if name == "grpo":  # so that many groups have equal rewards, and further batches are sampled
+        coarse.table = coarse.table.sign()
     loop = make_run(
         folder,
         name,
         ALGORITHMS[name],
+        reward=coarse,
         prompts=8,
         space=space,
         schedule=RunSchedule(steps, 2, 0, 1e9, save_every=1),

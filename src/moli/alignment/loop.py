@@ -13,18 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from moli.alignment.alarms import Alarms
 from moli.alignment.algorithms.protocol import Algorithm
+from moli.alignment.dynamic_sampling import (
+    RewardedRollouts,
+    reward_rollouts,
+    sample_batches,
+)
 from moli.alignment.kl import KLController
 from moli.alignment.learner import Learner, distribute, gather
 from moli.alignment.learning import DEFAULT_RATIO_TOLERANCE, Learning
-from moli.alignment.rewards.protocol import ReportingReward, Reward, score_answers
+from moli.alignment.rewards.protocol import Reward
 from moli.alignment.rewards.shaping import ScoreScaling, penalize_missing_end
 from moli.alignment.rollouts.buffer import (
     Experience,
-    Rollouts,
     TrainingPrompt,
     make_experience,
     make_rollouts,
@@ -135,45 +138,49 @@ class AlignmentLoop:
 
     def take_step(self) -> StepTaken:
         """Roll out, score and learn."""
-        rollouts = self.roll_out()
-        experience, metrics = self.score(rollouts)
+        experience, metrics = self.score(self.roll_out())
         return self.learn(experience, metrics)
 
-    def roll_out(self) -> Rollouts:
-        """Answers to the prompts of this step, those to one prompt side by side."""
+    def roll_out(self) -> RewardedRollouts:
+        """Answers to prompts with their rewards, those to one prompt side by side."""
         self.begun = time.perf_counter()
-        batch, step = self.sizes.prompts, self.progress.step
-        epoch, number = divmod(step, -(-len(self.prompts) // batch))
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.prompts))
-        chosen = order[number * batch : (number + 1) * batch]
+        return sample_batches(self._sample_batch, self.algorithm.options)
+
+    def _sample_batch(self, number: int) -> RewardedRollouts:
+        """A batch of this step; all but the first are further ones of dynamic sampling."""
+        chosen = self._chosen_prompts(number)
         repeated = np.repeat(chosen, self.algorithm.options.answers_per_prompt)
         prompts = [self.prompts[index] for index in repeated.tolist()]
-        return make_rollouts(prompts, self.roles.sample(prompts, self._draw(0)))
+        rollouts = make_rollouts(prompts, self.roles.sample(prompts, self._draw(number)))
+        return reward_rollouts(rollouts, self.reward)
 
-    def score(self, rollouts: Rollouts) -> tuple[Experience, dict[str, float]]:
-        """The rollouts with their rewards and what all roles say of their tokens, and figures."""
-        roles, size = self.roles, self.sizes.scored
-        scores = torch.tensor(
-            score_answers(self.reward, rollouts.prompts, rollouts.answers), dtype=torch.float64
-        )
+    def _chosen_prompts(self, number: int) -> np.ndarray:
+        """Indices of a batch's prompts: in the first those whose turn it is, in others any."""
+        size, step, count = self.sizes.prompts, self.progress.step, len(self.prompts)
+        if number:
+            return np.random.default_rng((self.seed, step, number)).permutation(count)[:size]
+        epoch, turn = divmod(step, -(-count // size))
+        order = np.random.default_rng((self.seed, epoch)).permutation(count)
+        return order[turn * size : (turn + 1) * size]
+
+    def score(self, batch: RewardedRollouts) -> tuple[Experience, dict[str, float]]:
+        """The rollouts with what all roles say of their tokens, and figures."""
+        roles, size, rollouts = self.roles, self.sizes.scored, batch.rollouts
         policy = score_tokens(roles.policy, rollouts, size)
         reference = score_tokens(roles.reference, rollouts, size)
         values = score_values(roles.value, rollouts, size) if roles.value else None
-        ended = torch.tensor([answer.ended for answer in rollouts.answers])
         penalty = self.algorithm.options.missing_end_penalty
-        shaped = penalize_missing_end(self.scaling(scores), ended, penalty)
+        shaped = penalize_missing_end(self.scaling(batch.rewards), batch.ended, penalty)
         experience = make_experience(
             rollouts,
             logprobs=policy.logprobs,
             reference_logprobs=reference.logprobs,
             scores=shaped.to(policy.logprobs.dtype),
-            rewards=scores,
+            rewards=batch.rewards,
             values=values,
         )
-        metrics = rollout_statistics(experience, policy.entropies, scores)
-        if isinstance(self.reward, ReportingReward):
-            metrics |= self.reward.metrics
-        return experience, metrics
+        figures = rollout_statistics(experience, policy.entropies, batch.rewards)
+        return experience, {**figures, **batch.metrics}
 
     def learn(self, experience: Experience, metrics: Mapping[str, float]) -> StepTaken:
         """Estimate advantages and update.

@@ -229,13 +229,12 @@ def check(recipe: AlignmentRecipe, workspace: Workspace) -> AlignmentCheck:
     with tempfile.TemporaryDirectory(prefix="moli-align-") as name:
         prepared = prepare(recipe, workspace, Path(name), lambda _: None)
         loop = prepared.loop
-        rollouts = loop.roll_out()
-        experience, figures = loop.score(rollouts)
+        experience, figures = loop.score(loop.roll_out())
         taken = loop.learn(experience, figures)
     samples = [
         {"prompt": prompt.messages[-1].content, "answer": answer.text, "score": float(reward)}
         for prompt, answer, reward in zip(
-            rollouts.prompts, rollouts.answers, experience.rewards, strict=True
+            experience.prompts, experience.answers, experience.rewards, strict=True
         )
     ]
     seconds = taken.seconds * recipe.steps

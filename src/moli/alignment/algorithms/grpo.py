@@ -1,8 +1,8 @@
 """Group relative policy optimization (Shao et al. 2024) and what others made of it.
 
 Dr.GRPO (Liu et al. 2025) does not divide by a group's deviation, nor by an answer's length. DAPO
-(Yu et al. 2025) counts all tokens the same and clips rises later; groups without a difference are
-not sampled again here, but have no effect. GSPO (Zheng et al. 2025) clips whole answers.
+(Yu et al. 2025) counts all tokens the same and clips rises later; its dynamic sampling is there for
+all variants. GSPO (Zheng et al. 2025) clips whole answers.
 """
 
 from __future__ import annotations
@@ -49,6 +49,14 @@ class GRPOOptions(GroupOptions):
     max_tokens: int = Field(
         512, ge=1, description="Dr.GRPO: number of tokens by which every answer is divided"
     )
+    max_resample_times: int = Field(
+        0, ge=0, description="Most further batches in place of groups with equal rewards"
+    )
+
+    @property
+    def further_batches(self) -> int:
+        """Most batches that a step samples after its first, for groups whose rewards differ."""
+        return self.max_resample_times
 
     @model_validator(mode="before")
     @classmethod

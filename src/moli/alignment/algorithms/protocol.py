@@ -41,6 +41,11 @@ class AlgorithmOptions(TaskOptions):
         "none", description="Scores as they are, whitened by batch, or by all so far"
     )
 
+    @property
+    def further_batches(self) -> int:
+        """Most batches that a step samples after its first, for groups whose rewards differ."""
+        return 0
+
 
 class GroupOptions(AlgorithmOptions):
     """Options of algorithms that compare the answers to one prompt."""

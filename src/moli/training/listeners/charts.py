@@ -37,7 +37,7 @@ _STEP_PANELS = {
     "Reward": ("reward", "score"),
     "Divergence from the reference (nats per answer)": ("kl",),
     "Entropy (nats per token)": ("entropy",),
-    "Shares": ("clip_share", "gated_share", "ended_share", "repetition"),
+    "Shares": ("clip_share", "gated_share", "uniform_share", "ended_share", "repetition"),
     "Length (tokens)": ("length",),
     "Gate inversions": ("gate_inversions",),
     "Largest gap between rollouts and training": ("rollout_gap_max",),
