@@ -1,6 +1,6 @@
 """Sentiment of film reviews: PPO, best of n and DPO from one starter model, by one reward.
 
-Use: python bench/alignment/imdb.py [--seeds 3] [--steps 150]
+Use: python bench/alignment/imdb.py [--seeds 3] [--steps 80]
 
 The starter is builtin:starter, tuned on reviews. The reward is the log odds that a classifier finds
 an answer positive; another classifier, of other reviews, judges answers to held-out prompts (the
@@ -50,7 +50,7 @@ REPO = Path(__file__).resolve().parents[2]
 WORK = REPO / "bench" / ".work" / "imdb"
 REVIEWS = REPO.parent / "shared" / "data" / "imdb" / "train.jsonl.gz"
 CHARACTERS = 250  # of a review, of which models are trained: prompts with answers are as short
-NEW_TOKENS, BATCH, HELD_OUT = 16, 128, 256
+NEW_TOKENS, BATCH, HELD_OUT = 16, 256, 256
 BEST_OF = (2, 4, 8, 16)
 DPO_BETAS = (0.1, 0.3)
 Measured = tuple[float, float, float]  # sentiment, its standard error, divergence per answer
@@ -162,13 +162,16 @@ class Study:
         """The course of a run: steps so far, and what is measured then."""
         torch.manual_seed(seed)
         shared = self.shared()
-        options = {"beta": 0.15, "epochs": 2, "minibatches": 2, "missing_end_penalty": 0.0}
+        options = {
+            **{"beta": 0.07, "epochs": 1, "minibatches": 4},
+            **{"score_scaling": "running", "missing_end_penalty": 0.0},
+        }
         loop = AlignmentLoop(
             algorithm=make_algorithm("ppo", options),
             roles=shared.roles(),
             reward=self.reward,
             prompts=self.prompts,
-            learners=shared.learners(learning_rate=5e-4),
+            learners=shared.learners(learning_rate=1e-3),
             schedule=RunSchedule(steps, evaluate_every=steps, patience=0),
             sizes=BatchSizes(prompts=BATCH),
             seed=seed,
@@ -177,7 +180,7 @@ class Study:
         )
         for step in range(1, steps + 1):
             loop.take_step()
-            if step % 25 == 0 or step == steps:
+            if step % 10 == 0 or step == steps:
                 yield step, self.measure(shared)
 
     def best_of(self, count: int) -> Measured:
@@ -258,7 +261,7 @@ def timed(name: str, measure: Callable[[], Measured]) -> Measured:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=80)
     args = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     rows = reviews()

@@ -63,9 +63,28 @@ def test_a_text_is_continued_as_it_is(tmp_path: Path, tokenizer: Any) -> None:
     assert prompt.ids == tuple(tokenizer("w1 w2")["input_ids"])
 
 
-def test_a_tag_of_an_unsafe_prompt_is_kept(tmp_path: Path, tokenizer: Any) -> None:
-    row = {"prompt": "w1", "chosen": "w2", "rejected": "w3", "prompt_is_unsafe": True}
-    assert prompts_of(tmp_path, tokenizer, [row]).train[0].is_unsafe
+@pytest.mark.parametrize(
+    ("row", "is_unsafe"),
+    [
+        ({"prompt": "w1", "chosen": "w2", "rejected": "w3", "prompt_is_unsafe": True}, True),
+        ({"prompt": "w1", "prompt_is_unsafe": True}, True),
+        ({"prompt": "w1", "prompt_is_unsafe": "safe"}, False),
+        ({"messages": [{"role": "user", "content": "w1"}], "is_safety": 1}, True),
+        ({"text": "w1", "prompt_unsafe": "yes"}, True),
+        ({"prompt": "w1", "completion": "w2", "label": True, "prompt_unsafe": 1}, True),
+        ({"prompt": "w1"}, False),
+    ],
+)
+def test_a_tag_of_an_unsafe_prompt_is_kept_in_every_layout(
+    tmp_path: Path, tokenizer: Any, row: dict[str, Any], is_unsafe: bool
+) -> None:
+    assert prompts_of(tmp_path, tokenizer, [row]).train[0].is_unsafe == is_unsafe
+
+
+def test_a_tag_that_is_neither_yes_nor_no_is_an_error(tmp_path: Path, tokenizer: Any) -> None:
+    with pytest.raises(InputError, match="neither yes nor no") as error:
+        prompts_of(tmp_path, tokenizer, [{"prompt": "w1", "prompt_is_unsafe": "perhaps"}])
+    assert error.value.where.endswith(":1")
 
 
 def test_prompts_are_counted_once_and_held_out_apart(tmp_path: Path, tokenizer: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from moli.training.recipes.recipe import Recipe
 from moli.training.tasks.base.chat import conversation_of
 from moli.workspace.datasets import Row, expand_paths, read_questions, read_rows
 from moli.workspace.datasets.detection import format_of
-from moli.workspace.datasets.preference_formats import PREFERENCES
+from moli.workspace.datasets.preference_formats import PREFERENCES, is_unsafe_prompt
 
 _MISSING = "?"  # in place of an answer that a row does not have
 _COMPARED: Mapping[str, Mapping[str, Any]] = {each.name: {} for each in PREFERENCES}
@@ -76,7 +76,8 @@ def read_prompts(policy: Recipe, tokenizer: Any, *, max_length: int, held_out: f
     formats = _COMPARED if format_of(first, {}, _COMPARED) else _QUESTIONS
     dataset = read_questions(rows, formats, path=paths[0])
     check_dataset(dataset, policy, (Conversation, Pair, Text, Preference, RatedAnswer))
-    prompts = _different_prompts(dataset.examples, tokenizer)
+    unsafe = {row.where for row in rows if isinstance(row, Row) and is_unsafe_prompt(row)}
+    prompts = _different_prompts(dataset.examples, unsafe, tokenizer)
     fitting = [prompt for prompt in prompts if len(prompt.ids) <= max_length]
     if not fitting:
         raise InputError(
@@ -117,12 +118,18 @@ def _held_out_count(held_out: float, count: int) -> int:
     return number
 
 
-def _different_prompts(examples: Sequence[LocatedExample], tokenizer: Any) -> list[TrainingPrompt]:
-    """The prompts of examples without repetitions, in their order."""
+def _different_prompts(
+    examples: Sequence[LocatedExample], unsafe: Set[str], tokenizer: Any
+) -> list[TrainingPrompt]:
+    """The prompts of examples without repetitions, in their order.
+
+    Args:
+        unsafe: origins of the rows whose prompt is tagged as unsafe.
+    """
     prompts: dict[tuple[int, ...], TrainingPrompt] = {}
     for located in examples:
         try:
-            prompt = _training_prompt(located.example, tokenizer)
+            prompt = _training_prompt(located.example, located.where in unsafe, tokenizer)
         except InputError as error:
             raise InputError(error.what, located.where, error.fix) from error
         if prompt.ids:
@@ -130,11 +137,11 @@ def _different_prompts(examples: Sequence[LocatedExample], tokenizer: Any) -> li
     return list(prompts.values())
 
 
-def _training_prompt(example: Example, tokenizer: Any) -> TrainingPrompt:
+def _training_prompt(example: Example, is_unsafe: bool, tokenizer: Any) -> TrainingPrompt:
     """The prompt of an example, as tokens and as messages."""
     if isinstance(example, Text):
         ids = tuple(tokenizer(example.text)["input_ids"])
-        return TrainingPrompt(ids, (Message("user", example.text),))
+        return TrainingPrompt(ids, (Message("user", example.text),), is_unsafe=is_unsafe)
     if isinstance(example, Preference | RatedAnswer):
         tools = example.tools if isinstance(example, Preference) else ()
         messages, reference = example.prompt, ""
@@ -142,7 +149,6 @@ def _training_prompt(example: Example, tokenizer: Any) -> TrainingPrompt:
         conversation = conversation_of(example)
         messages, tools = conversation.messages[:-1], conversation.tools
         reference = example.expected_output
-    is_unsafe = isinstance(example, Preference) and bool(example.prompt_is_unsafe)
     return TrainingPrompt(
         ids=tuple(prompt_ids(tokenizer, messages, tools)),
         messages=messages,

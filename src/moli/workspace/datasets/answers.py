@@ -103,9 +103,9 @@ def read_preference(values: Values) -> Preference:
         _answer(values, prompt, chosen, len(messages), "chosen"),
         _answer(values, prompt, rejected, len(messages), "rejected"),
         _margin(values),
-        _truth_or_none(values, "chosen_is_safe"),
-        _truth_or_none(values, "rejected_is_safe"),
-        _truth_or_none(values, "prompt_is_unsafe", inverted=True),
+        truth_or_none(values, "chosen_is_safe"),
+        truth_or_none(values, "rejected_is_safe"),
+        truth_or_none(values, "prompt_is_unsafe", inverted=True),
         conversation_of(values, [*prompt, *chosen], values.name("chosen")).tools,
     )
 
@@ -145,7 +145,7 @@ def read_truth(values: Values, column: str, *, inverted: bool = False) -> bool:
     return text in _YES
 
 
-def _truth_or_none(values: Values, column: str, *, inverted: bool = False) -> bool | None:
+def truth_or_none(values: Values, column: str, *, inverted: bool = False) -> bool | None:
     """The yes or no in a column; None if it has no value."""
     value = values.get(column)
     if value in (None, "") or value != value:

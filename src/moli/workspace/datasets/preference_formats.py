@@ -10,10 +10,16 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
+from moli.records.errors import InputError
 from moli.records.examples import Preference, RatedAnswer
-from moli.workspace.datasets.answers import read_preference, read_rated, read_truth
-from moli.workspace.datasets.columns import DatasetFormat
-from moli.workspace.datasets.fields import RowError, Values, number_of
+from moli.workspace.datasets.answers import (
+    read_preference,
+    read_rated,
+    read_truth,
+    truth_or_none,
+)
+from moli.workspace.datasets.columns import DatasetFormat, same_name
+from moli.workspace.datasets.fields import Row, RowError, Values, number_of
 
 # Columns of the prompt. It may also be in front of the answers, or in OpenAI's `input`.
 _PROMPT: Mapping[str, tuple[str, ...]] = {
@@ -47,6 +53,23 @@ _RATING = (
 # Keys of an entry in a list of answers.
 _TEXT_KEYS = ("response", "text", "answer", "content", "completion", "output")
 _SCORE_KEYS = ("overall_score", "score", "rating", "reward")
+
+
+def is_unsafe_prompt(row: Row) -> bool:
+    """Whether a row of any format tags its prompt as unsafe.
+
+    Raises:
+        InputError: the tag is neither yes nor no.
+    """
+    column = "prompt_is_unsafe"
+    name = same_name((column, *_TAGS[column]), row.values)
+    if name is None:
+        return False
+    values = Values({column: row.values[name]}, {column: name})
+    try:
+        return truth_or_none(values, column, inverted=True) is True
+    except RowError as error:
+        raise InputError(error.what, where=row.where, fix=error.fix) from error
 
 PAIRED = DatasetFormat(
     "paired",
