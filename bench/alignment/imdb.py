@@ -1,6 +1,6 @@
 """Sentiment of film reviews: PPO, best of n and DPO from one starter model, by one reward.
 
-Use: python bench/alignment/imdb.py [--seeds 3] [--steps 80]
+Use: python bench/alignment/imdb.py [--seeds 3] [--steps 40]
 
 The starter is builtin:starter, tuned on reviews. The reward is the log odds that a classifier finds
 an answer positive; another classifier, of other reviews, judges answers to held-out prompts (the
@@ -162,10 +162,8 @@ class Study:
         """The course of a run: steps so far, and what is measured then."""
         torch.manual_seed(seed)
         shared = self.shared()
-        options = {
-            **{"beta": 0.07, "epochs": 1, "minibatches": 4},
-            **{"score_scaling": "running", "missing_end_penalty": 0.0},
-        }
+        options = {"beta": 0.1, "epochs": 1, "minibatches": 4}
+        options |= {"score_scaling": "running", "missing_end_penalty": 0.0}
         loop = AlignmentLoop(
             algorithm=make_algorithm("ppo", options),
             roles=shared.roles(),
@@ -261,7 +259,7 @@ def timed(name: str, measure: Callable[[], Measured]) -> Measured:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=40)
     args = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     rows = reviews()
