@@ -34,14 +34,14 @@ from moli.workspace.datasets.labels import split_labels, with_one_spelling
 _MAX_MALFORMED = 0.01
 _MAX_HELD_OUT = 2000
 # The tasks of those kinds of examples that few tasks read.
-_TASK_OF: Mapping[type[Example], TaskName] = {
-    Labelled: "classification",
-    LabelledImage: "image",
-    LabelledPair: "pair_classification",
-    MultiLabelled: "multi_label_classification",
-    Preference: "reward",
-    RatedAnswer: "reward",
-    Span: "span",
+_TASKS_OF: Mapping[type[Example], tuple[TaskName, ...]] = {
+    Labelled: ("classification",),
+    LabelledImage: ("image",),
+    LabelledPair: ("pair_classification",),
+    MultiLabelled: ("multi_label_classification",),
+    Preference: ("dpo", "reward"),
+    RatedAnswer: ("kto", "reward"),
+    Span: ("span",),
 }
 _LABELS_SHOWN = 10  # in a message
 
@@ -294,8 +294,8 @@ def check_dataset(
     for located in dataset.examples:
         if not isinstance(located.example, example_types):
             needed = " or ".join(each.plural for each in example_types)
-            task = _TASK_OF.get(type(located.example))
-            advice = f"Use task: {task}" if task else "Choose another task"
+            tasks = _TASKS_OF.get(type(located.example), ())
+            advice = f"Use task: {' or '.join(tasks)}" if tasks else "Choose another task"
             raise InputError(
                 f"the rows are {located.example.plural}, but the task {recipe.task} needs {needed}",
                 where=located.where,

@@ -404,6 +404,21 @@ def test_pairs_are_measured() -> None:
 
 
 @pytest.mark.slow
+def test_answers_that_are_all_rated_alike_are_warned_of(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base", "llama")
+    data = tmp_path / "rated.jsonl"
+    for ratings, expected in (([True] * 30, 1), ([False] * 30, 1), ([True, False] * 15, 0)):
+        rows = [
+            {"prompt": f"w{n} w1", "completion": f"w{n} w2 w3", "label": label}
+            for n, label in enumerate(ratings)
+        ]
+        data.write_text("\n".join(map(json.dumps, rows)))
+        report = preflight(make_recipe({"task": "kto", "base": base, "data": str(data)}))
+        warnings = [each for each in report.findings if each.what.startswith("every answer is")]
+        assert len(warnings) == expected
+
+
+@pytest.mark.slow
 def test_a_check_of_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = write_model(tmp_path / "base", "bert")
     row = {"prompt": "w1", "chosen": "w2 w3 w4", "rejected": "w5"}

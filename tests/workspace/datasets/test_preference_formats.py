@@ -47,6 +47,7 @@ PAIRS: dict[str, dict[str, Any]] = {
     "OpenAI": {"input": {"messages": [U], "tools": [], "parallel_tool_calls": True},
                "preferred_output": [G], "non_preferred_output": [B]},
     "Orca": {"question": ASK, "chosen": GOOD, "rejected": BAD},
+    "Orca of Argilla": {"input": ASK, "chosen": GOOD, "rejected": BAD, "generations": [GOOD, BAD]},
     "Argilla": {"instruction": ASK, "chosen_response": GOOD, "rejected_response": BAD},
     "AlpacaEval": {"instruction": ASK, "output_1": BAD, "output_2": GOOD, "preference": 2.0},
     "Arena": {"conversation_a": [U, B], "conversation_b": [U, G], "winner": "model_b"},
@@ -242,11 +243,66 @@ def test_other_tasks_refuse_preferences_and_name_the_tasks_for_them(tmp_path: Pa
         read(tmp_path, {"messages": [U, G], "label": False}, kinds=(Conversation,))
 
 
-def test_columns_of_other_names_are_suggested(tmp_path: Path) -> None:
-    row = {"request": ASK, "better_answer": GOOD, "worse_answer": BAD}
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ({"request": ASK, "better_answer": GOOD, "worse_answer": BAD},
+         "chosen: better_answer, rejected: worse_answer, prompt: request"),
+        ({"prompt": ASK, "best": GOOD, "worst": BAD}, "chosen: best, rejected: worst"),
+        ({"prompt": ASK, "choosen": GOOD, "rejected": BAD}, "chosen: choosen"),
+        ({"提问": "几点开门？", "好回答": "九点。", "坏回答": "不知道。"},
+         "chosen: 好回答, rejected: 坏回答, prompt: 提问"),
+        ({"指令": "几点开门？", "被选回答": "九点。", "被拒回答": "不知道。"},
+         "chosen: 被选回答, rejected: 被拒回答, prompt: 指令"),
+    ],
+)  # fmt: skip
+def test_columns_of_other_names_are_suggested(
+    tmp_path: Path, row: dict[str, str], line: str
+) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, row, kinds=(Preference,))
-    assert "`columns: {chosen: better_answer, rejected: worse_answer}`" in caught.value.fix
+    assert f"`columns: {{{line}}}`" in caught.value.fix
+    columns = dict(part.split(": ") for part in line.split(", "))
+    [pair] = read(tmp_path, row, kinds=(Preference,), columns=columns)
+    assert isinstance(pair, Preference)
+    texts = [messages[0].content for messages in (pair.prompt, pair.chosen, pair.rejected)]
+    assert texts == list(row.values())
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"post_id": "z1", "history": ASK, "human_ref_A": GOOD, "human_ref_B": BAD, "labels": 1},
+        {"prompt": ASK, "response_a": GOOD, "response_b": BAD, "winner_model_a": 1},
+        {"question": ASK, "response_j": GOOD, "response_k": BAD},
+    ],
+)
+def test_which_answer_is_better_is_never_guessed(tmp_path: Path, row: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, row, kinds=(Preference,))
+    assert "columns: {" not in caught.value.fix
+
+
+def test_the_column_of_a_rating_is_the_one_with_few_values(tmp_path: Path) -> None:
+    path = tmp_path / "rated.jsonl"
+    rows = [
+        {"问题": f"第{number}个问题是什么？", "回答": f"第{number}个。", "评价": rating}
+        for number, rating in enumerate(["满意", "不满意"] * 6)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(
+        InputError, match=r"columns: \{completion: 回答, label: 评价, prompt: 问题\}"
+    ):
+        read_dataset(path, kinds=(RatedAnswer,))
+    columns = {"completion": "回答", "label": "评价", "prompt": "问题"}
+    examples = read_dataset(path, kinds=(RatedAnswer,), columns=columns).examples
+    assert [each.example.is_good for each in examples] == [True, False] * 6  # type: ignore[attr-defined]
+
+
+def test_rated_answers_are_named_where_pairs_are_needed(tmp_path: Path) -> None:
+    row = {"prompt": ASK, "completion": GOOD, "label": True}
+    [example] = read(tmp_path, row, kinds=(Preference,))
+    assert isinstance(example, RatedAnswer)
 
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"

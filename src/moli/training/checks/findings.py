@@ -45,6 +45,7 @@ def find_problems(
     yield from _find_repetitions(report.repetitions, report.rows.kept)
     yield from _find_contradictions(report)
     yield from _find_length_bias(report)
+    yield from _find_one_rating(data.train)
     yield from _find_label_problems(report.labels, data.held_out)
     yield from _find_joined_labels(report.labels, str(report.recipe["task"]))
     yield from _find_memory_problem(report)
@@ -247,6 +248,17 @@ def _find_length_bias(report: Preflight) -> Iterator[Finding]:
     if max(longer, shorter) >= _LENGTH_BIAS:
         fix = "Add pairs of similar length; else the model learns to prefer a length."
         yield Finding("warning", what, fix)
+
+
+def _find_one_rating(examples: Sequence[LocatedExample]) -> Iterator[Finding]:
+    """A finding if answers are rated, and all of them alike."""
+    ratings = {getattr(located.example, "is_good", None) for located in examples}
+    if ratings in ({True}, {False}):
+        yield Finding(
+            "warning",
+            f"every answer is rated as {'good' if True in ratings else 'bad'}",
+            "Add answers with the other rating; else there is nothing to compare with.",
+        )
 
 
 def _find_label_problems(

@@ -43,6 +43,10 @@ _YES = frozenset(
         "是",
         "好",
         "赞",
+        "点赞",
+        "喜欢",
+        "满意",
+        "有用",
         "安全",
     ]
 )
@@ -70,6 +74,11 @@ _NO = frozenset(
         "坏",
         "差",
         "踩",
+        "点踩",
+        "不好",
+        "不喜欢",
+        "不满意",
+        "没用",
         "不安全",
     ]
 )
@@ -140,7 +149,8 @@ def read_truth(values: Values, column: str, *, inverted: bool = False) -> bool:
         return text == "unsafe"
     if text not in _YES | _NO:
         raise RowError(
-            f"'{values.name(column)}' is \"{text}\", neither yes nor no", "Write true or false."
+            f"'{values.name(column)}' is \"{text}\", neither yes nor no",
+            "Write true or false; of points or stars, decide which are good.",
         )
     return text in _YES
 
@@ -203,6 +213,9 @@ def _prompt_turns(values: Values) -> list[Turn]:
         return read_turns(values["messages"], values.name("messages"))
     if is_turns(values.get("prompt")):
         return read_turns(values["prompt"], values.name("prompt"))
+    if "prompt" not in values and isinstance(values.get("input"), str):
+        moved = {"prompt": values["input"], "input": None}  # as Argilla has pairs of Orca's
+        values = values.with_columns(moved, {"prompt": values.name("input")})
     if "prompt" not in values:
         raise RowError(
             "the row has no prompt",

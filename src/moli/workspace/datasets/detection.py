@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moli.records.errors import InputError
-from moli.records.examples import Example, MalformedRow
+from moli.records.examples import Example, MalformedRow, Preference, RatedAnswer
 from moli.workspace.datasets.columns import DatasetFormat, same_name
 from moli.workspace.datasets.fields import Row
 from moli.workspace.datasets.formats import FORMATS, LABELLED, LABELLED_PAIRS, MULTI_LABELLED, TEXT
@@ -39,7 +39,10 @@ def format_of(
     fitting = [each for each in formats if fits(each, row, mapping, allowed)]
     suitable = [each for each in fitting if not kinds or issubclass(each.kind, kinds)]
     if not suitable:
-        return fitting[0] if fitting else None
+        # Rows that rate answers are no pairs of a text and another for tasks that compare answers.
+        compares = bool(kinds) and all(issubclass(each, Preference | RatedAnswer) for each in kinds)
+        rated = [each for each in fitting if compares and each.kind is RatedAnswer]
+        return next(iter([*rated, *fitting]), None)
     if suitable[0] is TEXT and len(kinds) > 1 and not mapping:
         # A text with a label, say, or a content with a summary is not meant to be continued, unless
         # the task reads nothing else.

@@ -205,7 +205,10 @@ def _scored_answers(values: Values) -> list[tuple[float, Any]]:
 SCORED_ANSWERS = DatasetFormat(
     "scored_answers",
     Preference,
-    {"prompt": _PROMPT["prompt"], "completions": ("responses", "answers", "candidates")},
+    {
+        "prompt": _PROMPT["prompt"],
+        "completions": ("responses", "answers", "candidates", "generations"),
+    },
     _read_scored_answers,
     {**{name: _PROMPT[name] for name in ("system", "input", "history")}, "scores": ("ratings",)},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
@@ -38,12 +39,19 @@ _HINTS: Mapping[str, Sequence[str]] = {
     "score": ("score", "similarity", "label", "分数", "相似度"),
     "query": ("query", "question", "anchor", "prompt", "问题", "查询"),
     "positive": ("positive", "pos", "passage", "chosen", "document", "answer", "正例"),
-    "chosen": ("chosen", "prefer", "better", "win", "accept", "good", "pos", "优", "好"),
-    "rejected": ("reject", "dispreferred", "worse", "los", "bad", "neg", "劣", "差"),
+    "chosen": ("chosen", "prefer", "better", "best", "winner", "winning", "accept", "good", "pos",
+               "positive", "被选", "选中", "采纳", "正", "优", "好"),
+    "rejected": ("reject", "dispreferred", "worse", "worst", "loser", "losing", "bad", "neg",
+                 "negative", "被拒", "拒绝", "落选", "负", "劣", "差", "坏"),
+    "prompt": ("prompt", "question", "query", "instruction", "request", "ask", "input", "user",
+               "post", "提示", "问题", "提问", "指令", "请求", "输入", "问"),
     "completion": ("completion", "response", "answer", "output", "reply", "回答", "答案", "回复"),
     "completions": ("completion", "response", "answer", "candidate", "回答"),
     "image": ("image", "picture", "photo", "img", "file", "path", "图片"),
 }  # fmt: skip
+_MISSPELT = 0.85  # likeness of a name to the one that is meant
+# Columns that are suggested by their names alone: texts do not tell which answer is better.
+_NEVER_GUESSED = {"chosen", "rejected", "better"}
 _WORDS = re.compile(r"[0-9]+|[^\W\d_]+")  # of a name
 
 
@@ -74,31 +82,49 @@ def _mapping_for(
     One column that no name recalls is chosen by its values: texts are the longest ones.
     """
     first = {name: values[0] for name, values in columns.items()}
+    named = candidate.names_in(first, {})
     mapping = {
         ours: name
-        for ours, name in candidate.names_in(first, {}).items()
+        for ours, name in named.items()
         if ours in candidate.columns and _is_usable(ours, columns[name])
     }
     scores = [1.0] * len(mapping)
     known = dict(mapping)  # without being mapped
     for ours in [name for name in candidate.columns if name not in known]:
-        free = [name for name in columns if name not in mapping.values()]
-        usable = [name for name in free if _is_usable(ours, columns[name])]
-        ranked = [(_recall(name, ours), name) for name in usable]
-        score, name = max(ranked, key=lambda pair: pair[0], default=(0.0, ""))
+        score, name = _most_like(ours, columns, mapping)
         if score:
             mapping[ours] = name
             scores.append(score)
     missing = [ours for ours in candidate.columns if ours not in mapping]
     free = [name for name in columns if name not in mapping.values()]
     usable = [name for name in free if missing and _is_usable(missing[0], columns[name])]
-    if len(missing) == 1 and usable and (scores or missing == ["text"]):
-        mapping[missing[0]] = max(usable, key=lambda name: _mean_length(columns[name]))
+    can_guess = not _NEVER_GUESSED & {*missing}
+    if len(missing) == 1 and can_guess and usable and (scores or missing == ["text"]):
+        ours = missing[0]
+        order = _distinct if ours == "label" else _negative_mean_length
+        mapping[ours] = min(usable, key=lambda name: order(columns[name]))
         missing = []
     if missing:
         return {}, 0.0
+    if "prompt" in candidate.optional and not {"prompt", "messages"} & named.keys():
+        score, name = _most_like("prompt", columns, {**named, **mapping})
+        if score:
+            mapping["prompt"] = name
     new = {ours: theirs for ours, theirs in mapping.items() if ours not in known}
     return new, (sum(scores) + 0.1) / len(candidate.columns)
+
+
+def _most_like(
+    ours: str, columns: Mapping[str, Sequence[Any]], taken: Mapping[str, str]
+) -> tuple[float, str]:
+    """The recall and the name of the free column that recalls one of Moli's most; 0 without one."""
+    free = [name for name in columns if name not in taken.values()]
+    usable = [name for name in free if _is_usable(ours, columns[name])]
+    return max(((_recall(name, ours), name) for name in usable), key=_first, default=(0.0, ""))
+
+
+def _first(pair: tuple[float, str]) -> float:
+    return pair[0]
 
 
 def _recall(name: str, ours: str) -> float:
@@ -106,9 +132,11 @@ def _recall(name: str, ours: str) -> float:
     folded = name.strip().casefold()
     for rank, hint in enumerate(_HINTS.get(ours, (ours,))):
         is_word = hint in _WORDS.findall(folded)
-        if is_word or (hint in folded and len(hint) > 1):
+        is_part = hint in folded and len(hint) > (3 if ours in _NEVER_GUESSED else 1)
+        if is_word or is_part or (hint in folded and not hint.isascii()):
             return (1.0 if is_word else 0.8) - 0.02 * rank
-    return 0.0
+    likeness = difflib.SequenceMatcher(None, folded, ours).ratio()
+    return 0.5 if ours in _NEVER_GUESSED and likeness > _MISSPELT else 0.0
 
 
 def _is_usable(ours: str, values: Sequence[Any]) -> bool:
@@ -117,6 +145,8 @@ def _is_usable(ours: str, values: Sequence[Any]) -> bool:
         return any(map(is_turns, values))
     if ours in ("chosen", "rejected"):
         return all(isinstance(value, str) or is_turns(value) for value in values)
+    if ours == "better":
+        return all(isinstance(value, str) and len(value) < 30 for value in values)
     if ours in ("answers", "completions"):
         return any(isinstance(value, list | dict) for value in values)
     if ours == "labels":
@@ -135,6 +165,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) or str(value).replace(".", "", 1).isdigit()
 
 
-def _mean_length(values: Sequence[Any]) -> float:
-    """Mean number of characters of a column's values."""
-    return fmean(len(str(value)) for value in values)
+def _negative_mean_length(values: Sequence[Any]) -> float:
+    """Mean number of characters of a column's values, as a sort key with the longest first."""
+    return -fmean(len(str(value)) for value in values)
+
+
+def _distinct(values: Sequence[Any]) -> float:
+    """Number of different values."""
+    return len({str(value) for value in values})
