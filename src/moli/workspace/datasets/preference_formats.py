@@ -71,6 +71,7 @@ def is_unsafe_prompt(row: Row) -> bool:
     except RowError as error:
         raise InputError(error.what, where=row.where, fix=error.fix) from error
 
+
 PAIRED = DatasetFormat(
     "paired",
     Preference,
