@@ -407,15 +407,11 @@ def test_pairs_are_measured() -> None:
 def test_answers_that_are_all_rated_alike_are_warned_of(tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", "llama")
     data = tmp_path / "rated.jsonl"
-    for ratings, expected in (([True] * 30, 1), ([False] * 30, 1), ([True, False] * 15, 0)):
-        rows = [
-            {"prompt": f"w{n} w1", "completion": f"w{n} w2 w3", "label": label}
-            for n, label in enumerate(ratings)
-        ]
-        data.write_text("\n".join(map(json.dumps, rows)))
-        report = preflight(make_recipe({"task": "kto", "base": base, "data": str(data)}))
-        warnings = [each for each in report.findings if each.what.startswith("every answer is")]
-        assert len(warnings) == expected
+    rows = [{"prompt": f"w{n} w1", "completion": f"w{n} w2", "label": False} for n in range(20)]
+    data.write_text("\n".join(map(json.dumps, rows)))
+    report = preflight(make_recipe({"task": "kto", "base": base, "data": str(data)}))
+    assert "every answer is rated as bad" in {each.what for each in report.findings}
+    assert report.ok
 
 
 @pytest.mark.slow
