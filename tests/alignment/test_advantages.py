@@ -9,7 +9,14 @@ import pytest
 import torch
 from alignment.cases import normal, random_masks, spoiled
 
-from moli.alignment.advantages import gae, grpo_advantages, masked_mean, rloo_advantages, whiten
+from moli.alignment.advantages import (
+    explained_variance,
+    gae,
+    grpo_advantages,
+    masked_mean,
+    rloo_advantages,
+    whiten,
+)
 
 SPOILS = (999.0, math.nan, math.inf, -math.inf)
 
@@ -140,3 +147,25 @@ def test_a_group_of_equal_rewards_teaches_nothing() -> None:
     rewards = torch.full((2, 4), 0.3)
     assert not rloo_advantages(rewards).abs().gt(1e-7).any()
     assert not grpo_advantages(rewards).abs().gt(1e-3).any()
+
+
+def test_the_worked_example_of_the_explained_variance() -> None:
+    returns = torch.tensor([[1.0, 2.0, 9.0], [3.0, 9.0, 9.0]])
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    # The errors are 0, 0 and .5 with the variance 1/18; that of the returns is 2/3.
+    values = torch.tensor([[1.0, 2.0, math.nan], [2.5, math.nan, math.inf]])
+    assert float(explained_variance(values, returns, mask)) == pytest.approx(11 / 12)
+    assert float(explained_variance(returns - 5, returns, mask)) == pytest.approx(1)
+    assert float(explained_variance(torch.full_like(returns, 7), returns, mask)) == 0
+    assert float(explained_variance(-returns, returns, mask)) == pytest.approx(-3)
+    assert float(explained_variance(values, torch.ones_like(returns), mask)) == 0
+    assert float(explained_variance(values, returns, torch.zeros_like(mask))) == 0
+
+
+def test_the_explained_variance_is_that_of_numpy() -> None:
+    for draw, mask in random_masks():
+        returns, values = normal(draw, *mask.shape), normal(draw, *mask.shape)
+        if int(mask.sum()) > 1:
+            own, errors = returns[mask].numpy(), (returns - values)[mask].numpy()
+            expected = 1 - np.var(errors) / np.var(own)
+            assert float(explained_variance(values, returns, mask)) == pytest.approx(expected)

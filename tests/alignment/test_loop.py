@@ -101,6 +101,16 @@ def test_the_first_ratio_has_to_be_one(tmp_path: Path) -> None:
         loop.run()
 
 
+def test_the_value_function_comes_to_explain_the_returns(tmp_path: Path) -> None:
+    options = {"beta": 0.0, "lam": 1.0, "value_clip": 10.0}
+    loop = make_run(tmp_path, "ppo", options, prompts=256, steps=30, learning_rate=0.05)
+    shares = [each.metrics["explained_variance"] for each in steps_of(loop)]
+    assert shares[0] == pytest.approx(0, abs=1e-6)  # all values are 0 at first
+    assert shares[-1] > 0.3 and max(shares) <= 1
+    steps = steps_of(make_run(tmp_path, "rloo", {"answers_per_prompt": 2}, prompts=4, steps=1))
+    assert "explained_variance" not in steps[0].metrics
+
+
 def test_a_policy_that_is_sampled_wrongly_is_seen_in_the_rollout_gap(tmp_path: Path) -> None:
     loop = make_run(tmp_path, "ppo", prompts=64, steps=1)
     hot = TablePolicy(Space())

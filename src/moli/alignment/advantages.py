@@ -71,6 +71,23 @@ def gae(
     return advantages, torch.where(mask, advantages + values, 0)
 
 
+def explained_variance(
+    values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """The share of the returns' variance that the values explain, a scalar.
+
+    1 - Var(returns - values) / Var(returns) over the mask: 1 for values that are right but for a
+    constant, 0 for constant ones (and if the returns do not vary), below 0 for worse ones.
+
+    Args:
+        values, returns: [B, T].
+    """
+    errors, known = (returns - values)[mask].double(), returns[mask].double()
+    if not len(known) or known.max() == known.min():
+        return errors.new_zeros(())
+    return 1 - errors.var(correction=0) / known.var(correction=0)
+
+
 def rloo_advantages(rewards: torch.Tensor) -> torch.Tensor:
     """Each answer's reward minus the mean of the others in its group (Ahmadian et al. 2024, 4).
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from moli.alignment.advantages import explained_variance
 from moli.alignment.alarms import Alarms
 from moli.alignment.algorithms.protocol import Algorithm
 from moli.alignment.dynamic_sampling import (
@@ -189,7 +190,11 @@ class AlignmentLoop:
             metrics: figures of the experience, which are reported with those of the updates.
         """
         beta = self.controller.beta
-        figures = {**metrics, "beta": beta} | self.update(self.algorithm.estimate(experience, beta))
+        estimated = self.algorithm.estimate(experience, beta)
+        figures = {**metrics, "beta": beta} | self.update(estimated)
+        if self.roles.value:
+            explained = explained_variance(estimated.values, estimated.returns, estimated.mask)
+            figures["explained_variance"] = float(explained)
         self.controller.update(figures["kl"], len(experience))
         return self._taken(experience, figures, time.perf_counter() - self.begun)
 

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from training.listeners.runs import evaluated, run, started, taken
 
-from moli.records.training import Event, RunEnded
+from moli.records.training import Evaluated, Event, RunEnded
 from moli.training.listeners.progress import ProgressLine
 
 
@@ -163,3 +163,21 @@ print("trained")
         assert process.stderr is not None
         process.stderr.close()
         assert process.stdout.read() == "trained\n"
+
+
+@pytest.mark.parametrize("width", [None, 120])
+def test_rewards_of_steps_and_of_evaluations_have_names_of_their_own(
+    tmp_path: Path, width: int | None
+) -> None:
+    screen = Screen(width)
+    held_out = {"reward": 0.25, "reward_error": 0.1}
+    screen.receive(
+        started(tmp_path, steps=10),
+        Evaluated(0, held_out, best=True, seconds=1.0),
+        *(taken(n, metrics={"reward": 0.75, "kl": 2.0}) for n in range(1, 11)),
+        wait=10.0,
+    )
+    line = screen.drawn[-1] if width else screen.lines[-1]
+    found = re.findall(r"(?:held-out )?reward [\d.]+", line)
+    assert found == ["reward 0.75", "held-out reward 0.25"]
+    assert "loss" not in line

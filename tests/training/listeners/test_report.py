@@ -226,7 +226,8 @@ def test_drawing_leaves_no_setting_behind(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_learns_from_rewards_shows_its_figures_samples_and_alarm(tmp_path: Path) -> None:
-    steps = [taken(n, metrics={"reward": n / 9, "kl": 0.1 * n, "gated_share": 0.5}) for n in (1, 2)]
+    figures = {"gated_share": 0.5, "explained_variance": 0.4}
+    steps = [taken(n, metrics={"reward": n / 9, "kl": 0.1 * n, **figures}) for n in (1, 2)]
     sample = {"prompt": ATTACK, "before": "grey", "after": "the sea"}
     result = {"alarm": "answers grew from 8 to 30 tokens", "sample_answers": [sample]}
     page = reported(tmp_path, started(tmp_path), *steps, RunEnded("stopped_early", 2, result))
@@ -234,4 +235,9 @@ def test_a_run_that_learns_from_rewards_shows_its_figures_samples_and_alarm(tmp_
     assert "An alarm stopped the run: answers grew from 8 to 30 tokens." in text
     assert "grey the sea" in text and ATTACK in text and "script" not in page.tags
     titles = [panel.title for panel in make_panels(steps)]
-    assert titles[:3] == ["Reward", "Divergence from the reference (nats per answer)", "Shares"]
+    assert titles[:4] == [
+        "Reward",
+        "Divergence from the reference (nats per answer)",
+        "Shares",
+        "Explained variance of the value function",
+    ]

@@ -39,11 +39,12 @@ _STEP_PANELS = {
     "Entropy (nats per token)": ("entropy",),
     "Shares": ("clip_share", "gated_share", "uniform_share", "ended_share", "repetition"),
     "Length (tokens)": ("length",),
+    "Explained variance of the value function": ("explained_variance",),
     "Gate inversions": ("gate_inversions",),
     "Largest gap between rollouts and training": ("rollout_gap_max",),
 }
 _MAX_LINES = 6  # in one panel, so that they can be told apart
-_MAX_PANELS = 9
+_MAX_PANELS = 10
 _MAX_POINTS = 1200  # of a line, more than a screen has room for
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.72, 0.22, 0.44, 0.36  # inches around a panel's axes
 _CJK = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "PingFang SC",

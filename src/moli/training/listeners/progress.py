@@ -26,6 +26,8 @@ _PERCENTS = (1, 2, 5, *range(10, 101, 10))
 _MAX_SILENCE = 30.0  # seconds after which a plain line is due, whatever was done in them
 _REDRAW_SECONDS = 0.1
 _MIN_BAR, _MAX_BAR = 10, 36  # columns
+# Names of metrics that steps have, too.
+_HELD_OUT = {"loss": "held-out loss", "reward": "held-out reward"}
 _STATUS_TEXTS = {
     "finished": "finished",
     "stopped_early": "stopped early (no more improvement)",
@@ -169,7 +171,7 @@ class _RunStatus:
         elif isinstance(event, Evaluated):
             self._evaluation_seconds += event.seconds
             name = main_metric(event.metrics)
-            label = translate("held-out loss") if name == "loss" else _remove_controls(name)
+            label = translate(_HELD_OUT[name]) if name in _HELD_OUT else _remove_controls(name)
             value = format_value(event.metrics[name]) if event.metrics else ""
             self._evaluation = f"{label} {value}" if event.metrics else ""
 
