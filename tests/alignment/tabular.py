@@ -40,7 +40,7 @@ class Space:
         self._paths = {
             answer: [self.states[answer[:position]] for position in range(len(answer))]
             + [0] * (length - len(answer))
-            for answer in self.answers
+            for answer in [*self.answers, ()]
         }
 
     def rollouts(self, prompt: TrainingPrompt) -> Rollouts:
