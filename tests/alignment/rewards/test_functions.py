@@ -10,6 +10,7 @@ import pytest
 from moli.alignment.rewards.functions import load_function
 from moli.alignment.rewards.load import check_reward_spec
 from moli.alignment.rewards.protocol import score_answers
+from moli.alignment.rewards.sources import hash_source, source_files
 from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.records.errors import InputError, ModelError, MoliError
 
@@ -64,6 +65,30 @@ def test_a_file_is_loaded_as_a_script_is(file: str) -> None:
     assert score_answers(in_module, PROMPTS, ANSWERS) == [3.0, 2.0] and in_module.place.endswith(
         "s"
     )
+
+
+def test_a_change_in_a_file_that_is_imported_is_noticed(tmp_path: Path) -> None:
+    sources = {
+        "mine.py": "import json\nfrom parts import words\ndef f(prompts, answers): import later",
+        "parts/__init__.py": "",
+        "parts/words.py": "from . import lists\nfrom .deep.more import MORE",
+        "parts/lists.py": "import mine",
+        "parts/deep/more.py": "from ..lists import WORDS\nMORE = 1",
+        "later.py": "def broken(:",
+        "other.py": "import parts",
+        "json/__init__.txt": "",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    path = tmp_path / "mine.py"
+    used = {str(each.relative_to(tmp_path)) for each in source_files(path)}
+    assert used == sources.keys() - {"other.py", "json/__init__.txt"}
+    before = hash_source(path)
+    (tmp_path / "other.py").write_text("changed = 1")
+    assert hash_source(path) == before
+    (tmp_path / "parts" / "deep" / "more.py").write_text("MORE = 2")
+    assert hash_source(path) != before
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,20 @@ def test_paths_are_relative_to_the_recipe_and_changes_to_the_current_folder(
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [("epoch", "epochs"), ("learning-rate", "learning_rate"), ("batch_size", "batch"),
-     ("maxlength", "max_length"), ("heldout", "held_out"), ("Task", "task"), ("lr_rank", "rank")],
+     ("maxlength", "max_length"), ("heldout", "held_out"), ("Task", "task"), ("lr_rank", "rank"),
+     ("lr", "learning_rate"), ("dataset", "data"), ("model", "base"), ("lora_r", "rank")],
 )  # fmt: skip
 def test_an_unknown_key_is_refused_with_the_nearest_one(typed: str, meant: str) -> None:
     with pytest.raises(InputError) as caught:
         make_recipe({"task": "classification", "data": "a", typed: 1}, where="recipe.yaml")
     assert str(caught.value) == f"recipe.yaml: unknown key '{typed}'. Did you mean '{meant}'?"
+
+
+def test_an_option_among_the_keys_is_said_to_be_one() -> None:
+    values = {"task": "dpo", "data": "a", "options": {"label_smoothing": 0.1}, "beta": 0.3}
+    with pytest.raises(InputError, match="It is an option") as caught:
+        make_recipe(values)
+    assert "`options: {label_smoothing: 0.1, beta: 0.3}`" in caught.value.fix
 
 
 def test_an_unknown_key_like_no_other_is_refused_with_all_keys() -> None:

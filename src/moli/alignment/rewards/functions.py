@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from moli.alignment.rewards.sources import hash_source
 from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.records.errors import InputError, MoliError
 
@@ -27,7 +28,7 @@ class FunctionReward:
 
     Attributes:
         place: the file or module, and the function's name.
-        digest: SHA-256 of the source that it is in.
+        digest: SHA-256 of the source that it is in; of a file with those beside it that it imports.
     """
 
     function: Callable[..., Sequence[float]]
@@ -72,9 +73,11 @@ def load_function(place: str, name: str) -> FunctionReward:
         fix = f"Did you mean '{near[0]}'?" if near else _ADVICE
         raise InputError(f"there is no '{name}' in it", where=place, fix=fix)
     _check_function(function, where)
-    source = Path(place).read_bytes() if place.endswith(".py") else inspect.getsource(module)
-    data = source if isinstance(source, bytes) else source.encode()
-    return FunctionReward(function, where, hashlib.sha256(data).hexdigest())
+    if place.endswith(".py"):
+        digest = hash_source(Path(place))
+    else:
+        digest = hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+    return FunctionReward(function, where, digest)
 
 
 def _module(name: str) -> ModuleType:

@@ -39,7 +39,7 @@ def find_problems(
     yield from find_malformed((*report.rows.unread, *report.rows.malformed), "warning")
     yield from _find_unread(data)
     yield from _find_row_problems(report)
-    yield from _find_evaluation_problem(report)
+    yield from _find_evaluation_problem(report, data.train)
     if report.lengths:  # else the base may be what prevents the run
         yield from _find_length_problem(task)
     yield from _find_repetitions(report.repetitions, report.rows.kept)
@@ -181,7 +181,9 @@ def _find_row_problems(report: Preflight) -> Iterator[Finding]:
         )
 
 
-def _find_evaluation_problem(report: Preflight) -> Iterator[Finding]:
+def _find_evaluation_problem(
+    report: Preflight, train: Sequence[LocatedExample]
+) -> Iterator[Finding]:
     """A finding if a run evaluates nothing, unless its recipe asks for that."""
     rows, share = report.rows, report.recipe["held_out"]
     if rows.evaluated == 0 and rows.held_out:
@@ -191,8 +193,10 @@ def _find_evaluation_problem(report: Preflight) -> Iterator[Finding]:
             "Hold out other examples.",
         )
     elif rows.evaluated == 0 and share:
-        reason = "no class can spare one"
-        if isinstance(share, float):
+        reason, subjects = "no class can spare one", {each.example.subject for each in train}
+        if len(subjects) == 1 < len(train):
+            reason = "all examples are about one prompt, text or image, which is not divided"
+        elif isinstance(share, float):
             reason = f"a share of {share} of {rows.kept:,} examples is less than one, or {reason}"
         yield Finding(
             "warning",

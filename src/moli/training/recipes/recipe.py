@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from moli.records.errors import InputError
 from moli.records.messages import Role
@@ -31,6 +38,25 @@ _MAPPINGS: Mapping[str, Mapping[str, Any]] = {
 _PERCENTAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
 
 
+def _join_columns(columns: Any) -> Any:
+    """The mapping with a list of columns, one for each label, as one text."""
+    return {
+        ours: ", ".join(map(str, theirs)) if isinstance(theirs, list) else theirs
+        for ours, theirs in columns.items()
+    }
+
+
+def _list_names(roles: Any) -> Any:
+    """The mapping with a list of names for each role, of which a recipe may give one alone."""
+    return {
+        role: names if isinstance(names, list | tuple) else [names] for role, names in roles.items()
+    }
+
+
+Columns = Annotated[dict[str, str], BeforeValidator(_join_columns)]
+RoleNames = Annotated[dict[Role, tuple[str, ...]], BeforeValidator(_list_names)]
+
+
 class Recipe(BaseModel):
     """A recipe for a training run. A value of None or "" is derived when the run begins."""
 
@@ -44,10 +70,8 @@ class Recipe(BaseModel):
         description="Examples to evaluate on: files as for `data`, a share of `data` below 1, or a "
         "number of its rows",
     )
-    columns: dict[str, str] = Field({}, description="Maps Moli's column names to yours")
-    roles: dict[Role, tuple[str, ...]] = Field(
-        {}, description="Maps Moli's roles of turns to your names for them"
-    )
+    columns: Columns = Field({}, description="Maps Moli's column names to yours")
+    roles: RoleNames = Field({}, description="Maps Moli's roles of turns to your names for them")
     label_separator: str = Field(
         "", description="Text between the labels in one cell, such as ';', if there are several"
     )
@@ -90,24 +114,6 @@ class Recipe(BaseModel):
         (), description="Other places to report to"
     )
     name: str = Field("", description="Alias of the result in the workspace")
-
-    @field_validator("columns", mode="before")
-    @classmethod
-    def _join_columns(cls, columns: Any) -> Any:
-        """The mapping with a list of columns, one for each label, as one text."""
-        return {
-            ours: ", ".join(map(str, theirs)) if isinstance(theirs, list) else theirs
-            for ours, theirs in columns.items()
-        }
-
-    @field_validator("roles", mode="before")
-    @classmethod
-    def _list_names(cls, roles: Any) -> Any:
-        """The mapping with a list of names for each role, of which a recipe may give one alone."""
-        return {
-            role: names if isinstance(names, list | tuple) else [names]
-            for role, names in roles.items()
-        }
 
     @field_validator("held_out", mode="before")
     @classmethod
@@ -189,8 +195,8 @@ def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
     present = {key: value for key, value in values.items() if value is not None}
     values = {"base": spec.base if spec else "", **with_changes({}, present, _MAPPINGS)}
     values = _normalized(values, Path())
-    check_known_keys(values, Recipe, where)
-    _check_mappings(values, where)
+    check_known_keys(values, Recipe, where, spec.options.model_fields if spec else ())
+    check_mappings(values, where)
     try:
         recipe = Recipe(**values)
     except ValidationError as error:
@@ -220,7 +226,7 @@ def with_changes(
     return changed
 
 
-def _check_mappings(values: Mapping[str, Any], where: str) -> None:
+def check_mappings(values: Mapping[str, Any], where: str) -> None:
     """Check that values which map names are mappings, and that Moli's roles come first.
 
     Raises:
