@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from training.small_models import write_model
 
 from moli.alignment.prompts import Prompts, read_prompts
@@ -28,11 +30,18 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def prompts_of(
-    folder: Path, tokenizer: Any, rows: Sequence[Any], *, held_out: float = 0, longest: int = 50
+    folder: Path,
+    tokenizer: Any,
+    rows: Sequence[Any],
+    *,
+    held_out: float = 0,
+    longest: int = 50,
+    columns: Mapping[str, str] | None = None,
 ) -> Prompts:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    recipe = make_recipe({"task": "instruction", "base": "base", "data": path})
+    values = {"task": "instruction", "base": "base", "data": path, "columns": columns or {}}
+    recipe = make_recipe(values)
     return read_prompts(recipe, tokenizer, max_length=longest, held_out=held_out)
 
 
@@ -99,8 +108,72 @@ def test_prompts_are_counted_once_and_held_out_apart(tmp_path: Path, tokenizer: 
     assert again == prompts
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": " "},
+        {"question": "\u200b", "answer": "w2"},
+        {"messages": [{"role": "assistant", "content": "w4"}]},
+        {"system": "w1", "prompt": "", "chosen": "w2", "rejected": "w3"},
+    ],
+)
+def test_nothing_is_no_prompt(tmp_path: Path, tokenizer: Any, row: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"(?s)rows\.jsonl:1: .*empty.*Correct or remove them"):
+        prompts_of(tmp_path, tokenizer, [row])
+    many = [{"prompt": f"w{number} w{other}"} for number in range(15) for other in range(9)]
+    prompts = prompts_of(tmp_path, tokenizer, [*many, {"prompt": ""}])
+    assert prompts.facts["prompts"] == 135 and prompts.facts["malformed"] == 1
+    [malformed] = prompts.malformed
+    assert malformed.where.endswith("rows.jsonl:136") and malformed.fix
+
+
+def test_each_file_has_its_own_format(tmp_path: Path, tokenizer: Any) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": "w1"},
+        {"chosen": TURNS[:2], "rejected": [TURNS[0], {"role": "assistant", "content": "w9"}]},
+        {"messages": TURNS},
+        {"text": "w7"},
+        {"提问": "w8"},
+    ]
+    for number, row in enumerate(rows):
+        (tmp_path / f"{number}.jsonl").write_text(json.dumps(row))
+    values = {"task": "instruction", "base": "base", "columns": {"prompt": "提问"}}
+    recipe = make_recipe({**values, "data": [tmp_path / f"{n}.jsonl" for n in range(5)]})
+    prompts = read_prompts(recipe, tokenizer, max_length=50, held_out=0)
+    asked = [[message.content for message in prompt.messages] for prompt in prompts.train]
+    assert asked == [["w1"], ["w1", "w2", "w3"], ["w7"], ["w8"]]  # w1 stands twice
+    assert prompts.facts["repeated"] == 1
+    (tmp_path / "3.jsonl").write_text('{"height": 3}')
+    with pytest.raises(InputError, match=r"3\.jsonl: columns height have no prompt"):
+        read_prompts(recipe, tokenizer, max_length=50, held_out=0)
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"提问": "w1"}, {"prompt": "提问"}),
+        ({"问题": "w1", "答案": "w2"}, {"prompt": "问题", "completion": "答案"}),
+        ({"用户": "w1", "编号": "3"}, {"prompt": "用户"}),
+        ({"user_request": "w1"}, {"prompt": "user_request"}),
+        ({"对话": TURNS}, {"messages": "对话"}),
+    ],
+)
+def test_other_names_of_columns_are_suggested_and_read(
+    tmp_path: Path, tokenizer: Any, row: dict[str, Any], columns: dict[str, str]
+) -> None:
+    with pytest.raises(InputError, match="have no prompt") as caught:
+        prompts_of(tmp_path, tokenizer, [row])
+    line = re.search(r"`(.*)`", caught.value.fix)
+    assert line and yaml.safe_load(line[1]) == {"columns": columns}
+    [prompt] = prompts_of(tmp_path, tokenizer, [row], columns=columns).train
+    assert prompt.messages[0].content == "w1"
+    assert prompt.reference == ("w2" if "completion" in columns else "")
+    with pytest.raises(InputError, match="no row has the column 'nothing'"):
+        prompts_of(tmp_path, tokenizer, [row], columns={"prompt": "nothing"})
+
+
 def test_data_without_prompts_are_refused(tmp_path: Path, tokenizer: Any) -> None:
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match=r"columns height have no prompt.*Rename them"):
         prompts_of(tmp_path, tokenizer, [{"height": 3}])
     with pytest.raises(InputError, match="none of 1 prompts has at most 2 tokens"):
         prompts_of(tmp_path, tokenizer, [{"prompt": "w1 w2 w3"}], longest=2)

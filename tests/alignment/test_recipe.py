@@ -12,7 +12,7 @@ from moli.alignment.recipe import (
     make_alignment_recipe,
     read_alignment_recipe,
 )
-from moli.alignment.rounds_recipe import RoundsRecipe, read_align_recipe
+from moli.alignment.rounds_recipe import RoundsRecipe, read_align_recipe, with_models
 from moli.records.errors import InputError
 
 GOOD: dict[str, Any] = {"prompts": "rows.jsonl", "reward": "safety"}
@@ -28,6 +28,10 @@ def test_a_recipe_is_small_and_has_defaults() -> None:
     ("changes", "message"),
     [
         ({"promts": "a"}, "unknown key 'promts'. Did you mean 'prompts'?"),
+        ({"lr": 1e-4}, "unknown key 'lr'. Did you mean 'learning_rate'?"),
+        ({"model": "smollm2"}, "Did you mean 'base'?"),
+        ({"beta": 0.1}, "It is an option. Write it as `options: {beta: 0.1}`."),
+        ({"beta": 0.1, "options": {"epochs": 2}}, "as `options: {epochs: 2, beta: 0.1}`."),
         ({"steps": 0}, "'steps' is 0"),
         ({"temperature": 0}, "'temperature' is 0"),
         ({"algorithm": "pppo"}, "Did you mean 'ppo'?"),
@@ -98,5 +102,21 @@ def test_values_of_stages_are_changed(tmp_path: Path) -> None:
     assert recipe.stages["sft"]["data"] == str(tmp_path / "chats.jsonl")
     with pytest.raises(InputError, match="unknown option 'betta'"):
         read_align_recipe(path, {"stages.ppo.options.betta": 0.2})
-    with pytest.raises(InputError, match=r"\(stages.ppo=3\): 'stages.ppo' is 3"):
+    with pytest.raises(InputError, match=r"\(stages.ppo=3\): the stage 'ppo' is a number"):
         read_align_recipe(path, {"stages.ppo": 3})
+    with pytest.raises(InputError, match="the stage 'ppo' is empty, not a recipe"):
+        read_align_recipe(path, {"stages.ppo": None})
+    with pytest.raises(InputError, match="'steps' stands outside of the stages"):
+        read_align_recipe(path, {"steps": 3})
+
+
+def test_only_reward_models_are_names_of_stages(tmp_path: Path) -> None:
+    models = {"number": "1" * 8, "safe": "2" * 8}
+    for check in ({"check": "number"}, {"regex": "safe"}, {"rubric": "safe", "model": "gpt"}):
+        assert with_models(check, models) == check
+    gate = {"safety": {"model": "safe"}, "helpfulness": "number", "threshold": 0.2}
+    assert with_models(gate, models) == {
+        "safety": {"model": "2" * 8}, "helpfulness": "1" * 8, "threshold": 0.2,
+    }  # fmt: skip
+    pattern = {"regex": r"see rows.py:\d+"}
+    assert make_alignment_recipe({**GOOD, "reward": pattern}).reward == pattern

@@ -21,9 +21,10 @@ from training.small_models import write_conversations
 
 from moli.alignment import prepared
 from moli.alignment.rounds import begin_rounds, resume_rounds, run_rounds
+from moli.alignment.rounds_check import check_rounds
 from moli.alignment.rounds_recipe import RoundsRecipe, make_rounds_recipe
 from moli.models.hardware.probe import probe
-from moli.records.errors import InputError
+from moli.records.errors import InputError, MoliError
 from moli.records.training import Event
 from moli.training.loop.loop import RunSchedule
 from moli.training.recipes.run_folder import REQUESTED
@@ -75,6 +76,50 @@ def test_a_stage_is_checked_before_anything_runs(tmp_path: Path) -> None:
         rounds_recipe(tmp_path, stages=stages)
     with pytest.raises(InputError, match="Did you mean 'stages'"):
         rounds_recipe(tmp_path, stage={})
+
+
+Stage = dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "message"),
+    [
+        ("ppo", {"reward": "safty"}, "stages: ppo: no model is called 'safty'. Did you mean"),
+        ("ppo", {"reward": {"check": "number"}, "held_out_reward": "sft"}, "not a reward model"),
+        ("ppo", {"reward": "safety"}, "holds nothing out"),
+        ("ppo", {"reward": {"model": "last", "calibrated": False}}, "does not run before"),
+        ("ppo", {"held_out_reward": "rewards.py:likes_w8"}, "Did you mean 'likes_w7'"),
+        ("ppo", {"reward": {"regex": "("}}, "no regular expression"),
+        ("ppo", {"judge": "nobody"}, "stages: ppo: no model is called 'nobody'"),
+        ("ppo", {"prompts": "none.jsonl"}, "none.jsonl: no such file"),
+        ("ppo", {"base": "nowhere"}, "'nowhere'"),
+        ("safety", {"data": "chats.jsonl"}, "stages: safety: .*chats.jsonl"),
+        ("sft", {"data": "nothing.jsonl"}, "stages: sft: .*nothing.jsonl: no such file"),
+        ("", {"reward": "helpfullness"}, "Did you mean 'helpfulness'"),
+        ("", {"judge": "nobody"}, "no model is called 'nobody'"),
+        ("", {"held_out": 0.01}, "no prompt to compare rounds on"),
+    ],
+)
+def test_all_that_stages_name_is_checked_before_the_first_runs(
+    workspace: Workspace, stage: str, changes: Stage, message: str
+) -> None:
+    recipe = rounds_recipe(workspace.root)
+    stages = {name: {**recipe.stages[name]} for name in ("sft", "safety", "helpfulness", "ppo")}
+    stages["last"] = stages["safety"]
+    if stage:
+        stages[stage] |= changes
+    recipe = rounds_recipe(workspace.root, stages=stages, **({} if stage else changes))
+    for check in (check_rounds, run_rounds):
+        with pytest.raises(MoliError, match=message):
+            check(recipe, workspace)
+    assert list_runs(workspace) == []
+
+
+def test_a_check_of_rounds_counts_what_each_stage_reads(workspace: Workspace) -> None:
+    facts = check_rounds(rounds_recipe(workspace.root), workspace)
+    assert facts["sft"] == {"task": "instruction", "examples": 16, "held_out": 0}
+    assert facts["ppo"] == {"algorithm": "ppo", "prompts": 8, "held_out": 4}
+    assert list(facts) == ["sft", "safety", "helpfulness", "rejection", "ppo"]
 
 
 @pytest.mark.slow

@@ -119,6 +119,8 @@ def make_policy(recipe: AlignmentRecipe) -> PolicyModel:
         "task": "instruction",
         "base": recipe.base,
         "data": recipe.prompts,
+        "columns": recipe.columns,
+        "roles": recipe.roles,
         "method": "lora",
         "rank": recipe.rank,
         "batch": recipe.batch,

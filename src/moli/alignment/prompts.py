@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,19 +17,36 @@ from moli.records.examples import (
     Conversation,
     Example,
     LocatedExample,
+    MalformedRow,
     Pair,
     Preference,
     RatedAnswer,
     Text,
 )
 from moli.records.hashing import hash_files
-from moli.records.messages import Message
+from moli.records.messages import Message, Tool
 from moli.training.data import check_dataset, data_files
 from moli.training.recipes.recipe import Recipe
 from moli.training.tasks.base.chat import conversation_of
-from moli.workspace.datasets import Row, expand_paths, read_questions, read_rows
-from moli.workspace.datasets.detection import format_of
+from moli.workspace.datasets import (
+    Dataset,
+    Row,
+    expand_paths,
+    lacks_header,
+    read_questions,
+    read_rows,
+)
+from moli.workspace.datasets.detection import (
+    QuestionFormats,
+    check_columns,
+    format_of,
+    mapping_in,
+)
+from moli.workspace.datasets.fields import is_blank
+from moli.workspace.datasets.formats import MESSAGES, PAIR
 from moli.workspace.datasets.preference_formats import PREFERENCES, is_unsafe_prompt
+from moli.workspace.datasets.rows import empty_file
+from moli.workspace.datasets.suggestions import suggest_columns
 
 _MISSING = "?"  # in place of an answer that a row does not have
 _COMPARED: Mapping[str, Mapping[str, Any]] = {each.name: {} for each in PREFERENCES}
@@ -37,6 +56,13 @@ _QUESTIONS: Mapping[str, Mapping[str, Any]] = {
     "pair": {"target": _MISSING},
     "text": {},
 }
+_KINDS = (Conversation, Pair, Text, Preference, RatedAnswer)
+# A question whose answer may be missing, to find columns for.
+_QUESTION = replace(
+    PAIR,
+    columns={"prompt": PAIR.columns["source"]},
+    optional={**PAIR.optional, "completion": PAIR.columns["target"]},
+)
 _MAX_HELD_OUT = 256
 
 
@@ -48,12 +74,14 @@ class Prompts:
         train, held_out: prompts to learn from and to evaluate on.
         digest: SHA-256 of the data files.
         facts: numbers of rows, prompts and what was left out.
+        malformed: rows that have no prompt or cannot be read.
     """
 
     train: tuple[TrainingPrompt, ...]
     held_out: tuple[TrainingPrompt, ...]
     digest: str
     facts: Mapping[str, int]
+    malformed: tuple[MalformedRow, ...] = ()
 
 
 def read_prompts(policy: Recipe, tokenizer: Any, *, max_length: int, held_out: float) -> Prompts:
@@ -70,13 +98,9 @@ def read_prompts(policy: Recipe, tokenizer: Any, *, max_length: int, held_out: f
     Raises:
         InputError: the data cannot be read, or no prompt is left.
     """
-    paths = expand_paths(policy.data)
-    rows = [row for path in paths for row in read_rows(path, "training")]
-    first = next((row.values for row in rows if isinstance(row, Row)), {})
-    formats = _COMPARED if format_of(first, {}, _COMPARED) else _QUESTIONS
-    dataset = read_questions(rows, formats, path=paths[0])
-    check_dataset(dataset, policy, (Conversation, Pair, Text, Preference, RatedAnswer))
-    unsafe = {row.where for row in rows if isinstance(row, Row) and is_unsafe_prompt(row)}
+    dataset, unsafe = _read_files(policy)
+    fix = "Correct or remove them."
+    check_dataset(dataset, policy, _KINDS, fix=fix)
     prompts = _different_prompts(dataset.examples, unsafe, tokenizer)
     fitting = [prompt for prompt in prompts if len(prompt.ids) <= max_length]
     if not fitting:
@@ -99,7 +123,74 @@ def read_prompts(policy: Recipe, tokenizer: Any, *, max_length: int, held_out: f
     }
     train = tuple(fitting[number] for number in sorted(order[count:]))
     evaluated = tuple(fitting[number] for number in sorted(order[:count]))
-    return Prompts(train, evaluated, hash_files(data_files(policy.data)), facts)
+    digest = hash_files(data_files(policy.data))
+    return Prompts(train, evaluated, digest, facts, (*dataset.unread, *dataset.malformed))
+
+
+def _read_files(policy: Recipe) -> tuple[Dataset, Set[str]]:
+    """The examples of a recipe's files, each with its own format, and the unsafe rows' origins.
+
+    Raises:
+        InputError: a file cannot be read, or no row of it has a prompt.
+    """
+    sources = {path: list(read_rows(path, "training")) for path in expand_paths(policy.data)}
+    paths, everything = list(sources), [row for rows in sources.values() for row in rows]
+    check_columns(policy.columns, everything, paths[0], _KINDS)
+    datasets, unsafe = [], set()
+    for path, rows in sources.items():
+        mapping = mapping_in(rows, policy.columns)
+        formats = _formats_of(rows, mapping, path)
+        datasets.append(
+            read_questions(
+                rows or [empty_file(path)],
+                formats,
+                path=path,
+                columns=mapping,
+                roles=policy.roles,
+            )
+        )
+        readable = [row for row in rows if isinstance(row, Row)]
+        unsafe |= {row.where for row in readable if is_unsafe_prompt(row, mapping)}
+    examples = [located for each in datasets for located in each.examples]
+    requests = tuple(located for located in examples if not _is_blank(located.example))
+    blank = [
+        MalformedRow(located.where, "the prompt is empty", "Fill it in, or remove the row.")
+        for located in examples
+        if _is_blank(located.example)
+    ]
+    joined = Dataset(
+        paths[0] if len(paths) == 1 else Path(os.path.commonpath(paths)),
+        datasets[0].format,
+        requests,
+        (*(row for each in datasets for row in each.malformed), *blank),
+        unread=tuple(lines for each in datasets for lines in each.unread),
+    )
+    return joined, unsafe
+
+
+def _formats_of(
+    rows: Sequence[Row | MalformedRow], mapping: Mapping[str, str], path: Path
+) -> QuestionFormats:
+    """The formats that a file's rows are read in: those that compare answers, or the others.
+
+    Raises:
+        InputError: no row has a prompt in a column that is known.
+    """
+    readable = [row for row in rows if isinstance(row, Row)]
+    for row in readable:
+        for formats in (_COMPARED, _QUESTIONS):
+            if format_of(row.values, mapping, formats):
+                return formats
+    if not readable:
+        return _QUESTIONS
+    shown = ", ".join(map(str, readable[0].values)) or "-"
+    if lacks_header(readable):
+        fix = "If the file has no header, add one as its first line, such as: prompt."
+    elif line := suggest_columns(readable, (MESSAGES, _QUESTION, *PREFERENCES)):
+        fix = f"Add this to the recipe, if it is what they are: `{line}`."
+    else:
+        fix = "Rename them, or map one of them, as `columns: {prompt: NAME}`."
+    raise InputError(f"columns {shown} have no prompt", where=str(path), fix=fix)
 
 
 def _held_out_count(held_out: float, count: int) -> int:
@@ -142,13 +233,8 @@ def _training_prompt(example: Example, is_unsafe: bool, tokenizer: Any) -> Train
     if isinstance(example, Text):
         ids = tuple(tokenizer(example.text)["input_ids"])
         return TrainingPrompt(ids, (Message("user", example.text),), is_unsafe=is_unsafe)
-    if isinstance(example, Preference | RatedAnswer):
-        tools = example.tools if isinstance(example, Preference) else ()
-        messages, reference = example.prompt, ""
-    else:
-        conversation = conversation_of(example)
-        messages, tools = conversation.messages[:-1], conversation.tools
-        reference = example.expected_output
+    messages, tools = _request(example)
+    reference = "" if isinstance(example, Preference | RatedAnswer) else example.expected_output
     return TrainingPrompt(
         ids=tuple(prompt_ids(tokenizer, messages, tools)),
         messages=messages,
@@ -156,3 +242,19 @@ def _training_prompt(example: Example, is_unsafe: bool, tokenizer: Any) -> Train
         is_unsafe=is_unsafe,
         tools=tuple(tools),
     )
+
+
+def _request(example: Example) -> tuple[tuple[Message, ...], Sequence[Tool]]:
+    """All messages before the answer of an example that is no text, and its tools."""
+    if isinstance(example, Preference | RatedAnswer):
+        return example.prompt, example.tools if isinstance(example, Preference) else ()
+    conversation = conversation_of(example)
+    return conversation.messages[:-1], conversation.tools
+
+
+def _is_blank(example: Example) -> bool:
+    """Whether an example has no request."""
+    if isinstance(example, Text):
+        return is_blank(example.text)
+    messages, _ = _request(example)
+    return not messages or (messages[-1].role == "user" and is_blank(messages[-1].content))

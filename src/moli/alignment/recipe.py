@@ -10,12 +10,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moli.alignment.alarms import AlarmLimits
-from moli.alignment.algorithms.table import make_algorithm
-from moli.alignment.rewards.load import RewardSpec, check_reward_spec
+from moli.alignment.algorithms.protocol import AlgorithmOptions
+from moli.alignment.algorithms.table import ALGORITHMS, make_algorithm
+from moli.alignment.rewards.load import PARTS, RewardSpec, check_reward_spec
 from moli.training.recipes.field_errors import check_known_keys, explain_value_error
 from moli.training.recipes.recipe import (
+    Columns,
     Paths,
+    RoleNames,
     changed_name,
+    check_mappings,
     read_recipe_values,
     with_changes,
 )
@@ -29,7 +33,8 @@ from moli.workspace.paths import (
 )
 
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
-_MAPPINGS = ("options", "alarms", "reward", "held_out_reward")  # keys of names with values
+# Keys of names with values.
+_MAPPINGS = ("options", "alarms", "reward", "held_out_reward", "columns", "roles")
 _PathChange = Callable[[Mapping[str, Any]], dict[str, Any]]  # of the paths of a training recipe
 
 
@@ -40,6 +45,8 @@ class AlignmentRecipe(BaseModel):
 
     base: str = Field("builtin:starter", description="Model to start from, which is the reference")
     prompts: Paths = Field(description="Prompts: any data set that has some; answers are not read")
+    columns: Columns = Field({}, description="Maps Moli's column names to yours")
+    roles: RoleNames = Field({}, description="Maps Moli's roles of turns to your names for them")
     algorithm: str = Field("ppo", description="ppo, rloo, grpo or rejection")
     options: dict[str, Any] = Field({}, description="Options of the algorithm, by name")
     reward: RewardSpec = Field(
@@ -98,7 +105,9 @@ def make_alignment_recipe(values: Mapping[str, Any], *, where: str = "recipe") -
         InputError: a key is unknown (the nearest known one is named) or a value cannot be used.
     """
     values = placed({key: value for key, value in values.items() if value is not None}, Path.cwd())
-    check_known_keys(values, AlignmentRecipe, where)
+    _, options = ALGORITHMS.get(str(values.get("algorithm", "ppo")), (None, AlgorithmOptions))
+    check_known_keys(values, AlignmentRecipe, where, options.model_fields)
+    check_mappings(values, where)
     try:
         recipe = AlignmentRecipe(**values)
     except ValidationError as error:
@@ -156,7 +165,10 @@ def _with_changed_paths(values: Mapping[str, Any], change: _PathChange) -> dict[
 def _with_changed_file(spec: Any, change: _PathChange) -> Any:
     """A reward with a change of the path of its Python file, if it has one."""
     if isinstance(spec, Mapping):
-        return {key: _with_changed_file(value, change) for key, value in spec.items()}
+        return {
+            key: _with_changed_file(value, change) if key in PARTS else value
+            for key, value in spec.items()
+        }
     file, _, function = spec.rpartition(":") if isinstance(spec, str) else ("", "", "")
     if not file.endswith(".py"):
         return spec

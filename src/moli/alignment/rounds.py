@@ -23,6 +23,7 @@ from moli.alignment.rewards.load import load_reward
 from moli.alignment.rewards.protocol import Reward, score_answers
 from moli.alignment.rollouts.buffer import SampledAnswer, TrainingPrompt
 from moli.alignment.rollouts.sampling import sample_answers
+from moli.alignment.rounds_check import check_rounds
 from moli.alignment.rounds_recipe import RoundsRecipe, make_rounds_recipe, with_models
 from moli.models.weights.json_files import write_json
 from moli.records.errors import InputError
@@ -74,8 +75,12 @@ def begin_rounds(recipe: RoundsRecipe, workspace: Workspace, run: str = "") -> P
 
     Args:
         run: the run's id; "" for a new one.
+
+    Raises:
+        MoliError: something that a stage names is not there, or cannot be used.
     """
     workspace.check_writable()
+    check_rounds(recipe, workspace)
     folder = make_run_folder(workspace, run)
     write_json(folder / REQUESTED, stored_values(recipe, workspace.root))
     return folder
@@ -251,18 +256,8 @@ class _Rounds:
 
     def _policy(self, model: str) -> PolicyModel:
         """A model as a policy; an adapter is merged."""
-        return make_policy(alignment_run.with_whole_base(self._sampling(model), self.workspace))
-
-    def _sampling(self, model: str) -> AlignmentRecipe:
-        """A recipe that says how a model samples."""
-        recipe = self.recipe
-        return AlignmentRecipe(
-            base=model,
-            prompts=recipe.prompts,
-            reward=recipe.reward,
-            max_tokens=recipe.max_tokens,
-            temperature=recipe.temperature,
-            seed=recipe.seed,
+        return make_policy(
+            alignment_run.with_whole_base(self.recipe.sampling(model), self.workspace)
         )
 
     def _portable(self, model: str) -> str:
@@ -276,7 +271,7 @@ class _Rounds:
         """A function that samples answers of a model."""
         policy = self._policy(model)
         base = policy.load_base().eval()
-        limits = policy.limits(self._sampling(model))
+        limits = policy.limits(self.recipe.sampling(model))
         return lambda prompts, seed: sample_answers(base, policy.tokenizer, prompts, limits, seed)
 
 

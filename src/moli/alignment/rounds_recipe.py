@@ -14,21 +14,26 @@ from moli.alignment.recipe import (
     placed,
     read_alignment_recipe,
 )
-from moli.alignment.rewards.load import RewardSpec, check_reward_spec
+from moli.alignment.rewards.load import PARTS, RewardSpec, check_reward_spec
 from moli.records.errors import InputError
 from moli.training.recipes.field_errors import check_known_keys, explain_value_error
 from moli.training.recipes.recipe import (
+    Columns,
     Paths,
     Recipe,
+    RoleNames,
     changed_name,
+    check_mappings,
     make_recipe,
     read_recipe_values,
     with_changes,
 )
 from moli.workspace.aliases import check_alias
+from moli.workspace.datasets.fields import kind_of
 
-_MAPPINGS = ("stages", "reward")  # keys of names with values
-_SHARED = ("prompts", "held_out", "max_tokens", "temperature")  # with stages that have a reward
+_MAPPINGS = ("stages", "reward", "columns", "roles")  # keys of names with values
+_PROMPTS = ("prompts", "columns", "roles")
+_SHARED = ("held_out", "max_tokens", "temperature")  # with stages that have a reward
 
 
 class RoundsRecipe(BaseModel):
@@ -38,6 +43,8 @@ class RoundsRecipe(BaseModel):
 
     base: str = Field("builtin:starter", description="Model that the first round starts from")
     prompts: Paths = Field(description="Prompts to learn from, and to evaluate rounds on")
+    columns: Columns = Field({}, description="Maps Moli's column names to yours")
+    roles: RoleNames = Field({}, description="Maps Moli's roles of turns to your names for them")
     stages: dict[str, dict[str, Any]] = Field(
         min_length=1,
         description="Recipes by name, run in their order: of 'moli tune' with a task, or of "
@@ -78,18 +85,25 @@ class RoundsRecipe(BaseModel):
                 own = data if isinstance(data, list | tuple) else [data]
                 values["data"] = [*own, *pairs]
             return make_recipe(values, where=where)
-        values = {key: getattr(self, key) for key in _SHARED} | values
+        # Prompts of a stage's own have columns of their own.
+        shared = _SHARED if "prompts" in values else (*_PROMPTS, *_SHARED)
+        values = {key: getattr(self, key) for key in shared} | values
         for key in ("reward", "held_out_reward"):
             if key in values:
                 values[key] = with_models(values[key], models)
         return make_alignment_recipe(values, where=where)
+
+    def sampling(self, model: str) -> AlignmentRecipe:
+        """A recipe that says how a model samples."""
+        keys = (*_PROMPTS, "reward", "max_tokens", "temperature", "seed")
+        return AlignmentRecipe(base=model, **{key: getattr(self, key) for key in keys})
 
 
 def with_models(spec: Any, models: Mapping[str, str]) -> Any:
     """A reward in which the names of stages are replaced by those of their models."""
     if isinstance(spec, Mapping):
         return {
-            key: value if key == "rubric" else with_models(value, models)
+            key: with_models(value, models) if key in (*PARTS, "model") else value
             for key, value in spec.items()
         }
     return models.get(spec, spec) if isinstance(spec, str) else spec
@@ -104,7 +118,7 @@ def make_rounds_recipe(
         InputError: a key is unknown (the nearest known one is named) or a value cannot be used.
     """
     values = placed(values, folder)
-    check_known_keys(values, RoundsRecipe, where)
+    _check_keys(values, where)
     try:
         recipe = RoundsRecipe(**values)
     except ValidationError as error:
@@ -122,6 +136,32 @@ def make_rounds_recipe(
             )
         recipe.stage_recipe(name, recipe.base, {})
     return recipe
+
+
+def _check_keys(values: Mapping[str, Any], where: str) -> None:
+    """Check that a recipe has only known keys, and that each of its stages has keys.
+
+    Raises:
+        InputError: a key is unknown or stands outside of its stage, or a stage is no mapping.
+    """
+    for key in values:
+        of_stages = key in AlignmentRecipe.model_fields or key in Recipe.model_fields
+        if of_stages and key not in RoundsRecipe.model_fields:
+            raise InputError(
+                f"'{key}' stands outside of the stages",
+                where=where,
+                fix="Write it in each stage that needs it.",
+            )
+    check_known_keys(values, RoundsRecipe, where)
+    check_mappings(values, where)
+    stages = values.get("stages")
+    for name, stage in stages.items() if isinstance(stages, Mapping) else ():
+        if not isinstance(stage, Mapping) or not stage:
+            raise InputError(
+                f"the stage '{name}' is {kind_of(stage) if stage else 'empty'}, not a recipe",
+                where=where,
+                fix=f"Write it as `{name}: {{task: instruction, data: FILE}}`, or remove it.",
+            )
 
 
 def read_align_recipe(

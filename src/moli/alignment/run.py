@@ -19,8 +19,10 @@ from moli.alignment.recipe import (
     read_stored_values,
     stored_values,
 )
+from moli.alignment.rewards.load import NameCheck, check_reward
 from moli.models.weights.json_files import write_json
 from moli.records.errors import InputError, MoliError
+from moli.records.examples import MalformedRow
 from moli.records.training import COMPLETE, Event, RunEnded, RunStarted
 from moli.training.listeners import Listener
 from moli.training.listeners.event_log import EVENTS
@@ -40,7 +42,12 @@ from moli.training.runs import read_run
 from moli.training.setup.memory import peak_memory_mb
 from moli.training.trained.comparison import HeldOutResult
 from moli.training.trained.merged import store_merged
-from moli.training.trained.names import load_named_chat, with_named_base
+from moli.training.trained.names import (
+    check_named_chat,
+    find_named,
+    load_named_chat,
+    with_named_base,
+)
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -54,12 +61,16 @@ class AlignmentCheck:
         metrics: figures of a trial step.
         samples: prompts of the trial step with the base's answers and their scores.
         seconds: expected duration of all steps.
+        malformed: rows of the prompts that are not read.
+        memory_mb: most memory held at once in the trial step, in MiB.
     """
 
     facts: dict[str, Any]
     metrics: dict[str, float]
     samples: list[dict[str, Any]]
     seconds: float
+    malformed: tuple[MalformedRow, ...]
+    memory_mb: int
 
 
 def align(
@@ -90,8 +101,8 @@ def begin(recipe: AlignmentRecipe, workspace: Workspace, run: str = "") -> Path:
         run: the run's id; "" for a new one.
     """
     workspace.check_writable()
+    check_names(recipe, workspace)
     recipe = with_whole_base(recipe, workspace)
-    _check_files(recipe)
     folder = make_run_folder(workspace, run)
     write_json(folder / REQUESTED, stored_values(recipe, workspace.root))
     return folder
@@ -103,6 +114,28 @@ def with_whole_base(recipe: AlignmentRecipe, workspace: Workspace) -> AlignmentR
     named = make_recipe({"task": "instruction", "base": recipe.base, "data": "."})
     whole = with_named_base(named, models, lambda stored: store_merged(stored, models).folder)
     return recipe.model_copy(update={"base": whole.base})
+
+
+def check_names(
+    recipe: AlignmentRecipe, workspace: Workspace, check_name: NameCheck | None = None
+) -> None:
+    """Check that all that a recipe names is there, before anything is loaded or trained.
+
+    Args:
+        check_name: checks names of reward models in another way, such as those of stages.
+
+    Raises:
+        NotFoundError: there is no such model; similar names are suggested.
+        InputError: a file or a function is not there, or a model is of another kind.
+        ModelError: a chat model has no files on this machine.
+    """
+    _check_files(recipe)
+    find_named(recipe.base, workspace.models)
+    for spec in (recipe.reward, recipe.held_out_reward):
+        if spec is not None:
+            check_reward(spec, workspace, check_name)
+    if recipe.judge:
+        check_named_chat(recipe.judge, workspace)
 
 
 def _check_files(recipe: AlignmentRecipe) -> None:
@@ -222,8 +255,8 @@ def check(recipe: AlignmentRecipe, workspace: Workspace) -> AlignmentCheck:
         InputError: the prompts, the reward or a value of the recipe cannot be used.
         ModelError: a model cannot be loaded.
     """
+    check_names(recipe, workspace)
     recipe = with_whole_base(recipe, workspace)
-    _check_files(recipe)
     if recipe.judge:
         load_named_chat(recipe.judge, workspace)
     with tempfile.TemporaryDirectory(prefix="moli-align-") as name:
@@ -238,4 +271,11 @@ def check(recipe: AlignmentRecipe, workspace: Workspace) -> AlignmentCheck:
         )
     ]
     seconds = taken.seconds * recipe.steps
-    return AlignmentCheck(dict(prepared.facts), figures, samples[:8], seconds)
+    return AlignmentCheck(
+        dict(prepared.facts),
+        figures,
+        samples[:8],
+        seconds,
+        prepared.prompts.malformed,
+        peak_memory_mb(),
+    )

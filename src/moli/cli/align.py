@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from moli.alignment.run import AlignmentCheck
     from moli.training.run import RunResult
     from moli.workspace import Workspace
+
+_SHOWN = 5  # malformed rows
 
 
 def align(
@@ -80,21 +83,36 @@ def _check(recipe: AlignmentRecipe | RoundsRecipe, workspace: Workspace, *, as_j
     from moli.alignment.rounds_recipe import RoundsRecipe
     from moli.alignment.run import check
 
-    if isinstance(recipe, RoundsRecipe):  # each stage but the first needs results of another
-        if as_json:
-            print_json({"ok": True, "stages": list(recipe.stages), "rounds": recipe.rounds})
-        else:
-            echo("The recipes of all stages can be read.")
+    if isinstance(recipe, RoundsRecipe):
+        _check_rounds(recipe, workspace, as_json=as_json)
         return
     with on_interrupt("Nothing was changed."):
         result = check(recipe, workspace)
     if as_json:
         print_json({"ok": True, "check": result})
     else:
-        _print_check(result)
+        _print_check(result, recipe)
 
 
-def _print_check(result: AlignmentCheck) -> None:
+def _check_rounds(recipe: RoundsRecipe, workspace: Workspace, *, as_json: bool) -> None:
+    """Check all stages, of which no step is tried: each but the first needs results of another."""
+    from moli.alignment.rounds_check import check_rounds
+
+    with on_interrupt("Nothing was changed."):
+        facts = check_rounds(recipe, workspace)
+    if as_json:
+        checked = {"stages": list(recipe.stages), "rounds": recipe.rounds, "check": facts}
+        print_json({"ok": True, **checked})
+        return
+    lines = {
+        name: ", ".join(f"{key} {value}" for key, value in stage.items())
+        for name, stage in facts.items()
+    }
+    print_fields(lines, make_console())
+    echo("All that the stages name is there, and their data can be read. Nothing was trained.")
+
+
+def _print_check(result: AlignmentCheck, recipe: AlignmentRecipe) -> None:
     """Print the numbers of a recipe, and some answers of the base with their scores."""
     from moli.training.listeners.formatting import flatten_values, format_duration
 
@@ -104,6 +122,7 @@ def _print_check(result: AlignmentCheck) -> None:
             **flatten_values(result.facts),
             "reward": f"{result.metrics['reward']:.4g} (of the base)",
             "time": f"about {format_duration(result.seconds)}",
+            "memory": f"{result.memory_mb:,} MB in the trial step",
         },
         out,
     )
@@ -112,7 +131,22 @@ def _print_check(result: AlignmentCheck) -> None:
         out.print(f"{sample['score']:8.3g}  {sample['prompt'][:60]} | {answer[:80]}")
     if result.metrics["reward_std"] == 0 and len(result.samples) > 1:
         warn("all answers of the trial step have the same reward, so nothing is learnt from them.")
+    for row in result.malformed[:_SHOWN]:
+        warn(f"malformed row: {row}")
+    _warn_of_evaluation(result.facts, recipe)
     echo("Nothing was kept.")
+
+
+def _warn_of_evaluation(facts: Mapping[str, Any], recipe: AlignmentRecipe) -> None:
+    """Say why no prompt is held out, if none is."""
+    if facts["held_out"]:
+        return
+    reason = "'held_out' is 0"
+    if recipe.held_out:
+        reason = f"a share of {recipe.held_out:g} of {facts['prompts']:,} prompts is less than one"
+    if facts["prompts"] == 1:
+        reason = "there is only one prompt"
+    warn(f"nothing is held out: {reason}, so the last weights are kept, not the best.")
 
 
 def _run(

@@ -163,7 +163,8 @@ def read_part(
     dataset = read_dataset(
         paths, columns=recipe.columns, roles=recipe.roles, kinds=example_types, part=part, rows=rows
     )
-    check_dataset(dataset, recipe, example_types)
+    advice = "Correct them; 'moli tune --check' lists them all."
+    check_dataset(dataset, recipe, example_types, fix=advice)
     return dataset
 
 
@@ -274,9 +275,12 @@ def _stratified(
 
 
 def check_dataset(
-    dataset: Dataset, recipe: Recipe, example_types: tuple[type[Example], ...]
+    dataset: Dataset, recipe: Recipe, example_types: tuple[type[Example], ...], *, fix: str
 ) -> None:
     """Check that a data set can be trained or evaluated on.
+
+    Args:
+        fix: what to do about malformed rows.
 
     Raises:
         InputError: too many rows are malformed, or one is an example of another kind.
@@ -289,7 +293,7 @@ def check_dataset(
         raise InputError(
             f"{lost:,} of {rows:,} rows are {what}:\n  {shown}\n ",
             where=str(dataset.path),
-            fix="Correct them; 'moli tune --check' lists them all.",
+            fix=fix,
         )
     for located in dataset.examples:
         if not isinstance(located.example, example_types):

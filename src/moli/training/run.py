@@ -117,7 +117,7 @@ def begin(recipe: Recipe, workspace: Workspace, run: str = "") -> Path:
     workspace.check_writable()
     models, recipe = workspace.models, with_feedback(recipe, workspace)
     recipe = with_named_base(recipe, models, lambda stored: store_merged(stored, models).folder)
-    _check_files(recipe)
+    check_files(recipe)
     folder = make_run_folder(workspace, run)
     values = placed_values(recipe.model_dump(mode="json"), Path.cwd())
     write_json(folder / REQUESTED, relative_values(values, workspace.root))
@@ -145,11 +145,11 @@ def _requested_recipe(folder: Path, root: Path, changes: Mapping[str, Any]) -> R
     if changes:
         write_json(path, relative_values(values, root))
     recipe = make_recipe(values, where=str(path))
-    _check_files(recipe, folder.name)
+    check_files(recipe, folder.name)
     return recipe
 
 
-def _check_files(recipe: Recipe, run: str = "") -> None:
+def check_files(recipe: Recipe, run: str = "") -> None:
     """Check that a recipe's files are there.
 
     Args:

@@ -29,14 +29,18 @@ from moli.alignment.rewards.remote import RemoteReward
 from moli.alignment.rewards.rubric import RubricReward
 from moli.alignment.rewards.trained import TrainedReward
 from moli.records.errors import InputError
-from moli.training.trained.names import find_stored, load_named_chat
-from moli.training.trained.reward_model import load_reward_model
+from moli.training.trained.names import check_named_chat, find_stored, load_named_chat
+from moli.training.trained.reward_model import check_reward_model, load_reward_model
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
 RewardSpec = str | dict[str, Any]
+# Checks the name of a reward model; the flag is whether it is refused if its calibration is bad.
+NameCheck = Callable[[str, bool], None]
 # Loads a stored reward model; the flag is whether it is refused if its calibration is against it.
 ModelLoader = Callable[[StoredModel, bool], Reward]
+
+PARTS = ("safety", "helpfulness")  # keys of a reward whose values are rewards, too
 
 _CHECKS = {"exact_match": exact_match_reward, "number": number_reward}
 # The keys of each kind of reward that is a mapping: needed ones, then others.
@@ -95,7 +99,7 @@ def check_reward_spec(spec: RewardSpec, where: str) -> None:
         raise InputError(
             f"there is no check '{check}'", where=where, fix=f"There are: {', '.join(_CHECKS)}."
         )
-    for part in ("safety", "helpfulness"):
+    for part in PARTS:
         if part in spec:
             check_reward_spec(spec[part], where)
 
@@ -113,6 +117,37 @@ def _kind_advice(spec: Mapping[str, Any]) -> str:
 def _kinds_advice() -> str:
     kinds = ", ".join("{" + ", ".join(sorted(needed)) + "}" for needed, _ in _KINDS)
     return f"Give a reward model, FILE.py:FUNCTION, MODULE:FUNCTION, a URL, or one of {kinds}."
+
+
+def check_reward(
+    spec: RewardSpec, workspace: Workspace, check_name: NameCheck | None = None
+) -> None:
+    """Check that what a reward names is there and can be used, without loading a model.
+
+    Args:
+        check_name: checks names of reward models in another way, such as those of stages.
+
+    Raises:
+        NotFoundError: there is no such model; similar names are suggested.
+        InputError: there is no such function, an expression or a schema is malformed, or a reward
+            model should not be used as a reward.
+        ModelError: a chat model has no files on this machine.
+    """
+
+    def check_stored(name: str, is_strict: bool) -> None:
+        check_reward_model(find_stored(workspace.models, name), must_be_calibrated=is_strict)
+
+    if isinstance(spec, str) and ":" not in spec:
+        (check_name or check_stored)(spec, True)
+    elif isinstance(spec, str) or {"check", "regex", "json"} & spec.keys():
+        load_reward(spec, workspace)
+    elif "rubric" in spec:
+        check_named_chat(str(spec["model"]), workspace)
+    elif "model" in spec:
+        (check_name or check_stored)(str(spec["model"]), bool(spec.get("calibrated", True)))
+    for part in PARTS:
+        if not isinstance(spec, str) and part in spec:
+            check_reward(spec[part], workspace, check_name)
 
 
 def load_reward(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moli.models.weights.known import known_models, suggest_known
-from moli.models.weights.loading import is_gguf
+from moli.models.weights.loading import is_gguf, runs_locally
 from moli.models.weights.reference import ModelReference, is_hub_name
 from moli.records.errors import InputError, NotFoundError
 from moli.training.recipes.method_table import find_method
@@ -116,9 +116,12 @@ def check_named_chat(reference: str, workspace: Workspace) -> None:
     Raises:
         NotFoundError: there is no such model; similar names are suggested.
         InputError: the model does not generate text.
+        ModelError: it has no files on this machine.
     """
     if stored := find_named(reference, workspace.models):
         check_generates(reference, stored)
+    else:
+        runs_locally(reference)
 
 
 def load_named_chat(

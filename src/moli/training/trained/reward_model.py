@@ -16,8 +16,9 @@ from moli.records.errors import InputError
 from moli.records.examples import RatedAnswer
 from moli.records.messages import Message
 from moli.training import inference
+from moli.training.tasks import make_task
 from moli.training.tasks.reward import RewardModeling
-from moli.training.trained.load import TrainedModel, load_trained
+from moli.training.trained.load import TrainedModel, load_trained, recipe_of
 from moli.workspace import Workspace
 from moli.workspace.content import StoredModel
 
@@ -41,7 +42,7 @@ class RewardModel:
     @property
     def may_be_used(self) -> bool:
         """Whether its calibration allows its use as a reward."""
-        return bool(self.calibration.get("may_be_used_as_reward"))
+        return _may_be_used(self.calibration)
 
     def check_use(self) -> None:
         """Check that its calibration allows its use as a reward.
@@ -49,14 +50,7 @@ class RewardModel:
         Raises:
             InputError: it does not, or there is none.
         """
-        if self.may_be_used:
-            return
-        problems = self.calibration.get("problems") or ["it was not calibrated on pairs"]
-        raise InputError(
-            f"this reward model should not be used as a reward: {'; '.join(problems)}",
-            where=self.name,
-            fix="Train it on more or better pairs, and hold some out.",
-        )
+        _check_calibration(self.calibration, self.name)
 
     def score(
         self, prompts: Sequence[Sequence[Message]], answers: Sequence[Sequence[Message]]
@@ -108,12 +102,55 @@ def load_reward_model(model: str | StoredModel, workspace: Workspace) -> RewardM
         ModelError: it or its base has changed since it was stored.
     """
     stored = workspace.models.get(model) if isinstance(model, str) else model
-    if stored.manifest.task != "reward":
-        raise InputError(
-            f"a model for {stored.manifest.task}, not a reward model",
-            where=stored.name,
-            fix="Name one that was tuned with task: reward.",
-        )
+    check_task(stored.manifest.task, stored.name)
     trained = load_trained(stored)
     assert isinstance(trained.task, RewardModeling)  # noqa: S101 - for the type checker
     return RewardModel(trained)
+
+
+def check_reward_model(stored: StoredModel, *, must_be_calibrated: bool) -> None:
+    """Check that a stored model can be used as a reward, without loading its weights.
+
+    Raises:
+        InputError: it was trained for another task, or its calibration speaks against its use.
+    """
+    check_task(stored.manifest.task, stored.name)
+    if must_be_calibrated:
+        task = make_task(recipe_of(stored))
+        task.load_state(stored.folder)
+        _check_calibration(task.calibration, stored.name)
+
+
+def check_task(task: str, name: str) -> None:
+    """Check that a model's task makes it a reward model.
+
+    Raises:
+        InputError: it does not.
+    """
+    if task != "reward":
+        raise InputError(
+            f"a model for {task}, not a reward model",
+            where=name,
+            fix="Name one that was tuned with task: reward.",
+        )
+
+
+def _may_be_used(calibration: Mapping[str, Any]) -> bool:
+    """Whether a calibration allows the use of its model as a reward."""
+    return bool(calibration.get("may_be_used_as_reward"))
+
+
+def _check_calibration(calibration: Mapping[str, Any], name: str) -> None:
+    """Check that a calibration allows the use of its model as a reward.
+
+    Raises:
+        InputError: it does not, or there is none.
+    """
+    if _may_be_used(calibration):
+        return
+    problems = calibration.get("problems") or ["it was not calibrated on pairs"]
+    raise InputError(
+        f"this reward model should not be used as a reward: {'; '.join(problems)}",
+        where=name,
+        fix="Train it on more or better pairs, and hold some out.",
+    )

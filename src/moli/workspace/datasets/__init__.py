@@ -25,7 +25,7 @@ from moli.records.examples import (
     Text,
     UnreadLines,
 )
-from moli.workspace.datasets.columns import DatasetFormat, same_name
+from moli.workspace.datasets.columns import DatasetFormat
 from moli.workspace.datasets.conversations import unread_keys, with_roles
 from moli.workspace.datasets.detection import (
     Kinds,
@@ -33,6 +33,7 @@ from moli.workspace.datasets.detection import (
     check_columns,
     fits,
     format_of,
+    mapping_in,
 )
 from moli.workspace.datasets.fields import Row
 from moli.workspace.datasets.folders import Part, expand_paths
@@ -49,6 +50,7 @@ __all__ = [
     "Part",
     "Row",
     "expand_paths",
+    "lacks_header",
     "read_dataset",
     "read_lines",
     "read_questions",
@@ -206,10 +208,7 @@ def read_questions(
     rows = list(rows)
     if not rows:
         raise InputError("there are no rows to answer", where=str(path), fix="Add a row.")
-    in_data = {name: None for row in rows if isinstance(row, Row) for name in row.values}
-    mapping = {
-        ours: theirs for ours, theirs in (columns or {}).items() if same_name([theirs], in_data)
-    }
+    mapping = mapping_in(rows, columns or {})
     detected, usual = _detect_format(path, rows, mapping, allowed)
     read = _reader(detected, mapping, usual, roles, allowed[detected.name])
     return _read_examples(path, detected, rows, mapping, read)
@@ -327,7 +326,7 @@ def _detect_format(
 def _columns_advice(rows: Sequence[Row], mapping: Mapping[str, str], kinds: Kinds) -> str:
     """Advice for rows whose columns fit no format: a header, a mapping, or the columns needed."""
     suitable = [each for each in FORMATS if not kinds or issubclass(each.kind, kinds)]
-    if _lacks_header(rows):
+    if lacks_header(rows):
         return "If the file has no header, add one as its first line, such as: text,label."
     # Of a row with more than a text, the text alone is not what a task of several kinds is for.
     mappable = [each for each in suitable if each is not TEXT or len(suitable) == 1]
@@ -337,7 +336,7 @@ def _columns_advice(rows: Sequence[Row], mapping: Mapping[str, str], kinds: Kind
     return f"Rename them, or map them with 'columns': the task needs {needed}."
 
 
-def _lacks_header(rows: Sequence[Row]) -> bool:
+def lacks_header(rows: Sequence[Row]) -> bool:
     """Whether the names of a CSV file's columns seem to be its first row."""
     if not re.search(r"\.[ct]sv(\.gz)?:[0-9]+$", rows[0].where):
         return False

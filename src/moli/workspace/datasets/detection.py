@@ -64,6 +64,12 @@ def fits(
     return missing <= (allowed or {}).get(candidate.name, {}).keys()
 
 
+def mapping_in(rows: Sequence[Row | MalformedRow], mapping: Mapping[str, str]) -> dict[str, str]:
+    """A mapping of columns without those that no row has."""
+    in_data = {name: None for row in rows if isinstance(row, Row) for name in row.values}
+    return {ours: theirs for ours, theirs in mapping.items() if same_name([theirs], in_data)}
+
+
 def check_columns(
     mapping: Mapping[str, str], rows: Sequence[Row | MalformedRow], path: Path, kinds: Kinds = ()
 ) -> None:

@@ -55,14 +55,18 @@ _TEXT_KEYS = ("response", "text", "answer", "content", "completion", "output")
 _SCORE_KEYS = ("overall_score", "score", "rating", "reward")
 
 
-def is_unsafe_prompt(row: Row) -> bool:
+def is_unsafe_prompt(row: Row, mapping: Mapping[str, str]) -> bool:
     """Whether a row of any format tags its prompt as unsafe.
+
+    Args:
+        mapping: Moli's column names to the data set's, as the user gave them.
 
     Raises:
         InputError: the tag is neither yes nor no.
     """
     column = "prompt_is_unsafe"
-    name = same_name((column, *_TAGS[column]), row.values)
+    known = (column, *_TAGS[column])
+    name = same_name([mapping[each] for each in known if each in mapping] or known, row.values)
     if name is None:
         return False
     values = Values({column: row.values[name]}, {column: name})

@@ -44,12 +44,19 @@ _HINTS: Mapping[str, Sequence[str]] = {
     "rejected": ("reject", "dispreferred", "worse", "worst", "loser", "losing", "bad", "neg",
                  "negative", "被拒", "拒绝", "落选", "负", "劣", "差", "坏"),
     "prompt": ("prompt", "question", "query", "instruction", "request", "ask", "input", "user",
-               "post", "提示", "问题", "提问", "指令", "请求", "输入", "问"),
-    "completion": ("completion", "response", "answer", "output", "reply", "回答", "答案", "回复"),
+               "post", "提示", "问题", "提问", "指令", "请求", "输入", "问", "用户", "客户"),
+    "completion": ("completion", "response", "answer", "output", "reply", "assistant", "回答",
+                   "答案", "回复", "答", "助手", "客服"),
     "completions": ("completion", "response", "answer", "candidate", "回答"),
     "image": ("image", "picture", "photo", "img", "file", "path", "图片"),
 }  # fmt: skip
 _MISSPELT = 0.85  # likeness of a name to the one that is meant
+# Columns that a format can do without and that are suggested nevertheless, unless there is one of
+# these.
+_WORTH_MAPPING: Mapping[str, set[str]] = {
+    "prompt": {"prompt", "messages"},
+    "completion": {"completion"},
+}
 # Columns that are suggested by their names alone: texts do not tell which answer is better.
 _NEVER_GUESSED = {"chosen", "rejected", "better"}
 _WORDS = re.compile(r"[0-9]+|[^\W\d_]+")  # of a name
@@ -106,10 +113,11 @@ def _mapping_for(
         missing = []
     if missing:
         return {}, 0.0
-    if "prompt" in candidate.optional and not {"prompt", "messages"} & named.keys():
-        score, name = _most_like("prompt", columns, {**named, **mapping})
-        if score:
-            mapping["prompt"] = name
+    for ours, others in _WORTH_MAPPING.items():
+        if ours in candidate.optional and not others & named.keys():
+            score, name = _most_like(ours, columns, {**named, **mapping})
+            if score:
+                mapping[ours] = name
     new = {ours: theirs for ours, theirs in mapping.items() if ours not in known}
     return new, (sum(scores) + 0.1) / len(candidate.columns)
 
