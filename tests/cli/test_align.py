@@ -44,6 +44,42 @@ def test_a_mistake_in_a_change_is_named(moli: Moli, home: Path, change: str, mes
     assert ran.code == 1 and message in ran.err
 
 
+def test_rounds_are_checked_as_a_whole(moli: Moli, home: Path) -> None:
+    write_recipe(home)
+    rounds = "base: base\nprompts: prompts.jsonl\nreward: rewards.py:likes_w7\nmax_tokens: 6\n"
+    path = home / "rounds.yaml"
+    path.write_text(rounds + "held_out: 2\nstages:\n  ppo: {reward: 'rewards.py:likes_w7'}\n")
+    checked = moli("align", path, "--check")
+    shown = " ".join(checked.out.split())
+    assert "ppo algorithm ppo, prompts 10, held_out 2" in shown and "Nothing was trained" in shown
+    facts = moli("align", path, "--check", "--json").json["check"]
+    assert facts == {"ppo": {"algorithm": "ppo", "prompts": 10, "held_out": 2}}
+    ran = moli("align", path, "--check", "--set", "stages.ppo.reward=halpful")
+    assert ran.code == 1 and "stages: ppo: no model is called 'halpful'" in ran.err
+    path.write_text(rounds + "stages:\n  sft:\n  ppo: {reward: 'rewards.py:likes_w7'}\n")
+    assert "the stage 'sft' is empty, not a recipe" in moli("align", path, "--check").err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("held_out=0", "'held_out' is 0"),
+        ("held_out=0.01", "a share of 0.01 of 12 prompts is less than one"),
+        ("prompts=one.jsonl", "there is only one prompt"),
+    ],
+)
+def test_a_check_says_why_nothing_is_held_out(
+    moli: Moli, home: Path, change: str, reason: str
+) -> None:
+    recipe = write_recipe(home, held_out=0.1)
+    (home / "one.jsonl").write_text('{"prompt": "w1"}\n{"prompt": ""}\n')
+    checked = moli("align", recipe, "--check", "--set", change)
+    assert checked.code == 0 and f"nothing is held out: {reason}, so" in checked.err
+    assert ("one.jsonl:2: the prompt is empty" in checked.err) == change.startswith("prompts")
+    assert "MB in the trial step" in checked.out
+
+
 @pytest.mark.slow
 def test_a_recipe_is_checked_and_run_and_shown(moli: Moli, home: Path) -> None:
     recipe = write_recipe(home)

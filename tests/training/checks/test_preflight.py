@@ -354,6 +354,19 @@ def test_a_share_that_holds_nothing_out_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_pairs_of_one_prompt_are_said_to_stay_together(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "w1", "chosen": f"w2 w{number}", "rejected": f"w3 w{number}"}
+        for number in range(4, 18)
+    ]
+    data, base = write(tmp_path / "pairs.jsonl", rows), write_model(tmp_path / "base", "llama")
+    values = {"task": "dpo", "base": str(base), "data": data, "held_out": 0.05, "rank": 2}
+    findings = preflight(make_recipe(values)).findings
+    [told] = [each.what for each in findings if each.what.startswith("nothing is held out")]
+    assert "all examples are about one prompt" in told and "less than one" not in told
+
+
+@pytest.mark.slow
 def test_a_base_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     recipe = {
         "task": "classification",
