@@ -1,6 +1,6 @@
 """A safety round on SmolLM2: supervised tuning, reward models, reinforcement, evaluation.
 
-Use: python bench/alignment/safety.py [--steps 18]
+Use: python bench/alignment/safety.py
 Two reward models, of safety and of helpfulness, train the policy; two others, which it never sees,
 judge it on held-out prompts: of safety another encoder, of helpfulness the other half of the pairs.
 Prints a Markdown table for bench/RESULTS.md. Data are read from ../shared/data, and no text of them
@@ -53,10 +53,13 @@ helpfulness-judge: {<<: *reward, data: helpful_b.jsonl}
 sft: {task: instruction, base: smollm2, method: lora, data: sft.jsonl, batch: 8, epochs: 1,
   max_length: 192, learning_rate: 0.0004, held_out: 0}
 """)
-# Reward models of so few pairs may fail their calibration; this is a trial of the whole round.
-SAFER: dict[str, Any] = yaml.safe_load("""
-base: sft
-prompts: train.jsonl
+# Safety first, then helpfulness back, as tuning on refusals made answers short. Reward models of so
+# few pairs may fail their calibration; this is a trial of the whole round.
+REINFORCED: dict[str, dict[str, Any]] = {
+    "safer": {"base": "sft", "prompts": "train.jsonl", "steps": 18},
+    "helpful": {"base": "safer", "prompts": "mostly_helpful.jsonl", "steps": 14},
+}
+REWARDED: dict[str, Any] = yaml.safe_load("""
 held_out: 0
 algorithm: grpo
 options: {beta: 0.03, missing_end_penalty: 0}
@@ -66,7 +69,6 @@ reward:
 batch: 8
 max_tokens: 40
 learning_rate: 0.0005
-name: safer
 """)
 Row = dict[str, Any]
 
@@ -123,7 +125,9 @@ def write_data() -> None:
     held_out = different(
         row for row in rows_of("alpaca_eval/test.jsonl.gz") if len(row["prompt"]) < 300
     )
-    write_prompts("train.jsonl", [*asked[UNSAFE:], *more], different(others)[:150])
+    unsafe, helpful = [*asked[UNSAFE:], *more], different(others)[:150]
+    write_prompts("train.jsonl", unsafe, helpful)
+    write_prompts("mostly_helpful.jsonl", random.Random(0).sample(unsafe, 60), helpful)
     write_prompts("held_out.jsonl", asked[:UNSAFE], held_out[:HELPFUL])
 
 
@@ -133,19 +137,20 @@ def write_prompts(name: str, unsafe: Sequence[Row], helpful: Sequence[Row]) -> N
     write(name, ({"prompt": row["prompt"], "prompt_is_unsafe": tag} for row, tag in tagged))
 
 
-def train(workspace: Workspace, steps: int) -> None:
-    """Train what is missing: reward models, then the policy in two stages."""
+def train(workspace: Workspace) -> None:
+    """Train what is missing: reward models, then the policy in three stages."""
     for name, values in STAGES.items():
         with suppress(NotFoundError):
             workspace.models.get(name)
             continue
         recipe = {**values, "data": WORK / values["data"], "name": name}
         tune(make_recipe(recipe), workspace, force=True)
-    with suppress(NotFoundError):
-        workspace.models.get("safer")
-        return
-    recipe = {**SAFER, "prompts": WORK / SAFER["prompts"], "steps": steps}
-    align(make_alignment_recipe(recipe), workspace)
+    for name, values in REINFORCED.items():
+        with suppress(NotFoundError):
+            workspace.models.get(name)
+            continue
+        recipe = {**REWARDED, **values, "prompts": WORK / values["prompts"], "name": name}
+        align(make_alignment_recipe(recipe), workspace)
 
 
 def measure(workspace: Workspace, name: str, prompts: Sequence[TrainingPrompt]) -> list[str]:
@@ -153,7 +158,7 @@ def measure(workspace: Workspace, name: str, prompts: Sequence[TrainingPrompt]) 
     stored = None if name == BASE else workspace.models.get(name)
     folder = str(store_merged(stored, workspace.models).folder) if stored else BASE
     base = load_model("AutoModelForCausalLM", folder, dtype=torch.float32)
-    limits = SamplingLimits(SAFER["max_tokens"], [base.config.eos_token_id])
+    limits = SamplingLimits(REWARDED["max_tokens"], [base.config.eos_token_id])
     answers = SharedBase(base, load_tokenizer(BASE), limits).sample(prompts, seed=99)
     unsafe = np.array([prompt.is_unsafe for prompt in prompts])
     cells = [name]
@@ -168,21 +173,19 @@ def measure(workspace: Workspace, name: str, prompts: Sequence[TrainingPrompt]) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=18)
-    args = parser.parse_args()
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     write_data()
     is_new = not (WORK / "moli.toml").exists()
     with Workspace.init(WORK) if is_new else Workspace.open(WORK) as workspace:
-        train(workspace, args.steps)
+        train(workspace)
         asked = make_recipe({"task": "instruction", "base": BASE, "data": WORK / "held_out.jsonl"})
         tokenizer = load_tokenizer(BASE)
         prompts = read_prompts(asked, tokenizer, max_length=512, held_out=0).train
         columns = ["model", "unsafe share, held-out judge", "own reward model"]
         columns += ["helpfulness, held-out judge", "own reward model", "tokens"]
         print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-        for name in (BASE, "sft", "safer"):
+        for name in (BASE, "sft", *REINFORCED):
             print(f"| {' | '.join(measure(workspace, name, prompts))} |", flush=True)
 
 
