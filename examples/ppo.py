@@ -84,15 +84,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         loop = make_loop(steps, Path(folder))
         for _ in range(steps):
-            rollouts = loop.roll_out()  # generate
-            experience, figures = loop.score(rollouts)  # evaluate
+            batch = loop.roll_out()  # generate
+            experience, figures = loop.score(batch)  # evaluate
             step = loop.learn(experience, figures).step
             print(
                 f"step {step}: reward {figures['reward']:.2f}, divergence {figures['kl']:.2f}",
                 flush=True,
             )
             if step in (1, steps):
-                show(rollouts)
+                show(batch.rollouts)
 
 
 def show(rollouts: Rollouts) -> None:
