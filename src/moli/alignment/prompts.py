@@ -99,8 +99,7 @@ def read_prompts(policy: Recipe, tokenizer: Any, *, max_length: int, held_out: f
         InputError: the data cannot be read, or no prompt is left.
     """
     dataset, unsafe = _read_files(policy)
-    fix = "Correct or remove them."
-    check_dataset(dataset, policy, _KINDS, fix=fix)
+    check_dataset(dataset, policy, _KINDS, fix="Correct or remove them.")
     prompts = _different_prompts(dataset.examples, unsafe, tokenizer)
     fitting = [prompt for prompt in prompts if len(prompt.ids) <= max_length]
     if not fitting:
@@ -151,18 +150,19 @@ def _read_files(policy: Recipe) -> tuple[Dataset, Set[str]]:
         )
         readable = [row for row in rows if isinstance(row, Row)]
         unsafe |= {row.where for row in readable if is_unsafe_prompt(row, mapping)}
-    examples = [located for each in datasets for located in each.examples]
-    requests = tuple(located for located in examples if not _is_blank(located.example))
-    blank = [
-        MalformedRow(located.where, "the prompt is empty", "Fill it in, or remove the row.")
-        for located in examples
-        if _is_blank(located.example)
-    ]
+    requests: list[LocatedExample] = []
+    malformed = [row for each in datasets for row in each.malformed]
+    for located in (located for each in datasets for located in each.examples):
+        if _is_blank(located.example):
+            fix = "Fill it in, or remove the row."
+            malformed.append(MalformedRow(located.where, "the prompt is empty", fix))
+        else:
+            requests.append(located)
     joined = Dataset(
         paths[0] if len(paths) == 1 else Path(os.path.commonpath(paths)),
         datasets[0].format,
-        requests,
-        (*(row for each in datasets for row in each.malformed), *blank),
+        tuple(requests),
+        tuple(malformed),
         unread=tuple(lines for each in datasets for lines in each.unread),
     )
     return joined, unsafe
